@@ -1,0 +1,26 @@
+# PYTHON=/path/to/python3.12 chooses the interpreter of .venv, which is re-made when it is of another.
+.PHONY: help run test check bench clean
+
+help:
+	@echo "make run     set up if needed, start resop here, show it doing its main job"
+	@echo "make test    set up if needed, check the code, run every test this machine can run"
+	@echo "make check   format, lint, types"
+	@echo "make bench   the measurements behind the figures in the README"
+	@echo "make clean   remove .venv and everything generated"
+
+# exec: signals reach resop itself, not a shell in between.
+run:
+	@scripts/setup && exec .venv/bin/resop up --demo
+
+test:
+	@scripts/setup dev && scripts/packages && scripts/check && exec .venv/bin/python -m pytest
+
+check:
+	@scripts/setup dev && exec scripts/check
+
+bench:
+	@scripts/setup test && exec .venv/bin/python -m bench
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The HTTP side: checks who asks, validates what they ask, enqueues, and answers."""

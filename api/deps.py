@@ -1,0 +1,45 @@
+"""What routes depend on: the services, and who is logged in."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.services import Services, services_of
+from resop.errors import NotLoggedIn, TokenRefused
+from resop.tokens import Token
+
+
+async def _here(request: Request) -> Services:
+    # async, since FastAPI would run a plain function in a thread, at each request.
+    return services_of(request)
+
+
+Here = Annotated[Services, Depends(_here)]
+
+_bearer = HTTPBearer(auto_error=False, description="the token of POST /auth/opn/login")
+
+
+async def logged_in(
+    request: Request,
+    services: Here,
+    shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Token:
+    """The caller's token; NotLoggedIn without one, TokenRefused when it is over or revoked."""
+    if shown is None:
+        raise NotLoggedIn
+    token = services.sealer.read(shown.credentials)
+    if not await services.logins.live(token, trusted=services.subscription.connected):
+        raise TokenRefused("the token was ended: log in again")
+    request.state.username = token.username
+    return token
+
+
+async def login_of(request: Request, services: Services) -> Token:
+    """The same for a route that learns only on the way whether it needs a token."""
+    return await logged_in(request, services, await _bearer(request))
+
+
+LoggedIn = Annotated[Token, Depends(logged_in)]

@@ -1,0 +1,102 @@
+"""Every error becomes one JSON shape and one status, here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from resop import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: Mapping[type[errors.ResopError], int] = {
+    errors.UnknownAction: 404,
+    errors.UnknownTask: 404,
+    errors.InvalidOptions: 422,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedBody: 415,
+    errors.RequestError: 422,
+    errors.TooManyAttempts: 429,
+    errors.AccessError: 401,
+    errors.LimitReached: 429,
+    errors.ClusterError: 502,
+    errors.StepTimedOut: 504,
+    errors.TaskCancelled: 409,
+    errors.OperationFault: 500,
+    errors.ActionError: 424,
+    errors.ServiceError: 503,
+    errors.ServiceFault: 500,
+    errors.ResopError: 500,
+}
+RETRY_SECONDS = 5
+
+
+def status_of(kind: type[errors.ResopError]) -> int:
+    """The HTTP status of an error: its own, or that of the nearest class above it."""
+    return next(STATUS[each] for each in kind.__mro__ if each in STATUS)
+
+
+def status_of_name(name: str) -> int:
+    """The HTTP status of an error that was recorded by its type's name."""
+    kind = getattr(errors, name, errors.ServiceFault)
+    return status_of(kind)
+
+
+def failure(error: Mapping[str, Any], **others: Any) -> dict[str, Any]:
+    """The body of an answer that is not a success."""
+    return {"success": False, **others, "error": error}
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer errors in the one shape."""
+    app.add_exception_handler(errors.ResopError, _resop_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_error)
+
+
+def respond(fault: errors.ResopError, **others: Any) -> JSONResponse:
+    """The response for an error, with the headers that its status asks for."""
+    status = status_of(type(fault))
+    headers = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if status in (429, 503):
+        headers["Retry-After"] = str(fault.details.get("retry_after", RETRY_SECONDS))
+    return JSONResponse(failure(fault.as_json(), **others), status, headers)
+
+
+async def _resop_error(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, errors.ResopError)
+    if isinstance(fault, errors.ServiceError):
+        log.warning("%s: %s", type(fault).__name__, fault.__cause__ or fault.message)
+    return respond(fault)
+
+
+async def _invalid_request(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, RequestValidationError)
+    faults = [
+        {"field": ".".join(str(part) for part in error["loc"][1:]), "message": error["msg"]}
+        for error in fault.errors()
+    ]
+    return respond(errors.InvalidOptions(faults))
+
+
+async def _http_error(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, HTTPException)
+    names = {404: "UnknownPath", 405: "MethodNotAllowed"}
+    message = {
+        404: f"there is nothing at {request.url.path}; GET / tells what there is",
+        405: f"{request.method} is not possible at {request.url.path}",
+    }.get(fault.status_code, str(fault.detail))
+    error = {
+        "type": names.get(fault.status_code, "RequestError"),
+        "message": message,
+        "retryable": False,
+    }
+    return JSONResponse(failure(error), fault.status_code, fault.headers)

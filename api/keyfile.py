@@ -1,0 +1,117 @@
+"""Puts our key line into a user's authorized_keys and takes it off again, over SSH.
+
+The file is read, edited here, and replaced atomically if nobody has changed it meanwhile; its
+mode, owner and group are kept, a symbolic link is followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncssh
+
+from resop.authorized_keys import TIME_FORMAT
+from resop.channel import Raw, run_line
+from resop.errors import ClusterError
+from resop.quoting import wire_script
+
+SECONDS = 20.0
+TRIES = 10
+PAUSE_SECONDS = 0.2
+
+LOCKED, CHANGED, FOREIGN = 75, 76, 77  # exit codes of _WRITE
+
+_FIND = """umask 077
+cd || exit
+file=.ssh/authorized_keys
+[ -h "$file" ] && file=$(readlink -f "$file")
+"""
+
+# What rc files print comes before the marker, and is skipped.
+_READ = """printf '\\n%s\\n' {marker}
+date +%Y%m%d%H%M%S
+if [ -e "$file" ]; then cksum <"$file" && cat "$file"; else echo absent; fi
+"""
+
+_WRITE = """mkdir -p .ssh
+lock=$file.resop-lock new=
+tries=0
+until mkdir "$lock" 2>/dev/null; do
+  tries=$((tries + 1))
+  [ -n "$(find "$lock" -prune -mmin +1 2>/dev/null)" ] && rmdir "$lock" 2>/dev/null
+  [ $tries -lt 50 ] || exit 75
+  sleep 0.1
+done
+trap 'rmdir "$lock"; rm -f "$new"' EXIT
+trap 'exit 143' TERM INT HUP
+state=absent
+[ -e "$file" ] && state=$(cksum <"$file")
+[ "$state" = {state} ] || exit 76
+new=$(mktemp "$file.XXXXXX") && cat >"$new" || exit
+[ "$(wc -c <"$new")" -eq {size} ] || exit
+if [ -e "$file" ]; then
+  chmod "$(stat -c %a "$file")" "$new" || exit
+  owner=$(stat -c %u:%g "$file")
+  [ "$owner" = "$(stat -c %u:%g "$new")" ] || chown "$owner" "$new" 2>/dev/null || exit 77
+fi
+mv -f "$new" "$file"
+"""
+
+Edit = Callable[[bytes, datetime], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    state: str
+    """What `cksum` says of it, or `absent`."""
+    now: datetime
+    """The login node's local time."""
+
+
+async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: Edit) -> None:
+    """Replace the file's content by `edit(content, local time of the node)`.
+
+    Raises ClusterError when the file cannot be read or written as it has to be.
+    """
+    for _ in range(TRIES):
+        before = await _read(connection)
+        after = edit(before.content, before.now)
+        if after == before.content:
+            return
+        script = _FIND + _WRITE.format(state=shlex.quote(before.state), size=len(after))
+        done = await run_line(connection, wire_script(script), after, SECONDS)
+        if done.exit_code == 0:
+            return
+        if done.exit_code not in (CHANGED, LOCKED):
+            raise _cannot("written", done)
+        await asyncio.sleep(PAUSE_SECONDS)
+    raise ClusterError("~/.ssh/authorized_keys keeps being changed by somebody else: try again")
+
+
+async def _read(connection: asyncssh.SSHClientConnection) -> _File:
+    marker = secrets.token_hex(8)
+    script = _FIND + _READ.format(marker=marker)
+    done = await run_line(connection, wire_script(script), None, SECONDS)
+    _, found, answer = done.stdout.partition(f"\n{marker}\n".encode())
+    if done.exit_code != 0 or not found or done.truncated:
+        raise _cannot("read", done)
+    time, state, content = answer.split(b"\n", 2)
+    now = datetime.strptime(time.decode(), TIME_FORMAT)
+    return _File(content, state.decode(), now)
+
+
+def _cannot(what: str, done: Raw) -> ClusterError:
+    if done.exit_code == FOREIGN:
+        reason = "it belongs to another user or group, which a replacement would change"
+    elif done.truncated:
+        reason = "it is too large"
+    else:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = said[-1] if said else f"exit code {done.exit_code}"
+    return ClusterError(f"~/.ssh/authorized_keys cannot be {what}: {reason}")

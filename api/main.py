@@ -1,0 +1,89 @@
+"""The API application: `python -m api.main`, or any ASGI server on `api.main:create_app`."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from api import actions, errors, openapi, tasks, welcome
+from api.requests import RequestLog
+from api.services import Services, make_services
+from resop import __version__
+from resop.errors import SetupError
+from resop.logs import set_up_logging
+from resop.settings import Settings, load_settings
+
+DESCRIPTION = "Remote shell operations: any command of a Linux cluster as JSON over HTTP."
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the application; SetupError names a setting or an operator that is wrong."""
+    settings = settings or load_settings()
+    set_up_logging(settings)
+    services = make_services(settings)
+    app = FastAPI(
+        title="resop",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    app.add_middleware(RequestLog)
+    errors.install(app)
+    app.include_router(welcome.router)
+    app.include_router(tasks.router)
+    app.include_router(actions.router)  # last: its paths begin with a name
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = openapi.document(app, services.catalog)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    await services.start()
+    # What start-up has made stays for good: the collector need not look at it again.
+    gc.freeze()
+    try:
+        yield
+    finally:
+        await services.stop()
+
+
+def main() -> None:
+    """Serve until stopped."""
+    settings = load_settings()
+    https: dict[str, Any] = {}
+    if settings.ENABLE_HTTPS:
+        https = {
+            "ssl_keyfile": settings.SSL_PRIVATE_KEY,
+            "ssl_certfile": settings.SSL_CERTIFICATE,
+        }
+    uvicorn.run(
+        create_app(settings),
+        host=settings.HOST,
+        port=settings.PORT,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        **https,
+    )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except SetupError as fault:
+        sys.exit(f"resop api: {fault.message}")

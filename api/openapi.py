@@ -1,0 +1,165 @@
+"""The OpenAPI document: every command and operation has an entry of its own, with typed body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from resop.catalog import Action, Catalog
+from resop.command import Command
+
+TEMPLATE = "#/components/schemas/{model}"
+ANSWERS = {
+    "200": "succeeded",
+    "202": "not finished yet: look at Location",
+    "401": "no token, or not accepted",
+    "404": "no such action",
+    "409": "cancelled",
+    "413": "the body is too large",
+    "415": "the body is of an unknown type",
+    "422": "the options are not valid: every fault is listed",
+    "424": "a remote step failed",
+    "429": "a limit is reached: Retry-After says when to try again",
+    "500": "a fault of the service or of an operation",
+    "502": "the cluster cannot be reached, or contact was lost",
+    "503": "a part of the service is away",
+    "504": "the time limit was reached",
+}
+
+
+def document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
+    """The document of the routes, with a path for each action of the catalog."""
+    made: dict[str, Any] = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Failure"] = _FAILURE
+    for action in catalog:
+        made["paths"][_path(action)] = {
+            "get": _described(action),
+            "post": _run(action, schemas),
+        }
+    return made
+
+
+def _path(action: Action) -> str:
+    kind = "cmd" if isinstance(action, Command) else "opn"
+    return f"/{action.operator}/{kind}/{action.name}"
+
+
+def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
+    in_api = not isinstance(action, Command) and action.in_api
+    name = f"{action.operator}_{action.kind}_{action.name}"
+    schema = action.options.model_json_schema(ref_template=TEMPLATE)
+    schemas |= schema.pop("$defs", {})
+    schemas[name] = schema
+    body = {"schema": {"$ref": TEMPLATE.format(model=name)}}
+    return {
+        "tags": [action.operator],
+        "operationId": f"run_{name}",
+        "summary": _first_line(action),
+        "description": action.description,
+        "requestBody": {
+            "required": bool(schema.get("required")),
+            "content": {"application/json": body, "application/x-www-form-urlencoded": body},
+        },
+        "parameters": [] if in_api else _PREFERENCES,
+        "responses": dict(_responses(action)),
+        "security": [] if action.title == "auth:login" else _BEARER,
+    }
+
+
+def _described(action: Action) -> dict[str, Any]:
+    return {
+        "tags": [action.operator],
+        "operationId": f"describe_{action.operator}_{action.kind}_{action.name}",
+        "summary": f"Describe: {_first_line(action)}",
+        "responses": {status: {"description": ANSWERS[status]} for status in ("200", "401", "404")},
+        "security": _BEARER,
+    }
+
+
+def _responses(action: Action) -> Iterable[tuple[str, Any]]:
+    for status, meaning in ANSWERS.items():
+        response: dict[str, Any] = {"description": meaning}
+        if status == "200":
+            response["content"] = {"application/json": {"schema": _answer(action)}}
+        elif status != "202":
+            failure = {"$ref": TEMPLATE.format(model="Failure")}
+            response["content"] = {"application/json": {"schema": failure}}
+        yield status, response
+
+
+def _answer(action: Action) -> dict[str, Any]:
+    properties: dict[str, Any] = {"success": {"const": True}, "task": {"type": "string"}}
+    if isinstance(action, Command):
+        output = {"type": "string"} if action.entry.output == "text" else {}
+        properties |= {
+            "command": {"type": "string"},
+            "output": output,
+            "stderr": {"type": "string"},
+            "exit_code": {"type": "integer"},
+        }
+    else:
+        returns = action.returns()
+        properties |= {
+            "operation": {"type": "string"},
+            # A schema with definitions of its own is shown by GET on the action.
+            "output": returns if "$defs" not in returns else {},
+            "log": {"type": "array", "items": {"type": "string"}},
+        }
+    return {"type": "object", "properties": {**properties, "seconds": {"type": "number"}}}
+
+
+def _first_line(action: Action) -> str:
+    return action.description.partition("\n")[0] or action.title
+
+
+_BEARER: list[dict[str, list[str]]] = [{"HTTPBearer": []}]
+
+_PREFERENCES = [
+    {
+        "name": "Prefer",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "respond-async: answer 202 at once; wait=N: wait at most N seconds",
+    },
+    {
+        "name": "tag",
+        "in": "query",
+        "schema": {"type": "array", "items": {"type": "string", "maxLength": 64}},
+        "description": "labels, to find the task again",
+    },
+    {
+        "name": "timeout",
+        "in": "query",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+        "description": "time limit in seconds, where it is to be shorter than the action's own",
+    },
+    {
+        "name": "dry_run",
+        "in": "query",
+        "schema": {"type": "boolean", "default": False},
+        "description": "validate and show the command line; run nothing",
+    },
+]
+
+_FAILURE = {
+    "type": "object",
+    "required": ["success", "error"],
+    "properties": {
+        "success": {"const": False},
+        "error": {
+            "type": "object",
+            "required": ["type", "message", "retryable"],
+            "properties": {
+                "type": {"type": "string"},
+                "message": {"type": "string"},
+                "retryable": {"type": "boolean"},
+            },
+        },
+    },
+}

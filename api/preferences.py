@@ -1,0 +1,58 @@
+"""How a caller wants an action to be run: said outside the body, in headers and the query."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from resop.errors import InvalidOptions
+from resop.options import faults_of
+
+LONGEST_WAIT = 600.0
+
+
+class Preferences(BaseModel):
+    """What the query of a request asks for, and how long its `Prefer` header lets us wait."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tag: Annotated[
+        list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=20)
+    ]
+    """Labels, to find the task again."""
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Time limit in seconds, where it is to be shorter than the action's own."""
+    dry_run: bool = False
+    """Validate and show; run nothing."""
+    wait: float
+    """Seconds to wait for the end before answering 202."""
+    applied: str | None = None
+    """The preference that was followed, for `Preference-Applied`."""
+
+
+def read_preferences(request: Request, default_wait: float) -> Preferences:
+    """Read the preferences of a request; InvalidOptions names what is wrong in its query."""
+    query = request.query_params
+    given = {name: query[name] for name in ("timeout", "dry_run") if name in query}
+    wait, applied = _waiting(request.headers.get("prefer", ""), default_wait)
+    try:
+        return Preferences.model_validate(
+            {**given, "tag": query.getlist("tag"), "wait": wait, "applied": applied}
+        )
+    except ValidationError as fault:
+        raise InvalidOptions(faults_of(fault)) from None
+
+
+def _waiting(prefer: str, default: float) -> tuple[float, str | None]:
+    """Seconds to wait; a preference that is not understood is ignored, as RFC 7240 says."""
+    for part in prefer.replace(";", ",").split(","):
+        name, _, value = part.partition("=")
+        name, value = name.strip().lower(), value.strip().strip('"')
+        if name == "respond-async":
+            return 0.0, name
+        if name == "wait" and value.isascii() and value.isdigit():
+            seconds = min(float(value), LONGEST_WAIT)
+            return seconds, f"wait={seconds:g}"
+    return default, None

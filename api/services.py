@@ -1,0 +1,68 @@
+"""What the routes share in one API process, made at start-up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import redis.asyncio
+from fastapi import Request
+
+from api.logins import Logins
+from resop.catalog import Catalog, load_catalog
+from resop.events import ENDED, LOGGED_OUT, Subscription, Waiters
+from resop.queue import Queue, celery_app
+from resop.records import Records
+from resop.settings import Settings
+from resop.ssh import Connector
+from resop.tokens import Sealer
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the service that an API process talks to."""
+
+    settings: Settings
+    catalog: Catalog
+    records: Records
+    sealer: Sealer
+    queue: Queue
+    waiters: Waiters
+    logins: Logins
+    subscription: Subscription
+    connector: Connector
+    redis: redis.asyncio.Redis
+
+    async def start(self) -> None:
+        """Begin to listen for the ends of tasks."""
+        await self.subscription.start()
+
+    async def stop(self) -> None:
+        """Close what was opened."""
+        await self.subscription.stop()
+        await self.redis.aclose()
+        self.records.close()
+
+
+def make_services(settings: Settings) -> Services:
+    """Connect the parts as the settings say; SetupError names what is wrong."""
+    records = Records(settings.database_url)
+    records.create_tables()
+    waiters, logins = Waiters(), Logins(records)
+    return Services(
+        settings,
+        load_catalog(settings.operator_folders),
+        records,
+        Sealer(settings.secret_key()),
+        Queue(celery_app(settings)),
+        waiters,
+        logins,
+        Subscription(settings.redis_url, {ENDED: waiters.hear, LOGGED_OUT: logins.hear}),
+        Connector(settings),
+        redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5),
+    )
+
+
+def services_of(request: Request) -> Services:
+    """The services of the application that serves `request`."""
+    services: Services = request.app.state.services
+    return services

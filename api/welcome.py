@@ -1,0 +1,71 @@
+"""What is open to everybody: the welcome, the limits, the probes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from api import body, preferences
+from api.deps import Here
+from api.services import Services
+from resop import __version__
+from resop.channel import OUTPUT_LIMIT
+from resop.errors import RecordsUnavailable
+from resop.types import MAX_ARGUMENT_BYTES
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/")
+def welcome(services: Here) -> dict[str, Any]:
+    """What this is, which clusters there are, and where to go on."""
+    return {
+        "service": "resop",
+        "version": __version__,
+        "clusters": list(services.settings.clusters()),
+        "login": "POST /auth/opn/login with username and password",
+        "then": "GET /operators",
+        "documentation": "/docs",
+        "limits": _limits(services),
+    }
+
+
+@router.get("/limits")
+def limits(services: Here) -> dict[str, Any]:
+    """The limits that requests are held to."""
+    return _limits(services)
+
+
+@router.get("/health/live")
+async def live() -> dict[str, bool]:
+    """This process answers."""
+    return {"live": True}
+
+
+@router.get("/health/ready")
+async def ready(services: Here) -> JSONResponse:
+    """Database and Redis answer: 200, else 503 with what does not."""
+    parts = {"database": True, "redis": services.subscription.connected}
+    try:
+        await run_in_threadpool(services.records.check)
+    except RecordsUnavailable:
+        parts["database"] = False
+    good = all(parts.values())
+    return JSONResponse({"ready": good, **parts}, 200 if good else 503)
+
+
+def _limits(services: Services) -> dict[str, Any]:
+    """Bytes and seconds."""
+    return {
+        "body_bytes": body.MAX_BYTES,
+        "body_depth": body.MAX_DEPTH,
+        "options": body.MAX_OPTIONS,
+        "argument_bytes": MAX_ARGUMENT_BYTES,
+        "output_bytes": OUTPUT_LIMIT,
+        "wait_seconds": preferences.LONGEST_WAIT,
+        "task_seconds": services.settings.TASK_TIMEOUT,
+        "token_seconds": services.settings.TOKEN_HOURS * 3600,
+    }

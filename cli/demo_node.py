@@ -1,0 +1,363 @@
+"""The demo login node: a real SSH server on loopback that runs real commands in a scratch home.
+
+It is what a newcomer logs in to when no cluster is configured; it needs Python and a shell only.
+Where a client can tell, it does as OpenSSH's sshd does, except for terminals and forwarding.
+"""
+
+import argparse
+import asyncio
+import hmac
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import SubprocessStreamProtocol
+from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+from asyncssh.auth_keys import SSHAuthorizedKeys
+from asyncssh.constants import MSG_CHANNEL_REQUEST, OPEN_CONNECT_FAILED
+from asyncssh.packet import Boolean, String, UInt32
+
+HOST = "127.0.0.1"
+MAX_SESSIONS = 10  # channels of one connection: sshd's MaxSessions
+MAX_UNAUTHENTICATED = 100  # connections: the last figure of sshd's MaxStartups
+LOGIN_TIMEOUT = 60.0  # seconds
+WRONG_PASSWORD_DELAY = 0.3  # seconds
+GRACE = 2.0  # seconds between TERM and KILL
+POLL = 0.2  # seconds between two looks at what nobody tells us of
+CHUNK = 64 * 1024
+
+SHELL = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
+# Our own Python comes last, so that commands find a python3 where the system has none.
+PATH = f"/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:{Path(sys.executable).parent}"
+_NAMES = ["ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM"]
+SIGNALS = {name: signal.Signals["SIG" + name] for name in (*_NAMES, "USR1", "USR2")}  # RFC 4254
+EXPIRY_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+
+
+class AuthorizedKeys(SSHAuthorizedKeys):
+    """An authorized_keys file (sshd(8)) of which expired lines do not count.
+
+    asyncssh parses the option expiry-time but does not act on it.
+    """
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self._lines = []
+        for line in content.splitlines():
+            with suppress(ValueError):  # a comment, or malformed: sshd skips that line alone
+                self._lines.append(asyncssh.import_authorized_keys(line))
+
+    def validate(self, *args: Any, **kwargs: Any) -> Mapping[str, object] | None:
+        """Return the options of the first line that admits the key asyncssh asks about."""
+        for line in self._lines:
+            options = line.validate(*args, **kwargs)
+            if options is not None:
+                times = options.get("expiry-time", [])
+                if isinstance(times, list) and not any(map(_expired, times)):
+                    return options
+        return None
+
+
+def _expired(time: str) -> bool:
+    """Whether YYYYMMDD[HHMM[SS]][Z] is past or unreadable; local time unless there is a Z."""
+    digits = time.removesuffix("Z")
+    try:
+        moment = datetime.strptime(digits, EXPIRY_FORMATS[len(digits)])
+    except (KeyError, ValueError):
+        return True
+    return datetime.now(UTC) > (
+        moment.astimezone() if time == digits else moment.replace(tzinfo=UTC)
+    )
+
+
+class Command(SubprocessStreamProtocol):
+    """A running command line, in a session and process group of its own.
+
+    asyncio's own Process is not enough: on some versions its wait() waits for the pipes, too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(limit=CHUNK, loop=asyncio.get_running_loop())
+        self.exited = asyncio.Event()
+        self._group_gone = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.process: subprocess.Popen[bytes] = transport.get_extra_info("subprocess")
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
+        self.signal(0)  # if the group went with it, notice before the number is another's
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the whole group; 0 only looks whether there is one."""
+        if self._group_gone:
+            return
+        try:
+            os.killpg(self.process.pid, number)
+        except (ProcessLookupError, PermissionError):  # the latter for zombies, on macOS
+            self._group_gone = self.exited.is_set()
+
+    async def end(self) -> None:
+        """End what is left of the group."""
+        self.signal(signal.SIGTERM)
+        for _ in range(int(GRACE / 0.02)):
+            self.signal(0)
+            if self._group_gone:
+                return
+            await asyncio.sleep(0.02)
+        self.signal(signal.SIGKILL)
+        await self.exited.wait()
+
+
+class Files(asyncssh.SFTPServer):
+    """The real file system; relative paths start at this process's current folder, the home."""
+
+    def exit(self) -> None:
+        self.channel.exit(0)  # asyncssh would send no status, and scp take that for a failure
+
+
+class Session(asyncssh.SSHServerProcess[bytes]):
+    """One channel: SFTP, which asyncssh serves, or a command or shell, which is ours.
+
+    asyncssh's redirection does not do: it ends all output when the first of stdout and stderr
+    ends, and signals one process.
+    """
+
+    def __init__(self, node: "Node") -> None:
+        sftp: Any = Files  # asyncssh's annotations of parameter and class do not agree
+        super().__init__(lambda _: node.spawn(self._serve(self._environment())), sftp, 3, False)
+        self.over = False
+        """Whether it is closed and does not count any more."""
+        self._node = node
+        self._started: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
+
+    def signal_received(self, signal: str) -> None:
+        if signal in SIGNALS:  # may be early, so not without the future
+            self._started.add_done_callback(lambda done: done.result().signal(SIGNALS[signal]))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.over = True
+        super().connection_lost(None)  # whatever the reason, for us the streams just end
+
+    async def _serve(self, env: dict[str, str]) -> None:
+        """Run the command until the channel may be closed or was; then end what is left."""
+        argv = ["-bash"] if self.command is None else ["bash", "-c", self.command.encode()]
+        start = partial(asyncio.get_running_loop().subprocess_exec, Command, executable=SHELL)
+        try:
+            pipes, command = await start(
+                *argv, cwd=self._node.home, env=env, start_new_session=True
+            )
+        except (OSError, ValueError) as error:  # ValueError: the command has a NUL
+            with suppress(BrokenPipeError):  # the client has closed
+                self.stderr.write(f"{SHELL}: {error}\n".encode())
+            self.exit(1)
+            return
+        self._started.set_result(command)
+        await self._relay(command)
+        self.over = True
+        self.channel.close()
+        await command.end()
+        pipes.close()
+
+    def _environment(self) -> dict[str, str]:
+        client, client_port = self.get_extra_info("peername")[:2]
+        server, port = self.get_extra_info("sockname")[:2]
+        home, user = str(self._node.home), self._node.username
+        env = {"HOME": home, "USER": user, "LOGNAME": user, "SHELL": SHELL, "PATH": PATH}
+        env["SSH_CLIENT"] = f"{client} {client_port} {port}"
+        env["SSH_CONNECTION"] = f"{client} {client_port} {server} {port}"
+        return env
+
+    async def _relay(self, command: Command) -> None:
+        """Return when command and output have ended, or the client has closed the channel."""
+        assert command.stdin and command.stdout and command.stderr
+        feeding = asyncio.ensure_future(self._feed(command.stdin))
+        # A background process that holds stdout or stderr keeps the channel open, as with sshd.
+        pending = {
+            asyncio.ensure_future(self._report(command)),
+            asyncio.ensure_future(_copy(command.stdout, self.stdout)),
+            asyncio.ensure_future(_copy(command.stderr, self.stderr)),
+        }
+        # asyncssh tells nobody of a CLOSE that follows input nobody reads, so look for it.
+        while pending and not self.channel.is_closing():
+            _, pending = await asyncio.wait(pending, timeout=POLL)
+        for task in (feeding, *pending):
+            task.cancel()
+
+    async def _feed(self, stdin: asyncio.StreamWriter) -> None:
+        """Hand on input; what the command does not read any more is dropped, as sshd does."""
+        while data := await self.stdin.read(CHUNK):
+            if not stdin.is_closing():
+                stdin.write(data)
+                with suppress(ConnectionError):
+                    await stdin.drain()
+        stdin.close()
+
+    async def _report(self, command: Command) -> None:
+        """Send how the command ended at once, before the last output, which `exit` cannot do."""
+        await command.exited.wait()
+        code = command.process.returncode
+        if code >= 0:
+            report = String("exit-status") + Boolean(False) + UInt32(code)
+        else:
+            name = next((name for name in SIGNALS if SIGNALS[name] == -code), "SIG@openssh.com")
+            core_message_language = Boolean(False) + String("") + String("")
+            report = String("exit-signal") + Boolean(False) + String(name) + core_message_language
+        self.channel.send_packet(MSG_CHANNEL_REQUEST, report)
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
+    """Hand on output as fast as it is taken, until it ends or the client has closed."""
+    with suppress(BrokenPipeError):
+        while data := await source.read(CHUNK):
+            sink.write(data)
+            await sink.drain()
+
+
+class Login(asyncssh.SSHServer):
+    """One connection: who may log in, and how many channels there may be."""
+
+    def __init__(self, node: "Node") -> None:
+        self.authenticated = False
+        self._node = node
+        self._sessions: list[Session] = []
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self.connection = conn
+        self._node.logins.add(self)
+        if sum(not login.authenticated for login in self._node.logins) > MAX_UNAUTHENTICATED:
+            conn.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._node.logins.discard(self)
+
+    def begin_auth(self, username: str) -> bool:
+        if username == self._node.username:
+            with suppress(OSError):  # no such file, or not for us to read: no keys
+                keys = (self._node.home / ".ssh/authorized_keys").read_text(errors="replace")
+                self.connection.set_authorized_keys(AuthorizedKeys(keys))
+        return True
+
+    def auth_completed(self) -> None:
+        self.authenticated = True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True  # and with it keyboard-interactive, with one prompt
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        right = hmac.compare_digest(password.encode(), self._node.password.encode())
+        if right and username == self._node.username:
+            return True
+        await asyncio.sleep(WRONG_PASSWORD_DELAY)
+        return False
+
+    def session_requested(self) -> Session:
+        self._sessions = [session for session in self._sessions if not session.over]
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, "open failed")
+        self._sessions.append(Session(self._node))
+        return self._sessions[-1]
+
+
+@dataclass
+class Node:
+    """What all connections share: the one account, and everything that runs."""
+
+    home: Path
+    username: str
+    password: str
+    logins: set[Login] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` to its end, which `end` waits for."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def end(self) -> None:
+        """Drop every connection; returns when the commands are gone."""
+        for login in self.logins:
+            login.connection.abort()
+        if self.tasks:
+            await asyncio.wait(self.tasks)
+
+
+def host_key(state: Path) -> asyncssh.SSHKey:
+    """Return the key kept in the folder `state`, made when there is none."""
+    path = state / "host_key"
+    if not path.exists():
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = path.with_suffix(".new")  # never half a key under the name that counts
+        new.touch(mode=0o600)
+        asyncssh.generate_private_key("ssh-ed25519").write_private_key(new)
+        new.replace(path)
+    return asyncssh.read_private_key(path)
+
+
+async def serve(node: Node, port: int, key: asyncssh.SSHKey, parent: int) -> None:
+    """Serve until a signal arrives or process `parent` is not our parent any more."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    acceptor = await asyncssh.listen(
+        HOST,
+        port,
+        server_factory=lambda: Login(node),
+        server_host_keys=[key],
+        login_timeout=LOGIN_TIMEOUT,
+        encoding=None,
+        allow_pty=False,
+        line_editor=False,
+        agent_forwarding=False,
+        gss_host=None,
+    )
+    ready = {"host": HOST, "port": acceptor.get_port(), "fingerprint": key.get_fingerprint()}
+    print(json.dumps(ready), flush=True)
+    # Not PR_SET_PDEATHSIG: it fires when the thread that started us ends, and is Linux only.
+    while not stop.is_set() and os.getppid() == parent:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), POLL)
+    acceptor.close()
+    await node.end()
+
+
+def main() -> None:
+    """Start from the command line; the password is in the environment, never in the arguments."""
+    parser = argparse.ArgumentParser(prog="python -m cli.demo_node", description=__doc__)
+    parser.add_argument("--home", type=Path, required=True, help="the account's home folder")
+    parser.add_argument("--state", type=Path, help="where the host key is kept; beside the home")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--username", required=True)
+    parser.add_argument("--parent-pid", type=int, default=os.getppid(), help="end with it")
+    options = parser.parse_args()
+    password = os.environ.pop("DEMO_PASSWORD", "")
+    if not (password and password.isascii() and password.isprintable()):  # see RFC 4013 for others
+        sys.exit("DEMO_PASSWORD must be set, to printable ASCII characters")
+    home = options.home.absolute()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = host_key(options.state or home.with_name(f".{home.name}.state"))
+    node = Node(home, options.username, password)
+    os.chdir(home)
+    # A client that goes away in the middle is no event, but to asyncio it is worth a warning.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    asyncio.run(serve(node, options.port, key, options.parent_pid))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Shows the main job done once, through HTTP, as the curl commands a newcomer can repeat."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import urllib.request
+from typing import Any
+from urllib.parse import urlencode
+
+LINE = "uname -sr | tr a-z A-Z"
+SLOW_LINE = "sleep 2; date"
+
+
+def show(address: str, username: str, password: str) -> None:
+    """Log in, run a line, start a task and poll it; print commands and answers."""
+    print("\nIn another terminal:\n")
+    print(f"  export RESOP={address} PASSWORD={shlex.quote(password)}")
+    _say("log in: over SSH, as a user of the cluster")
+    login = {"username": username, "password": password}
+    print(f"  curl -s $RESOP/auth/opn/login -d username={username} -d password=$PASSWORD")
+    answer = _ask(address, "/auth/opn/login", login)
+    token = answer["output"]["token"]
+    _answer(answer)
+    print(f"\n  export TOKEN={token}")
+    _say("run any shell line and wait for its answer")
+    _print_post("/core/opn/run", LINE)
+    _answer(_ask(address, "/core/opn/run", {"command": LINE}, token))
+    _say("start something long, then ask for the task")
+    _print_post("/core/opn/run", SLOW_LINE, "-H 'Prefer: respond-async' ")
+    started = _ask(
+        address, "/core/opn/run", {"command": SLOW_LINE}, token, {"Prefer": "respond-async"}
+    )
+    _answer(started)
+    path = f"/tasks/{started['task']}?wait=10"
+    print(f'\n  curl -s "$RESOP{path}" -H "Authorization: Bearer $TOKEN"')
+    _answer(_ask(address, path, None, token))
+    print("\nWhat there is to call: GET /operators · OpenAPI: /docs · Ctrl-C ends the service\n")
+
+
+def _print_post(path: str, line: str, more: str = "") -> None:
+    data = shlex.quote(f"command={line}")
+    bearer = '-H "Authorization: Bearer $TOKEN"'
+    print(f"  curl -s $RESOP{path} {more}{bearer} --data-urlencode {data}")
+
+
+def _say(text: str) -> None:
+    print(f"\n# {text}")
+
+
+def _answer(answer: dict[str, Any]) -> None:
+    print(f"  {json.dumps(answer, ensure_ascii=False)}", flush=True)
+
+
+def _ask(
+    address: str,
+    path: str,
+    options: dict[str, str] | None,
+    token: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    request = urllib.request.Request(  # noqa: S310 - our own address
+        address + path,
+        urlencode(options).encode() if options is not None else None,
+        {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+        body: dict[str, Any] = json.load(answer)
+    return body

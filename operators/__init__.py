@@ -1,0 +1,1 @@
+"""The shipped operators: each folder here is one."""

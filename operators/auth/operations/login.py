@@ -1,0 +1,25 @@
+"""Log in over SSH, as the cluster's own user, and get a token."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from resop import Argument, Gate, Secret, operation
+
+
+@operation
+async def login(
+    gate: Gate,
+    username: Annotated[
+        Argument, Field(min_length=1, max_length=64, description="user name on the cluster")
+    ],
+    password: Annotated[Secret, Field(description="password on the cluster")],
+    otp: Annotated[
+        Secret | None, Field(description="one-time code, where the cluster asks for one")
+    ] = None,
+    cluster: Annotated[
+        str | None, Field(description="name of the cluster; the first one when not given")
+    ] = None,
+) -> dict[str, Any]:
+    """Return the token, who it is for, on which cluster, and until when."""
+    return await gate.log_in(username, password, otp, cluster)

@@ -1,0 +1,1 @@
+"""A command and an operation to copy, explained line by line."""

@@ -1,0 +1,1 @@
+"""Everyday commands for files, folders, disks and the login node itself."""

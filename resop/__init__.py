@@ -1,0 +1,20 @@
+"""resop: remote shell operations. What an operation's author imports."""
+
+from resop.gate import Gate
+from resop.operation import Operation, operation
+from resop.shell import Result, Shell
+from resop.types import Argument, RemotePath, Secret, Username
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Argument",
+    "Gate",
+    "Operation",
+    "RemotePath",
+    "Result",
+    "Secret",
+    "Shell",
+    "Username",
+    "operation",
+]

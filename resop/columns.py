@@ -1,0 +1,56 @@
+"""Column types that mean the same on SQLite and on MariaDB."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import DateTime, Dialect, LargeBinary, Text
+from sqlalchemy.dialects.mysql import DATETIME, LONGBLOB, LONGTEXT
+from sqlalchemy.types import TypeDecorator
+
+LongText = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
+"""Text without MariaDB's limit of 64 KiB."""
+
+Sealed = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
+"""Bytes of an envelope."""
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time: UTC with microseconds in the database, aware in Python."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """MariaDB drops fractions of a second unless told otherwise."""
+        wide = dialect.name in ("mysql", "mariadb")
+        return dialect.type_descriptor(DATETIME(fsp=6) if wide else DateTime())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC without a zone."""
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        return value.replace(tzinfo=UTC) if value else None
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value kept as text: readable in any client, with no limit on its size."""
+
+    impl = LongText
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """None is NULL; everything else is its JSON."""
+        if value is None:
+            return None
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        # Half a character of UTF-16 is no text to a database.
+        return text.encode("utf-8", "replace").decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """The value as it was."""
+        return None if value is None else json.loads(value)

@@ -1,0 +1,165 @@
+"""Words between processes: a task has ended, a login has ended; over Redis pub/sub.
+
+A word makes its hearer look into the record, which alone is true; a small result, already in
+the record and masked as it is there, comes with the word and saves that look. A word that is
+lost (Redis restarted) costs nothing but time: a new subscription makes everybody look once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from resop.errors import QueueUnavailable
+
+log = logging.getLogger(__name__)
+
+ENDED = "resop:ended"
+LOGGED_OUT = "resop:logged-out"
+PAUSE_SECONDS = 0.5
+LONGEST_RESULT = 16_384
+"""Characters of a result that travels with the word: every API process hears every word."""
+
+
+class Herald:
+    """Says that tasks have ended. Blocks; one for each worker process."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+
+    def ended(self, results: Mapping[str, Mapping[str, Any] | None]) -> None:
+        """Tell every API process which tasks have ended, with what is in their record.
+
+        Raises QueueUnavailable when Redis is away.
+        """
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            for task_id, result in results.items():
+                pipeline.publish(ENDED, _word(task_id, result))
+            pipeline.execute()
+        except (redis.RedisError, OSError) as fault:
+            raise QueueUnavailable from fault
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
+
+
+def _word(task_id: str, result: Mapping[str, Any] | None) -> str:
+    text = json.dumps(result, default=_iso) if result else ""
+    return f"{task_id} {text if len(text) <= LONGEST_RESULT else ''}"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat()
+
+
+class Waiter:
+    """One who waits for the end of a task."""
+
+    def __init__(self) -> None:
+        self._heard = asyncio.Event()
+        self.result: dict[str, Any] | None = None
+        """Columns of the ended task, where they came with the word."""
+
+    def hear(self, result: str) -> None:
+        """The task has ended, or may have."""
+        if result:
+            self.result = json.loads(result)
+        self._heard.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return when something was heard, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._heard.wait()
+        self._heard.clear()
+
+
+class Waiters:
+    """Who waits for the end of which task, in one API process."""
+
+    def __init__(self) -> None:
+        self._waiting: defaultdict[str, set[Waiter]] = defaultdict(set)
+
+    @contextlib.contextmanager
+    def waiting(self, task_id: str) -> Iterator[Waiter]:
+        """A waiter that hears when the task has ended, or may have ended unheard."""
+        heard = Waiter()
+        self._waiting[task_id].add(heard)
+        try:
+            yield heard
+        finally:
+            self._waiting[task_id].discard(heard)
+            if not self._waiting[task_id]:
+                del self._waiting[task_id]
+
+    def hear(self, word: str | None) -> None:
+        """Wake those who wait for this task; everybody for None."""
+        task_id, _, result = (word or "").partition(" ")
+        for each in [task_id] if word is not None else list(self._waiting):
+            for waiter in self._waiting.get(each, ()):
+                waiter.hear(result)
+
+
+Hear = Callable[[str | None], None]
+
+
+class Subscription:
+    """The one subscription of a process: passes each word on to who is in charge of its channel.
+
+    `None` is passed on when words may have been missed.
+    """
+
+    def __init__(self, url: str, hearers: Mapping[str, Hear]) -> None:
+        self._url = url
+        self._hearers = hearers
+        self._task: asyncio.Task[None] | None = None
+        self.connected = False
+
+    async def start(self) -> None:
+        """Begin to listen, and go on whatever happens to Redis."""
+        self._task = asyncio.create_task(self._listen_forever())
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _listen_forever(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except (redis.RedisError, OSError) as fault:
+                log.warning("not subscribed: %s", type(fault).__name__)
+            self._missed(connected=False)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _listen(self) -> None:
+        client = redis.asyncio.Redis.from_url(self._url, health_check_interval=10)
+        try:
+            async with client.pubsub() as subscription:
+                await subscription.subscribe(*self._hearers)
+                async for message in subscription.listen():
+                    if message["type"] == "message":
+                        self._hearers[message["channel"].decode()](message["data"].decode())
+                    else:
+                        self._missed(connected=True)
+        finally:
+            await client.aclose()
+
+    def _missed(self, *, connected: bool) -> None:
+        self.connected = connected
+        for hear in self._hearers.values():
+            hear(None)

@@ -1,0 +1,107 @@
+"""Hides secrets in whatever is shown or kept: command lines, output, logs, error texts."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from resop.types import MASK
+
+SHORTEST_FOUND = 4
+"""A shorter secret cannot be told from ordinary text; it is masked only where it is a value."""
+SHORTEST_LINE = 8
+"""Of a secret with several lines, each of this length is hidden where it stands alone, too."""
+
+
+class Masker:
+    """Replaces every known secret in a text by `********`."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._forms: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Hide further secrets from now on."""
+        forms = {form for secret in secrets for form in _written_forms(secret)}
+        if not forms <= self._forms:
+            self._forms |= forms
+            longest_first = sorted(self._forms, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    def text(self, text: str) -> str:
+        """Return `text` with every secret replaced."""
+        return self._pattern.sub(MASK, text) if self._pattern else text
+
+    def json(self, value: Any) -> Any:
+        """Return a JSON value with every secret replaced, in keys, texts and numbers."""
+        if self._pattern is None:
+            return value
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.json(key): self.json(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.json(item) for item in value]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value if (shown := self.text(str(value))) == str(value) else shown
+        return value
+
+
+def _written_forms(secret: str) -> set[str]:
+    """The ways in which a secret may stand in a text: bare, quoted, escaped, line by line."""
+    if len(secret) < SHORTEST_FOUND:
+        return set()
+    lines = {line for line in secret.splitlines() if len(line) >= SHORTEST_LINE}
+    return {form for text in {secret, *lines} for form in _escaped(text)}
+
+
+def _escaped(text: str) -> set[str]:
+    """As a shell, JSON and Python write it, alone or inside a longer word."""
+    shells = {text.replace("'", other) for other in ("'\"'\"'", "'\\''", "\\'")}
+    jsons = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    python = repr(text)[1:-1]
+    raw = repr(text.encode("utf-8", "replace"))[2:-1]
+    return {text, shlex.quote(text), *shells, *jsons, python, python.replace("'", "\\'"), raw}
+
+
+def plain(value: Any, *, reveal: bool) -> Any:
+    """`value` with each Secret as its text (`reveal`) or as `********`."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value() if reveal else MASK
+    if isinstance(value, Mapping):
+        return {key: plain(item, reveal=reveal) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item, reveal=reveal) for item in value]
+    if (parts := _parts(value)) is not None:
+        return plain(parts, reveal=reveal)
+    return value
+
+
+def secrets_in(value: Any) -> list[str]:
+    """The texts of all secrets inside a value made of models, lists, mappings and scalars."""
+    if isinstance(value, SecretStr):
+        return [value.get_secret_value()]
+    if isinstance(value, Mapping):
+        return [secret for item in value.values() for secret in secrets_in(item)]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [secret for item in value for secret in secrets_in(item)]
+    parts = _parts(value)
+    return [] if parts is None else secrets_in(parts)
+
+
+def _parts(value: Any) -> dict[str, Any] | None:
+    """The fields of a model or a dataclass by the names of a request, None for anything else."""
+    if isinstance(value, BaseModel):
+        described = type(value).model_fields
+        named = {described[name].alias or name: getattr(value, name) for name in described}
+        return named | (value.model_extra or {})
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    return None

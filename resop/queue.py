@@ -1,0 +1,71 @@
+"""The queue: Celery carries task ids, one queue for each cluster, and nothing else.
+
+No option, secret or result ever stands in Redis: a message is a task's id, the rest is in the
+record.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from resop.errors import QueueUnavailable
+from resop.settings import Settings
+
+TASK_NAME = "resop.execute"
+SOCKET_SECONDS = 5
+
+
+def queue_of(cluster: str) -> str:
+    """The name of a cluster's own queue, so that workers can stand next to the cluster."""
+    return f"cluster.{cluster}"
+
+
+def celery_app(settings: Settings) -> Celery:
+    """The Celery application of both sides."""
+    app = Celery("resop", broker=settings.broker_url)
+    app.conf.update(
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        # A claim in the record makes a task run once; the queue is transport, so a message is
+        # done with as soon as a worker has it, and the recovery finds what was lost on the way.
+        task_acks_late=False,
+        task_publish_retry=False,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={
+            "socket_connect_timeout": SOCKET_SECONDS,
+            "socket_timeout": SOCKET_SECONDS * 4,
+        },
+        task_default_queue="resop",
+    )
+    return app
+
+
+class Queue:
+    """Where tasks are handed to the workers."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def put(self, task_id: str, cluster: str) -> None:
+        """Hand a task to the workers of its cluster; QueueUnavailable when that failed."""
+        try:
+            self._app.send_task(TASK_NAME, (task_id,), queue=queue_of(cluster))
+        except (OperationalError, OSError) as fault:
+            raise QueueUnavailable from fault
+
+    def length(self, cluster: str) -> int:
+        """How many messages wait for a worker; QueueUnavailable when nobody answers."""
+        try:
+            with self._app.connection_for_read() as connection:
+                channel: Any = connection.default_channel
+                declared = channel.queue_declare(queue_of(cluster), passive=True)
+                return int(declared.message_count)
+        except (OperationalError, OSError) as fault:
+            raise QueueUnavailable from fault

@@ -1,0 +1,425 @@
+"""The record: tasks, their steps, credentials, workers; and every query on them.
+
+The database is what is true. A task that has ended never changes, and a task is claimed by one
+worker, ever: both are conditions in the statements below, not habits of their callers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Index,
+    create_engine,
+    delete,
+    event,
+    insert,
+    literal_column,
+    select,
+    update,
+)
+from sqlalchemy.engine import Engine, make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlmodel import Field, SQLModel
+
+from resop.columns import Json, LongText, Moment, Sealed
+from resop.errors import RecordsUnavailable
+
+BUSY_SECONDS = 20
+
+
+class State(StrEnum):
+    """Where a task is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+    """Contact was lost after a step was sent: nobody may assume that it did or did not happen."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will change any more."""
+        return self not in (State.QUEUED, State.RUNNING)
+
+
+def now() -> datetime:
+    """The present moment, UTC."""
+    return datetime.now(UTC)
+
+
+class Task(SQLModel):
+    """One queued execution of an action."""
+
+    id: str = Field(primary_key=True, max_length=36)
+    """UUID version 7: ids sort by the time they were made."""
+    kind: str = Field(max_length=16)
+    operator: str = Field(max_length=64)
+    action: str = Field(max_length=64)
+    username: str = Field(max_length=64)
+    cluster: str = Field(max_length=64)
+    credential: str = Field(max_length=36)
+    state: str = Field(max_length=16, default=State.QUEUED)
+    options: dict[str, Any] = Field(sa_type=Json)
+    """As they are shown: secrets masked."""
+    tags: list[str] = Field(default_factory=list, sa_type=Json)
+    sealed: bytes | None = Field(default=None, sa_type=Sealed)
+    """The envelope with the options and the token's half; gone when the task has ended."""
+    time_limit: float
+    """Seconds that the action may run."""
+    worker: str | None = Field(default=None, max_length=128)
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+    started_at: datetime | None = Field(default=None, sa_type=Moment)
+    ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    seconds: float | None = None
+    command: str | None = Field(default=None, sa_type=LongText)
+    """The command line of a command, secrets masked."""
+    output: Any = Field(default=None, sa_type=Json, nullable=True)
+    stderr: str | None = Field(default=None, sa_type=LongText)
+    exit_code: int | None = None
+    truncated: bool = False
+    log: list[str] = Field(default_factory=list, sa_type=Json)
+    progress: dict[str, float] | None = Field(default=None, sa_type=Json)
+    error: dict[str, Any] | None = Field(default=None, sa_type=Json)
+
+
+class Step(SQLModel):
+    """One remote command inside an operation's task, secrets masked."""
+
+    task: str = Field(primary_key=True, max_length=36)
+    number: int = Field(primary_key=True)
+    command: str = Field(sa_type=LongText)
+    undo: bool = False
+    started_at: datetime = Field(sa_type=Moment)
+    seconds: float | None = None
+    exit_code: int | None = None
+    stdout: str | None = Field(default=None, sa_type=LongText)
+    stderr: str | None = Field(default=None, sa_type=LongText)
+    truncated: bool = False
+    error: str | None = Field(default=None, sa_type=LongText)
+
+
+class _TaskTable(Task, table=True):
+    __tablename__ = "task"
+    __table_args__ = (
+        Index("task_of_user", "username", "cluster", "id"),
+        Index("task_by_state", "state", "worker"),
+    )
+
+
+class _StepTable(Step, table=True):
+    __tablename__ = "step"
+
+
+class Credential(SQLModel, table=True):
+    """What lets a session be opened again, sealed."""
+
+    __tablename__ = "credential"
+
+    id: str = Field(primary_key=True, max_length=36)
+    username: str = Field(max_length=64, index=True)
+    cluster: str = Field(max_length=64)
+    public_key: str = Field(max_length=512)
+    sealed_key: bytes | None = Field(sa_type=Sealed)
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+    expires_at: datetime = Field(sa_type=Moment)
+    revoked_at: datetime | None = Field(default=None, sa_type=Moment)
+
+
+class Worker(SQLModel, table=True):
+    """A worker process and when it was last known to be alive."""
+
+    __tablename__ = "worker"
+
+    id: str = Field(primary_key=True, max_length=128)
+    seen_at: datetime = Field(sa_type=Moment)
+
+
+_TASK = SQLModel.metadata.tables["task"]
+_STEP = SQLModel.metadata.tables["step"]
+_CREDENTIAL = SQLModel.metadata.tables["credential"]
+_WORKER = SQLModel.metadata.tables["worker"]
+_LISTED = [
+    column
+    for column in _TASK.c
+    if column.name not in ("output", "stderr", "log", "sealed", "progress")
+]
+
+
+class Records:
+    """Every query on the record. Methods block; all raise RecordsUnavailable."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    def create_tables(self) -> None:
+        """Make what is missing; several processes may do so at once."""
+        with _known_errors():
+            SQLModel.metadata.create_all(self._engine)
+
+    def close(self) -> None:
+        """Close the connections of this process."""
+        self._engine.dispose()
+
+    def check(self) -> None:
+        """Ask the database something; RecordsUnavailable when it does not answer."""
+        with self._read() as db:
+            db.execute(select(literal_column("1")))
+
+    # -- tasks
+
+    def add_task(self, task: Task) -> None:
+        """Write a new task."""
+        with self._write() as db:
+            db.execute(insert(_TASK), [task.model_dump()])
+
+    def task(self, task_id: str) -> Task | None:
+        """One task, whoever's it is."""
+        with self._read() as db:
+            row = db.execute(select(_TASK).where(_TASK.c.id == task_id)).one_or_none()
+        return None if row is None else Task(**row._mapping)
+
+    def tasks(
+        self,
+        username: str,
+        cluster: str,
+        *,
+        limit: int,
+        before: str | None = None,
+        state: str | None = None,
+        operator: str | None = None,
+        action: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """A user's tasks without their output, newest first; `before` is the id to go on from."""
+        query = select(*_LISTED).where(_TASK.c.username == username, _TASK.c.cluster == cluster)
+        if before is not None:
+            query = query.where(_TASK.c.id < before)
+        for column, wanted in (("state", state), ("operator", operator), ("action", action)):
+            if wanted is not None:
+                query = query.where(_TASK.c[column] == wanted)
+        with self._read() as db:
+            rows = db.execute(query.order_by(_TASK.c.id.desc()).limit(limit))
+            return [dict(row._mapping) for row in rows]
+
+    def claim(self, task_id: str, worker: str) -> Task | None:
+        """Make `worker` the one that runs a queued task; None when it is not to be run."""
+        with self._write() as db:
+            claim = (
+                update(_TASK)
+                .where(_TASK.c.id == task_id, _TASK.c.state == State.QUEUED)
+                .values(state=State.RUNNING, worker=worker, started_at=now())
+            )
+            if db.dialect.update_returning:
+                row = db.execute(claim.returning(*_TASK.c)).one_or_none()
+            elif db.execute(claim).rowcount:  # MariaDB
+                row = db.execute(select(_TASK).where(_TASK.c.id == task_id)).one()
+            else:
+                row = None
+        return None if row is None else Task(**row._mapping)
+
+    def unclaim(self, task_id: str, worker: str) -> bool:
+        """Put a claimed task of which nothing was sent back into the queue."""
+        with self._write() as db:
+            return bool(
+                db.execute(
+                    update(_TASK)
+                    .where(_TASK.c.id == task_id, _TASK.c.state == State.RUNNING)
+                    .where(_TASK.c.worker == worker)
+                    .values(state=State.QUEUED, worker=None, started_at=None)
+                ).rowcount
+            )
+
+    def end(
+        self, task_id: str, state: State, *, when: State = State.RUNNING, **values: Any
+    ) -> bool:
+        """Write a task's final state unless it has one; tell whether this call wrote it."""
+        with self._write() as db:
+            return bool(db.execute(_ended(task_id, state, when, values)).rowcount)
+
+    def write(self, changes: Sequence[Change]) -> None:
+        """Apply many changes in one transaction."""
+        with self._write() as db:
+            for change in changes:
+                db.execute(change.statement, change.rows)
+
+    # -- steps
+
+    def steps(self, task_id: str) -> list[Step]:
+        """A task's steps in order."""
+        with self._read() as db:
+            rows = db.execute(select(_STEP).where(_STEP.c.task == task_id).order_by("number"))
+            return [Step(**row._mapping) for row in rows]
+
+    # -- credentials
+
+    def add_credential(self, credential: Credential) -> None:
+        """Write a new credential; sweep the sealed keys of those that have expired."""
+        with self._write() as db:
+            db.execute(
+                update(_CREDENTIAL)
+                .where(_CREDENTIAL.c.expires_at < now(), _CREDENTIAL.c.sealed_key.is_not(None))
+                .values(sealed_key=None)
+            )
+            db.execute(insert(_CREDENTIAL), [credential.model_dump()])
+
+    def credential(self, credential_id: str) -> Credential | None:
+        """A credential that is neither revoked nor expired, else None."""
+        query = select(_CREDENTIAL).where(
+            _CREDENTIAL.c.id == credential_id,
+            _CREDENTIAL.c.revoked_at.is_(None),
+            _CREDENTIAL.c.expires_at > now(),
+        )
+        with self._read() as db:
+            row = db.execute(query).one_or_none()
+        return None if row is None else Credential(**row._mapping)
+
+    def revoke(self, credential_id: str) -> bool:
+        """End a credential and forget its key; tell whether this call ended it."""
+        with self._write() as db:
+            return bool(
+                db.execute(
+                    update(_CREDENTIAL)
+                    .where(_CREDENTIAL.c.id == credential_id, _CREDENTIAL.c.revoked_at.is_(None))
+                    .values(revoked_at=now(), sealed_key=None)
+                ).rowcount
+            )
+
+    # -- workers and what they leave behind
+
+    def heartbeat(self, worker: str) -> None:
+        """Say that a worker is alive."""
+        with self._write() as db:
+            known = db.execute(
+                update(_WORKER).where(_WORKER.c.id == worker).values(seen_at=now())
+            ).rowcount
+            if not known:
+                db.execute(insert(_WORKER), [{"id": worker, "seen_at": now()}])
+
+    def forget_worker(self, worker: str) -> None:
+        """A worker has stopped in order."""
+        with self._write() as db:
+            db.execute(delete(_WORKER).where(_WORKER.c.id == worker))
+
+    def orphans(self, seen_before: datetime) -> list[tuple[str, str]]:
+        """(task, cluster) of the running tasks whose worker was not seen since."""
+        alive = select(_WORKER.c.id).where(_WORKER.c.seen_at >= seen_before)
+        query = select(_TASK.c.id, _TASK.c.cluster).where(
+            _TASK.c.state == State.RUNNING,
+            _TASK.c.worker.not_in(alive),
+            # A fresh worker claims before its first heartbeat is due.
+            _TASK.c.started_at < seen_before,
+        )
+        with self._read() as db:
+            return [tuple(row) for row in db.execute(query)]
+
+    def waiting(self, created_before: datetime, limit: int) -> list[tuple[str, str]]:
+        """(task, cluster) of the tasks queued since before that moment, oldest first."""
+        query = (
+            select(_TASK.c.id, _TASK.c.cluster)
+            .where(_TASK.c.state == State.QUEUED, _TASK.c.created_at < created_before)
+            .order_by(_TASK.c.id)
+            .limit(limit)
+        )
+        with self._read() as db:
+            return [tuple(row) for row in db.execute(query)]
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with _known_errors(), self._reader.connect() as db:
+            yield db
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with _known_errors(), self._engine.begin() as db:
+            yield db
+
+
+class Change:
+    """A statement to be written together with others by `Records.write`."""
+
+    __slots__ = ("result", "rows", "statement")
+
+    def __init__(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> None:
+        self.statement = statement
+        self.rows = rows
+        self.result: dict[str, Any] | None = None
+        """The columns of a task that ends."""
+
+    @classmethod
+    def step_begun(cls, step: Step) -> Change:
+        """A step is about to be sent."""
+        return cls(insert(_STEP), [step.model_dump()])
+
+    @classmethod
+    def step_ended(cls, task: str, number: int, **values: Any) -> Change:
+        """A step has ended."""
+        chosen = _STEP.c.task == task, _STEP.c.number == number
+        return cls(update(_STEP).where(*chosen).values(**values))
+
+    @classmethod
+    def ended(cls, task_id: str, state: State, **values: Any) -> Change:
+        """A running task has ended; what it had already been said to be stays."""
+        change = cls(_ended(task_id, state, State.RUNNING, values))
+        change.result = {"state": state, **values}
+        return change
+
+    @classmethod
+    def progress(cls, task_id: str, **values: Any) -> Change:
+        """A running task has something new to show."""
+        chosen = _TASK.c.id == task_id, _TASK.c.state == State.RUNNING
+        return cls(update(_TASK).where(*chosen).values(**values))
+
+
+def _ended(task_id: str, state: State, when: State, values: dict[str, Any]) -> Any:
+    chosen = _TASK.c.id == task_id, _TASK.c.state == when
+    return update(_TASK).where(*chosen).values(state=state, ended_at=now(), sealed=None, **values)
+
+
+@contextmanager
+def _known_errors() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as fault:
+        raise RecordsUnavailable from fault
+    except DBAPIError as fault:
+        if fault.connection_invalidated:
+            raise RecordsUnavailable from fault
+        raise
+
+
+def _engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        pool_timeout=5,
+        isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": 5},
+    )
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # The driver's own transaction handling would begin late, as a reader that then cannot write.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -1,0 +1,282 @@
+"""The settings: one typed class, read from config.env and the environment, checked at start-up."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from dotenv.parser import parse_stream
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from resop.errors import InvalidSettings, UnknownAction
+from resop.types import Secret
+
+CONFIG_FILE = "config.env"
+EXAMPLES = ("change", "example", "secret", "password", "default", "insecure", "test")
+SHORTEST_SECRET_KEY = 32
+UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
+
+
+class Cluster(BaseModel):
+    """A configured SSH target."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+    address: Annotated[str, Field(min_length=1)]
+    ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
+    known_hosts: str | None = None
+    """A known_hosts file or fingerprints of this cluster alone; KNOWN_HOSTS when not given."""
+
+
+class Settings(BaseModel):
+    """Every setting with its default; `config.env` explains each in one line."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    HOST: str = "127.0.0.1"
+    PORT: Annotated[int, Field(ge=0, le=65535)] = 3000
+    ENABLE_HTTPS: bool = False
+    SSL_PRIVATE_KEY: Path | None = None
+    SSL_CERTIFICATE: Path | None = None
+
+    CLUSTER_NAME: str = "cluster"
+    CLUSTER_ADDRESS: str | None = None
+    CLUSTER_SSH_PORT: Annotated[int, Field(ge=1, le=65535)] = 22
+    CLUSTERS_FILE: Path | None = None
+    KNOWN_HOSTS: str | None = None
+
+    SECRET_KEY: Secret | None = None
+    DATA_DIR: Path = Path("data")
+    REDIS_URL: str | None = None
+    DATABASE_URL: str | None = None
+    OPERATORS_PATH: str = ""
+
+    SYNC_WAIT: Annotated[float, Field(ge=0, le=3600)] = 30
+    TASK_TIMEOUT: Annotated[float, Field(gt=0)] = 3600
+    TOKEN_HOURS: Annotated[float, Field(gt=0, le=24 * 30)] = 8
+    WORKER_TASKS: Annotated[int, Field(ge=1)] = 500
+
+    LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    LOG_FORMAT: Literal["plain", "json"] = "plain"
+    DEMO_PASSWORD: Secret | None = None
+
+    own: dict[str, str] = Field(default_factory=dict)
+    """Further names, for operators: `shell.setting("NAME")`."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_means_default(cls, value: object) -> object:
+        # 'KEY=' in config.env leaves the optional settings unset, as a person expects.
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.ENABLE_HTTPS:
+            for name in ("SSL_PRIVATE_KEY", "SSL_CERTIFICATE"):
+                path = getattr(self, name)
+                if path is None or not path.is_file():
+                    raise ValueError(f"ENABLE_HTTPS needs {name}: {path} is not a file")
+        if not self.embedded:
+            if self.SECRET_KEY is None:
+                raise ValueError("SECRET_KEY is needed when REDIS_URL is set; see config.env")
+            if self.KNOWN_HOSTS is None and self.CLUSTER_ADDRESS is not None:
+                raise ValueError(
+                    "KNOWN_HOSTS is needed when REDIS_URL is set: "
+                    "a host key is pinned at first use on a single machine only"
+                )
+        if self.SECRET_KEY is not None:
+            _refuse_weak(self.SECRET_KEY.get_secret_value())
+        if self.embedded and len(os.fsencode(self.redis_socket)) > UNIX_SOCKET_PATH_BYTES:
+            raise ValueError(
+                f"DATA_DIR: the path of its socket {self.redis_socket} is longer than "
+                f"{UNIX_SOCKET_PATH_BYTES} bytes; choose a shorter folder"
+            )
+        return self
+
+    @property
+    def embedded(self) -> bool:
+        """Whether Redis is ours: everything runs on this one machine."""
+        return self.REDIS_URL is None
+
+    @property
+    def redis_socket(self) -> Path:
+        """The embedded engine's unix socket."""
+        return self.DATA_DIR.absolute() / "valkey.sock"
+
+    @property
+    def redis_url(self) -> str:
+        """The address as redis-py takes it."""
+        return self.REDIS_URL or f"unix://{self.redis_socket}"
+
+    @property
+    def broker_url(self) -> str:
+        """The same address as Celery takes it."""
+        return self.REDIS_URL or f"redis+socket://{self.redis_socket}"
+
+    @property
+    def database_url(self) -> str:
+        """The address as SQLAlchemy takes it."""
+        return self.DATABASE_URL or f"sqlite:///{self.DATA_DIR.absolute() / 'resop.db'}"
+
+    @property
+    def operator_folders(self) -> list[Path]:
+        """The site's own operator folders, in the order given (separated by ':')."""
+        return [Path(part).absolute() for part in self.OPERATORS_PATH.split(":") if part]
+
+    def secret_key(self) -> bytes:
+        """The key everything is sealed with; made and kept in DATA_DIR on a single machine."""
+        if self.SECRET_KEY is not None:
+            return self.SECRET_KEY.get_secret_value().encode()
+        return _kept_key(self.DATA_DIR / "secret_key")
+
+    def clusters(self) -> dict[str, Cluster]:
+        """The configured clusters by name; the first is the default."""
+        if self.CLUSTERS_FILE is not None:
+            return _read_clusters(self.CLUSTERS_FILE)
+        if self.CLUSTER_ADDRESS is None:
+            return {}
+        try:
+            only = Cluster(
+                name=self.CLUSTER_NAME,
+                address=self.CLUSTER_ADDRESS,
+                ssh_port=self.CLUSTER_SSH_PORT,
+            )
+        except ValidationError as fault:
+            raise InvalidSettings(f"CLUSTER_NAME: {_first_message(fault)}") from None
+        return {only.name: only}
+
+    def cluster(self, name: str | None) -> Cluster:
+        """The cluster of that name, the default one for None; UnknownAction when there is none."""
+        clusters = self.clusters()
+        if not clusters:
+            raise InvalidSettings("no cluster is configured: set CLUSTER_ADDRESS in config.env")
+        if name is None:
+            return next(iter(clusters.values()))
+        if name not in clusters:
+            raise UnknownAction(f"there is no cluster {name!r}; there is {', '.join(clusters)}")
+        return clusters[name]
+
+    def setting(self, name: str) -> str | None:
+        """A setting for an operator's own use: config.env, overridden by the environment."""
+        return os.environ.get(name, self.own.get(name))
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One `KEY=value` of the file."""
+
+    number: int
+    key: str
+    value: str
+
+
+def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read `file` (RESOP_CONFIG, else ./config.env) and the environment.
+
+    Raises InvalidSettings, naming file and line, for a line that cannot be read, a value of the
+    wrong kind, and a name that is likely a misspelling of a known one.
+    """
+    environ = os.environ if environ is None else environ
+    file = file or Path(environ.get("RESOP_CONFIG", CONFIG_FILE))
+    lines = _read_file(file) if file.is_file() else []
+    if not lines and "RESOP_CONFIG" in environ and not file.is_file():
+        raise InvalidSettings(f"RESOP_CONFIG: {file} is not a file")
+    where = {line.key: f"{file}:{line.number}" for line in lines}
+    known = set(Settings.model_fields) - {"own"}
+    given = {line.key: line.value for line in lines if line.key in known}
+    given |= {name: environ[name] for name in known if name in environ}
+    where |= dict.fromkeys(known & set(environ), "environment")
+    own = {line.key: line.value for line in lines if line.key not in known}
+    _refuse_misspellings(own, known, where)
+    try:
+        return Settings(**{k: v for k, v in given.items() if v != ""}, own=own)  # type: ignore[arg-type]
+    except ValidationError as fault:
+        raise InvalidSettings(_explain(fault, where, file)) from None
+
+
+def _read_file(file: Path) -> list[_Line]:
+    lines: dict[str, _Line] = {}
+    with file.open(encoding="utf-8") as stream:
+        bindings = list(parse_stream(stream))
+    for binding in bindings:
+        # The parser counts the blank and comment lines before a binding as part of it.
+        text = binding.original.string
+        number = binding.original.line + len(text) - len(text.lstrip("\n"))
+        if binding.error or (binding.key is not None and binding.value is None):
+            raise InvalidSettings(f"{file}:{number}: not of the form KEY=value: {text.strip()!r}")
+        if binding.key is None or binding.value is None:
+            continue
+        if binding.key in lines:
+            raise InvalidSettings(
+                f"{file}:{number}: {binding.key} is set twice; "
+                f"the first time in line {lines[binding.key].number}"
+            )
+        lines[binding.key] = _Line(number, binding.key, binding.value)
+    return list(lines.values())
+
+
+def _refuse_misspellings(own: Mapping[str, str], known: set[str], where: Mapping[str, str]) -> None:
+    for name in own:
+        if near := difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85):
+            raise InvalidSettings(f"{where[name]}: unknown setting {name}; did you mean {near[0]}?")
+
+
+def _explain(fault: ValidationError, where: Mapping[str, str], file: Path) -> str:
+    faults = []
+    for error in fault.errors():
+        name = str(error["loc"][0]) if error["loc"] else ""
+        message = error["msg"].removeprefix("Value error, ")
+        faults.append(f"{where.get(name, file)}: {name}: {message}" if name else message)
+    return "; ".join(faults)
+
+
+def _first_message(fault: ValidationError) -> str:
+    return fault.errors()[0]["msg"].removeprefix("Value error, ")
+
+
+def _refuse_weak(key: str) -> None:
+    if len(key) < SHORTEST_SECRET_KEY:
+        raise ValueError(
+            f"SECRET_KEY has {len(key)} characters, {SHORTEST_SECRET_KEY} are needed: "
+            "make one with: openssl rand -base64 48"
+        )
+    if any(word in key.lower() for word in EXAMPLES):
+        raise ValueError("SECRET_KEY is an example: make one with: openssl rand -base64 48")
+
+
+def _kept_key(file: Path) -> bytes:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = secrets.token_urlsafe(48).encode()
+    try:
+        # 'x' lets exactly one of several starting processes make the key.
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(made)
+        return made
+    except FileExistsError:
+        kept = file.read_bytes().strip()
+    if len(kept) < SHORTEST_SECRET_KEY:
+        raise InvalidSettings(f"{file}: the kept secret key is damaged")
+    return kept
+
+
+def _read_clusters(file: Path) -> dict[str, Cluster]:
+    """A YAML list of `{name, address, ssh_port, known_hosts?}`."""
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+        clusters = [Cluster.model_validate(entry) for entry in entries]
+    except (OSError, yaml.YAMLError, TypeError) as fault:
+        raise InvalidSettings(f"CLUSTERS_FILE: {file}: {fault}") from None
+    except ValidationError as fault:
+        field = ".".join(map(str, fault.errors()[0]["loc"]))
+        raise InvalidSettings(f"CLUSTERS_FILE: {file}: {field}: {_first_message(fault)}") from None
+    if len({cluster.name for cluster in clusters}) < len(clusters):
+        raise InvalidSettings(f"CLUSTERS_FILE: {file}: two clusters have the same name")
+    return {cluster.name: cluster for cluster in clusters}

@@ -1,0 +1,323 @@
+"""What an operation talks to: run a step on the cluster, register how to undo it, say what happens.
+
+Every step goes through one door (`Door`), which runs it with a time limit, records it and hides
+secrets. The worker's door leads to a real login node; `resop.testing` has one for tests.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, NoReturn, Protocol, TypeVar
+
+from pydantic import SecretStr
+
+from resop.command import Command, read_json
+from resop.errors import (
+    CommandFailed,
+    InvalidOptions,
+    OperationFailed,
+    OperationFault,
+    ResopError,
+)
+from resop.options import check_options
+from resop.quoting import shown, wire
+from resop.types import Secret, argument_fault
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Word = str | int | float | PurePath
+Text = str | bytes | SecretStr
+
+SHOWN_LINES = 10
+UNDO_SECONDS = 60.0
+EXPOSED = (
+    "a secret may not stand on a command line, where every user of the login node can read it: "
+    "pass it with input="
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a step answered. Texts are decoded as UTF-8, odd bytes replaced."""
+
+    stdout: str = ""
+    stderr: str = ""
+    exit_code: int = 0
+    """The exit code; 128 + the signal's number when a signal ended it, as a shell reports it."""
+    seconds: float = 0.0
+    truncated: bool = False
+    """Whether output was cut at the limit."""
+    command: str = ""
+    """The command line, secrets masked."""
+
+    @property
+    def lines(self) -> list[str]:
+        """Standard output line by line; a file name may hold what splitlines() would split at."""
+        return self.stdout.removesuffix("\n").split("\n") if self.stdout else []
+
+    def json(self) -> Any:
+        """Standard output parsed as JSON; OperationFailed says what stands there instead."""
+        try:
+            return read_json(self.stdout)
+        except ValueError as fault:
+            # Cut between words: of a secret cut in two, neither half would be masked.
+            said = textwrap.shorten(self.stdout, 200)
+            raise OperationFailed(
+                f"{self.command}: expected JSON ({fault}), got {said!r}"
+            ) from None
+
+    def failure(self) -> CommandFailed:
+        """This result as the error that ends an operation, with its last ten lines."""
+        said = (self.stderr.strip() or self.stdout.strip()).splitlines()
+        reason = said[-1] if said else "no message"
+        program = self.command.split(" ", 1)[0]
+        reason = reason if reason.startswith(program) else f"{program}: {reason}"
+        return CommandFailed(
+            f"{reason} (exit code {self.exit_code})",
+            step={
+                "command": self.command,
+                "exit_code": self.exit_code,
+                "stderr": "\n".join(self.stderr.splitlines()[-SHOWN_LINES:]),
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StepRequest:
+    """One remote command as it is to be run."""
+
+    line: str
+    """What the login shell reads."""
+    shown: str
+    """What a person would type; secrets are masked by the door."""
+    input: bytes | None = None
+    """Standard input; None closes it at once."""
+    timeout: float | None = None
+    """Time limit in seconds; what is left of the task's own when None."""
+    secrets: tuple[str, ...] = ()
+    undo: bool = False
+    """An undo step still runs when the task's own time is over."""
+
+
+class Door(Protocol):
+    """Where steps leave to. Its calls block; several threads may use it at once."""
+
+    def run(self, step: StepRequest) -> Result:
+        """Run one step to its end; raise StepTimedOut, ContactLost or ClusterUnreachable."""
+
+    def log(self, text: str) -> None:
+        """Add a line to the task's log."""
+
+    def progress(self, done: float, total: float) -> None:
+        """Say how far the task is."""
+
+    def fault(self, trace: str) -> None:
+        """Keep the traceback of a mistake in an operation where its author can read it."""
+
+    def put(self, content: bytes, path: str, mode: int) -> None:
+        """Write a file on the cluster, complete or not at all."""
+
+    def get(self, path: str, limit: int) -> bytes:
+        """Read a file of the cluster of at most `limit` bytes."""
+
+
+class Surroundings(Protocol):
+    """What a shell knows besides its door: the declared commands and the site's settings."""
+
+    def command(self, operator: str, name: str) -> Command:
+        """Find a declared command; UnknownAction when there is none."""
+
+    def setting(self, name: str) -> str | None:
+        """A setting of config.env, or None."""
+
+
+@dataclass(slots=True)
+class Shell:
+    """The logged-in user's shell on the cluster, for one task."""
+
+    username: str
+    cluster: str
+    door: Door
+    surroundings: Surroundings
+    operator: str = ""
+    _undo: list[StepRequest] = field(default_factory=list)
+
+    def run(
+        self,
+        *argv: Word,
+        input: Text | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Result:
+        """Run one program with exactly these arguments; no shell reads them.
+
+        `input` is its standard input (else closed), `timeout` in seconds, `cwd` and `env` are
+        its folder and further environment. A non-zero exit code raises CommandFailed unless
+        `check` is False.
+        """
+        return self._checked(step_request(argv, input, timeout, cwd=cwd, env=env), check)
+
+    def script(
+        self,
+        line: str,
+        *,
+        input: Text | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+    ) -> Result:
+        """Run a line of shell as `ssh host 'line'` would: pipes, wildcards, the user's shell."""
+        return self._checked(script_request(line, input, timeout), check)
+
+    def command(self, name: str, /, *, check: bool = True, **options: Any) -> Result:
+        """Run a declared command: `command("squeue", user="ada")`.
+
+        `name` is one of the operation's own operator, or `operator:name`. Options are checked as
+        a request's are.
+        """
+        operator, _, command_name = name.rpartition(":")
+        declared = self.surroundings.command(operator or self.operator, command_name)
+        invocation = declared.invocation(check_options(declared.options, options))
+        return self.run(
+            *invocation.argv, input=invocation.stdin, timeout=declared.timeout, check=check
+        )
+
+    def on_failure(self, *argv: Word, input: Text | None = None) -> None:
+        """Register how to undo a step, before or after it.
+
+        When the operation fails, what was registered is run in reverse order.
+        """
+        self._undo.append(step_request(argv, input, UNDO_SECONDS, undo=True))
+
+    def log(self, text: str) -> None:
+        """Add a line to the task's log."""
+        self.door.log(text)
+
+    def progress(self, done: float, total: float) -> None:
+        """Say how far the operation is."""
+        self.door.progress(done, total)
+
+    def fail(self, message: str) -> NoReturn:
+        """End the operation as failed, with a message for the caller."""
+        raise OperationFailed(message)
+
+    def map(
+        self, function: Callable[[Item], Made], items: Iterable[Item], *, at_once: int = 5
+    ) -> list[Made]:
+        """Call `function` on independent items, `at_once` at a time; answers in order.
+
+        When one fails, what has begun is waited for and no further item is begun.
+        """
+        with ThreadPoolExecutor(at_once, thread_name_prefix="map") as pool:
+            started = [pool.submit(copy_context().run, function, item) for item in items]
+            try:
+                return [each.result() for each in started]
+            except BaseException:
+                # What runs is waited for; what has not begun must not run after a failure.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def put(self, content: str | bytes, path: str, *, mode: int = 0o600) -> None:
+        """Write a file on the cluster: complete under its name, or not there at all."""
+        self.door.put(content.encode() if isinstance(content, str) else content, path, mode)
+
+    def get(self, path: str, *, limit: int = 1 << 20) -> bytes:
+        """Read a file of the cluster; OperationFailed when it has more than `limit` bytes."""
+        return self.door.get(path, limit)
+
+    def setting(self, name: str) -> str:
+        """A setting of config.env for the site's own use; OperationFailed when it is missing."""
+        if (value := self.surroundings.setting(name)) is None:
+            self.fail(f"the setting {name} is missing in config.env")
+        return value
+
+    def undo(self) -> tuple[list[str], list[str]]:
+        """Run what was registered, in reverse; return what was undone and what needs repair.
+
+        Each entry is a command line; one that needs repair says why.
+        """
+        undone: list[str] = []
+        needs_repair: list[str] = []
+        while self._undo:
+            step = self._undo.pop()
+            try:
+                result = self.door.run(step)
+            except ResopError as fault:
+                needs_repair.append(f"{step.shown}: {fault.message}")
+                continue
+            except Exception as fault:
+                # Whatever goes wrong with one, the others are still undone, and all is reported.
+                needs_repair.append(f"{step.shown}: {type(fault).__name__}")
+                continue
+            if result.exit_code == 0:
+                undone.append(result.command)
+            else:
+                needs_repair.append(f"{result.command}: {result.failure().message}")
+        return undone, needs_repair
+
+    def _checked(self, step: StepRequest, check: bool) -> Result:
+        result = self.door.run(step)
+        if check and result.exit_code != 0:
+            raise result.failure()
+        return result
+
+
+def step_request(
+    argv: Iterable[Word | SecretStr],
+    given: Text | None,
+    timeout: float | None,
+    *,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    undo: bool = False,
+) -> StepRequest:
+    """The step that runs one program with these arguments and this standard input.
+
+    Raises OperationFault for a Secret among the arguments.
+    """
+    words = _words(argv)
+    if any(isinstance(word, SecretStr) for word in (cwd, *(env or {}).values())):
+        raise OperationFault(EXPOSED)
+    return _step(wire(words, cwd=cwd, env=env), shown(words), given, timeout, undo)
+
+
+def script_request(line: str, given: Text | None, timeout: float | None) -> StepRequest:
+    """The step that gives a line to the user's shell; InvalidOptions when it cannot be sent."""
+    _words([line])
+    if fault := argument_fault(line):
+        raise InvalidOptions([{"field": "command line", "message": fault}])
+    return _step(line, line, given, timeout)
+
+
+def _step(
+    line: str, shown_line: str, given: Text | None, timeout: float | None, undo: bool = False
+) -> StepRequest:
+    secrets: tuple[str, ...] = ()
+    if isinstance(given, SecretStr):
+        secrets = (given.get_secret_value(),)
+        given = secrets[0]
+    data = given.encode() if isinstance(given, str) else given
+    return StepRequest(line, shown_line, data, timeout, secrets, undo)
+
+
+def _words(argv: Iterable[Word | SecretStr]) -> list[str]:
+    words = []
+    for word in argv:
+        if isinstance(word, SecretStr):
+            raise OperationFault(EXPOSED)
+        if not isinstance(word, str | int | float | PurePath):
+            kind = type(word).__name__
+            raise OperationFault(f"an argument is text, a number or a path, not {kind}")
+        words.append(str(word))
+    if not words:
+        raise OperationFault("run() needs at least the program's name")
+    return words
+
+
+__all__ = ["Door", "Result", "Secret", "Shell", "StepRequest", "Surroundings"]

@@ -1,0 +1,270 @@
+"""A fake shell for authors: it answers what it was told, and refuses what it was not told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from resop.catalog import Action, Catalog
+from resop.command import Command
+from resop.errors import InvalidOptions, OperationFailed
+from resop.masking import Masker, secrets_in
+from resop.operation import Operation
+from resop.options import check_options
+from resop.perform import Outcome, perform_command, perform_operation
+from resop.shell import Item, Made, Result, Shell, StepRequest
+
+
+class UnexpectedStep(AssertionError):
+    """A step that the fake shell was not told about."""
+
+
+@dataclass(slots=True)
+class Expected:
+    """A step that is to come, and what it answers."""
+
+    command: str
+    stdout: str = ""
+    stderr: str = ""
+    exit_code: int = 0
+    input: str | None = None
+    """Its whole standard input; None when it has none."""
+    raises: Exception | None = None
+    """Raised instead of answering: StepTimedOut, ContactLost, …"""
+
+
+@dataclass(slots=True)
+class FakeDoor:
+    """Answers steps in the order in which they were told."""
+
+    expected: list[Expected] = field(default_factory=list)
+    masker: Masker = field(default_factory=Masker)
+    logged: list[str] = field(default_factory=list)
+    progressed: list[tuple[float, float]] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
+    refused: UnexpectedStep | None = None
+    """The first refusal: kept, since an operation may catch what it raises."""
+
+    def run(self, step: StepRequest) -> Result:
+        """Answer the next expected step; UnexpectedStep for any other."""
+        try:
+            return self._answer(step)
+        except UnexpectedStep as refusal:
+            self.refuse(refusal)
+            raise
+
+    def refuse(self, refusal: UnexpectedStep) -> UnexpectedStep:
+        """Keep a refusal, and give it back to be raised."""
+        self.refused = self.refused or refusal
+        return refusal
+
+    def _answer(self, step: StepRequest) -> Result:
+        given = step.input.decode("utf-8", "backslashreplace") if step.input is not None else None
+        self.masker.learn(step.secrets)
+        shown = self.masker.text(step.shown)
+        if not self.expected:
+            raise UnexpectedStep(f"no step was expected, got: {shown}")
+        wanted = self.expected[0]
+        if (shown, given) != (wanted.command, wanted.input):
+            raise UnexpectedStep(
+                f"expected: {wanted.command!r} with input {wanted.input!r}\n"
+                f"got:      {shown!r} with input {given!r}"
+            )
+        del self.expected[0]
+        if wanted.raises is not None:
+            raise wanted.raises
+        return Result(wanted.stdout, wanted.stderr, wanted.exit_code, command=shown)
+
+    def log(self, text: str) -> None:
+        """Keep a log line."""
+        self.logged.append(self.masker.text(text))
+
+    def progress(self, done: float, total: float) -> None:
+        """Keep a progress report."""
+        self.progressed.append((done, total))
+
+    def fault(self, trace: str) -> None:
+        """Keep a traceback."""
+        self.faults.append(self.masker.text(trace))
+
+    def put(self, content: bytes, path: str, mode: int) -> None:
+        """Keep a file."""
+        self.files[path] = content
+
+    def get(self, path: str, limit: int) -> bytes:
+        """Give a kept file."""
+        if path not in self.files:
+            raise self.refuse(UnexpectedStep(f"no such file was told: {path}"))
+        if len(self.files[path]) > limit:
+            raise OperationFailed(f"{path}: has more than {limit} bytes")
+        return self.files[path]
+
+
+@dataclass(slots=True)
+class FakeSurroundings:
+    """Settings given by the test; commands from a catalog, where one is given."""
+
+    settings: Mapping[str, str]
+    catalog: Catalog | None
+    door: FakeDoor
+
+    def command(self, operator: str, name: str) -> Command:
+        """Find a declared command."""
+        if self.catalog is None:
+            lack = UnexpectedStep(f"the fake shell was given no catalog to find {name!r} in")
+            raise self.door.refuse(lack)
+        return self.catalog.command(operator, name)
+
+    def setting(self, name: str) -> str | None:
+        """A setting given by the test."""
+        return self.settings.get(name)
+
+
+class FakeShell(Shell):
+    """A Shell for tests: `FakeShell().expect("squeue --user ada", stdout="…")`."""
+
+    fake: FakeDoor
+
+    def __init__(
+        self,
+        *,
+        username: str = "ada",
+        cluster: str = "test",
+        operator: str = "",
+        settings: Mapping[str, str] | None = None,
+        catalog: Catalog | None = None,
+    ) -> None:
+        self.fake = FakeDoor()
+        surroundings = FakeSurroundings(settings or {}, catalog, self.fake)
+        super().__init__(username, cluster, self.fake, surroundings, operator)
+
+    def expect(
+        self,
+        command: str,
+        *,
+        stdout: str = "",
+        stderr: str = "",
+        exit_code: int = 0,
+        input: str | None = None,
+        raises: Exception | None = None,
+    ) -> FakeShell:
+        """Tell the next step, as it is shown to people, and its answer."""
+        self.fake.expected.append(Expected(command, stdout, stderr, exit_code, input, raises))
+        return self
+
+    def map(
+        self, function: Callable[[Item], Made], items: Iterable[Item], *, at_once: int = 5
+    ) -> list[Made]:
+        """One item after the other, so that the steps come in the order in which they are told."""
+        return [function(item) for item in items]
+
+    def finished(self) -> None:
+        """AssertionError when a step was refused, or an expected one did not come."""
+        if self.fake.refused is not None:
+            raise self.fake.refused
+        left = [each.command for each in self.fake.expected]
+        assert not left, f"steps that did not come: {left}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One case of a scenario file: options in; exact steps and the answer out."""
+
+    file: Path
+    name: str
+    options: dict[str, Any]
+    steps: list[dict[str, Any]]
+    settings: dict[str, str]
+    username: str
+    answer: dict[str, Any]
+    """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `invalid` (faulty fields)."""
+
+
+KEYS_OF_ANSWER = {"output", "log", "error", "undone", "needs_repair", "invalid"}
+KEYS_OF_SCENARIO = KEYS_OF_ANSWER | {"name", "options", "steps", "settings", "username"}
+
+
+def read_scenarios(file: Path) -> list[Scenario]:
+    """The scenarios of a YAML file; ValueError names a key that means nothing."""
+    scenarios = []
+    for case in yaml.safe_load(file.read_text(encoding="utf-8")):
+        if unknown := set(case) - KEYS_OF_SCENARIO:
+            raise ValueError(f"{file}: {case.get('name')}: unknown keys {sorted(unknown)}")
+        answer = {key: case[key] for key in KEYS_OF_ANSWER & set(case)}
+        if not answer and not case.get("steps"):
+            raise ValueError(f"{file}: {case.get('name')}: it expects nothing, so it shows nothing")
+        scenarios.append(
+            Scenario(
+                file,
+                case["name"],
+                case.get("options", {}),
+                case.get("steps", []),
+                case.get("settings", {}),
+                case.get("username", "ada"),
+                answer,
+            )
+        )
+    return scenarios
+
+
+def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
+    """Run a scenario on a fake shell; AssertionError says where it differs."""
+    options = _validated(scenario, action)
+    if options is None:
+        return
+    shell = FakeShell(
+        username=scenario.username,
+        operator=action.operator,
+        settings=scenario.settings,
+        catalog=catalog,
+    )
+    shell.fake.masker = Masker(secrets_in(options))
+    for step in scenario.steps:
+        shell.expect(**step)
+    if isinstance(action, Operation):
+        outcome = perform_operation(action, shell, options)
+    else:
+        outcome = perform_command(action, shell.fake, options)
+    shell.finished()
+    _compare(scenario, outcome, shell)
+
+
+def _validated(scenario: Scenario, action: Action) -> Any:
+    try:
+        options = check_options(action.options, scenario.options)
+        if isinstance(action, Command):
+            action.invocation(options)
+    except InvalidOptions as fault:
+        faults: Sequence[Mapping[str, str]] = fault.details["faults"]
+    else:
+        assert "invalid" not in scenario.answer, "the options were expected to be refused"
+        return options
+    wrong = sorted({fault["field"] for fault in faults})
+    assert wrong == sorted(scenario.answer.get("invalid", [])), f"refused: {faults}"
+    return None
+
+
+def _compare(scenario: Scenario, outcome: Outcome, shell: FakeShell) -> None:
+    hide = shell.fake.masker.json  # as a worker does with all that is kept
+    error = hide(outcome.error_json())
+    wanted_error = scenario.answer.get("error")
+    if wanted_error is None:
+        assert error is None, f"failed: {error}"
+    else:
+        assert error is not None, "it was expected to fail"
+        shown = {key: error.get(key) for key in wanted_error}
+        assert shown == wanted_error
+    found = {
+        "output": hide(outcome.output),
+        "log": shell.fake.logged,
+        "undone": hide(outcome.undone),
+        "needs_repair": hide(outcome.needs_repair),
+    }
+    for key, value in found.items():
+        if key in scenario.answer:
+            assert value == scenario.answer[key], f"{key}: {value!r} != {scenario.answer[key]!r}"

@@ -1,0 +1,118 @@
+"""Tokens (what the client shows) and sealed envelopes (what rests in the database).
+
+Three keys are derived from SECRET_KEY, one for each use. A credential's private key is sealed
+with SECRET_KEY and with a half that only the token holds: neither a stolen database nor a
+stolen token is enough to open it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from joserfc import jwe
+from joserfc.errors import JoseError
+from joserfc.jwk import OctKey
+
+from resop.errors import TokenRefused
+
+NONCE_BYTES = 12
+HALF_BYTES = 32
+LONGEST_TOKEN = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a token carries."""
+
+    username: str
+    cluster: str
+    credential: str
+    """Id of the credential in the database."""
+    half: str
+    """Hex; the half of the credential's seal that the database does not hold."""
+    expires: int
+    """Unix time in seconds."""
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends, UTC."""
+        return datetime.fromtimestamp(self.expires, UTC)
+
+
+class Sealer:
+    """Makes and opens tokens and envelopes with keys derived from SECRET_KEY."""
+
+    def __init__(self, secret_key: bytes) -> None:
+        self._secret_key = secret_key
+        self._token_key = OctKey.import_key(self._derive(b"token"))
+        self._envelope = AESGCM(self._derive(b"envelope"))
+        self.instance = self._derive(b"instance").hex()[:12]
+        """Names this service (all its machines) in an authorized_keys file."""
+
+    def issue(self, token: Token) -> str:
+        """The token as the client gets it: JWE, encrypted with a key only the service has."""
+        header = {"alg": "dir", "enc": "A256GCM"}
+        return jwe.encrypt_compact(header, json.dumps(asdict(token)), self._token_key)
+
+    def read(self, text: str) -> Token:
+        """Open a token; TokenRefused when it is not one of ours or has expired."""
+        if len(text) > LONGEST_TOKEN:
+            raise TokenRefused("the token is not valid: log in again")
+        try:
+            opened = jwe.decrypt_compact(text, self._token_key, algorithms=["dir", "A256GCM"])
+            token = Token(**json.loads(opened.plaintext or b"{}"))
+        except (JoseError, InvalidTag, ValueError, TypeError, KeyError):
+            raise TokenRefused("the token is not valid: log in again") from None
+        if token.expires <= time.time():
+            raise TokenRefused("the token has expired: log in again")
+        return token
+
+    def seal(self, content: dict[str, Any], task_id: str) -> bytes:
+        """Seal the secret part of a task; it opens for this task id only."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._envelope.encrypt(nonce, json.dumps(content).encode(), task_id.encode())
+
+    def unseal(self, sealed: bytes, task_id: str) -> dict[str, Any]:
+        """Open what `seal` made; TokenRefused when key or task are others."""
+        try:
+            opened = self._envelope.decrypt(
+                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], task_id.encode()
+            )
+        except (InvalidTag, ValueError):
+            raise TokenRefused("the task was sealed with another SECRET_KEY") from None
+        content: dict[str, Any] = json.loads(opened)
+        return content
+
+    def seal_key(self, private_key: bytes, credential: str, half: str) -> bytes:
+        """Seal a credential's private key with SECRET_KEY and the token's half."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._key_box(half).encrypt(nonce, private_key, credential.encode())
+
+    def unseal_key(self, sealed: bytes, credential: str, half: str) -> bytes:
+        """Open what `seal_key` made; TokenRefused when any part does not belong together."""
+        try:
+            return self._key_box(half).decrypt(
+                sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], credential.encode()
+            )
+        except (InvalidTag, ValueError):
+            raise TokenRefused("the token does not fit its credential: log in again") from None
+
+    def _key_box(self, half: str) -> AESGCM:
+        return AESGCM(self._derive(b"credential", salt=bytes.fromhex(half)))
+
+    def _derive(self, use: bytes, salt: bytes | None = None) -> bytes:
+        return HKDF(SHA256(), 32, salt=salt, info=b"resop " + use).derive(self._secret_key)
+
+
+def new_half() -> str:
+    """A fresh half for a token, hex."""
+    return secrets.token_hex(HALF_BYTES)

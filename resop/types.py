@@ -1,0 +1,55 @@
+"""Types for an operation's options: what they accept is checked before a task is queued."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+
+MASK = "********"
+
+MAX_ARGUMENT_BYTES = 131_071
+"""The longest single argument Linux passes to a program (MAX_ARG_STRLEN - 1; execve(2))."""
+
+
+class Secret(SecretStr):
+    """Text that is shown as `********` everywhere and reaches a command by standard input only.
+
+    `get_secret_value()` gives the text.
+    """
+
+
+def argument_fault(text: str) -> str | None:
+    """Say why `text` cannot be an argument of a command, or None when it can."""
+    if "\x00" in text:
+        return "contains a NUL character, which no command line can carry"
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        return "contains a lone surrogate, which is not a Unicode character"
+    if size > MAX_ARGUMENT_BYTES:
+        return f"has {size} bytes; an argument has at most {MAX_ARGUMENT_BYTES}: use stdin for more"
+    return None
+
+
+def _checked_argument(text: str) -> str:
+    if fault := argument_fault(text):
+        raise ValueError(fault)
+    return text
+
+
+Argument = Annotated[str, AfterValidator(_checked_argument)]
+"""Any text that can stand on a command line: no NUL, at most 131,071 bytes of UTF-8."""
+
+Username = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$"),
+    Field(description="POSIX user name"),
+]
+"""A user name as useradd(8) and LDAP's posixAccount accept it, dots allowed."""
+
+RemotePath = Annotated[
+    Argument,
+    StringConstraints(min_length=1, max_length=4096),
+    Field(description="path on the cluster; a relative one starts at the home folder"),
+]

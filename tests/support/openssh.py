@@ -1,0 +1,401 @@
+"""A real OpenSSH server on a loopback port, with password accounts that exist only inside it.
+
+It is a small machine of its own: private mount and PID namespaces in which a few files of /etc are
+replaced, so that the host is not edited and everything started ends together, whatever happens.
+"""
+
+import contextlib
+import functools
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+FIRST_UID = 47001  # of the accounts; no distribution gives out numbers there
+PATIENCE = 15.0  # seconds for the server to come up or go; takes 0.1 s on an idle machine
+
+_SSHD = Path("/usr/sbin/sshd")
+_NAMESPACES = (
+    *("unshare", "--mount", "--propagation", "private"),
+    *("--pid", "--fork", "--kill-child", "--mount-proc"),
+)
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}  # nothing of the tests' own leaks in
+
+# The machine's process 1: when it ends, the kernel ends every process of the PID namespace, also
+# those that left their session. Each line on its standard input asks for one sshd; the end of that
+# input is `stop`, or the death of the test process. (PR_SET_PDEATHSIG would do for the latter, but
+# fires at the end of the *thread* that started the server, such as one of asyncio.to_thread.)
+_INIT = """
+set -eu
+mount --bind "$1" /mnt
+for hidden in /home /run /var/log; do mount -t tmpfs -o mode=755 tmpfs $hidden; done
+for hidden in /tmp /var/tmp /dev/shm; do mount -t tmpfs -o mode=1777 tmpfs $hidden; done
+mkdir /run/sshd
+for home in /mnt/home/*; do
+    mkdir "/home/${home##*/}"
+    mount --bind "$home" "/home/${home##*/}"
+done
+for file in passwd group shadow pam.d/sshd; do mount --bind "/mnt/etc/$file" "/etc/$file"; done
+/usr/sbin/sshd -t -f /mnt/sshd_config
+while read -r _; do /usr/sbin/sshd -D -f /mnt/sshd_config -E /mnt/sshd.log & done
+"""
+
+# Our own stack rather than the host's: without pam_faildelay (2-4 s per wrong password), and
+# without pam_limits, pam_loginuid and the like, which fail in containers.
+_PAM = """
+auth     required pam_unix.so nodelay
+account  required pam_unix.so
+session  required pam_permit.so
+password required pam_deny.so
+"""
+
+# Those of OpenSSH itself where the tests are about them; a keyword in `config` replaces its line.
+_DEFAULTS = {
+    "AuthorizedKeysFile": ".ssh/authorized_keys",
+    "KbdInteractiveAuthentication": "yes",
+    "LogLevel": "VERBOSE",
+    "MaxSessions": "10",
+    "MaxStartups": "10:30:100",
+    "PasswordAuthentication": "yes",
+    "PermitRootLogin": "no",
+    "PidFile": "none",
+    "PrintLastLog": "no",
+    "PrintMotd": "no",
+    "PubkeyAuthentication": "yes",
+    "StrictModes": "yes",
+    "Subsystem": "sftp /usr/lib/openssh/sftp-server",
+    "UseDNS": "no",
+    "UsePAM": "yes",
+}
+_KEY_TYPES = ("ed25519", "ecdsa")
+
+
+@dataclass(frozen=True)
+class Account:
+    """A user who can log in with `password`; `shell` is the login shell."""
+
+    name: str
+    password: str
+    shell: str = "/bin/bash"
+
+    @property
+    def home(self) -> Path:
+        """The home folder as the account itself sees it; `OpenSSH.home` is the host's view."""
+        return Path("/home") / self.name
+
+
+@dataclass(frozen=True)
+class _Process:
+    """What /proc tells of a process; `pid` is the host's number of it."""
+
+    pid: int
+    uid: int
+    command: str
+    is_sshd: bool
+
+
+@functools.cache
+def reason_unavailable() -> str | None:
+    """Why a real server cannot be had on this machine, or None if it can."""
+    if os.geteuid() != 0:
+        return "a real OpenSSH server for several users needs root"
+    if not _SSHD.exists():
+        return f"{_SSHD} is missing (Debian package openssh-server)"
+    for tool in ("bash", "mount", "openssl", "ssh-keygen", "unshare"):
+        if shutil.which(tool) is None:
+            return f"the command {tool} is missing"
+    probe = [*_NAMESPACES, "mount", "-t", "tmpfs", "tmpfs", "/run"]
+    result = subprocess.run(probe, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        return f"no private namespaces here: {result.stderr.strip()}"
+    return None
+
+
+class OpenSSH:
+    """A machine with sshd and `accounts`; a context manager, usable again after `stop`.
+
+    In it /tmp, /var/tmp, /dev/shm, /run, /home and /var/log are private; all else is the host's.
+    Process numbers seen in a session are the machine's own: never signal them from the host.
+    Host keys and homes stay in `folder` from one start to the next.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self,
+        folder: Path,
+        accounts: Sequence[Account],
+        *,
+        port: int | None = None,
+        config: str = "",
+    ) -> None:
+        """Prepare, without starting. `config` is lines of sshd_config(5), Match blocks included;
+        each of its keywords replaces the default one."""
+        self.folder = folder.absolute()
+        self.accounts = {account.name: account for account in accounts}
+        self.port = _free_port() if port is None else port
+        self.known_hosts = self.folder / "known_hosts"
+        self.log = self.folder / "sshd.log"
+        self._config = config
+        self._machine: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Bring the machine up; returns when sshd answers. Raises RuntimeError with the log."""
+        if self._machine is not None:
+            raise RuntimeError("the server runs already")
+        self._write_files()
+        with (self.folder / "init.log").open("wb") as output:
+            self._machine = subprocess.Popen(
+                [*_NAMESPACES, "bash", "-c", _INIT, "init", str(self.folder)],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=_ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for the tests, which then call stop
+            )
+        try:
+            self._listen()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Switch the machine off: no process of it is left on return. Harmless when stopped."""
+        machine, self._machine = self._machine, None
+        if machine is None:
+            return
+        assert machine.stdin is not None
+        machine.stdin.close()
+        try:
+            machine.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            machine.kill()
+            machine.wait()
+
+    def restart(self) -> None:
+        """Restart sshd alone and cut the connections, as an administrator's hard restart does.
+
+        Commands of the sessions are not signalled, and some live on; `stop` and `start` is a
+        reboot, which they do not survive.
+        """
+        self._kill_sshd(lambda sshd: True)
+        self._listen()
+
+    def drop_connections(self) -> None:
+        """Cut every connection without a word of goodbye; the listener stays.
+
+        As when a real connection breaks, a command that neither reads nor writes goes on.
+        """
+        self._kill_sshd(lambda sshd: not _listens(sshd))
+
+    def rotate_host_key(self) -> None:
+        """Give the server new host keys; live sessions go on.
+
+        `known_hosts` keeps the old ones, as a client's would: see `write_known_hosts`.
+        """
+        self._make_host_keys()
+        self._kill_sshd(_listens)
+        self._listen()
+
+    def write_known_hosts(self) -> None:
+        """Make `known_hosts` say the present host keys, as after an announced rotation."""
+        keys = [self._host_key(kind).with_suffix(".pub").read_text() for kind in _KEY_TYPES]
+        lines = [f"[{self.host}]:{self.port} {' '.join(key.split()[:2])}\n" for key in keys]
+        self.known_hosts.write_text("".join(lines))
+
+    def uid(self, name: str) -> int:
+        """The numeric user id of an account, and its group id too. KeyError if there is none."""
+        return FIRST_UID + list(self.accounts).index(self.accounts[name].name)
+
+    def home(self, name: str) -> Path:
+        """The account's home folder as the host sees it; give what you put there to its `uid`."""
+        return self.folder / "home" / self.accounts[name].name
+
+    def authorize(self, name: str, public_key: str) -> None:
+        """Append a line to the account's authorized_keys, with the owner and modes sshd wants."""
+        folder = self.home(name) / ".ssh"
+        file = folder / "authorized_keys"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with file.open("a") as keys:
+            keys.write(public_key.strip() + "\n")
+        file.chmod(0o600)
+        for path in (folder, file):
+            os.chown(path, self.uid(name), self.uid(name))
+
+    def processes(self, name: str) -> list[str]:
+        """Command lines of the account's processes on this machine, without sshd's own."""
+        uid = self.uid(name)
+        theirs = (each for each in self._processes() if each.uid == uid and not each.is_sshd)
+        return [process.command for process in theirs]
+
+    # -- files ------------------------------------------------------------------------------
+
+    def _write_files(self) -> None:
+        for part in ("home", "etc/pam.d", "keys"):
+            (self.folder / part).mkdir(mode=0o755, parents=True, exist_ok=True)
+        for name in self.accounts:
+            self.home(name).mkdir(mode=0o700, exist_ok=True)
+            os.chown(self.home(name), self.uid(name), self.uid(name))
+        self._write_etc()
+        (self.folder / "sshd_config").write_text(self._sshd_config())
+        if not self._host_key(_KEY_TYPES[0]).exists():
+            self._make_host_keys()
+            self.write_known_hosts()
+
+    def _write_etc(self) -> None:
+        etc = self.folder / "etc"
+        passwd, group = (Path("/etc", file).read_text() for file in ("passwd", "group"))
+        shadow = ""  # of our accounts only: the host's hashes are none of our business
+        for account in self.accounts.values():
+            if f"\n{account.name}:" in "\n" + passwd:
+                raise ValueError(f"the host has an account {account.name} already")
+            uid = self.uid(account.name)
+            passwd += f"{account.name}:x:{uid}:{uid}::{account.home}:{account.shell}\n"
+            group += f"{account.name}:x:{uid}:\n"
+            shadow += f"{account.name}:{_hash(account.password)}:19000:0:99999:7:::\n"
+        (etc / "passwd").write_text(passwd)
+        (etc / "group").write_text(group)
+        (etc / "shadow").touch(mode=0o600)
+        (etc / "shadow").write_text(shadow)
+        (etc / "pam.d" / "sshd").write_text(_PAM)
+
+    def _sshd_config(self) -> str:
+        # sshd takes the first value it reads of most keywords, and what follows a Match belongs
+        # to it: so drop the defaults that `config` replaces, and let `config` come last.
+        replaced = set()
+        for words in (line.lower().split() for line in self._config.splitlines()):
+            if words and words[0] == "match":
+                break
+            replaced.update(words[:1])
+        lines = [f"Port {self.port}", f"ListenAddress {self.host}"]
+        lines += [f"HostKey /mnt/keys/{self._host_key(kind).name}" for kind in _KEY_TYPES]
+        kept = {key: _DEFAULTS[key] for key in _DEFAULTS if key.lower() not in replaced}
+        lines += [f"{key} {value}" for key, value in kept.items()]
+        return "\n".join([*lines, self._config, ""])
+
+    def _host_key(self, kind: str) -> Path:
+        return self.folder / "keys" / f"host_{kind}"
+
+    def _make_host_keys(self) -> None:
+        for kind in _KEY_TYPES:
+            key = self._host_key(kind)
+            key.unlink(missing_ok=True)
+            command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "", "-f", str(key)]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+    # -- processes --------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Ask for an sshd and wait until it answers."""
+        _wait(lambda: _is_free(self.host, self.port), f"port {self.port} is in use")
+        assert self._machine is not None and self._machine.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # process 1 failed: told below, with its log
+            self._machine.stdin.write(b"\n")
+            self._machine.stdin.flush()
+        try:
+            _wait(self._answers, "sshd does not answer")
+        except RuntimeError as error:
+            logs = [file.read_text() for file in sorted(self.folder.glob("*.log"))]
+            raise RuntimeError(f"{error}; its logs end:\n{''.join(logs)[-2000:]}") from None
+
+    def _answers(self) -> bool:
+        assert self._machine is not None
+        if self._machine.poll() is not None:
+            raise RuntimeError("the machine could not be set up")
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def _processes(self) -> Iterator[_Process]:
+        """The machine's processes; none when it is stopped."""
+        if self._machine is None:
+            return
+        namespace = os.readlink(f"/proc/{self._machine.pid}/ns/pid_for_children")
+        for pid in [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]:
+            # gone or a zombie, so no process any more; or the host's and not for us to look at
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+                if os.readlink(f"/proc/{pid}/ns/pid") == namespace:
+                    yield _process(pid)
+
+    def _kill_sshd(self, chosen: Callable[[_Process], bool]) -> None:
+        """Kill the chosen ones of the machine's sshd processes, and those they fork meanwhile."""
+
+        def none_left() -> bool:
+            victims = [each.pid for each in self._processes() if each.is_sshd and chosen(each)]
+            for pid in victims:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            return not victims
+
+        _wait(none_left, "sshd does not end")
+
+
+def _process(pid: int) -> _Process:
+    proc = Path("/proc", str(pid))
+    executable = Path(os.readlink(proc / "exe")).name
+    # /proc/PID itself is owned by root while a process is not dumpable: ask its credentials
+    uids = next(line for line in (proc / "status").read_text().splitlines() if line[:4] == "Uid:")
+    command = (proc / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
+    return _Process(
+        pid=pid,
+        uid=int(uids.split()[1]),
+        command=command.decode(errors="replace"),
+        is_sshd=executable.split("-")[0] == "sshd",  # sshd-session and sshd-auth from 9.8 on
+    )
+
+
+def _listens(sshd: _Process) -> bool:
+    return "[listener]" in sshd.command  # sshd's own title for it
+
+
+def _hash(password: str) -> str:
+    command = ["openssl", "passwd", "-6", "-stdin"]
+    result = subprocess.run(command, input=password, capture_output=True, text=True, check=True)
+    return result.stdout.strip()
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as sshd does
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port() -> int:
+    """A free port below the ephemeral ones, where no outgoing connection takes it meanwhile."""
+    ports = range(20000, 32000)
+    return next(port for port in random.sample(ports, 100) if _is_free(OpenSSH.host, port))
+
+
+def _wait(condition: Callable[[], bool], problem: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{problem} (after {PATIENCE:.0f} s)")
+        time.sleep(0.01)

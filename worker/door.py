@@ -1,0 +1,193 @@
+"""The worker's door: where a task's steps leave to the login node, recorded and masked."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import secrets
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import asyncssh
+
+from resop.channel import Raw
+from resop.errors import OperationFailed, ResopError, StepTimedOut, TaskCancelled
+from resop.masking import Masker
+from resop.records import Change, Step, now
+from resop.sessions import Session
+from resop.shell import UNDO_SECONDS, Result, StepRequest
+from worker.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+LOG_BYTES = 1 << 20
+SHOW_SECONDS = 1.0
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True)
+class WorkerDoor:
+    """One task's way to the login node. `run`, `put` and `get` block the calling thread."""
+
+    task_id: str
+    session: Session
+    recorder: Recorder
+    masker: Masker
+    loop: asyncio.AbstractEventLoop
+    deadline: float
+    """When the task's own time is over (time.monotonic)."""
+    logged: list[str] = field(default_factory=list)
+    progressed: dict[str, float] | None = None
+    _steps: set[asyncio.Task[Any]] = field(default_factory=set)
+    _cancelled: bool = False
+    _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _shown_at: float = 0.0
+    _log_bytes: int = 0
+
+    def run(self, step: StepRequest) -> Result:
+        """Run one step to its end and record it."""
+        return self._wait(self._run_recorded(step))
+
+    def cancel(self) -> None:
+        """End the steps that run and send no further ones, except to undo; on the loop."""
+        self._cancelled = True
+        for step in self._steps:
+            step.cancel()
+
+    async def _run_recorded(self, step: StepRequest) -> Result:
+        """Run one step of an operation: written down before it is sent and when it has ended."""
+        number = next(self._numbers)
+        shown = self.masker.text(step.shown)
+        begun = Step(
+            task=self.task_id, number=number, command=shown, undo=step.undo, started_at=now()
+        )
+        self.recorder.note(Change.step_begun(begun))
+        try:
+            result = await self.run_bare(step)
+        except ResopError as fault:
+            self._note_step(number, error=self.masker.text(fault.message))
+            raise
+        self._note_step(
+            number,
+            seconds=result.seconds,
+            exit_code=result.exit_code,
+            stdout=self.masker.text(result.stdout),
+            stderr=self.masker.text(result.stderr),
+            truncated=result.truncated,
+        )
+        return result
+
+    async def run_bare(self, step: StepRequest) -> Result:
+        """Run one step without a record of its own: a command's only step is its task."""
+        self.masker.learn(step.secrets)
+        shown = self.masker.text(step.shown)
+        try:
+            raw = await self.session.run(step.line, step.input, self._limit(step))
+        except ResopError as fault:
+            fault.details.setdefault("step", {"command": shown})
+            raise
+        return _decoded(raw, shown)
+
+    def log(self, text: str) -> None:
+        """Add a line to the task's log; what exceeds 1 MiB is cut, and that is said."""
+        text = self.masker.text(str(text))
+        self._log_bytes += len(text.encode("utf-8", "replace"))
+        if self._log_bytes <= LOG_BYTES:
+            self.logged.append(text)
+        elif self.logged[-1:] != ["(the log was cut here)"]:
+            self.logged.append("(the log was cut here)")
+        self._show()
+
+    def progress(self, done: float, total: float) -> None:
+        """Say how far the task is."""
+        self.progressed = {"done": done, "total": total}
+        self._show()
+
+    def fault(self, trace: str) -> None:
+        """Write a traceback to the worker's log, secrets masked."""
+        log.error("task %s: %s", self.task_id, self.masker.text(trace))
+
+    def put(self, content: bytes, path: str, mode: int) -> None:
+        """Write a file beside its place, then rename it: complete, or not there at all."""
+        self._wait(self._put(content, path, mode))
+
+    def get(self, path: str, limit: int) -> bytes:
+        """Read a file of at most `limit` bytes."""
+        return self._wait(self._get(path, limit))
+
+    async def _put(self, content: bytes, path: str, mode: int) -> None:
+        beside = f"{path}.{secrets.token_hex(4)}.part"
+        async with self.session.connection(self._left()) as connection:
+            try:
+                async with connection.start_sftp_client() as sftp:
+                    attributes = asyncssh.SFTPAttrs(permissions=mode)
+                    async with sftp.open(beside, "wb", attributes) as file:
+                        await file.write(content)
+                    await sftp.posix_rename(beside, path)
+            except (OSError, asyncssh.Error) as fault:
+                raise OperationFailed(f"{path}: {fault}") from fault
+
+    async def _get(self, path: str, limit: int) -> bytes:
+        async with self.session.connection(self._left()) as connection:
+            try:
+                async with connection.start_sftp_client() as sftp, sftp.open(path, "rb") as file:
+                    content: bytes = await file.read(limit + 1)
+            except (OSError, asyncssh.Error) as fault:
+                raise OperationFailed(f"{path}: {fault}") from fault
+        if len(content) > limit:
+            raise OperationFailed(f"{path}: has more than {limit} bytes")
+        return content
+
+    def _wait(self, step: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run a coroutine on the worker's loop from an operation's thread."""
+        return asyncio.run_coroutine_threadsafe(self._cancellable(step), self.loop).result()
+
+    async def _cancellable(self, step: Coroutine[Any, Any, Answer]) -> Answer:
+        running = asyncio.ensure_future(step)
+        self._steps.add(running)
+        try:
+            return await running
+        except asyncio.CancelledError:
+            raise TaskCancelled("the task was cancelled; this step was not sent") from None
+        finally:
+            self._steps.discard(running)
+
+    def _left(self) -> float:
+        if self._cancelled:
+            raise TaskCancelled("the task was cancelled; no further step was sent")
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise StepTimedOut("the task's time limit is reached: no further step was sent")
+        return left
+
+    def _limit(self, step: StepRequest) -> float:
+        if step.undo:
+            return step.timeout or UNDO_SECONDS
+        left = self._left()
+        return min(step.timeout or left, left)
+
+    def _note_step(self, number: int, **values: Any) -> None:
+        self.recorder.note(Change.step_ended(self.task_id, number, **values))
+
+    def _show(self) -> None:
+        """Let those who look at the running task see its log, once a second at most."""
+        if time.monotonic() - self._shown_at < SHOW_SECONDS:
+            return
+        self._shown_at = time.monotonic()
+        values = {"log": list(self.logged), "progress": self.progressed}
+        self.recorder.note(Change.progress(self.task_id, **values))
+
+
+def _decoded(raw: Raw, shown: str) -> Result:
+    return Result(
+        raw.stdout.decode("utf-8", "replace"),
+        raw.stderr.decode("utf-8", "replace"),
+        raw.exit_code,
+        raw.seconds,
+        raw.truncated,
+        shown,
+    )

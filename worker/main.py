@@ -1,0 +1,113 @@
+"""The Celery worker: `python -m worker.main`, or any `celery -A worker.main worker …`."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import secrets
+import socket
+import sys
+
+from celery import Celery, signals
+from celery.exceptions import Reject
+from celery.worker import state as celery_state
+
+from resop.catalog import load_catalog
+from resop.errors import SetupError
+from resop.events import Herald
+from resop.logs import set_up_logging
+from resop.queue import TASK_NAME, Queue, celery_app, queue_of
+from resop.records import Records
+from resop.settings import Settings, load_settings
+from worker.execute import Engine
+from worker.recorder import Recorder
+from worker.recovery import Recovery
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 15
+"""How long a stopping worker waits for its tasks before it ends their steps."""
+
+
+class Worker:
+    """What one worker process is made of, started and stopped in order."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self._records = Records(settings.database_url)
+        self._records.create_tables()
+        herald = Herald(settings.redis_url)
+        self._recorder = Recorder(self._records, herald)
+        catalog = load_catalog(settings.operator_folders)
+        self._engine = Engine(self.name, settings, catalog, self._records, self._recorder)
+        self._recovery = Recovery(self.name, self._records, Queue(app), herald)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._recorder.start()
+        self._engine.start()
+        self._recovery.start()
+        # What start-up has made stays for good: the collector need not look at it again.
+        gc.freeze()
+        log.info("worker %s is ready", self.name)
+
+    def execute(self, task_id: str) -> None:
+        """Take a task from the queue."""
+        if not self._engine.claim(task_id, lambda: celery_state.should_stop is not None):
+            raise Reject("the worker stops", requeue=True)
+
+    def stop(self) -> None:
+        """Finish or end what runs, write everything down."""
+        self._engine.drain(DRAIN_SECONDS)
+        self._recorder.stop(DRAIN_SECONDS)
+        self._recovery.stop()
+        self._records.close()
+
+
+settings = load_settings()
+app = celery_app(settings)
+_worker: Worker | None = None
+
+
+@app.task(name=TASK_NAME)
+def execute(task_id: str) -> None:
+    """Run a task of the record; the one Celery task there is."""
+    assert _worker is not None
+    _worker.execute(task_id)
+
+
+@signals.worker_init.connect
+def _start(**_: object) -> None:
+    global _worker
+    _worker = Worker(settings, app)
+    _worker.start()
+
+
+@signals.worker_shutdown.connect
+def _stop(**_: object) -> None:
+    if _worker is not None:
+        _worker.stop()
+
+
+@signals.setup_logging.connect
+def _log(**_: object) -> None:
+    set_up_logging(settings)
+
+
+def main(clusters: list[str] | None = None) -> None:
+    """Serve the queues of `clusters` (all configured ones when not given) until stopped."""
+    set_up_logging(settings)
+    names = clusters or list(settings.clusters())
+    if not names:
+        raise SetupError("no cluster is configured: set CLUSTER_ADDRESS in config.env")
+    queues = ",".join(queue_of(name) for name in names)
+    # 'solo': Celery only receives; the engine's event loop runs any number of tasks at once.
+    arguments = ["worker", "--pool=solo", f"--queues={queues}", f"--loglevel={settings.LOG_LEVEL}"]
+    app.worker_main(["--quiet", *arguments, "--without-mingle", "--without-gossip"])
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except SetupError as fault:
+        sys.exit(f"resop worker: {fault.message}")

@@ -1,0 +1,116 @@
+"""Writes what workers have to record: many changes in one transaction, in order, none lost.
+
+A task's end is told to those who wait only after it is in the database. While the database is
+away changes are kept and tried again.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from resop.errors import QueueUnavailable, RecordsUnavailable
+from resop.events import Herald
+from resop.records import Change, Records
+
+log = logging.getLogger(__name__)
+
+GROUP = 200
+LINGER_SECONDS = 0.05
+"""A short operation's steps and its end become one transaction."""
+PAUSE_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    change: Change
+    ended: str | None = None
+    written: Future[None] | None = None
+
+
+_LAST = _Entry(Change(None))
+"""Ends the thread when everything before it is written."""
+
+
+class Recorder:
+    """One thread that writes for the whole worker."""
+
+    def __init__(self, records: Records, herald: Herald) -> None:
+        self._records = records
+        self._herald = herald
+        self._entries: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """Write what is left, for at most `seconds`."""
+        self._entries.put(_LAST)
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            log.error("stopped with unwritten changes: the database does not answer")
+
+    def note(self, change: Change) -> None:
+        """Write a change soon: with the next end, or after a moment."""
+        self._entries.put(_Entry(change))
+
+    def end(self, task_id: str, change: Change) -> Future[None]:
+        """Write a task's end, then tell those who wait; done when it is written."""
+        written: Future[None] = Future()
+        self._entries.put(_Entry(change, task_id, written))
+        return written
+
+    def _work(self) -> None:
+        group: list[_Entry] = []
+        while True:
+            entry = self._next(group)
+            if entry is not None and entry is not _LAST:
+                group.append(entry)
+                if entry.ended is None and len(group) < GROUP:
+                    continue
+                self._collect(group)
+            if group:
+                self._write(group)
+                group = []
+            if entry is _LAST:
+                return
+
+    def _next(self, group: list[_Entry]) -> _Entry | None:
+        """The next entry; None when a begun group has waited long enough."""
+        try:
+            return self._entries.get(timeout=LINGER_SECONDS if group else None)
+        except queue.Empty:
+            return None
+
+    def _collect(self, group: list[_Entry]) -> None:
+        """What else has come meanwhile goes into the same transaction."""
+        while len(group) < GROUP and not self._entries.empty():
+            entry = self._entries.get()
+            if entry is _LAST:
+                self._entries.put(_LAST)
+                return
+            group.append(entry)
+
+    def _write(self, group: list[_Entry]) -> None:
+        while True:
+            try:
+                self._records.write([entry.change for entry in group])
+                break
+            except RecordsUnavailable as fault:
+                log.warning("%d changes wait: %s", len(group), fault.__cause__ or fault)
+                time.sleep(PAUSE_SECONDS)
+        ended = {entry.ended: entry.change.result for entry in group if entry.ended is not None}
+        try:
+            if ended:
+                self._herald.ended(ended)
+        except QueueUnavailable:
+            log.warning("nobody was told that %d tasks ended: Redis is away", len(ended))
+        for entry in group:
+            if entry.written is not None:
+                entry.written.set_result(None)

@@ -1,0 +1,84 @@
+"""Puts right what a fault has left: tasks of a dead worker, messages that Redis has lost.
+
+Runs in every worker; each statement is a condition in the database, so several may do the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import timedelta
+
+from resop.errors import ContactLost, QueueUnavailable, RecordsUnavailable
+from resop.events import Herald
+from resop.queue import Queue
+from resop.records import Records, State, now
+
+log = logging.getLogger(__name__)
+
+BEAT_SECONDS = 10
+DEAD_SECONDS = 35
+FORGOTTEN_SECONDS = 20
+AT_ONCE = 500
+
+
+class Recovery:
+    """A thread that says that this worker is alive, and looks after what others left."""
+
+    def __init__(self, worker: str, records: Records, queue: Queue, herald: Herald) -> None:
+        self._worker = worker
+        self._records = records
+        self._queue = queue
+        self._herald = herald
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="recovery", daemon=True)
+
+    def start(self) -> None:
+        """Begin; the first heartbeat is written before this returns."""
+        self._records.heartbeat(self._worker)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and say that this worker is no more."""
+        self._stopping.set()
+        self._thread.join()
+        try:
+            self._records.forget_worker(self._worker)
+        except RecordsUnavailable:
+            log.warning("the end of this worker is not recorded: the database is away")
+
+    def _work(self) -> None:
+        while not self._stopping.wait(BEAT_SECONDS):
+            try:
+                self._records.heartbeat(self._worker)
+                self.end_orphans()
+                self.enqueue_forgotten()
+            except (RecordsUnavailable, QueueUnavailable) as fault:
+                log.warning("recovery waits: %s", fault.message)
+
+    def end_orphans(self) -> None:
+        """The running tasks of a worker that is no longer heard of are lost, and told so."""
+        lost = []
+        for task_id, _ in self._records.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
+            fault = ContactLost(
+                "the worker that ran this task died: nobody knows how far its last step came; "
+                "no later step was sent"
+            )
+            error = {**fault.as_json(), "undone": [], "needs_repair": []}
+            if self._records.end(task_id, State.LOST, error=error):
+                log.warning("task %s is lost: its worker died", task_id)
+                lost.append(task_id)
+        if lost:
+            self._herald.ended(dict.fromkeys(lost))
+
+    def enqueue_forgotten(self) -> None:
+        """Tasks that wait although nothing stands in their queue are put there again.
+
+        One that is enqueued twice by this runs once: its claim has one winner.
+        """
+        waiting = self._records.waiting(now() - timedelta(seconds=FORGOTTEN_SECONDS), AT_ONCE)
+        empty = {name for _, name in waiting if self._queue.length(name) == 0}
+        for task_id, cluster in waiting:
+            if cluster in empty:
+                log.warning("task %s is enqueued again: its message was lost", task_id)
+                self._queue.put(task_id, cluster)
