@@ -59,7 +59,9 @@ def _written_forms(secret: str) -> set[str]:
     if len(secret) < SHORTEST_FOUND:
         return set()
     lines = {line for line in secret.splitlines() if len(line) >= SHORTEST_LINE}
-    return {form for text in {secret, *lines} for form in _escaped(text)}
+    once = {form for text in {secret, *lines} for form in _escaped(text)}
+    # Twice, as in `sh -c '…'`, or in JSON inside of JSON.
+    return {form for text in once for form in _escaped(text)}
 
 
 def _escaped(text: str) -> set[str]:
@@ -102,6 +104,6 @@ def _parts(value: Any) -> dict[str, Any] | None:
         described = type(value).model_fields
         named = {described[name].alias or name: getattr(value, name) for name in described}
         return named | (value.model_extra or {})
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name) for each in fields(value)}
     return None

@@ -6,32 +6,22 @@ worker, ever: both are conditions in the statements below, not habits of their c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
-    Connection,
     Index,
-    create_engine,
     delete,
-    event,
     insert,
-    literal_column,
     select,
     update,
 )
-from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Field, SQLModel
 
 from resop.columns import Json, LongText, Moment, Sealed
-from resop.errors import RecordsUnavailable
-
-BUSY_SECONDS = 20
+from resop.database import Database
 
 
 class State(StrEnum):
@@ -155,37 +145,19 @@ _LISTED = [
 ]
 
 
-class Records:
+class Records(Database):
     """Every query on the record. Methods block; all raise RecordsUnavailable."""
-
-    def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
-        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-
-    def create_tables(self) -> None:
-        """Make what is missing; several processes may do so at once."""
-        with _known_errors():
-            SQLModel.metadata.create_all(self._engine)
-
-    def close(self) -> None:
-        """Close the connections of this process."""
-        self._engine.dispose()
-
-    def check(self) -> None:
-        """Ask the database something; RecordsUnavailable when it does not answer."""
-        with self._read() as db:
-            db.execute(select(literal_column("1")))
 
     # -- tasks
 
     def add_task(self, task: Task) -> None:
         """Write a new task."""
-        with self._write() as db:
+        with self.write() as db:
             db.execute(insert(_TASK), [task.model_dump()])
 
     def task(self, task_id: str) -> Task | None:
         """One task, whoever's it is."""
-        with self._read() as db:
+        with self.read() as db:
             row = db.execute(select(_TASK).where(_TASK.c.id == task_id)).one_or_none()
         return None if row is None else Task(**row._mapping)
 
@@ -207,13 +179,13 @@ class Records:
         for column, wanted in (("state", state), ("operator", operator), ("action", action)):
             if wanted is not None:
                 query = query.where(_TASK.c[column] == wanted)
-        with self._read() as db:
+        with self.read() as db:
             rows = db.execute(query.order_by(_TASK.c.id.desc()).limit(limit))
             return [dict(row._mapping) for row in rows]
 
     def claim(self, task_id: str, worker: str) -> Task | None:
         """Make `worker` the one that runs a queued task; None when it is not to be run."""
-        with self._write() as db:
+        with self.write() as db:
             claim = (
                 update(_TASK)
                 .where(_TASK.c.id == task_id, _TASK.c.state == State.QUEUED)
@@ -229,7 +201,7 @@ class Records:
 
     def unclaim(self, task_id: str, worker: str) -> bool:
         """Put a claimed task of which nothing was sent back into the queue."""
-        with self._write() as db:
+        with self.write() as db:
             return bool(
                 db.execute(
                     update(_TASK)
@@ -243,12 +215,12 @@ class Records:
         self, task_id: str, state: State, *, when: State = State.RUNNING, **values: Any
     ) -> bool:
         """Write a task's final state unless it has one; tell whether this call wrote it."""
-        with self._write() as db:
+        with self.write() as db:
             return bool(db.execute(_ended(task_id, state, when, values)).rowcount)
 
-    def write(self, changes: Sequence[Change]) -> None:
+    def apply(self, changes: Sequence[Change]) -> None:
         """Apply many changes in one transaction."""
-        with self._write() as db:
+        with self.write() as db:
             for change in changes:
                 db.execute(change.statement, change.rows)
 
@@ -256,7 +228,7 @@ class Records:
 
     def steps(self, task_id: str) -> list[Step]:
         """A task's steps in order."""
-        with self._read() as db:
+        with self.read() as db:
             rows = db.execute(select(_STEP).where(_STEP.c.task == task_id).order_by("number"))
             return [Step(**row._mapping) for row in rows]
 
@@ -264,7 +236,7 @@ class Records:
 
     def add_credential(self, credential: Credential) -> None:
         """Write a new credential; sweep the sealed keys of those that have expired."""
-        with self._write() as db:
+        with self.write() as db:
             db.execute(
                 update(_CREDENTIAL)
                 .where(_CREDENTIAL.c.expires_at < now(), _CREDENTIAL.c.sealed_key.is_not(None))
@@ -279,13 +251,13 @@ class Records:
             _CREDENTIAL.c.revoked_at.is_(None),
             _CREDENTIAL.c.expires_at > now(),
         )
-        with self._read() as db:
+        with self.read() as db:
             row = db.execute(query).one_or_none()
         return None if row is None else Credential(**row._mapping)
 
     def revoke(self, credential_id: str) -> bool:
         """End a credential and forget its key; tell whether this call ended it."""
-        with self._write() as db:
+        with self.write() as db:
             return bool(
                 db.execute(
                     update(_CREDENTIAL)
@@ -298,7 +270,7 @@ class Records:
 
     def heartbeat(self, worker: str) -> None:
         """Say that a worker is alive."""
-        with self._write() as db:
+        with self.write() as db:
             known = db.execute(
                 update(_WORKER).where(_WORKER.c.id == worker).values(seen_at=now())
             ).rowcount
@@ -307,7 +279,7 @@ class Records:
 
     def forget_worker(self, worker: str) -> None:
         """A worker has stopped in order."""
-        with self._write() as db:
+        with self.write() as db:
             db.execute(delete(_WORKER).where(_WORKER.c.id == worker))
 
     def orphans(self, seen_before: datetime) -> list[tuple[str, str]]:
@@ -319,7 +291,7 @@ class Records:
             # A fresh worker claims before its first heartbeat is due.
             _TASK.c.started_at < seen_before,
         )
-        with self._read() as db:
+        with self.read() as db:
             return [tuple(row) for row in db.execute(query)]
 
     def waiting(self, created_before: datetime, limit: int) -> list[tuple[str, str]]:
@@ -330,22 +302,12 @@ class Records:
             .order_by(_TASK.c.id)
             .limit(limit)
         )
-        with self._read() as db:
+        with self.read() as db:
             return [tuple(row) for row in db.execute(query)]
-
-    @contextmanager
-    def _read(self) -> Iterator[Connection]:
-        with _known_errors(), self._reader.connect() as db:
-            yield db
-
-    @contextmanager
-    def _write(self) -> Iterator[Connection]:
-        with _known_errors(), self._engine.begin() as db:
-            yield db
 
 
 class Change:
-    """A statement to be written together with others by `Records.write`."""
+    """A statement to be written together with others by `Records.apply`."""
 
     __slots__ = ("result", "rows", "statement")
 
@@ -383,43 +345,3 @@ class Change:
 def _ended(task_id: str, state: State, when: State, values: dict[str, Any]) -> Any:
     chosen = _TASK.c.id == task_id, _TASK.c.state == when
     return update(_TASK).where(*chosen).values(state=state, ended_at=now(), sealed=None, **values)
-
-
-@contextmanager
-def _known_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeout) as fault:
-        raise RecordsUnavailable from fault
-    except DBAPIError as fault:
-        if fault.connection_invalidated:
-            raise RecordsUnavailable from fault
-        raise
-
-
-def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    return create_engine(
-        url,
-        pool_pre_ping=True,
-        pool_recycle=1800,
-        pool_timeout=5,
-        isolation_level="READ COMMITTED",
-        connect_args={"connect_timeout": 5},
-    )
-
-
-def _prepare_sqlite(connection: Any, _: Any) -> None:
-    # The driver's own transaction handling would begin late, as a reader that then cannot write.
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")

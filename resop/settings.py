@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import functools
 import os
+import re
 import secrets
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import Annotated, Literal, Self
 
 import yaml
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resop.errors import InvalidSettings, UnknownAction
 from resop.types import Secret
@@ -23,12 +27,15 @@ SHORTEST_SECRET_KEY = 32
 UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
 
+ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+
+
 class Cluster(BaseModel):
     """A configured SSH target."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+    name: ClusterName
     address: Annotated[str, Field(min_length=1)]
     ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
     known_hosts: str | None = None
@@ -46,7 +53,7 @@ class Settings(BaseModel):
     SSL_PRIVATE_KEY: Path | None = None
     SSL_CERTIFICATE: Path | None = None
 
-    CLUSTER_NAME: str = "cluster"
+    CLUSTER_NAME: ClusterName = "cluster"
     CLUSTER_ADDRESS: str | None = None
     CLUSTER_SSH_PORT: Annotated[int, Field(ge=1, le=65535)] = 22
     CLUSTERS_FILE: Path | None = None
@@ -54,12 +61,14 @@ class Settings(BaseModel):
 
     SECRET_KEY: Secret | None = None
     DATA_DIR: Path = Path("data")
-    REDIS_URL: str | None = None
-    DATABASE_URL: str | None = None
+    REDIS_URL: Annotated[str | None, Field(pattern="^rediss?://")] = None
+    DATABASE_URL: Annotated[
+        str | None, Field(pattern=r"^(sqlite:///|(mysql|mariadb)\+pymysql://)")
+    ] = None
     OPERATORS_PATH: str = ""
 
     SYNC_WAIT: Annotated[float, Field(ge=0, le=3600)] = 30
-    TASK_TIMEOUT: Annotated[float, Field(gt=0)] = 3600
+    TASK_TIMEOUT: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
     TOKEN_HOURS: Annotated[float, Field(gt=0, le=24 * 30)] = 8
     WORKER_TASKS: Annotated[int, Field(ge=1)] = 500
 
@@ -69,12 +78,6 @@ class Settings(BaseModel):
 
     own: dict[str, str] = Field(default_factory=dict)
     """Further names, for operators: `shell.setting("NAME")`."""
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _empty_means_default(cls, value: object) -> object:
-        # 'KEY=' in config.env leaves the optional settings unset, as a person expects.
-        return None if value == "" else value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -86,13 +89,17 @@ class Settings(BaseModel):
         if not self.embedded:
             if self.SECRET_KEY is None:
                 raise ValueError("SECRET_KEY is needed when REDIS_URL is set; see config.env")
-            if self.KNOWN_HOSTS is None and self.CLUSTER_ADDRESS is not None:
+            if self.KNOWN_HOSTS is None and any(
+                cluster.known_hosts is None for cluster in self.clusters().values()
+            ):
                 raise ValueError(
                     "KNOWN_HOSTS is needed when REDIS_URL is set: "
                     "a host key is pinned at first use on a single machine only"
                 )
         if self.SECRET_KEY is not None:
             _refuse_weak(self.SECRET_KEY.get_secret_value())
+        if any(sign in str(self.DATA_DIR.absolute()) for sign in "?#%"):
+            raise ValueError("DATA_DIR: '?', '#' and '%' mean something else in an address")
         if self.embedded and len(os.fsencode(self.redis_socket)) > UNIX_SOCKET_PATH_BYTES:
             raise ValueError(
                 f"DATA_DIR: the path of its socket {self.redis_socket} is longer than "
@@ -142,14 +149,9 @@ class Settings(BaseModel):
             return _read_clusters(self.CLUSTERS_FILE)
         if self.CLUSTER_ADDRESS is None:
             return {}
-        try:
-            only = Cluster(
-                name=self.CLUSTER_NAME,
-                address=self.CLUSTER_ADDRESS,
-                ssh_port=self.CLUSTER_SSH_PORT,
-            )
-        except ValidationError as fault:
-            raise InvalidSettings(f"CLUSTER_NAME: {_first_message(fault)}") from None
+        only = Cluster(
+            name=self.CLUSTER_NAME, address=self.CLUSTER_ADDRESS, ssh_port=self.CLUSTER_SSH_PORT
+        )
         return {only.name: only}
 
     def cluster(self, name: str | None) -> Cluster:
@@ -164,8 +166,13 @@ class Settings(BaseModel):
         return clusters[name]
 
     def setting(self, name: str) -> str | None:
-        """A setting for an operator's own use: config.env, overridden by the environment."""
-        return os.environ.get(name, self.own.get(name))
+        """A setting for an operator's own use: config.env, overridden by the environment.
+
+        None when it is unset or empty, and for the service's own (SECRET_KEY is no operator's).
+        """
+        if name in type(self).model_fields:
+            return None
+        return os.environ.get(name) or self.own.get(name) or None
 
 
 @dataclass(frozen=True)
@@ -178,7 +185,7 @@ class _Line:
 
 
 def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read `file` (RESOP_CONFIG, else ./config.env) and the environment.
+    """Read `file` (RESOP_CONFIG, else ./config.env) and the environment; `KEY=` leaves it unset.
 
     Raises InvalidSettings, naming file and line, for a line that cannot be read, a value of the
     wrong kind, and a name that is likely a misspelling of a known one.
@@ -196,21 +203,27 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
     own = {line.key: line.value for line in lines if line.key not in known}
     _refuse_misspellings(own, known, where)
     try:
-        return Settings(**{k: v for k, v in given.items() if v != ""}, own=own)  # type: ignore[arg-type]
+        settings = Settings(**{k: v for k, v in given.items() if v != ""}, own=own)  # type: ignore[arg-type]
     except ValidationError as fault:
         raise InvalidSettings(_explain(fault, where, file)) from None
+    settings.clusters()  # what is wrong with them is found at start-up
+    return settings
 
 
 def _read_file(file: Path) -> list[_Line]:
     lines: dict[str, _Line] = {}
-    with file.open(encoding="utf-8") as stream:
-        bindings = list(parse_stream(stream))
+    try:
+        with file.open(encoding="utf-8-sig") as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError) as fault:
+        raise InvalidSettings(f"{file}: {fault}") from None
     for binding in bindings:
         # The parser counts the blank and comment lines before a binding as part of it.
         text = binding.original.string
-        number = binding.original.line + len(text) - len(text.lstrip("\n"))
+        number = binding.original.line + text[: len(text) - len(text.lstrip())].count("\n")
         if binding.error or (binding.key is not None and binding.value is None):
-            raise InvalidSettings(f"{file}:{number}: not of the form KEY=value: {text.strip()!r}")
+            # Without the line itself, which may hold a secret.
+            raise InvalidSettings(f"{file}:{number}: not of the form KEY=value")
         if binding.key is None or binding.value is None:
             continue
         if binding.key in lines:
@@ -231,9 +244,12 @@ def _refuse_misspellings(own: Mapping[str, str], known: set[str], where: Mapping
 def _explain(fault: ValidationError, where: Mapping[str, str], file: Path) -> str:
     faults = []
     for error in fault.errors():
-        name = str(error["loc"][0]) if error["loc"] else ""
         message = error["msg"].removeprefix("Value error, ")
-        faults.append(f"{where.get(name, file)}: {name}: {message}" if name else message)
+        if error["loc"]:
+            message = f"{error['loc'][0]}: {message}"
+        # Every message begins with the setting that it is about.
+        name = re.match(r"\w*", message)
+        faults.append(f"{where.get(name[0] if name else '', file)}: {message}")
     return "; ".join(faults)
 
 
@@ -247,35 +263,51 @@ def _refuse_weak(key: str) -> None:
             f"SECRET_KEY has {len(key)} characters, {SHORTEST_SECRET_KEY} are needed: "
             "make one with: openssl rand -base64 48"
         )
-    if any(word in key.lower() for word in EXAMPLES):
+    if len(set(key)) < SHORTEST_SECRET_KEY / 4 or any(word in key.lower() for word in EXAMPLES):
         raise ValueError("SECRET_KEY is an example: make one with: openssl rand -base64 48")
 
 
 def _kept_key(file: Path) -> bytes:
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = secrets.token_urlsafe(48).encode()
     try:
-        # 'x' lets exactly one of several starting processes make the key.
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(made)
-        return made
-    except FileExistsError:
+        if not file.exists():
+            _make_key(file)
         kept = file.read_bytes().strip()
+    except OSError as fault:
+        raise InvalidSettings(f"DATA_DIR: the secret key cannot be kept: {fault}") from None
     if len(kept) < SHORTEST_SECRET_KEY:
         raise InvalidSettings(f"{file}: the kept secret key is damaged")
     return kept
 
 
+def _make_key(file: Path) -> None:
+    """Make the file, complete at once: of several starting processes one does, all read it."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, made = tempfile.mkstemp(dir=file.parent, prefix="secret_key.")  # mode 600
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(secrets.token_urlsafe(48).encode())
+            stream.flush()
+            os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):
+            os.link(made, file)
+    finally:
+        Path(made).unlink()
+
+
+@functools.cache  # once: what is edited meanwhile counts from the next start on
 def _read_clusters(file: Path) -> dict[str, Cluster]:
     """A YAML list of `{name, address, ssh_port, known_hosts?}`."""
     try:
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError) as fault:
+        reason = " ".join(str(fault).split())
+        raise InvalidSettings(f"CLUSTERS_FILE: {file}: {reason}") from None
+    if not isinstance(entries, list) or not entries:
+        raise InvalidSettings(f"CLUSTERS_FILE: {file}: a list is expected: '- name: …'")
+    try:
         clusters = [Cluster.model_validate(entry) for entry in entries]
-    except (OSError, yaml.YAMLError, TypeError) as fault:
-        raise InvalidSettings(f"CLUSTERS_FILE: {file}: {fault}") from None
     except ValidationError as fault:
-        field = ".".join(map(str, fault.errors()[0]["loc"]))
+        field = ".".join(map(str, fault.errors()[0]["loc"])) or "entry"
         raise InvalidSettings(f"CLUSTERS_FILE: {file}: {field}: {_first_message(fault)}") from None
     if len({cluster.name for cluster in clusters}) < len(clusters):
         raise InvalidSettings(f"CLUSTERS_FILE: {file}: two clusters have the same name")

@@ -100,7 +100,7 @@ class Recorder:
     def _write(self, group: list[_Entry]) -> None:
         while True:
             try:
-                self._records.write([entry.change for entry in group])
+                self._records.apply([entry.change for entry in group])
                 break
             except RecordsUnavailable as fault:
                 log.warning("%d changes wait: %s", len(group), fault.__cause__ or fault)
