@@ -90,6 +90,7 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     preferred = read_preferences(request, services.settings.SYNC_WAIT)
     options = check_options(found.options, await read_options(request, found.options))
     task = _new_task(found, options, token, services, preferred)
+    task.request = request.state.request_id
     if preferred.dry_run:
         return JSONResponse(_dry(task))
     with services.waiters.waiting(task.id) as waiter:

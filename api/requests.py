@@ -35,6 +35,7 @@ class RequestLog:
         began = time.monotonic()
         request_id = _request_id(Headers(scope=scope))
         state = scope.setdefault("state", {})
+        state["request_id"] = request_id
         status = 0
         task = ""
 

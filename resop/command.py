@@ -28,7 +28,7 @@ from pydantic import (
 from pydantic_core import SchemaError
 
 from resop.errors import InvalidOptions
-from resop.types import Argument, Secret
+from resop.types import Argument, Secret, argument_like
 
 # Strict, since YAML reads an unquoted `no` as false, which is no word of a command line.
 Scalar = StrictStr | StrictInt | StrictFloat
@@ -87,7 +87,7 @@ class OptionEntry(BaseModel):
     @classmethod
     def _is_a_pattern(cls, pattern: str | None) -> str | None:
         try:
-            TypeAdapter(Annotated[str, Field(pattern=f"^(?:{pattern})$")])
+            TypeAdapter(argument_like(pattern or ""))
         except SchemaError as fault:
             reason = str(fault).strip().splitlines()[-1].strip()
             raise ValueError(f"not a regular expression of Rust's regex: {reason}") from None
@@ -113,6 +113,8 @@ class OptionEntry(BaseModel):
             return Secret
         if self.choices:
             one: Any = Annotated[Literal[tuple(self.choices)], BeforeValidator(self._as_choice)]
+        elif self.pattern:
+            one = argument_like(self.pattern)
         else:
             one = {
                 "integer": int,
@@ -122,9 +124,7 @@ class OptionEntry(BaseModel):
                 "string": Argument,
                 # The plain form gives no type: text is a value, true stands for the flag alone.
                 None: Argument | StrictBool,
-            }[self.type or ("string" if self.pattern else None)]
-        if self.pattern:
-            one = Annotated[one, Field(pattern=f"^(?:{self.pattern})$")]
+            }[self.type]
         return list[one] if self.repeat else one
 
     def words(self, value: Any) -> list[str]:
@@ -136,9 +136,11 @@ class OptionEntry(BaseModel):
         if isinstance(value, bool) and self.type != "boolean":
             return shlex.split(self.flag) if value else []
         text = str(value).lower() if isinstance(value, bool) else str(value)
+        words = shlex.split(self.flag)
         if self.flag.endswith("="):
-            return [self.flag + text]
-        return [*shlex.split(self.flag), text]
+            words[-1] += text
+            return words
+        return [*words, text]
 
 
 class ArgumentsEntry(BaseModel):

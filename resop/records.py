@@ -58,6 +58,8 @@ class Task(SQLModel):
     username: str = Field(max_length=64)
     cluster: str = Field(max_length=64)
     credential: str = Field(max_length=36)
+    request: str = Field(default="", max_length=64)
+    """Id of the HTTP request that made it, as the log of the API has it."""
     state: str = Field(max_length=16, default=State.QUEUED)
     options: dict[str, Any] = Field(sa_type=Json)
     """As they are shown: secrets masked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
@@ -38,8 +38,16 @@ def _checked_argument(text: str) -> str:
     return text
 
 
-Argument = Annotated[str, AfterValidator(_checked_argument)]
+_CHECKED = AfterValidator(_checked_argument)
+
+Argument = Annotated[str, _CHECKED]
 """Any text that can stand on a command line: no NUL, at most 131,071 bytes of UTF-8."""
+
+
+def argument_like(pattern: str) -> Any:
+    """The type of an Argument that a regular expression (of Rust's regex) matches as a whole."""
+    return Annotated[str, Field(pattern=f"^(?:{pattern})$"), _CHECKED]
+
 
 Username = Annotated[
     str,
@@ -49,7 +57,9 @@ Username = Annotated[
 """A user name as useradd(8) and LDAP's posixAccount accept it, dots allowed."""
 
 RemotePath = Annotated[
-    Argument,
+    str,
+    # Before the check: behind a function, a limit would be missing in the JSON schema.
     StringConstraints(min_length=1, max_length=4096),
+    _CHECKED,
     Field(description="path on the cluster; a relative one starts at the home folder"),
 ]

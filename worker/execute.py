@@ -234,6 +234,7 @@ def _say_ended(task: Task, state: State, seconds: float, outcome: Outcome) -> No
         log,
         "task",
         task=task.id,
+        request=task.request,
         user=task.username,
         cluster=task.cluster,
         action=f"{task.operator}:{task.action}",
