@@ -43,6 +43,7 @@ PATHS_OF_THE_API = frozenset(
         "static",
     ]
 )
+_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is there
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -181,8 +182,10 @@ def _description(folder: Path) -> str:
 def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
     """The enabled commands of a file, each with its line."""
     try:
-        root = yaml.compose(file.read_text(encoding="utf-8"), yaml.SafeLoader)
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+        loader = _YAML(file.read_text(encoding="utf-8"))
+        root = loader.get_single_node()
+        _refuse_doubled_keys(root, file)  # before the loader unfolds '<<'
+        entries = loader.construct_document(root) if root else None
     except yaml.MarkedYAMLError as fault:
         line = fault.problem_mark.line + 1 if fault.problem_mark else 1
         raise BrokenOperator(f"{file}:{line}: {fault.problem or fault}") from None
@@ -194,7 +197,6 @@ def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
         raise BrokenOperator(f"{file}:1: a list of commands is expected: '- command: …'")
     commands = []
     for entry, node in zip(entries, root.value, strict=True):
-        _refuse_doubled_keys(node, file)
         try:
             parsed = CommandEntry.model_validate(entry)
             if parsed.enabled:
@@ -208,7 +210,7 @@ def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
     return commands
 
 
-def _refuse_doubled_keys(node: yaml.Node, file: Path) -> None:
+def _refuse_doubled_keys(node: yaml.Node | None, file: Path) -> None:
     """YAML itself forbids them; the parser keeps the last one in silence."""
     if not isinstance(node, yaml.CollectionNode):
         return

@@ -42,10 +42,8 @@ class Herald:
         Raises QueueUnavailable when Redis is away.
         """
         try:
-            pipeline = self._redis.pipeline(transaction=False)
             for task_id, result in results.items():
-                pipeline.publish(ENDED, _word(task_id, result))
-            pipeline.execute()
+                self._redis.publish(ENDED, _word(task_id, result))
         except (redis.RedisError, OSError) as fault:
             raise QueueUnavailable from fault
 

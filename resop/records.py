@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     Index,
+    bindparam,
     delete,
     insert,
     select,
@@ -147,6 +148,27 @@ _LISTED = [
 ]
 
 
+# The statements of every task's way are made once: to make one costs more than to run it.
+_ADD = insert(_TASK)
+_ADD_STEP = insert(_STEP)
+_CLAIM = (
+    update(_TASK)
+    .where(_TASK.c.id == bindparam("claimed"), _TASK.c.state == State.QUEUED)
+    .values(state=State.RUNNING, worker=bindparam("by"), started_at=bindparam("at"))
+)
+_CLAIM_RETURNING = _CLAIM.returning(*_TASK.c)
+_RESULT = (
+    *("state", "ended_at", "seconds", "output", "stderr", "exit_code", "truncated"),
+    *("log", "progress", "error", "sealed"),
+)
+_END = (
+    update(_TASK)
+    .where(_TASK.c.id == bindparam("ended"), _TASK.c.state == State.RUNNING)
+    .values({name: bindparam(f"new_{name}", type_=_TASK.c[name].type) for name in _RESULT})
+)
+_NO_RESULT = dict.fromkeys(_RESULT) | {"truncated": False, "log": []}
+
+
 class Records(Database):
     """Every query on the record. Methods block; all raise RecordsUnavailable."""
 
@@ -155,7 +177,7 @@ class Records(Database):
     def add_task(self, task: Task) -> None:
         """Write a new task."""
         with self.write() as db:
-            db.execute(insert(_TASK), [task.model_dump()])
+            db.execute(_ADD, task.model_dump())
 
     def task(self, task_id: str) -> Task | None:
         """One task, whoever's it is."""
@@ -188,14 +210,10 @@ class Records(Database):
     def claim(self, task_id: str, worker: str) -> Task | None:
         """Make `worker` the one that runs a queued task; None when it is not to be run."""
         with self.write() as db:
-            claim = (
-                update(_TASK)
-                .where(_TASK.c.id == task_id, _TASK.c.state == State.QUEUED)
-                .values(state=State.RUNNING, worker=worker, started_at=now())
-            )
+            claim = {"claimed": task_id, "by": worker, "at": now()}
             if db.dialect.update_returning:
-                row = db.execute(claim.returning(*_TASK.c)).one_or_none()
-            elif db.execute(claim).rowcount:  # MariaDB
+                row = db.execute(_CLAIM_RETURNING, claim).one_or_none()
+            elif db.execute(_CLAIM, claim).rowcount:  # MariaDB
                 row = db.execute(select(_TASK).where(_TASK.c.id == task_id)).one()
             else:
                 row = None
@@ -224,7 +242,7 @@ class Records(Database):
         """Apply many changes in one transaction."""
         with self.write() as db:
             for change in changes:
-                db.execute(change.statement, change.rows)
+                db.execute(change.statement, change.values)
 
     # -- steps
 
@@ -311,18 +329,18 @@ class Records(Database):
 class Change:
     """A statement to be written together with others by `Records.apply`."""
 
-    __slots__ = ("result", "rows", "statement")
+    __slots__ = ("result", "statement", "values")
 
-    def __init__(self, statement: Any, rows: list[dict[str, Any]] | None = None) -> None:
+    def __init__(self, statement: Any, values: dict[str, Any] | None = None) -> None:
         self.statement = statement
-        self.rows = rows
+        self.values = values
         self.result: dict[str, Any] | None = None
         """The columns of a task that ends."""
 
     @classmethod
     def step_begun(cls, step: Step) -> Change:
         """A step is about to be sent."""
-        return cls(insert(_STEP), [step.model_dump()])
+        return cls(_ADD_STEP, step.model_dump())
 
     @classmethod
     def step_ended(cls, task: str, number: int, **values: Any) -> Change:
@@ -333,7 +351,9 @@ class Change:
     @classmethod
     def ended(cls, task_id: str, state: State, **values: Any) -> Change:
         """A running task has ended; what it had already been said to be stays."""
-        change = cls(_ended(task_id, state, State.RUNNING, values))
+        columns = _NO_RESULT | values | {"state": state, "ended_at": now()}
+        bound = {f"new_{name}": value for name, value in columns.items()}
+        change = cls(_END, {"ended": task_id, **bound})
         change.result = {"state": state, **values}
         return change
 

@@ -13,7 +13,7 @@ from celery.exceptions import Reject
 from celery.worker import state as celery_state
 
 from resop.catalog import load_catalog
-from resop.errors import SetupError
+from resop.errors import ResopError, SetupError
 from resop.events import Herald
 from resop.logs import set_up_logging
 from resop.queue import TASK_NAME, Queue, celery_app, queue_of
@@ -79,8 +79,12 @@ def execute(task_id: str) -> None:
 @signals.worker_init.connect
 def _start(**_: object) -> None:
     global _worker
-    _worker = Worker(settings, app)
-    _worker.start()
+    try:
+        _worker = Worker(settings, app)
+        _worker.start()
+    except ResopError as fault:
+        # Celery logs what a receiver of its signals raises, and goes on: without a worker, here.
+        sys.exit(f"resop worker: {fault.message}")
 
 
 @signals.worker_shutdown.connect
