@@ -41,7 +41,7 @@ def show(address: str, username: str, password: str) -> None:
     path = f"/tasks/{started['task']}?wait=10"
     print(f'\n  curl -s "$RESOP{path}" -H "Authorization: Bearer $TOKEN"')
     _answer(_ask(address, path, None, token))
-    print("\nWhat there is to call: GET /operators · OpenAPI: /docs · Ctrl-C ends the service\n")
+    _say("what there is to call: GET /operators · OpenAPI: /docs · Ctrl-C ends the service")
 
 
 def unverified(address: str) -> ssl.SSLContext | None:
@@ -60,7 +60,7 @@ def _print_post(path: str, line: str, more: str = "") -> None:
 
 
 def _say(text: str) -> None:
-    print(f"\n# {text}")
+    print(f"\n# {text}", flush=True)
 
 
 def _answer(answer: dict[str, Any]) -> None:
