@@ -37,12 +37,31 @@ def document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     schemas["Failure"] = _FAILURE
+    _tell_of_our_failures(made)
     for action in catalog:
         made["paths"][_path(action)] = {
             "get": _described(action),
             "post": _run(action, schemas),
         }
     return made
+
+
+def _tell_of_our_failures(made: dict[str, Any]) -> None:
+    """FastAPI describes faults of parameters in a shape of its own, which we do not answer."""
+    for name in ("HTTPValidationError", "ValidationError"):
+        made["components"]["schemas"].pop(name, None)
+    for path in made["paths"].values():
+        for operation in path.values():
+            for status in {"422"} & set(operation["responses"]):
+                operation["responses"][status] = _failed(status)
+            if operation.get("security"):
+                operation["responses"]["401"] = _failed("401")
+
+
+def _failed(status: str) -> dict[str, Any]:
+    schema = {"$ref": TEMPLATE.format(model="Failure")}
+    content = {"application/json": {"schema": schema}}
+    return {"description": ANSWERS[status], "content": content}
 
 
 def _path(action: Action) -> str:
@@ -87,10 +106,7 @@ def _responses(action: Action) -> Iterable[tuple[str, Any]]:
         response: dict[str, Any] = {"description": meaning}
         if status == "200":
             response["content"] = {"application/json": {"schema": _answer(action)}}
-        elif status != "202":
-            failure = {"$ref": TEMPLATE.format(model="Failure")}
-            response["content"] = {"application/json": {"schema": failure}}
-        yield status, response
+        yield status, response if status in ("200", "202") else _failed(status)
 
 
 def _answer(action: Action) -> dict[str, Any]:
