@@ -65,14 +65,16 @@ def _from_json(body: bytes) -> dict[str, Any]:
 def _from_form(body: bytes, model: type[BaseModel]) -> dict[str, Any]:
     try:
         pairs = parse_qsl(
-            body.decode("ascii"),
+            body.decode(),  # `curl -d` sends what is no ASCII as it is
             keep_blank_values=True,
             strict_parsing=True,
             errors="strict",
             max_num_fields=MAX_OPTIONS * 10,
         )
     except ValueError as fault:
-        reason = "it is not UTF-8" if isinstance(fault, UnicodeError) else str(fault)
+        # Without the field itself, which may be long, or a secret.
+        said = str(fault).partition(":")[0]
+        reason = "it is not UTF-8" if isinstance(fault, UnicodeError) else said
         raise _fault(f"is not a list of form fields: {reason}") from None
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     options: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from api import actions, errors, openapi, tasks, welcome
 from api.requests import RequestLog
 from api.services import Services, make_services
 from resop import __version__
-from resop.errors import SetupError
+from resop.errors import ServiceError, SetupError
 from resop.logs import set_up_logging
 from resop.settings import Settings, load_settings
 
@@ -65,6 +65,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def main() -> None:
     """Serve until stopped."""
     settings = load_settings()
+    settings.cluster(None)  # at least one is needed
     https: dict[str, Any] = {}
     if settings.ENABLE_HTTPS:
         https = {
@@ -85,5 +86,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except SetupError as fault:
+    except (SetupError, ServiceError) as fault:
         sys.exit(f"resop api: {fault.message}")

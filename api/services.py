@@ -45,12 +45,13 @@ class Services:
 
 def make_services(settings: Settings) -> Services:
     """Connect the parts as the settings say; SetupError names what is wrong."""
+    catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
     records = Records(settings.database_url)
     records.create_tables()
     waiters, logins = Waiters(), Logins(records)
     return Services(
         settings,
-        load_catalog(settings.operator_folders),
+        catalog,
         records,
         Sealer(settings.secret_key()),
         Queue(celery_app(settings)),

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from resop import __version__
-from resop.errors import SetupError
+from resop.errors import ServiceError, SetupError
 from resop.settings import load_settings
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     arguments = _parser().parse_args()
     try:
         arguments.run(arguments)
-    except SetupError as fault:
+    except (SetupError, ServiceError) as fault:
         sys.exit(f"resop: {fault.message}")
 
 

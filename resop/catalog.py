@@ -189,7 +189,7 @@ def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
     except yaml.MarkedYAMLError as fault:
         line = fault.problem_mark.line + 1 if fault.problem_mark else 1
         raise BrokenOperator(f"{file}:{line}: {fault.problem or fault}") from None
-    except (yaml.YAMLError, ValueError) as fault:  # what is no text, a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError) as fault:  # no text, no date, no end
         raise BrokenOperator(f"{file}:1: {' '.join(str(fault).split())}") from None
     if entries is None:
         return []
@@ -218,10 +218,11 @@ def _refuse_doubled_keys(node: yaml.Node | None, file: Path) -> None:
     for each in node.value:
         if isinstance(node, yaml.MappingNode):
             key, each = each
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+            name = f"{key.tag} {key.value}"
+            if name in seen and key.tag != "tag:yaml.org,2002:merge":
                 line = key.start_mark.line + 1
                 raise BrokenOperator(f"{file}:{line}: {key.value!r} stands there twice")
-            seen.add(key.value)
+            seen.add(name)
         _refuse_doubled_keys(each, file)
 
 

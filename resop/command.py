@@ -33,8 +33,9 @@ from resop.types import Argument, Secret, argument_like
 # Strict, since YAML reads an unquoted `no` as false, which is no word of a command line.
 Scalar = StrictStr | StrictInt | StrictFloat
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-NUMBERS_ARE_TEXT = ConfigDict(coerce_numbers_to_str=True)
-"""On a command line there is text alone: a request may say 4 where it means "4"."""
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+LIKE_A_REQUEST = ConfigDict(coerce_numbers_to_str=True, validate_default=True)
+"""On a command line there is text alone: a request, or a default, may say 4 and mean "4"."""
 
 
 class OptionEntry(BaseModel):
@@ -102,7 +103,7 @@ class OptionEntry(BaseModel):
         if self.default is None:
             return
         try:
-            TypeAdapter(self.annotation(), config=NUMBERS_ARE_TEXT).validate_python(self.default)
+            TypeAdapter(self.annotation(), config=LIKE_A_REQUEST).validate_python(self.default)
         except ValidationError as fault:
             message = fault.errors()[0]["msg"].removeprefix("Value error, ")
             raise ValueError(f"the default {self.default!r} does not fit: {message}") from None
@@ -282,7 +283,7 @@ class Command:
             )
         return create_model(
             f"{self.operator}_cmd_{self.name}_options",
-            __config__=ConfigDict(extra="forbid", hide_input_in_errors=True) | NUMBERS_ARE_TEXT,
+            __config__=ConfigDict(extra="forbid", hide_input_in_errors=True) | LIKE_A_REQUEST,
             **fields,
         )
 
@@ -297,9 +298,15 @@ def read_json(text: str) -> Any:
     What Python reads and JSON does not know (NaN, Infinity) becomes None.
     """
     try:
-        return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+        return encodable(json.loads(text, parse_constant=lambda _: None, parse_float=_finite))
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+
+
+def encodable(value: Any) -> Any:
+    r"""A JSON value that UTF-8 can carry: what stands as half a character (\ud83d) is replaced."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.loads(LONE_SURROGATE.sub("\ufffd", text)) if LONE_SURROGATE.search(text) else value
 
 
 def _finite(digits: str) -> float | None:

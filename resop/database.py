@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import SQLModel
 
-from resop.errors import RecordsUnavailable
+from resop.errors import InvalidSettings, RecordsUnavailable
 
 BUSY_SECONDS = 20
 CONNECTIONS = 10
@@ -34,9 +34,21 @@ class Database:
         self._turn = _Turn(Path(f"{file}.lock")) if sqlite else None
 
     def create_tables(self) -> None:
-        """Make what is missing; several processes may do so at once."""
-        with _known_errors(), self._turn or nullcontext():
-            SQLModel.metadata.create_all(self._engine)
+        """Make what is missing; several processes may do so at once.
+
+        Raises InvalidSettings when something is there that is no database.
+        """
+        for last in (False, True):
+            try:
+                with self._turn or nullcontext():
+                    SQLModel.metadata.create_all(self._engine)
+                return
+            except OperationalError as fault:
+                # On MariaDB another process may have made the same table just now.
+                if last:
+                    raise RecordsUnavailable(f"the database: {fault.orig}") from fault
+            except DBAPIError as fault:
+                raise InvalidSettings(f"DATABASE_URL: {fault.orig}") from fault
 
     def close(self) -> None:
         """Close the connections of this process."""

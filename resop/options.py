@@ -37,8 +37,9 @@ def faults_of(fault: ValidationError, declared: Iterable[str] = ()) -> list[dict
     """Pydantic's errors as `[{"field", "message"}, …]`, never with the value itself."""
     faults: dict[tuple[str, str], dict[str, str]] = {}
     for error in fault.errors(include_url=False, include_context=False, include_input=False):
-        place = [str(part) for part in error["loc"] if not _is_branch(part)]
-        name, message = ".".join(place) or "body", error["msg"].removeprefix("Value error, ")
+        first, *further = error["loc"] or ("body",)
+        place = [str(part) for part in further if not _is_branch(part)]
+        name, message = ".".join([str(first), *place]), error["msg"].removeprefix("Value error, ")
         if error["type"] == "extra_forbidden":
             message = f"no such option; there is {', '.join(declared) or 'none'}"
         faults[name, message] = {"field": name, "message": message}

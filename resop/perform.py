@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import traceback
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
-from resop.command import Command
+from resop.command import Command, encodable
 from resop.errors import OperationFailed, OperationFault, ResopError
 from resop.operation import Operation
 from resop.shell import Door, Result, Shell, StepRequest, step_request
-
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(slots=True)
@@ -35,7 +31,8 @@ class Outcome:
         if self.error is None:
             return None
         report = {"undone": self.undone, "needs_repair": self.needs_repair}
-        return {**self.error.as_json(), **report}
+        shown: dict[str, Any] = encodable({**self.error.as_json(), **report})
+        return shown
 
 
 def command_step(command: Command, options: BaseModel) -> StepRequest:
@@ -49,7 +46,7 @@ def command_outcome(command: Command, result: Result) -> Outcome:
     if result.exit_code != 0:
         return Outcome(result.stdout, result, result.failure())
     try:
-        return Outcome(_encodable(command.answer(result.stdout)), result)
+        return Outcome(command.answer(result.stdout), result)
     except ValueError as fault:
         fault_shown = f"{command.name}: its output is not JSON: {fault}"
         return Outcome(result.stdout, result, OperationFailed(fault_shown))
@@ -68,7 +65,7 @@ def perform_operation(operation: Operation[..., Any], shell: Shell, options: Bas
     outcome = Outcome()
     try:
         answer = operation(shell, **operation.arguments(options))
-        outcome.output = _encodable(to_jsonable_python(answer, inf_nan_mode="null"))
+        outcome.output = encodable(to_jsonable_python(answer, inf_nan_mode="null"))
     except ResopError as fault:
         outcome.error = fault
     except PydanticSerializationError as fault:
@@ -90,9 +87,3 @@ def _line(operation: Operation[..., Any], fault: BaseException) -> str:
     file = operation.function.__code__.co_filename
     own = [f.lineno for f in traceback.extract_tb(fault.__traceback__) if f.filename == file]
     return f", line {own[-1]}" if own else ""
-
-
-def _encodable(value: Any) -> Any:
-    r"""A JSON value that UTF-8 can carry: what stands as half a character (\ud83d) is replaced."""
-    text = json.dumps(value, ensure_ascii=False)
-    return json.loads(LONE_SURROGATE.sub("\ufffd", text)) if LONE_SURROGATE.search(text) else value

@@ -237,7 +237,9 @@ def _read_file(file: Path) -> list[_Line]:
 
 def _refuse_misspellings(own: Mapping[str, str], known: set[str], where: Mapping[str, str]) -> None:
     for name in own:
-        if near := difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85):
+        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.85)
+        near += [each for each in known if sorted(each) == sorted(name.upper())]  # PROT
+        if near:
             raise InvalidSettings(f"{where[name]}: unknown setting {name}; did you mean {near[0]}?")
 
 

@@ -7,6 +7,7 @@ threads of their own.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 import time
@@ -23,6 +24,7 @@ from resop.command import Command
 from resop.errors import (
     ContactLost,
     KeyRefused,
+    OperationFault,
     ResopError,
     ServiceFault,
     StepTimedOut,
@@ -42,6 +44,9 @@ from worker.door import WorkerDoor
 from worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
+
+ANSWER_LIMIT = 8 << 20
+"""Characters of an operation's answer as JSON."""
 
 
 class Surroundings:
@@ -144,8 +149,9 @@ class Engine:
             # A fault of ours must not leave a task running for ever.
             log.exception("task %s: a fault of the service", task.id)
             outcome = Outcome(error=ServiceFault())
-        state, seconds = _state(outcome), time.monotonic() - began
+        seconds = time.monotonic() - began
         values = _values(outcome, door) | {"seconds": seconds}
+        state = _state(outcome)
         written = self._recorder.end(task.id, Change.ended(task.id, state, **values))
         await asyncio.shield(asyncio.wrap_future(written))
         _say_ended(task, state, seconds, outcome)
@@ -209,10 +215,22 @@ def _state(outcome: Outcome) -> State:
             return State.FAILED
 
 
+def _refuse_long_answer(outcome: Outcome) -> None:
+    """A step's output is bounded where it is read; what an operation makes of it, here."""
+    if outcome.result is None and outcome.output is not None:
+        size = len(json.dumps(outcome.output))
+        if size > ANSWER_LIMIT:
+            outcome.output = None
+            outcome.error = OperationFault(
+                f"the operation's answer has {size} characters, at most {ANSWER_LIMIT} are kept"
+            )
+
+
 def _values(outcome: Outcome, door: WorkerDoor | None) -> dict[str, Any]:
     """The columns of a task that has ended, secrets masked."""
     if door is None:
         return {"error": outcome.error_json()}
+    _refuse_long_answer(outcome)
     hide = door.masker.json
     values = {
         "output": hide(outcome.output),

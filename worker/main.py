@@ -34,11 +34,11 @@ class Worker:
 
     def __init__(self, settings: Settings, app: Celery) -> None:
         self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
         self._records = Records(settings.database_url)
         self._records.create_tables()
         herald = Herald(settings.redis_url)
         self._recorder = Recorder(self._records, herald)
-        catalog = load_catalog(settings.operator_folders)
         self._engine = Engine(self.name, settings, catalog, self._records, self._recorder)
         self._recovery = Recovery(self.name, self._records, Queue(app), herald)
 

@@ -13,9 +13,11 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from resop.errors import QueueUnavailable, RecordsUnavailable
+from sqlalchemy.exc import SQLAlchemyError
+
+from resop.errors import QueueUnavailable, RecordsUnavailable, ServiceFault
 from resop.events import Herald
-from resop.records import Change, Records
+from resop.records import Change, Records, State
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,7 @@ LINGER_SECONDS = 0.05
 PAUSE_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Entry:
     change: Change
     ended: str | None = None
@@ -98,13 +100,37 @@ class Recorder:
             group.append(entry)
 
     def _write(self, group: list[_Entry]) -> None:
+        try:
+            self._apply([entry.change for entry in group])
+        except SQLAlchemyError:
+            # The database refuses one of them for what it holds: the others must not suffer.
+            if len(group) > 1:
+                for entry in group:
+                    self._write([entry])
+                return
+            log.exception("the database refuses a change")
+            self._end_without_result(group[0])
+        self._tell(group)
+
+    def _apply(self, changes: list[Change]) -> None:
+        """Write, as often as it takes: while the database is away nothing is dropped."""
         while True:
             try:
-                self._records.apply([entry.change for entry in group])
-                break
+                self._records.apply(changes)
+                return
             except RecordsUnavailable as fault:
-                log.warning("%d changes wait: %s", len(group), fault.__cause__ or fault)
+                log.warning("%d changes wait: %s", len(changes), fault.__cause__ or fault)
                 time.sleep(PAUSE_SECONDS)
+
+    def _end_without_result(self, entry: _Entry) -> None:
+        """A task whose result cannot be kept has still ended, and says so."""
+        if entry.ended is not None:
+            fault = ServiceFault("its result could not be recorded; the worker's log has more")
+            error = {**fault.as_json(), "undone": [], "needs_repair": []}
+            entry.change = Change.ended(entry.ended, State.FAILED, error=error)
+            self._apply([entry.change])
+
+    def _tell(self, group: list[_Entry]) -> None:
         ended = {entry.ended: entry.change.result for entry in group if entry.ended is not None}
         try:
             if ended:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -66,6 +66,7 @@ def test_form_of_a_shell_trace_is_masked() -> None:
     assert Masker([secret]).text(traced).splitlines() == [f"+ true '--password={MASK}'"]
 
 
+@settings(deadline=None)
 @given(secret=TEXTS, before=st.text(), after=st.text())
 def test_secret_is_found_anywhere_in_a_text(secret: str, before: str, after: str) -> None:
     hidden = Masker([secret]).text(before + secret + after)

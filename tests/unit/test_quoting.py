@@ -19,8 +19,10 @@ HOSTILE = r"""; id|$(id)|`id`|'|"|-rf|--|-|!|!!|!x|a!b|\|\\|\\\|tail\|*|?|[a-z]|
 %self|%1|\0101|\x41|\c|\n|=ls|a=b|@|^|^a^b|#|a#b|&|&&|>x|<x|$HOME|${IFS}|$|$$|(|)|é|日本|😀|a b
  |if|end|exec|'; id; '|"$(id)"|'"'"'|\'|\\ """.replace("\n", "|").split("|")
 HOSTILE += ["", "||", "a\nb", "\n", "a\rb", "a\r\nb", "\t", "a\\\nb", "\x01\x1b[31m\x7f", "\u2028"]
-PLAIN = [word for word in HOSTILE if not set(word) & set("'!\\\n\r")]
-"""Words that are sent as they are: these are read by the login shell itself."""
+# Words without any of these signs are read by the login shell itself, in single quotes.
+SIGNS = set("'!\\\n\r")
+PLAIN = [word for word in HOSTILE if not set(word) & SIGNS]
+ONE_SIGN = [[word for word in HOSTILE if set(word) & SIGNS == {sign}] for sign in sorted(SIGNS)]
 
 
 # scripts/packages installs tcsh and fish; the last two are tried where they happen to be.
@@ -61,7 +63,7 @@ def received(shell: str, line: str, **env: str) -> list[str]:
     return done.stdout.decode().split("\x00")[:-1]
 
 
-@pytest.mark.parametrize("words", [HOSTILE, PLAIN, [""], ["", ""], ["a", "\n"], []], ids=repr)
+@pytest.mark.parametrize("words", [HOSTILE, PLAIN, *ONE_SIGN, [""], ["", "", "\n"], []])
 def test_arguments_reach_every_login_shell_literally(
     login_shell: str, receiver: str, words: list[str]
 ) -> None:

@@ -1,8 +1,9 @@
 """Run any line of shell on the login node, as `ssh host 'line'` would."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from resop import Argument, Shell, operation
 

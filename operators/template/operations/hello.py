@@ -2,9 +2,10 @@
 
 # This text above becomes the description of POST /template/opn/hello. The file's name is the
 # operation's name. An author imports `resop`, pydantic's Field, and whatever else Python offers.
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 from pydantic import Field
+from typing_extensions import TypedDict  # Python 3.12's; in 3.11 pydantic needs this one
 
 from resop import Secret, Shell, Username, operation
 

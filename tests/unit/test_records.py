@@ -1,0 +1,467 @@
+"""The record on SQLite: one winner, ends that never change, queries, faults."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uuid_utils
+
+from resop.errors import RecordsUnavailable
+from resop.records import Change, Credential, Records, State, Step, Task, now
+
+HOUR = timedelta(hours=1)
+ENDED = [state for state in State if state.ended]
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder}/resop.db"
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    opened = Records(url(tmp_path))
+    opened.create_tables()
+    yield opened
+    opened.close()
+
+
+def task(**values: Any) -> Task:
+    wanted: dict[str, Any] = {
+        "id": str(uuid_utils.uuid7()),
+        "kind": "command",
+        "operator": "utils",
+        "action": "echo",
+        "username": "ada",
+        "cluster": "tango",
+        "credential": "credential-1",
+        "options": {"input": ["x"]},
+        "sealed": b"\x00sealed",
+        "time_limit": 60.0,
+    }
+    return Task(**wanted | values)
+
+
+@pytest.fixture
+def queued(records: Records) -> Task:
+    added = task()
+    records.add_task(added)
+    return added
+
+
+def found(records: Records, task_id: str) -> Task:
+    looked_up = records.task(task_id)
+    assert looked_up is not None
+    return looked_up
+
+
+# -- what is written reads back
+
+
+def test_task_reads_back_as_it_was_written(records: Records) -> None:
+    written = task(tags=["a", "b"], command="echo x", state=State.QUEUED)
+    records.add_task(written)
+    assert found(records, written.id) == written
+    assert records.task("no-such-task") is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "😀 4-byte é",
+        "a\x00b",
+        "\u2028",
+        "x" * 200_000,
+        {"😀": ["é", None, 1.5, True, {}]},
+        0,
+        False,
+    ],
+)
+def test_any_text_and_json_survives(records: Records, queued: Task, value: Any) -> None:
+    records.claim(queued.id, "w")
+    records.apply([Change.ended(queued.id, State.SUCCEEDED, output=value, stderr=str(value))])
+    read = found(records, queued.id)
+    assert (read.output, read.stderr) == (value, str(value))
+
+
+def test_half_a_character_does_not_stop_the_record(records: Records, queued: Task) -> None:
+    records.claim(queued.id, "w")
+    error = {"message": "half \ud83d"}
+    records.apply([Change.ended(queued.id, State.FAILED, error=error, log=["\udcff"])])
+    read = found(records, queued.id)
+    assert read.state == State.FAILED
+    assert (read.error, read.log) == ({"message": "half ?"}, ["?"])
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5, minutes=30))])
+def test_times_are_aware_utc_with_microseconds(records: Records, zone: timezone) -> None:
+    moment = datetime(2026, 3, 1, 12, 30, 45, 123456, tzinfo=zone)
+    written = task(created_at=moment)
+    records.add_task(written)
+    read = found(records, written.id).created_at
+    assert read == moment
+    assert read.tzinfo is UTC
+    assert now().tzinfo is UTC
+
+
+# -- claims
+
+
+def test_claimed_task_is_running_and_has_its_worker(records: Records, queued: Task) -> None:
+    before = now()
+    claimed = records.claim(queued.id, "worker-1")
+    assert claimed == found(records, queued.id)
+    assert claimed is not None
+    assert (claimed.state, claimed.worker) == (State.RUNNING, "worker-1")
+    assert claimed.started_at is not None
+    assert before <= claimed.started_at <= now()
+    assert claimed.sealed == queued.sealed
+
+
+@pytest.mark.parametrize("state", [State.RUNNING, *ENDED])
+def test_task_that_is_not_queued_cannot_be_claimed(records: Records, state: State) -> None:
+    other = task(state=state)
+    records.add_task(other)
+    assert records.claim(other.id, "w") is None
+    assert records.claim("no-such-task", "w") is None
+    assert found(records, other.id).worker is None
+
+
+def several(records: Records, count: int) -> list[str]:
+    """The ids of so many queued tasks."""
+    ids = [str(uuid_utils.uuid7()) for _ in range(count)]
+    for each in ids:
+        records.add_task(task(id=each))
+    return ids
+
+
+def test_each_task_has_one_winner_among_threads(records: Records) -> None:
+    ids = several(records, 8)
+    start = threading.Barrier(16, timeout=20)
+
+    def claim_all(worker: str) -> list[str]:
+        start.wait()
+        return [each for each in ids if records.claim(each, worker)]
+
+    with ThreadPoolExecutor(16) as pool:
+        won = list(pool.map(claim_all, map(str, range(16))))
+    assert sorted(each for ids_won in won for each in ids_won) == sorted(ids)
+
+
+def claim_in_process(database: str, ids: list[str], worker: str, start: Any) -> list[str]:
+    records = Records(database)
+    start.wait(30)
+    try:
+        return [each for each in ids if records.claim(each, worker)]
+    finally:
+        records.close()
+
+
+def test_each_task_has_one_winner_among_processes(records: Records, tmp_path: Path) -> None:
+    ids = several(records, 40)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["resop.records"])
+    with context.Manager() as manager, context.Pool(4) as pool:
+        start = manager.Barrier(4)
+        arguments = [(url(tmp_path), ids, f"worker-{number}", start) for number in range(4)]
+        won = pool.starmap(claim_in_process, arguments, chunksize=1)
+    assert sorted(each for ids_won in won for each in ids_won) == sorted(ids)
+    for number, ids_won in enumerate(won):
+        assert {found(records, each).worker for each in ids_won} <= {f"worker-{number}"}
+
+
+def make_tables(database: str, start: Any) -> None:
+    records = Records(database)
+    start.wait(30)
+    records.create_tables()
+    records.heartbeat(str(threading.get_ident()))
+    records.close()
+
+
+def test_processes_that_start_at_once_make_the_tables_together(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["resop.records"])
+    with context.Manager() as manager, context.Pool(6) as pool:
+        start = manager.Barrier(6)
+        pool.starmap(make_tables, [(url(tmp_path), start)] * 6, chunksize=1)
+
+
+def test_unclaimed_task_can_be_claimed_again(records: Records, queued: Task) -> None:
+    records.claim(queued.id, "worker-1")
+    assert not records.unclaim(queued.id, "worker-2"), "it is another worker's"
+    assert records.unclaim(queued.id, "worker-1")
+    assert found(records, queued.id) == queued
+    assert not records.unclaim(queued.id, "worker-1")
+    assert records.claim(queued.id, "worker-2") is not None
+
+
+# -- ends
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_end_is_written_and_the_envelope_is_gone(
+    records: Records, queued: Task, state: State
+) -> None:
+    records.claim(queued.id, "w")
+    records.apply([Change.ended(queued.id, state, output="x", exit_code=3, seconds=0.5)])
+    read = found(records, queued.id)
+    assert (read.state, read.output, read.exit_code, read.seconds) == (state, "x", 3, 0.5)
+    assert read.sealed is None
+    assert read.ended_at is not None
+    assert read.options == queued.options
+
+
+@pytest.mark.parametrize("first", ENDED)
+def test_ended_task_never_changes(records: Records, queued: Task, first: State) -> None:
+    records.claim(queued.id, "w")
+    assert records.end(queued.id, first, output="first")
+    before = found(records, queued.id)
+    for state in State:
+        assert not records.end(queued.id, state, output="second")
+        assert not records.end(queued.id, state, when=State.QUEUED, output="second")
+        records.apply([Change.ended(queued.id, state, output="second", log=["second"])])
+    records.apply([Change.progress(queued.id, log=["second"])])
+    assert not records.unclaim(queued.id, "w")
+    assert records.claim(queued.id, "w") is None
+    assert found(records, queued.id) == before
+
+
+def test_queued_task_ends_only_for_who_expects_it_queued(records: Records, queued: Task) -> None:
+    assert not records.end(queued.id, State.FAILED)
+    assert records.end(queued.id, State.FAILED, when=State.QUEUED, error={"type": "X"})
+    assert found(records, queued.id).error == {"type": "X"}
+    assert records.claim(queued.id, "w") is None
+
+
+def test_one_of_two_ends_wins(records: Records, queued: Task) -> None:
+    records.claim(queued.id, "w")
+    start = threading.Barrier(8, timeout=20)
+
+    def end(state: State) -> bool:
+        start.wait()
+        return records.end(queued.id, state)
+
+    states = [ENDED[number % len(ENDED)] for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        wrote = list(pool.map(end, states))
+    assert sum(wrote) == 1
+    assert found(records, queued.id).state == states[wrote.index(True)]
+
+
+# -- steps, written in groups
+
+
+def step(task_id: str, number: int, **values: Any) -> Step:
+    common: dict[str, Any] = {"command": "echo 😀", "started_at": now()}
+    return Step(task=task_id, number=number, **common | values)
+
+
+def test_group_of_changes_is_written_in_order(records: Records, queued: Task) -> None:
+    records.claim(queued.id, "w")
+    records.apply(
+        [
+            Change.step_begun(step(queued.id, 1)),
+            Change.step_ended(queued.id, 1, exit_code=0, stdout="é", truncated=True),
+            Change.progress(queued.id, log=["half"], progress={"done": 1, "total": 2}),
+            Change.step_begun(step(queued.id, 2, undo=True)),
+            Change.step_ended(queued.id, 2, error="lost"),
+            Change.ended(queued.id, State.LOST, log=["half", "all"]),
+        ]
+    )
+    first, second = records.steps(queued.id)
+    assert (first.number, first.command, first.stdout) == (1, "echo 😀", "é")
+    assert (first.exit_code, first.truncated, first.undo) == (0, True, False)
+    assert (second.number, second.error, second.undo) == (2, "lost", True)
+    assert found(records, queued.id).log == ["half", "all"]
+    assert records.steps("no-such-task") == []
+
+
+def test_group_is_written_as_a_whole_or_not_at_all(records: Records, queued: Task) -> None:
+    records.claim(queued.id, "w")
+    twice = [Change.step_begun(step(queued.id, 1)), Change.step_begun(step(queued.id, 1))]
+    with pytest.raises(Exception, match="UNIQUE"):
+        records.apply([Change.ended(queued.id, State.SUCCEEDED), *twice])
+    assert found(records, queued.id).state == State.RUNNING
+    assert records.steps(queued.id) == []
+    assert records.end(queued.id, State.FAILED), "the record is usable afterwards"
+
+
+# -- listing
+
+
+def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(records: Records) -> None:
+    mine = [task() for _ in range(7)]
+    for each in mine:
+        records.add_task(each)
+        records.add_task(task(username="eve"))
+        records.add_task(task(cluster="waltz"))
+    seen: list[str] = []
+    while page := records.tasks("ada", "tango", limit=3, before=seen[-1] if seen else None):
+        assert len(page) <= 3
+        seen += [each["id"] for each in page]
+        records.add_task(task())  # a new one does not move the pages
+    assert seen == [each.id for each in reversed(mine)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        ({}, 4),
+        ({"state": "queued"}, 3),
+        ({"state": "running"}, 1),
+        ({"operator": "slurm"}, 1),
+        ({"operator": "utils", "action": "cp"}, 1),
+        ({"operator": "slurm", "action": "cp"}, 0),
+    ],
+)
+def test_listing_is_filtered(records: Records, wanted: dict[str, str], count: int) -> None:
+    records.add_task(task(operator="slurm"))
+    records.add_task(task(action="cp"))
+    records.add_task(task(state=State.RUNNING))
+    records.add_task(task())
+    assert len(records.tasks("ada", "tango", limit=10, **wanted)) == count
+
+
+def test_listing_carries_neither_output_nor_envelope(records: Records, queued: Task) -> None:
+    (listed,) = records.tasks("ada", "tango", limit=10)
+    assert not {"output", "stderr", "log", "sealed"} & set(listed)
+    assert listed["options"] == queued.options
+    assert listed["created_at"] == queued.created_at
+
+
+# -- credentials
+
+
+def credential(number: int = 1, hours: float = 1) -> Credential:
+    return Credential(
+        id=f"credential-{number}",
+        username="ada",
+        cluster="tango",
+        public_key="ssh-ed25519 AAAA",
+        sealed_key=b"\x00\xff",
+        expires_at=now() + hours * HOUR,
+    )
+
+
+def test_live_credential_is_found_with_its_key(records: Records) -> None:
+    added = credential()
+    records.add_credential(added)
+    read = records.credential("credential-1")
+    assert read is not None
+    assert read.model_dump() == added.model_dump()
+    assert records.credential("credential-2") is None
+
+
+def test_revoked_credential_is_gone_and_so_is_its_key(records: Records, tmp_path: Path) -> None:
+    records.add_credential(credential(1))
+    records.add_credential(credential(2))
+    assert records.revoke("credential-1")
+    assert not records.revoke("credential-1")
+    assert not records.revoke("no-such-credential")
+    assert records.credential("credential-1") is None
+    assert records.credential("credential-2") is not None
+
+
+def test_expired_credential_is_refused(records: Records) -> None:
+    records.add_credential(credential(1, hours=-0.001))
+    assert records.credential("credential-1") is None
+
+
+def test_keys_of_expired_credentials_are_swept_at_the_next_login(
+    records: Records, tmp_path: Path
+) -> None:
+    expired = credential(1, hours=-1)
+    expired.sealed_key = b"SEALED-AND-EXPIRED"
+    records.add_credential(expired)
+    records.add_credential(credential(2))
+    with records.read() as db:
+        keys = db.exec_driver_sql("SELECT id, sealed_key FROM credential ORDER BY id").all()
+    assert [tuple(row) for row in keys] == [("credential-1", None), ("credential-2", b"\x00\xff")]
+
+
+# -- workers
+
+
+def test_orphans_are_running_tasks_whose_worker_was_not_seen(records: Records) -> None:
+    long_ago, moment = now() - HOUR, now() - timedelta(minutes=1)
+    records.heartbeat("alive")
+    records.heartbeat("alive")
+    orphan = task(state=State.RUNNING, worker="dead", started_at=long_ago)
+    for each in (
+        orphan,
+        task(state=State.RUNNING, worker="alive", started_at=long_ago),
+        task(state=State.RUNNING, worker="fresh", started_at=now()),
+        task(state=State.LOST, worker="dead", started_at=long_ago),
+        task(),
+    ):
+        records.add_task(each)
+    assert records.orphans(moment) == [(orphan.id, "tango")]
+    records.forget_worker("alive")
+    assert len(records.orphans(moment)) == 2
+    assert len(records.orphans(now() + HOUR)) == 3
+
+
+def test_waiting_tasks_are_told_oldest_first(records: Records) -> None:
+    old = [task(created_at=now() - HOUR, cluster=name) for name in ("tango", "waltz", "tango")]
+    for each in reversed(old):
+        records.add_task(each)
+    records.add_task(task())
+    records.add_task(task(created_at=now() - HOUR, state=State.RUNNING))
+    moment = now() - timedelta(minutes=1)
+    assert records.waiting(moment, 10) == [(each.id, each.cluster) for each in old]
+    assert records.waiting(moment, 2) == [(each.id, each.cluster) for each in old[:2]]
+
+
+# -- when it is away
+
+
+@pytest.mark.parametrize("place", ["none/resop.db", "", "/proc/resop.db", "file/resop.db"])
+def test_database_that_cannot_be_opened_is_unavailable(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    records = Records(f"sqlite:///{tmp_path / place}")
+    asked: list[Callable[[], object]] = [
+        records.create_tables,
+        records.check,
+        lambda: records.add_task(task()),
+    ]
+    for ask in asked:
+        with pytest.raises(RecordsUnavailable):
+            ask()
+    records.close()
+
+
+def test_database_that_goes_away_is_unavailable_and_found_again(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    records = Records(url(folder))
+    records.create_tables()
+    added = task()
+    records.add_task(added)
+    records.close()
+    shutil.move(folder, tmp_path / "away")
+    with pytest.raises(RecordsUnavailable):
+        records.check()
+    with pytest.raises(RecordsUnavailable):
+        records.claim(added.id, "w")
+    shutil.move(tmp_path / "away", folder)
+    records.check()
+    assert records.claim(added.id, "w") is not None
+    records.close()
+
+
+def test_what_has_been_written_is_there_for_the_next_process(tmp_path: Path) -> None:
+    added = task()
+    for write in (True, False):
+        records = Records(url(tmp_path))
+        records.create_tables()
+        if write:
+            records.add_task(added)
+        assert found(records, added.id) == added
+        records.close()

@@ -1,0 +1,178 @@
+"""The fake shell that authors test with: it must not let anything pass that it was not told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from resop import Secret, Shell, operation
+from resop.catalog import Catalog
+from resop.operation import Operation
+from resop.testing import FakeShell, Scenario, UnexpectedStep, play, read_scenarios
+
+
+def test_told_steps_are_answered_in_order() -> None:
+    shell = FakeShell().expect("a 'b c'", stdout="1").expect("a | b", stdout="2", input="x")
+    assert shell.run("a", "b c").stdout == "1"
+    assert shell.script("a | b", input="x").stdout == "2"
+    shell.finished()
+
+
+@pytest.mark.parametrize("input", [None, "", "other"])
+def test_step_with_another_input_is_refused(input: str | None) -> None:
+    with pytest.raises(UnexpectedStep):
+        FakeShell().expect("cat", input="x").run("cat", input=input)
+
+
+@pytest.mark.parametrize("told", [["a b"], ["b", "a"], []])
+def test_step_that_was_not_told_is_refused_and_named(told: list[str]) -> None:
+    shell = FakeShell()
+    for command in told:
+        shell.expect(command)
+    with pytest.raises(UnexpectedStep, match=r"got: +'?a"):
+        shell.run("a", check=False)
+
+
+def test_step_that_did_not_come_is_named() -> None:
+    shell = FakeShell().expect("a").expect("b")
+    shell.run("a")
+    with pytest.raises(AssertionError, match=r"\['b'\]"):
+        shell.finished()
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda shell: shell.run("rm", "-rf", "/"),
+        lambda shell: shell.get("no-such-file"),
+        lambda shell: shell.command("squeue"),
+        lambda shell: shell.map(lambda name: shell.run("rm", name), ["a", "b"]),
+    ],
+)
+def test_refusal_surfaces_even_when_the_operation_catches_it(refused: Any) -> None:
+    shell = FakeShell()
+    with pytest.raises(UnexpectedStep):
+        refused(shell)
+    with pytest.raises(UnexpectedStep):
+        shell.finished()
+
+
+def test_map_takes_the_steps_in_the_order_they_are_told() -> None:
+    shell = FakeShell()
+    for number in range(20):
+        shell.expect(f"do {number}", stdout=str(number))
+    answers = shell.map(lambda number: shell.run("do", number).stdout, range(20))
+    assert answers == [str(number) for number in range(20)]
+
+
+def test_secret_given_as_input_is_masked_from_then_on() -> None:
+    shell = FakeShell().expect("wc", input="hunter2").expect("echo ********")
+    shell.run("wc", input=Secret("hunter2"))
+    shell.run("echo", "hunter2")
+    shell.log("it is hunter2")
+    assert shell.fake.logged == ["it is ********"]
+    shell.finished()
+
+
+# -- scenarios
+
+
+@operation
+def greet(shell: Shell, name: str, password: Secret | None = None) -> str:
+    """Greet."""
+    shell.on_failure("ungreet", name)
+    shell.log(f"to {name}")
+    answer = shell.run("greet", name, input=password).stdout
+    return answer or shell.fail(f"no answer of {name}")
+
+
+@operation
+def stubborn(shell: Shell) -> str:
+    """Hides what goes wrong."""
+    try:
+        shell.run("rm", "x")
+    except Exception:
+        return "fine"
+    return "done"
+
+
+def scenarios(folder: Path, cases: list[dict[str, Any]]) -> list[Scenario]:
+    file = folder / "case.yml"
+    file.write_text(yaml.safe_dump(cases))
+    return read_scenarios(file)
+
+
+def played(folder: Path, action: Operation[..., Any], **case: Any) -> None:
+    (scenario,) = scenarios(folder, [{"name": "it", **case}])
+    play(scenario, action, Catalog([]))
+
+
+GREETED = {"command": "greet ada", "stdout": "hello"}
+SILENT = {"command": "greet ada"}
+UNGREETED = {"command": "ungreet ada"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"options": {"name": "ada"}, "steps": [GREETED], "output": "hello", "log": ["to ada"]},
+        {
+            "options": {"name": "ada"},
+            "steps": [SILENT, UNGREETED],
+            "error": {"type": "OperationFailed", "message": "no answer of ada"},
+            "undone": ["ungreet ada"],
+            "needs_repair": [],
+        },
+        {"options": {"nme": "ada"}, "invalid": ["nme", "name"]},
+        {
+            "options": {"name": "hunter2", "password": "hunter2"},
+            "steps": [{"command": "greet ********", "input": "hunter2", "stdout": "hunter2"}],
+            "output": "********",
+        },
+    ],
+)
+def test_scenario_that_holds_passes(tmp_path: Path, case: dict[str, Any]) -> None:
+    played(tmp_path, greet, **case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"steps": [GREETED], "output": "bye"},
+        {"steps": [GREETED], "log": []},
+        {"steps": [GREETED], "error": {"type": "OperationFailed"}},
+        {"steps": [GREETED], "invalid": ["name"]},
+        {"steps": [GREETED, SILENT], "output": "hello"},
+        {"steps": [], "output": "hello"},
+        {"steps": [SILENT, UNGREETED], "output": None},
+        {"steps": [SILENT], "error": {"type": "OperationFailed"}},
+        {"steps": [SILENT, UNGREETED], "error": {"type": "CommandFailed"}},
+        {"steps": [SILENT, UNGREETED], "error": {}, "undone": []},
+        {"steps": [SILENT, UNGREETED], "error": {}, "needs_repair": ["ungreet ada"]},
+    ],
+)
+def test_scenario_that_does_not_hold_fails(tmp_path: Path, case: dict[str, Any]) -> None:
+    with pytest.raises(AssertionError):
+        played(tmp_path, greet, options={"name": "ada"}, **case)
+
+
+def test_refused_step_fails_a_scenario_whatever_the_operation_answers(tmp_path: Path) -> None:
+    with pytest.raises(UnexpectedStep, match="rm x"):
+        played(tmp_path, stubborn, output="fine")
+
+
+@pytest.mark.parametrize(
+    ("case", "fault"),
+    [
+        ({"name": "it", "outputs": 1}, r"it: unknown keys \['outputs'\]"),
+        ({"name": "it", "options": {}}, "expects nothing"),
+    ],
+)
+def test_scenario_that_means_nothing_is_refused(
+    tmp_path: Path, case: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(ValueError, match=fault):
+        scenarios(tmp_path, [case])
