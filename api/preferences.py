@@ -36,7 +36,7 @@ def read_preferences(request: Request, default_wait: float) -> Preferences:
     """Read the preferences of a request; InvalidOptions names what is wrong in its query."""
     query = request.query_params
     given = {name: query[name] for name in ("timeout", "dry_run") if name in query}
-    wait, applied = _waiting(request.headers.get("prefer", ""), default_wait)
+    wait, applied = _waiting(",".join(request.headers.getlist("prefer")), default_wait)
     try:
         return Preferences.model_validate(
             {**given, "tag": query.getlist("tag"), "wait": wait, "applied": applied}
@@ -46,13 +46,17 @@ def read_preferences(request: Request, default_wait: float) -> Preferences:
 
 
 def _waiting(prefer: str, default: float) -> tuple[float, str | None]:
-    """Seconds to wait; a preference that is not understood is ignored, as RFC 7240 says."""
+    """Seconds to wait; a preference that is not understood is ignored, as RFC 7240 says.
+
+    With both, in whatever order, the answer is asynchronous when the wait is over (its 4.3).
+    """
+    found: tuple[float, str | None] = default, None
     for part in prefer.replace(";", ",").split(","):
         name, _, value = part.partition("=")
         name, value = name.strip().lower(), value.strip().strip('"')
-        if name == "respond-async":
-            return 0.0, name
         if name == "wait" and value.isascii() and value.isdigit():
             seconds = min(float(value), LONGEST_WAIT)
             return seconds, f"wait={seconds:g}"
-    return default, None
+        if name == "respond-async":
+            found = 0.0, name
+    return found

@@ -13,8 +13,6 @@ import time
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from resop.errors import QueueUnavailable, RecordsUnavailable, ServiceFault
 from resop.events import Herald
 from resop.records import Change, Records, State
@@ -102,8 +100,9 @@ class Recorder:
     def _write(self, group: list[_Entry]) -> None:
         try:
             self._apply([entry.change for entry in group])
-        except SQLAlchemyError:
-            # The database refuses one of them for what it holds: the others must not suffer.
+        except Exception:
+            # The database or its driver (which raises what it likes) refuses one of them for what
+            # it holds: the others must not suffer, and this thread must not end.
             if len(group) > 1:
                 for entry in group:
                     self._write([entry])
