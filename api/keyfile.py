@@ -7,8 +7,10 @@ mode, owner and group are kept, a symbolic link is followed.
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import shlex
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +23,7 @@ from resop.errors import ClusterError
 from resop.quoting import wire_script
 
 SECONDS = 20.0
-TRIES = 10
+EDIT_SECONDS = 30.0
 PAUSE_SECONDS = 0.2
 
 LOCKED, CHANGED, FOREIGN = 75, 76, 77  # exit codes of _WRITE
@@ -29,7 +31,7 @@ LOCKED, CHANGED, FOREIGN = 75, 76, 77  # exit codes of _WRITE
 _FIND = """umask 077
 cd || exit
 file=.ssh/authorized_keys
-[ -h "$file" ] && file=$(readlink -f "$file")
+if [ -h "$file" ]; then file=$(readlink -f "$file") || exit; fi
 """
 
 # What rc files print comes before the marker, and is skipped.
@@ -38,12 +40,14 @@ date +%Y%m%d%H%M%S
 if [ -e "$file" ]; then cksum <"$file" && cat "$file"; else echo absent; fi
 """
 
-_WRITE = """mkdir -p .ssh
+_WRITE = """mkdir -p .ssh || exit
 lock=$file.resop-lock new=
 tries=0
-until mkdir "$lock" 2>/dev/null; do
+until said=$(LC_ALL=C mkdir "$lock" 2>&1); do
+  case $said in *exists*) ;; *) echo "$said" >&2; exit 1 ;; esac
+  # Looked at and taken away by one program: between two, somebody else might renew it.
+  find "$lock" -maxdepth 0 -mmin +1 -delete 2>/dev/null
   tries=$((tries + 1))
-  [ -n "$(find "$lock" -prune -mmin +1 2>/dev/null)" ] && rmdir "$lock" 2>/dev/null
   [ $tries -lt 50 ] || exit 75
   sleep 0.1
 done
@@ -79,7 +83,8 @@ async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: E
 
     Raises ClusterError when the file cannot be read or written as it has to be.
     """
-    for _ in range(TRIES):
+    deadline = time.monotonic() + EDIT_SECONDS
+    while True:
         before = await _read(connection)
         after = edit(before.content, before.now)
         if after == before.content:
@@ -88,10 +93,9 @@ async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: E
         done = await run_line(connection, wire_script(script), after, SECONDS)
         if done.exit_code == 0:
             return
-        if done.exit_code not in (CHANGED, LOCKED):
+        if done.exit_code not in (CHANGED, LOCKED) or time.monotonic() > deadline:
             raise _cannot("written", done)
-        await asyncio.sleep(PAUSE_SECONDS)
-    raise ClusterError("~/.ssh/authorized_keys keeps being changed by somebody else: try again")
+        await asyncio.sleep(PAUSE_SECONDS * random.uniform(0.5, 1.5))
 
 
 async def _read(connection: asyncssh.SSHClientConnection) -> _File:
@@ -101,14 +105,20 @@ async def _read(connection: asyncssh.SSHClientConnection) -> _File:
     _, found, answer = done.stdout.partition(f"\n{marker}\n".encode())
     if done.exit_code != 0 or not found or done.truncated:
         raise _cannot("read", done)
-    time, state, content = answer.split(b"\n", 2)
-    now = datetime.strptime(time.decode(), TIME_FORMAT)
-    return _File(content, state.decode(), now)
+    try:
+        now, state, content = answer.split(b"\n", 2)
+        return _File(content, state.decode(), datetime.strptime(now.decode(), TIME_FORMAT))
+    except ValueError:  # no date(1) as we know it
+        raise _cannot("read", done) from None
 
 
 def _cannot(what: str, done: Raw) -> ClusterError:
     if done.exit_code == FOREIGN:
         reason = "it belongs to another user or group, which a replacement would change"
+    elif done.exit_code == CHANGED:
+        reason = "somebody else keeps changing it; try again"
+    elif done.exit_code == LOCKED:
+        reason = "another login is at it (authorized_keys.resop-lock); try again in a minute"
     elif done.truncated:
         reason = "it is too large"
     else:

@@ -283,7 +283,8 @@ class Command:
             )
         return create_model(
             f"{self.operator}_cmd_{self.name}_options",
-            __config__=ConfigDict(extra="forbid", hide_input_in_errors=True) | LIKE_A_REQUEST,
+            __config__=ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+            | LIKE_A_REQUEST,
             **fields,
         )
 

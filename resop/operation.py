@@ -116,7 +116,7 @@ class Operation(Generic[P, R]):
             )
         model = create_model(
             f"{self.module.rpartition('.')[2]}_options",
-            __config__=ConfigDict(extra="forbid", hide_input_in_errors=True),
+            __config__=ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False),
             **fields,
         )
         return model, owner is Gate

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import asyncssh
 
 from resop.channel import ChannelRefused, Raw, run_line
-from resop.errors import ResopError, StepTimedOut
+from resop.errors import ClusterUnreachable, ResopError, ServiceFault, StepTimedOut
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ IDLE_SECONDS = 300.0
 LIFETIME_SECONDS = 3600.0
 """An account that the cluster has locked meanwhile is used no longer than this."""
 SWEEP_SECONDS = 30.0
+RETRY_SECONDS = 15.0
+"""A further connection that failed is not tried again for so long: sshd bans who fails often."""
 REFUSALS = 6
 PAUSE_SECONDS = 0.05
 
@@ -41,7 +45,6 @@ class _Line:
     """One connection and how many of its channels are taken."""
 
     connection: asyncssh.SSHClientConnection
-    limit: int = CHANNELS
     used: int = 0
     opened: float = field(default_factory=time.monotonic)
     idle_since: float = field(default_factory=time.monotonic)
@@ -50,10 +53,6 @@ class _Line:
     def stale(self) -> bool:
         old = time.monotonic() - self.opened > LIFETIME_SECONDS
         return self.connection.is_closed() or old
-
-    @property
-    def free(self) -> bool:
-        return self.used < self.limit and not self.stale
 
 
 class Session:
@@ -64,6 +63,8 @@ class Session:
         self._lines: list[_Line] = []
         self._waiters: deque[asyncio.Future[_Line]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
+        self._channels = CHANNELS
+        self._retry_at = 0.0
         self._freed_at = 0.0
         self._waiting_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -79,25 +80,25 @@ class Session:
         sent.
         """
         deadline = time.monotonic() + limit
-        for attempt in range(REFUSALS):
-            left = deadline - time.monotonic()
-            async with self._channel(left) as taken:
+        refusals = 0
+        while True:
+            async with self._channel(deadline, limit) as taken:
                 try:
                     return await run_line(
                         taken.connection, line, stdin, max(0.0, deadline - time.monotonic())
                     )
                 except ChannelRefused:
-                    # Fewer than six are allowed there, or one is not yet freed.
-                    taken.limit = max(1, taken.used - 1)
-                    if attempt == REFUSALS - 1:
+                    if taken.used > 1 and not taken.connection.is_closed():
+                        # Fewer than six are allowed there: ask again as often as it takes.
+                        self._channels = max(1, min(self._channels, taken.used - 1))
+                    elif (refusals := refusals + 1) == REFUSALS:
                         raise
-            await asyncio.sleep(PAUSE_SECONDS * 2**attempt)
-        raise AssertionError("unreachable")
+            await asyncio.sleep(PAUSE_SECONDS * 2**refusals)
 
     @contextlib.asynccontextmanager
     async def connection(self, limit: float) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """A connection with one of its channels reserved, for file transfer."""
-        async with self._channel(limit) as taken:
+        async with self._channel(time.monotonic() + limit, limit) as taken:
             yield taken.connection
 
     @property
@@ -105,40 +106,43 @@ class Session:
         """How many connections are open."""
         return len(self._lines)
 
-    def idle(self, before: float) -> bool:
-        """Whether nothing has run since that moment (of time.monotonic)."""
-        return not self._waiters and all(
-            line.used == 0 and line.idle_since < before for line in self._lines
-        )
+    async def close_idle(self, before: float) -> None:
+        """Close the connections over which nothing has run since `before` (time.monotonic)."""
+        idle = [line for line in self._lines if not line.used and line.idle_since < before]
+        self._lines = [line for line in self._lines if line not in idle]
+        self._drop_stale()
+        await _close(idle)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; who waits for one is told."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for task in self._opening:
             task.cancel()
+        self._refuse_waiters(ClusterUnreachable("the session was closed; the step was not sent"))
         lines, self._lines = self._lines, []
-        for line in lines:
-            line.connection.close()
-        for line in lines:
-            with contextlib.suppress(OSError, asyncssh.Error):
-                await line.connection.wait_closed()
+        await _close(lines)
 
     @contextlib.asynccontextmanager
-    async def _channel(self, limit: float) -> AsyncIterator[_Line]:
+    async def _channel(self, deadline: float, limit: float) -> AsyncIterator[_Line]:
         try:
-            async with asyncio.timeout(max(0.0, limit)):
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 line = await self._take()
         except TimeoutError:
             raise StepTimedOut(
-                f"no connection became free within {limit:g} s; the step was not sent", ended=True
+                f"no connection became free within {round(limit, 2):g} s; the step was not sent",
+                ended=True,
             ) from None
         try:
             yield line
         finally:
-            line.used -= 1
-            line.idle_since = self._freed_at = time.monotonic()
-            self._hand_out()
+            self._give_back(line)
+
+    def _give_back(self, line: _Line) -> None:
+        line.used -= 1
+        line.idle_since = self._freed_at = time.monotonic()
+        self._hand_out()
 
     async def _take(self) -> _Line:
         self._drop_stale()
@@ -150,43 +154,51 @@ class Session:
         try:
             return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                waiter.result().used -= 1
-                self._hand_out()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+            elif not waiter.cancelled() and waiter.exception() is None:
+                self._give_back(waiter.result())
             raise
-
-    def _look_after_waiters(self) -> None:
-        """Open a further connection, now or when nothing has moved for a while."""
-        self._timer = None
-        if not self._waiters:
-            return
-        moved = max(self._freed_at, self._waiting_since)
-        patience = moved + PATIENCE_SECONDS - time.monotonic()
-        if all(line.stale for line in self._lines) or patience <= 0:
-            self._grow()
-            patience = PATIENCE_SECONDS
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(patience, self._look_after_waiters)
 
     def _hand_out(self) -> None:
         """Give free channels to those who wait, first come first served."""
-        free = [line for line in self._lines if line.free]
-        while self._waiters and free:
-            waiter = self._waiters.popleft()
-            if waiter.done():
-                continue
-            free[0].used += 1
-            waiter.set_result(free[0])
-            if not free[0].free:
-                free.pop(0)
-        if self._waiters and (self._timer is None or not self._lines):
+        for line in self._lines:
+            while self._waiters and line.used < self._channels and not line.stale:
+                waiter = self._waiters.popleft()
+                if not waiter.done():
+                    line.used += 1
+                    waiter.set_result(line)
+        if self._waiters:
             self._look_after_waiters()
+
+    def _look_after_waiters(self) -> None:
+        """Open a further connection, now or when nothing has moved for a while."""
+        if not self._usable() and not self._opening:
+            self._grow()
+        if self._timer is None:
+            moved = max(self._freed_at, self._waiting_since)
+            patience = max(0.0, moved + PATIENCE_SECONDS - time.monotonic())
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(patience or PATIENCE_SECONDS, self._lose_patience)
+
+    def _lose_patience(self) -> None:
+        self._timer = None
+        moved = max(self._freed_at, self._waiting_since)
+        if self._waiters:
+            if time.monotonic() >= moved + PATIENCE_SECONDS:
+                self._grow()
+            self._look_after_waiters()
+
+    def _usable(self) -> bool:
+        return any(not line.stale for line in self._lines)
 
     def _grow(self) -> None:
         """Open one more connection if steps wait and none is on its way for them."""
-        waiting = sum(not waiter.done() for waiter in self._waiters)
-        coming = len(self._opening) * CHANNELS
-        if waiting > coming and len(self._lines) + len(self._opening) < CONNECTIONS:
+        self._drop_stale()  # which else would take the room of another
+        coming = len(self._opening) * self._channels
+        room = len(self._lines) + len(self._opening) < CONNECTIONS
+        patient = self._usable() and time.monotonic() < self._retry_at
+        if len(self._waiters) > coming and room and not patient:
             task = asyncio.create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
@@ -195,33 +207,60 @@ class Session:
         try:
             connection = await self._connect()
         except ResopError as fault:
-            self._drop_stale()
-            if self._lines:
-                log.warning("no further connection: %s", fault.message)
-            else:
-                self._refuse_waiters(fault)
-            return
-        self._lines.append(_Line(connection))
-        self._hand_out()
+            self._not_opened(fault)
+        except Exception:
+            log.exception("a connection could not be opened: a fault of the service")
+            self._not_opened(ServiceFault())
+        else:
+            connection.set_extra_info(session=self)  # which lives as long; see SessionPool
+            self._lines.append(_Line(connection))
+            self._hand_out()
+
+    def _not_opened(self, fault: ResopError) -> None:
+        self._drop_stale()
+        if self._usable():
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            log.warning("no further connection: %s", fault.message)
+        else:
+            self._refuse_waiters(fault)
 
     def _drop_stale(self) -> None:
         for line in self._lines:
             if line.stale and line.used == 0:
                 line.connection.close()
         self._lines = [line for line in self._lines if not line.stale or line.used]
+        if not self._lines:
+            self._channels = CHANNELS
 
     def _refuse_waiters(self, fault: ResopError) -> None:
         waiters, self._waiters = self._waiters, deque()
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(fault)
+                waiter.set_exception(_own(fault))
+
+
+def _own(fault: ResopError) -> ResopError:
+    """A copy: each waiter adds details of its own to the error that it raises."""
+    own = copy.copy(fault)
+    own.details = dict(fault.details)
+    return own
+
+
+async def _close(lines: list[_Line]) -> None:
+    for line in lines:
+        line.connection.close()
+    for line in lines:
+        with contextlib.suppress(OSError, asyncssh.Error):
+            await line.connection.wait_closed()
 
 
 class SessionPool:
     """The sessions of one process, by user and cluster."""
 
     def __init__(self) -> None:
-        self._sessions: dict[tuple[str, str], Session] = {}
+        # A session is found here while a task has it or a connection is open: were it forgotten
+        # earlier, what a long task opens with it later would never be closed.
+        self._sessions: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
         self._sweeper: asyncio.Task[None] | None = None
 
     def session(self, username: str, cluster: str, connect: Connect) -> Session:
@@ -237,14 +276,11 @@ class SessionPool:
         """Close every connection."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        sessions, self._sessions = self._sessions, {}
-        await asyncio.gather(*(session.close() for session in sessions.values()))
+        await asyncio.gather(*(session.close() for session in self._sessions.values()))
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             before = time.monotonic() - IDLE_SECONDS
-            for key, session in list(self._sessions.items()):
-                if session.idle(before):
-                    del self._sessions[key]
-                    await session.close()
+            # No variable here holds on to one: it would never be forgotten.
+            await asyncio.gather(*(each.close_idle(before) for each in self._sessions.values()))

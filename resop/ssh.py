@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import asyncssh
+from asyncssh.saslprep import SASLPrepError
 
 from resop.errors import (
     ClusterUnreachable,
@@ -16,16 +19,19 @@ from resop.errors import (
     OtpRequired,
     ResopError,
 )
-from resop.hostkeys import Believes, believer
+from resop.hostkeys import HostKeys, host_keys
 from resop.settings import Cluster, Settings
 
-CONNECT_SECONDS = 10
-LOGIN_SECONDS = 30
-KEEPALIVE_SECONDS = 10
+CONNECT_SECONDS = 10.0
+"""For the way to the first question; for all of it where a key answers."""
+LOGIN_SECONDS = 30.0
+"""For what the server does with each answer, such as asking a phone."""
+KEEPALIVE_SECONDS = 8
 KEEPALIVE_MISSES = 2  # so that a dead peer is noticed within 30 s
 
 # OpenSSH drops connections at random from 10 unauthenticated ones on (MaxStartups 10:30:100).
 HANDSHAKES_AT_ONCE = 5
+PACE_SECONDS = 30.0
 TRIES = 5
 FIRST_PAUSE = 0.3
 
@@ -33,10 +39,13 @@ FIRST_PAUSE = 0.3
 class _Client(asyncssh.SSHClient):
     """Answers what the server asks at login, each thing once: a password is tried one time."""
 
-    def __init__(self, believes: Believes, password: str | None, otp: str | None) -> None:
-        self._believes = believes
+    def __init__(self, keys: HostKeys, password: str | None, otp: str | None) -> None:
+        self.host_keys = keys
+        self.patience: asyncio.Timeout | None = None
         self._password = password
+        self._password_sent = False
         self._otp = otp
+        self.otp_given = otp is not None
         self.asked = False
         self.otp_missing = False
         self.password_expired = False
@@ -45,12 +54,13 @@ class _Client(asyncssh.SSHClient):
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        if self._believes(key):
+        if self.host_keys.believes(key):
             return True
         self.wrong_host_key = key.get_fingerprint()
         return False
 
     def password_auth_requested(self) -> str | None:
+        self._password_sent = self._password is not None
         return self._take_password()
 
     def password_change_requested(self, prompt: str, lang: str) -> tuple[str, str]:
@@ -58,7 +68,9 @@ class _Client(asyncssh.SSHClient):
         raise asyncssh.PermissionDenied("the password has expired")
 
     def kbdint_auth_requested(self) -> str | None:
-        return "" if self._password is not None else None
+        # Tried first where it is offered at all: offered after the password was sent by the
+        # other method, it is the second factor. After a refusal it is not tried again.
+        return "" if self._password is not None or self._password_sent else None
 
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
@@ -67,19 +79,26 @@ class _Client(asyncssh.SSHClient):
         for prompt, _ in prompts:
             answer = self._take_password() if _asks_password(prompt) else self._take_otp()
             if answer is None:
+                self.password_expired = _asks_new_password(prompt)
                 return None
             answers.append(answer)
         return answers
 
     def _take_password(self) -> str | None:
-        self.asked = True
+        self._was_asked()
         given, self._password = self._password, None
         return given
 
     def _take_otp(self) -> str | None:
+        self._was_asked()
         given, self._otp = self._otp, None
-        self.otp_missing = given is None
+        self.otp_missing = not self.otp_given
         return given
+
+    def _was_asked(self) -> None:
+        self.asked = True
+        if self.patience is not None and not self.patience.expired():
+            self.patience.reschedule(asyncio.get_running_loop().time() + LOGIN_SECONDS)
 
 
 def _asks_password(prompt: str) -> bool:
@@ -87,14 +106,18 @@ def _asks_password(prompt: str) -> bool:
     return "password" in asked and not any(word in asked for word in ("one-time", "otp", "token"))
 
 
+def _asks_new_password(prompt: str) -> bool:
+    return _asks_password(prompt) and any(word in prompt.lower() for word in ("new", "current"))
+
+
 class Connector:
     """Opens connections to the configured clusters."""
 
     def __init__(self, settings: Settings) -> None:
-        self._believers = {
-            cluster.name: believer(cluster, settings) for cluster in settings.clusters().values()
+        self._host_keys = {
+            cluster.name: host_keys(cluster, settings) for cluster in settings.clusters().values()
         }
-        self._pace = {name: asyncio.Semaphore(HANDSHAKES_AT_ONCE) for name in self._believers}
+        self._pace = {name: asyncio.Semaphore(HANDSHAKES_AT_ONCE) for name in self._host_keys}
 
     async def with_password(
         self, cluster: Cluster, username: str, password: str, otp: str | None
@@ -105,7 +128,7 @@ class Connector:
         """
 
         def client() -> _Client:
-            return _Client(self._believers[cluster.name], password, otp)
+            return _Client(self._host_keys[cluster.name], password, otp)
 
         return await self._paced(cluster, username, client, ())
 
@@ -119,7 +142,7 @@ class Connector:
         key = asyncssh.import_private_key(private_key)
 
         def client() -> _Client:
-            return _Client(self._believers[cluster.name], None, None)
+            return _Client(self._host_keys[cluster.name], None, None)
 
         return await self._paced(cluster, username, client, [key])
 
@@ -130,20 +153,37 @@ class Connector:
         new_client: Callable[[], _Client],
         keys: Sequence[asyncssh.SSHKey],
     ) -> asyncssh.SSHClientConnection:
-        for attempt in range(TRIES):
-            client = new_client()
+        attempt, began = 0, time.monotonic()
+        while True:
+            attempt, client = attempt + 1, new_client()
             try:
-                async with self._pace[cluster.name]:
+                async with self._handshake(cluster):
                     return await self._connect(cluster, username, client, keys)
-            except (OSError, asyncssh.Error) as fault:
+            except ResopError:
+                raise
+            except Exception as fault:  # asyncssh passes on whatever goes wrong inside
                 error = _explain(fault, cluster, client, with_key=bool(keys))
                 # Before a password was asked for, a dropped connection is MaxStartups at work.
                 dropped = isinstance(fault, ConnectionError | asyncssh.ConnectionLost)
                 refused = isinstance(fault, ConnectionRefusedError)
-                if not dropped or refused or client.asked or attempt == TRIES - 1:
+                late = attempt == TRIES or time.monotonic() - began > CONNECT_SECONDS
+                if not dropped or refused or client.asked or late:
                     raise error from fault
-            await asyncio.sleep(FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.5))
-        raise AssertionError("unreachable")
+            await asyncio.sleep(FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+
+    @contextlib.asynccontextmanager
+    async def _handshake(self, cluster: Cluster) -> AsyncIterator[None]:
+        """One of the handshakes that may go on at once."""
+        pace = self._pace[cluster.name]
+        try:
+            async with asyncio.timeout(PACE_SECONDS):
+                await pace.acquire()
+        except TimeoutError:
+            raise ClusterUnreachable(f"too many wait for a connection to {cluster.name}") from None
+        try:
+            yield
+        finally:
+            pace.release()
 
     async def _connect(
         self,
@@ -152,45 +192,64 @@ class Connector:
         client: _Client,
         keys: Sequence[asyncssh.SSHKey],
     ) -> asyncssh.SSHClientConnection:
-        return await asyncssh.connect(
-            cluster.address,
-            cluster.ssh_port,
-            username=username,
-            client_factory=lambda: client,
-            # Nothing of the account that runs resop: no ssh_config, no agent, no keys of its own.
-            config=None,
-            agent_path=None,
-            client_keys=list(keys) or None,
-            gss_host=None,
-            x509_trusted_certs=None,
-            known_hosts=([], [], []),
-            preferred_auth="publickey" if keys else "keyboard-interactive,password",
-            compression_algs=None,
-            connect_timeout=CONNECT_SECONDS,
-            login_timeout=LOGIN_SECONDS,
-            keepalive_interval=KEEPALIVE_SECONDS,
-            keepalive_count_max=KEEPALIVE_MISSES,
-        )
+        known = client.host_keys.listed()
+        async with asyncio.timeout(CONNECT_SECONDS) as client.patience:
+            return await asyncssh.connect(
+                cluster.address,
+                cluster.ssh_port,
+                username=username,
+                client_factory=lambda: client,
+                # Nothing of the account that runs resop: no ssh_config, no agent, no own keys.
+                config=None,
+                agent_path=None,
+                client_keys=list(keys) or None,
+                gss_host=None,
+                x509_trusted_certs=None,
+                known_hosts=known,
+                server_host_key_algs=client.host_keys.algorithms(known),
+                preferred_auth="publickey" if keys else "keyboard-interactive,password",
+                compression_algs=None,
+                login_timeout=0,  # asyncssh's own would read as a connection that was dropped
+                keepalive_interval=KEEPALIVE_SECONDS,
+                keepalive_count_max=KEEPALIVE_MISSES,
+            )
 
 
-def _explain(
-    fault: OSError | asyncssh.Error, cluster: Cluster, client: _Client, with_key: bool
-) -> ResopError:
+def _explain(fault: Exception, cluster: Cluster, client: _Client, with_key: bool) -> ResopError:
     where = f"{cluster.name} ({cluster.address}:{cluster.ssh_port})"
+    reason = str(fault) or type(fault).__name__
     if client.wrong_host_key:
         return HostKeyMismatch(
             f"{where} shows the host key {client.wrong_host_key}, which is not the known one: "
             "nothing was sent"
         )
-    if isinstance(fault, asyncssh.PermissionDenied):
-        if with_key:
-            return KeyRefused()
-        if client.password_expired:
-            return LoginRefused(f"the password has expired: change it on {cluster.name} first")
-        if client.otp_missing:
-            return OtpRequired()
-        return LoginRefused()
+    if isinstance(fault, asyncssh.HostKeyNotVerifiable):
+        return HostKeyMismatch(f"{where}: {reason}: nothing was sent")
+    if isinstance(fault, SASLPrepError):  # RFC 4013: what no user name or password contains
+        return LoginRefused(f"the user name or password cannot be sent: {reason}")
+    if _is_refusal(fault):
+        return _refusal(cluster, client, with_key)
     if isinstance(fault, TimeoutError):
         return ClusterUnreachable(f"{where} does not answer")
-    reason = str(fault) or type(fault).__name__
     return ClusterUnreachable(f"{where} cannot be reached: {reason}")
+
+
+def _is_refusal(fault: Exception) -> bool:
+    if isinstance(fault, asyncssh.DisconnectError):  # sshd's words at its MaxAuthTries
+        return (
+            isinstance(fault, asyncssh.PermissionDenied)
+            or "authentication failures" in fault.reason
+        )
+    return False
+
+
+def _refusal(cluster: Cluster, client: _Client, with_key: bool) -> ResopError:
+    if with_key:
+        return KeyRefused()
+    if client.password_expired:
+        return LoginRefused(f"the password has expired: change it on {cluster.name} first")
+    if client.otp_missing:
+        return OtpRequired()
+    if client.otp_given:
+        return LoginRefused("the cluster refused this user name, password or one-time code")
+    return LoginRefused()

@@ -30,6 +30,7 @@ class Recovery:
         self._records = records
         self._queue = queue
         self._herald = herald
+        self._last_beat = self._unbroken_since = now()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="recovery", daemon=True)
 
@@ -50,11 +51,25 @@ class Recovery:
     def _work(self) -> None:
         while not self._stopping.wait(BEAT_SECONDS):
             try:
-                self._records.heartbeat(self._worker)
-                self.end_orphans()
+                if self._beat():
+                    self.end_orphans()
                 self.enqueue_forgotten()
             except (RecordsUnavailable, QueueUnavailable) as fault:
                 log.warning("recovery waits: %s", fault.message)
+            except Exception:
+                # A worker without a heartbeat is taken for dead, and its tasks for lost.
+                log.exception("recovery: a fault of the service")
+
+    def _beat(self) -> bool:
+        """Say that this worker is alive; tell whether others that are silent must be dead.
+
+        After the database was away, or the machine asleep, they may only not have had their turn.
+        """
+        self._records.heartbeat(self._worker)
+        last, self._last_beat = self._last_beat, now()
+        if self._last_beat - last > timedelta(seconds=2 * BEAT_SECONDS):
+            self._unbroken_since = self._last_beat
+        return self._last_beat - self._unbroken_since >= timedelta(seconds=DEAD_SECONDS)
 
     def end_orphans(self) -> None:
         """The running tasks of a worker that is no longer heard of are lost, and told so."""

@@ -1,0 +1,97 @@
+"""The site of the acceptance tests: a real OpenSSH server, and the real service beside it in both
+profiles. Tests that take `service` run on each."""
+
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.needs import need
+from tests.support.openssh import Account, OpenSSH
+from tests.support.openssh import reason_unavailable as no_openssh
+from tests.support.service import Caller, Embedded, Many, Service, cluster_settings
+from tests.support.services import MariaDB
+from tests.support.services import reason_unavailable as no_servers
+
+ACCOUNTS = {
+    name: Account(name, f"{name}'s {secrets.token_hex(8)}", shell)
+    for name, shell in [
+        ("alice", "/bin/bash"),
+        ("bob", "/bin/bash"),
+        ("tina", "/usr/bin/tcsh"),
+        ("fiona", "/usr/bin/fish"),
+        ("walter", "/bin/bash"),  # he forgets his password
+    ]
+}
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder with a short path (unix sockets stand in it) that other accounts can enter."""
+    made = Path(tempfile.mkdtemp(prefix="resop-", dir="/tmp"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def ssh(folder: Path) -> Iterator[OpenSSH]:
+    """The login node."""
+    need(no_openssh())
+    for account in ACCOUNTS.values():
+        need(None if Path(account.shell).exists() else f"{account.shell} is missing")
+    with OpenSSH(folder / "ssh", list(ACCOUNTS.values())) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb(folder: Path) -> Iterator[MariaDB]:
+    """A database server for every service on many machines."""
+    need(no_servers())
+    with MariaDB(folder / "mariadb") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def operators(folder: Path) -> Path:
+    """A site's operators, outside the tree."""
+    return shutil.copytree(Path(__file__).parent / "operators", folder / "operators")
+
+
+@pytest.fixture(scope="session", params=["embedded", "many"])
+def service(
+    request: pytest.FixtureRequest, folder: Path, ssh: OpenSSH, operators: Path
+) -> Iterator[Service]:
+    """The service, on one machine and on many."""
+    settings = {**cluster_settings(ssh), "OPERATORS_PATH": operators}
+    started: Service
+    if request.param == "embedded":
+        started = Embedded(folder / "embedded", settings)
+    else:
+        mariadb: MariaDB = request.getfixturevalue("mariadb")
+        started = Many(folder / "many", settings, mariadb.database("many"))
+    with started:
+        yield started
+    # Not one of all those requests may have met a fault of ours that nobody has caught.
+    assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
+
+
+only_many = pytest.mark.parametrize("service", ["many"], indirect=True)
+
+
+@pytest.fixture(scope="session")
+def alice(service: Service) -> Caller:
+    """Alice, logged in."""
+    return service.log_in(ACCOUNTS["alice"])
+
+
+@pytest.fixture
+def bob(service: Service) -> Iterator[Caller]:
+    """Bob, logged in for one test."""
+    caller = service.log_in(ACCOUNTS["bob"])
+    yield caller
+    caller.post("auth/opn/logout")

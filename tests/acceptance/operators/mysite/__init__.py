@@ -1,0 +1,1 @@
+"""A site's own operator, as it stands in a folder outside the tree."""

@@ -1,0 +1,55 @@
+"""Searches all that a service keeps, and every process, for a text that must not be there."""
+
+import base64
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support.service import Service
+
+
+def written_forms(text: str) -> set[bytes]:
+    """How the text may stand in a file: as it is, hexadecimal, and inside of something in base64.
+
+    Kombu's messages are base64: what stands before it there shifts the text by up to two bytes.
+    """
+    plain = text.encode()
+    forms = {plain, plain.hex().encode(), plain.hex().upper().encode(), plain[::-1]}
+    for shift in range(3):
+        encoded = base64.b64encode(b"x" * shift + plain + b"xxx")
+        inner = encoded[-(-shift * 8 // 6) : (shift + len(plain)) * 8 // 6]
+        forms |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
+    return forms
+
+
+def places_of(text: str, service: Service, *folders: Path) -> list[str]:
+    """Where the text stands: keys and values in Redis, files of the service and in `folders`."""
+    forms = written_forms(text)
+
+    def holds(content: bytes) -> bool:
+        return any(form in content for form in forms)
+
+    found = [f"redis {key!r}" for key, value in _in_redis(service) if holds(key) or holds(value)]
+    for folder in (service.folder, *folders):
+        for file in folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):  # a log that was rotated meanwhile
+                if file.is_file() and holds(file.read_bytes()):
+                    found.append(str(file))
+    return found
+
+
+def processes_that_show(text: str) -> list[str]:
+    """The processes of this machine, those inside login nodes included, that show it to others."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        for name in ("cmdline", "environ"):
+            with contextlib.suppress(OSError):
+                if text.encode() in process.joinpath(name).read_bytes():
+                    found.append(f"{process}/{name}")
+    return found
+
+
+def _in_redis(service: Service) -> Iterator[tuple[bytes, bytes]]:
+    redis = service.redis()
+    for key in redis.scan_iter():
+        yield key, redis.dump(key) or b""

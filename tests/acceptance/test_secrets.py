@@ -1,0 +1,127 @@
+"""What is secret is found nowhere afterwards: every path that a secret can take, then a search."""
+
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import ACCOUNTS
+from tests.acceptance.secrecy import places_of, processes_that_show
+from tests.support.openssh import OpenSSH
+from tests.support.service import Caller, Many, Service, failure
+from tests.support.services import MariaDB, eventually
+
+
+def marker() -> str:
+    return f"marker-{secrets.token_hex(12)}"
+
+
+@pytest.fixture
+def places(service: Service, request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
+    """Searches everything that is kept: Redis, database files, logs."""
+    folders: list[Path] = []
+    if isinstance(service, Many):
+        mariadb: MariaDB = request.getfixturevalue("mariadb")
+        folders.append(mariadb.folder)
+    return lambda text: places_of(text, service, *folders)
+
+
+def test_the_search_finds_what_is_not_secret(
+    alice: Caller, service: Service, places: Callable[[str], list[str]]
+) -> None:
+    shown, name = marker(), marker()
+    caller = service.caller(alice.token)
+    caller.http.headers["X-Request-Id"] = name
+    task = caller.run(f"sleep 0.5; echo {shown}").json()["task"]
+    kept = {Path(place).name for place in places(shown)}
+    assert kept & {"resop.db", "resop.db-wal", "task.ibd", "step.ibd", "ib_logfile0"}
+    assert any(place.endswith(".log") for place in places(name))
+    assert any("aof" in place for place in places(task))  # in a message's base64
+    alice.begin("core/opn/run", {"command": f"sh -c 'sleep 0.5; :' {shown}"})
+    assert eventually(lambda: processes_that_show(shown), 5)
+
+
+def test_secret_of_a_command_is_in_no_process_list_while_it_runs(
+    alice: Caller, ssh: OpenSSH, places: Callable[[str], list[str]]
+) -> None:
+    secret = marker()
+    pipe = ssh.home("alice") / f"pipe-{secrets.token_hex(4)}"
+    os.mkfifo(pipe)
+    os.chown(pipe, ssh.uid("alice"), ssh.uid("alice"))
+    options = {"words": ["nothing"], "hidden_word": secret, "input": [pipe.name]}
+    task = alice.begin("template/cmd/search", options)
+    assert eventually(lambda: any("grep" in each for each in ssh.processes("alice")), 10)
+    assert processes_that_show(secret) == []
+    assert alice.task(task)["options"]["hidden_word"] == "********"
+    pipe.write_text(f"a\nwith {secret} in it\n")  # grep opened it, and waits for this
+    ended = alice.task(task, wait=20)
+    assert (ended["state"], ended["output"]) == ("succeeded", "2:with ******** in it\n")
+    assert secret not in str(ended) and places(secret) == []
+
+
+def test_secret_is_found_nowhere_whatever_becomes_of_its_task(
+    alice: Caller, service: Service, places: Callable[[str], list[str]]
+) -> None:
+    secret = marker()
+    answers = []
+
+    def send(action: str, status: int, options: dict[str, Any], **how: Any) -> None:
+        answer = alice.post(action, options, **how)
+        assert answer.status_code == status, answer.text
+        answers.append(answer.text)
+
+    def whisper(status: int, line: str, **query: Any) -> None:
+        send("mysite/opn/whisper", status, {"line": line, "secret": secret}, query=query)
+
+    whisper(200, "cat")
+    whisper(200, "cat | rev | rev | sed 's/^/\"/'; sleep 1.1", dry_run="false")
+    whisper(424, "cat >&2; exit 3")
+    whisper(504, "cat; sleep 60", timeout=0.4)
+    whisper(200, "cat", dry_run="true")
+    whisper(422, "cat", timeout=-1)
+    send("mysite/opn/blunder", 500, {"secret": secret})
+    send("mysite/opn/blunder", 422, {"secret": secret, "other": 1})
+    send("mysite/opn/blunder", 422, {"secret": [secret]})
+    send("mysite/opn/blundr", 404, {"secret": secret})
+    send("template/opn/hello", 200, {"names": ["ada"], "password": secret})
+    send("template/cmd/search", 424, {"words": ["x"], "hidden_word": secret, "input": ["/no"]})
+    send("template/cmd/search", 422, {"hidden_word": secret})
+    send("mysite/opn/whisper", 202, {"line": "cat", "secret": secret}, prefer="respond-async")
+    form = {"line": "cat", "secret": secret}
+    answers.append(alice.http.post("/mysite/opn/whisper", data=form).text)
+    for kind in ("application/x-www-form-urlencoded", "text/plain", "application/json"):
+        headers = {"Content-Type": kind}
+        broken = f"secret={secret}&{secret}"
+        failed = alice.http.post("/mysite/opn/whisper", content=broken, headers=headers)
+        answers.append(str(failure(failed, 415 if kind == "text/plain" else 422)))
+
+    tasks = alice.http.get("/tasks").json()["tasks"]
+    answers += [alice.http.get(f"/tasks/{each['task']}?wait=10").text for each in tasks]
+    answers += [str(tasks)]
+    assert [text for text in answers if secret in text] == []
+    assert any("********" in text for text in answers)
+    assert places(secret) == []
+
+
+def test_password_and_one_time_code_of_a_login_are_found_nowhere(
+    service: Service, places: Callable[[str], list[str]]
+) -> None:
+    wrong, code = marker(), marker()
+    caller = service.caller()
+    for options in (
+        {"username": "bob", "password": wrong, "otp": code},
+        {"username": "bob", "password": wrong, "cluster": "none"},
+        {"username": "bob", "password": [wrong]},
+        {"username": "bob\x00", "password": wrong},
+    ):
+        answer = caller.post("auth/opn/login", options)
+        assert answer.status_code in (401, 422)
+        assert wrong not in answer.text and code not in answer.text
+    logged_in = service.log_in(ACCOUNTS["bob"])
+    assert logged_in.run("true").status_code == 200
+    logged_in.post("auth/opn/logout")
+    for secret in (wrong, code, ACCOUNTS["bob"].password, logged_in.token, logged_in.token[-40:]):
+        assert places(secret) == []

@@ -1,0 +1,163 @@
+"""Waiting or not: 202 and where to look, long polls, lists, and waiters woken by event."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from resop.events import ENDED
+from tests.acceptance.conftest import ACCOUNTS, only_many
+from tests.support.openssh import OpenSSH
+from tests.support.service import Caller, Many, Service, failure
+from tests.support.services import eventually
+
+
+def accepted(answer: httpx.Response) -> Any:
+    """The task of a 202, which says where to look and when."""
+    assert answer.status_code == 202, answer.text
+    task = answer.json()
+    assert answer.headers["location"] == f"/tasks/{task['task']}"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert task["state"] in ("queued", "running") and task["success"] is None
+    return task
+
+
+def test_respond_async_answers_202_at_once_and_the_task_ends(alice: Caller) -> None:
+    began = time.monotonic()
+    answer = alice.run("sleep 1; echo done", prefer="respond-async")
+    assert time.monotonic() - began < 0.9
+    task = accepted(answer)
+    assert answer.headers["preference-applied"] == "respond-async"
+    assert task["operation"] == "core:run" and task["steps"] == []
+    ended = alice.task(task["task"], wait=20)
+    assert (ended["state"], ended["output"]["stdout"]) == ("succeeded", "done\n")
+
+
+@pytest.mark.parametrize("prefer", ["wait=1", "respond-async, wait=1", "wait=1, respond-async"])
+def test_wait_answers_when_the_task_ends_or_the_wait_is_over(alice: Caller, prefer: str) -> None:
+    answer = alice.run("echo now", prefer=prefer)
+    assert answer.status_code == 200
+    assert answer.headers["preference-applied"] == "wait=1"
+    began = time.monotonic()
+    task = accepted(alice.run("sleep 1.5", prefer=prefer))
+    assert 0.95 < time.monotonic() - began < 1.45
+    assert alice.task(task["task"], wait=20)["state"] == "succeeded"
+
+
+@only_many
+def test_without_a_preference_the_wait_is_the_servers(service: Service) -> None:
+    assert isinstance(service, Many)
+    with service.further_api(SYNC_WAIT="0.5") as hasty:
+        bob = service.log_in(ACCOUNTS["bob"], api=hasty)
+        began = time.monotonic()
+        answer = bob.run("sleep 1")
+        assert 0.45 < time.monotonic() - began < 0.95
+        accepted(answer)
+        assert "preference-applied" not in answer.headers
+        assert bob.run("sleep 1", prefer="wait=20").status_code == 200
+
+
+def test_long_poll_answers_at_the_end_or_when_the_wait_is_over(
+    service: Service, alice: Caller
+) -> None:
+    task = alice.begin("core/opn/run", {"command": "sleep 1; echo done"})
+    elsewhere = service.caller(alice.token, api=-1)
+    began = time.monotonic()
+    assert elsewhere.task(task, wait=0.3)["state"] in ("queued", "running")
+    assert 0.25 < time.monotonic() - began < 0.8
+    assert elsewhere.task(task, wait=20)["output"]["stdout"] == "done\n"
+    assert 0.9 < time.monotonic() - began < 3
+    began = time.monotonic()
+    assert elsewhere.task(task, wait=20)["state"] == "succeeded"
+    assert time.monotonic() - began < 0.5
+
+
+def test_running_task_shows_its_log_and_steps(alice: Caller) -> None:
+    task = alice.begin("mysite/opn/whisper", {"line": "cat; sleep 2", "secret": "hush, hush"})
+    assert eventually(lambda: alice.task(task)["steps"], 5)
+    seen = alice.task(task)
+    assert seen["state"] == "running" and seen["log"] == ["the secret is ********"]
+    [step] = seen["steps"]
+    assert step["command"] == "cat; sleep 2" and step["exit_code"] is None
+    assert alice.task(task, wait=20)["output"] == "********"
+
+
+def test_task_of_another_user_does_not_exist(alice: Caller, bob: Caller) -> None:
+    task = alice.run("echo mine").json()["task"]
+    theirs = failure(bob.http.get(f"/tasks/{task}"), 404)
+    unknown = failure(bob.http.get("/tasks/0199"), 404)
+    assert theirs == {**unknown, "message": unknown["message"].replace("0199", task)}
+    failure(bob.http.get(f"/tasks/{task}", params={"wait": 5}), 404)
+    assert task not in bob.http.get("/tasks").text
+
+
+def test_list_is_filtered_and_pages_by_cursor_newest_first(bob: Caller) -> None:
+    made = [bob.run(f"exit {number % 2}").json()["task"] for number in range(5)]
+    made.append(bob.post("utils/cmd/id").json()["task"])
+
+    def listed(**query: Any) -> list[str]:
+        """The tasks of all pages, as far as they were made here."""
+        found: list[str] = []
+        page: dict[str, Any] = {"next": None}
+        while not found or page["next"]:
+            cursor = {"cursor": page["next"]} if page["next"] else {}
+            page = bob.http.get("/tasks", params={**query, **cursor}).json()
+            assert len(page["tasks"]) <= query.get("limit", 50)
+            found += [each["task"] for each in page["tasks"]]
+        assert len(set(found)) == len(found)
+        return [task for task in found if task in made]
+
+    newest_first = made[::-1]
+    assert listed() == listed(limit=1) == listed(limit=2) == listed(limit=500) == newest_first
+    assert listed(state="succeeded") == [made[5], made[4], made[2], made[0]]
+    assert listed(state="failed", limit=1) == [made[3], made[1]]
+    assert listed(operator="utils", action="id") == [made[5]]
+    assert listed(operator="core", state="succeeded") == [made[4], made[2], made[0]]
+    summary = bob.http.get("/tasks", params={"limit": 1}).json()["tasks"][0]
+    assert "output" not in summary and summary["command"] == "id"
+
+
+def test_waiters_hear_by_event_over_one_subscription_of_each_process(
+    service: Service, alice: Caller
+) -> None:
+    redis, processes = service.redis(), len(service.ports)
+    started = time.monotonic()
+    slow = alice.begin("core/opn/run", {"command": "sleep 1.5; echo done"})
+    callers = [service.caller(alice.token, api=number) for number in range(processes)]
+
+    def wait(number: int) -> tuple[str, float]:
+        caller = callers[number % processes]
+        if number < 25:
+            return caller.task(slow, wait=30)["state"], time.monotonic()
+        answer = caller.run("sleep 1; echo done", prefer="wait=30")
+        return "succeeded" if answer.status_code == 200 else answer.text, time.monotonic()
+
+    with ThreadPoolExecutor(50) as pool:
+        waiting = [pool.submit(wait, number) for number in range(50)]
+        time.sleep(max(0.0, started + 1 - time.monotonic()))
+        assert not any(each.done() for each in waiting[:25])
+        assert redis.pubsub_numsub(ENDED) == [(ENDED.encode(), processes)]
+        assert len(redis.client_list(_type="pubsub")) >= processes
+        answers = [each.result() for each in waiting]
+    assert {state for state, _ in answers} == {"succeeded"}
+    heard = [moment for _, moment in answers[:25]]
+    assert max(heard) - min(heard) < 1  # all by the same word
+
+
+def test_client_that_goes_away_finds_its_task_again(alice: Caller, ssh: OpenSSH) -> None:
+    with pytest.raises(httpx.ReadTimeout):
+        alice.http.post(
+            "/core/opn/run",
+            json={"command": "sleep 1; echo reached >found-again"},
+            params={"tag": "left-alone"},
+            timeout=0.3,
+        )
+    [task] = [
+        each
+        for each in alice.http.get("/tasks").json()["tasks"]
+        if each["tags"] == ["left-alone"] and each["state"] != "succeeded"
+    ]
+    assert alice.task(task["task"], wait=20)["state"] == "succeeded"
+    assert (ssh.home("alice") / "found-again").read_text() == "reached\n"
