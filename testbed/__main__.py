@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         while sys.stdin.buffer.read(4096):
             pass
-    return _stop(arguments)
+    return _reset(arguments) if arguments.discard else _stop(arguments)
 
 
 def _stop(arguments: argparse.Namespace) -> int:
@@ -66,11 +66,7 @@ def _stop(arguments: argparse.Namespace) -> int:
         if Machine(arguments.state).pid is None:
             print("The testbed is not up.")
             return 0
-        site = Site.load(arguments.state)
-        if site is None:  # its start was interrupted
-            Machine(arguments.state).power_off()
-        else:
-            cluster.stop(site)
+        cluster.stop(_existing(arguments))
     print("The testbed is down; its state stays.")
     return 0
 
@@ -196,6 +192,8 @@ def _parser() -> argparse.ArgumentParser:
         start.set_defaults(run=run)
         start.add_argument("--port", type=int, help=f"of sshd; others follow ({DEFAULT_PORT})")
         start.add_argument("--min-job-age", type=int, help="seconds that squeue shows an ended job")
+        if run is _run:
+            start.add_argument("--discard", action="store_true", help="delete the state at the end")
     for name, run, text in (
         ("stop", _stop, "end all its processes; the state stays"),
         ("reset", _reset, "the same, and delete the state"),

@@ -34,6 +34,7 @@ def start(site: Site) -> bool:
     if not was_on:
         _check_ports(site)
         _prepare(site)
+        site.save()  # before there is anything to stop
         machine.boot(site.hostname)
     try:
         _start_daemons(site, machine)
@@ -42,7 +43,6 @@ def start(site: Site) -> bool:
         if not was_on:
             machine.power_off()
         raise
-    site.save()
     return True
 
 

@@ -166,7 +166,7 @@ def settle(site: Site, machine: Machine) -> None:
         return all(lines.get(node) in ("idle", "alloc", "mix") for node in _nodes(site))
 
     try:
-        wait_for(all_there, 4, "nodes are down")
+        wait_for(all_there, 1.5, "nodes are down")
     except RuntimeError:
         machine.run(["scontrol", "reconfigure"], timeout=20)
         wait_for(all_there, 40, "nodes stay down")
