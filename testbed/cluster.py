@@ -5,11 +5,13 @@ import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from testbed import databases, etc, ldap, openssh, slurm
+from testbed import databases, etc, ldap, openssh, requirements, slurm
 from testbed.daemon import Daemon
 from testbed.files import folder
 from testbed.machine import FOLDERS, Machine
 from testbed.site import Site
+
+_WHOLE = "/run/testbed.up"
 
 
 def daemons(site: Site) -> dict[str, Daemon]:
@@ -28,10 +30,15 @@ def start(site: Site) -> bool:
     Raises RuntimeError with the reason; the machine is off then, unless it was on before.
     """
     machine = Machine(site.state)
+    if not _is_whole(machine):
+        machine.power_off()  # what an interrupted start left at work would be in the way
     was_on = machine.pid is not None
     if was_on and all(daemon.pid(machine) for daemon in daemons(site).values()):
         return False
     if not was_on:
+        lack = requirements.lack()
+        if lack is not None:
+            raise RuntimeError(lack)
         _check_ports(site)
         _prepare(site)
         site.save()  # before there is anything to stop
@@ -43,6 +50,7 @@ def start(site: Site) -> bool:
         if not was_on:
             machine.power_off()
         raise
+    machine.inside(_WHOLE).touch()
     return True
 
 
@@ -52,6 +60,8 @@ def stop(site: Site) -> None:
     if machine.pid is None:
         return
     left = daemons(site)
+    if left["slurmctld"].pid(machine):
+        slurm.end_jobs(machine)
     while left:
         needed = {need for daemon in left.values() for need in daemon.needs}
         now = [left.pop(name) for name in set(left) - needed]
@@ -72,6 +82,11 @@ def settle(site: Site) -> None:
     parts = [each for each in slurm.daemons(site) if each.name != "slurmdbd"]
     if all(daemon.pid(machine) for daemon in parts):
         slurm.settle(site, machine)
+
+
+def _is_whole(machine: Machine) -> bool:
+    """Whether a start has come to its end since the machine was switched on."""
+    return machine.pid is not None and machine.inside(_WHOLE).exists()
 
 
 def _prepare(site: Site) -> None:

@@ -5,6 +5,7 @@ NSS asks LDAP after the files, PAM of sshd likewise, and the administrator may u
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from testbed.files import write
@@ -69,9 +70,11 @@ def prepare(site: Site) -> None:
 
 
 def _copy(site: Site, etc: Path) -> None:
-    part = etc.with_name("etc.part")  # an interrupted copy must not pass for a whole one
-    shutil.rmtree(part, ignore_errors=True)
-    subprocess.run(["cp", "-a", "/etc", str(part)], check=True)
+    # An interrupted copy must not pass for a whole one, and its cp may still be at work.
+    for left in etc.parent.glob("etc.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    part = Path(tempfile.mkdtemp(prefix="etc.", dir=etc.parent))
+    subprocess.run(["cp", "-a", "/etc/.", str(part)], check=True)
     for key in (part / "ssh").glob("ssh_host_*"):
         key.unlink()
     for extra in (part / "sudoers.d").glob("*"):

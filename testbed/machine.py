@@ -93,7 +93,7 @@ class Machine:
         pid = self.pid
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: self.pid is None, 10, "the machine does not end")
+            wait_for(lambda: _has_ended(pid), 10, "the machine does not end")
         self._pid_file.unlink(missing_ok=True)
 
     def processes(self) -> list[int]:
@@ -168,6 +168,14 @@ class Machine:
         if pid is None:
             raise RuntimeError("the testbed is not up: python -m testbed start")
         return pid
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process is at most a zombie: a first one becomes that when all others are gone."""
+    try:
+        return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, problem: str) -> None:

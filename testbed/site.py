@@ -17,6 +17,9 @@ HPC_GID = 20000
 FIRST_LDAP_UID = 20001
 ADMIN_UID = 19000
 
+_HOST = "127.0.0.1"
+_TOTP_SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"  # noqa: S105
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -127,51 +130,57 @@ class Site(_Part):
 
 
 def describe(state: Path, port: int, min_job_age: int) -> Site:
-    """The testbed that is made in `state`, on `port` and the 20 that follow."""
+    """The testbed that is made in `state`, on `port` and those that follow."""
     keys = state / "keys"
-    host = "127.0.0.1"
-    base = "dc=hpc,dc=example"
-
-    def user(name: str, uid: int, totp_secret: str | None = None) -> User:
-        password = f"{name}-pw"
-        return User(name=name, uid=uid, password=password, key=keys / name, totp_secret=totp_secret)
-
-    def portal(port: int) -> Database:
-        return Database(host=host, port=port, name="portal", user="portal", password="portal-pw")  # noqa: S106
-
     names = ("alice", "bob", "carol")
-    users = tuple(user(name, FIRST_LDAP_UID + i) for i, name in enumerate(names))
+    users = tuple(_user(keys, name, FIRST_LDAP_UID + i) for i, name in enumerate(names))
+    two_factor = _user(keys, "tfa", FIRST_LDAP_UID + len(users))
+    ssh = Ssh(
+        host=_HOST,
+        port=port,
+        known_hosts=state / "known_hosts",
+        user_ca=keys / "user_ca",
+    )
+    slurm = Slurm(
+        cluster="mini",
+        first_port=port + 4,
+        min_job_age=min_job_age,
+        partitions=("debug", "batch"),
+        accounts=("research", "project1"),
+        cpu_nodes=CPU_NODES,
+        gpu_nodes=GPU_NODES,
+    )
     return Site(
         state=state,
         hostname="login",
-        ssh=Ssh(
-            host=host,
-            port=port,
-            known_hosts=state / "known_hosts",
-            user_ca=keys / "user_ca",
-        ),
+        ssh=ssh,
         users=users,
-        two_factor=user("tfa", FIRST_LDAP_UID + len(users), "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"),
-        admin=user("hpcadmin", ADMIN_UID),
-        ldap=Ldap(
-            uri=f"ldap://{host}:{port + 1}",
-            base=base,
-            people=f"ou=People,{base}",
-            groups=f"ou=Groups,{base}",
-            bind_dn=f"cn=admin,{base}",
-            password="ldap-admin-pw",  # noqa: S106
-            first_free_uid=FIRST_LDAP_UID + 100,
-            gid=HPC_GID,
-        ),
-        mariadb=portal(port + 2),
-        postgresql=portal(port + 3),
-        slurm=Slurm(
-            cluster="mini",
-            first_port=port + 4,
-            min_job_age=min_job_age,
-            partitions=("debug", "batch"),
-            accounts=("research", "project1"),
-            cpu_nodes=CPU_NODES,
-            gpu_nodes=GPU_NODES,
-        ),
+        two_factor=two_factor.model_copy(update={"totp_secret": _TOTP_SECRET}),
+        admin=_user(keys, "hpcadmin", ADMIN_UID),
+        ldap=_ldap(port + 1),
+        mariadb=_portal(port + 2),
+        postgresql=_portal(port + 3),
+        slurm=slurm,
+    )
+
+
+def _user(keys: Path, name: str, uid: int) -> User:
+    return User(name=name, uid=uid, password=f"{name}-pw", key=keys / name)
+
+
+def _portal(port: int) -> Database:
+    return Database(host=_HOST, port=port, name="portal", user="portal", password="portal-pw")  # noqa: S106
+
+
+def _ldap(port: int) -> Ldap:
+    base = "dc=hpc,dc=example"
+    return Ldap(
+        uri=f"ldap://{_HOST}:{port}",
+        base=base,
+        people=f"ou=People,{base}",
+        groups=f"ou=Groups,{base}",
+        bind_dn=f"cn=admin,{base}",
+        password="ldap-admin-pw",  # noqa: S106
+        first_free_uid=FIRST_LDAP_UID + 100,
+        gid=HPC_GID,
     )

@@ -1,5 +1,6 @@
 """Slurm with accounting: munge, slurmdbd, slurmctld and a slurmd for each pretended node."""
 
+import contextlib
 import os
 import secrets
 import stat
@@ -19,7 +20,7 @@ AuthType=auth/munge
 DbdHost={hostname}
 DbdAddr=127.0.0.1
 DbdPort={dbd_port}
-CommunicationParameters=NoInAddrAny
+CommunicationParameters=NoInAddrAny,EnableIPv6
 SlurmUser=slurm
 LogFile=/var/log/slurm/slurmdbd.log
 PidFile=/run/slurm/slurmdbd.pid
@@ -32,12 +33,13 @@ StorageLoc={database}
 """
 
 # The scheduler is made quick (it would wait up to 30-60 s here and there), nodes and limits are
-# what applications meet; all else is Slurm's default. Listening on loopback alone: NoInAddrAny.
+# what applications meet; all else is Slurm's default. NoInAddrAny: it listens on loopback alone.
+# EnableIPv6: without it no name is resolved on a host that has no address but those of "lo".
 _SLURM_CONF = """\
 ClusterName={slurm.cluster}
 SlurmctldHost={hostname}(127.0.0.1)
 SlurmctldPort={slurm.first_port}
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny,EnableIPv6
 SlurmUser=slurm
 AuthType=auth/munge
 CredType=cred/munge
@@ -170,6 +172,14 @@ def settle(site: Site, machine: Machine) -> None:
     except RuntimeError:
         machine.run(["scontrol", "reconfigure"], timeout=20)
         wait_for(all_there, 40, "nodes stay down")
+
+
+def end_jobs(machine: Machine) -> None:
+    """Cancel what runs: it would be shown as running for long after the next start."""
+    running = "squeue -h -t running,suspended,completing -o %A"
+    with contextlib.suppress(RuntimeError):  # a daemon is down: then there is nothing to be done
+        machine.run(["sh", "-c", f"{running} | xargs -r scancel"], timeout=10)
+        wait_for(lambda: not machine.run(["sh", "-c", running], timeout=10), 5, "jobs stay")
 
 
 def roll_up(machine: Machine) -> None:

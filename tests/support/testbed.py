@@ -5,21 +5,23 @@
 
 import atexit
 import base64
+import contextlib
 import functools
 import hashlib
 import hmac
 import os
 import random
-import shutil
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed import requirements
 from testbed.machine import Machine
 from testbed.site import Site
 from tests.support import openssh
@@ -28,7 +30,6 @@ START_SECONDS = 90  # takes 7 s on two idle cores
 MIN_JOB_AGE = 5  # an ended job leaves squeue soon enough for a test to see it
 
 _ROOT = Path(__file__).parents[2]
-_PROGRAMS = ("munged", "slurmctld", "slurmdbd", "slurmd", "mariadbd", "slapd", "nslcd", "sudo")
 
 
 @dataclass(frozen=True)
@@ -56,31 +57,27 @@ class Testbed:
 @functools.cache
 def reason_unavailable() -> str | None:
     """Why a testbed cannot be had on this machine, or None if it can."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    for program in _PROGRAMS:
-        if shutil.which(program, path=path) is None:
-            return f"the command {program} is missing (scripts/packages testbed)"
-    return openssh.reason_unavailable()
+    return requirements.lack() or openssh.reason_unavailable()
 
 
 @functools.cache
 def shared() -> Testbed:
-    """The session's testbed, started by the first call. Raises RuntimeError with what went wrong."""
+    """The session's testbed, started by the first call. RuntimeError with what went wrong."""
     folder = os.environ.get("RESOP_TESTBED")
     if folder:
-        state = Path(folder).absolute()
-        run(state, "start")
-        return _load(state)
+        run(Path(folder), "start")
+        return _load(Path(folder))
     state = Path(tempfile.mkdtemp(prefix="resop-testbed-", dir="/var/tmp"))
-    process = start_tied(state, "--discard")
-    atexit.register(end_tied, process)
-    return _load(state)
+    session = contextlib.ExitStack()
+    atexit.register(session.close)
+    return session.enter_context(running(state, "--discard"))
 
 
-def start_tied(state: Path, *options: str) -> subprocess.Popen[str]:
-    """Start one that ends with this process, however that ends: the end of its input is a stop."""
+@contextlib.contextmanager
+def running(state: Path, *options: str) -> Iterator[Testbed]:
+    """A testbed that ends with this process, however that ends: the end of its input is a stop."""
     arguments = ["run", "--port", str(_free_ports()), "--min-job-age", str(MIN_JOB_AGE), *options]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         _command(state, *arguments),
         cwd=_ROOT,
         stdin=subprocess.PIPE,
@@ -88,19 +85,15 @@ def start_tied(state: Path, *options: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,  # Ctrl-C is for the tests, which then end this
-    )
-    assert process.stdout is not None
-    first = process.stdout.readline()
-    if not first.startswith("The testbed is up"):
-        rest = process.stdout.read()
-        end_tied(process)
-        raise RuntimeError(f"the testbed does not come up: {first}{rest}")
-    return process
-
-
-def end_tied(process: subprocess.Popen[str]) -> None:
-    """End what `start_tied` started."""
-    process.communicate(timeout=START_SECONDS)
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        try:
+            if not first.startswith("The testbed is up"):
+                raise RuntimeError(f"the testbed does not come up: {first}{process.stdout.read()}")
+            yield _load(state)
+        finally:
+            process.communicate(timeout=START_SECONDS)
 
 
 def run(state: Path, *arguments: str) -> str:
@@ -128,7 +121,7 @@ def totp(secret: str, at: float | None = None) -> str:
 
 
 def _load(state: Path) -> Testbed:
-    site = Site.load(state)
+    site = Site.load(state.absolute())
     assert site is not None
     return Testbed(site)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import shlex
 import subprocess
 import time
@@ -13,7 +12,7 @@ import paramiko
 import pytest
 
 from testbed.machine import Machine
-from testbed.site import DEFAULT_STATE, Site, User, describe
+from testbed.site import Site, User, describe
 from tests.support import testbed
 from tests.support.needs import need
 from tests.support.testbed import Testbed, totp
@@ -123,20 +122,20 @@ def make_person(bed: Testbed, admin: paramiko.SSHClient, name: str, uid: int) ->
     return bed.site.users[0].model_copy(update={"name": name, "uid": uid, "password": f"{name}-pw"})
 
 
-def answer_prompts(bed: Testbed, user: User, code: str) -> paramiko.Transport:
-    """A connection by keyboard-interactive; raises AuthenticationException when refused."""
+def connect(bed: Testbed) -> paramiko.Transport:
+    """A connection that has yet to log in."""
     transport = paramiko.Transport((bed.site.ssh.host, bed.site.ssh.port))
+    transport.start_client(timeout=20)
+    return transport
+
+
+def answer_prompts(transport: paramiko.Transport, user: User, code: str) -> None:
+    """Log in by keyboard-interactive; AuthenticationException when refused."""
 
     def answers(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
         return [user.password if "assword" in prompt else code for prompt, _ in prompts]
 
-    try:
-        transport.start_client(timeout=20)
-        transport.auth_interactive(user.name, answers)
-    except BaseException:
-        transport.close()
-        raise
-    return transport
+    transport.auth_interactive(user.name, answers)
 
 
 # -- logins ---------------------------------------------------------------------------------
@@ -166,21 +165,29 @@ def test_wrong_password_is_refused(bed: Testbed) -> None:
 def test_two_factor_user_needs_password_and_code(bed: Testbed) -> None:
     user = bed.site.two_factor
     assert user.totp_secret
-    with contextlib.closing(answer_prompts(bed, user, totp(user.totp_secret))) as transport:
-        channel = transport.open_session()
-        channel.exec_command("id -un")
-        assert channel.makefile("rb").read() == b"tfa\n"
-    with pytest.raises(paramiko.AuthenticationException):
-        answer_prompts(bed, user, totp(user.totp_secret, time.time() - 3600))
-
-
-@pytest.mark.parametrize("by_key", [False, True])
-def test_two_factor_user_cannot_do_with_one(bed: Testbed, by_key: bool) -> None:
+    with contextlib.closing(connect(bed)) as transport:
+        answer_prompts(transport, user, totp(user.totp_secret))
+        with transport.open_session() as channel:
+            channel.exec_command("id -un")
+            assert channel.makefile("rb").read() == b"tfa\n"
     with (
+        contextlib.closing(connect(bed)) as transport,
         pytest.raises(paramiko.AuthenticationException),
-        login(bed, bed.site.two_factor, by_key=by_key),
     ):
+        answer_prompts(transport, user, totp(user.totp_secret, time.time() - 3600))
+
+
+def test_two_factor_user_cannot_do_with_the_password_alone(bed: Testbed) -> None:
+    with pytest.raises(paramiko.BadAuthenticationType), login(bed, bed.site.two_factor):
         pass
+
+
+def test_two_factor_user_needs_a_code_beside_the_key(bed: Testbed) -> None:
+    user = bed.site.two_factor
+    key = paramiko.Ed25519Key.from_private_key_file(str(user.key))
+    with contextlib.closing(connect(bed)) as transport:
+        assert transport.auth_publickey(user.name, key) == ["keyboard-interactive"]
+        assert not transport.is_authenticated()
 
 
 def test_our_code_is_that_of_oathtool(bed: Testbed) -> None:
@@ -323,8 +330,8 @@ PROBES = {
     "postgresql": "pg_isready -q",
     "mariadb": "mariadb -uportal -pportal-pw portal -e 'select 1'",
     "slapd": "ldapsearch -x -s base",
-    "slurmdbd": "timeout 15 sacct -n",
-    "slurmctld": "timeout 15 squeue -h",
+    "slurmdbd": "timeout 5 sacct -n",
+    "slurmctld": "timeout 3 squeue -h",
     "munge": "munge -n | unmunge",
 }
 
@@ -386,19 +393,27 @@ def test_state_outlives_a_stop_and_no_process_does(
 ) -> None:
     need(testbed.reason_unavailable())
     state = tmp_path_factory.mktemp("testbed")
-    process = testbed.start_tied(state)
     machine = Machine(state)
-    processes = machine.processes()
-    assert len(processes) > 14
-    assert process.stdin is not None
-    testbed.run(state, "exec", "sh", "-c", "echo here >/home/note; setsid sleep 1000 &")
-    testbed.end_tied(process)
-    assert not [pid for pid in processes if Path(f"/proc/{pid}").exists()]
-    assert machine.pid is None and (state / "home/note").read_text() == "here\n"
+    with testbed.running(state) as bed, login(bed, bed.site.users[0]) as client:
+        ssh(client, "echo here >note; sbatch --wrap 'setsid sleep 1000'")
+        ssh(client, "setsid sleep 1000 >/dev/null 2>&1 </dev/null &")
+        processes = machine.processes()
+        assert len(processes) > 14
+    assert not [pid for pid in processes if is_alive(pid)]
+    assert machine.pid is None and (state / "home/alice/note").read_text() == "here\n"
     testbed.run(state, "start")
+    assert machine.pid is not None
     testbed.run(state, "reset")
-    assert not state.exists()
+    assert machine.pid is None and not state.exists()
     assert host_state() == HOST_BEFORE
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of the host is more than an entry that waits to be reaped."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path, bed: Testbed) -> None:
@@ -411,5 +426,3 @@ def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path, bed: Test
 def test_what_it_provides_is_the_same_in_the_file(bed: Testbed) -> None:
     site = bed.site
     assert site == describe(site.state, site.ssh.port, site.slurm.min_job_age)
-    assert os.stat(site.state / "testbed.json").st_size > 0
-    assert DEFAULT_STATE.is_absolute()
