@@ -241,8 +241,9 @@ def _seed_accounts(site: Site, machine: Machine) -> None:
     ]
 
     def seed() -> None:
-        # one process for all, which reads them from its input and tells no failures
-        machine.run(["sacctmgr", "-i"], text="\n".join([*commands, ""]))
+        # One process for all, which reads them from its input. What an interrupted attempt has
+        # made already is a failure to it, and it goes on: so only the last one's effect counts.
+        machine.run(["sh", "-c", "sacctmgr -i || true"], text="\n".join([*commands, ""]))
         level = machine.run(["sacctmgr", "-nP", "show", "user", admin, "format=adminlevel"])
         if level.strip() != "Administrator":
             raise RuntimeError(f"sacctmgr did not make {admin} an administrator: {level!r}")
