@@ -1,11 +1,13 @@
 # PYTHON=/path/to/python3.12 chooses the interpreter of .venv, which is re-made when it is of another.
-.PHONY: help run test check bench clean
+.PHONY: help run test check bench testbed testbed-stop clean
 
 help:
 	@echo "make run     set up if needed, start resop here, show it doing its main job"
 	@echo "make test    set up if needed, check the code, run every test this machine can run"
 	@echo "make check   format, lint, types"
 	@echo "make bench   the measurements behind the figures in the README"
+	@echo "make testbed   as root on Debian 12: a small HPC centre here (docs/testbed.md);"
+	@echo "               make testbed-stop ends it"
 	@echo "make clean   remove .venv and everything generated"
 
 # exec: signals reach resop itself, not a shell in between.
@@ -20,6 +22,12 @@ check:
 
 bench:
 	@scripts/setup test && exec .venv/bin/python -m bench
+
+testbed:
+	@scripts/setup && scripts/packages testbed && exec .venv/bin/python -m testbed start
+
+testbed-stop:
+	@scripts/setup && exec .venv/bin/python -m testbed stop
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,98 @@
+"""The login node's sshd: passwords, keys, certificates of a user CA, one-time codes for some."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from testbed import files
+from testbed.daemon import Daemon
+from testbed.machine import Machine
+from testbed.site import Site, User
+
+_HOST_KEY_TYPES = ("ed25519", "ecdsa")
+
+# An administrator's defaults, those of OpenSSH itself where applications feel them.
+_SSHD_CONFIG = """\
+Port {ssh.port}
+ListenAddress {ssh.host}
+HostKey /etc/ssh/ssh_host_ed25519_key
+HostKey /etc/ssh/ssh_host_ecdsa_key
+PidFile none
+UsePAM yes
+PermitRootLogin no
+PasswordAuthentication yes
+KbdInteractiveAuthentication yes
+PubkeyAuthentication yes
+TrustedUserCAKeys /etc/ssh/user_ca.pub
+MaxSessions 10
+MaxStartups 10:30:100
+UseDNS no
+PrintMotd no
+PrintLastLog no
+AcceptEnv LANG LC_*
+SetEnv SLURM_CONF=/etc/slurm/slurm.conf PGPORT={postgresql.port}
+Subsystem sftp /usr/lib/openssh/sftp-server
+LogLevel VERBOSE
+Match Group mfa
+    AuthenticationMethods keyboard-interactive publickey,keyboard-interactive
+"""
+
+
+def prepare(site: Site) -> None:
+    """Make the keys and homes that are missing, write the configuration and known_hosts."""
+    ssh = site.state / "etc" / "ssh"
+    config = _SSHD_CONFIG.format(ssh=site.ssh, postgresql=site.postgresql)
+    files.write(ssh / "sshd_config", config)
+    address = f"[{site.ssh.host}]:{site.ssh.port}"
+    known = ""
+    for kind in _HOST_KEY_TYPES:
+        public = _key_pair(ssh / f"ssh_host_{kind}_key", kind)
+        known += f"{address} {' '.join(public.split()[:2])}\n"
+    files.write(site.ssh.known_hosts, known)
+    files.write(ssh / "user_ca.pub", _key_pair(site.ssh.user_ca))
+    for user in site.everybody:
+        public = _key_pair(user.key)
+        home = site.state / "home" / user.name
+        if not home.exists():
+            _make_home(home, user, site.ldap.gid if user != site.admin else user.uid, public)
+
+
+def daemons(site: Site) -> list[Daemon]:
+    """sshd."""
+    return [
+        Daemon(
+            name="sshd",
+            command=("/usr/sbin/sshd", "-D", "-e"),
+            ready=("ssh-keyscan", "-T", "2", "-p", str(site.ssh.port), site.ssh.host),
+            # a login needs no less; also sshd itself looks up the groups of who logs in
+            needs=("nslcd",),
+            prepare=_prepare,
+        )
+    ]
+
+
+def _prepare(machine: Machine) -> None:
+    files.folder(machine.inside("/run/sshd"))
+
+
+def _key_pair(private: Path, kind: str = "ed25519") -> str:
+    """Make the key pair if it is missing; the public half."""
+    files.folder(private.parent)
+    if not private.exists():
+        command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", private.name, "-f", str(private)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return private.with_name(f"{private.name}.pub").read_text()
+
+
+def _make_home(home: Path, user: User, gid: int, public_key: str) -> None:
+    """The home of somebody who is there from the start; others get theirs at their first login."""
+    part = home.with_name(f"{home.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree("/etc/skel", part, symlinks=True)
+    part.chmod(0o700)
+    (part / ".ssh").mkdir(mode=0o700)
+    keys = part / ".ssh" / "authorized_keys"
+    keys.write_text(public_key)
+    keys.chmod(0o600)
+    files.give_all(part, user.uid, gid)
+    part.rename(home)

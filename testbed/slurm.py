@@ -1,0 +1,251 @@
+"""Slurm with accounting: munge, slurmdbd, slurmctld and a slurmd for each pretended node."""
+
+import contextlib
+import os
+import secrets
+import stat
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from testbed import files
+from testbed.daemon import Daemon
+from testbed.machine import Machine, wait_for
+from testbed.site import Site
+
+DATABASE = "slurm_acct_db"
+DATABASE_PASSWORD = "slurm-db-pw"  # noqa: S105
+
+_SLURMDBD_CONF = """\
+AuthType=auth/munge
+DbdHost={hostname}
+DbdAddr=127.0.0.1
+DbdPort={dbd_port}
+CommunicationParameters=NoInAddrAny,EnableIPv6
+SlurmUser=slurm
+LogFile=/var/log/slurm/slurmdbd.log
+PidFile=/run/slurm/slurmdbd.pid
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={mariadb.port}
+StorageUser=slurm
+StoragePass={password}
+StorageLoc={database}
+"""
+
+# The scheduler is made quick (it would wait up to 30-60 s here and there), nodes and limits are
+# what applications meet; all else is Slurm's default. NoInAddrAny: it listens on loopback alone.
+# EnableIPv6: without it no name is resolved on a host that has no address but those of "lo".
+_SLURM_CONF = """\
+ClusterName={slurm.cluster}
+SlurmctldHost={hostname}(127.0.0.1)
+SlurmctldPort={slurm.first_port}
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny,EnableIPv6
+SlurmUser=slurm
+AuthType=auth/munge
+CredType=cred/munge
+StateSaveLocation=/srv/slurm/slurmctld
+SlurmdSpoolDir=/srv/slurm/%n
+SlurmctldPidFile=/run/slurm/slurmctld.pid
+SlurmdPidFile=/run/slurmd.%n.pid
+SlurmctldLogFile=/var/log/slurm/slurmctld.log
+SlurmdLogFile=/var/log/slurm/slurmd.%n.log
+MailProg=/bin/true
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherParams=OverMemoryKill
+JobAcctGatherFrequency=task=5
+SwitchType=switch/none
+MpiDefault=none
+PropagateResourceLimits=NONE
+ReturnToService=2
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU=500
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=5,sched_min_interval=100000,batch_sched_delay=1
+PriorityType=priority/multifactor
+PriorityWeightFairshare=1000
+PriorityWeightAge=100
+MaxArraySize=1001
+MinJobAge={slurm.min_job_age}
+KillWait=5
+InactiveLimit=0
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={dbd_port}
+AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=associations,limits,qos
+AccountingStoreFlags=job_comment,job_script
+GresTypes=gpu
+"""
+_CPU_NODE = "CPUs=16 Sockets=2 CoresPerSocket=8 RealMemory=64000 Feature=cpu"
+_GPU_NODE = "CPUs=32 Sockets=2 CoresPerSocket=16 RealMemory=256000 Gres=gpu:a100:2 Feature=gpu"
+_GPUS = ("nvidia0", "nvidia1")
+
+
+def prepare(site: Site) -> None:
+    """Write the configuration, and make the folders and what passes for GPUs."""
+    etc = site.state / "etc"
+    ports = {"hostname": site.hostname, "dbd_port": site.slurm.first_port + 1}
+    dbd = _SLURMDBD_CONF.format(
+        mariadb=site.mariadb, database=DATABASE, password=DATABASE_PASSWORD, **ports
+    )
+    files.write(etc / "slurm" / "slurmdbd.conf", dbd, mode=0o600, owner="slurm")
+    conf = _SLURM_CONF.format(slurm=site.slurm, **ports) + "\n".join([*_hardware(site), ""])
+    files.write(etc / "slurm" / "slurm.conf", conf)
+    data = files.folder(site.state / "srv" / "slurm")
+    for gpu in _GPUS:
+        _device(data / gpu)
+    nodes = ",".join(site.slurm.gpu_nodes)
+    gres = f"NodeName={nodes} Name=gpu Type=a100 File=/srv/slurm/nvidia[0-1]\n"
+    files.write(etc / "slurm" / "gres.conf", gres)
+    for name, owner in [("slurmctld", "slurm"), *((node, "root") for node in _nodes(site))]:
+        files.folder(data / name, owner=owner)
+    files.folder(site.state / "log" / "slurm", owner="slurm")
+    files.folder(site.state / "log" / "munge", mode=0o700, owner="munge")
+    files.folder(site.state / "srv" / "munge", mode=0o700, owner="munge")
+    # not the key that the host may use for a cluster that it is part of
+    key = site.state / "srv" / "munge" / "key"
+    if not key.exists():
+        files.write(key, secrets.token_hex(64), mode=0o400, owner="munge")
+
+
+def daemons(site: Site) -> list[Daemon]:
+    """munge, slurmdbd, slurmctld and slurmd-NODE for each node."""
+    munge = (
+        *("--foreground", "--key-file=/srv/munge/key", "--seed-file=/srv/munge/seed"),
+        *("--num-threads=4",),
+    )
+    common = [
+        Daemon(
+            name="munge",
+            command=("/usr/sbin/munged", *munge),
+            user="munge",
+            ready=("sh", "-c", "munge -n | unmunge"),
+            prepare=_prepare_munge,
+        ),
+        Daemon(
+            name="slurmdbd",
+            command=("/usr/sbin/slurmdbd", "-D"),
+            ready=("sacctmgr", "-n", "show", "cluster"),
+            needs=("munge", "mariadb"),
+            prepare=_prepare_run,
+            seed=lambda machine: _seed_accounts(site, machine),
+        ),
+        Daemon(
+            name="slurmctld",
+            command=("/usr/sbin/slurmctld", "-D"),
+            ready=("scontrol", "ping"),
+            # it looks up the users of the associations when it starts
+            needs=("slurmdbd", "nslcd"),
+            prepare=_prepare_run,
+        ),
+    ]
+    return common + [
+        Daemon(
+            name=f"slurmd-{node}",
+            command=("/usr/sbin/slurmd", "-D", "-N", node),
+            needs=("munge", "slurmctld"),
+        )
+        for node in _nodes(site)
+    ]
+
+
+def settle(site: Site, machine: Machine) -> None:
+    """Wait until every node takes jobs; RuntimeError if some do not.
+
+    After an outage nodes are asked for only every few minutes: a reconfiguration does it now.
+    """
+
+    def all_there() -> bool:
+        try:
+            listing = machine.run(["sinfo", "-h", "-N", "-o", "%N %t"], timeout=10)
+        except RuntimeError:
+            return False
+        lines = dict(line.split() for line in listing.splitlines())
+        return all(lines.get(node) in ("idle", "alloc", "mix") for node in _nodes(site))
+
+    try:
+        wait_for(all_there, 1.5, "nodes are down")
+    except RuntimeError:
+        machine.run(["scontrol", "reconfigure"], timeout=20)
+        wait_for(all_there, 40, "nodes stay down")
+
+
+def end_jobs(machine: Machine) -> None:
+    """Cancel what runs: it would be shown as running for long after the next start."""
+    running = "squeue -h -t running,suspended,completing -o %A"
+    with contextlib.suppress(RuntimeError):  # a daemon is down: then there is nothing to be done
+        machine.run(["sh", "-c", f"{running} | xargs -r scancel"], timeout=10)
+        wait_for(lambda: not machine.run(["sh", "-c", running], timeout=10), 5, "jobs stay")
+
+
+def roll_up(machine: Machine) -> None:
+    """Have slurmdbd sum up the usage until now, which it does once an hour; sreport shows it."""
+    hour = datetime.now().replace(minute=0, second=0, microsecond=0)
+    span = [time.isoformat() for time in (hour, hour + timedelta(hours=1))]
+    machine.run(["sacctmgr", "-i", "roll", *span])
+
+
+def _nodes(site: Site) -> tuple[str, ...]:
+    return (*site.slurm.cpu_nodes, *site.slurm.gpu_nodes)
+
+
+def _hardware(site: Site) -> list[str]:
+    """The lines of nodes and partitions."""
+    first = site.slurm.first_port + 2
+    lines = []
+    for port, node in enumerate(_nodes(site), first):
+        kind = _GPU_NODE if node in site.slurm.gpu_nodes else _CPU_NODE
+        where = f"NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
+        lines.append(f"NodeName={node} {where} {kind} State=UNKNOWN")
+    debug, batch = site.slurm.partitions
+    few, every = ",".join(site.slurm.cpu_nodes[:2]), ",".join(_nodes(site))
+    return [
+        *lines,
+        f"PartitionName={debug} Nodes={few} Default=YES MaxTime=00:30:00 DefaultTime=00:10:00",
+        f"PartitionName={batch} Nodes={every} MaxTime=2-00:00:00 DefaultTime=01:00:00",
+    ]
+
+
+def _device(path: Path) -> None:
+    """A character device: without one a node's GPUs are invalid. It is another /dev/null."""
+    if not path.exists():
+        os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+
+
+def _prepare_munge(machine: Machine) -> None:
+    run = files.folder(machine.inside("/run/munge"), owner="munge")
+    for left in run.iterdir():  # a socket of one that was killed
+        left.unlink()
+
+
+def _prepare_run(machine: Machine) -> None:
+    files.folder(machine.inside("/run/slurm"), owner="slurm")
+
+
+def _seed_accounts(site: Site, machine: Machine) -> None:
+    parent, project = site.slurm.accounts
+    members = ",".join(user.name for user in site.ldap_users)
+    admin = site.admin.name
+    commands = [
+        f"add cluster {site.slurm.cluster}",
+        "add qos high Priority=100 Description=high",
+        f"add account {parent} Description={parent} Organization=hpc",
+        f"add account {project} parent={parent} Description={project} Organization=hpc",
+        f"add user {members} account={project}",
+        f"modify account {parent} set qos=normal,high",
+        f"add user {admin} account={parent} adminlevel=Admin",
+    ]
+
+    def seed() -> None:
+        # One process for all, which reads them from its input. What an interrupted attempt has
+        # made already is a failure to it, and it goes on: so only the last one's effect counts.
+        machine.run(["sh", "-c", "sacctmgr -i || true"], text="\n".join([*commands, ""]))
+        level = machine.run(["sacctmgr", "-nP", "show", "user", admin, "format=adminlevel"])
+        if level.strip() != "Administrator":
+            raise RuntimeError(f"sacctmgr did not make {admin} an administrator: {level!r}")
+
+    files.once(machine.state / "srv" / "accounts.made", seed)
