@@ -15,7 +15,8 @@ run:
 	@scripts/setup && exec .venv/bin/resop up --demo
 
 test:
-	@scripts/setup dev && scripts/packages && scripts/check && exec .venv/bin/python -m pytest
+	@scripts/setup dev && scripts/packages && scripts/packages testbed && scripts/check \
+		&& exec .venv/bin/python -m pytest
 
 check:
 	@scripts/setup dev && exec scripts/check

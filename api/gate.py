@@ -142,8 +142,9 @@ class ApiGate:
         except KeyRefused as fault:
             await self._remove_line(connection, credential_id)
             raise ClusterError(
-                f"the password is right, but {cluster.name} does not accept keys from "
-                "~/.ssh/authorized_keys (is the home folder or the file writable by others?)"
+                f"the password is right, but {cluster.name} does not accept a key from "
+                "~/.ssh/authorized_keys alone: it wants a code at every connection, or the home "
+                "folder or the file is writable by others"
             ) from fault
 
     async def _take_key_off(self, token: Token, private: bytes) -> None:
