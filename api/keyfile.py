@@ -108,8 +108,10 @@ async def _read(connection: asyncssh.SSHClientConnection) -> _File:
     try:
         now, state, content = answer.split(b"\n", 2)
         return _File(content, state.decode(), datetime.strptime(now.decode(), TIME_FORMAT))
-    except ValueError:  # no date(1) as we know it
-        raise _cannot("read", done) from None
+    except ValueError as fault:
+        raise ClusterError(
+            f"~/.ssh/authorized_keys cannot be read: date or cksum answered oddly: {fault}"
+        ) from None
 
 
 def _cannot(what: str, done: Raw) -> ClusterError:

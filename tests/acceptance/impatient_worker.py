@@ -8,14 +8,7 @@ from worker import main, recovery
 recovery.BEAT_SECONDS = 0.25  # type: ignore[assignment]
 recovery.DEAD_SECONDS = 3
 recovery.FORGOTTEN_SECONDS = 1
-main.DRAIN_SECONDS = 2
+main.DRAIN_SECONDS = 1
 
-import resop.queue as _q  # TEMPORARY
-import amqp
-_l = _q.Queue.length
-def _length(self, cluster):
-    try: return _l(self, cluster)
-    except amqp.exceptions.ChannelError: return 0
-_q.Queue.length = _length
 if __name__ == "__main__":
     main.main()

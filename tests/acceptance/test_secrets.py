@@ -35,7 +35,7 @@ def test_the_search_finds_what_is_not_secret(
     shown, name = marker(), marker()
     caller = service.caller(alice.token)
     caller.http.headers["X-Request-Id"] = name
-    task = caller.run(f"sleep 0.5; echo {shown}").json()["task"]
+    task = caller.run(f"sleep 0.2; echo {shown}").json()["task"]
     kept = {Path(place).name for place in places(shown)}
     assert kept & {"resop.db", "resop.db-wal", "task.ibd", "step.ibd", "ib_logfile0"}
     assert any(place.endswith(".log") for place in places(name))
@@ -77,9 +77,9 @@ def test_secret_is_found_nowhere_whatever_becomes_of_its_task(
         send("mysite/opn/whisper", status, {"line": line, "secret": secret}, query=query)
 
     whisper(200, "cat")
-    whisper(200, "cat | rev | rev | sed 's/^/\"/'; sleep 1.1", dry_run="false")
+    whisper(200, "cat | rev | rev | sed 's/^/\"/'", dry_run="false")
     whisper(424, "cat >&2; exit 3")
-    whisper(504, "cat; sleep 60", timeout=0.4)
+    whisper(504, "cat; sleep 60", timeout=0.3)
     whisper(200, "cat", dry_run="true")
     whisper(422, "cat", timeout=-1)
     send("mysite/opn/blunder", 500, {"secret": secret})

@@ -3,12 +3,13 @@
 import subprocess
 import tempfile
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.support.openssh import OpenSSH
-from tests.support.service import ENVIRON, RESOP, Caller, write_config
+from tests.support.service import Caller, run_resop, write_config
 from tests.support.services import HOST, free_port
 
 GOOD = """- command: sort
@@ -57,56 +58,66 @@ def test_command_and_operation_of_a_site_answer_like_shipped_ones(
     assert (ssh.home("alice") / name).read_text() == "0\n1\n2\n3\n"
 
 
-def operators(folder: Path, files: dict[str, str]) -> Path:
+BROKEN = [
+    ("check", "commands.yml", NO_YAML, 3),
+    ("check", "commands.yml", WRONG_KEY, 5),
+    ("check", "operations/shout.py", NO_PYTHON, 5),
+    ("check", "operations/shout.py", NO_SHELL, 4),
+    ("api", "operations/shout.py", NO_PYTHON, 5),
+    ("api", "commands.yml", NO_YAML, 3),
+    ("worker", "operations/shout.py", NO_PYTHON, 5),
+]
+
+Done = subprocess.CompletedProcess[str]
+
+
+def started(folder: Path, command: str, files: dict[str, str]) -> tuple[Path, Done]:
+    """Run `resop COMMAND` with an operator of these files: its folder, and what became of it."""
+    home = Path(tempfile.mkdtemp(dir=folder))
+    operator = home / "operators" / "own"
     for name, content in files.items():
-        file = folder / "operators" / "broken" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
-    return folder / "operators"
+        (operator / name).parent.mkdir(parents=True, exist_ok=True)
+        (operator / name).write_text(content)
+    settings = {"OPERATORS_PATH": home / "operators", "CLUSTER_ADDRESS": HOST}
+    write_config(home, {**settings, "PORT": free_port(), "DATA_DIR": home / "data"})
+    return operator, run_resop(home, command)
 
 
-def run(folder: Path, command: str, files: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run `resop COMMAND` with operators of these files until it ends by itself."""
-    settings = {"OPERATORS_PATH": operators(folder, files), "CLUSTER_ADDRESS": HOST}
-    write_config(folder, {**settings, "PORT": free_port(), "DATA_DIR": folder / "data"})
-    return subprocess.run(
-        [*RESOP, command],
-        cwd=folder,
-        env=ENVIRON,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def broken(folder: Path) -> dict[tuple[str, str, str], tuple[Path, Done]]:
+    """What became of each of BROKEN; several are run at once."""
+    with ThreadPoolExecutor(4) as pool:
+        waiting = {
+            (command, file, content): pool.submit(
+                started, folder, command, {"commands.yml": GOOD, file: content}
+            )
+            for command, file, content, _ in BROKEN
+        }
+        return {case: each.result() for case, each in waiting.items()}
 
 
 @pytest.mark.parametrize(
     ("command", "file", "content", "line"),
-    [
-        ("check", "commands.yml", NO_YAML, 3),
-        ("check", "commands.yml", WRONG_KEY, 5),
-        ("check", "operations/shout.py", NO_PYTHON, 5),
-        ("check", "operations/shout.py", NO_SHELL, 4),
-        ("api", "operations/shout.py", NO_PYTHON, 5),
-        ("api", "commands.yml", NO_YAML, 3),
-        ("worker", "operations/shout.py", NO_PYTHON, 5),
-    ],
+    BROKEN,
     ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
 )
 def test_broken_file_stops_the_start_and_is_named_with_its_line(
-    folder: Path, command: str, file: str, content: str, line: int
+    broken: dict[tuple[str, str, str], tuple[Path, Done]],
+    command: str,
+    file: str,
+    content: str,
+    line: int,
 ) -> None:
-    own = Path(tempfile.mkdtemp(dir=folder))
-    done = run(own, command, {"commands.yml": GOOD, file: content})
+    operator, done = broken[command, file, content]
     assert done.returncode == 1
-    assert f"{own}/operators/broken/{file}:{line}: " in done.stderr.splitlines()[-1]
+    assert f"{operator / file}:{line}: " in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr + done.stdout
-    if command != "worker":  # Celery warns root
+    if command != "worker":  # Celery has a word of its own for root
         assert len(done.stderr.splitlines()) == 1
 
 
 def test_check_lists_what_it_found(folder: Path) -> None:
-    done = run(folder / "whole", "check", {"commands.yml": GOOD})
+    operator, done = started(folder, "check", {"commands.yml": GOOD})
     assert done.returncode == 0
     assert "clusters: cluster\n" in done.stdout
-    assert f"broken: 1 commands, 0 operations ({folder}/whole/operators/broken)\n" in done.stdout
+    assert f"own: 1 commands, 0 operations ({operator})\n" in done.stdout

@@ -11,6 +11,7 @@ from pathlib import Path
 import asyncssh
 import paramiko
 import pytest
+import pytest_asyncio
 from paramiko.common import OPEN_SUCCEEDED
 
 from resop import channel
@@ -22,7 +23,7 @@ from tests.support.hostile import BINARY, HostileSSH, Mode
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.timeout(30), pytest.mark.asyncio(loop_scope="module")]
 
 ALICE = Account("alice", "alice's password")
 TOM = Account("tom", "tom's password", shell="/usr/bin/tcsh")
@@ -82,11 +83,8 @@ def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "GRACE_SECONDS", 0.2)
 
 
-@contextlib.asynccontextmanager
-async def login(
-    server: OpenSSH, account: Account = ALICE
-) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    async with asyncssh.connect(
+async def login(server: OpenSSH, account: Account = ALICE) -> asyncssh.SSHClientConnection:
+    return await asyncssh.connect(
         server.host,
         server.port,
         username=account.name,
@@ -95,7 +93,13 @@ async def login(
         client_keys=None,
         agent_path=None,
         config=None,
-    ) as connection:
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(server: OpenSSH) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """One connection of Alice for all tests: a login takes longer than most of them."""
+    async with await login(server) as connection:
         yield connection
 
 
@@ -142,15 +146,14 @@ async def run(
 # -- streams and exit codes -----------------------------------------------------------------
 
 
-async def test_streams_are_kept_apart(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        answer = await run(connection, "echo out; echo err >&2; exit 3")
+async def test_streams_are_kept_apart(shared: asyncssh.SSHClientConnection) -> None:
+    answer = await run(shared, "echo out; echo err >&2; exit 3")
     assert (answer.stdout, answer.stderr, answer.exit_code) == (b"out\n", b"err\n", 3)
     assert not answer.truncated
     assert 0 < answer.seconds < LONG
 
 
-async def test_exit_code_is_the_shells(server: OpenSSH) -> None:
+async def test_exit_code_is_the_shells(shared: asyncssh.SSHClientConnection) -> None:
     codes = {
         "true": 0,
         "false": 1,
@@ -164,65 +167,59 @@ async def test_exit_code_is_the_shells(server: OpenSSH) -> None:
         "bash -c 'kill -SEGV $$'; exit $?": 139,
         "kill -XCPU $$": 128,  # sshd has no name for it
     }
-    async with login(server) as connection:
-        assert {line: (await run(connection, line)).exit_code for line in codes} == codes
+    assert {line: (await run(shared, line)).exit_code for line in codes} == codes
 
 
-async def test_megabyte_of_input_arrives(server: OpenSSH) -> None:
+async def test_megabyte_of_input_arrives(shared: asyncssh.SSHClientConnection) -> None:
     data = os.urandom(1 << 20)
-    async with login(server) as connection:
-        answer = await run(connection, "cat | sha256sum", data)
+    answer = await run(shared, "cat | sha256sum", data)
     assert answer.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
-async def test_input_is_closed_when_none_is_given(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        assert (await run(connection, "cat; echo end")).stdout == b"end\n"
+async def test_input_is_closed_when_none_is_given(shared: asyncssh.SSHClientConnection) -> None:
+    assert (await run(shared, "cat; echo end")).stdout == b"end\n"
 
 
 @pytest.mark.parametrize("size", [1, 3 << 20])
-async def test_command_may_leave_its_input_unread(server: OpenSSH, size: int) -> None:
-    async with login(server) as connection:
-        for _ in range(10):  # it may end before, while or after the input is sent
-            answer = await run(connection, "exec true", b"x" * size)
-            assert answer.exit_code == 0
+async def test_command_may_leave_its_input_unread(
+    shared: asyncssh.SSHClientConnection, size: int
+) -> None:
+    for _ in range(10):  # it may end before, while or after the input is sent
+        answer = await run(shared, "exec true", b"x" * size)
+        assert answer.exit_code == 0
 
 
-async def test_empty_line_does_not_run_its_input(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        answer = await run(connection, "", b"echo executed\n")
+async def test_empty_line_does_not_run_its_input(shared: asyncssh.SSHClientConnection) -> None:
+    answer = await run(shared, "", b"echo executed\n")
     assert (answer.stdout, answer.exit_code) == (b"", 0)
 
 
-async def test_binary_output_is_exact(server: OpenSSH) -> None:
+async def test_binary_output_is_exact(shared: asyncssh.SSHClientConnection) -> None:
     data = bytes(range(256)) * 256
-    async with login(server) as connection:
-        answer = await run(connection, "tee /dev/stderr", data)
+    answer = await run(shared, "tee /dev/stderr", data)
     assert (answer.stdout, answer.stderr) == (data, data)
     async with misbehaving(Mode.BINARY_OUTPUT) as (_, other):
         assert (await run(other, "any")).stdout == BINARY
 
 
-async def test_output_over_the_limit_is_cut_and_said(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        for size, cut in ((OUTPUT_LIMIT, False), (OUTPUT_LIMIT + 1, True)):
-            out = await run(connection, f"head -c {size} /dev/zero; exit 7")
-            err = await run(connection, f"head -c {size} /dev/zero >&2; exit 7")
-            assert len(out.stdout) == len(err.stderr) == OUTPUT_LIMIT
-            assert (out.truncated, err.truncated) == (cut, cut)
-            assert (out.exit_code, err.exit_code) == (7, 7)
+async def test_output_over_the_limit_is_cut_and_said(shared: asyncssh.SSHClientConnection) -> None:
+    for size, cut in ((OUTPUT_LIMIT, False), (OUTPUT_LIMIT + 1, True)):
+        out = await run(shared, f"head -c {size} /dev/zero; exit 7")
+        err = await run(shared, f"head -c {size} /dev/zero >&2; exit 7")
+        assert len(out.stdout) == len(err.stderr) == OUTPUT_LIMIT
+        assert (out.truncated, err.truncated) == (cut, cut)
+        assert (out.exit_code, err.exit_code) == (7, 7)
 
 
-async def test_commands_at_once_do_not_mix(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        lines = [f"for i in $(seq 200); do echo {number}; done" for number in range(9)]
-        answers = await asyncio.gather(*(run(connection, line) for line in lines))
+async def test_commands_at_once_do_not_mix(shared: asyncssh.SSHClientConnection) -> None:
+    lines = [f"for i in $(seq 200); do echo {number}; done" for number in range(9)]
+    answers = await asyncio.gather(*(run(shared, line) for line in lines))
     assert [set(answer.stdout.split()) for answer in answers] == [{b"%d" % n} for n in range(9)]
 
 
 @pytest.mark.parametrize("account", [ALICE, TOM, FRED], ids=lambda account: account.shell)
 async def test_hostile_words_arrive_literally(server: OpenSSH, account: Account) -> None:
-    async with login(server, account) as connection:
+    async with await login(server, account) as connection:
         one_by_one = [
             (await run(connection, wire(["printf", "%s\\0", word]))).stdout
             for word in HOSTILE_WORDS
@@ -251,92 +248,98 @@ STUBBORN = [
 
 
 @pytest.mark.parametrize("line", STUBBORN)
-async def test_time_limit_ends_the_whole_group(server: OpenSSH, line: str) -> None:
-    async with login(server) as connection:
-        with pytest.raises(StepTimedOut) as caught:
-            await run_line(connection, line, None, 0.2)
-        assert server.processes(ALICE.name) == []
-        assert caught.value.details["ended"] is True
-        assert caught.value.message == "the step reached its time limit of 0.2 s and was ended"
-        assert (await run(connection, "echo usable")).stdout == b"usable\n"
+async def test_time_limit_ends_the_whole_group(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection, line: str
+) -> None:
+    with pytest.raises(StepTimedOut) as caught:
+        await run_line(shared, line, None, 0.2)
+    assert server.processes(ALICE.name) == []
+    assert caught.value.details["ended"] is True
+    assert caught.value.message == "the step reached its time limit of 0.2 s and was ended"
+    assert (await run(shared, "echo usable")).stdout == b"usable\n"
 
 
 @pytest.mark.parametrize("line", STUBBORN[2:5])
-async def test_cancel_ends_the_whole_group(server: OpenSSH, line: str) -> None:
-    async with login(server) as connection:
-        step = asyncio.create_task(run(connection, line))
-        assert await eventually(lambda: server.processes(ALICE.name) != [])
-        await asyncio.sleep(0.05)
-        step.cancel()
-        with pytest.raises(TaskCancelled) as caught:
-            await step
-        assert server.processes(ALICE.name) == []
-        assert caught.value.details["ended"] is True
-        assert (await run(connection, "echo usable")).stdout == b"usable\n"
+async def test_cancel_ends_the_whole_group(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection, line: str
+) -> None:
+    step = asyncio.create_task(run(shared, line))
+    assert await eventually(lambda: server.processes(ALICE.name) != [])
+    await asyncio.sleep(0.05)
+    step.cancel()
+    with pytest.raises(TaskCancelled) as caught:
+        await step
+    assert server.processes(ALICE.name) == []
+    assert caught.value.details["ended"] is True
+    assert (await run(shared, "echo usable")).stdout == b"usable\n"
 
 
 @pytest.mark.parametrize("account", [TOM, FRED, NOISY], ids=lambda account: account.name)
 async def test_group_ends_whatever_the_login_shell(server: OpenSSH, account: Account) -> None:
     line = "sleep 300 & sh -c \"trap '' TERM; sleep 301; true\"; true"
-    async with login(server, account) as connection:
+    async with await login(server, account) as connection:
         with pytest.raises(StepTimedOut) as caught:
-            await run_line(connection, line, None, 0.5)
+            await run_line(connection, line, None, 0.3)
         assert server.processes(account.name) == []
         assert caught.value.details["ended"] is True
 
 
-async def test_program_is_asked_to_end_before_it_is_killed(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        with pytest.raises(StepTimedOut):
-            await run_line(
-                connection,
-                "trap 'echo bye >bye; exit' TERM; while :; do sleep 0.05; done",
-                b"",
-                0.3,
-            )
+async def test_program_is_asked_to_end_before_it_is_killed(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
+    with pytest.raises(StepTimedOut):
+        await run_line(
+            shared,
+            "trap 'echo bye >bye; exit' TERM; while :; do sleep 0.05; done",
+            b"",
+            0.3,
+        )
     assert (server.home(ALICE.name) / "bye").read_text() == "bye\n"
 
 
-async def test_steps_that_are_ended_at_once_all_end(server: OpenSSH) -> None:
+async def test_steps_that_are_ended_at_once_all_end(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     line = "bash -c \"trap '' TERM; sleep 300; true\"; true"
-    async with login(server) as connection:
-        steps = [asyncio.create_task(run(connection, line)) for _ in range(3)]
-        bystander = asyncio.create_task(run(connection, "sleep 0.5; echo spared"))
-        assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == 3)
-        for step in steps:
-            step.cancel()
-        faults = await asyncio.gather(*steps, return_exceptions=True)
-        assert [isinstance(each, TaskCancelled) and each.details["ended"] for each in faults] == [
-            True
-        ] * 3
-        assert (await bystander).stdout == b"spared\n"
-        assert server.processes(ALICE.name) == []
+    steps = [asyncio.create_task(run(shared, line)) for _ in range(3)]
+    bystander = asyncio.create_task(run(shared, "sleep 0.5; echo spared"))
+    assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == 3)
+    for step in steps:
+        step.cancel()
+    faults = await asyncio.gather(*steps, return_exceptions=True)
+    assert [isinstance(each, TaskCancelled) and each.details["ended"] for each in faults] == [
+        True
+    ] * 3
+    assert (await bystander).stdout == b"spared\n"
+    assert server.processes(ALICE.name) == []
 
 
-async def test_what_other_steps_left_running_is_spared(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        await run(connection, "sleep 400 </dev/null >/dev/null 2>&1 &")
-        with pytest.raises(StepTimedOut) as caught:
-            await run_line(connection, "sleep 300 & sleep 301", None, 0.3)
-        assert caught.value.details["ended"] is True
-        assert server.processes(ALICE.name) == ["sleep 400"]
-        await run(connection, "pkill sleep")
+async def test_what_other_steps_left_running_is_spared(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
+    await run(shared, "sleep 400 </dev/null >/dev/null 2>&1 &")
+    with pytest.raises(StepTimedOut) as caught:
+        await run_line(shared, "sleep 300 & sleep 301", None, 0.3)
+    assert caught.value.details["ended"] is True
+    assert server.processes(ALICE.name) == ["sleep 400"]
+    await run(shared, "pkill sleep")
 
 
-async def test_end_that_cannot_be_verified_is_not_claimed(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        with pytest.raises(StepTimedOut) as caught:
-            await run_line(connection, "sleep 300 & exit 0", None, 0.3)  # sshd forgets the group
-        assert caught.value.details["ended"] is False
-        assert "could not be verified" in caught.value.message
-        assert server.processes(ALICE.name) == ["sleep 300"]
-        await run(connection, "pkill sleep")
+async def test_end_that_cannot_be_verified_is_not_claimed(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
+    with pytest.raises(StepTimedOut) as caught:
+        await run_line(shared, "sleep 300 & exit 0", None, 0.3)  # sshd forgets the group
+    assert caught.value.details["ended"] is False
+    assert "could not be verified" in caught.value.message
+    assert server.processes(ALICE.name) == ["sleep 300"]
+    await run(shared, "pkill sleep")
 
 
 async def test_group_ends_when_no_further_channel_is_allowed(tmp_path: Path) -> None:
     need(reason_unavailable())
     with OpenSSH(tmp_path, [ALICE], config="MaxSessions 1") as server:
-        async with login(server) as connection:
+        async with await login(server) as connection:
             with pytest.raises(StepTimedOut) as caught:
                 await run_line(
                     connection, "bash -c \"trap '' TERM; sleep 300; true\"; true", b"", 0.3
@@ -345,21 +348,22 @@ async def test_group_ends_when_no_further_channel_is_allowed(tmp_path: Path) -> 
             assert server.processes(ALICE.name) == []
 
 
-async def test_second_cancel_does_not_stop_the_ending(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        step = asyncio.create_task(run(connection, "trap '' TERM; sleep 300; sleep 301"))
-        assert await eventually(lambda: "sleep 300" in server.processes(ALICE.name))
-        for _ in range(3):
-            step.cancel()
-            await asyncio.sleep(0.02)
-        with pytest.raises(TaskCancelled) as caught:
-            await step
-        assert caught.value.details["ended"] is True
-        assert server.processes(ALICE.name) == []
+async def test_second_cancel_does_not_stop_the_ending(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
+    step = asyncio.create_task(run(shared, "trap '' TERM; sleep 300; sleep 301"))
+    assert await eventually(lambda: "sleep 300" in server.processes(ALICE.name))
+    for _ in range(3):
+        step.cancel()
+        await asyncio.sleep(0.02)
+    with pytest.raises(TaskCancelled) as caught:
+        await step
+    assert caught.value.details["ended"] is True
+    assert server.processes(ALICE.name) == []
 
 
 async def test_endless_output_takes_no_more_memory_than_its_limit(
-    server: OpenSSH, monkeypatch: pytest.MonkeyPatch
+    shared: asyncssh.SSHClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[channel._Streams] = []
 
@@ -378,11 +382,10 @@ async def test_endless_output_takes_no_more_memory_than_its_limit(
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     monkeypatch.setattr(channel, "_Streams", Watched)
-    async with login(server) as connection:
-        await run(connection, "true")
-        before = resident()
-        with pytest.raises(StepTimedOut):
-            await run_line(connection, "yes", None, 0.5)
+    await run(shared, "true")
+    before = resident()
+    with pytest.raises(StepTimedOut):
+        await run_line(shared, "yes", None, 0.5)
     assert Watched.received > 4 * OUTPUT_LIMIT
     assert max(len(kept) for each in seen for kept in each.kept.values()) == OUTPUT_LIMIT
     assert resident() - before < 32 << 20
@@ -391,15 +394,15 @@ async def test_endless_output_takes_no_more_memory_than_its_limit(
 # -- faults ---------------------------------------------------------------------------------
 
 
-async def test_dropped_connection_is_contact_lost(server: OpenSSH) -> None:
-    async with login(server) as connection:
-        step = asyncio.create_task(run(connection, "sleep 300"))
-        assert await eventually(lambda: "sleep 300" in server.processes(ALICE.name))
-        await asyncio.to_thread(server.drop_connections)
-        with pytest.raises(ContactLost):
-            await step
-    async with login(server) as connection:
-        await run(connection, "pkill sleep")
+async def test_dropped_connection_is_contact_lost(tmp_path: Path) -> None:
+    need(reason_unavailable())
+    with OpenSSH(tmp_path, [ALICE]) as server:
+        async with await login(server) as connection:
+            step = asyncio.create_task(run(connection, "sleep 300"))
+            assert await eventually(lambda: "sleep 300" in server.processes(ALICE.name))
+            await asyncio.to_thread(server.drop_connections)
+            with pytest.raises(ContactLost):
+                await step
 
 
 @pytest.mark.parametrize(
@@ -461,10 +464,10 @@ async def test_refused_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_server_that_never_answers_is_left_in_time(
     mode: Mode, cancelled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(channel, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(channel, "ASK_SECONDS", 0.1)
     begin = time.monotonic()
     async with misbehaving(mode) as (server, connection):
-        step = asyncio.create_task(run_line(connection, "any", None, LONG if cancelled else 0.3))
+        step = asyncio.create_task(run_line(connection, "any", None, LONG if cancelled else 0.15))
         assert await eventually(lambda: server.commands == ["any"])
         if cancelled:
             step.cancel()
@@ -484,13 +487,13 @@ async def test_channel_that_opens_too_late_is_closed_unused(
 
     def open_late(self: hostile._Session, kind: str, number: int) -> int:
         loop.call_soon_threadsafe(asked.set)
-        self.server.stopping.wait(0.6)
+        self.server.stopping.wait(0.3)
         opened.append(number)
         return OPEN_SUCCEEDED
 
     monkeypatch.setattr(hostile._Session, "check_channel_request", open_late)
     async with misbehaving(Mode.BINARY_OUTPUT) as (server, connection):
-        step = asyncio.create_task(run_line(connection, "any", None, LONG if cancelled else 0.2))
+        step = asyncio.create_task(run_line(connection, "any", None, LONG if cancelled else 0.1))
         await asked.wait()
         if cancelled:
             step.cancel()

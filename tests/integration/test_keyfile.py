@@ -1,28 +1,27 @@
 """Our line in authorized_keys comes and goes; every other byte, and the mode, stays."""
 
 import asyncio
-import contextlib
 import os
 import shutil
-import subprocess
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncssh
 import pytest
+import pytest_asyncio
 
 from api import keyfile
 from api.keyfile import edit_authorized_keys
 from resop.authorized_keys import KeyLine, added, removed
-from resop.channel import Raw
+from resop.channel import Raw, run_line
 from resop.errors import ClusterError, StepTimedOut
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = [pytest.mark.timeout(40), pytest.mark.asyncio(loop_scope="module")]
 
 ALICE = Account("alice", "alice's password")
 TOM = Account("tom", "tom's password", shell="/usr/bin/tcsh")
@@ -40,7 +39,7 @@ CONTENTS = {
     "CRLF": b"ssh-ed25519 AAAA alice@laptop\r\nssh-rsa AAAA other\r\n",
     "NUL and no UTF-8": b"ssh-ed25519 AAAA \xff\x00\xfe\n\x00\n\n",
     "odd options": (
-        b'command="echo \\"hi; rm -rf $HOME\\" `id`",no-pty,from="10.0.0.0/8,!10.1.1.1" ssh-rsa A x\n'
+        b'command="echo \\"hi; rm -rf $HOME\\" `id`",no-pty,from="10.0.0.0/8,!10.1.1.1" ssh-rsa A\n'
         b"   # a comment with 'quotes' and \\backslashes\\ \t\n"
         b'environment="A=%d{b}" ssh-ed25519 AAAA \n'
         b"\n\n-rf ~/*\n"
@@ -69,11 +68,8 @@ def _fresh_home(server: OpenSSH) -> Iterator[None]:
         shutil.rmtree(home / ".ssh", ignore_errors=True)
 
 
-@contextlib.asynccontextmanager
-async def login(
-    server: OpenSSH, account: Account = ALICE
-) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    async with asyncssh.connect(
+async def login(server: OpenSSH, account: Account = ALICE) -> asyncssh.SSHClientConnection:
+    return await asyncssh.connect(
         server.host,
         server.port,
         username=account.name,
@@ -82,7 +78,13 @@ async def login(
         client_keys=None,
         agent_path=None,
         config=None,
-    ) as connection:
+    )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(server: OpenSSH) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """One connection of Alice for all tests: a login takes longer than most of them."""
+    async with await login(server) as connection:
         yield connection
 
 
@@ -132,62 +134,67 @@ def leftovers(server: OpenSSH, account: Account = ALICE) -> list[str]:
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
-async def test_other_bytes_are_the_same_before_and_after(server: OpenSSH, content: bytes) -> None:
+async def test_other_bytes_are_the_same_before_and_after(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection, content: bytes
+) -> None:
     file = place(server, content)
     before, line = state(file), a_line()
-    async with login(server) as connection:
-        await add(connection, line)
-        assert state(file) == (line.render() + content, *before[1:])
-        await remove(connection, line)
+    await add(shared, line)
+    assert state(file) == (line.render() + content, *before[1:])
+    await remove(shared, line)
     assert state(file) == before
     assert leftovers(server) == []
 
 
 @pytest.mark.parametrize("folder", [True, False], ids=["folder there", "no folder"])
-async def test_missing_file_is_made_for_its_user_alone(server: OpenSSH, folder: bool) -> None:
+async def test_missing_file_is_made_for_its_user_alone(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection, folder: bool
+) -> None:
     file, line, uid = keys_of(server), a_line(), server.uid(ALICE.name)
     if folder:
         place(server, None)
-    async with login(server) as connection:
-        await add(connection, line)
-        assert state(file) == (line.render(), 0o600, uid, uid)
-        assert file.parent.stat().st_mode & 0o777 == 0o700
-        assert file.parent.stat().st_uid == uid
-        await remove(connection, line)
+    await add(shared, line)
+    assert state(file) == (line.render(), 0o600, uid, uid)
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    assert file.parent.stat().st_uid == uid
+    await remove(shared, line)
     assert file.read_bytes() == b""
     assert leftovers(server) == []
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o444, 0o400], ids=oct)
-async def test_mode_is_kept(server: OpenSSH, mode: int) -> None:
+async def test_mode_is_kept(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection, mode: int
+) -> None:
     file, line = place(server, b"a line\n", mode=mode), a_line()
     before = state(file)
-    async with login(server) as connection:
-        await add(connection, line)
-        assert state(file) == (line.render() + b"a line\n", *before[1:])
-        await remove(connection, line)
+    await add(shared, line)
+    assert state(file) == (line.render() + b"a line\n", *before[1:])
+    await remove(shared, line)
     assert state(file) == before
 
 
-async def test_symbolic_link_is_followed_and_kept(server: OpenSSH) -> None:
+async def test_symbolic_link_is_followed_and_kept(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     file, line = place(server, b"a line\n"), a_line()
     target = server.home(ALICE.name) / "the 'real' keys"
     file.rename(target)
     file.symlink_to("../the 'real' keys")
-    async with login(server) as connection:
-        await add(connection, line)
-        assert target.read_bytes() == line.render() + b"a line\n"
-        await remove(connection, line)
+    await add(shared, line)
+    assert target.read_bytes() == line.render() + b"a line\n"
+    await remove(shared, line)
     assert file.is_symlink()
     assert target.read_bytes() == b"a line\n"
     target.unlink()
 
 
-async def test_link_to_a_missing_file_makes_that_file(server: OpenSSH) -> None:
+async def test_link_to_a_missing_file_makes_that_file(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     file, line = place(server, None), a_line()
     file.symlink_to(ALICE.home / "later")  # as the account itself sees it
-    async with login(server) as connection:
-        await add(connection, line)
+    await add(shared, line)
     target = server.home(ALICE.name) / "later"
     assert target.read_bytes() == line.render()
     assert file.is_symlink()
@@ -200,7 +207,7 @@ async def test_login_shell_and_its_noise_make_no_difference(
 ) -> None:
     content = CONTENTS["odd options"] + CONTENTS["NUL and no UTF-8"]
     file, line = place(server, content, account), a_line()
-    async with login(server, account) as connection:
+    async with await login(server, account) as connection:
         await add(connection, line)
         assert file.read_bytes() == line.render() + content
         await remove(connection, line)
@@ -208,7 +215,9 @@ async def test_login_shell_and_its_noise_make_no_difference(
     assert leftovers(server, account) == []
 
 
-async def test_key_that_was_added_opens_a_session_until_it_expires(server: OpenSSH) -> None:
+async def test_key_that_was_added_opens_a_session_until_it_expires(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     public = key.export_public_key("openssh").decode().strip()
     place(server, b"no final newline")
@@ -229,11 +238,10 @@ async def test_key_that_was_added_opens_a_session_until_it_expires(server: OpenS
             opened = False
         return opened
 
-    async with login(server) as connection:
-        for hours, expected in ((8, True), (-1, False)):
-            line = KeyLine(public, INSTANCE, "0", datetime.now() + timedelta(hours=hours))
-            await edit_authorized_keys(connection, lambda *_, line=line: line.render())
-            assert await opens() is expected
+    for hours, expected in ((8, True), (-1, False)):
+        line = KeyLine(public, INSTANCE, "0", datetime.now() + timedelta(hours=hours))
+        await edit_authorized_keys(shared, lambda *_, line=line: line.render())
+        assert await opens() is expected
 
 
 # -- several at once ------------------------------------------------------------------------
@@ -241,19 +249,23 @@ async def test_key_that_was_added_opens_a_session_until_it_expires(server: OpenS
 
 async def test_edits_at_once_lose_none(server: OpenSSH) -> None:
     file, lines = place(server, b"a line"), [a_line() for _ in range(10)]
-    async with login(server) as one, login(server) as other:
-        await asyncio.gather(*(add(n % 2 and one or other, line) for n, line in enumerate(lines)))
+    async with await login(server) as one, await login(server) as other:
+        await asyncio.gather(
+            *(add((one, other)[number % 2], line) for number, line in enumerate(lines))
+        )
         content = file.read_bytes()
         assert sorted(content.splitlines()[:-1]) == sorted(line.render()[:-1] for line in lines)
         assert content.endswith(b"\na line")
         await asyncio.gather(
-            *(remove(n % 2 and one or other, line) for n, line in enumerate(lines))
+            *(remove((one, other)[number % 2], line) for number, line in enumerate(lines))
         )
     assert file.read_bytes() == b"a line"
     assert leftovers(server) == []
 
 
-async def test_edit_by_somebody_else_meanwhile_is_not_overwritten(server: OpenSSH) -> None:
+async def test_edit_by_somebody_else_meanwhile_is_not_overwritten(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     file, line, calls = place(server, b"before\n"), a_line(), 0
 
     def edit(content: bytes, now: datetime) -> bytes:
@@ -264,14 +276,13 @@ async def test_edit_by_somebody_else_meanwhile_is_not_overwritten(server: OpenSS
                 stream.write(b"by ssh-copy-id\n")
         return added(content, line, now)
 
-    async with login(server) as connection:
-        await edit_authorized_keys(connection, edit)
+    await edit_authorized_keys(shared, edit)
     assert calls == 2
     assert file.read_bytes() == line.render() + b"before\nby ssh-copy-id\n"
 
 
 async def test_file_that_never_rests_is_given_up(
-    server: OpenSSH, monkeypatch: pytest.MonkeyPatch
+    server: OpenSSH, shared: asyncssh.SSHClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyfile, "EDIT_SECONDS", 0.5)
     file, calls = place(server, b"before\n"), 0
@@ -282,9 +293,8 @@ async def test_file_that_never_rests_is_given_up(
         file.write_bytes(b"theirs %d\n" % calls)
         return b"ours\n"
 
-    async with login(server) as connection:
-        with pytest.raises(ClusterError, match="somebody else keeps changing it"):
-            await edit_authorized_keys(connection, edit)
+    with pytest.raises(ClusterError, match="somebody else keeps changing it"):
+        await edit_authorized_keys(shared, edit)
     assert file.read_bytes() == b"theirs %d\n" % calls
     assert leftovers(server) == []
 
@@ -297,11 +307,12 @@ def lock(server: OpenSSH, age: float) -> Path:
     return made
 
 
-async def test_lock_of_a_dead_edit_is_taken_over(server: OpenSSH) -> None:
+async def test_lock_of_a_dead_edit_is_taken_over(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     file, lines = place(server, b"a line\n"), [a_line() for _ in range(3)]
     lock(server, age=130)
-    async with login(server) as connection:
-        await asyncio.gather(*(add(connection, line) for line in lines))
+    await asyncio.gather(*(add(shared, line) for line in lines))
     assert set(file.read_bytes().splitlines(keepends=True)) == {
         b"a line\n",
         *(line.render() for line in lines),
@@ -310,84 +321,90 @@ async def test_lock_of_a_dead_edit_is_taken_over(server: OpenSSH) -> None:
 
 
 async def test_lock_of_a_living_edit_is_respected(
-    server: OpenSSH, monkeypatch: pytest.MonkeyPatch
+    server: OpenSSH, shared: asyncssh.SSHClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, line = place(server, b"a line\n"), a_line()
     held = lock(server, age=1)
-    async with login(server) as connection:
-        adding = asyncio.create_task(add(connection, line))
-        await asyncio.sleep(0.5)
-        assert file.read_bytes() == b"a line\n"
-        held.rmdir()
-        await adding
-        assert file.read_bytes() == line.render() + b"a line\n"
+    adding = asyncio.create_task(add(shared, line))
+    await asyncio.sleep(0.5)
+    assert file.read_bytes() == b"a line\n"
+    held.rmdir()
+    await adding
+    assert file.read_bytes() == line.render() + b"a line\n"
 
-        held = lock(server, age=1)
-        monkeypatch.setattr(keyfile, "EDIT_SECONDS", 0.0)
-        monkeypatch.setattr(keyfile, "_WRITE", keyfile._WRITE.replace("-lt 50", "-lt 3"))
-        with pytest.raises(ClusterError, match="another login is at it"):
-            await remove(connection, line)
-        assert file.read_bytes() == line.render() + b"a line\n"
-        assert held.is_dir()
+    held = lock(server, age=1)
+    monkeypatch.setattr(keyfile, "EDIT_SECONDS", 0.0)
+    monkeypatch.setattr(keyfile, "_WRITE", keyfile._WRITE.replace("-lt 50", "-lt 3"))
+    with pytest.raises(ClusterError, match="another login is at it"):
+        await remove(shared, line)
+    assert file.read_bytes() == line.render() + b"a line\n"
+    assert held.is_dir()
 
 
 # -- what cannot be done --------------------------------------------------------------------
 
 
-async def test_file_of_another_user_stays_as_it_is(server: OpenSSH) -> None:
+async def test_file_of_another_user_stays_as_it_is(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     file = place(server, b"root's line\n", mode=0o644)
     os.chown(file, 0, 0)
     before = state(file)
-    async with login(server) as connection:
-        with pytest.raises(ClusterError, match="belongs to another user or group"):
-            await add(connection, a_line())
+    with pytest.raises(ClusterError, match="belongs to another user or group"):
+        await add(shared, a_line())
     assert state(file) == before
     assert leftovers(server) == []
 
 
-async def test_file_that_cannot_be_read_is_told_with_the_reason(server: OpenSSH) -> None:
+async def test_file_that_cannot_be_read_is_told_with_the_reason(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     file = place(server, b"root's line\n", mode=0o600)
     os.chown(file, 0, 0)
-    async with login(server) as connection:
-        with pytest.raises(ClusterError, match=r"cannot be read: .*Permission denied"):
-            await add(connection, a_line())
+    with pytest.raises(ClusterError, match=r"cannot be read: .*Permission denied"):
+        await add(shared, a_line())
     assert file.read_bytes() == b"root's line\n"
 
 
 @pytest.mark.parametrize("folder", [True, False], ids=["folder there", "no folder"])
-async def test_read_only_home_is_told_at_once(server: OpenSSH, folder: bool) -> None:
+async def test_read_only_home_is_told_at_once(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection, folder: bool
+) -> None:
     home = server.home(ALICE.name)
     if folder:
         place(server, b"a line\n")
         keys_of(server).parent.chmod(0o500)
     home.chmod(0o500)
     begin = time.monotonic()
-    async with login(server) as connection:
-        with pytest.raises(ClusterError, match=r"cannot be written: .*Permission denied"):
-            await add(connection, a_line())
+    with pytest.raises(ClusterError, match=r"cannot be written: .*Permission denied"):
+        await add(shared, a_line())
     assert time.monotonic() - begin < 3
     if folder:
         assert keys_of(server).read_bytes() == b"a line\n"
 
 
-async def test_full_disk_leaves_the_old_file(server: OpenSSH) -> None:
+async def test_full_disk_leaves_the_old_file(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     content = b"ssh-ed25519 AAAA somebody\n" * 4000
     file = place(server, content)
-    async with login(server) as connection:
-        # the smallest stand-in for a full disk: no file may grow beyond 64 KiB
-        small = keyfile._WRITE.replace("new=$(mktemp", "trap '' XFSZ; ulimit -f 64; new=$(mktemp")
-        assert small != keyfile._WRITE
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(keyfile, "_WRITE", small)
-            with pytest.raises(ClusterError, match="cannot be written: "):
-                await add(connection, a_line())
+    # the smallest stand-in for a full disk: no file may grow beyond 64 KiB
+    small = keyfile._WRITE.replace("new=$(mktemp", "trap '' XFSZ; ulimit -f 64; new=$(mktemp")
+    assert small != keyfile._WRITE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keyfile, "_WRITE", small)
+        with pytest.raises(ClusterError, match="cannot be written: "):
+            await add(shared, a_line())
     assert file.read_bytes() == content
     assert leftovers(server) == []
 
 
 @pytest.mark.parametrize("size", [0, 1, 10_000])
 async def test_write_that_is_cut_in_the_middle_leaves_the_old_file(
-    server: OpenSSH, monkeypatch: pytest.MonkeyPatch, size: int
+    server: OpenSSH,
+    shared: asyncssh.SSHClientConnection,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
 ) -> None:
     file = place(server, b"a line\n")
 
@@ -396,25 +413,22 @@ async def test_write_that_is_cut_in_the_middle_leaves_the_old_file(
     ) -> Raw:
         return await run_line(connection, line, stdin and stdin[:size], limit)
 
-    run_line = keyfile.run_line
     monkeypatch.setattr(keyfile, "run_line", cut)
-    async with login(server) as connection:
-        with pytest.raises(ClusterError, match="cannot be written"):
-            await edit_authorized_keys(connection, lambda *_: b"x" * 20_000)
+    with pytest.raises(ClusterError, match="cannot be written"):
+        await edit_authorized_keys(shared, lambda *_: b"x" * 20_000)
     assert file.read_bytes() == b"a line\n"
     assert leftovers(server) == []
 
 
 async def test_edit_that_is_killed_leaves_the_old_file(
-    server: OpenSSH, monkeypatch: pytest.MonkeyPatch
+    server: OpenSSH, shared: asyncssh.SSHClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = place(server, b"a line\n")
     hanging = keyfile._WRITE.replace("chmod ", "sleep 300; chmod ")
     monkeypatch.setattr(keyfile, "_WRITE", hanging)
     monkeypatch.setattr(keyfile, "SECONDS", 0.4)
-    async with login(server) as connection:
-        with pytest.raises(StepTimedOut):
-            await add(connection, a_line())
+    with pytest.raises(StepTimedOut):
+        await add(shared, a_line())
     assert file.read_bytes() == b"a line\n"
     assert server.processes(ALICE.name) == []
     assert leftovers(server) == []  # it got the time to tidy up
@@ -423,24 +437,28 @@ async def test_edit_that_is_killed_leaves_the_old_file(
 @pytest.mark.parametrize(
     ("program", "says"),
     [
-        ("date() { echo today; }", "cannot be read"),
-        ("cksum() { return 127; }", "cannot be read"),
-        ("date() { :; }", "cannot be read"),
+        ("date() { echo today; }", "cannot be read: .*date.*today"),
+        ("date() { :; }", "cannot be read: .*date"),
+        ("cksum() { return 127; }", "cannot be read: exit code 127"),
     ],
 )
 async def test_node_without_the_usual_programs_is_told(
-    server: OpenSSH, monkeypatch: pytest.MonkeyPatch, program: str, says: str
+    server: OpenSSH,
+    shared: asyncssh.SSHClientConnection,
+    monkeypatch: pytest.MonkeyPatch,
+    program: str,
+    says: str,
 ) -> None:
     place(server, b"a line\n")
     monkeypatch.setattr(keyfile, "_FIND", f"{program}\n{keyfile._FIND}")
-    async with login(server) as connection:
-        with pytest.raises(ClusterError, match=says):
-            await add(connection, a_line())
+    with pytest.raises(ClusterError, match=says):
+        await add(shared, a_line())
 
 
-async def test_file_of_more_than_a_megabyte_is_left_alone(server: OpenSSH) -> None:
+async def test_file_of_more_than_a_megabyte_is_left_alone(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
     file = place(server, b"x" * ((1 << 20) + 1))
-    async with login(server) as connection:
-        with pytest.raises(ClusterError, match="too large"):
-            await add(connection, a_line())
+    with pytest.raises(ClusterError, match="too large"):
+        await add(shared, a_line())
     assert file.stat().st_size == (1 << 20) + 1

@@ -6,6 +6,7 @@ import itertools
 import os
 import secrets
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,6 +31,20 @@ def write_config(folder: Path, settings: Mapping[str, object]) -> Path:
     file = folder / "config.env"
     file.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
     return file
+
+
+def run_resop(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `resop WORDS` in a folder to its end; what is meant to end by itself."""
+    return subprocess.run(
+        [*RESOP, *words],
+        cwd=folder,
+        env=ENVIRON,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
 
 
 def cluster_settings(ssh: OpenSSH) -> dict[str, object]:

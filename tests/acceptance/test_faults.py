@@ -1,0 +1,258 @@
+"""What holds when a part of the service or the login node fails: nothing runs twice, and what is
+said of a task is true. On real processes; only the recovery's patience is shorter than it is."""
+
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from resop.queue import Queue, celery_app
+from tests.acceptance.conftest import ACCOUNTS
+from tests.acceptance.secrecy import places_of
+from tests.support.needs import need
+from tests.support.openssh import OpenSSH
+from tests.support.openssh import reason_unavailable as no_openssh
+from tests.support.service import Caller, Many, cluster_settings, failure
+from tests.support.services import MariaDB, eventually
+from tests.support.services import reason_unavailable as no_servers
+
+IMPATIENT_WORKER = [sys.executable, "-m", "tests.acceptance.impatient_worker"]
+ALICE = ACCOUNTS["alice"]
+SECRET = f"marker-{secrets.token_hex(12)}"
+
+
+@dataclass
+class Site:
+    """A service on many machines with its login node and database server, all to be broken."""
+
+    service: Many
+    ssh: OpenSSH
+    mariadb: MariaDB
+    alice: Caller
+    threads: ThreadPoolExecutor
+
+    def trail(self, steps: int, seconds: float = 0) -> tuple[str, Path]:
+        """Begin a task that appends a line a step to a file: the task and the file."""
+        name = f"trail-{secrets.token_hex(4)}"
+        options = {"file": name, "steps": steps, "seconds": seconds}
+        return self.alice.begin("mysite/opn/trail", options), self.ssh.home("alice") / name
+
+    def whisper(self) -> str:
+        """Begin a task with a secret that lasts; return when it runs on the login node."""
+        number = f"{secrets.randbelow(10**9)}.5"
+        options = {"line": f"cat; exec sleep {number}", "secret": SECRET}
+        task = self.alice.begin("mysite/opn/whisper", options)
+        assert eventually(lambda: any(number in each for each in self.ssh.processes("alice")), 10)
+        return task
+
+    def waiting(self, line: str, api: int = 0) -> Future[httpx.Response]:
+        """Let a client run a line and wait for it; returns when it runs on the login node."""
+        mark = secrets.token_hex(4)
+        caller = self.service.caller(self.alice.token, api)
+        answer = self.threads.submit(caller.run, f"{line} # {mark}\n:")
+        assert eventually(lambda: any(mark in each for each in self.ssh.processes("alice")), 10)
+        return answer
+
+    def places_of_secret(self) -> list[str]:
+        """Where the secret of `whisper` is found; nowhere is right."""
+        assert SECRET not in self.alice.http.get("/tasks").text
+        return places_of(SECRET, self.service, self.mariadb.folder)
+
+    def ended(self, task: str) -> dict[str, Any]:
+        """A task when it has ended, by its record."""
+        assert eventually(
+            lambda: self.alice.task(task, wait=5)["state"] not in ("queued", "running")
+        )
+        return self.alice.task(task)
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path, operators: Path) -> Iterator[Site]:
+    need(no_openssh())
+    need(no_servers())
+    with (
+        OpenSSH(folder / "node", [ALICE]) as ssh,
+        MariaDB(folder / "db") as mariadb,
+        ThreadPoolExecutor(10) as threads,
+    ):
+        settings = {**cluster_settings(ssh), "OPERATORS_PATH": operators}
+        url = mariadb.database("faults")
+        with Many(folder / "faults", settings, url, IMPATIENT_WORKER) as service:
+            yield Site(service, ssh, mariadb, service.log_in(ALICE), threads)
+
+
+@pytest.fixture
+def site(running: Site) -> Site:
+    """The site with a worker at least, whatever the test before has left of them."""
+    if not running.service.workers:
+        running.service.add_workers(1)
+    return running
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere(
+    site: Site,
+) -> None:
+    victim, *others = site.service.workers
+    site.service.stop_workers(*others)
+    begun, trail = site.trail(steps=5, seconds=1)
+    whisper = site.whisper()
+    assert eventually(lambda: lines(trail), 10)
+    victim.send(signal.SIGSTOP)  # it takes one more message from Redis, and never reads it
+    queued = [site.trail(steps=2) for _ in range(5)]
+    waiter = site.threads.submit(site.alice.task, begun, 30)
+    site.service.kill_worker(victim)
+    site.service.add_workers(1)
+
+    for task, file in queued:
+        assert site.ended(task)["state"] == "succeeded"
+        assert lines(file) == ["0", "1"]
+    for seen in (waiter.result(), site.ended(whisper)):
+        assert seen["state"] == "lost" and seen["success"] is False
+        assert seen["error"]["type"] == "ContactLost" and seen["error"]["retryable"] is False
+        [step] = seen["steps"]
+        assert step["exit_code"] is None
+    assert lines(trail) == ["0"]
+    assert site.places_of_secret() == []
+
+
+def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
+    site.service.add_workers(1)  # two of them are in a race for each
+    queue = Queue(celery_app(site.service.settings))
+    tasks = [site.trail(steps=2, seconds=0.1) for _ in range(8)]
+    for task, _ in tasks * 3:
+        queue.put(task, "hpc")
+    for task, _ in tasks:
+        assert site.ended(task)["state"] == "succeeded"
+        queue.put(task, "hpc")
+    assert site.alice.run("true").status_code == 200
+    assert eventually(lambda: queue_is_empty(site), 5)
+    for _, file in tasks:
+        assert lines(file) == ["0", "1"]
+
+
+def queue_is_empty(site: Site) -> bool:
+    return site.service.redis().llen("cluster.hpc") == 0
+
+
+def test_queued_task_runs_although_redis_lost_its_message(site: Site) -> None:
+    site.service.stop_workers()
+    tasks = [site.trail(steps=1) for _ in range(3)]
+    assert site.service.redis().llen("cluster.hpc") == 3
+    site.service.redis().flushall()
+    site.service.add_workers(1)
+    for task, file in tasks:
+        assert site.ended(task)["state"] == "succeeded"
+        assert lines(file) == ["0"]
+
+
+def test_emptied_redis_is_not_noticed_by_those_who_wait(site: Site) -> None:
+    waiting = [site.waiting("sleep 1; echo done", api) for api in (0, 1)]
+    site.service.redis().flushall()
+    for each in waiting:
+        assert each.result().json()["output"]["stdout"] == "done\n"
+    assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
+
+
+def test_stopped_worker_finishes_what_is_short_and_ends_what_is_long(site: Site) -> None:
+    before = set(site.ssh.processes("alice"))
+    short = site.waiting("sleep 0.6; echo done")
+    long = site.waiting("sleep 4711")
+    whisper = site.whisper()
+    trailing, trail = site.trail(steps=100, seconds=0.3)
+    assert eventually(lambda: lines(trail), 10)
+    site.service.stop_workers()
+    left = lines(trail)
+    later, file = site.trail(steps=2)
+
+    assert short.result().json()["output"]["stdout"] == "done\n"
+    error = failure(long.result(), 409)
+    assert error["type"] == "TaskCancelled" and error["ended"] is True
+    for task in (whisper, trailing):
+        seen = site.ended(task)
+        assert (seen["state"], seen["error"]["type"]) == ("cancelled", "TaskCancelled")
+    assert eventually(lambda: set(site.ssh.processes("alice")) <= before, 1)
+    assert site.alice.task(later)["state"] == "queued" and lines(file) == []
+    assert site.places_of_secret() == []
+    site.service.add_workers(1)
+    assert site.ended(later)["state"] == "succeeded"
+    assert lines(file) == ["0", "1"] and lines(trail) == left
+
+
+def test_restarted_api_still_knows_tokens_and_tasks_and_those_go_on(site: Site) -> None:
+    waiting = site.waiting("sleep 1; echo done", api=0)
+    site.service.kill_api(0)
+    with pytest.raises(httpx.TransportError):
+        waiting.result()
+    with pytest.raises(httpx.ConnectError):
+        site.alice.http.get("/tasks")
+    site.service.start_api(0)
+    newest = site.alice.http.get("/tasks", params={"limit": 1}).json()["tasks"][0]
+    assert site.ended(newest["task"])["output"]["stdout"] == "done\n"
+    assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
+
+
+def test_sshd_restarted_between_tasks_is_not_noticed(site: Site) -> None:
+    for number in range(3):
+        assert site.alice.run(f"echo {number}").json()["output"]["stdout"] == f"{number}\n"
+        site.ssh.restart()
+
+
+def test_step_whose_connection_breaks_is_lost_and_no_later_one_runs(site: Site) -> None:
+    waiting = site.waiting("sleep 1; echo done")
+    begun, trail = site.trail(steps=5, seconds=0.5)
+    assert eventually(lambda: lines(trail), 10)
+    before = lines(trail)
+    site.ssh.drop_connections()
+    error = failure(waiting.result(), 502)
+    assert error["type"] == "ContactLost" and error["retryable"] is False
+    assert waiting.result().json()["success"] is False
+    seen = site.ended(begun)
+    assert (seen["state"], seen["error"]["type"]) == ("lost", "ContactLost")
+    assert site.alice.run("sleep 0.6; echo on").json()["output"]["stdout"] == "on\n"
+    assert lines(trail) == before
+
+
+def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> None:
+    waiting = [site.waiting("sleep 1; echo done", api) for api in (0, 1)]
+    site.service.redis_server.stop()
+    answer = site.alice.run("echo not run >redis-away")
+    error = failure(answer, 503)
+    assert error["type"] == "QueueUnavailable" and error["retryable"] is True
+    assert int(answer.headers["retry-after"]) > 0
+    failure(site.alice.login(ALICE.name, ALICE.password), 503)
+    newest = site.alice.http.get("/tasks", params={"limit": 1}).json()["tasks"][0]
+    assert (newest["state"], newest["error"]["type"]) == ("failed", "QueueUnavailable")
+    time.sleep(1)  # the tasks end while nobody can be told
+    site.service.redis_server.start()
+    for each in waiting:
+        assert each.result().json()["output"]["stdout"] == "done\n"
+    assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
+    assert not (site.ssh.home("alice") / "redis-away").exists()
+
+
+def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Site) -> None:
+    short, long = site.waiting("sleep 1; echo done"), site.waiting("sleep 5; echo done")
+    site.mariadb.stop()
+    for answer in (site.alice.run("true"), site.alice.http.get("/tasks")):
+        error = failure(answer, 503)
+        assert error["type"] == "RecordsUnavailable" and error["retryable"] is True
+        assert int(answer.headers["retry-after"]) > 0
+    ready = site.alice.http.get("/health/ready")
+    assert ready.status_code == 503 and ready.json()["database"] is False
+    time.sleep(3.5)  # longer than a worker may be silent
+    site.mariadb.start()
+    for waiting in (short, long):
+        assert waiting.result().json()["output"]["stdout"] == "done\n"
+    assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"

@@ -1,0 +1,117 @@
+"""The OpenAPI document: every action has a path and a typed body of its own."""
+
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.service import Caller, Service
+
+METHODS = {"get", "post", "put", "delete", "patch", "head", "options", "trace"}
+
+
+@pytest.fixture(scope="session")
+def document(service: Service) -> Any:
+    answer = service.caller().http.get("/openapi.json")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def within(value: Any) -> Iterator[Any]:
+    """Every value inside a JSON value, itself included."""
+    yield value
+    for each in value.values() if isinstance(value, dict) else value:
+        if isinstance(each, dict | list):
+            yield from within(each)
+
+
+def resolved(document: Any, reference: str) -> Any:
+    assert reference.startswith("#/"), reference
+    found = document
+    for part in reference[2:].split("/"):
+        found = found[part.replace("~1", "/").replace("~0", "~")]
+    return found
+
+
+def operations(document: Any) -> Iterator[tuple[str, str, Any]]:
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method in METHODS:
+                yield path, method, operation
+
+
+def test_every_action_has_a_path_and_a_body_typed_by_its_options(
+    document: Any, alice: Caller
+) -> None:
+    found = 0
+    for operator in alice.http.get("/operators").json()["operators"]:
+        urls = [f"/{operator['name']}/cmd/{name}" for name in operator["commands"]]
+        urls += [f"/{operator['name']}/opn/{name}" for name in operator["operations"]]
+        for url in urls:
+            described = alice.http.get(url).json()
+            item = document["paths"][url]
+            assert set(item) == {"get", "post"}
+            bodies = item["post"]["requestBody"]["content"]
+            assert set(bodies) == {"application/json", "application/x-www-form-urlencoded"}
+            required = {name for name, each in described["options"].items() if each["required"]}
+            for body in bodies.values():
+                schema = resolved(document, body["schema"]["$ref"])
+                assert set(schema.get("properties", {})) == set(described["options"])
+                assert set(schema.get("required", [])) == required
+                assert schema["additionalProperties"] is False
+            assert item["post"]["requestBody"]["required"] is bool(required)
+            found += 1
+    assert found > 30
+    posts = [path for path, method, _ in operations(document) if method == "post"]
+    assert len(posts) == found  # and there is no generic one
+
+
+def test_every_reference_resolves_and_every_schema_is_used(document: Any) -> None:
+    references = {
+        each["$ref"] for each in within(document) if isinstance(each, dict) and "$ref" in each
+    }
+    for reference in references:
+        assert isinstance(resolved(document, reference), dict)
+    unused = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert not unused - references
+
+
+def test_document_keeps_to_the_structure_of_openapi_3_1(document: Any) -> None:
+    assert document["openapi"].startswith("3.1")
+    ids = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    schemes = document["components"]["securitySchemes"]
+    for path, method, operation in operations(document):
+        declared = {
+            each["name"] for each in operation.get("parameters", []) if each["in"] == "path"
+        }
+        assert declared == {part[1:-1] for part in path.split("/") if part.startswith("{")}
+        assert operation["responses"], (path, method)
+        for status, response in operation["responses"].items():
+            assert status.isdecimal() and response["description"]
+        for requirement in operation.get("security", []):
+            assert set(requirement) <= set(schemes)
+    if importlib.util.find_spec("openapi_spec_validator") is not None:
+        importlib.import_module("openapi_spec_validator").validate(document)
+
+
+def test_answers_are_of_the_shape_that_is_declared(document: Any, alice: Caller) -> None:
+    def declared(url: str, status: str) -> Any:
+        content = document["paths"][url]["post"]["responses"][status]["content"]
+        schema = content["application/json"]["schema"]
+        return resolved(document, schema["$ref"]) if "$ref" in schema else schema
+
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("/core/opn/run", {"command": "echo"}),
+        ("/utils/cmd/id", {}),
+        ("/mysite/opn/trail", {"file": "x", "steps": 0}),
+    ]
+    for url, options in cases:
+        answer = alice.post(url[1:], options)
+        assert set(answer.json()) == set(declared(url, "200")["properties"]), url
+    failed = alice.post("utils/cmd/cat", {"input": ["/nothing"]}).json()
+    wanted = declared("/utils/cmd/cat", "424")
+    assert set(wanted["required"]) <= set(failed)
+    assert set(wanted["properties"]["error"]["required"]) <= set(failed["error"])
