@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, literal_column, select
+from sqlalchemy import Connection, create_engine, event, func, literal_column, select
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,6 +21,8 @@ from resop.errors import InvalidSettings, RecordsUnavailable
 BUSY_SECONDS = 20
 CONNECTIONS = 10
 FURTHER_CONNECTIONS = 40
+TABLES_LOCK = "resop tables"
+LOCK_SECONDS = 30
 
 
 class Database:
@@ -38,17 +40,20 @@ class Database:
 
         Raises InvalidSettings when something is there that is no database.
         """
-        for last in (False, True):
-            try:
-                with self._turn or nullcontext():
-                    SQLModel.metadata.create_all(self._engine)
-                return
-            except OperationalError as fault:
-                # On MariaDB another process may have made the same table just now.
-                if last:
-                    raise RecordsUnavailable(f"the database: {fault.orig}") from fault
-            except DBAPIError as fault:
-                raise InvalidSettings(f"DATABASE_URL: {fault.orig}") from fault
+        mariadb = self._engine.dialect.name in ("mysql", "mariadb")
+        try:
+            with self._turn or nullcontext(), self._engine.connect() as db:
+                if mariadb:
+                    # MariaDB's statements that make a table know no other protection.
+                    db.execute(select(func.get_lock(TABLES_LOCK, LOCK_SECONDS)))
+                SQLModel.metadata.create_all(db)
+                db.commit()
+                if mariadb:
+                    db.execute(select(func.release_lock(TABLES_LOCK)))
+        except OperationalError as fault:
+            raise RecordsUnavailable(f"the database: {fault.orig}") from fault
+        except DBAPIError as fault:
+            raise InvalidSettings(f"DATABASE_URL: {fault.orig}") from fault
 
     def close(self) -> None:
         """Close the connections of this process."""

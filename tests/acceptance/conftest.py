@@ -6,7 +6,9 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,20 @@ def folder() -> Iterator[Path]:
     made.chmod(0o755)
     yield made
     shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def begun(request: pytest.FixtureRequest, folder: Path) -> Iterator[dict[str, Any]]:
+    """What the chosen test modules do in the background: `begin(folder, pool)` of each, by name.
+
+    Services that start, end or refuse to: a third of all the time, and nobody has to wait for it.
+    """
+    modules = {each.module for each in request.session.items if isinstance(each, pytest.Function)}
+    pool = ThreadPoolExecutor(1)  # one: the tests in the foreground keep a core to themselves
+    try:
+        yield {m.__name__: m.begin(folder, pool) for m in modules if hasattr(m, "begin")}
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.fixture(scope="session")
@@ -89,9 +105,7 @@ def alice(service: Service) -> Caller:
     return service.log_in(ACCOUNTS["alice"])
 
 
-@pytest.fixture
-def bob(service: Service) -> Iterator[Caller]:
-    """Bob, logged in for one test."""
-    caller = service.log_in(ACCOUNTS["bob"])
-    yield caller
-    caller.post("auth/opn/logout")
+@pytest.fixture(scope="session")
+def bob(service: Service) -> Caller:
+    """Bob, logged in."""
+    return service.log_in(ACCOUNTS["bob"])

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from resop.queue import Queue, celery_app
+from resop.records import Records
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
 from tests.support.needs import need
@@ -101,6 +102,16 @@ def lines(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
+def test_processes_may_start_at_once_on_an_empty_database(site: Site) -> None:
+    for number in range(3):
+        url = site.mariadb.database(f"empty{number}")
+        records = [Records(url) for _ in range(6)]
+        list(site.threads.map(Records.create_tables, records))  # raises what one of them raises
+        for each in records:
+            each.check()
+            each.close()
+
+
 def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere(
     site: Site,
 ) -> None:
@@ -109,6 +120,8 @@ def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere
     begun, trail = site.trail(steps=5, seconds=1)
     whisper = site.whisper()
     assert eventually(lambda: lines(trail), 10)
+    # A step is recorded within a moment, not before it is sent.
+    assert eventually(lambda: all(site.alice.task(task)["steps"] for task in (begun, whisper)), 10)
     victim.send(signal.SIGSTOP)  # it takes one more message from Redis, and never reads it
     queued = [site.trail(steps=2) for _ in range(5)]
     waiter = site.threads.submit(site.alice.task, begun, 30)

@@ -106,6 +106,7 @@ def test_logout_ends_one_of_several_logins_at_once_everywhere(
     assert authorized_keys(ssh, "bob").read_bytes() == before
 
 
+@only_many  # it is the same code in both
 @pytest.mark.parametrize(
     ("content", "mode"),
     [

@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,6 @@ BROKEN = [
     ("check", "operations/shout.py", NO_PYTHON, 5),
     ("check", "operations/shout.py", NO_SHELL, 4),
     ("api", "operations/shout.py", NO_PYTHON, 5),
-    ("api", "commands.yml", NO_YAML, 3),
     ("worker", "operations/shout.py", NO_PYTHON, 5),
 ]
 
@@ -83,17 +82,17 @@ def started(folder: Path, command: str, files: dict[str, str]) -> tuple[Path, Do
     return operator, run_resop(home, command)
 
 
-@pytest.fixture(scope="module")
-def broken(folder: Path) -> dict[tuple[str, str, str], tuple[Path, Done]]:
-    """What became of each of BROKEN; several are run at once."""
-    with ThreadPoolExecutor(4) as pool:
-        waiting = {
-            (command, file, content): pool.submit(
-                started, folder, command, {"commands.yml": GOOD, file: content}
-            )
-            for command, file, content, _ in BROKEN
-        }
-        return {case: each.result() for case, each in waiting.items()}
+Begun = dict[tuple[str, str, str], Future[tuple[Path, Done]]]
+
+
+def begin(folder: Path, pool: Executor) -> Begun:
+    """Start each of BROKEN in the background."""
+    return {
+        (command, file, content): pool.submit(
+            started, folder, command, {"commands.yml": GOOD, file: content}
+        )
+        for command, file, content, _ in BROKEN
+    }
 
 
 @pytest.mark.parametrize(
@@ -102,13 +101,13 @@ def broken(folder: Path) -> dict[tuple[str, str, str], tuple[Path, Done]]:
     ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
 )
 def test_broken_file_stops_the_start_and_is_named_with_its_line(
-    broken: dict[tuple[str, str, str], tuple[Path, Done]],
+    begun: dict[str, Begun],
     command: str,
     file: str,
     content: str,
     line: int,
 ) -> None:
-    operator, done = broken[command, file, content]
+    operator, done = begun[__name__][command, file, content].result()
     assert done.returncode == 1
     assert f"{operator / file}:{line}: " in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr + done.stdout

@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +62,12 @@ def demo(home: Path) -> Iterator[Process]:
         process.stop(signal.SIGINT)
 
 
+def listed(caller: Caller) -> list[str]:
+    return [each["task"] for each in caller.http.get("/tasks").json()["tasks"]]
+
+
 @dataclass
-class Shown:
+class First:
     """What a newcomer has seen of the first start, and did with it."""
 
     home: Path
@@ -77,94 +80,98 @@ class Shown:
     exit_code: int
 
 
-def listed(caller: Caller) -> list[str]:
-    return [each["task"] for each in caller.http.get("/tasks").json()["tasks"]]
-
-
-@pytest.fixture(scope="module")
-def shown(folder: Path) -> Shown:
-    """A first start, with the tour, one task more, and Ctrl-C."""
+def first_start(folder: Path) -> First:
+    """A start with the tour, one task more, and Ctrl-C."""
     port = free_port()
     home, address = new_home(folder, PORT=port), f"http://{HOST}:{port}"
     with demo(home) as process:
         process.until(lambda: "Ctrl-C ends the service" in process.said(), "the tour")
-        found = re.search(r"export TOKEN=(\S+)", process.said())
-        assert found is not None
-        with contextlib.closing(Caller(address, found[1])) as caller:
+        token = process.said().partition("export TOKEN=")[2].split()[0]
+        with contextlib.closing(Caller(address, token)) as caller:
             task = caller.run("echo kept >file; cat file").json()
             tasks = listed(caller)
         started = descendants(process.pid)
         exit_code = process.stop(signal.SIGINT)
-        return Shown(home, address, process.said(), found[1], task, tasks, started, exit_code)
+        return First(home, address, process.said(), token, task, tasks, started, exit_code)
 
 
-def test_demo_shows_the_main_job_done_once(shown: Shown) -> None:
-    assert f"export RESOP={shown.address} PASSWORD=" in shown.said
-    assert shown.said.count("curl -s ") == 4
-    assert '"success": true' in shown.said and '"state": "succeeded"' in shown.said
-    assert shown.task["output"]["stdout"] == "kept\n"
-    assert len(shown.tasks) == 3
+@dataclass
+class Second:
+    """What was left of the first start at the second one, and of that when it was killed."""
+
+    tasks: list[str]
+    task: dict[str, Any]
+    answer: dict[str, Any]
+    ran: set[int]
+    left: set[int]
 
 
-def test_ctrl_c_leaves_no_process(shown: Shown) -> None:
-    assert shown.exit_code == 0 and "Traceback" not in shown.said
-    assert len(shown.started) >= 4  # Valkey, login node, worker, API
-    assert still_run(shown.started) == set()
-
-
-def test_second_start_keeps_tasks_and_tokens_and_leaves_no_process_when_killed(
-    shown: Shown,
-) -> None:
-    with demo(shown.home) as process:
+def second_start(first: First) -> Second:
+    """A start in the same folder; the supervisor is killed."""
+    with demo(first.home) as process:
         process.until(lambda: "resop is ready" in process.said(), "resop up --demo")
-        with contextlib.closing(Caller(shown.address, shown.token)) as caller:
-            assert set(shown.tasks) <= set(listed(caller))
-            assert caller.task(shown.task["task"])["output"] == shown.task["output"]
-            assert caller.run("cat file").json()["output"]["stdout"] == "kept\n"
+        with contextlib.closing(Caller(first.address, first.token)) as caller:
+            tasks, task = listed(caller), caller.task(first.task["task"])
+            answer = caller.run("cat file").json()
         started = descendants(process.pid)
-        assert len(still_run(started)) >= 4
+        ran = still_run(started)
         process.kill()
-        assert eventually(lambda: not still_run(started), 10)
+        eventually(lambda: not still_run(started), 10)
+        return Second(tasks, task, answer, ran, still_run(started))
 
 
-def test_ctrl_c_while_it_starts_ends_what_was_started(folder: Path) -> None:
-    def interrupted(after: float) -> tuple[int, set[int], str]:
-        with demo(new_home(folder, PORT=free_port())) as process:
-            time.sleep(after)
-            started = descendants(process.pid)
-            process.send(signal.SIGINT)
-            code = process.wait()
-            eventually(lambda: not still_run(started), 2)
-            return code, still_run(started), process.said()
+@dataclass
+class Ended:
+    """How a supervisor ended, and which of its processes still ran soon after."""
 
-    with ThreadPoolExecutor() as pool:
-        for code, left, said in pool.map(interrupted, [0.6, 1.2, 1.8]):
-            # Python itself, before our first line, knows no better than to end by the signal.
-            assert code in (0, -signal.SIGINT, 128 + signal.SIGINT), said
-            assert left == set()
-            assert code != 0 or "Traceback" not in said
+    exit_code: int
+    said: str
+    left: set[int]
+    second: str = ""
+    """What a second service in the same folder said meanwhile."""
 
 
-def test_end_of_a_part_ends_all_and_is_told_in_one_line(folder: Path) -> None:
+def interrupted_start(folder: Path, after: float) -> Ended:
+    """Ctrl-C so many seconds after the start."""
+    with demo(new_home(folder, PORT=free_port())) as process:
+        time.sleep(after)
+        return ended(process, signal.SIGINT, process.pid)
+
+
+def start_without_worker(folder: Path) -> Ended:
+    """A second service is begun in the same folder, then the worker of the first is killed."""
     home = new_home(folder)
     with Embedded(home, {"CLUSTER_ADDRESS": HOST}) as service:
-        second = run_resop(home, "up")
-        assert second.returncode == 1
-        assert second.stderr == f"resop: resop already runs on the data folder {home}/data\n"
-
+        second = run_resop(home, "up").stderr
         process = service.supervisor
         assert process is not None
-        started = descendants(process.pid)
-        [worker] = [pid for pid, _ in started if b"worker.main" in command_line(pid)]
-        os.kill(worker, signal.SIGKILL)
-        assert process.wait() == 1
-        assert eventually(lambda: not still_run(started), 5)
-        assert process.said().splitlines()[-1].startswith("resop: worker has ended: ")
-        assert "Traceback" not in process.said()
+        own = [pid for pid, _ in descendants(process.pid)]
+        [worker] = [pid for pid in own if b"worker.main" in command_line(pid)]
+        return replace(ended(process, signal.SIGKILL, worker), second=second)
 
 
 def command_line(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def ended(process: Process, number: signal.Signals, victim: int) -> Ended:
+    """The end of a supervisor after a signal to it or to one of its own."""
+    started = descendants(process.pid)
+    os.kill(victim, number)
+    exit_code = process.wait()
+    eventually(lambda: not still_run(started), 2)
+    return Ended(exit_code, process.said(), still_run(started))
+
+
+def refused(folder: Path, command: str, text: str) -> str:
+    """What a start that fails says; {taken} in its config.env is a port in use."""
+    home = new_home(folder)
+    with socket.create_server((HOST, free_port())) as taken:
+        port = str(taken.getsockname()[1])
+        (home / "config.env").write_text(text.replace("{taken}", port))
+        done = run_resop(home, *command.split())
+    assert (done.returncode, done.stdout) == (1, ""), done.stdout + done.stderr
+    return done.stderr.replace(port, "{taken}")
 
 
 NO_CLUSTER = "no cluster is configured: set CLUSTER_ADDRESS in config.env"
@@ -174,8 +181,6 @@ REFUSALS = [
     ("api", "PORT=3000\n", NO_CLUSTER),
     ("worker", "PORT=3000\n", NO_CLUSTER),
     ("up --demo", "\n\nPROT=3000\n", "config.env:3: unknown setting PROT; did you mean PORT?"),
-    ("api", "\n\nPROT=3000\n", "config.env:3: unknown setting PROT; did you mean PORT?"),
-    ("worker", "\n\nPROT=3000\n", "config.env:3: unknown setting PROT; did you mean PORT?"),
     ("up --demo", "PORT=3000\nPORT\n", "config.env:2: not of the form KEY=value"),
     ("up --demo", "PORT=none\n", "config.env:1: PORT: "),
     (
@@ -184,36 +189,91 @@ REFUSALS = [
         "config.env:3: PORT is set twice; the first time in line 1",
     ),
     ("up --demo", f"SECRET_KEY={EXAMPLE_KEY}\n", "config.env:1: SECRET_KEY is an example"),
-    ("up --demo", "REDIS_URL=redis://127.0.0.1:1/0\n", "SECRET_KEY is needed when REDIS_URL is"),
-    ("up --demo", "ENABLE_HTTPS=yes\n", "ENABLE_HTTPS needs SSL_PRIVATE_KEY"),
     ("up --demo", "PORT={taken}\n", "port {taken} on 127.0.0.1 cannot be used (Address already in"),
 ]
 
 
-@pytest.fixture(scope="module")
-def refusals(folder: Path) -> dict[tuple[str, str], str]:
-    """What each of REFUSALS says on standard error; several are run at once."""
+@dataclass
+class Begun:
+    """All that goes on in the background."""
 
-    def refused(command: str, text: str) -> str:
-        home = new_home(folder)
-        (home / "config.env").write_text(text)
-        done = run_resop(home, *command.split())
-        assert (done.returncode, done.stdout) == (1, ""), done.stdout + done.stderr
-        return done.stderr
+    first: Future[First]
+    second: Future[Second]
+    interrupted: list[Future[Ended]]
+    without_worker: Future[Ended]
+    refused: dict[tuple[str, str], Future[str]]
 
-    with socket.create_server((HOST, free_port())) as taken, ThreadPoolExecutor(4) as pool:
-        port = str(taken.getsockname()[1])
-        waiting = {
-            (command, text): pool.submit(refused, command, text.replace("{taken}", port))
-            for command, text, _ in REFUSALS
-        }
-        return {case: each.result().replace(port, "{taken}") for case, each in waiting.items()}
+
+def begin(folder: Path, pool: Executor) -> Begun:
+    """Start all of it."""
+    first = pool.submit(first_start, folder)
+    return Begun(
+        first,
+        pool.submit(lambda: second_start(first.result())),
+        [pool.submit(interrupted_start, folder, after) for after in (0.6, 1.2, 1.8)],
+        pool.submit(start_without_worker, folder),
+        {case[:2]: pool.submit(refused, folder, *case[:2]) for case in REFUSALS},
+    )
+
+
+@pytest.fixture
+def here(begun: dict[str, Begun]) -> Begun:
+    return begun[__name__]
+
+
+def test_demo_shows_the_main_job_done_once(here: Begun) -> None:
+    first = here.first.result()
+    assert f"export RESOP={first.address} PASSWORD=" in first.said
+    assert first.said.count("curl -s ") == 4
+    assert '"success": true' in first.said and '"state": "succeeded"' in first.said
+    assert first.task["output"]["stdout"] == "kept\n"
+    assert len(first.tasks) == 3
+
+
+def test_ctrl_c_leaves_no_process(here: Begun) -> None:
+    first = here.first.result()
+    assert first.exit_code == 0 and "Traceback" not in first.said
+    assert len(first.started) >= 4  # Valkey, login node, worker, API
+    assert still_run(first.started) == set()
+
+
+def test_second_start_keeps_tasks_and_tokens(here: Begun) -> None:
+    first, second = here.first.result(), here.second.result()
+    assert set(first.tasks) <= set(second.tasks)
+    assert second.task["output"] == first.task["output"]
+    assert second.answer["output"]["stdout"] == "kept\n"
+
+
+def test_killed_supervisor_leaves_no_process(here: Begun) -> None:
+    assert len(here.second.result().ran) >= 4
+    assert here.second.result().left == set()
+
+
+def test_ctrl_c_while_it_starts_leaves_no_process(here: Begun) -> None:
+    for each in here.interrupted:
+        found = each.result()
+        # Python itself, before our first line, knows no better than to end by the signal.
+        assert found.exit_code in (0, -signal.SIGINT, 128 + signal.SIGINT), found.said
+        assert found.left == set()
+        assert found.exit_code != 0 or "Traceback" not in found.said
+
+
+def test_end_of_a_part_ends_all_and_is_told_in_one_line(here: Begun) -> None:
+    found = here.without_worker.result()
+    assert (found.exit_code, found.left) == (1, set())
+    assert found.said.splitlines()[-1].startswith("resop: worker has ended: ")
+    assert "Traceback" not in found.said
+
+
+def test_second_service_on_the_same_data_is_refused_in_one_line(here: Begun) -> None:
+    [line] = here.without_worker.result().second.splitlines()
+    assert line.startswith("resop: resop already runs on the data folder /")
 
 
 @pytest.mark.parametrize(("command", "text", "said"), REFUSALS)
 def test_what_cannot_start_says_why_in_one_line(
-    refusals: dict[tuple[str, str], str], command: str, text: str, said: str
+    here: Begun, command: str, text: str, said: str
 ) -> None:
-    [line] = refusals[command, text].splitlines()
+    [line] = here.refused[command, text].result().splitlines()
     assert line.startswith("resop: ") and said in line
     assert EXAMPLE_KEY not in line  # a secret is not shown, however bad

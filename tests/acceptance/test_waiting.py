@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from resop.events import ENDED
+from tests.acceptance.conftest import only_many
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
 from tests.support.services import eventually
@@ -41,6 +42,7 @@ def test_wait_answers_when_the_task_ends(alice: Caller, prefer: str) -> None:
     assert answer.headers["preference-applied"] == "wait=5"
 
 
+@only_many
 def test_wait_answers_202_when_it_is_over(alice: Caller) -> None:
     began = time.monotonic()
     accepted(alice.run("sleep 1.7", prefer="wait=1"))
