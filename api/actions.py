@@ -71,6 +71,7 @@ async def describe(kind: Kind, operator: str, action: str, services: Here) -> di
             name: {**option, "required": name in required}
             for name, option in schema.get("properties", {}).items()
         },
+        "examples": found.examples,
         "schema": schema,
         "timeout": found.timeout or services.settings.TASK_TIMEOUT,
     }

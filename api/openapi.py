@@ -75,7 +75,11 @@ def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
     schema = action.options.model_json_schema(ref_template=TEMPLATE)
     schemas |= schema.pop("$defs", {})
     schemas[name] = schema
-    body = {"schema": {"$ref": TEMPLATE.format(model=name)}}
+    body: dict[str, Any] = {"schema": {"$ref": TEMPLATE.format(model=name)}}
+    if action.examples:
+        body["examples"] = {
+            str(number): {"value": example} for number, example in enumerate(action.examples, 1)
+        }
     return {
         "tags": [action.operator],
         "operationId": f"run_{name}",

@@ -12,8 +12,8 @@ from api import body, preferences
 from api.deps import Here
 from api.services import Services
 from resop import __version__
-from resop.channel import OUTPUT_LIMIT
 from resop.errors import RecordsUnavailable
+from resop.limits import OUTPUT_LIMIT
 from resop.types import MAX_ARGUMENT_BYTES
 
 router = APIRouter(tags=["service"])

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 import operators
 from resop.command import Command, CommandEntry
-from resop.errors import BrokenOperator, UnknownAction
+from resop.errors import BrokenOperator, InvalidOptions, UnknownAction
 from resop.operation import Operation
 
 Action = Command | Operation[..., Any]
@@ -207,6 +207,9 @@ def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
             place = ".".join(map(str, error["loc"])) or "entry"
             message = error["msg"].removeprefix("Value error, ")
             raise BrokenOperator(f"{file}:{line}: {place}: {message}") from None
+        except InvalidOptions as fault:
+            line = _line_of(node, ("examples",))
+            raise BrokenOperator(f"{file}:{line}: examples: {fault.message}") from None
     return commands
 
 

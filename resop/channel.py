@@ -21,10 +21,8 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
+from resop.limits import OUTPUT_LIMIT
 from resop.quoting import wire_script
-
-OUTPUT_LIMIT = 1 << 20
-"""Bytes kept of each output stream; the rest is read and dropped."""
 
 GRACE_SECONDS = 3.0
 """From one signal to the next."""
@@ -83,7 +81,8 @@ class Raw:
 class _Streams(asyncssh.SSHClientSession[bytes]):
     """Collects what comes over a channel."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_output: int = OUTPUT_LIMIT) -> None:
+        self._max_output = max_output
         self.channel: asyncssh.SSHClientChannel[bytes] | None = None
         """Set just before the command is sent."""
         self.abandoned = False
@@ -103,7 +102,7 @@ class _Streams(asyncssh.SSHClientSession[bytes]):
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         kept = self.kept[datatype]
-        room = OUTPUT_LIMIT - len(kept)
+        room = self._max_output - len(kept)
         kept += data[:room]
         self.truncated = self.truncated or len(data) > room
 
@@ -127,17 +126,22 @@ class _Streams(asyncssh.SSHClientSession[bytes]):
 
 
 async def run_line(
-    connection: asyncssh.SSHClientConnection, line: str, stdin: bytes | None, limit: float
+    connection: asyncssh.SSHClientConnection,
+    line: str,
+    stdin: bytes | None,
+    limit: float,
+    max_output: int = OUTPUT_LIMIT,
 ) -> Raw:
     """Run `line` in the user's login shell and return what it answered.
 
     `stdin` is its whole standard input (None: closed at once), `limit` its time limit in
-    seconds. Raises ChannelRefused (nothing was sent, another try is safe), StepTimedOut,
-    ContactLost when the connection broke after the line may have been sent, and TaskCancelled
-    when the caller is cancelled; `ended` tells whether the command's end was seen.
+    seconds, `max_output` what is kept of each output stream in bytes. Raises ChannelRefused
+    (nothing was sent, another try is safe), StepTimedOut, ContactLost when the connection broke
+    after the line may have been sent, and TaskCancelled when the caller is cancelled; `ended`
+    tells whether the command's end was seen.
     """
     began = time.monotonic()
-    streams = await _open(connection, line, limit)
+    streams = await _open(connection, line, limit, _Streams(max_output))
     assert streams.channel is not None
     with contextlib.suppress(OSError):  # what reads no input may have ended already
         streams.channel.write(stdin or b"")
@@ -161,9 +165,10 @@ async def run_line(
     )
 
 
-async def _open(connection: asyncssh.SSHClientConnection, line: str, limit: float) -> _Streams:
+async def _open(
+    connection: asyncssh.SSHClientConnection, line: str, limit: float, streams: _Streams
+) -> _Streams:
     """Have the login node start `line`."""
-    streams = _Streams()
     # Without a command asyncssh asks for a login shell, which would run its standard input.
     opening = asyncio.ensure_future(
         connection.create_session(lambda: streams, line or ":", encoding=None)

@@ -28,6 +28,7 @@ from pydantic import (
 from pydantic_core import SchemaError
 
 from resop.errors import InvalidOptions
+from resop.options import check_options
 from resop.types import Argument, Secret, argument_like
 
 # Strict, since YAML reads an unquoted `no` as false, which is no word of a command line.
@@ -171,6 +172,8 @@ class CommandEntry(BaseModel):
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Time limit in seconds; the service's own (TASK_TIMEOUT) when not given."""
     output: Literal["text", "json"] = "text"
+    examples: list[dict[str, Any]] = Field(default_factory=list)
+    """Options as a request would give them, shown with the description."""
     enabled: bool = True
     form: Any = None
 
@@ -205,7 +208,10 @@ class Invocation:
 
 
 class Command:
-    """A command that can be described, called with options, and run."""
+    """A command that can be described, called with options, and run.
+
+    Raises InvalidOptions for an example that it would refuse itself.
+    """
 
     kind: Literal["command"] = "command"
 
@@ -217,6 +223,9 @@ class Command:
         self.timeout = entry.timeout
         self._flags = {name: flag for name, flag in entry.options.items() if flag.enabled}
         self.options = self._options_model()
+        self.examples = entry.examples
+        for example in self.examples:
+            self.invocation(check_options(self.options, example))
 
     @property
     def title(self) -> str:

@@ -24,6 +24,7 @@ ResopError
 │   ├── StepTimedOut          a step was ended at its time limit
 │   ├── TaskCancelled         ended on request, or since the service was stopped
 │   ├── OperationFailed       the operation said so: shell.fail("…")
+│   ├── DaemonAway            a daemon that the action needs is away; nothing was changed
 │   └── OperationFault        a mistake in an operation's code
 ├── ServiceError            a part of the service is away
 │   ├── QueueUnavailable
@@ -172,6 +173,12 @@ class TaskCancelled(ActionError):
 
 class OperationFailed(ActionError):
     """The operation failed."""
+
+
+class DaemonAway(ActionError):
+    """A daemon of the cluster does not answer; nothing was changed."""
+
+    retryable = True
 
 
 class OperationFault(ActionError):

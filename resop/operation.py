@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import (
@@ -28,8 +28,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
-from resop.errors import BrokenOperator
+from resop.errors import BrokenOperator, InvalidOptions
 from resop.gate import Gate
+from resop.options import check_options
 from resop.shell import Shell
 
 P = ParamSpec("P")
@@ -42,9 +43,15 @@ class Operation(Generic[P, R]):
 
     kind: Literal["operation"] = "operation"
 
-    def __init__(self, function: Callable[..., R], timeout: float | None) -> None:
+    def __init__(
+        self,
+        function: Callable[..., R],
+        timeout: float | None,
+        examples: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.function = function
         self.timeout = timeout
+        self.examples = [dict(example) for example in examples]
         self.name = function.__name__
         self.operator = ""  # the catalog knows which folder the file stands in
         self.module = function.__module__
@@ -53,6 +60,7 @@ class Operation(Generic[P, R]):
         self.description = module_doc or inspect.getdoc(function) or ""
         self.options, self.in_api = self._read_signature()
         self._check_described()
+        self._check_examples()
         self.__doc__ = function.__doc__
 
     @property
@@ -129,6 +137,13 @@ class Operation(Generic[P, R]):
             reason = str(fault).splitlines()[0]
             raise self._broken(f"a type that JSON does not know: {reason}") from None
 
+    def _check_examples(self) -> None:
+        for example in self.examples:
+            try:
+                check_options(self.options, example)
+            except InvalidOptions as fault:
+                raise self._broken(f"the example {example} is refused: {fault.message}") from None
+
     def _broken(self, fault: str) -> BrokenOperator:
         file = Path(inspect.getsourcefile(self.function) or self.module)
         return BrokenOperator(f"{file}:{self.line}: operation {self.name}: {fault}")
@@ -138,17 +153,22 @@ class Operation(Generic[P, R]):
 def operation(function: Callable[Concatenate[S, P], R], /) -> Operation[P, R]: ...
 @overload
 def operation(
-    *, timeout: float | None = None
+    *, timeout: float | None = None, examples: Sequence[Mapping[str, Any]] = ()
 ) -> Callable[[Callable[Concatenate[S, P], R]], Operation[P, R]]: ...
 def operation(
-    function: Callable[..., Any] | None = None, /, *, timeout: float | None = None
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    timeout: float | None = None,
+    examples: Sequence[Mapping[str, Any]] = (),
 ) -> Any:
     """Make an endpoint of a function `name(shell: Shell, option: type = default, …) -> answer`.
 
     `timeout` is the time limit of the whole operation in seconds (the service's TASK_TIMEOUT
-    when not given). Raises BrokenOperator, with file and line, for a signature that cannot be
-    an endpoint.
+    when not given). `examples` are options as a request would give them: shown with the
+    description, checked when the file is loaded. Raises BrokenOperator, with file and line, for
+    a signature that cannot be an endpoint.
     """
     if function is not None:
-        return Operation(function, timeout)
-    return lambda decorated: Operation(decorated, timeout)
+        return Operation(function, timeout, examples)
+    return lambda decorated: Operation(decorated, timeout, examples)

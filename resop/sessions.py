@@ -20,6 +20,7 @@ import asyncssh
 
 from resop.channel import ChannelRefused, Raw, run_line
 from resop.errors import ClusterUnreachable, ResopError, ServiceFault, StepTimedOut
+from resop.limits import OUTPUT_LIMIT
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,9 @@ class Session:
         """Open further connections with `connect`."""
         self._connect = connect
 
-    async def run(self, line: str, stdin: bytes | None, limit: float) -> Raw:
+    async def run(
+        self, line: str, stdin: bytes | None, limit: float, max_output: int = OUTPUT_LIMIT
+    ) -> Raw:
         """Run one command line within `limit` seconds, waiting for a free channel included.
 
         Raises what `run_line` raises; a refused channel is asked for again, since nothing was
@@ -84,9 +87,8 @@ class Session:
         while True:
             async with self._channel(deadline, limit) as taken:
                 try:
-                    return await run_line(
-                        taken.connection, line, stdin, max(0.0, deadline - time.monotonic())
-                    )
+                    left = max(0.0, deadline - time.monotonic())
+                    return await run_line(taken.connection, line, stdin, left, max_output)
                 except ChannelRefused:
                     if taken.used > 1 and not taken.connection.is_closed():
                         # Fewer than six are allowed there: ask again as often as it takes.

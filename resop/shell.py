@@ -7,7 +7,7 @@ secrets. The worker's door leads to a real login node; `resop.testing` has one f
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from resop.errors import (
     OperationFault,
     ResopError,
 )
+from resop.limits import OUTPUT_LIMIT
 from resop.options import check_options
 from resop.quoting import shown, wire
 from resop.types import Secret, argument_fault
@@ -32,6 +33,8 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 Word = str | int | float | PurePath
 Text = str | bytes | SecretStr
+Input = Text | Sequence[Text]
+"""A standard input, in one piece or in several; each Secret among them is hidden by itself."""
 
 SHOWN_LINES = 10
 UNDO_SECONDS = 60.0
@@ -97,9 +100,11 @@ class StepRequest:
     """What a person would type; secrets are masked by the door."""
     input: bytes | None = None
     """Standard input; None closes it at once."""
+    secrets: tuple[str, ...] = ()
     timeout: float | None = None
     """Time limit in seconds; what is left of the task's own when None."""
-    secrets: tuple[str, ...] = ()
+    max_output: int = OUTPUT_LIMIT
+    """Bytes kept of each output stream; the rest is read and dropped."""
     undo: bool = False
     """An undo step still runs when the task's own time is over."""
 
@@ -150,25 +155,27 @@ class Shell:
     def run(
         self,
         *argv: Word,
-        input: Text | None = None,
+        input: Input | None = None,
         timeout: float | None = None,
         check: bool = True,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        max_output: int = OUTPUT_LIMIT,
     ) -> Result:
         """Run one program with exactly these arguments; no shell reads them.
 
         `input` is its standard input (else closed), `timeout` in seconds, `cwd` and `env` are
-        its folder and further environment. A non-zero exit code raises CommandFailed unless
-        `check` is False.
+        its folder and further environment; of each output stream `max_output` bytes are kept.
+        A non-zero exit code raises CommandFailed unless `check` is False.
         """
-        return self._checked(step_request(argv, input, timeout, cwd=cwd, env=env), check)
+        step = step_request(argv, input, timeout, cwd=cwd, env=env, max_output=max_output)
+        return self._checked(step, check)
 
     def script(
         self,
         line: str,
         *,
-        input: Text | None = None,
+        input: Input | None = None,
         timeout: float | None = None,
         check: bool = True,
     ) -> Result:
@@ -188,7 +195,7 @@ class Shell:
             *invocation.argv, input=invocation.stdin, timeout=declared.timeout, check=check
         )
 
-    def on_failure(self, *argv: Word, input: Text | None = None) -> None:
+    def on_failure(self, *argv: Word, input: Input | None = None) -> None:
         """Register how to undo a step, before or after it.
 
         When the operation fails, what was registered is run in reverse order.
@@ -237,6 +244,10 @@ class Shell:
             self.fail(f"the setting {name} is missing in config.env")
         return value
 
+    def secret(self, name: str) -> Secret:
+        """A setting that is a secret, such as a service's password: for `input`, never shown."""
+        return Secret(self.setting(name))
+
     def undo(self) -> tuple[list[str], list[str]]:
         """Run what was registered, in reverse; return what was undone and what needs repair.
 
@@ -270,11 +281,12 @@ class Shell:
 
 def step_request(
     argv: Iterable[Word | SecretStr],
-    given: Text | None,
+    given: Input | None,
     timeout: float | None,
     *,
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,
+    max_output: int = OUTPUT_LIMIT,
     undo: bool = False,
 ) -> StepRequest:
     """The step that runs one program with these arguments and this standard input.
@@ -284,26 +296,31 @@ def step_request(
     words = _words(argv)
     if any(isinstance(word, SecretStr) for word in (cwd, *(env or {}).values())):
         raise OperationFault(EXPOSED)
-    return _step(wire(words, cwd=cwd, env=env), shown(words), given, timeout, undo)
+    line = wire(words, cwd=cwd, env=env)
+    return StepRequest(line, shown(words), *_given(given), timeout, max_output, undo)
 
 
-def script_request(line: str, given: Text | None, timeout: float | None) -> StepRequest:
+def script_request(line: str, given: Input | None, timeout: float | None) -> StepRequest:
     """The step that gives a line to the user's shell; InvalidOptions when it cannot be sent."""
     _words([line])
     if fault := argument_fault(line):
         raise InvalidOptions([{"field": "command line", "message": fault}])
-    return _step(line, line, given, timeout)
+    return StepRequest(line, line, *_given(given), timeout)
 
 
-def _step(
-    line: str, shown_line: str, given: Text | None, timeout: float | None, undo: bool = False
-) -> StepRequest:
-    secrets: tuple[str, ...] = ()
-    if isinstance(given, SecretStr):
-        secrets = (given.get_secret_value(),)
-        given = secrets[0]
-    data = given.encode() if isinstance(given, str) else given
-    return StepRequest(line, shown_line, data, timeout, secrets, undo)
+def _given(given: Input | None) -> tuple[bytes | None, tuple[str, ...]]:
+    """A standard input as bytes, and the secrets in it."""
+    if given is None:
+        return None, ()
+    parts: Sequence[Text] = [given] if isinstance(given, str | bytes | SecretStr) else given
+    secrets = tuple(part.get_secret_value() for part in parts if isinstance(part, SecretStr))
+    return b"".join(map(_encoded, parts)), secrets
+
+
+def _encoded(part: Text) -> bytes:
+    if isinstance(part, SecretStr):
+        part = part.get_secret_value()
+    return part.encode() if isinstance(part, str) else part
 
 
 def _words(argv: Iterable[Word | SecretStr]) -> list[str]:

@@ -15,6 +15,7 @@ import asyncssh
 
 from resop.channel import Raw
 from resop.errors import OperationFailed, ResopError, StepTimedOut, TaskCancelled
+from resop.limits import OUTPUT_LIMIT
 from resop.masking import Masker
 from resop.records import Change, Step, now
 from resop.sessions import Session
@@ -75,9 +76,9 @@ class WorkerDoor:
             number,
             seconds=result.seconds,
             exit_code=result.exit_code,
-            stdout=self.masker.text(result.stdout),
-            stderr=self.masker.text(result.stderr),
-            truncated=result.truncated,
+            stdout=self._kept(result.stdout),
+            stderr=self._kept(result.stderr),
+            truncated=result.truncated or len(result.stdout) > OUTPUT_LIMIT,
         )
         return result
 
@@ -86,7 +87,8 @@ class WorkerDoor:
         self.masker.learn(step.secrets)
         shown = self.masker.text(step.shown)
         try:
-            raw = await self.session.run(step.line, step.input, self._limit(step))
+            limit = self._limit(step)
+            raw = await self.session.run(step.line, step.input, limit, step.max_output)
         except ResopError as fault:
             fault.details.setdefault("step", {"command": shown})
             raise
@@ -141,6 +143,10 @@ class WorkerDoor:
         if len(content) > limit:
             raise OperationFailed(f"{path}: has more than {limit} bytes")
         return content
+
+    def _kept(self, output: str) -> str:
+        """Output as it is recorded; an operation may have asked for more than is kept."""
+        return self.masker.text(output)[:OUTPUT_LIMIT]
 
     def _wait(self, step: Coroutine[Any, Any, Answer]) -> Answer:
         """Run a coroutine on the worker's loop from an operation's thread."""

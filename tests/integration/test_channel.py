@@ -15,8 +15,9 @@ import pytest_asyncio
 from paramiko.common import OPEN_SUCCEEDED
 
 from resop import channel
-from resop.channel import OUTPUT_LIMIT, ChannelRefused, Raw, run_line
+from resop.channel import ChannelRefused, Raw, run_line
 from resop.errors import ClusterError, ContactLost, StepTimedOut, TaskCancelled
+from resop.limits import OUTPUT_LIMIT
 from resop.quoting import wire
 from tests.support import hostile
 from tests.support.hostile import BINARY, HostileSSH, Mode
@@ -370,8 +371,8 @@ async def test_endless_output_takes_no_more_memory_than_its_limit(
     class Watched(channel._Streams):
         received = 0
 
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, max_output: int = OUTPUT_LIMIT) -> None:
+            super().__init__(max_output)
             seen.append(self)
 
         def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:

@@ -26,6 +26,7 @@ PINNED = {
     "StepTimedOut": 504,
     "TaskCancelled": 409,
     "OperationFailed": 424,
+    "DaemonAway": 424,
     "OperationFault": 500,
     "QueueUnavailable": 503,
     "RecordsUnavailable": 503,

@@ -224,3 +224,11 @@ def test_called_operation_of_another_operator_finds_its_own_commands() -> None:
     assert shell.operator == "other"
     assert shell.undo() == (["undo-inner"], []), "what it registered is the whole task's"
     shell.finished()
+
+
+def test_examples_are_checked_when_the_file_is_loaded() -> None:
+    def greet(shell: Shell, name: str) -> None: ...
+
+    assert operation(examples=[{"name": "ada"}])(greet).examples == [{"name": "ada"}]
+    with pytest.raises(BrokenOperator, match=r"example .* is refused: .*nam: no such option"):
+        operation(examples=[{"nam": "ada"}])(greet)

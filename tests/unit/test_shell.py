@@ -18,6 +18,7 @@ from resop.errors import (
     OperationFault,
     StepTimedOut,
 )
+from resop.limits import OUTPUT_LIMIT
 from resop.shell import UNDO_SECONDS, Result, Shell, StepRequest
 from resop.testing import FakeDoor, FakeShell, FakeSurroundings
 from resop.types import Secret
@@ -278,3 +279,24 @@ def test_log_and_progress_reach_the_door() -> None:
     shell.progress(1, 2)
     assert shell.fake.logged == ["half done"]
     assert shell.fake.progressed == [(1, 2)]
+
+
+def test_input_of_several_parts_hides_each_secret_by_itself() -> None:
+    shell, door = local_shell()
+    result = shell.run("cat", input=[Secret("hunter2"), "\n", b"dn: x\n"])
+    assert result.stdout == "hunter2\ndn: x\n"
+    assert door.steps[0].secrets == ("hunter2",)
+
+
+def test_setting_that_is_a_secret_is_one() -> None:
+    shell = FakeShell(settings={"LDAP_PASSWORD": "hunter2"})
+    assert shell.secret("LDAP_PASSWORD") == Secret("hunter2")
+    with pytest.raises(OperationFailed, match="the setting OTHER is missing"):
+        shell.secret("OTHER")
+
+
+def test_more_output_is_kept_where_a_step_asks_for_it() -> None:
+    shell, door = local_shell()
+    shell.run("true", max_output=1 << 24)
+    shell.run("true")
+    assert [step.max_output for step in door.steps] == [1 << 24, OUTPUT_LIMIT]

@@ -21,7 +21,8 @@ class Answer(TypedDict):
 
 # The parameters are the request's options: type, default, limits and description in one place.
 # One without a default is required. Wrong options are refused before anything runs.
-@operation(timeout=60)
+# Examples are shown with the description; each is checked when the file is loaded.
+@operation(timeout=60, examples=[{"names": ["ada", "grace"], "greeting": "Good morning"}])
 def hello(
     shell: Shell,
     names: Annotated[list[Username], Field(min_length=1, description="whom to greet")],
