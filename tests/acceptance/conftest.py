@@ -96,6 +96,8 @@ def service(
     assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
 
 
+# For what is the same code in both profiles.
+only_embedded = pytest.mark.parametrize("service", ["embedded"], indirect=True)
 only_many = pytest.mark.parametrize("service", ["many"], indirect=True)
 
 

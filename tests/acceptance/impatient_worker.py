@@ -6,7 +6,7 @@ A script of its own, so that the worker itself needs no knobs for tests.
 from worker import main, recovery
 
 recovery.BEAT_SECONDS = 0.25  # type: ignore[assignment]
-recovery.DEAD_SECONDS = 3
+recovery.DEAD_SECONDS = 2.5  # type: ignore[assignment]
 recovery.FORGOTTEN_SECONDS = 1
 main.DRAIN_SECONDS = 1
 

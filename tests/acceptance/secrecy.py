@@ -2,7 +2,7 @@
 
 import base64
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.support.service import Service
@@ -22,9 +22,9 @@ def written_forms(text: str) -> set[bytes]:
     return forms
 
 
-def places_of(text: str, service: Service, *folders: Path) -> list[str]:
-    """Where the text stands: keys and values in Redis, files of the service and in `folders`."""
-    forms = written_forms(text)
+def places_of(texts: Iterable[str], service: Service, *folders: Path) -> list[str]:
+    """Where any of the texts stands: in Redis, and in the files of the service and `folders`."""
+    forms = {form for text in texts for form in written_forms(text)}
 
     def holds(content: bytes) -> bool:
         return any(form in content for form in forms)

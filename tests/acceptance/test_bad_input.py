@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.acceptance.conftest import only_embedded
 from tests.support.service import Caller, Service, failure
 
 JSON = "application/json"
@@ -58,6 +59,7 @@ def test_every_fault_of_the_options_is_named(alice: Caller) -> None:
         assert fault["message"] in error["message"]
 
 
+@only_embedded
 @pytest.mark.parametrize(
     ("path", "options", "field"),
     [
@@ -106,6 +108,7 @@ def test_odd_user_name_is_refused_as_a_wrong_one_is(service: Service, username: 
     assert failure(answer, 401)["type"] == "LoginRefused"
 
 
+@only_embedded
 @pytest.mark.parametrize(
     "body",
     [
@@ -174,6 +177,7 @@ def test_number_that_json_cannot_carry_is_422(alice: Caller, seconds: str) -> No
     assert "seconds" in fields(failure(answer, 422))
 
 
+@only_embedded
 @pytest.mark.parametrize(
     "body",
     [
@@ -196,6 +200,7 @@ def test_broken_form_is_422(alice: Caller, body: bytes) -> None:
     assert len(answer.content) < 2000
 
 
+@only_embedded
 @pytest.mark.parametrize(
     "kind", ["text/plain", "multipart/form-data; boundary=x", "application/xml", "json", "x" * 5000]
 )
@@ -314,6 +319,7 @@ def test_odd_preferences_are_followed_or_ignored(
     assert answer.status_code == status, answer.text
 
 
+@only_embedded
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -65,7 +65,7 @@ class Site:
     def places_of_secret(self) -> list[str]:
         """Where the secret of `whisper` is found; nowhere is right."""
         assert SECRET not in self.alice.http.get("/tasks").text
-        return places_of(SECRET, self.service, self.mariadb.folder)
+        return places_of([SECRET], self.service, self.mariadb.folder)
 
     def ended(self, task: str) -> dict[str, Any]:
         """A task when it has ended, by its record."""
@@ -256,7 +256,7 @@ def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> No
 
 
 def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Site) -> None:
-    short, long = site.waiting("sleep 1; echo done"), site.waiting("sleep 5; echo done")
+    short, long = site.waiting("sleep 1; echo done"), site.waiting("sleep 3.5; echo done")
     site.mariadb.stop()
     for answer in (site.alice.run("true"), site.alice.http.get("/tasks")):
         error = failure(answer, 503)
@@ -264,7 +264,7 @@ def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Si
         assert int(answer.headers["retry-after"]) > 0
     ready = site.alice.http.get("/health/ready")
     assert ready.status_code == 503 and ready.json()["database"] is False
-    time.sleep(3.5)  # longer than a worker may be silent
+    time.sleep(3)  # longer than a worker may be silent
     site.mariadb.start()
     for waiting in (short, long):
         assert waiting.result().json()["output"]["stdout"] == "done\n"

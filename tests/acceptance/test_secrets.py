@@ -14,23 +14,25 @@ from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Many, Service, failure
 from tests.support.services import MariaDB, eventually
 
+Places = Callable[..., list[str]]
+
 
 def marker() -> str:
     return f"marker-{secrets.token_hex(12)}"
 
 
 @pytest.fixture
-def places(service: Service, request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
+def places(service: Service, request: pytest.FixtureRequest) -> Places:
     """Searches everything that is kept: Redis, database files, logs."""
     folders: list[Path] = []
     if isinstance(service, Many):
         mariadb: MariaDB = request.getfixturevalue("mariadb")
         folders.append(mariadb.folder)
-    return lambda text: places_of(text, service, *folders)
+    return lambda *texts: places_of(texts, service, *folders)
 
 
 def test_the_search_finds_what_is_not_secret(
-    alice: Caller, service: Service, places: Callable[[str], list[str]]
+    alice: Caller, service: Service, places: Places
 ) -> None:
     shown, name = marker(), marker()
     caller = service.caller(alice.token)
@@ -45,7 +47,7 @@ def test_the_search_finds_what_is_not_secret(
 
 
 def test_secret_of_a_command_is_in_no_process_list_while_it_runs(
-    alice: Caller, ssh: OpenSSH, places: Callable[[str], list[str]]
+    alice: Caller, ssh: OpenSSH, places: Places
 ) -> None:
     secret = marker()
     pipe = ssh.home("alice") / f"pipe-{secrets.token_hex(4)}"
@@ -63,7 +65,7 @@ def test_secret_of_a_command_is_in_no_process_list_while_it_runs(
 
 
 def test_secret_is_found_nowhere_whatever_becomes_of_its_task(
-    alice: Caller, service: Service, places: Callable[[str], list[str]]
+    alice: Caller, service: Service, places: Places
 ) -> None:
     secret = marker()
     answers = []
@@ -107,7 +109,7 @@ def test_secret_is_found_nowhere_whatever_becomes_of_its_task(
 
 
 def test_password_and_one_time_code_of_a_login_are_found_nowhere(
-    service: Service, places: Callable[[str], list[str]]
+    service: Service, places: Places
 ) -> None:
     wrong, code = marker(), marker()
     caller = service.caller()
@@ -123,5 +125,5 @@ def test_password_and_one_time_code_of_a_login_are_found_nowhere(
     logged_in = service.log_in(ACCOUNTS["bob"])
     assert logged_in.run("true").status_code == 200
     logged_in.post("auth/opn/logout")
-    for secret in (wrong, code, ACCOUNTS["bob"].password, logged_in.token, logged_in.token[-40:]):
-        assert places(secret) == []
+    token = logged_in.token
+    assert places(wrong, code, ACCOUNTS["bob"].password, token, token[-40:]) == []

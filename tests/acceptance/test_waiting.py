@@ -114,19 +114,19 @@ def test_waiters_hear_by_event_over_one_subscription_of_each_process(
 ) -> None:
     redis, processes = service.redis(), len(service.ports)
     started = time.monotonic()
-    slow = alice.begin("core/opn/run", {"command": "sleep 1.2; echo done"})
+    slow = alice.begin("core/opn/run", {"command": "sleep 1; echo done"})
     callers = [service.caller(alice.token, api=number) for number in range(processes)]
 
     def wait(number: int) -> tuple[str, float]:
         caller = callers[number % processes]
         if number < 25:
             return caller.task(slow, wait=30)["state"], time.monotonic()
-        answer = caller.run("sleep 0.8; echo done", prefer="wait=30")
+        answer = caller.run("sleep 0.7; echo done", prefer="wait=30")
         return "succeeded" if answer.status_code == 200 else answer.text, time.monotonic()
 
     with ThreadPoolExecutor(50) as pool:
         waiting = [pool.submit(wait, number) for number in range(50)]
-        time.sleep(max(0.0, started + 0.8 - time.monotonic()))
+        time.sleep(max(0.0, started + 0.6 - time.monotonic()))
         assert not any(each.done() for each in waiting[:25])
         assert redis.pubsub_numsub(ENDED) == [(ENDED.encode(), processes)]
         assert len(redis.client_list(_type="pubsub")) >= processes
