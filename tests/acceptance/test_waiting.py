@@ -133,7 +133,7 @@ def test_waiters_hear_by_event_over_one_subscription_of_each_process(
         answers = [each.result() for each in waiting]
     assert {state for state, _ in answers} == {"succeeded"}
     heard = [moment for _, moment in answers[:25]]
-    assert max(heard) - min(heard) < 1  # all by the same word
+    assert max(heard) - min(heard) < 10  # all by the same word, long before their own 30 s
 
 
 def test_client_that_goes_away_finds_its_task_again(alice: Caller, ssh: OpenSSH) -> None:

@@ -1,5 +1,6 @@
 """The recorder: grouped, in order, nothing dropped, ends told only when they are written."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,11 @@ class FakeHerald:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Records:
+def records(tmp_path: Path) -> Iterator[Records]:
     records = Records(f"sqlite:///{tmp_path / 'r.db'}")
     records.create_tables()
-    return records
+    yield records
+    records.close()
 
 
 @pytest.fixture
@@ -42,11 +44,14 @@ def herald(records: Records) -> FakeHerald:
 
 
 @pytest.fixture
-def recorder(records: Records, herald: FakeHerald, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+def recorder(
+    records: Records, herald: FakeHerald, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Recorder]:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
     recorder = Recorder(records, herald)  # type: ignore[arg-type]
     recorder.start()
-    return recorder
+    yield recorder
+    recorder.stop(5)
 
 
 def claimed(records: Records, task_id: str) -> str:

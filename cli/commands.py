@@ -1,0 +1,75 @@
+"""What the console program can do: up, api, worker, check."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+
+from resop import __version__
+from resop.errors import ServiceError, SetupError
+from resop.settings import load_settings
+
+
+def run() -> None:
+    """Do what the command line says; a fault in the set-up is one clear line and exit code 1."""
+    arguments = _parser().parse_args()
+    try:
+        arguments.run(arguments)
+    except (SetupError, ServiceError) as fault:
+        sys.exit(f"resop: {fault.message}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="resop", description="remote shell operations over HTTP")
+    parser.add_argument("--version", action="version", version=f"resop {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    whole = commands.add_parser("up", help="the whole service on this one machine")
+    whole.add_argument(
+        "--demo", action="store_true", help="with a demo login node if no cluster is configured"
+    )
+    whole.set_defaults(run=_up)
+    api = commands.add_parser("api", help="one API process")
+    api.set_defaults(run=_api)
+    worker = commands.add_parser("worker", help="one worker process")
+    worker.add_argument("cluster", nargs="*", help="serve only these clusters")
+    worker.set_defaults(run=_worker)
+    check = commands.add_parser("check", help="read the settings and the operators, start nothing")
+    check.set_defaults(run=_check)
+    return parser
+
+
+# Each part is imported only where it is run: it takes its time, and its settings at once.
+
+
+def _up(arguments: argparse.Namespace) -> None:
+    from cli.up import up
+
+    up(load_settings(), demo=arguments.demo)
+
+
+def _api(arguments: argparse.Namespace) -> None:
+    from api.main import main as serve
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # uvicorn counts on it
+    serve()
+
+
+def _worker(arguments: argparse.Namespace) -> None:
+    from worker.main import main as work
+
+    work(arguments.cluster)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from resop.catalog import load_catalog
+
+    settings = load_settings()
+    catalog = load_catalog(settings.operator_folders)
+    clusters = ", ".join(settings.clusters()) or "none configured"
+    print(f"clusters: {clusters}")
+    for operator in catalog.operators.values():
+        print(
+            f"{operator.name}: {len(operator.commands)} commands, "
+            f"{len(operator.operations)} operations ({operator.folder})"
+        )
