@@ -95,9 +95,13 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     if preferred.dry_run:
         return JSONResponse(_dry(task))
     with services.waiters.waiting(task.id) as waiter:
-        await run_in_threadpool(_record_and_enqueue, services, task)
+        # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
+        flushed = preferred.wait == 0
+        await run_in_threadpool(_record_and_enqueue, services, task, flushed=flushed)
         deadline = time.monotonic() + preferred.wait
         ended = await wait_for_end(services, task, waiter, deadline)
+    if not flushed and ended.state == State.QUEUED:
+        await run_in_threadpool(services.records.flush_task, task.id)
     return answer(ended, preferred.applied)
 
 
@@ -154,9 +158,9 @@ def _new_task(
     )
 
 
-def _record_and_enqueue(services: Services, task: Task) -> None:
+def _record_and_enqueue(services: Services, task: Task, *, flushed: bool) -> None:
     """Write the task, then hand it to a worker; if that fails, nothing is left to be run."""
-    services.records.add_task(task)
+    services.records.add_task(task, flushed=flushed)
     try:
         services.queue.put(task.id, task.cluster)
     except QueueUnavailable as fault:

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Database:
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         file = make_url(url).database
         sqlite = self._engine.dialect.name == "sqlite" and file
+        self._hasty = _engine(url, flushed=False) if sqlite else self._engine
         self._turn = _Turn(Path(f"{file}.lock")) if sqlite else None
 
     def create_tables(self) -> None:
@@ -58,6 +60,7 @@ class Database:
     def close(self) -> None:
         """Close the connections of this process."""
         self._engine.dispose()
+        self._hasty.dispose()
 
     def check(self) -> None:
         """Ask the database something."""
@@ -71,9 +74,14 @@ class Database:
             yield db
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A transaction."""
-        with _known_errors(), self._turn or nullcontext(), self._engine.begin() as db:
+    def write(self, *, flushed: bool = True) -> Iterator[Connection]:
+        """A transaction, on the disk when it is done.
+
+        With `flushed=False` SQLite leaves that to the next one that is flushed, which takes all
+        before it along: until then it outlives a crash of ours, but not a failure of the power.
+        """
+        engine = self._engine if flushed else self._hasty
+        with _known_errors(), self._turn or nullcontext(), engine.begin() as db:
             yield db
 
 
@@ -117,11 +125,11 @@ def _known_errors() -> Iterator[None]:
         raise
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, *, flushed: bool = True) -> Engine:
     pool = {"pool_size": CONNECTIONS, "max_overflow": FURTHER_CONNECTIONS}
     if make_url(url).get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, flushed))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return create_engine(
@@ -135,10 +143,11 @@ def _engine(url: str) -> Engine:
     )
 
 
-def _prepare_sqlite(connection: Any, _: Any) -> None:
+def _prepare_sqlite(flushed: bool, connection: Any, _: Any) -> None:
     # The driver's own transaction handling would begin late, as a reader that then cannot write.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    synchronous = "FULL" if flushed else "NORMAL"
+    for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 

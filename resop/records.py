@@ -174,10 +174,15 @@ class Records(Database):
 
     # -- tasks
 
-    def add_task(self, task: Task) -> None:
-        """Write a new task."""
-        with self.write() as db:
+    def add_task(self, task: Task, *, flushed: bool = True) -> None:
+        """Write a new task; `flushed` as in `write`: to claim the task flushes it too."""
+        with self.write(flushed=flushed) as db:
             db.execute(_ADD, task.model_dump())
+
+    def flush_task(self, task_id: str) -> None:
+        """Make sure that a task that was not flushed is on the disk."""
+        with self.write() as db:
+            db.execute(update(_TASK).where(_TASK.c.id == task_id).values(id=task_id))
 
     def task(self, task_id: str) -> Task | None:
         """One task, whoever's it is."""

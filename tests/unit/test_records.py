@@ -419,6 +419,25 @@ def test_waiting_tasks_are_told_oldest_first(records: Records) -> None:
     assert records.waiting(moment, 2) == [(each.id, each.cluster) for each in old[:2]]
 
 
+# -- on the disk
+
+
+def test_what_is_written_is_on_the_disk_unless_that_is_left_to_the_next(records: Records) -> None:
+    synchronous = {}
+    for flushed in (True, False):
+        with records.write(flushed=flushed) as db:
+            synchronous[flushed] = db.exec_driver_sql("PRAGMA synchronous").scalar()
+    assert synchronous == {True: 2, False: 1}  # FULL, NORMAL
+
+
+def test_task_that_was_not_flushed_is_as_good_as_any(records: Records) -> None:
+    added = task()
+    records.add_task(added, flushed=False)
+    records.flush_task(added.id)
+    assert found(records, added.id) == added
+    assert records.claim(added.id, "w") is not None
+
+
 # -- when it is away
 
 
