@@ -15,9 +15,9 @@ from sqlalchemy import Connection, create_engine, event, func, literal_column, s
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlmodel import SQLModel
 
 from resop.errors import InvalidSettings, RecordsUnavailable
+from resop.schema import prepare_tables
 
 BUSY_SECONDS = 20
 CONNECTIONS = 10
@@ -38,9 +38,9 @@ class Database:
         self._turn = _Turn(Path(f"{file}.lock")) if sqlite else None
 
     def create_tables(self) -> None:
-        """Make what is missing; several processes may do so at once.
+        """Make what is missing, upgrade what is older; several processes may do so at once.
 
-        Raises InvalidSettings when something is there that is no database.
+        Raises InvalidSettings when something is there that is no database, or is of a newer resop.
         """
         mariadb = self._engine.dialect.name in ("mysql", "mariadb")
         try:
@@ -48,7 +48,7 @@ class Database:
                 if mariadb:
                     # MariaDB's statements that make a table know no other protection.
                     db.execute(select(func.get_lock(TABLES_LOCK, LOCK_SECONDS)))
-                SQLModel.metadata.create_all(db)
+                prepare_tables(db)
                 db.commit()
                 if mariadb:
                     db.execute(select(func.release_lock(TABLES_LOCK)))
@@ -56,6 +56,8 @@ class Database:
             raise RecordsUnavailable(f"the database: {fault.orig}") from fault
         except DBAPIError as fault:
             raise InvalidSettings(f"DATABASE_URL: {fault.orig}") from fault
+        except LookupError as fault:
+            raise InvalidSettings(f"DATABASE_URL: {fault}") from fault
 
     def close(self) -> None:
         """Close the connections of this process."""

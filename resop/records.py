@@ -83,6 +83,8 @@ class Task(SQLModel):
     log: list[str] = Field(default_factory=list, sa_type=Json)
     progress: dict[str, float] | None = Field(default=None, sa_type=Json)
     error: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    to_undo: list[str] | None = Field(default=None, sa_type=Json)
+    """Of a running task: the command lines that would undo what it has done, secrets masked."""
 
 
 class Step(SQLModel):
@@ -144,7 +146,7 @@ _WORKER = SQLModel.metadata.tables["worker"]
 _LISTED = [
     column
     for column in _TASK.c
-    if column.name not in ("output", "stderr", "log", "sealed", "progress")
+    if column.name not in ("output", "stderr", "log", "sealed", "progress", "to_undo")
 ]
 
 
@@ -159,7 +161,7 @@ _CLAIM = (
 _CLAIM_RETURNING = _CLAIM.returning(*_TASK.c)
 _RESULT = (
     *("state", "ended_at", "seconds", "output", "stderr", "exit_code", "truncated"),
-    *("log", "progress", "error", "sealed"),
+    *("log", "progress", "error", "to_undo", "sealed"),
 )
 _END = (
     update(_TASK)
@@ -307,17 +309,17 @@ class Records(Database):
         with self.write() as db:
             db.execute(delete(_WORKER).where(_WORKER.c.id == worker))
 
-    def orphans(self, seen_before: datetime) -> list[tuple[str, str]]:
-        """(task, cluster) of the running tasks whose worker was not seen since."""
+    def orphans(self, seen_before: datetime) -> list[tuple[str, list[str]]]:
+        """(task, what would undo it) of the running tasks whose worker was not seen since."""
         alive = select(_WORKER.c.id).where(_WORKER.c.seen_at >= seen_before)
-        query = select(_TASK.c.id, _TASK.c.cluster).where(
+        query = select(_TASK.c.id, _TASK.c.to_undo).where(
             _TASK.c.state == State.RUNNING,
             _TASK.c.worker.not_in(alive),
             # A fresh worker claims before its first heartbeat is due.
             _TASK.c.started_at < seen_before,
         )
         with self.read() as db:
-            return [tuple(row) for row in db.execute(query)]
+            return [(task, to_undo or []) for task, to_undo in db.execute(query)]
 
     def waiting(self, created_before: datetime, limit: int) -> list[tuple[str, str]]:
         """(task, cluster) of the tasks queued since before that moment, oldest first."""

@@ -115,6 +115,12 @@ class Door(Protocol):
     def run(self, step: StepRequest) -> Result:
         """Run one step to its end; raise StepTimedOut, ContactLost or ClusterUnreachable."""
 
+    def registered(self, undo: StepRequest) -> None:
+        """Keep what would undo a step where others find it, should this worker die.
+
+        It is no longer kept when it has been run with success.
+        """
+
     def log(self, text: str) -> None:
         """Add a line to the task's log."""
 
@@ -198,9 +204,13 @@ class Shell:
     def on_failure(self, *argv: Word, input: Input | None = None) -> None:
         """Register how to undo a step, before or after it.
 
-        When the operation fails, what was registered is run in reverse order.
+        When the operation fails, what was registered is run in reverse order. When the worker
+        dies nobody can run it, and the answer names it as in need of repair; so register before
+        the step what does no harm where the step was not run.
         """
-        self._undo.append(step_request(argv, input, UNDO_SECONDS, undo=True))
+        step = step_request(argv, input, UNDO_SECONDS, undo=True)
+        self._undo.append(step)
+        self.door.registered(step)
 
     def log(self, text: str) -> None:
         """Add a line to the task's log."""

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import secrets
+import threading
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class WorkerDoor:
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _shown_at: float = 0.0
     _log_bytes: int = 0
+    _to_undo: list[StepRequest] = field(default_factory=list)
+    _undo_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self, step: StepRequest) -> Result:
         """Run one step to its end and record it."""
@@ -80,6 +83,8 @@ class WorkerDoor:
             stderr=self._kept(result.stderr),
             truncated=result.truncated or len(result.stdout) > OUTPUT_LIMIT,
         )
+        if step.undo:
+            self._undone(step, result)
         return result
 
     async def run_bare(self, step: StepRequest) -> Result:
@@ -93,6 +98,29 @@ class WorkerDoor:
             fault.details.setdefault("step", {"command": shown})
             raise
         return _decoded(raw, shown)
+
+    def registered(self, undo: StepRequest) -> None:
+        """Record what would undo a step; returns when that is written."""
+        self.masker.learn(undo.secrets)
+        with self._undo_lock:
+            self._to_undo.append(undo)
+            written = self.recorder.write(self._left_to_undo())
+        try:
+            written.result(self._left())
+        except TimeoutError:
+            raise StepTimedOut(
+                "the task's time limit is reached: the database is away, and what would undo "
+                "its next step could not be recorded"
+            ) from None
+
+    def _undone(self, step: StepRequest, result: Result) -> None:
+        if result.exit_code == 0 and step in self._to_undo:
+            self._to_undo.remove(step)
+            self.recorder.note(self._left_to_undo())
+
+    def _left_to_undo(self) -> Change:
+        left = [self.masker.text(step.shown) for step in self._to_undo]
+        return Change.progress(self.task_id, to_undo=left)
 
     def log(self, text: str) -> None:
         """Add a line to the task's log; what exceeds 1 MiB is cut, and that is said."""

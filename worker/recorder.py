@@ -60,6 +60,12 @@ class Recorder:
         """Write a change soon: with the next end, or after a moment."""
         self._entries.put(_Entry(change))
 
+    def write(self, change: Change) -> Future[None]:
+        """Write a change at once; done when it is written."""
+        written: Future[None] = Future()
+        self._entries.put(_Entry(change, written=written))
+        return written
+
     def end(self, task_id: str, change: Change) -> Future[None]:
         """Write a task's end, then tell those who wait; done when it is written."""
         written: Future[None] = Future()
@@ -72,7 +78,7 @@ class Recorder:
             entry = self._next(group)
             if entry is not None and entry is not _LAST:
                 group.append(entry)
-                if entry.ended is None and len(group) < GROUP:
+                if entry.written is None and len(group) < GROUP:
                     continue
                 self._collect(group)
             if group:

@@ -74,12 +74,14 @@ class Recovery:
     def end_orphans(self) -> None:
         """The running tasks of a worker that is no longer heard of are lost, and told so."""
         lost = []
-        for task_id, _ in self._records.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
+        for task_id, to_undo in self._records.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
             fault = ContactLost(
                 "the worker that ran this task died: nobody knows how far its last step came; "
                 "no later step was sent"
             )
-            error = {**fault.as_json(), "undone": [], "needs_repair": []}
+            # Whether the step that each of them belongs to was run, a person has to look.
+            needs_repair = [f"{line}: not run, the worker died" for line in reversed(to_undo)]
+            error = {**fault.as_json(), "undone": [], "needs_repair": needs_repair}
             if self._records.end(task_id, State.LOST, error=error):
                 log.warning("task %s is lost: its worker died", task_id)
                 lost.append(task_id)

@@ -21,6 +21,7 @@ from tests.acceptance.secrecy import places_of
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
+from tests.support.schema import as_at_first, differences
 from tests.support.service import Caller, Many, cluster_settings, failure
 from tests.support.services import MariaDB, eventually
 from tests.support.services import reason_unavailable as no_servers
@@ -112,14 +113,26 @@ def test_processes_may_start_at_once_on_an_empty_database(site: Site) -> None:
             each.close()
 
 
+def test_database_of_the_first_version_is_upgraded(site: Site) -> None:
+    url = site.mariadb.database("first")
+    as_at_first(url)
+    records = Records(url)
+    records.create_tables()
+    found = records.task("t1")
+    records.close()
+    assert found is not None and found.to_undo is None
+    assert differences(url) == []
+
+
 def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere(
     site: Site,
 ) -> None:
     victim, *others = site.service.workers
     site.service.stop_workers(*others)
     begun, trail = site.trail(steps=5, seconds=1)
+    built = site.alice.begin("mysite/opn/build", {"file": "b", "steps": 3, "stop_at": 1})
     whisper = site.whisper()
-    assert eventually(lambda: lines(trail), 10)
+    assert eventually(lambda: lines(trail) and len(site.alice.task(built)["steps"]) == 3, 10)
     # A step is recorded within a moment, not before it is sent.
     assert eventually(lambda: all(site.alice.task(task)["steps"] for task in (begun, whisper)), 10)
     victim.send(signal.SIGSTOP)  # it takes one more message from Redis, and never reads it
@@ -137,6 +150,14 @@ def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere
         [step] = seen["steps"]
         assert step["exit_code"] is None
     assert lines(trail) == ["0"]
+    half_built = site.ended(built)
+    assert half_built["state"] == "lost"
+    assert half_built["error"]["undone"] == []
+    assert half_built["error"]["needs_repair"] == [
+        "rm -f b.1: not run, the worker died",
+        "rm -f b.0: not run, the worker died",
+    ]
+    assert sorted(file.name for file in site.ssh.home("alice").glob("b.*")) == ["b.0", "b.1"]
     assert site.places_of_secret() == []
 
 
