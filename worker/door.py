@@ -203,6 +203,9 @@ class WorkerDoor:
 async def _sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
     try:
         return await connection.start_sftp_client()
+    except asyncssh.SFTPError as fault:
+        said = f"what answers is not SFTP ({fault}): does .bashrc or the like print something?"
+        raise ClusterError(said) from fault
     except (OSError, asyncssh.Error) as fault:
         raise ClusterError(f"the login node offers no SFTP: {fault}") from fault
 

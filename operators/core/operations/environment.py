@@ -19,8 +19,10 @@ class Answer(TypedDict):
 def environment(shell: Shell) -> Answer:
     """Return what a step finds."""
     printed = shell.run("env", "--null").stdout.removesuffix("\0").split("\0")
-    variables = {name: value for name, _, value in (each.partition("=") for each in printed)}
-    hostname = shell.run("uname", "--nodename").stdout.strip()
+    pairs = (each.partition("=") for each in printed)
+    # What a start-up file such as .bashrc prints stands before the first name, on lines of its own.
+    variables = {name.rpartition("\n")[2]: value for name, _, value in pairs}
+    hostname = shell.run("uname", "--nodename").lines[-1]
     modules = shell.run("bash", "--login", "-c", "command -v module", check=False)
     return Answer(
         variables=variables,

@@ -118,8 +118,8 @@ def names(shell: Shell, database: str, numbers: set[str]) -> dict[str, str]:
     if not numbers:
         return {}
     known = shell.run("getent", database, *sorted(numbers, key=int), check=False)
-    fields = (line.split(":") for line in known.lines)
-    return {number: name for name, _, number, *_ in fields}
+    fields = [line.split(":") for line in known.lines]
+    return {each[2]: each[0] for each in fields if len(each) > 2}
 
 
 def shown(found: Found, users: dict[str, str], groups: dict[str, str]) -> Entry:
