@@ -3,12 +3,13 @@
 from resop.gate import Gate
 from resop.operation import Operation, operation
 from resop.shell import Result, Shell
-from resop.types import Argument, RemotePath, Secret, Username
+from resop.types import Argument, FileMode, RemotePath, Secret, Username
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Argument",
+    "FileMode",
     "Gate",
     "Operation",
     "RemotePath",

@@ -21,6 +21,7 @@ ResopError
 │   └── ContactLost           the connection broke after a step was sent
 ├── ActionError             the action ran and did not succeed
 │   ├── CommandFailed         a step ended with a non-zero exit code or by a signal
+│   ├── PathFailed            a file or folder of the cluster: missing, denied, a folder, …
 │   ├── StepTimedOut          a step was ended at its time limit
 │   ├── TaskCancelled         ended on request, or since the service was stopped
 │   ├── OperationFailed       the operation said so: shell.fail("…")
@@ -161,6 +162,29 @@ class ActionError(ResopError):
 
 class CommandFailed(ActionError):
     """A command failed."""
+
+
+PATH_REASONS = {
+    "missing": "there is no such file or folder",
+    "denied": "permission denied",
+    "exists": "exists already",
+    "is_folder": "is a folder",
+    "not_folder": "is not a folder",
+    "not_file": "is not a regular file",
+    "not_text": "is not text",
+    "full": "the disk is full, or a quota is reached",
+    "too_large": "is too large",
+    "failed": "cannot be used",
+}
+
+
+class PathFailed(ActionError):
+    """A file or folder of the cluster cannot be used."""
+
+    def __init__(self, path: str, reason: str, message: str | None = None, **details: Any) -> None:
+        """`reason` is one of PATH_REASONS, for programs; `message` says more to people."""
+        said = message or PATH_REASONS[reason]
+        super().__init__(f"{path}: {said}", path=path, reason=reason, **details)
 
 
 class StepTimedOut(ActionError):

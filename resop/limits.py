@@ -2,3 +2,6 @@
 
 OUTPUT_LIMIT = 1 << 20
 """Bytes kept of each output stream, in an answer and in the record; the rest is dropped."""
+
+FILE_LIMIT = 1 << 20
+"""Bytes of a file, or of a folder as a tar archive, that travel inside of an answer."""

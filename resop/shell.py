@@ -22,9 +22,11 @@ from resop.errors import (
     InvalidOptions,
     OperationFailed,
     OperationFault,
+    PathFailed,
     ResopError,
 )
-from resop.limits import OUTPUT_LIMIT
+from resop.files import File
+from resop.limits import FILE_LIMIT, OUTPUT_LIMIT
 from resop.options import check_options
 from resop.quoting import shown, wire
 from resop.types import Secret, argument_fault
@@ -37,6 +39,20 @@ Input = Text | Sequence[Text]
 """A standard input, in one piece or in several; each Secret among them is hidden by itself."""
 
 SHOWN_LINES = 10
+ERRNO_TEXTS = {
+    "No such file or directory": "missing",
+    "Permission denied": "denied",
+    "Operation not permitted": "denied",
+    "Read-only file system": "denied",
+    "File exists": "exists",
+    "Directory not empty": "exists",
+    "Is a directory": "is_folder",
+    "Not a directory": "not_folder",
+    "No space left on device": "full",
+    "Disk quota exceeded": "full",
+}
+"""What strerror(3) says in the C locale, and the reason of a PathFailed."""
+C_LOCALE = {"LC_ALL": "C"}
 UNDO_SECONDS = 60.0
 EXPOSED = (
     "a secret may not stand on a command line, where every user of the login node can read it: "
@@ -57,6 +73,8 @@ class Result:
     """Whether output was cut at the limit."""
     command: str = ""
     """The command line, secrets masked."""
+    raw: bytes = b""
+    """Standard output as it came, where the step asked for that; `stdout` is empty then."""
 
     @property
     def lines(self) -> list[str]:
@@ -89,6 +107,17 @@ class Result:
             },
         )
 
+    def path_failure(self, path: str) -> PathFailed | CommandFailed:
+        """The same for a step that was about `path`, told apart by what the system said.
+
+        It speaks English where the step ran in the C locale, as one `about` a path does.
+        """
+        failure = self.failure()
+        for line in self.stderr.splitlines():
+            if (reason := ERRNO_TEXTS.get(line.rpartition(": ")[2])) is not None:
+                return PathFailed(path, reason, **failure.details)
+        return failure
+
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
@@ -105,6 +134,8 @@ class StepRequest:
     """Time limit in seconds; what is left of the task's own when None."""
     max_output: int = OUTPUT_LIMIT
     """Bytes kept of each output stream; the rest is read and dropped."""
+    raw: bool = False
+    """Whether standard output stays bytes; it is not recorded then."""
     undo: bool = False
     """An undo step still runs when the task's own time is over."""
 
@@ -130,10 +161,10 @@ class Door(Protocol):
     def fault(self, trace: str) -> None:
         """Keep the traceback of a mistake in an operation where its author can read it."""
 
-    def put(self, content: bytes, path: str, mode: int) -> None:
+    def put(self, content: bytes, path: str, mode: int | None, overwrite: bool) -> None:
         """Write a file on the cluster, complete or not at all."""
 
-    def get(self, path: str, limit: int) -> bytes:
+    def get(self, path: str, limit: int) -> File:
         """Read a file of the cluster of at most `limit` bytes."""
 
 
@@ -167,15 +198,21 @@ class Shell:
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
         max_output: int = OUTPUT_LIMIT,
+        raw: bool = False,
+        about: str | None = None,
     ) -> Result:
         """Run one program with exactly these arguments; no shell reads them.
 
         `input` is its standard input (else closed), `timeout` in seconds, `cwd` and `env` are
         its folder and further environment; of each output stream `max_output` bytes are kept.
-        A non-zero exit code raises CommandFailed unless `check` is False.
+        With `raw` the standard output is no text: it is in `Result.raw`, and not in the record.
+        A non-zero exit code raises CommandFailed unless `check` is False; where the step is
+        `about` a path, PathFailed for what the system says of that.
         """
-        step = step_request(argv, input, timeout, cwd=cwd, env=env, max_output=max_output)
-        return self._checked(step, check)
+        if about is not None:
+            env = {**(env or {}), **C_LOCALE}
+        step = step_request(argv, input, timeout, cwd=cwd, env=env, max_output=max_output, raw=raw)
+        return self._checked(step, check, about)
 
     def script(
         self,
@@ -240,12 +277,33 @@ class Shell:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def put(self, content: str | bytes, path: str, *, mode: int = 0o600) -> None:
-        """Write a file on the cluster: complete under its name, or not there at all."""
-        self.door.put(content.encode() if isinstance(content, str) else content, path, mode)
+    def put(
+        self,
+        content: str | bytes,
+        path: str,
+        *,
+        mode: int | None = None,
+        overwrite: bool = True,
+    ) -> None:
+        """Write a file on the cluster: complete under its name, or not there at all.
 
-    def get(self, path: str, *, limit: int = 1 << 20) -> bytes:
-        """Read a file of the cluster; OperationFailed when it has more than `limit` bytes."""
+        Without `mode` its permissions are those of the file it replaces, else 0600. Raises
+        PathFailed: `missing` (its folder), `denied`, `is_folder`, `exists` (unless `overwrite`),
+        `full`, …
+        """
+        content = content.encode() if isinstance(content, str) else content
+        self.door.put(content, path, mode, overwrite)
+
+    def get(self, path: str, *, limit: int = FILE_LIMIT) -> bytes:
+        """Read a file of the cluster; raises as `get_file` does."""
+        return self.get_file(path, limit=limit).content
+
+    def get_file(self, path: str, *, limit: int = FILE_LIMIT) -> File:
+        """Read a file of the cluster, its permissions and when it was changed.
+
+        Raises PathFailed: `missing`, `denied`, `is_folder`, `too_large` (more than `limit`
+        bytes), …
+        """
         return self.door.get(path, limit)
 
     def setting(self, name: str) -> str:
@@ -282,10 +340,10 @@ class Shell:
                 needs_repair.append(f"{result.command}: {result.failure().message}")
         return undone, needs_repair
 
-    def _checked(self, step: StepRequest, check: bool) -> Result:
+    def _checked(self, step: StepRequest, check: bool, about: str | None = None) -> Result:
         result = self.door.run(step)
         if check and result.exit_code != 0:
-            raise result.failure()
+            raise result.failure() if about is None else result.path_failure(about)
         return result
 
 
@@ -297,6 +355,7 @@ def step_request(
     cwd: str | None = None,
     env: Mapping[str, str] | None = None,
     max_output: int = OUTPUT_LIMIT,
+    raw: bool = False,
     undo: bool = False,
 ) -> StepRequest:
     """The step that runs one program with these arguments and this standard input.
@@ -307,7 +366,7 @@ def step_request(
     if any(isinstance(word, SecretStr) for word in (cwd, *(env or {}).values())):
         raise OperationFault(EXPOSED)
     line = wire(words, cwd=cwd, env=env)
-    return StepRequest(line, shown(words), *_given(given), timeout, max_output, undo)
+    return StepRequest(line, shown(words), *_given(given), timeout, max_output, raw, undo)
 
 
 def script_request(line: str, given: Input | None, timeout: float | None) -> StepRequest:

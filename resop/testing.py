@@ -11,7 +11,8 @@ import yaml
 
 from resop.catalog import Action, Catalog
 from resop.command import Command
-from resop.errors import InvalidOptions, OperationFailed
+from resop.errors import InvalidOptions, PathFailed
+from resop.files import NEW_MODE, File, too_large
 from resop.masking import Masker, secrets_in
 from resop.operation import Operation
 from resop.options import check_options
@@ -28,7 +29,7 @@ class Expected:
     """A step that is to come, and what it answers."""
 
     command: str
-    stdout: str = ""
+    stdout: str | bytes = ""
     stderr: str = ""
     exit_code: int = 0
     input: str | None = None
@@ -46,7 +47,8 @@ class FakeDoor:
     logged: list[str] = field(default_factory=list)
     progressed: list[tuple[float, float]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, File | PathFailed] = field(default_factory=dict)
+    """What `get` finds at a path and `put` leaves there, or why it fails."""
     refused: UnexpectedStep | None = None
     """The first refusal: kept, since an operation may catch what it raises."""
 
@@ -78,7 +80,10 @@ class FakeDoor:
         del self.expected[0]
         if wanted.raises is not None:
             raise wanted.raises
-        return Result(wanted.stdout, wanted.stderr, wanted.exit_code, command=shown)
+        printed = wanted.stdout.encode() if isinstance(wanted.stdout, str) else wanted.stdout
+        kept, cut = printed[: step.max_output], len(printed) > step.max_output
+        text, raw = ("", kept) if step.raw else (kept.decode("utf-8", "replace"), b"")
+        return Result(text, wanted.stderr, wanted.exit_code, 0.0, cut, shown, raw)
 
     def registered(self, undo: StepRequest) -> None:
         """Nothing: a test's shell does not die before its operation."""
@@ -95,17 +100,27 @@ class FakeDoor:
         """Keep a traceback."""
         self.faults.append(self.masker.text(trace))
 
-    def put(self, content: bytes, path: str, mode: int) -> None:
+    def put(self, content: bytes, path: str, mode: int | None, overwrite: bool) -> None:
         """Keep a file."""
-        self.files[path] = content
+        before = self.files.get(path)
+        if isinstance(before, PathFailed) and before.details["reason"] != "missing":
+            raise before
+        if isinstance(before, File) and not overwrite:
+            raise PathFailed(path, "exists")
+        if mode is None:
+            mode = before.mode if isinstance(before, File) else NEW_MODE
+        self.files[path] = File(content, mode)
 
-    def get(self, path: str, limit: int) -> bytes:
+    def get(self, path: str, limit: int) -> File:
         """Give a kept file."""
         if path not in self.files:
             raise self.refuse(UnexpectedStep(f"no such file was told: {path}"))
-        if len(self.files[path]) > limit:
-            raise OperationFailed(f"{path}: has more than {limit} bytes")
-        return self.files[path]
+        found = self.files[path]
+        if isinstance(found, PathFailed):
+            raise found
+        if len(found.content) > limit:
+            raise too_large(path, limit)
+        return found
 
 
 @dataclass(slots=True)
@@ -150,7 +165,7 @@ class FakeShell(Shell):
         self,
         command: str,
         *,
-        stdout: str = "",
+        stdout: str | bytes = "",
         stderr: str = "",
         exit_code: int = 0,
         input: str | None = None,
@@ -184,12 +199,15 @@ class Scenario:
     steps: list[dict[str, Any]]
     settings: dict[str, str]
     username: str
+    files: dict[str, Any]
+    """What `shell.get` finds: content by path, or `{content, mode}`, or `{reason}` it fails for."""
     answer: dict[str, Any]
-    """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `invalid` (faulty fields)."""
+    """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `written` (files that
+    `shell.put` leaves), `invalid` (faulty fields)."""
 
 
-KEYS_OF_ANSWER = {"output", "log", "error", "undone", "needs_repair", "invalid"}
-KEYS_OF_SCENARIO = KEYS_OF_ANSWER | {"name", "options", "steps", "settings", "username"}
+KEYS_OF_ANSWER = {"output", "log", "error", "undone", "needs_repair", "written", "invalid"}
+KEYS_OF_SCENARIO = KEYS_OF_ANSWER | {"name", "options", "steps", "settings", "username", "files"}
 
 
 def read_scenarios(file: Path) -> list[Scenario]:
@@ -209,6 +227,7 @@ def read_scenarios(file: Path) -> list[Scenario]:
                 case.get("steps", []),
                 case.get("settings", {}),
                 case.get("username", "ada"),
+                case.get("files", {}),
                 answer,
             )
         )
@@ -227,6 +246,7 @@ def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
         catalog=catalog,
     )
     shell.fake.masker = Masker(secrets_in(options))
+    shell.fake.files = _told_files(scenario.files)
     for step in scenario.steps:
         shell.expect(**step)
     if isinstance(action, Operation):
@@ -235,6 +255,21 @@ def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
         outcome = perform_command(action, shell.fake, options)
     shell.finished()
     _compare(scenario, outcome, shell)
+
+
+def _told_files(told: Mapping[str, Any]) -> dict[str, File | PathFailed]:
+    return {
+        path: _told_file(path, each if isinstance(each, dict) else {"content": each})
+        for path, each in told.items()
+    }
+
+
+def _told_file(path: str, told: Mapping[str, Any]) -> File | PathFailed:
+    if "reason" in told:
+        return PathFailed(path, told["reason"])
+    content = told["content"]
+    mode = int(told["mode"], 8) if "mode" in told else NEW_MODE
+    return File(content.encode() if isinstance(content, str) else content, mode)
 
 
 def _validated(scenario: Scenario, action: Action) -> Any:
@@ -271,3 +306,6 @@ def _compare(scenario: Scenario, outcome: Outcome, shell: FakeShell) -> None:
     for key, value in found.items():
         if key in scenario.answer:
             assert value == scenario.answer[key], f"{key}: {value!r} != {scenario.answer[key]!r}"
+    for path, wanted in _told_files(scenario.answer.get("written", {})).items():
+        left = shell.fake.files.get(path)
+        assert left == wanted, f"written: {path}: {left!r} != {wanted!r}"

@@ -56,6 +56,16 @@ Username = Annotated[
 ]
 """A user name as useradd(8) and LDAP's posixAccount accept it, dots allowed."""
 
+FileMode = Annotated[
+    str,
+    Field(
+        pattern="^0?[0-7]{3}$",
+        coerce_numbers_to_str=True,
+        description="permissions in octal, such as 0640",
+    ),
+]
+"""Permissions of a file as chmod(1) takes them; no setuid, setgid or sticky bit."""
+
 RemotePath = Annotated[
     str,
     # Before the check: behind a function, a limit would be missing in the JSON schema.

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
-import secrets
+import shlex
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import asyncssh
 
 from resop.channel import Raw
-from resop.errors import OperationFailed, ResopError, StepTimedOut, TaskCancelled
+from resop.errors import ClusterError, ResopError, StepTimedOut, TaskCancelled
+from resop.files import File, read_file, write_file
 from resop.limits import OUTPUT_LIMIT
 from resop.masking import Masker
 from resop.records import Change, Step, now
@@ -63,29 +65,39 @@ class WorkerDoor:
             step.cancel()
 
     async def _run_recorded(self, step: StepRequest) -> Result:
-        """Run one step of an operation: written down before it is sent and when it has ended."""
-        number = next(self._numbers)
-        shown = self.masker.text(step.shown)
-        begun = Step(
-            task=self.task_id, number=number, command=shown, undo=step.undo, started_at=now()
-        )
-        self.recorder.note(Change.step_begun(begun))
-        try:
+        """Run one step of an operation and keep what it answered."""
+        with self._recorded(step.shown, step.undo) as ended:
             result = await self.run_bare(step)
-        except ResopError as fault:
-            self._note_step(number, error=self.masker.text(fault.message))
-            raise
-        self._note_step(
-            number,
-            seconds=result.seconds,
-            exit_code=result.exit_code,
-            stdout=self._kept(result.stdout),
-            stderr=self._kept(result.stderr),
-            truncated=result.truncated or len(result.stdout) > OUTPUT_LIMIT,
-        )
+            ended.update(
+                seconds=result.seconds,
+                exit_code=result.exit_code,
+                stdout=self._kept(result.stdout),
+                stderr=self._kept(result.stderr),
+                truncated=result.truncated or len(result.stdout) > OUTPUT_LIMIT,
+            )
         if step.undo:
             self._undone(step, result)
         return result
+
+    @contextlib.contextmanager
+    def _recorded(self, shown: str, undo: bool = False) -> Iterator[dict[str, Any]]:
+        """Write a step down before it is sent and when it has ended, with what is put in here."""
+        number, began = next(self._numbers), time.monotonic()
+        begun = Step(
+            task=self.task_id,
+            number=number,
+            command=self.masker.text(shown),
+            undo=undo,
+            started_at=now(),
+        )
+        self.recorder.note(Change.step_begun(begun))
+        values: dict[str, Any] = {}
+        try:
+            yield values
+        except ResopError as fault:
+            self._note_step(number, error=self.masker.text(fault.message))
+            raise
+        self._note_step(number, **{"seconds": time.monotonic() - began, **values})
 
     async def run_bare(self, step: StepRequest) -> Result:
         """Run one step without a record of its own: a command's only step is its task."""
@@ -97,7 +109,7 @@ class WorkerDoor:
         except ResopError as fault:
             fault.details.setdefault("step", {"command": shown})
             raise
-        return _decoded(raw, shown)
+        return _decoded(raw, shown, step.raw)
 
     def registered(self, undo: StepRequest) -> None:
         """Record what would undo a step; returns when that is written."""
@@ -141,36 +153,36 @@ class WorkerDoor:
         """Write a traceback to the worker's log, secrets masked."""
         log.error("task %s: %s", self.task_id, self.masker.text(trace))
 
-    def put(self, content: bytes, path: str, mode: int) -> None:
+    def put(self, content: bytes, path: str, mode: int | None, overwrite: bool) -> None:
         """Write a file beside its place, then rename it: complete, or not there at all."""
-        self._wait(self._put(content, path, mode))
+        self._wait(
+            self._over_sftp(
+                f"put {shlex.quote(path)}",
+                lambda sftp: write_file(sftp, content, path, mode, overwrite),
+            )
+        )
 
-    def get(self, path: str, limit: int) -> bytes:
+    def get(self, path: str, limit: int) -> File:
         """Read a file of at most `limit` bytes."""
-        return self._wait(self._get(path, limit))
+        shown = f"get {shlex.quote(path)}"
+        return self._wait(self._over_sftp(shown, lambda sftp: read_file(sftp, path, limit)))
 
-    async def _put(self, content: bytes, path: str, mode: int) -> None:
-        beside = f"{path}.{secrets.token_hex(4)}.part"
-        async with self.session.connection(self._left()) as connection:
+    async def _over_sftp(
+        self, shown: str, work: Callable[[asyncssh.SFTPClient], Awaitable[Answer]]
+    ) -> Answer:
+        """Transfer a file as a step, within the task's time."""
+        with self._recorded(f"sftp: {shown}"):
+            left = self._left()
             try:
-                async with connection.start_sftp_client() as sftp:
-                    attributes = asyncssh.SFTPAttrs(permissions=mode)
-                    async with sftp.open(beside, "wb", attributes) as file:
-                        await file.write(content)
-                    await sftp.posix_rename(beside, path)
-            except (OSError, asyncssh.Error) as fault:
-                raise OperationFailed(f"{path}: {fault}") from fault
-
-    async def _get(self, path: str, limit: int) -> bytes:
-        async with self.session.connection(self._left()) as connection:
-            try:
-                async with connection.start_sftp_client() as sftp, sftp.open(path, "rb") as file:
-                    content: bytes = await file.read(limit + 1)
-            except (OSError, asyncssh.Error) as fault:
-                raise OperationFailed(f"{path}: {fault}") from fault
-        if len(content) > limit:
-            raise OperationFailed(f"{path}: has more than {limit} bytes")
-        return content
+                async with (
+                    asyncio.timeout(left),
+                    self.session.connection(left) as connection,
+                    await _sftp(connection) as sftp,
+                ):
+                    answer = await work(sftp)
+            except TimeoutError:
+                raise StepTimedOut("the transfer reached the task's time limit") from None
+        return answer
 
     def _kept(self, output: str) -> str:
         """Output as it is recorded; an operation may have asked for more than is kept."""
@@ -216,12 +228,23 @@ class WorkerDoor:
         self.recorder.note(Change.progress(self.task_id, **values))
 
 
-def _decoded(raw: Raw, shown: str) -> Result:
+async def _sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+    try:
+        return await connection.start_sftp_client()
+    except asyncssh.SFTPError as fault:
+        said = f"what answers is not SFTP ({fault}): does .bashrc or the like print something?"
+        raise ClusterError(said) from fault
+    except (OSError, asyncssh.Error) as fault:
+        raise ClusterError(f"the login node offers no SFTP: {fault}") from fault
+
+
+def _decoded(raw: Raw, shown: str, as_bytes: bool) -> Result:
     return Result(
-        raw.stdout.decode("utf-8", "replace"),
+        "" if as_bytes else raw.stdout.decode("utf-8", "replace"),
         raw.stderr.decode("utf-8", "replace"),
         raw.exit_code,
         raw.seconds,
         raw.truncated,
         shown,
+        raw.stdout if as_bytes else b"",
     )

@@ -23,6 +23,7 @@ PINNED = {
     "HostKeyMismatch": 502,
     "ContactLost": 502,
     "CommandFailed": 424,
+    "PathFailed": 424,
     "StepTimedOut": 504,
     "TaskCancelled": 409,
     "OperationFailed": 424,

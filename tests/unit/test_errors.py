@@ -9,7 +9,7 @@ import re
 import pytest
 
 from resop import errors
-from resop.errors import InvalidOptions, ResopError, TooManyAttempts
+from resop.errors import InvalidOptions, PathFailed, ResopError, TooManyAttempts
 
 KINDS = [
     kind
@@ -39,6 +39,8 @@ def test_picture_shows_the_tree_as_it_is() -> None:
 def example(kind: type[ResopError]) -> ResopError:
     if kind is InvalidOptions:
         return InvalidOptions([{"field": "a", "message": "is wrong"}])
+    if kind is PathFailed:
+        return PathFailed("a", "missing")
     return TooManyAttempts(5) if kind is TooManyAttempts else kind()
 
 

@@ -16,8 +16,10 @@ from resop.errors import (
     InvalidOptions,
     OperationFailed,
     OperationFault,
+    PathFailed,
     StepTimedOut,
 )
+from resop.files import File
 from resop.limits import OUTPUT_LIMIT
 from resop.shell import UNDO_SECONDS, Result, Shell, StepRequest
 from resop.testing import FakeDoor, FakeShell, FakeSurroundings
@@ -269,8 +271,61 @@ def test_put_encodes_text_and_get_gives_bytes_within_the_limit() -> None:
     shell.put("é", "a")
     shell.put(b"\xff", "b")
     assert (shell.get("a"), shell.get("b")) == ("é".encode(), b"\xff")
-    with pytest.raises(OperationFailed, match="more than 1 bytes"):
+    with pytest.raises(PathFailed, match="more than 1 bytes"):
         shell.get("a", limit=1)
+
+
+def test_put_keeps_the_mode_of_what_it_replaces_and_may_refuse_to_replace() -> None:
+    shell = FakeShell()
+    shell.put("one", "a", mode=0o750)
+    shell.put("two", "a")
+    assert shell.get_file("a") == File(b"two", 0o750)
+    with pytest.raises(PathFailed) as fault:
+        shell.put("three", "a", overwrite=False)
+    assert fault.value.as_json() == {
+        "type": "PathFailed",
+        "message": "a: exists already",
+        "retryable": False,
+        "path": "a",
+        "reason": "exists",
+    }
+
+
+def test_output_that_is_no_text_stays_bytes_where_a_step_asks_for_it() -> None:
+    shell = FakeShell().expect("tar", stdout=b"\xff\0").expect("tar", stdout=b"\xff\0")
+    assert shell.run("tar", raw=True) == Result(raw=b"\xff\0", command="tar")
+    assert shell.run("tar") == Result(stdout="\ufffd\0", command="tar")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("du: cannot access 'a': No such file or directory\n", "missing"),
+        ("tar: a: Cannot open: Permission denied\ntar: Exiting with failure status\n", "denied"),
+        ("mktemp: failed to create file via template 'a/X': Not a directory\n", "not_folder"),
+        ("tee: a: Disk quota exceeded\n", "full"),
+    ],
+)
+def test_failure_about_a_path_says_what_is_wrong_with_it(said: str, reason: str) -> None:
+    shell = FakeShell().expect("du a", stderr=said, exit_code=1)
+    with pytest.raises(PathFailed) as fault:
+        shell.run("du", "a", about="a")
+    assert (fault.value.details["path"], fault.value.details["reason"]) == ("a", reason)
+    assert fault.value.details["step"]["command"] == "du a"
+
+
+def test_other_failure_about_a_path_is_one_of_the_command() -> None:
+    said = "du: invalid option: 'Permission denied'\n"
+    shell = FakeShell().expect("du a", stderr=said, exit_code=1)
+    with pytest.raises(CommandFailed):
+        shell.run("du", "a", about="a")
+
+
+def test_step_about_a_path_speaks_english() -> None:
+    shell, _ = local_shell()
+    given = {"LC_ALL": "de_DE.UTF-8", "A": "b"}
+    result = shell.run("sh", "-c", 'echo "$LC_ALL $A"', about="a", env=given)
+    assert result.stdout == "C b\n"
 
 
 def test_log_and_progress_reach_the_door() -> None:

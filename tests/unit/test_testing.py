@@ -90,6 +90,14 @@ def greet(shell: Shell, name: str, password: Secret | None = None) -> str:
 
 
 @operation
+def copy(shell: Shell, source: str, target: str) -> str:
+    """Copy a file."""
+    file = shell.get_file(source)
+    shell.put(file.content, target, mode=file.mode)
+    return "copied"
+
+
+@operation
 def stubborn(shell: Shell) -> str:
     """Hides what goes wrong."""
     try:
@@ -176,3 +184,37 @@ def test_scenario_that_means_nothing_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=fault):
         scenarios(tmp_path, [case])
+
+
+COPY = {"options": {"source": "a", "target": "b"}}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"files": {"a": "é"}, "written": {"a": "é", "b": "é"}, "output": "copied"},
+        {"files": {"a": b"\xff", "b": "old"}, "written": {"b": {"content": b"\xff"}}},
+        {
+            "files": {"a": {"content": "x", "mode": "640"}},
+            "written": {"b": {"content": "x", "mode": "640"}},
+        },
+        {"files": {"a": {"reason": "denied"}}, "error": {"message": "a: permission denied"}},
+        {"files": {"a": "x", "b": {"reason": "full"}}, "error": {"path": "b", "reason": "full"}},
+    ],
+)
+def test_scenario_tells_files_and_what_becomes_of_them(tmp_path: Path, case: Any) -> None:
+    played(tmp_path, copy, **COPY, **case)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"files": {"a": "x"}, "written": {"b": "y"}},
+        {"files": {"a": "x"}, "written": {"c": "x"}},
+        {"files": {"a": "x"}, "written": {"b": {"content": "x", "mode": "644"}}},
+        {"output": "copied"},
+    ],
+)
+def test_scenario_with_other_files_fails(tmp_path: Path, case: Any) -> None:
+    with pytest.raises(AssertionError):
+        played(tmp_path, copy, **COPY, **case)

@@ -7,7 +7,12 @@ from pydantic import Field
 from resop import Argument, Gate, Secret, operation
 
 
-@operation
+@operation(
+    examples=[
+        {"username": "alice", "password": "alice-pw"},
+        {"username": "tfa", "password": "tfa-pw", "otp": "123456"},
+    ]
+)
 async def login(
     gate: Gate,
     username: Annotated[

@@ -5,7 +5,7 @@ from typing import Any
 from resop import Gate, operation
 
 
-@operation
+@operation(examples=[{}])
 async def logout(gate: Gate) -> dict[str, Any]:
     """Return whose login has ended, and whether its key is gone from the cluster."""
     return await gate.log_out()

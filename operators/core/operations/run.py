@@ -16,7 +16,12 @@ class Answer(TypedDict):
     exit_code: int
 
 
-@operation
+@operation(
+    examples=[
+        {"command": "df -h ~ | tail -1"},
+        {"command": "grep -c MPI", "stdin": "one MPI\ntwo\n", "check": False},
+    ]
+)
 def run(
     shell: Shell,
     command: Annotated[Argument, Field(min_length=1, description="a line of shell")],

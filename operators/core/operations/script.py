@@ -16,7 +16,12 @@ trap 'exit 143' TERM INT HUP
 cat >"$file" && {interpreter} "$file" "$@" </dev/null"""
 
 
-@operation
+@operation(
+    examples=[
+        {"script": "#!/bin/sh\nfor n in 1 2 3; do echo $n; done\n"},
+        {"script": "#!/usr/bin/env python3\nimport sys\nprint(sys.argv)\n", "arguments": ["a b"]},
+    ]
+)
 def script(
     shell: Shell,
     script: Annotated[str, Field(pattern=r"^#!\s*/\S", description="its first line is '#!/…'")],

@@ -27,7 +27,12 @@ Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=4096)]
 Time = Annotated[str, Field(pattern=TIME, coerce_numbers_to_str=True)]
 
 
-@operation
+@operation(
+    examples=[
+        {"script": "#!/bin/sh\nsrun hostname\n", "partition": "batch", "time_limit": 10},
+        {"script": "#!/bin/sh\n./sim $SLURM_ARRAY_TASK_ID\n", "array": "1-100%10", "memory": "4G"},
+    ]
+)
 def sbatchd(
     shell: Shell,
     script: Annotated[str, Field(pattern="^#!", description="batch script, as text")],

@@ -1,0 +1,153 @@
+"""A file over the SFTP of a real OpenSSH: complete under its name, or as it was before."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+import pytest_asyncio
+
+from resop.errors import ContactLost, PathFailed, StepTimedOut
+from resop.files import read_file, write_file
+from resop.masking import Masker
+from resop.records import Change
+from resop.sessions import Session
+from tests.support.needs import need
+from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from worker.door import WorkerDoor
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+
+ALICE = Account("alice", "alice's password")
+LARGE = b"x" * 80_000_000  # takes a second, or nearly so
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
+    need(reason_unavailable())
+    with OpenSSH(tmp_path_factory.mktemp("files"), [ALICE]) as running:
+        yield running
+
+
+@pytest.fixture
+def home(server: OpenSSH) -> Path:
+    home = server.home(ALICE.name)
+    for left in home.iterdir():
+        left.unlink()
+    return home
+
+
+def connect(server: OpenSSH) -> Any:
+    return asyncssh.connect(
+        server.host,
+        server.port,
+        username=ALICE.name,
+        password=ALICE.password,
+        known_hosts=str(server.known_hosts),
+        client_keys=None,
+        config=None,
+    )
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sftp(server: OpenSSH) -> AsyncIterator[asyncssh.SFTPClient]:
+    async with connect(server) as connection, connection.start_sftp_client() as client:
+        yield client
+
+
+def names(home: Path) -> list[str]:
+    return [each.name for each in home.iterdir()]
+
+
+def grows(home: Path) -> bool:
+    return any(part.stat().st_size for part in home.glob(".*.part"))
+
+
+async def part_grows(home: Path) -> None:
+    """Wait until a file is being written beside its place."""
+    for _ in range(1000):
+        if grows(home):
+            return
+        await asyncio.sleep(0.01)
+
+
+async def test_file_that_is_being_replaced_is_the_old_one_until_it_is_the_new_one(
+    sftp: asyncssh.SFTPClient, home: Path
+) -> None:
+    await write_file(sftp, b"old", "a", None, True)
+    writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
+    await part_grows(home)
+    assert (home / "a").read_bytes() == b"old"
+    await writing
+    assert (home / "a").stat().st_size == len(LARGE)
+    assert names(home) == ["a"]
+
+
+async def test_cancelled_write_leaves_what_was_there(sftp: asyncssh.SFTPClient, home: Path) -> None:
+    await write_file(sftp, b"old", "a", None, True)
+    writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
+    await part_grows(home)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert names(home) == ["a"]
+    assert (await read_file(sftp, "a", 3)).content == b"old"
+
+
+async def test_broken_connection_leaves_what_was_there(
+    server: OpenSSH, sftp: asyncssh.SFTPClient, home: Path
+) -> None:
+    await write_file(sftp, b"old", "a", None, True)
+    writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
+    await part_grows(home)
+    await asyncio.to_thread(server.drop_connections)
+    with pytest.raises(ContactLost):
+        await writing
+    assert (home / "a").read_bytes() == b"old"
+
+
+async def test_of_several_that_may_not_replace_one_wins(
+    sftp: asyncssh.SFTPClient, home: Path
+) -> None:
+    contents = [bytes([number]) * 100_000 for number in range(8)]
+    writes = [write_file(sftp, content, "a", None, False) for content in contents]
+    ended = await asyncio.gather(*writes, return_exceptions=True)
+    (winner,) = [number for number, fault in enumerate(ended) if fault is None]
+    faults = [fault for fault in ended if isinstance(fault, PathFailed)]
+    assert [fault.details["reason"] for fault in faults] == ["exists"] * 7
+    assert (home / "a").read_bytes() == contents[winner]
+    assert names(home) == ["a"]
+
+
+class Steps:
+    """In place of a recorder: counts the changes."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+
+    def note(self, change: Change) -> None:
+        self.changes.append(change)
+
+
+async def test_transfer_is_a_step_that_ends_at_the_time_limit(server: OpenSSH, home: Path) -> None:
+    async def connected() -> asyncssh.SSHClientConnection:
+        connection: asyncssh.SSHClientConnection = await connect(server)
+        return connection
+
+    session = Session(connected)
+    steps: Any = Steps()
+    loop = asyncio.get_running_loop()
+    door = WorkerDoor("1", session, steps, Masker(), loop, time.monotonic() + 10)
+    await asyncio.to_thread(door.put, b"old", "a", 0o640, True)
+    assert (await asyncio.to_thread(door.get, "a", 10)).mode == 0o640
+    assert len(steps.changes) == 4
+    door.deadline = time.monotonic() + 0.2
+    with pytest.raises(StepTimedOut):
+        await asyncio.to_thread(door.put, LARGE, "a", None, True)
+    assert len(steps.changes) == 6
+    assert names(home) == ["a"]
+    assert (home / "a").read_bytes() == b"old"
+    await session.close()
