@@ -1,5 +1,6 @@
 """resop: remote shell operations. What an operation's author imports."""
 
+from resop.errors import CommandFailed, DaemonAway, StepTimedOut
 from resop.gate import Gate
 from resop.operation import Operation, operation
 from resop.shell import Result, Shell
@@ -9,13 +10,19 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Argument",
+<<<<<<< HEAD
     "FileMode",
+=======
+    "CommandFailed",
+    "DaemonAway",
+>>>>>>> query
     "Gate",
     "Operation",
     "RemotePath",
     "Result",
     "Secret",
     "Shell",
+    "StepTimedOut",
     "Username",
     "operation",
 ]
