@@ -10,12 +10,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Argument",
-<<<<<<< HEAD
-    "FileMode",
-=======
     "CommandFailed",
     "DaemonAway",
->>>>>>> query
+    "FileMode",
     "Gate",
     "Operation",
     "RemotePath",
