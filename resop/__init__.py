@@ -3,12 +3,13 @@
 from resop.errors import CommandFailed, DaemonAway, StepTimedOut
 from resop.gate import Gate
 from resop.operation import Operation, operation
-from resop.shell import Result, Shell
+from resop.shell import C_LOCALE, Result, Shell
 from resop.types import Argument, FileMode, RemotePath, Secret, Username
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "C_LOCALE",
     "Argument",
     "CommandFailed",
     "DaemonAway",

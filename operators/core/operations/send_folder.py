@@ -11,9 +11,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.core.content import decoded
-from resop import RemotePath, Shell, operation
+from resop import C_LOCALE, RemotePath, Shell, operation
 from resop.errors import InvalidOptions, PathFailed
-from resop.shell import C_LOCALE
 
 # A line of `tar --list --verbose --quoting-style=c`: type and mode, owner, size, day, time, name.
 QUOTED = r'"((?:[^"\\]|\\.)*)"'
