@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from testbed import cluster, slurm
+from testbed import cluster, settings, slurm
 from testbed.machine import ENVIRONMENT, Machine
 from testbed.site import (
     DEFAULT_MIN_JOB_AGE,
@@ -89,6 +89,11 @@ def _status(arguments: argparse.Namespace) -> int:
     for name, pid in pids.items():
         print(f"{name:<14} {'up' if pid else 'DOWN'}")
     return 0 if all(pids.values()) else 1
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    print(settings.lines(_existing(arguments)))
+    return 0
 
 
 def _roll(arguments: argparse.Namespace) -> int:
@@ -198,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
         ("stop", _stop, "end all its processes; the state stays"),
         ("reset", _reset, "the same, and delete the state"),
         ("status", _status, "which daemons run; exit status 1 if one does not"),
+        ("config", _config, "what a resop in front of it needs in its config.env"),
         ("roll", _roll, "have slurmdbd sum up the usage now, for sreport"),
     ):
         commands.add_parser(name, help=text).set_defaults(run=run)
