@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from operators.slurm import accounting, queue
-from operators.slurm.accounting import PastJob, Step
+from operators.slurm import queue
 from operators.slurm.job import NOT_ENDED, Bytes, Job, Seconds, Time
+from operators.slurm.past import PastJob, Step, find
 from operators.slurm.queue import QueuedJob
 from operators.slurm.values import JobId, indexes
 from resop import Shell, operation
@@ -120,12 +120,12 @@ def is_part(job: Job) -> bool:
 
 def _accounted(shell: Shell, wanted: JobId, *, again: bool) -> list[PastJob]:
     """What the accounting database has of a job; looked for `again` while there is nothing."""
-    found = accounting.find(shell, wanted)
+    found = find(shell, wanted)
     for pause in PAUSES if again else ():
         if found:
             break
         time.sleep(pause)
-        found = accounting.find(shell, wanted)
+        found = find(shell, wanted)
     return found
 
 
