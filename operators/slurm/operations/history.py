@@ -43,7 +43,10 @@ def history(
     ] = None,
     users: Annotated[Names | None, Field(description="jobs of these users; else your own")] = None,
     all_users: Annotated[
-        bool, Field(description="jobs of every user, where the cluster shows them")
+        bool,
+        Field(
+            description="jobs of every user, where the cluster shows them, if `users` is not given"
+        ),
     ] = False,
     accounts: Annotated[Names | None, Field(description="only jobs of these accounts")] = None,
     partitions: Annotated[Names | None, Field(description="only jobs in these partitions")] = None,
@@ -61,7 +64,7 @@ def history(
     """
     lists = {"user": users, "accounts": accounts, "partition": partitions}
     filters = [f"--{name}={','.join(given)}" for name, given in lists.items() if given]
-    filters += ["--allusers"] if all_users else []
+    filters += ["--allusers"] if all_users and not users else []
     filters += [] if steps else ["--allocations"]
     span = (f"--starttime={as_slurm(start)}", f"--endtime={as_slurm(end)}")
     # Filtered here: sacct's own state means "in the state at some time", and a name has no comma.
