@@ -255,9 +255,11 @@ def test_job_is_found_in_the_queue_and_when_it_has_left_it(alice: Caller) -> Non
 
 
 def test_signal_and_memory_of_a_job_are_told(alice: Caller) -> None:
-    eater = "python3 -c 'import os, time; x = b\"a\" * (200 << 20); time.sleep(6)'; kill -9 $$"
+    eater = "python3 -c 'import time; x = b\"a\" * (200 << 20); time.sleep(6)'; kill -9 $$"
     id = sbatch(alice, eater, mem="900M")
-    found = eventually(lambda: job(alice, id, steps=True), lambda found: found["max_rss"])
+    found = eventually(
+        lambda: job(alice, id, steps=True), lambda found: found["max_rss"] and found["ended"]
+    )
     assert (found["state"], found["exit_code"], found["signal"]) == ("FAILED", 0, 9)
     assert 200 << 20 <= found["max_rss"] < 300 << 20
     assert found["resources"]["mem"] == 900 << 20
