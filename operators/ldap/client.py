@@ -1,0 +1,134 @@
+"""The directory, asked and changed by OpenLDAP's own clients on the login node.
+
+They bind as the service's account (LDAP_URI, LDAP_BIND_DN), whose password (LDAP_BIND_PASSWORD)
+goes by standard input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Literal
+
+from operators.ldap import ldif
+from operators.ldap.ldif import Entry
+from resop import Result, Secret, Shell
+from resop.errors import CommandFailed, DaemonAway, OperationFailed
+
+# The first line of standard input is the password, the rest is LDIF. What the clients read with
+# -y they would read from a file, and LDIF from standard input: so the password has its own pipe.
+BOUND = 'IFS= read -r p; { printf %s "$p" | "$0" -y /dev/fd/3 "$@" 3<&0 <&5; } 5<&0'
+SECONDS = 60.0
+REPLY_SECONDS = 10
+SEARCH_OUTPUT = 1 << 26
+TOO_MANY = 4  # sizeLimitExceeded of RFC 4511
+BUSY = (51, 52)  # busy, unavailable
+REFUSED_PASSWORD = 49
+
+Values = Sequence[str | Secret]
+Change = tuple[Literal["add", "delete", "replace"], str, Values]
+
+
+def search(shell: Shell, base: str, query: str, *attributes: str) -> list[Entry]:
+    """The entries below `base` that match a filter, in pages, so that there may be many.
+
+    `attributes` are those wanted; "1.1" is none (RFC 4511).
+    """
+    flags = ("-LLL", "-o", "ldif-wrap=no", "-E", "pr=500/noprompt", "-b", base)
+    return ldif.read(_run(shell, "ldapsearch", *flags, query, *attributes).stdout)
+
+
+def search_some(
+    shell: Shell, base: str, query: str, limit: int, *attributes: str
+) -> tuple[list[Entry], bool]:
+    """At most `limit` of the entries that match a filter, and whether these are all."""
+    flags = ("-LLL", "-o", "ldif-wrap=no", "-z", str(limit), "-b", base)
+    result = _run(shell, "ldapsearch", *flags, query, *attributes, accept=(0, TOO_MANY))
+    return ldif.read(result.stdout), result.exit_code == 0
+
+
+def add(shell: Shell, dn: str, attributes: Mapping[str, Values]) -> None:
+    """Add an entry; registered to be undone."""
+    parts = ldif.line("dn", dn)
+    for name, values in attributes.items():
+        parts += ldif.lines(name, values)
+    with _undone_by(shell, "ldapdelete", dn):
+        _run(shell, "ldapadd", given=parts)
+
+
+def modify(
+    shell: Shell, dn: str, changes: Iterable[Change], undo: Iterable[Change] | None = None
+) -> None:
+    """Change attributes of an entry, all or none; `undo` is registered to take it back."""
+    parts = _modification(dn, changes)
+    if undo is None:
+        _run(shell, "ldapmodify", given=parts)
+        return
+    with _undone_by(shell, "ldapmodify", given=_modification(dn, undo)):
+        _run(shell, "ldapmodify", given=parts)
+
+
+def delete(shell: Shell, dn: str) -> None:
+    """Delete an entry, for good."""
+    _run(shell, "ldapdelete", dn)
+
+
+def _modification(dn: str, changes: Iterable[Change]) -> list[str | Secret]:
+    parts = [*ldif.line("dn", dn), "changetype: modify\n"]
+    for kind, name, values in changes:
+        parts += [f"{kind}: {name}\n", *ldif.lines(name, values), "-\n"]
+    return parts
+
+
+def _run(
+    shell: Shell,
+    program: str,
+    *arguments: str,
+    given: Values = (),
+    accept: Sequence[int] = (0,),
+) -> Result:
+    result = shell.run(
+        *_argv(shell, program, *arguments),
+        input=_input(shell, given),
+        timeout=SECONDS,
+        check=False,
+        max_output=SEARCH_OUTPUT,
+    )
+    if result.truncated:
+        raise OperationFailed(f"{program}: answered more than {SEARCH_OUTPUT} bytes")
+    if result.exit_code not in accept:
+        raise _failure(shell, program, result)
+    return result
+
+
+def _undone_by(
+    shell: Shell, program: str, *arguments: str, given: Values = ()
+) -> AbstractContextManager[None]:
+    return shell.undone_by(*_argv(shell, program, *arguments), input=_input(shell, given))
+
+
+def _argv(shell: Shell, program: str, *arguments: str) -> list[str]:
+    bind = ("-x", "-H", shell.setting("LDAP_URI"), "-D", shell.setting("LDAP_BIND_DN"))
+    limits = ("-o", f"nettimeout={REPLY_SECONDS}")
+    return ["sh", "-c", BOUND, program, *bind, *limits, *arguments]
+
+
+def _input(shell: Shell, given: Values) -> list[str | Secret]:
+    return [shell.secret("LDAP_BIND_PASSWORD"), "\n", *given]
+
+
+def _failure(shell: Shell, program: str, result: Result) -> Exception:
+    """What the client's message means: `ldap_add: Already exists (68)`."""
+    said = re.search(r"^(ldap_\w+)(?:\(\w+\))?: .*\((-?\d+)\)", result.stderr, re.MULTILINE)
+    call, code = (said[1], int(said[2])) if said else ("", 0)
+    uri = shell.setting("LDAP_URI")
+    # Said of a later call, it leaves open what the server has done.
+    if code in BUSY or (code == -1 and call == "ldap_sasl_bind"):
+        return DaemonAway(f"the LDAP server {uri} does not answer")
+    if code == REFUSED_PASSWORD:
+        return OperationFailed(
+            f"the LDAP server {uri} refuses LDAP_BIND_DN or LDAP_BIND_PASSWORD of config.env"
+        )
+    failed = result.failure()
+    return CommandFailed(f"{program}: {said[0]}", **failed.details) if said else failed
