@@ -13,8 +13,8 @@ from typing import Literal
 
 from operators.ldap import ldif
 from operators.ldap.ldif import Entry
-from resop import Result, Secret, Shell
-from resop.errors import CommandFailed, DaemonAway, OperationFailed
+from resop import DaemonAway, Result, Secret, Shell
+from resop.errors import CommandFailed, OperationFailed
 
 # The first line of standard input is the password, the rest is LDIF. What the clients read with
 # -y they would read from a file, and LDIF from standard input: so the password has its own pipe.
@@ -125,7 +125,7 @@ def _failure(shell: Shell, program: str, result: Result) -> Exception:
     uri = shell.setting("LDAP_URI")
     # Said of a later call, it leaves open what the server has done.
     if code in BUSY or (code == -1 and call == "ldap_sasl_bind"):
-        return DaemonAway(f"the LDAP server {uri} does not answer")
+        return DaemonAway(f"the LDAP server {uri} is away", daemon="LDAP server")
     if code == REFUSED_PASSWORD:
         return OperationFailed(
             f"the LDAP server {uri} refuses LDAP_BIND_DN or LDAP_BIND_PASSWORD of config.env"

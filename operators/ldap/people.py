@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from operators.ldap import client
 from operators.ldap.ldif import Entry, escaped
 from resop import Shell
+from resop.errors import OperationFailed
 
 FOREVER_AGO = "1"
 """A shadowExpire in the past: days since 1970; 0 would mean never to some."""
@@ -113,17 +114,19 @@ def existing_group(shell: Shell, name: str) -> Entry:
     return found[0] if found else shell.fail(f"there is no group {name} in the directory")
 
 
-def free_number(shell: Shell, base: str, attribute: str, floor: str, homes: str = "") -> int:
-    """A number above all in use, and at least that of the setting `floor`.
+def owners(shell: Shell, folder: str) -> dict[str, int]:
+    """The numbers of those who own what is in a folder, by its name there."""
+    listing = ("find", folder, "-mindepth", 1, "-maxdepth", 1, "-printf", "%U %f\\0")
+    rows = shell.run(*listing, check=False).stdout.split("\0")
+    return {name: int(number) for number, _, name in (row.partition(" ") for row in rows if row)}
 
-    Numbers that own a folder in `homes` count: who left may have left a home, which nobody else
-    is to own.
-    """
+
+def free_number(
+    shell: Shell, base: str, attribute: str, floor: str, others: Iterable[int] = ()
+) -> int:
+    """A number above all in use, those of `others` too; at least that of the setting `floor`."""
     entries = client.search(shell, base, f"({attribute}=*)", attribute)
-    used = [int(entry.first(attribute) or 0) for entry in entries]
-    if homes:
-        listing = ("find", homes, "-mindepth", 1, "-maxdepth", 1, "-printf", "%U\\n")
-        used += map(int, shell.run(*listing, check=False).lines)
+    used = [*others, *(int(entry.first(attribute) or 0) for entry in entries)]
     above = (number + 1 for number in used if number not in NOBODY)
     free = max(int(shell.setting(floor)), *above)
     return free if free not in NOBODY else NOBODY[1] + 1
@@ -138,4 +141,4 @@ def settled_number(
             return number
         number = free_number(shell, base, attribute, floor) + random.randrange(10 * attempt)
         client.modify(shell, dn, [("replace", attribute, [str(number)])])
-    shell.fail(f"no free {attribute} was found in {ATTEMPTS} attempts")
+    raise OperationFailed(f"no free {attribute} was found in {ATTEMPTS} attempts")

@@ -15,6 +15,7 @@ from operators.ldap.people import (
     User,
     find,
     free_number,
+    owners,
     people,
     settled_number,
 )
@@ -50,18 +51,21 @@ def create_user(
 ) -> User:
     """Return the person as the directory has it now.
 
-    The home folder is made by the first login, where PAM does that (pam_mkhomedir). A number that
-    owns a folder beside it is in use: whoever left may have left a home.
+    The home folder is made by the first login, where PAM does that (pam_mkhomedir). Numbers that
+    own a folder beside it are in use: who has left may have left a home. One that was left is
+    handed over only by its owner's `uid_number`.
     """
     _refuse_existing(shell, username)
     home = home or f"/home/{username}"
-    if uid_number is None:
-        homes = posixpath.dirname(home)
-        number = free_number(shell, people(shell), "uidNumber", "LDAP_FIRST_UID", homes)
-    else:
-        number = uid_number
-        if client.search(shell, people(shell), f"(uidNumber={number})", "1.1"):
-            shell.fail(f"the number {number} is somebody else's")
+    homes = owners(shell, posixpath.dirname(home))
+    left = homes.get(posixpath.basename(home))
+    if left not in (None, uid_number):
+        shell.fail(f"{home} is there and belongs to {left}: remove it, or give uid_number={left}")
+    number = uid_number or free_number(
+        shell, people(shell), "uidNumber", "LDAP_FIRST_UID", homes.values()
+    )
+    if uid_number and client.search(shell, people(shell), f"(uidNumber={number})", "1.1"):
+        shell.fail(f"the number {number} is somebody else's")
     user = User(
         dn=f"uid={username},{people(shell)}",
         username=username,
@@ -75,7 +79,7 @@ def create_user(
         login_shell=login_shell,
         suspended=False,
     )
-    attributes = {
+    attributes: dict[str, client.Values] = {
         "objectClass": CLASSES,
         "uid": [username],
         "cn": [user["full_name"]],
