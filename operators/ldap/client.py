@@ -14,7 +14,7 @@ from typing import Literal
 from operators.ldap import ldif
 from operators.ldap.ldif import Entry
 from resop import DaemonAway, Result, Secret, Shell
-from resop.errors import CommandFailed, OperationFailed
+from resop.errors import CommandFailed, ContactLost, OperationFailed
 
 # The first line of standard input is the password, the rest is LDIF. What the clients read with
 # -y they would read from a file, and LDIF from standard input: so the password has its own pipe.
@@ -24,6 +24,7 @@ REPLY_SECONDS = 10
 SEARCH_OUTPUT = 1 << 26
 TOO_MANY = 4  # sizeLimitExceeded of RFC 4511
 BUSY = (51, 52)  # busy, unavailable
+GONE = -1  # OpenLDAP's own: no contact
 REFUSED_PASSWORD = 49
 
 Values = Sequence[str | Secret]
@@ -123,9 +124,10 @@ def _failure(shell: Shell, program: str, result: Result) -> Exception:
     said = re.search(r"^(ldap_\w+)(?:\(\w+\))?: .*\((-?\d+)\)", result.stderr, re.MULTILINE)
     call, code = (said[1], int(said[2])) if said else ("", 0)
     uri = shell.setting("LDAP_URI")
-    # Said of a later call, it leaves open what the server has done.
-    if code in BUSY or (code == -1 and call == "ldap_sasl_bind"):
+    if code in BUSY or (code == GONE and call == "ldap_sasl_bind"):
         return DaemonAway(f"the LDAP server {uri} is away", daemon="LDAP server")
+    if code == GONE:
+        return ContactLost(f"{program} lost the LDAP server {uri}: nobody knows what it has done")
     if code == REFUSED_PASSWORD:
         return OperationFailed(
             f"the LDAP server {uri} refuses LDAP_BIND_DN or LDAP_BIND_PASSWORD of config.env"

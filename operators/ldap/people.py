@@ -17,6 +17,8 @@ from resop.errors import OperationFailed
 FOREVER_AGO = "1"
 """A shadowExpire in the past: days since 1970; 0 would mean never to some."""
 ATTEMPTS = 5
+GAP = 50
+"""How far those who took the same number at the same time spread for their next attempt."""
 NOBODY = (65534, 65535, 2**32 - 2, 2**32 - 1)
 """Numbers that mean nobody, or an error, to some (nobody(5); setreuid(2) has -1)."""
 
@@ -139,6 +141,6 @@ def settled_number(
     for attempt in range(1, ATTEMPTS + 1):
         if len(client.search(shell, base, f"({attribute}={number})", "1.1")) <= 1:
             return number
-        number = free_number(shell, base, attribute, floor) + random.randrange(10 * attempt)
+        number = free_number(shell, base, attribute, floor) + random.randrange(GAP * attempt)
         client.modify(shell, dn, [("replace", attribute, [str(number)])])
     raise OperationFailed(f"no free {attribute} was found in {ATTEMPTS} attempts")

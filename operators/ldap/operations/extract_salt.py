@@ -2,21 +2,20 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from operators.ldap.hashes import ssha_salt
 from resop import Secret, Shell, operation
+from resop.errors import OperationFailed
 
 
-def _checked(stored: Secret) -> Secret:
-    ssha_salt(stored.get_secret_value())
-    return stored
-
-
-@operation(examples=[{"hash": "{SSHA}8txq6IRPC0JoivFdGWa+A2Mr4ZVzYWx0"}])
+@operation(examples=[{"hash": "{SSHA}LhKrkM9Fy+zlstjdD7Kv2s6QvhBzYWx0"}])
 def extract_salt(
     shell: Shell,
-    hash: Annotated[Secret, Field(description="as in userPassword"), AfterValidator(_checked)],
+    hash: Annotated[Secret, Field(min_length=1, description="as in userPassword")],
 ) -> str:
     """Return the salt in base64, as `passwd` takes it."""
-    return ssha_salt(hash.get_secret_value())
+    try:
+        return ssha_salt(hash.get_secret_value())
+    except ValueError as fault:
+        raise OperationFailed(str(fault)) from None

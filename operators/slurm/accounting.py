@@ -1,0 +1,71 @@
+"""Accounts and associations (a user's share of an account), changed by sacctmgr(1)."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AbstractContextManager
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from operators.slurm.client import BROKEN_OFF, ask
+from resop import Result, Shell
+from resop.errors import CommandFailed, ContactLost, NotPermitted
+
+DENIED = r"Access/permission denied|doesn't have privilege"
+
+Account = Annotated[
+    str,
+    # Lower case, as Slurm makes it; a comma or '=' would mean something to sacctmgr.
+    StringConstraints(pattern=r"^[a-z0-9_][a-z0-9_.-]{0,63}$"),
+    Field(description="account, as reports name it"),
+]
+Fairshare = Annotated[int, Field(ge=0, le=2**31 - 1, description="shares, beside its siblings")]
+Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+def change(shell: Shell, *words: str) -> Result:
+    """Have sacctmgr change something, without a question; its exit code is 1 for no change, too.
+
+    Raises NotPermitted for who is no administrator of Slurm's, DaemonAway, ContactLost where
+    nobody knows what became of it, CommandFailed with what it said.
+    """
+    result = ask(shell, *_argv(*words), changes=True, check=False)
+    said = [line.strip(" .") for line in result.stderr.splitlines() if line.strip()]
+    if result.exit_code == 0:
+        return result
+    if re.search(DENIED, result.stderr):
+        raise NotPermitted(f"Slurm lets its administrators alone do this, not {shell.username}")
+    failed = result.failure()
+    if re.search(BROKEN_OFF, result.stderr):
+        raise ContactLost(f"sacctmgr lost slurmdbd: {said[-1]}", **failed.details)
+    if not said:
+        raise failed
+    raise CommandFailed(f"sacctmgr: {'; '.join(said)}", **failed.details)
+
+
+def undone_by(shell: Shell, *words: str) -> AbstractContextManager[None]:
+    """Register the change that takes back the one inside."""
+    return shell.undone_by(*_argv(*words))
+
+
+def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str, int | None]:
+    """The accounts that a user is in, each with the user's own limit of jobs at a time (None: no).
+
+    Jobs here are those that wait and those that run (MaxSubmitJobs). Only `account` when given.
+    """
+    which = [f"user={user}", *([f"account={account}"] if account else [])]
+    question = ("show", "associations", *which, "format=account,maxsubmitjobs")
+    printed = ask(shell, "sacctmgr", "--noheader", "--parsable2", *question).lines
+    rows = (row.split("|") for row in printed)
+    return {name: int(limit) if limit else None for name, limit in rows}
+
+
+def has_account(shell: Shell, account: str) -> bool:
+    """Whether there is an account of that name."""
+    question = ("show", "account", f"name={account}", "format=account")
+    return bool(ask(shell, "sacctmgr", "--noheader", "--parsable2", *question).lines)
+
+
+def _argv(*words: str) -> tuple[str, ...]:
+    return ("sacctmgr", "--immediate", *words)
