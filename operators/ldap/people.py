@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -14,8 +15,9 @@ from operators.ldap.ldif import Entry, escaped
 from resop import Shell
 from resop.errors import OperationFailed
 
-FOREVER_AGO = "1"
-"""A shadowExpire in the past: days since 1970; 0 would mean never to some."""
+EPOCH = date(1970, 1, 1)
+SUSPENDED = date(1970, 1, 2)
+"""When an account that is suspended expired (shadowExpire 1; 0 would mean never to some)."""
 ATTEMPTS = 5
 GAP = 50
 """How far those who took the same number at the same time spread for their next attempt."""
@@ -47,8 +49,9 @@ class User(TypedDict):
     mail: str | None
     home: str
     login_shell: str | None
+    expires: date | None
+    """Day from which on no login is let in (shadowExpire)."""
     suspended: bool
-    """Whether the account has expired (shadowExpire)."""
 
 
 USER_ATTRIBUTES = (
@@ -70,6 +73,8 @@ def groups(shell: Shell) -> str:
 def user_of(entry: Entry) -> User:
     """A person as answers show it."""
     first = entry.first
+    days = first("shadowExpire")
+    expires = EPOCH + timedelta(int(days)) if days and days != "-1" else None
     return User(
         dn=entry.dn,
         username=first("uid") or "",
@@ -81,7 +86,8 @@ def user_of(entry: Entry) -> User:
         mail=first("mail"),
         home=first("homeDirectory") or "",
         login_shell=first("loginShell"),
-        suspended=first("shadowExpire") == FOREVER_AGO,
+        expires=expires,
+        suspended=expires == SUSPENDED,
     )
 
 
@@ -98,6 +104,19 @@ def existing(shell: Shell, username: str) -> User:
     """The person of that user name; OperationFailed when there is none."""
     user = find(shell, username)
     return user or shell.fail(f"there is no user {username} in the directory")
+
+
+def let_in(shell: Shell, user: User, until: date | None) -> None:
+    """Let a person log in until a day, or for ever, where PAM heeds shadowExpire (shadow(5)).
+
+    Registered to be undone.
+    """
+    before, after = _expiry(user["expires"]), _expiry(until)
+    client.modify(shell, user["dn"], [after], undo=[before])
+
+
+def _expiry(day: date | None) -> client.Change:
+    return ("replace", "shadowExpire", [str((day - EPOCH).days)] if day else [])
 
 
 def refuse_unknown(shell: Shell, usernames: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Annotated
 
@@ -59,6 +60,22 @@ def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str
     printed = ask(shell, "sacctmgr", "--noheader", "--parsable2", *question).lines
     rows = (row.split("|") for row in printed)
     return {name: int(limit) if limit else None for name, limit in rows}
+
+
+def limit_jobs(shell: Shell, user: str, limits: Mapping[str, int | None]) -> None:
+    """Limit a user's jobs at a time in each of these accounts (None: no limit of the user's own).
+
+    Registered to be undone.
+    """
+    before = accounts_of(shell, user)
+    for account, limit in limits.items():
+        who = ("modify", "user", "where", f"name={user}", f"account={account}", "set")
+        with undone_by(shell, *who, _limit(before.get(account))):
+            change(shell, *who, _limit(limit))
+
+
+def _limit(jobs: int | None) -> str:
+    return f"maxsubmitjobs={-1 if jobs is None else jobs}"
 
 
 def has_account(shell: Shell, account: str) -> bool:

@@ -27,7 +27,15 @@ def settings(site: Site) -> dict[str, object]:
         "LDAP_FIRST_UID": site.ldap.first_free_uid,
         "LDAP_FIRST_GID": site.ldap.gid + 1000,
         "LDAP_GID": site.ldap.gid,
+        "PORTAL_DATABASE": _connection(site),
+        "PORTAL_PASSWORD": site.postgresql.password,
     }
+
+
+def _connection(site: Site) -> str:
+    where = site.postgresql
+    address = f"host={where.host} port={where.port} dbname={where.name} user={where.user}"
+    return f"{address} connect_timeout=5"
 
 
 @contextlib.contextmanager

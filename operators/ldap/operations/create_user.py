@@ -77,6 +77,7 @@ def create_user(
         mail=mail,
         home=home,
         login_shell=login_shell,
+        expires=None,
         suspended=False,
     )
     attributes: dict[str, client.Values] = {

@@ -17,13 +17,15 @@ class Deleted(TypedDict):
 
 @operation(examples=[{"username": "ada"}])
 def delete_user(shell: Shell, username: Username) -> Deleted:
-    """Return who was deleted; the home folder stays."""
+    """Return who was deleted; the home folder stays.
+
+    The groups come first. If that is as far as it goes, asked again it does the rest.
+    """
     user = existing(shell, username)
     query = f"(&(objectClass=posixGroup)(memberUid={escaped(username)}))"
     found = client.search(shell, groups(shell), query, "cn")
     for group in found:
-        member = ("memberUid", [username])
-        client.modify(shell, group.dn, [("delete", *member)], undo=[("add", *member)])
+        client.modify(shell, group.dn, [("delete", "memberUid", [username])])
     client.delete(shell, user["dn"])
     shell.log(f"{username} is no longer in the directory; the home folder {user['home']} stays")
     return Deleted(user=user, groups=[group.first("cn") or group.dn for group in found])

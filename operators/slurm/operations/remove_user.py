@@ -1,5 +1,6 @@
 """Remove a user from an account, or from all; what was used stays in the reports."""
 
+import textwrap
 import time
 from typing import Annotated
 
@@ -47,11 +48,15 @@ def _end_jobs(shell: Shell, user: str, account: str | None, cancel: bool) -> Non
     ends = time.monotonic() + ENDING_SECONDS
     while jobs := _jobs(shell, which):
         if not cancel:
-            shell.fail(f"{user} has jobs in Slurm: {', '.join(jobs)}; see cancel_jobs")
+            shell.fail(f"{user} has jobs in Slurm: {_some(jobs)}; see cancel_jobs")
         if time.monotonic() > ends:
-            shell.fail(f"{user} still has jobs in Slurm: {', '.join(jobs)}")
+            shell.fail(f"{user} still has jobs in Slurm: {_some(jobs)}")
         ask(shell, "scancel", "--quiet", *which)
         time.sleep(1)
+
+
+def _some(jobs: list[str]) -> str:
+    return textwrap.shorten(", ".join(jobs), 100)
 
 
 def _jobs(shell: Shell, which: list[str]) -> list[str]:
