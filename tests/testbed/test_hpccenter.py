@@ -279,7 +279,8 @@ def test_request_that_cannot_be_met_leaves_no_trace(
     admin: Caller, bed: Testbed, options: dict[str, str], reason: str
 ) -> None:
     before = where(bed, "alice")
-    error = failure(admin.post("hpccenter/opn/create_user", about("no.trace", **options)), 424)
+    wanted = about("no.trace") | options
+    error = failure(admin.post("hpccenter/opn/create_user", wanted), 424)
     assert reason in error["message"]
     assert error["needs_repair"] == []
     assert where(bed, "alice") == before

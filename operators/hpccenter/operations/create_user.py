@@ -9,7 +9,7 @@ from operators.hpccenter import portal
 from operators.ldap.hashes import NewPassword
 from operators.ldap.operations import create_user as ldap
 from operators.ldap.people import FullName, Mail, Number, User
-from operators.slurm.accounting import Account
+from operators.slurm.associations import Account
 from operators.slurm.operations import add_user as slurm
 from resop import Shell, Username, operation
 

@@ -5,7 +5,7 @@ from typing_extensions import TypedDict
 from operators.hpccenter import portal
 from operators.ldap.operations import delete_user as ldap
 from operators.ldap.people import find
-from operators.slurm.accounting import accounts_of
+from operators.slurm.associations import accounts_of
 from operators.slurm.operations import remove_user as slurm
 from resop import Shell, Username, operation
 

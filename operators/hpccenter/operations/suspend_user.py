@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from operators.hpccenter import portal
 from operators.ldap.people import SUSPENDED, existing, let_in
-from operators.slurm.accounting import accounts_of, limit_jobs
+from operators.slurm.associations import accounts_of, limit_jobs
 from operators.slurm.client import ask
 from resop import Shell, Username, operation
 

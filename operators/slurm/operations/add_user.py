@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.accounting import Account, Fairshare, Limit, accounts_of, change, undone_by
+from operators.slurm.associations import Account, Fairshare, Limit, accounts_of, change, undone_by
 from resop import Shell, Username, operation
 
 

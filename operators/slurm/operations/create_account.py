@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.accounting import Account, Fairshare, change, has_account, undone_by
+from operators.slurm.associations import Account, Fairshare, change, has_account, undone_by
 from resop import Shell, operation
 
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f\"'`]+$", max_length=255)]

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.accounting import Account, accounts_of, change
+from operators.slurm.associations import Account, accounts_of, change
 from operators.slurm.client import ask
 from resop import Shell, Username, operation
 
