@@ -1,0 +1,8 @@
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _told_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is random or slow in an operation, as scenarios know it."""
+    monkeypatch.setattr("operators.slurm.table.separator", lambda: "~")
+    monkeypatch.setattr("operators.slurm.operations.job.PAUSES", (0, 0, 0))
