@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from operators.slurm import table, values
 from operators.slurm.client import BROKEN_OFF, ask
 from resop import Result, Shell
 from resop.errors import CommandFailed, ContactLost, NotPermitted
@@ -56,10 +57,8 @@ def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str
     Jobs here are those that wait and those that run (MaxSubmitJobs). Only `account` when given.
     """
     which = [f"user={user}", *([f"account={account}"] if account else [])]
-    question = ("show", "associations", *which, "format=account,maxsubmitjobs")
-    printed = ask(shell, "sacctmgr", "--noheader", "--parsable2", *question).lines
-    rows = (row.split("|") for row in printed)
-    return {name: int(limit) if limit else None for name, limit in rows}
+    rows = table.sacctmgr(shell, ["account", "maxsubmitjobs"], "associations", *which)
+    return {row["account"]: values.whole(row["maxsubmitjobs"]) for row in rows}
 
 
 def limit_jobs(shell: Shell, user: str, limits: Mapping[str, int | None]) -> None:
@@ -80,8 +79,7 @@ def _limit(jobs: int | None) -> str:
 
 def has_account(shell: Shell, account: str) -> bool:
     """Whether there is an account of that name."""
-    question = ("show", "account", f"name={account}", "format=account")
-    return bool(ask(shell, "sacctmgr", "--noheader", "--parsable2", *question).lines)
+    return bool(table.sacctmgr(shell, ["account"], "account", f"name={account}"))
 
 
 def _argv(*words: str) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def settings(site: Site) -> dict[str, object]:
 def _connection(site: Site) -> str:
     where = site.postgresql
     address = f"host={where.host} port={where.port} dbname={where.name} user={where.user}"
-    return f"{address} connect_timeout=5"
+    return f"{address} connect_timeout=10"
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from tests.support import testbed
 from tests.support.centre import logged_in, output, service
 from tests.support.needs import need
 from tests.support.service import Caller, Embedded, failure
+from tests.support.services import eventually
 from tests.support.testbed import Testbed
 
 pytestmark = pytest.mark.timeout(180)
@@ -84,17 +85,28 @@ def rows(bed: Testbed, query: str) -> str:
     return bed.machine.run(command, user="postgres").strip()
 
 
-def where(bed: Testbed, username: str) -> set[str]:
-    """The systems that know a person."""
+def in_ldap(bed: Testbed, username: str) -> bool:
+    """Whether the directory knows a person."""
     ldap = bed.site.ldap
     entry = ["ldapsearch", "-x", "-LLL", "-H", ldap.uri, "-b", ldap.base, f"(uid={username})"]
+    return bool(bed.machine.run(entry).strip())
+
+
+def in_slurm(bed: Testbed, username: str) -> bool:
+    """Whether the person is in an account of Slurm's."""
     member = ["sacctmgr", "-nP", "show", "associations", f"user={username}", "format=account"]
-    found = {
-        "ldap": bed.machine.run(entry).strip(),
-        "slurm": bed.machine.run(member).strip(),
-        "portal": rows(bed, f"select username from users where username = '{username}'"),
-    }
-    return {system for system, said in found.items() if said}
+    return bool(bed.machine.run(member).strip())
+
+
+def in_portal(bed: Testbed, username: str) -> bool:
+    """Whether the portal's table has the person."""
+    return bool(rows(bed, f"select id from users where username = '{username}'"))
+
+
+def where(bed: Testbed, username: str) -> set[str]:
+    """The systems that know a person."""
+    systems = {"ldap": in_ldap, "slurm": in_slurm, "portal": in_portal}
+    return {name for name, knows in systems.items() if knows(bed, username)}
 
 
 def completes(caller: Caller) -> None:
@@ -243,6 +255,7 @@ def test_what_cannot_be_undone_is_said(admin: Caller, bed: Testbed) -> None:
     """PostgreSQL hangs; while it is waited for, the other two go away as well."""
     with hanging_portal(bed), ThreadPoolExecutor(1) as pool:
         asked = pool.submit(admin.post, "hpccenter/opn/create_user", about("stu.ck"))
+        assert eventually(lambda: in_slurm(bed, "stu.ck"), PATIENCE)
         with away(bed, "slapd", "slurmdbd"):
             answer = asked.result()
     try:
@@ -255,6 +268,39 @@ def test_what_cannot_be_undone_is_said(admin: Caller, bed: Testbed) -> None:
         assert where(bed, "stu.ck") == {"ldap", "slurm"}
     finally:
         output(admin, "hpccenter/opn/delete_user", username="stu.ck")
+
+
+def test_killed_worker_leaves_what_the_task_says(bed: Testbed) -> None:
+    """The worker is killed while it waits for PostgreSQL: two steps are done, one is unknown."""
+    admin = bed.site.admin
+    with service(bed.site) as own, logged_in(own, admin.name, admin.password) as caller:
+        with hanging_portal(bed):
+            task = caller.begin("hpccenter/opn/create_user", about("or.phan"))
+            assert eventually(lambda: in_slurm(bed, "or.phan"), PATIENCE)
+            assert eventually(lambda: len(commands(caller, task)) == 3, PATIENCE)
+            own.kill_worker()
+        own.start()
+        try:
+            seen = caller.task(task, 60)
+            assert (seen["state"], seen["error"]["type"]) == ("lost", "ContactLost")
+            changes = commands(caller, task)
+            assert [word for word in changes if changes[word] == 0] == ["ldapadd", "sacctmgr"]
+            assert changes["psql"] is None
+            assert {"ldap", "slurm"} <= where(bed, "or.phan")
+        finally:
+            output(caller, "hpccenter/opn/delete_user", username="or.phan")
+    assert where(bed, "or.phan") == set()
+
+
+def commands(caller: Caller, task: str) -> dict[str, int | None]:
+    """The exit codes of a task's steps that change something, by program; None: not known."""
+    changes = {"ldapadd": " ldapadd ", "sacctmgr": " add user ", "psql": " psql "}
+    return {
+        program: step["exit_code"]
+        for step in caller.task(task)["steps"]
+        for program, mark in changes.items()
+        if mark in step["command"]
+    }
 
 
 @contextlib.contextmanager

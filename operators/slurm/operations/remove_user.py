@@ -13,6 +13,7 @@ from resop import Shell, Username, operation
 
 ENDING_SECONDS = 60
 """A job that ignores TERM is killed after Slurm's KillWait, 30 s by default."""
+PAUSE = 1.0
 
 
 class Removed(TypedDict):
@@ -52,7 +53,7 @@ def _end_jobs(shell: Shell, user: str, account: str | None, cancel: bool) -> Non
         if time.monotonic() > ends:
             shell.fail(f"{user} still has jobs in Slurm: {_some(jobs)}")
         ask(shell, "scancel", "--quiet", *which)
-        time.sleep(1)
+        time.sleep(PAUSE)
 
 
 def _some(jobs: list[str]) -> str:
@@ -61,4 +62,4 @@ def _some(jobs: list[str]) -> str:
 
 def _jobs(shell: Shell, which: list[str]) -> list[str]:
     # Of a name that is nobody's any more squeue says so, and lists nothing.
-    return ask(shell, "squeue", "--noheader", "--format=%i", *which).lines
+    return ask(shell, "squeue", "--noheader", "--all", "--format=%i", *which).lines
