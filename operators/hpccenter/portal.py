@@ -12,8 +12,8 @@ from resop import DaemonAway, Result, Secret, Shell
 from resop.errors import OperationFailed
 
 SECONDS = 60.0
-# The first line of standard input is the password, the rest is SQL.
-CONNECTED = 'IFS= read -r PGPASSWORD; export PGPASSWORD; exec psql "$@"'
+# Standard input is the password. The query, which holds no value, is the word behind the script.
+CONNECTED = 'IFS= read -r PGPASSWORD; export PGPASSWORD; printf "%s\\n" "$0" | psql "$@"'
 FLAGS = ("--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1")
 
 # psql quotes a value where it stands as :'name'.
@@ -33,7 +33,8 @@ def add(shell: Shell, username: str, email: str, full_name: str) -> None:
 def delete(shell: Shell, username: str) -> bool:
     """Delete a person; False when there was none."""
     deleted = bool(_run(shell, DELETE, username=username).lines)
-    shell.log(f"{username} is no longer in the portal" if deleted else f"{username} was not there")
+    if deleted:
+        shell.log(f"{username} is no longer in the portal")
     return deleted
 
 
@@ -43,6 +44,7 @@ def enable(shell: Shell, username: str, enabled: bool) -> bool:
     if found:
         with _undone_by(shell, ENABLE, username=username, enabled=found[0]):
             _run(shell, ENABLE, username=username, enabled=str(enabled).lower())
+        shell.log(f"{username} can{'' if enabled else ' no longer'} use the portal")
     return bool(found)
 
 
@@ -50,10 +52,10 @@ def _run(shell: Shell, query: str, **values: str) -> Result:
     argv, given = _step(shell, query, values)
     result = shell.run(*argv, input=given, timeout=SECONDS, check=False)
     if "connection to server" in result.stderr:
-        last = result.stderr.strip().splitlines()[-1]
-        if "FATAL" in result.stderr:
-            raise OperationFailed(f"the portal's database refuses the service: {last}")
-        raise DaemonAway(f"PostgreSQL is away: {last}", daemon="PostgreSQL")
+        said = result.stderr.strip().splitlines()[0]
+        if "FATAL" in said:
+            raise OperationFailed(f"the portal's database refuses the service: {said}")
+        raise DaemonAway(f"PostgreSQL is away: {said}", daemon="PostgreSQL")
     if result.exit_code != 0:
         raise result.failure()
     return result
@@ -67,5 +69,5 @@ def _undone_by(shell: Shell, query: str, **values: str) -> AbstractContextManage
 def _step(shell: Shell, query: str, values: dict[str, str]) -> tuple[list[str], list[str | Secret]]:
     bound = [f"--set={name}={value}" for name, value in values.items()]
     where = f"--dbname={shell.setting('PORTAL_DATABASE')}"
-    argv = ["sh", "-c", CONNECTED, "psql", *FLAGS, where, *bound]
-    return argv, [shell.secret("PORTAL_PASSWORD"), "\n", query]
+    argv = ["sh", "-c", CONNECTED, query, *FLAGS, where, *bound]
+    return argv, [shell.secret("PORTAL_PASSWORD"), "\n"]

@@ -16,9 +16,10 @@ from operators.ldap.ldif import Entry
 from resop import DaemonAway, Result, Secret, Shell
 from resop.errors import CommandFailed, ContactLost, OperationFailed
 
-# The first line of standard input is the password, the rest is LDIF. What the clients read with
-# -y they would read from a file, and LDIF from standard input: so the password has its own pipe.
-BOUND = 'IFS= read -r p; { printf %s "$p" | "$0" -y /dev/fd/3 "$@" 3<&0 <&5; } 5<&0'
+# The first line of standard input is the password, the rest is LDIF. The clients read a password
+# from a file (-y) and LDIF from standard input: so the password gets a pipe of its own. The word
+# behind the script is for people: what a change is about stands in the LDIF, which nobody sees.
+BOUND = 'IFS= read -r p; c=$1; shift; { printf %s "$p" | "$c" -y /dev/fd/3 "$@" 3<&0 <&5; } 5<&0'
 SECONDS = 60.0
 REPLY_SECONDS = 10
 SEARCH_OUTPUT = 1 << 26
@@ -37,7 +38,7 @@ def search(shell: Shell, base: str, query: str, *attributes: str) -> list[Entry]
     `attributes` are those wanted; "1.1" is none (RFC 4511).
     """
     flags = ("-LLL", "-o", "ldif-wrap=no", "-E", "pr=500/noprompt", "-b", base)
-    return ldif.read(_run(shell, "ldapsearch", *flags, query, *attributes).stdout)
+    return ldif.read(_run(shell, "search", "ldapsearch", *flags, query, *attributes).stdout)
 
 
 def search_some(
@@ -45,7 +46,7 @@ def search_some(
 ) -> tuple[list[Entry], bool]:
     """At most `limit` of the entries that match a filter, and whether these are all."""
     flags = ("-LLL", "-o", "ldif-wrap=no", "-z", str(limit), "-b", base)
-    result = _run(shell, "ldapsearch", *flags, query, *attributes, accept=(0, TOO_MANY))
+    result = _run(shell, "search", "ldapsearch", *flags, query, *attributes, accept=(0, TOO_MANY))
     return ldif.read(result.stdout), result.exit_code == 0
 
 
@@ -54,43 +55,48 @@ def add(shell: Shell, dn: str, attributes: Mapping[str, Values]) -> None:
     parts = ldif.line("dn", dn)
     for name, values in attributes.items():
         parts += ldif.lines(name, values)
-    with _undone_by(shell, "ldapdelete", dn):
-        _run(shell, "ldapadd", given=parts)
+    with _undone_by(shell, f"delete {dn}", "ldapdelete", dn):
+        _run(shell, f"add {dn}", "ldapadd", given=parts)
 
 
 def modify(
     shell: Shell, dn: str, changes: Iterable[Change], undo: Iterable[Change] | None = None
 ) -> None:
     """Change attributes of an entry, all or none; `undo` is registered to take it back."""
-    parts = _modification(dn, changes)
+    about, parts = _modification(dn, changes)
     if undo is None:
-        _run(shell, "ldapmodify", given=parts)
+        _run(shell, about, "ldapmodify", given=parts)
         return
-    with _undone_by(shell, "ldapmodify", given=_modification(dn, undo)):
-        _run(shell, "ldapmodify", given=parts)
+    undone, back = _modification(dn, undo)
+    with _undone_by(shell, undone, "ldapmodify", given=back):
+        _run(shell, about, "ldapmodify", given=parts)
 
 
 def delete(shell: Shell, dn: str) -> None:
     """Delete an entry, for good."""
-    _run(shell, "ldapdelete", dn)
+    _run(shell, f"delete {dn}", "ldapdelete", dn)
 
 
-def _modification(dn: str, changes: Iterable[Change]) -> list[str | Secret]:
+def _modification(dn: str, changes: Iterable[Change]) -> tuple[str, list[str | Secret]]:
+    """What is changed, in words, and as LDIF."""
     parts = [*ldif.line("dn", dn), "changetype: modify\n"]
+    words = []
     for kind, name, values in changes:
         parts += [f"{kind}: {name}\n", *ldif.lines(name, values), "-\n"]
-    return parts
+        words.append(f"{kind} {name}")
+    return f"{', '.join(words)} of {dn}", parts
 
 
 def _run(
     shell: Shell,
+    about: str,
     program: str,
     *arguments: str,
     given: Values = (),
     accept: Sequence[int] = (0,),
 ) -> Result:
     result = shell.run(
-        *_argv(shell, program, *arguments),
+        *_argv(shell, about, program, *arguments),
         input=_input(shell, given),
         timeout=SECONDS,
         check=False,
@@ -104,15 +110,16 @@ def _run(
 
 
 def _undone_by(
-    shell: Shell, program: str, *arguments: str, given: Values = ()
+    shell: Shell, about: str, program: str, *arguments: str, given: Values = ()
 ) -> AbstractContextManager[None]:
-    return shell.undone_by(*_argv(shell, program, *arguments), input=_input(shell, given))
+    argv = _argv(shell, about, program, *arguments)
+    return shell.undone_by(*argv, input=_input(shell, given))
 
 
-def _argv(shell: Shell, program: str, *arguments: str) -> list[str]:
+def _argv(shell: Shell, about: str, program: str, *arguments: str) -> list[str]:
     bind = ("-x", "-H", shell.setting("LDAP_URI"), "-D", shell.setting("LDAP_BIND_DN"))
     limits = ("-o", f"nettimeout={REPLY_SECONDS}")
-    return ["sh", "-c", BOUND, program, *bind, *limits, *arguments]
+    return ["sh", "-c", BOUND, about, program, *bind, *limits, *arguments]
 
 
 def _input(shell: Shell, given: Values) -> list[str | Secret]:

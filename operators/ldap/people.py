@@ -149,7 +149,7 @@ def free_number(
     entries = client.search(shell, base, f"({attribute}=*)", attribute)
     used = [*others, *(int(entry.first(attribute) or 0) for entry in entries)]
     above = (number + 1 for number in used if number not in NOBODY)
-    free = max(int(shell.setting(floor)), *above)
+    free = max([int(shell.setting(floor)), *above])
     return free if free not in NOBODY else NOBODY[1] + 1
 
 

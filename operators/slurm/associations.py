@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Annotated
 
@@ -61,16 +60,17 @@ def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str
     return {row["account"]: values.whole(row["maxsubmitjobs"]) for row in rows}
 
 
-def limit_jobs(shell: Shell, user: str, limits: Mapping[str, int | None]) -> None:
-    """Limit a user's jobs at a time in each of these accounts (None: no limit of the user's own).
+def limit_jobs(shell: Shell, user: str, limit: int | None) -> list[str]:
+    """Limit a user's jobs at a time in every account (None: no limit of the user's own).
 
-    Registered to be undone.
+    Returns the accounts. Registered to be undone.
     """
     before = accounts_of(shell, user)
-    for account, limit in limits.items():
+    for account, old in before.items():
         who = ("modify", "user", "where", f"name={user}", f"account={account}", "set")
-        with undone_by(shell, *who, _limit(before.get(account))):
+        with undone_by(shell, *who, _limit(old)):
             change(shell, *who, _limit(limit))
+    return list(before)
 
 
 def _limit(jobs: int | None) -> str:

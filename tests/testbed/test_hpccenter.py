@@ -260,10 +260,11 @@ def test_what_cannot_be_undone_is_said(admin: Caller, bed: Testbed) -> None:
             answer = asked.result()
     try:
         error = failure(answer, 424)
-        assert (error["daemon"], error["undone"]) == ("PostgreSQL", [])
+        found = (error["daemon"], error["retryable"], error["undone"])
+        assert found == ("PostgreSQL", False, [])
         slurm, ldap = error["needs_repair"]
         assert slurm.startswith("sacctmgr --immediate delete user name=stu.ck account=project1: ")
-        assert "ldapdelete" in ldap and "uid=stu.ck,ou=People" in ldap
+        assert "'delete uid=stu.ck,ou=People,dc=hpc,dc=example' ldapdelete" in ldap
         assert bed.site.ldap.password not in answer.text
         assert where(bed, "stu.ck") == {"ldap", "slurm"}
     finally:
@@ -294,7 +295,7 @@ def test_killed_worker_leaves_what_the_task_says(bed: Testbed) -> None:
 
 def commands(caller: Caller, task: str) -> dict[str, int | None]:
     """The exit codes of a task's steps that change something, by program; None: not known."""
-    changes = {"ldapadd": " ldapadd ", "sacctmgr": " add user ", "psql": " psql "}
+    changes = {"ldapadd": " ldapadd ", "sacctmgr": " add user ", "psql": "insert into users"}
     return {
         program: step["exit_code"]
         for step in caller.task(task)["steps"]

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from operators.hpccenter import portal
 from operators.ldap.people import SUSPENDED, existing, let_in
-from operators.slurm.associations import accounts_of, limit_jobs
+from operators.slurm.associations import limit_jobs
 from operators.slurm.client import ask
 from resop import Shell, Username, operation
 
@@ -38,10 +38,11 @@ def suspend_user(
     stays so. Resumed, a person has no day of expiry and no own limit of jobs (MaxSubmitJobs).
     """
     user = existing(shell, username)
+    no_longer = "" if resume else " no longer"
     let_in(shell, user, None if resume else SUSPENDED)
-    shell.log(f"{username} can log in" if resume else f"{username} can no longer log in")
-    accounts = list(accounts_of(shell, username))
-    limit_jobs(shell, username, dict.fromkeys(accounts, None if resume else 0))
+    shell.log(f"{username} can{no_longer} log in")
+    accounts = limit_jobs(shell, username, None if resume else 0)
+    shell.log(f"{username} can{no_longer} submit jobs to {', '.join(accounts) or 'no account'}")
     in_portal = portal.enable(shell, username, enabled=resume)
     if cancel_jobs and not resume:
         ask(shell, "scancel", "--quiet", f"--user={username}")
