@@ -10,7 +10,7 @@ from functools import partial
 
 from resop import DaemonAway, Result, Shell, StepTimedOut
 
-PATIENCE = 6.0
+PATIENCE = 5.0
 """Seconds after which a client that asks slurmctld makes us ask what is wrong."""
 LONG = 120.0
 """Seconds that a question may take when nothing is wrong."""

@@ -48,8 +48,12 @@ Names = Annotated[
 ]
 """Users, accounts, partitions: what may stand in a list with commas between."""
 JobName = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=1024)]
+OneJob = Annotated[
+    str, Field(pattern=r"^[0-9]{1,10}([_+][0-9]{1,10})?$", coerce_numbers_to_str=True)
+]
+"""123, a task of an array (123_4), or a component of a heterogeneous job (123+1)."""
 JobIds = Annotated[
-    list[Annotated[str, Field(pattern=r"^[0-9]{1,10}([_+][0-9]{1,10})?$")]],
+    list[OneJob],
     Field(min_length=1, max_length=1000),
 ]
 

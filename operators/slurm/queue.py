@@ -44,7 +44,7 @@ _COLUMNS = {
     "comment": "k",
 }
 # Each on a line of its own in what scontrol shows; the last counts, as a name may hold newlines.
-_PATHS = re.compile(r"^   (StdErr|StdIn|StdOut|TRES|AllocTRES)=(.*)$", re.MULTILINE)
+_PATHS = re.compile(r"^   (StdErr|StdOut|AllocTRES|ReqTRES|TRES)=(.*)$", re.MULTILINE)
 _ENDED_WITH = re.compile(r"^   Requeue=.* Restarts=(\d+) .*ExitCode=(\d+:\d+)$", re.MULTILINE)
 
 
@@ -102,6 +102,7 @@ def details(shell: Shell, id: str, *, has_ended: bool) -> Details | None:
     if answer.exit_code != 0:
         return None
     told = dict(_PATHS.findall(answer.stdout))
+    wanted = told.get("ReqTRES") or told.get("TRES", "")  # 22.05 has one for both
     restarts, ended_with = (_ENDED_WITH.findall(answer.stdout) or [("", "")])[-1]
     code, signal = (values.exit_code(ended_with) if has_ended else None) or (None, None)
     return Details(
@@ -109,7 +110,7 @@ def details(shell: Shell, id: str, *, has_ended: bool) -> Details | None:
         stderr=values.given(told.get("StdErr", "")),
         exit_code=code,
         signal=signal,
-        resources=values.tres(told.get("AllocTRES") or told.get("TRES", "")),
+        resources=values.tres(told.get("AllocTRES", "")) or values.tres(wanted),
         restarts=values.whole(restarts),
     )
 

@@ -18,6 +18,7 @@ _DURATION = re.compile(r"(?:([0-9]+)-)?([0-9]+(?::[0-9]+){0,2})(?:\.[0-9]+)?")
 _RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+))?)?")
 _NODES = re.compile(r"(?:[^,\[\]]|\[[^\]]*\])+")
 _BRACKET = re.compile(r"\[([^\]]*)\]")
+_WHOLE = re.compile(r"-?[0-9]+")
 _JOB = re.compile(
     r"(?P<job>[0-9]+)"
     r"(?:_(?:(?P<task>[0-9]+)|\[(?P<tasks>[0-9,:%-]+)\])|\+(?P<component>[0-9]+))?"
@@ -32,7 +33,7 @@ def given(text: str) -> str | None:
 
 def whole(text: str) -> int | None:
     """A whole number; None for anything else."""
-    return int(text) if re.fullmatch(r"-?[0-9]+", text) else None
+    return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def decimal(text: str) -> float | None:

@@ -3,8 +3,9 @@
 import pytest
 
 from operators.slurm.client import ask, daemon_away
-from resop.errors import CommandFailed, DaemonAway, StepTimedOut
-from resop.testing import FakeShell
+from resop.errors import CommandFailed, DaemonAway, OperationFailed, StepTimedOut
+from resop.shell import Result, StepRequest
+from resop.testing import FakeDoor, FakeShell
 
 DATABASE = "sacctmgr --noheader --parsable2 show cluster format=cluster"
 NO_CONTROLLER = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
@@ -120,3 +121,13 @@ def test_site_without_munge_is_not_told_that_it_is_away() -> None:
     shell.expect("munge --no-input", stderr="munge: not found", exit_code=127)
     with pytest.raises(StepTimedOut):
         ask(shell.expect(DATABASE, stdout="mini\n"), "sacct")
+
+
+def test_answer_that_was_cut_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(door: FakeDoor, step: StepRequest) -> Result:
+        assert step.max_output == 9
+        return Result("123456789", truncated=True)
+
+    monkeypatch.setattr(FakeDoor, "run", cut)
+    with pytest.raises(OperationFailed, match="squeue answers more than 9 bytes: ask for less"):
+        ask(FakeShell(), "squeue", max_output=9)

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.accounting import PastJob, accounted
 from operators.slurm.job import JobName, Names, State
+from operators.slurm.past import PastJob, accounted
 from resop import Shell, operation
 
 # Named all of them: without, sacct leaves out jobs that were cancelled before they were eligible.
@@ -43,7 +43,10 @@ def history(
     ] = None,
     users: Annotated[Names | None, Field(description="jobs of these users; else your own")] = None,
     all_users: Annotated[
-        bool, Field(description="jobs of every user, where the cluster shows them")
+        bool,
+        Field(
+            description="jobs of every user, where the cluster shows them, if `users` is not given"
+        ),
     ] = False,
     accounts: Annotated[Names | None, Field(description="only jobs of these accounts")] = None,
     partitions: Annotated[Names | None, Field(description="only jobs in these partitions")] = None,
@@ -61,7 +64,7 @@ def history(
     """
     lists = {"user": users, "accounts": accounts, "partition": partitions}
     filters = [f"--{name}={','.join(given)}" for name, given in lists.items() if given]
-    filters += ["--allusers"] if all_users else []
+    filters += ["--allusers"] if all_users and not users else []
     filters += [] if steps else ["--allocations"]
     span = (f"--starttime={as_slurm(start)}", f"--endtime={as_slurm(end)}")
     # Filtered here: sacct's own state means "in the state at some time", and a name has no comma.

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from operators.slurm import accounting, queue
-from operators.slurm.accounting import PastJob, Step
-from operators.slurm.job import NOT_ENDED, Bytes, Job, Seconds, Time
+from operators.slurm import queue
+from operators.slurm.job import NOT_ENDED, Bytes, Job, OneJob, Seconds, Time
+from operators.slurm.past import PastJob, Step, find
 from operators.slurm.queue import QueuedJob
 from operators.slurm.values import JobId, indexes
 from resop import Shell, operation
@@ -69,12 +69,7 @@ class FoundJob(BaseModel):
 def job(
     shell: Shell,
     id: Annotated[
-        str,
-        Field(
-            pattern=r"^[0-9]{1,10}([_+][0-9]{1,10})?$",
-            coerce_numbers_to_str=True,
-            description="123, a task of an array (123_4), or a component (123+1)",
-        ),
+        OneJob, Field(description="123, a task of an array (123_4), or a component (123+1)")
     ],
     steps: Annotated[
         bool, Field(description="its steps and the memory they used, while it is in the queue, too")
@@ -120,12 +115,12 @@ def is_part(job: Job) -> bool:
 
 def _accounted(shell: Shell, wanted: JobId, *, again: bool) -> list[PastJob]:
     """What the accounting database has of a job; looked for `again` while there is nothing."""
-    found = accounting.find(shell, wanted)
+    found = find(shell, wanted)
     for pause in PAUSES if again else ():
         if found:
             break
         time.sleep(pause)
-        found = accounting.find(shell, wanted)
+        found = find(shell, wanted)
     return found
 
 
