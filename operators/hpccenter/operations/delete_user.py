@@ -27,8 +27,8 @@ class Deleted(TypedDict):
 def delete_user(shell: Shell, username: Username) -> Deleted:
     """Return where the person was.
 
-    The person's jobs are cancelled. Nothing of it can be undone: where a step fails, the log says
-    what was done before, and the same request again does the rest.
+    The person's jobs are cancelled; who is logged in stays so. Nothing of it can be undone: where
+    a step fails, the log says what was done before, and the same request again does the rest.
     """
     user = find(shell, username)
     # Slurm first: it knows the jobs of a user by the number that the directory has.
