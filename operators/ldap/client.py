@@ -22,7 +22,7 @@ from resop.errors import CommandFailed, ContactLost, OperationFailed
 BOUND = 'IFS= read -r p; c=$1; shift; { printf %s "$p" | "$c" -y /dev/fd/3 "$@" 3<&0 <&5; } 5<&0'
 SECONDS = 60.0
 REPLY_SECONDS = 10
-SEARCH_OUTPUT = 1 << 26
+LONGEST_ANSWER = 1 << 26  # bytes
 TOO_MANY = 4  # sizeLimitExceeded of RFC 4511
 BUSY = (51, 52)  # busy, unavailable
 GONE = -1  # OpenLDAP's own: no contact
@@ -100,10 +100,10 @@ def _run(
         input=_input(shell, given),
         timeout=SECONDS,
         check=False,
-        max_output=SEARCH_OUTPUT,
+        max_output=LONGEST_ANSWER,
     )
     if result.truncated:
-        raise OperationFailed(f"{program}: answered more than {SEARCH_OUTPUT} bytes")
+        raise OperationFailed(f"{program}: answered more than {LONGEST_ANSWER} bytes")
     if result.exit_code not in accept:
         raise _failure(shell, program, result)
     return result

@@ -18,6 +18,8 @@ from resop.errors import OperationFailed
 EPOCH = date(1970, 1, 1)
 SUSPENDED = date(1970, 1, 2)
 """When an account that is suspended expired (shadowExpire 1; 0 would mean never to some)."""
+NEVER = -1
+LAST_DAY = 2_900_000  # in the year 9909; a date has four digits
 ATTEMPTS = 5
 GAP = 50
 """How far those who took the same number at the same time spread for their next attempt."""
@@ -73,8 +75,7 @@ def groups(shell: Shell) -> str:
 def user_of(entry: Entry) -> User:
     """A person as answers show it."""
     first = entry.first
-    days = first("shadowExpire")
-    expires = EPOCH + timedelta(int(days)) if days and days != "-1" else None
+    expires = _day(int(first("shadowExpire") or NEVER))
     return User(
         dn=entry.dn,
         username=first("uid") or "",
@@ -89,6 +90,10 @@ def user_of(entry: Entry) -> User:
         expires=expires,
         suspended=expires == SUSPENDED,
     )
+
+
+def _day(number: int) -> date | None:
+    return EPOCH + timedelta(number) if 0 < number < LAST_DAY else None
 
 
 def find(shell: Shell, username: str) -> User | None:
@@ -138,7 +143,8 @@ def existing_group(shell: Shell, name: str) -> Entry:
 def owners(shell: Shell, folder: str) -> dict[str, int]:
     """The numbers of those who own what is in a folder, by its name there."""
     listing = ("find", folder, "-mindepth", 1, "-maxdepth", 1, "-printf", "%U %f\\0")
-    rows = shell.run(*listing, check=False).stdout.split("\0")
+    found = shell.run(*listing, check=False, max_output=client.LONGEST_ANSWER)
+    rows = found.stdout.split("\0")
     return {name: int(number) for number, _, name in (row.partition(" ") for row in rows if row)}
 
 
