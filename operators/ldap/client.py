@@ -19,13 +19,15 @@ from resop.errors import CommandFailed, ContactLost, OperationFailed
 # The first line of standard input is the password, the rest is LDIF. The clients read a password
 # from a file (-y) and LDIF from standard input: so the password gets a pipe of its own. The word
 # behind the script is for people: what a change is about stands in the LDIF, which nobody sees.
-BOUND = 'IFS= read -r p; c=$1; shift; { printf %s "$p" | "$c" -y /dev/fd/3 "$@" 3<&0 <&5; } 5<&0'
+BOUND = (
+    "IFS= read -r p; c=$1; shift; export LDAPTIMEOUT=10 LDAPNETWORK_TIMEOUT=10; "
+    '{ printf %s "$p" | "$c" -y /dev/fd/3 "$@" 3<&0 <&5; } 5<&0'
+)
 SECONDS = 60.0
-REPLY_SECONDS = 10
 LONGEST_ANSWER = 1 << 26  # bytes
 TOO_MANY = 4  # sizeLimitExceeded of RFC 4511
 BUSY = (51, 52)  # busy, unavailable
-GONE = -1  # OpenLDAP's own: no contact
+GONE = (-1, -5)  # OpenLDAP's own: no contact, no answer in time
 REFUSED_PASSWORD = 49
 
 Values = Sequence[str | Secret]
@@ -118,8 +120,7 @@ def _undone_by(
 
 def _argv(shell: Shell, about: str, program: str, *arguments: str) -> list[str]:
     bind = ("-x", "-H", shell.setting("LDAP_URI"), "-D", shell.setting("LDAP_BIND_DN"))
-    limits = ("-o", f"nettimeout={REPLY_SECONDS}")
-    return ["sh", "-c", BOUND, about, program, *bind, *limits, *arguments]
+    return ["sh", "-c", BOUND, about, program, *bind, *arguments]
 
 
 def _input(shell: Shell, given: Values) -> list[str | Secret]:
@@ -131,9 +132,10 @@ def _failure(shell: Shell, program: str, result: Result) -> Exception:
     said = re.search(r"^(ldap_\w+)(?:\(\w+\))?: .*\((-?\d+)\)", result.stderr, re.MULTILINE)
     call, code = (said[1], int(said[2])) if said else ("", 0)
     uri = shell.setting("LDAP_URI")
-    if code in BUSY or (code == GONE and call == "ldap_sasl_bind"):
+    nothing_changed = program == "ldapsearch" or call == "ldap_sasl_bind"
+    if code in BUSY or (code in GONE and nothing_changed):
         return DaemonAway(f"the LDAP server {uri} is away", daemon="LDAP server")
-    if code == GONE:
+    if code in GONE:
         return ContactLost(f"{program} lost the LDAP server {uri}: nobody knows what it has done")
     if code == REFUSED_PASSWORD:
         return OperationFailed(

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -188,12 +189,22 @@ def test_only_administrators_may(running: Embedded, bed: Testbed) -> None:
         pass  # the password is what it was
 
 
-def test_directory_that_is_away_is_named(admin: Caller, bed: Testbed) -> None:
-    bed.daemon("stop", "slapd")
+@pytest.mark.parametrize("how", ["down", "stuck"])
+def test_directory_that_is_away_is_named(admin: Caller, bed: Testbed, how: str) -> None:
+    signal = "kill -{} $(cat /run/slapd/pid)"
+    if how == "down":
+        bed.daemon("stop", "slapd")
+    else:
+        bed.machine.run(["sh", "-c", signal.format("STOP")])
+    began = time.monotonic()
     try:
         error = failure(admin.post("ldap/opn/find_user", {"username": "alice"}), 424)
     finally:
-        bed.daemon("start", "slapd")
+        if how == "down":
+            bed.daemon("start", "slapd")
+        else:
+            bed.machine.run(["sh", "-c", signal.format("CONT")])
+    assert time.monotonic() - began < 20
     assert (error["type"], error["daemon"]) == ("DaemonAway", "LDAP server")
     assert bed.site.ldap.uri in error["message"]
 
