@@ -1,7 +1,7 @@
 """PostgreSQL by psql 11 and newer, which cannot bind values itself before release 16.
 
-Values and statements are literals such as `U&'o\\+000027hara'` (section 4.1.2.3 of its manual): what
-could end one, or be a command of psql's own (`\\!`), is its number there.
+Values and statements are literals such as `U&'o\\+000027hara'` (section 4.1.2.3 of its manual):
+what could end one, or be a command of psql's own (`\\!`), is its number there.
 """
 
 from __future__ import annotations
