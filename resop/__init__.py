@@ -1,6 +1,6 @@
 """resop: remote shell operations. What an operation's author imports."""
 
-from resop.errors import CommandFailed, DaemonAway, StepTimedOut
+from resop.errors import CommandFailed, ContactLost, DaemonAway, StepTimedOut
 from resop.gate import Gate
 from resop.operation import Operation, operation
 from resop.shell import Result, Shell
@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Argument",
     "CommandFailed",
+    "ContactLost",
     "DaemonAway",
     "Gate",
     "Operation",

@@ -256,9 +256,13 @@ class Shell:
         """Read a file of the cluster; OperationFailed when it has more than `limit` bytes."""
         return self.door.get(path, limit)
 
-    def setting(self, name: str) -> str:
-        """A setting of config.env for the site's own use; OperationFailed when it is missing."""
-        if (value := self.surroundings.setting(name)) is None:
+    def setting(self, name: str, default: str | None = None) -> str:
+        """A setting of config.env for the site's own use.
+
+        OperationFailed when it is missing and has no default.
+        """
+        value = self.surroundings.setting(name) or default
+        if value is None:
             self.fail(f"the setting {name} is missing in config.env")
         return value
 
