@@ -85,7 +85,8 @@ def _modification(dn: str, changes: Iterable[Change]) -> tuple[str, list[str | S
     words = []
     for kind, name, values in changes:
         parts += [f"{kind}: {name}\n", *ldif.lines(name, values), "-\n"]
-        words.append(f"{kind} {name}")
+        shown = [value for value in values if isinstance(value, str)]
+        words.append(" ".join([kind if values else "delete", name, *shown]))
     return f"{', '.join(words)} of {dn}", parts
 
 

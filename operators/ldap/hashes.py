@@ -5,18 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import secrets
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
+from operators.linux_user import hashes as crypt
+from operators.linux_user.hashes import Password
 from resop import Secret, Shell
 from resop.errors import InvalidOptions
 
 SHA1_BYTES = 20
 SALT_BYTES = 16
-LONGEST = 255
-"""In bytes: openssl passwd cuts what is longer."""
 
 Scheme = Annotated[
     Literal["SSHA", "CRYPT"],
@@ -24,18 +25,7 @@ Scheme = Annotated[
 ]
 
 
-def _checked(password: Secret) -> Secret:
-    text = password.get_secret_value()
-    if not text.isprintable():
-        raise ValueError("contains a control character")
-    if len(text.encode("utf-8", "replace")) > LONGEST:
-        raise ValueError(f"has more than {LONGEST} bytes")
-    return password
-
-
-NewPassword = Annotated[
-    Secret, Field(min_length=1, description="the new password"), AfterValidator(_checked)
-]
+NewPassword = Annotated[Password, Field(description="the new password")]
 
 
 def ssha(password: Secret, salt: bytes) -> Secret:
@@ -62,10 +52,10 @@ def hashed(shell: Shell, password: Secret, scheme: Scheme, salt: str | None = No
     """
     if scheme == "SSHA":
         return ssha(password, _bytes(salt) if salt else secrets.token_bytes(SALT_BYTES))
-    # On the cluster, since Python has no crypt(3) of its own any more.
-    flags = ["-salt", salt] if salt else []
-    result = shell.run("openssl", "passwd", "-6", *flags, "-stdin", input=[password, "\n"])
-    return Secret("{CRYPT}" + result.stdout.strip())
+    if salt and not re.fullmatch("[./0-9A-Za-z]{1,16}", salt):
+        raise InvalidOptions([{"field": "salt", "message": "not 1 to 16 of ./0-9A-Za-z"}])
+    crypted = crypt.hashed(shell, password, salt=salt)
+    return Secret("{CRYPT}" + crypted.get_secret_value())
 
 
 def _bytes(salt: str) -> bytes:

@@ -27,15 +27,12 @@ def settings(site: Site) -> dict[str, object]:
         "LDAP_FIRST_UID": site.ldap.first_free_uid,
         "LDAP_FIRST_GID": site.ldap.gid + 1000,
         "LDAP_GID": site.ldap.gid,
-        "PORTAL_DATABASE": _connection(site),
+        "PORTAL_HOST": site.postgresql.host,
+        "PORTAL_PORT": site.postgresql.port,
+        "PORTAL_DATABASE": site.postgresql.name,
+        "PORTAL_USER": site.postgresql.user,
         "PORTAL_PASSWORD": site.postgresql.password,
     }
-
-
-def _connection(site: Site) -> str:
-    where = site.postgresql
-    address = f"host={where.host} port={where.port} dbname={where.name} user={where.user}"
-    return f"{address} connect_timeout=10"
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.hpccenter import portal
+from operators.db.operations import create_user as portal
 from operators.ldap.hashes import NewPassword
 from operators.ldap.operations import create_user as ldap
 from operators.ldap.people import FullName, Mail, Number, User
@@ -63,5 +63,5 @@ def create_user(
         uid_number=uid_number,
     )
     slurm.add_user(shell, user=username, account=account)
-    portal.add(shell, username, mail, user["full_name"])
+    portal.create_user(shell, username=username, email=mail, full_name=user["full_name"])
     return Created(user=user, account=account)

@@ -2,7 +2,7 @@
 
 from typing_extensions import TypedDict
 
-from operators.hpccenter import portal
+from operators.db.users import users
 from operators.ldap.operations import delete_user as ldap
 from operators.ldap.people import find
 from operators.slurm.associations import accounts_of
@@ -34,7 +34,8 @@ def delete_user(shell: Shell, username: Username) -> Deleted:
     # Slurm first: it knows the jobs of a user by the number that the directory has.
     accounts = _out_of_slurm(shell, username)
     groups = ldap.delete_user(shell, username=username)["groups"] if user else []
-    in_portal = portal.delete(shell, username)
+    if in_portal := users(shell).remove(username):
+        shell.log(f"{username} is no longer in the portal")
     if not (accounts or user or in_portal):
         shell.fail(f"there is no {username} in the directory, in Slurm or in the portal")
     return Deleted(

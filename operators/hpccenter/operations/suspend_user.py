@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.hpccenter import portal
+from operators.db.users import users
 from operators.ldap.people import SUSPENDED, existing, let_in
 from operators.slurm.associations import limit_jobs
 from operators.slurm.client import ask
@@ -43,7 +43,13 @@ def suspend_user(
     shell.log(f"{username} can{no_longer} log in")
     accounts = limit_jobs(shell, username, None if resume else 0)
     shell.log(f"{username} can{no_longer} submit jobs to {', '.join(accounts) or 'no account'}")
-    in_portal = portal.enable(shell, username, enabled=resume)
+    portal = users(shell)
+    in_portal = portal.find(username=username)
+    for row in in_portal:
+        portal.enable(row, resume)
+        shell.log(f"{username} can{no_longer} use the portal")
     if cancel_jobs and not resume:
         ask(shell, "scancel", "--quiet", f"--user={username}")
-    return Suspended(username=username, suspended=not resume, accounts=accounts, portal=in_portal)
+    return Suspended(
+        username=username, suspended=not resume, accounts=accounts, portal=bool(in_portal)
+    )
