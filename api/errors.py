@@ -23,6 +23,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.UnsupportedBody: 415,
     errors.RequestError: 422,
     errors.TooManyAttempts: 429,
+    errors.NotPermitted: 403,
     errors.AccessError: 401,
     errors.LimitReached: 429,
     errors.ClusterError: 502,

@@ -1,6 +1,6 @@
 """resop: remote shell operations. What an operation's author imports."""
 
-from resop.errors import CommandFailed, DaemonAway, StepTimedOut
+from resop.errors import CommandFailed, ContactLost, DaemonAway, StepTimedOut
 from resop.gate import Gate
 from resop.operation import Operation, operation
 from resop.shell import C_LOCALE, Result, Shell
@@ -12,6 +12,7 @@ __all__ = [
     "C_LOCALE",
     "Argument",
     "CommandFailed",
+    "ContactLost",
     "DaemonAway",
     "FileMode",
     "Gate",

@@ -13,6 +13,7 @@ ResopError
 │   ├── LoginRefused          the cluster refused the password
 │   ├── OtpRequired           the cluster asks for a one-time code
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
+│   ├── NotPermitted          known, and not allowed to do this
 │   └── TooManyAttempts       wrong passwords; wait before the next
 ├── LimitReached            a published limit; wait, then ask again
 ├── ClusterError            between us and the login node
@@ -118,6 +119,10 @@ class OtpRequired(AccessError):
 
 class KeyRefused(AccessError):
     """The cluster no longer accepts the key of this login: log in again."""
+
+
+class NotPermitted(AccessError):
+    """This user may not do this."""
 
 
 class TooManyAttempts(AccessError):

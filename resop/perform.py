@@ -30,7 +30,12 @@ class Outcome:
         """The `error` of an answer: what failed, what was undone, what a person must repair."""
         if self.error is None:
             return None
-        report = {"undone": self.undone, "needs_repair": self.needs_repair}
+        report = {
+            # Asked again, it would meet what is left of this time.
+            "retryable": self.error.retryable and not self.needs_repair,
+            "undone": self.undone,
+            "needs_repair": self.needs_repair,
+        }
         shown: dict[str, Any] = encodable({**self.error.as_json(), **report})
         return shown
 

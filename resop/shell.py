@@ -6,8 +6,9 @@ secrets. The worker's door leads to a real login node; `resop.testing` has one f
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -19,11 +20,15 @@ from pydantic import SecretStr
 from resop.command import Command, read_json
 from resop.errors import (
     CommandFailed,
+    ContactLost,
     InvalidOptions,
+    NotPermitted,
     OperationFailed,
     OperationFault,
     PathFailed,
     ResopError,
+    StepTimedOut,
+    TaskCancelled,
 )
 from resop.files import File
 from resop.limits import FILE_LIMIT, OUTPUT_LIMIT
@@ -249,6 +254,19 @@ class Shell:
         self._undo.append(step)
         self.door.registered(step)
 
+    @contextlib.contextmanager
+    def undone_by(self, *argv: Word, input: Input | None = None) -> Iterator[None]:
+        """Register how to undo the step inside, where that has happened or may have.
+
+        Not where it was refused: `already exists` means that what is there is somebody else's.
+        """
+        try:
+            yield
+        except (StepTimedOut, ContactLost, TaskCancelled):
+            self.on_failure(*argv, input=input)
+            raise
+        self.on_failure(*argv, input=input)
+
     def log(self, text: str) -> None:
         """Add a line to the task's log."""
         self.door.log(text)
@@ -306,14 +324,28 @@ class Shell:
         """
         return self.door.get(path, limit)
 
-    def setting(self, name: str) -> str:
-        """A setting of config.env for the site's own use; OperationFailed when it is missing."""
-        if (value := self.surroundings.setting(name)) is None:
+    def setting(self, name: str, default: str | None = None) -> str:
+        """A setting of config.env for the site's own use.
+
+        OperationFailed when it is missing and has no default.
+        """
+        value = self.surroundings.setting(name) or default
+        if value is None:
             self.fail(f"the setting {name} is missing in config.env")
         return value
 
     def secret(self, name: str) -> Secret:
-        """A setting that is a secret, such as a service's password: for `input`, never shown."""
+        """A setting that is a secret, such as a service's password: for `input`, never shown.
+
+        For those alone whom the setting ADMINISTRATORS names (commas between): a step runs as
+        who is logged in, who can read what the step is given. NotPermitted for others.
+        """
+        administrators = self.surroundings.setting("ADMINISTRATORS") or ""
+        if self.username not in map(str.strip, administrators.split(",")):
+            raise NotPermitted(
+                f"{self.username} is not among the ADMINISTRATORS of config.env, who alone may "
+                f"use {name}"
+            )
         return Secret(self.setting(name))
 
     def undo(self) -> tuple[list[str], list[str]]:

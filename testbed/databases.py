@@ -13,6 +13,7 @@ create table users (
     username text not null unique,
     email text not null,
     full_name text not null,
+    password_hash text,
     role text not null default 'user' check (role in ('user', 'admin')),
     enabled boolean not null default true,
     created_at timestamptz not null default now()
@@ -33,6 +34,7 @@ create table users (
     username varchar(64) not null unique,
     email varchar(255) not null,
     full_name varchar(255) not null,
+    password_hash varchar(255),
     role varchar(8) not null default 'user' check (role in ('user', 'admin')),
     enabled boolean not null default true,
     created_at datetime(6) not null default current_timestamp(6)

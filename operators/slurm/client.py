@@ -36,7 +36,7 @@ _REFUSED = (
     ("slurmdbd", r"Problem (talking|connecting) to the database|open persistent connection"),
     ("slurmctld", r"Unable to contact slurm controller|controller in standby mode"),
 )
-_BROKEN_OFF = r"Socket timed out|Zero Bytes were transmitted|[Cc]onnection (reset|timed out)"
+BROKEN_OFF = r"Socket timed out|Zero Bytes were transmitted|[Cc]onnection (reset|timed out)"
 
 
 def ask(
@@ -79,7 +79,7 @@ def daemon_away(program: str, said: str, *, changes: bool = False) -> str | None
     for daemon, pattern in _REFUSED:
         if re.search(pattern, said):
             return daemon
-    if changes or not re.search(_BROKEN_OFF, said):
+    if changes or not re.search(BROKEN_OFF, said):
         return None
     return "slurmdbd" if program in _OF_THE_DATABASE else "slurmctld"
 

@@ -206,6 +206,17 @@ class Embedded(Service):
         if supervisor is not None:
             supervisor.stop(signal.SIGINT)
 
+    def kill_worker(self) -> None:
+        """End the worker without a chance to do anything about it; the others end, too."""
+        assert self.supervisor is not None
+        children = Path(f"/proc/{self.supervisor.pid}/task/{self.supervisor.pid}/children")
+        pids = map(int, children.read_text().split())
+        [worker] = [
+            pid for pid in pids if "worker.main" in Path(f"/proc/{pid}/cmdline").read_text()
+        ]
+        os.kill(worker, signal.SIGKILL)
+        self.supervisor.wait()
+
 
 class Many(Service):
     """Two API processes and two workers, on a Redis of their own and a database of MariaDB."""

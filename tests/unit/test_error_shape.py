@@ -17,6 +17,7 @@ PINNED = {
     "LoginRefused": 401,
     "OtpRequired": 401,
     "KeyRefused": 401,
+    "NotPermitted": 403,
     "TooManyAttempts": 429,
     "LimitReached": 429,
     "ClusterUnreachable": 502,

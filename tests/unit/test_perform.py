@@ -14,6 +14,7 @@ from resop.command import Command, CommandEntry
 from resop.errors import (
     CommandFailed,
     ContactLost,
+    DaemonAway,
     InvalidOptions,
     OperationFailed,
     OperationFault,
@@ -237,3 +238,16 @@ def test_secret_of_a_command_goes_by_standard_input() -> None:
     shell = FakeShell().expect("do --stdin", input="hunter2")
     assert perform_declared(command, shell, pw="hunter2").error is None
     shell.finished()
+
+
+@pytest.mark.parametrize(("exit_code", "retryable"), [(0, True), (1, False)])
+def test_what_was_not_undone_is_not_asked_for_again(exit_code: int, retryable: bool) -> None:
+    @operation
+    def halfway(shell: Shell) -> None:
+        shell.on_failure("drop", "a")
+        raise DaemonAway()
+
+    outcome = perform(halfway, FakeShell().expect("drop a", exit_code=exit_code))
+    error = outcome.error_json()
+    assert error is not None
+    assert error["retryable"] is retryable

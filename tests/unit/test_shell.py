@@ -14,10 +14,13 @@ from resop.errors import (
     CommandFailed,
     ContactLost,
     InvalidOptions,
+    NotPermitted,
     OperationFailed,
     OperationFault,
     PathFailed,
+    ResopError,
     StepTimedOut,
+    TaskCancelled,
 )
 from resop.files import File
 from resop.limits import OUTPUT_LIMIT
@@ -344,10 +347,40 @@ def test_input_of_several_parts_hides_each_secret_by_itself() -> None:
 
 
 def test_setting_that_is_a_secret_is_one() -> None:
-    shell = FakeShell(settings={"LDAP_PASSWORD": "hunter2"})
+    settings = {"LDAP_PASSWORD": "hunter2", "ADMINISTRATORS": "root, ada"}
+    shell = FakeShell(settings=settings)
     assert shell.secret("LDAP_PASSWORD") == Secret("hunter2")
     with pytest.raises(OperationFailed, match="the setting OTHER is missing"):
         shell.secret("OTHER")
+
+
+@pytest.mark.parametrize("administrators", ["", "adam", "a,d,a", "ADA"])
+def test_setting_that_is_a_secret_is_for_administrators_alone(administrators: str) -> None:
+    settings = {"LDAP_PASSWORD": "hunter2", "ADMINISTRATORS": administrators}
+    with pytest.raises(NotPermitted, match="ada is not among the ADMINISTRATORS"):
+        FakeShell(settings=settings).secret("LDAP_PASSWORD")
+
+
+@pytest.mark.parametrize("fault", [StepTimedOut, ContactLost, TaskCancelled])
+def test_step_that_may_have_happened_is_undone(fault: type[ResopError]) -> None:
+    shell = FakeShell().expect("add", raises=fault()).expect("remove")
+    with pytest.raises(fault), shell.undone_by("remove"):
+        shell.run("add")
+    assert shell.undo() == (["remove"], [])
+
+
+def test_step_that_was_refused_is_not_undone() -> None:
+    shell = FakeShell().expect("add", exit_code=1, stderr="it exists")
+    with pytest.raises(CommandFailed), shell.undone_by("remove"):
+        shell.run("add")
+    assert shell.undo() == ([], [])
+
+
+def test_step_that_was_made_is_undone_when_a_later_one_fails() -> None:
+    shell = FakeShell().expect("add").expect("remove", input="x")
+    with shell.undone_by("remove", input="x"):
+        shell.run("add")
+    assert shell.undo() == (["remove"], [])
 
 
 def test_more_output_is_kept_where_a_step_asks_for_it() -> None:
