@@ -44,7 +44,10 @@ class Daemon:
         log = f"/var/log/{self.name}.out"
         spawned = machine.run(["sh", "-c", _SPAWN, "spawn", log, *change, *self.command])
         pid = int(spawned)
-        self._file(machine).write_text(f"{pid} {_started(machine, pid)}")
+        try:
+            self._file(machine).write_text(f"{pid} {_started(machine, pid)}")
+        except (FileNotFoundError, ProcessLookupError):
+            raise self._ended(machine) from None
         wait_for(lambda: self._is_ready(machine), START_SECONDS, f"{self.name} does not answer")
         self.seed(machine)
 
@@ -76,9 +79,12 @@ class Daemon:
 
     def _is_ready(self, machine: Machine) -> bool:
         if self.pid(machine) is None:
-            lines = machine.inside(f"/var/log/{self.name}.out").read_text().splitlines()
-            raise RuntimeError("\n".join([f"{self.name} ended at once:", *lines[-10:]]))
+            raise self._ended(machine)
         return machine.succeeds(self.ready)
+
+    def _ended(self, machine: Machine) -> RuntimeError:
+        lines = machine.inside(f"/var/log/{self.name}.out").read_text().splitlines()
+        return RuntimeError("\n".join([f"{self.name} ended at once:", *lines[-10:]]))
 
     def _file(self, machine: Machine) -> Path:
         return machine.inside(f"/run/testbed/{self.name}")

@@ -95,6 +95,8 @@ def prepare(site: Site) -> None:
     files.write(etc / "slurm" / "slurmdbd.conf", dbd, mode=0o600, owner="slurm")
     conf = _SLURM_CONF.format(slurm=site.slurm, **ports) + "\n".join([*_hardware(site), ""])
     files.write(etc / "slurm" / "slurm.conf", conf)
+    # No cgroups are used; the plugin for v2 would still ask systemd for a scope, and end without.
+    files.write(etc / "slurm" / "cgroup.conf", "CgroupPlugin=cgroup/v1\n")
     data = files.folder(site.state / "srv" / "slurm")
     for gpu in _GPUS:
         _device(data / gpu)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from testbed.site import DEFAULT_PORT, DEFAULT_STATE
+
 ROOT = Path(__file__).parents[2]
 SECRETS = {"SECRET_KEY": "a-made-up-key", "MARIADB_PASSWORD": "a-made-up-password"}
 
@@ -48,7 +50,9 @@ def config(
     client: list[str], project: Path, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     minimal = {"PATH": os.environ["PATH"], "HOME": str(project)}
-    return run([*client, "config"], cwd=project, env={**minimal, **environment})
+    return run(
+        [*client, "--profile", "testbed", "config"], cwd=project, env={**minimal, **environment}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +118,30 @@ def test_without_a_secret_nothing_starts(
 
 def test_only_the_api_can_be_reached_from_other_machines(services: dict[str, Any]) -> None:
     published = {name: found for name, service in services.items() if (found := ports(service))}
-    assert published == {"api": [("", 3000, 3000)], "flower": [("127.0.0.1", 5555, 5555)]}
+    assert published == {
+        "api": [("", 3000, 3000)],
+        "flower": [("127.0.0.1", 5555, 5555)],
+        "testbed": [("127.0.0.1", DEFAULT_PORT, 22)],
+    }
+
+
+def test_testbed_starts_on_demand_only_and_stays_up(services: dict[str, Any]) -> None:
+    testbed = services["testbed"]
+    assert testbed["profiles"] == ["testbed"]
+    assert testbed["stdin_open"] is True, "it ends with its standard input"
+    assert list(mounts(testbed)) == [str(DEFAULT_STATE)]
+
+
+def test_testbed_is_built_from_what_is_there(services: dict[str, Any]) -> None:
+    dockerfile = ROOT / services["testbed"]["build"]["dockerfile"]
+    lines = dockerfile.read_text().splitlines()
+    sources = [line.split()[1] for line in lines if line.startswith("COPY ")]
+    assert sources
+    ignored = dockerfile.with_name(f"{dockerfile.name}.dockerignore").read_text().splitlines()
+    for source in sources:
+        assert (ROOT / source).exists()
+        assert f"!{source}" in ignored
+    assert f"TCP:127.0.0.1:{DEFAULT_PORT}" in lines[-1]
 
 
 def test_port_decides_where_the_api_is_published(compose_client: list[str], project: Path) -> None:

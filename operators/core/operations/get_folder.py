@@ -20,6 +20,8 @@ status=$({ { tar --create --sort=name --file=- --directory="$1" . 3>&-; echo $? 
     head --bytes="$2" >&4; } 3>&1)
 exit "$status"
 """
+SOME_CHANGED = 1
+"""tar(1): files were written to while they were read."""
 
 
 class Answer(TypedDict):
@@ -40,6 +42,8 @@ def get_folder(
 ) -> Answer:
     """Return the archive. Symbolic links stay what they are.
 
+    What was written to meanwhile is named in the log.
+
     Fails with PathFailed, whose `reason` is missing, denied (also for a part of it), not_folder,
     too_large, …
     """
@@ -48,7 +52,9 @@ def get_folder(
     archive = packed.raw.partition(b"\0")[2]
     if len(archive) > limit:
         raise PathFailed(path, "too_large", f"has more than {limit} bytes as tar", limit=limit)
-    if packed.exit_code != 0:
+    if packed.exit_code == SOME_CHANGED:
+        shell.log(packed.stderr.strip())
+    elif packed.exit_code != 0:
         raise packed.path_failure(path)
     return Answer(
         content=encoded(archive, "base64", path),
