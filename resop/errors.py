@@ -12,6 +12,7 @@ ResopError
 │   ├── TokenRefused          expired, revoked, or not one of ours
 │   ├── LoginRefused          the cluster refused the password
 │   ├── OtpRequired           the cluster asks for a one-time code
+│   ├── FormRefused           an HTML form that this browser did not get from us
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
 │   └── TooManyAttempts       wrong passwords; wait before the next
 ├── LimitReached            a published limit; wait, then ask again
@@ -113,6 +114,10 @@ class LoginRefused(AccessError):
 
 class OtpRequired(AccessError):
     """The cluster asks for a one-time code: send it as 'otp'."""
+
+
+class FormRefused(AccessError):
+    """The form is older than this login, or not one of ours: look at it and send it again."""
 
 
 class KeyRefused(AccessError):
