@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from resop.errors import BodyTooLarge, InvalidOptions, UnsupportedBody
 
+FORM = "application/x-www-form-urlencoded"
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 20
 MAX_OPTIONS = 200
@@ -22,25 +23,28 @@ async def read_options(request: Request, model: type[BaseModel]) -> dict[str, An
     Raises BodyTooLarge, UnsupportedBody, or InvalidOptions for what is not JSON (or form
     fields), is not an object, or is nested too deep.
     """
-    body = await _read(request)
+    body = await read_body(request)
     if not body.strip():
         return {}
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/x-www-form-urlencoded":
+    kind = content_type(request)
+    if kind == FORM:
         options = _from_form(body, model)
     elif kind in ("application/json", "") or kind.endswith("+json"):
         options = _from_json(body)
     else:
-        raise UnsupportedBody(
-            f"the body is of type {kind!r}: send application/json "
-            "or application/x-www-form-urlencoded"
-        )
+        raise UnsupportedBody(f"the body is of type {kind!r}: send application/json or {FORM}")
     if len(options) > MAX_OPTIONS:
         raise _fault(f"has {len(options)} options; at most {MAX_OPTIONS} are taken")
     return options
 
 
-async def _read(request: Request) -> bytes:
+def content_type(request: Request) -> str:
+    """Of the body, without parameters, in lower case."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body; BodyTooLarge as soon as it is more than may be."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -62,9 +66,10 @@ def _from_json(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _from_form(body: bytes, model: type[BaseModel]) -> dict[str, Any]:
+def form_pairs(body: bytes) -> list[tuple[str, str]]:
+    """The fields of a form in their order; InvalidOptions for what is none."""
     try:
-        pairs = parse_qsl(
+        return parse_qsl(
             body.decode(),  # `curl -d` sends what is no ASCII as it is
             keep_blank_values=True,
             strict_parsing=True,
@@ -76,9 +81,12 @@ def _from_form(body: bytes, model: type[BaseModel]) -> dict[str, Any]:
         said = str(fault).partition(":")[0]
         reason = "it is not UTF-8" if isinstance(fault, UnicodeError) else said
         raise _fault(f"is not a list of form fields: {reason}") from None
+
+
+def _from_form(body: bytes, model: type[BaseModel]) -> dict[str, Any]:
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     options: dict[str, Any] = {}
-    for name, text in pairs:
+    for name, text in form_pairs(body):
         field = fields.get(name)
         if text == "" and field is not None and not field.is_required():
             continue  # what a person left open in a form

@@ -24,6 +24,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.RequestError: 422,
     errors.TooManyAttempts: 429,
     errors.NotPermitted: 403,
+    errors.FormRefused: 403,
     errors.AccessError: 401,
     errors.LimitReached: 429,
     errors.ClusterError: 502,
@@ -63,6 +64,8 @@ def install(app: FastAPI) -> None:
 
 def respond(fault: errors.ResopError, **others: Any) -> JSONResponse:
     """The response for an error, with the headers that its status asks for."""
+    if isinstance(fault, errors.ServiceError):
+        log.warning("%s: %s", type(fault).__name__, fault.__cause__ or fault.message)
     status = status_of(type(fault))
     headers = {}
     if status == 401:
@@ -74,8 +77,6 @@ def respond(fault: errors.ResopError, **others: Any) -> JSONResponse:
 
 async def _resop_error(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, errors.ResopError)
-    if isinstance(fault, errors.ServiceError):
-        log.warning("%s: %s", type(fault).__name__, fault.__cause__ or fault.message)
     return respond(fault)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from api import actions, errors, openapi, tasks, welcome
+from api import actions, errors, openapi, pages, tasks, welcome
 from api.requests import RequestLog
 from api.services import Services, make_services
 from resop import __version__
@@ -39,7 +39,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     app.include_router(welcome.router)
     app.include_router(tasks.router)
-    app.include_router(actions.router)  # last: its paths begin with a name
+    app.include_router(actions.router)  # last of the API: its paths begin with a name
+    app.include_router(pages.router)
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:

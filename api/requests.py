@@ -45,7 +45,8 @@ class RequestLog:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[HEADER] = request_id
-                task = headers.get("location", "").removeprefix("/tasks/")
+                # /tasks/ID, or the page of that task.
+                task = headers.get("location", "").partition("/tasks/")[2]
             await send(message)
 
         try:

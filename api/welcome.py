@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from api import body, preferences
@@ -19,9 +19,11 @@ from resop.types import MAX_ARGUMENT_BYTES
 router = APIRouter(tags=["service"])
 
 
-@router.get("/")
-def welcome(services: Here) -> dict[str, Any]:
-    """What this is, which clusters there are, and where to go on."""
+@router.get("/", response_model=dict[str, Any])
+def welcome(request: Request, services: Here) -> Any:
+    """What this is, which clusters there are, and where to go on; a browser goes to the pages."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/pages/", 303, {"Vary": "Accept"})
     return {
         "service": "resop",
         "version": __version__,

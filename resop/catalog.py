@@ -38,6 +38,7 @@ PATHS_OF_THE_API = frozenset(
         "health",
         "metrics",
         "docs",
+        "pages",
         "redoc",
         "openapi",
         "static",

@@ -12,6 +12,7 @@ ResopError
 │   ├── TokenRefused          expired, revoked, or not one of ours
 │   ├── LoginRefused          the cluster refused the password
 │   ├── OtpRequired           the cluster asks for a one-time code
+│   ├── FormRefused           an HTML form that this browser did not get from us
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
 │   ├── NotPermitted          known, and not allowed to do this
 │   └── TooManyAttempts       wrong passwords; wait before the next
@@ -115,6 +116,10 @@ class LoginRefused(AccessError):
 
 class OtpRequired(AccessError):
     """The cluster asks for a one-time code: send it as 'otp'."""
+
+
+class FormRefused(AccessError):
+    """The form is older than this login, or not one of ours: look at it and send it again."""
 
 
 class KeyRefused(AccessError):

@@ -1,0 +1,32 @@
+"""The pages: the API for a person with a plain browser, as forms and readable answers.
+
+They are a client of the API's own functions: what a form sends is checked and run by the same
+code as JSON. All but the routes is loaded when the first page is asked for.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import get_args
+
+from fastapi import APIRouter, Request, Response
+
+from resop.catalog import Kind
+
+router = APIRouter()
+
+
+async def _view(name: str, request: Request) -> Response:
+    from api.pages import views
+
+    return await views.serve(name, request)
+
+
+for _path, _name in {"": "index", "tasks": "tasks", "tasks/{task_id}": "task"}.items():
+    router.add_route(f"/pages/{_path}", partial(_view, _name), methods=["GET"])
+for _asset in ("style.css", "icon.svg"):
+    router.add_route(f"/pages/{_asset}", partial(_view, "asset"), methods=["GET"])
+for _kind in get_args(Kind):
+    _path = f"/{{operator}}/{_kind}/{{action}}/submit"
+    router.add_route(_path, partial(_view, f"{_kind}_form"), methods=["GET"])
+    router.add_route(_path, partial(_view, f"{_kind}_submit"), methods=["POST"])
