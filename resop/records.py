@@ -15,6 +15,7 @@ from sqlalchemy import (
     Index,
     bindparam,
     delete,
+    func,
     insert,
     select,
     update,
@@ -85,6 +86,8 @@ class Task(SQLModel):
     error: dict[str, Any] | None = Field(default=None, sa_type=Json)
     to_undo: list[str] | None = Field(default=None, sa_type=Json)
     """Of a running task: the command lines that would undo what it has done, secrets masked."""
+    cancel_asked_at: datetime | None = Field(default=None, sa_type=Moment)
+    """When its user first asked to cancel it while it ran."""
 
 
 class Step(SQLModel):
@@ -244,6 +247,28 @@ class Records(Database):
         """Write a task's final state unless it has one; tell whether this call wrote it."""
         with self.write() as db:
             return bool(db.execute(_ended(task_id, state, when, values)).rowcount)
+
+    def ask_to_cancel(self, task_id: str) -> bool:
+        """Mark a running task as one to be cancelled; tell whether it runs."""
+        asked = func.coalesce(_TASK.c.cancel_asked_at, bindparam("at", now(), Moment))
+        with self.write() as db:
+            return bool(
+                db.execute(
+                    update(_TASK)
+                    .where(_TASK.c.id == task_id, _TASK.c.state == State.RUNNING)
+                    .values(cancel_asked_at=asked)
+                ).rowcount
+            )
+
+    def to_cancel(self, worker: str) -> list[str]:
+        """The running tasks of a worker that are marked."""
+        query = select(_TASK.c.id).where(
+            _TASK.c.state == State.RUNNING,
+            _TASK.c.worker == worker,
+            _TASK.c.cancel_asked_at.is_not(None),
+        )
+        with self.read() as db:
+            return list(db.execute(query).scalars())
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Apply many changes in one transaction."""

@@ -43,7 +43,9 @@ class Worker:
         herald = Herald(settings.redis_url)
         self._recorder = Recorder(self._records, herald)
         self._engine = Engine(self.name, settings, catalog, self._records, self._recorder)
-        self._recovery = Recovery(self.name, self._records, Queue(app), herald)
+        self._recovery = Recovery(
+            self.name, self._records, Queue(app), herald, [self._engine.cancel_marked]
+        )
 
     def start(self) -> None:
         """Begin to serve."""

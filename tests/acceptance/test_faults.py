@@ -199,6 +199,38 @@ def test_emptied_redis_is_not_noticed_by_those_who_wait(site: Site) -> None:
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
 
 
+def test_queued_task_that_is_cancelled_never_runs_and_who_waits_hears_it(site: Site) -> None:
+    site.service.stop_workers()
+    task, file = site.trail(steps=1)
+    waiting = [
+        site.threads.submit(site.service.caller(site.alice.token, api).task, task, 30)
+        for api in (0, 1)
+    ]
+    time.sleep(0.3)
+    answer = site.alice.http.delete(f"/tasks/{task}")
+    assert answer.status_code == 200
+    for seen in (answer.json(), *(each.result() for each in waiting)):
+        assert (seen["state"], seen["started_at"], seen["steps"]) == ("cancelled", None, [])
+        assert seen["error"]["type"] == "TaskCancelled" and seen["error"]["ended"] is True
+    site.service.add_workers(1)
+    later, _ = site.trail(steps=1)
+    assert site.ended(later)["state"] == "succeeded"
+    assert lines(file) == []
+    assert site.alice.task(task) == answer.json()
+
+
+def test_running_task_is_cancelled_although_the_word_of_it_is_lost(site: Site) -> None:
+    task = site.whisper()
+    site.service.redis_server.stop()
+    answer = site.alice.http.delete(f"/tasks/{task}")
+    assert answer.status_code == 202 and answer.json()["cancel_asked_at"] is not None
+    assert site.ended(task)["error"]["ended"] is True
+    site.service.redis_server.start()
+    assert site.alice.task(task)["state"] == "cancelled"
+    assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
+    assert site.places_of_secret() == []
+
+
 def test_stopped_worker_finishes_what_is_short_and_ends_what_is_long(site: Site) -> None:
     before = set(site.ssh.processes("alice"))
     short = site.waiting("sleep 0.6; echo done")
