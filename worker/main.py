@@ -19,6 +19,7 @@ from resop.logs import set_up_logging
 from resop.queue import TASK_NAME, Queue, celery_app, queue_of
 from resop.records import Records
 from resop.settings import Settings, load_settings
+from worker.cleaning import Cleaner
 from worker.execute import Engine
 from worker.recorder import Recorder
 from worker.recovery import Recovery
@@ -44,7 +45,11 @@ class Worker:
         self._recorder = Recorder(self._records, herald)
         self._engine = Engine(self.name, settings, catalog, self._records, self._recorder)
         self._recovery = Recovery(
-            self.name, self._records, Queue(app), herald, [self._engine.cancel_marked]
+            self.name,
+            self._records,
+            Queue(app),
+            herald,
+            chores=[self._engine.cancel_marked, Cleaner(self._records).clean],
         )
 
     def start(self) -> None:

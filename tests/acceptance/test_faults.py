@@ -269,6 +269,31 @@ def test_restarted_api_still_knows_tokens_and_tasks_and_those_go_on(site: Site) 
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
 
 
+def test_request_repeated_elsewhere_after_its_api_died_finds_its_task(site: Site) -> None:
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    options = {"command": "sleep 1; echo once >>api-killed; cat api-killed"}
+    first, second = (site.service.caller(site.alice.token, api) for api in (0, 1))
+    answer = site.threads.submit(first.http.post, "/core/opn/run", json=options, headers=headers)
+    assert eventually(lambda: any("api-killed" in each for each in site.ssh.processes("alice")), 10)
+    site.service.kill_api(0)
+    with pytest.raises(httpx.TransportError):
+        answer.result()
+    again = second.http.post("/core/opn/run", json=options, headers=headers)
+    assert again.json()["output"]["stdout"] == "once\n"
+    site.service.start_api(0)
+
+
+def test_request_that_no_queue_took_is_made_anew_with_its_key(site: Site) -> None:
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    options = {"command": "echo made"}
+    site.service.redis_server.stop()
+    refused = site.alice.http.post("/core/opn/run", json=options, headers=headers)
+    assert failure(refused, 503)["type"] == "QueueUnavailable"
+    site.service.redis_server.start()
+    again = site.alice.http.post("/core/opn/run", json=options, headers=headers)
+    assert again.json()["output"]["stdout"] == "made\n"
+
+
 def test_sshd_restarted_between_tasks_is_not_noticed(site: Site) -> None:
     for number in range(3):
         assert site.alice.run(f"echo {number}").json()["output"]["stdout"] == f"{number}\n"

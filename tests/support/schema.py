@@ -14,6 +14,7 @@ def as_at_first(url: str) -> None:
         SQLModel.metadata.create_all(db)
         for column in ("to_undo", "cancel_asked_at"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
+        db.execute(text("DROP TABLE idempotency_key"))
         db.execute(
             text(
                 "INSERT INTO task (id, kind, operator, action, username, cluster, credential, "

@@ -10,6 +10,7 @@ PINNED = {
     "UnknownAction": 404,
     "UnknownTask": 404,
     "InvalidOptions": 422,
+    "KeyReused": 422,
     "BodyTooLarge": 413,
     "UnsupportedBody": 415,
     "NotLoggedIn": 401,

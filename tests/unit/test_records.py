@@ -15,7 +15,7 @@ import pytest
 import uuid_utils
 
 from resop.errors import RecordsUnavailable
-from resop.records import Change, Credential, Records, State, Step, Task, now
+from resop.records import Change, Credential, Key, Records, State, Step, Task, now
 
 HOUR = timedelta(hours=1)
 ENDED = [state for state in State if state.ended]
@@ -334,6 +334,49 @@ def test_listing_carries_neither_output_nor_envelope(records: Records, queued: T
     assert not {"output", "stderr", "log", "sealed"} & set(listed)
     assert listed["options"] == queued.options
     assert listed["created_at"] == queued.created_at
+
+
+# -- keys
+
+
+def key(task_id: str, **values: Any) -> Key:
+    return Key(**{"id": "k", "digest": "d", "task": task_id} | values)
+
+
+def test_key_is_that_of_the_first_task_and_no_other_is_written(records: Records) -> None:
+    first, second = task(), task()
+    assert records.add_task(first, key=key(first.id)) is None
+    earlier = records.add_task(second, key=key(second.id, digest="other"))
+    assert earlier is not None
+    assert (earlier.task, earlier.digest) == (first.id, "d")
+    assert records.task(second.id) is None
+    records.forget_key("k")
+    assert records.add_task(second, key=key(second.id)) is None
+
+
+def test_of_many_requests_with_one_key_at_once_one_makes_a_task(records: Records) -> None:
+    start = threading.Barrier(12, timeout=20)
+    tasks = [task() for _ in range(12)]
+
+    def add(new: Task) -> str:
+        start.wait()
+        earlier = records.add_task(new, key=key(new.id))
+        return earlier.task if earlier else new.id
+
+    with ThreadPoolExecutor(12) as pool:
+        (known,) = set(pool.map(add, tasks))
+    assert [each.id for each in tasks if records.task(each.id)] == [known]
+
+
+def test_old_keys_are_forgotten_a_few_at_a_time(records: Records) -> None:
+    for number in range(5):
+        new = task()
+        records.add_task(new, key=key(new.id, id=f"old{number}", created_at=now() - HOUR))
+    new = task()
+    records.add_task(new, key=key(new.id))
+    moment = now() - timedelta(minutes=1)
+    assert [records.forget_old_keys(moment, 3) for _ in range(3)] == [3, 2, 0]
+    assert records.key("old0") is None and records.key("k") is not None
 
 
 # -- credentials
