@@ -81,6 +81,7 @@ def summary(task: Mapping[str, Any]) -> dict[str, Any]:
         "cluster": task["cluster"],
         "options": task["options"],
         "tags": task["tags"],
+        "note": task["note"],
         "created_at": _time(task["created_at"]),
         "started_at": _time(task["started_at"]),
         "ended_at": _time(task["ended_at"]),

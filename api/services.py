@@ -10,6 +10,7 @@ from fastapi import Request
 from api.logins import Logins
 from resop.catalog import Catalog, load_catalog
 from resop.events import ENDED, LOGGED_OUT, Herald, Subscription, Waiters
+from resop.history import History
 from resop.queue import Queue, celery_app
 from resop.records import Records
 from resop.settings import Settings
@@ -24,6 +25,7 @@ class Services:
     settings: Settings
     catalog: Catalog
     records: Records
+    history: History
     sealer: Sealer
     queue: Queue
     herald: Herald
@@ -55,6 +57,7 @@ def make_services(settings: Settings) -> Services:
         settings,
         catalog,
         records,
+        History(records),
         Sealer(settings.secret_key()),
         Queue(celery_app(settings)),
         Herald(settings.redis_url),

@@ -1,4 +1,4 @@
-"""Tasks: a user's own, in a list or one by one, waiting for its end if asked to."""
+"""One task of the caller: looked at, waiting for its end if asked to, or cancelled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.answers import ask_again, summary, view
+from api.answers import ask_again, view
 from api.deps import Here, LoggedIn
 from api.preferences import LONGEST_WAIT
 from api.services import Services
@@ -23,38 +23,7 @@ log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
-PAGE = 50
-LONGEST_PAGE = 500
-
 Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for its end")]
-
-
-@router.get("")
-def list_tasks(
-    services: Here,
-    token: LoggedIn,
-    state: State | None = None,
-    operator: str | None = None,
-    action: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE,
-    cursor: Annotated[str | None, Query(max_length=36, description="'next' of a page")] = None,
-) -> dict[str, Any]:
-    """The caller's tasks on this cluster, newest first, without their output.
-
-    `next` is the cursor of the following page, null on the last.
-    """
-    found = services.records.tasks(
-        token.username,
-        token.cluster,
-        limit=limit + 1,
-        before=cursor,
-        state=state,
-        operator=operator,
-        action=action,
-    )
-    page = found[:limit]
-    further = page[-1]["id"] if len(found) > limit else None
-    return {"tasks": [summary(task) for task in page], "next": further}
 
 
 @router.get("/{task_id}")

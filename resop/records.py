@@ -89,6 +89,8 @@ class Task(SQLModel):
     """Of a running task: the command lines that would undo what it has done, secrets masked."""
     cancel_asked_at: datetime | None = Field(default=None, sa_type=Moment)
     """When its user first asked to cancel it while it ran."""
+    note: str | None = Field(default=None, sa_type=LongText)
+    """What its user has written about it."""
 
 
 class Step(SQLModel):
@@ -163,11 +165,6 @@ _STEP = SQLModel.metadata.tables["step"]
 _KEY = SQLModel.metadata.tables["idempotency_key"]
 _CREDENTIAL = SQLModel.metadata.tables["credential"]
 _WORKER = SQLModel.metadata.tables["worker"]
-_LISTED = [
-    column
-    for column in _TASK.c
-    if column.name not in ("output", "stderr", "log", "sealed", "progress", "to_undo")
-]
 
 
 # The statements of every task's way are made once: to make one costs more than to run it.
@@ -223,28 +220,6 @@ class Records(Database):
         with self.read() as db:
             row = db.execute(select(_TASK).where(_TASK.c.id == task_id)).one_or_none()
         return None if row is None else Task(**row._mapping)
-
-    def tasks(
-        self,
-        username: str,
-        cluster: str,
-        *,
-        limit: int,
-        before: str | None = None,
-        state: str | None = None,
-        operator: str | None = None,
-        action: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """A user's tasks without their output, newest first; `before` is the id to go on from."""
-        query = select(*_LISTED).where(_TASK.c.username == username, _TASK.c.cluster == cluster)
-        if before is not None:
-            query = query.where(_TASK.c.id < before)
-        for column, wanted in (("state", state), ("operator", operator), ("action", action)):
-            if wanted is not None:
-                query = query.where(_TASK.c[column] == wanted)
-        with self.read() as db:
-            rows = db.execute(query.order_by(_TASK.c.id.desc()).limit(limit))
-            return [dict(row._mapping) for row in rows]
 
     def claim(self, task_id: str, worker: str) -> Task | None:
         """Make `worker` the one that runs a queued task; None when it is not to be run."""

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from resop.history import History
 from resop.records import Records, now
 
 KEY_AGE = timedelta(hours=24)
-GROUP = 100
+GROUP = 10
+"""Tasks with megabytes of output take 13 ms each, and nobody else writes to SQLite meanwhile."""
 LONGEST_SECONDS = 2.0
 PAUSE_SECONDS = 0.02
 """Between groups: others want to write too."""
@@ -21,8 +23,11 @@ Forget = Callable[[datetime, int], int]
 class Cleaner:
     """What is too old, of one record."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, history_days: int) -> None:
+        """`history_days` is how long tasks are kept, 0 for ever."""
         self._old: list[tuple[Forget, timedelta]] = [(records.forget_old_keys, KEY_AGE)]
+        if history_days:
+            self._old.append((History(records).forget, timedelta(days=history_days)))
 
     def clean(self) -> None:
         """Forget some of it; what is left is for the next time. Takes 2 s at most."""

@@ -44,12 +44,13 @@ class Worker:
         herald = Herald(settings.redis_url)
         self._recorder = Recorder(self._records, herald)
         self._engine = Engine(self.name, settings, catalog, self._records, self._recorder)
+        cleaner = Cleaner(self._records, settings.HISTORY_DAYS)
         self._recovery = Recovery(
             self.name,
             self._records,
             Queue(app),
             herald,
-            chores=[self._engine.cancel_marked, Cleaner(self._records).clean],
+            chores=[self._engine.cancel_marked, cleaner.clean],
         )
 
     def start(self) -> None:

@@ -12,7 +12,7 @@ def as_at_first(url: str) -> None:
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as db:
         SQLModel.metadata.create_all(db)
-        for column in ("to_undo", "cancel_asked_at"):
+        for column in ("to_undo", "cancel_asked_at", "note"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
         db.execute(text("DROP TABLE idempotency_key"))
         db.execute(

@@ -293,49 +293,6 @@ def test_group_is_written_as_a_whole_or_not_at_all(records: Records, queued: Tas
     assert records.end(queued.id, State.FAILED), "the record is usable afterwards"
 
 
-# -- listing
-
-
-def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(records: Records) -> None:
-    mine = [task() for _ in range(7)]
-    for each in mine:
-        records.add_task(each)
-        records.add_task(task(username="eve"))
-        records.add_task(task(cluster="waltz"))
-    seen: list[str] = []
-    while page := records.tasks("ada", "tango", limit=3, before=seen[-1] if seen else None):
-        assert len(page) <= 3
-        seen += [each["id"] for each in page]
-        records.add_task(task())  # a new one does not move the pages
-    assert seen == [each.id for each in reversed(mine)]
-
-
-@pytest.mark.parametrize(
-    ("wanted", "count"),
-    [
-        ({}, 4),
-        ({"state": "queued"}, 3),
-        ({"state": "running"}, 1),
-        ({"operator": "slurm"}, 1),
-        ({"operator": "utils", "action": "cp"}, 1),
-        ({"operator": "slurm", "action": "cp"}, 0),
-    ],
-)
-def test_listing_is_filtered(records: Records, wanted: dict[str, str], count: int) -> None:
-    records.add_task(task(operator="slurm"))
-    records.add_task(task(action="cp"))
-    records.add_task(task(state=State.RUNNING))
-    records.add_task(task())
-    assert len(records.tasks("ada", "tango", limit=10, **wanted)) == count
-
-
-def test_listing_carries_neither_output_nor_envelope(records: Records, queued: Task) -> None:
-    (listed,) = records.tasks("ada", "tango", limit=10)
-    assert not {"output", "stderr", "log", "sealed"} & set(listed)
-    assert listed["options"] == queued.options
-    assert listed["created_at"] == queued.created_at
-
-
 # -- keys
 
 
