@@ -17,6 +17,7 @@ from api.answers import answer
 from api.body import read_options
 from api.deps import Here, logged_in, login_of
 from api.gate import ApiGate
+from api.idempotency import earlier_task, read_key
 from api.preferences import Preferences, read_preferences
 from api.services import Services, services_of
 from api.waiting import wait_for_end
@@ -27,7 +28,7 @@ from resop.masking import Masker, plain, secrets_in
 from resop.operation import Operation
 from resop.options import check_options, given_values
 from resop.perform import command_step
-from resop.records import State, Task
+from resop.records import Key, State, Task
 from resop.tokens import Token
 
 router = APIRouter()
@@ -92,16 +93,20 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     options = check_options(found.options, await read_options(request, found.options))
     task = _new_task(found, options, token, services, preferred)
     task.request = request.state.request_id
+    key = read_key(request, services.sealer, task, options)
     if preferred.dry_run:
         return JSONResponse(_dry(task))
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
-        await run_in_threadpool(_record_and_enqueue, services, task, flushed=flushed)
+        earlier = await run_in_threadpool(_record_and_enqueue, services, task, key, flushed=flushed)
         deadline = time.monotonic() + preferred.wait
-        ended = await wait_for_end(services, task, waiter, deadline)
+        if key is not None and earlier is not None:
+            ended = await earlier_task(services, earlier, key.digest, deadline)
+        else:
+            ended = await wait_for_end(services, task, waiter, deadline)
     if not flushed and ended.state == State.QUEUED:
-        await run_in_threadpool(services.records.flush_task, task.id)
+        await run_in_threadpool(services.records.flush_task, ended.id)
     return answer(ended, preferred.applied)
 
 
@@ -158,16 +163,25 @@ def _new_task(
     )
 
 
-def _record_and_enqueue(services: Services, task: Task, *, flushed: bool) -> None:
-    """Write the task, then hand it to a worker; if that fails, nothing is left to be run."""
-    services.records.add_task(task, flushed=flushed)
+def _record_and_enqueue(
+    services: Services, task: Task, key: Key | None, *, flushed: bool
+) -> Key | None:
+    """Write the task, then hand it to a worker; if that fails, nothing is left to be run.
+
+    Returns the key of an earlier request where this one only repeats it.
+    """
+    if earlier := services.records.add_task(task, flushed=flushed, key=key):
+        return earlier
     try:
         services.queue.put(task.id, task.cluster)
     except QueueUnavailable as fault:
         error = {**fault.as_json(), "undone": [], "needs_repair": []}
         if services.records.end(task.id, State.FAILED, when=State.QUEUED, error=error):
+            if key is not None:
+                services.records.forget_key(key.id)
             raise
         # A worker has it all the same: the message did arrive.
+    return None
 
 
 def _dry(task: Task) -> dict[str, Any]:

@@ -18,14 +18,18 @@ def address(task_id: str) -> str:
     return f"/tasks/{task_id}"
 
 
+def ask_again(task_id: str) -> dict[str, str]:
+    """The headers of a 202: where to look, and when."""
+    return {"Location": address(task_id), "Retry-After": "1"}
+
+
 def answer(task: Task, applied: str | None = None) -> JSONResponse:
     """The response of a request that waited for `task`: its result, or 202 while it goes on."""
     headers = {"Location": address(task.id)}
     if applied:
         headers["Preference-Applied"] = applied
     if not State(task.state).ended:
-        headers["Retry-After"] = "1"
-        return JSONResponse(view(task, []), 202, headers)
+        return JSONResponse(view(task, []), 202, headers | ask_again(task.id))
     if task.state == State.SUCCEEDED:
         return JSONResponse({"success": True, **result(task)}, 200, headers)
     error = task.error or {"type": "ServiceFault"}
@@ -59,6 +63,7 @@ def view(task: Task, steps: Sequence[Step]) -> dict[str, Any]:
         **summary(task.model_dump()),
         **result(task),
         "progress": task.progress,
+        "cancel_asked_at": _time(task.cancel_asked_at),
         "error": task.error,
         "steps": [_step(step) for step in steps],
     }
@@ -76,6 +81,7 @@ def summary(task: Mapping[str, Any]) -> dict[str, Any]:
         "cluster": task["cluster"],
         "options": task["options"],
         "tags": task["tags"],
+        "note": task["note"],
         "created_at": _time(task["created_at"]),
         "started_at": _time(task["started_at"]),
         "ended_at": _time(task["ended_at"]),

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from api import actions, errors, openapi, pages, tasks, welcome
+from api import actions, errors, history, openapi, pages, tasks, welcome
 from api.requests import RequestLog
 from api.services import Services, make_services
 from resop import __version__
@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(RequestLog)
     errors.install(app)
     app.include_router(welcome.router)
+    app.include_router(history.router)  # before: /tasks/export.csv is no task's id
     app.include_router(tasks.router)
     app.include_router(actions.router)  # last of the API: its paths begin with a name
     app.include_router(pages.router)

@@ -148,6 +148,12 @@ _PREFERENCES = [
         "description": "respond-async: answer 202 at once; wait=N: wait at most N seconds",
     },
     {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "maxLength": 255},
+        "description": "the same key and body again, within 24 h, is answered with the same task",
+    },
+    {
         "name": "tag",
         "in": "query",
         "schema": {"type": "array", "items": {"type": "string", "maxLength": 64}},

@@ -12,15 +12,18 @@ from resop.options import faults_of
 
 LONGEST_WAIT = 600.0
 
+Tags = Annotated[
+    list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=20)
+]
+"""Labels of a task."""
+
 
 class Preferences(BaseModel):
     """What the query of a request asks for, and how long its `Prefer` header lets us wait."""
 
     model_config = ConfigDict(frozen=True)
 
-    tag: Annotated[
-        list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=20)
-    ]
+    tag: Tags
     """Labels, to find the task again."""
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Time limit in seconds, where it is to be shorter than the action's own."""

@@ -9,7 +9,8 @@ from fastapi import Request
 
 from api.logins import Logins
 from resop.catalog import Catalog, load_catalog
-from resop.events import ENDED, LOGGED_OUT, Subscription, Waiters
+from resop.events import ENDED, LOGGED_OUT, Herald, Subscription, Waiters
+from resop.history import History
 from resop.queue import Queue, celery_app
 from resop.records import Records
 from resop.settings import Settings
@@ -24,8 +25,10 @@ class Services:
     settings: Settings
     catalog: Catalog
     records: Records
+    history: History
     sealer: Sealer
     queue: Queue
+    herald: Herald
     waiters: Waiters
     logins: Logins
     subscription: Subscription
@@ -40,6 +43,7 @@ class Services:
         """Close what was opened."""
         await self.subscription.stop()
         await self.redis.aclose()
+        self.herald.close()
         self.records.close()
 
 
@@ -53,8 +57,10 @@ def make_services(settings: Settings) -> Services:
         settings,
         catalog,
         records,
+        History(records),
         Sealer(settings.secret_key()),
         Queue(celery_app(settings)),
+        Herald(settings.redis_url),
         waiters,
         logins,
         Subscription(settings.redis_url, {ENDED: waiters.hear, LOGGED_OUT: logins.hear}),

@@ -1,52 +1,29 @@
-"""Tasks: a user's own, in a list or one by one, waiting for its end if asked to."""
+"""One task of the caller: looked at, waiting for its end if asked to, or cancelled."""
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.answers import summary, view
+from api.answers import ask_again, view
 from api.deps import Here, LoggedIn
 from api.preferences import LONGEST_WAIT
+from api.services import Services
 from api.waiting import look, wait_for_end
-from resop.errors import UnknownTask
-from resop.records import State
+from resop.errors import QueueUnavailable, TaskCancelled, UnknownTask
+from resop.perform import Outcome
+from resop.records import State, Task
+from resop.tokens import Token
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
-PAGE = 50
-LONGEST_PAGE = 500
-
-
-@router.get("")
-def list_tasks(
-    services: Here,
-    token: LoggedIn,
-    state: State | None = None,
-    operator: str | None = None,
-    action: str | None = None,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE,
-    cursor: Annotated[str | None, Query(max_length=36, description="'next' of a page")] = None,
-) -> dict[str, Any]:
-    """The caller's tasks on this cluster, newest first, without their output.
-
-    `next` is the cursor of the following page, null on the last.
-    """
-    found = services.records.tasks(
-        token.username,
-        token.cluster,
-        limit=limit + 1,
-        before=cursor,
-        state=state,
-        operator=operator,
-        action=action,
-    )
-    page = found[:limit]
-    further = page[-1]["id"] if len(found) > limit else None
-    return {"tasks": [summary(task) for task in page], "next": further}
+Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for its end")]
 
 
 @router.get("/{task_id}")
@@ -54,16 +31,61 @@ async def show_task(
     task_id: str,
     services: Here,
     token: LoggedIn,
-    wait: Annotated[
-        float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wait for its end")
-    ] = 0,
+    wait: Wait = 0,
 ) -> dict[str, Any]:
     """One task, whatever its state: options, steps, log, times, output or error."""
     with services.waiters.waiting(task_id) as waiter:
-        task = await look(services, task_id)
-        if (task.username, task.cluster) != (token.username, token.cluster):
-            raise UnknownTask(f"there is no task {task_id!r}")
+        task = await own_task(services, token, task_id)
         if wait and not State(task.state).ended:
             await wait_for_end(services, task, waiter, time.monotonic() + wait)
             task = await look(services, task_id)
     return view(task, await run_in_threadpool(services.records.steps, task_id))
+
+
+@router.delete("/{task_id}", responses={202: {"description": "asked to end; it still runs"}})
+async def cancel_task(
+    task_id: str,
+    services: Here,
+    token: LoggedIn,
+    response: Response,
+    wait: Wait = 0,
+) -> dict[str, Any]:
+    """Cancel a task: one that is queued never runs, one that runs is ended on the cluster.
+
+    200 with the task when it has ended, be it before; 202 while it still runs. What it says in
+    the end tells whether its step was seen to end, and what was undone.
+    """
+    with services.waiters.waiting(task_id) as waiter:
+        task = await own_task(services, token, task_id)
+        if not State(task.state).ended:
+            await run_in_threadpool(_cancel, services, task_id)
+            task = await look(services, task_id)
+        if wait and not State(task.state).ended:
+            await wait_for_end(services, task, waiter, time.monotonic() + wait)
+            task = await look(services, task_id)
+    if not State(task.state).ended:
+        response.status_code = 202
+        response.headers.update(ask_again(task_id))
+    return view(task, await run_in_threadpool(services.records.steps, task_id))
+
+
+async def own_task(services: Services, token: Token, task_id: str) -> Task:
+    """A task of the caller; UnknownTask for anybody else's."""
+    task = await look(services, task_id)
+    if (task.username, task.cluster) != (token.username, token.cluster):
+        raise UnknownTask(f"there is no task {task_id!r}")
+    return task
+
+
+def _cancel(services: Services, task_id: str) -> None:
+    """End a queued task, mark a running one; then say so. The record holds without the word."""
+    never_ran = Outcome(error=TaskCancelled("the task was cancelled before it began", ended=True))
+    records, herald = services.records, services.herald
+    try:
+        error = never_ran.error_json()
+        if records.end(task_id, State.CANCELLED, when=State.QUEUED, error=error):
+            herald.ended({task_id: None})
+        elif records.ask_to_cancel(task_id):
+            herald.cancel(task_id)
+    except QueueUnavailable:
+        log.warning("nobody was told that task %s is cancelled: Redis is away", task_id)

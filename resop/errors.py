@@ -5,6 +5,7 @@ ResopError
 │   ├── UnknownAction         no such operator, command or operation
 │   ├── UnknownTask           no such task, or somebody else's
 │   ├── InvalidOptions        options that do not fit; every fault is listed
+│   ├── KeyReused             an Idempotency-Key that stands for another request
 │   ├── BodyTooLarge
 │   └── UnsupportedBody       neither JSON nor form fields
 ├── AccessError             who is asking is not (or no longer) known
@@ -88,6 +89,10 @@ class InvalidOptions(RequestError):
         """`faults` is `[{"field": name, "message": what is wrong}, …]`, one for every fault."""
         summary = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
         super().__init__(message or summary, faults=faults)
+
+
+class KeyReused(RequestError):
+    """This Idempotency-Key was already used for another request."""
 
 
 class BodyTooLarge(RequestError):

@@ -1,4 +1,4 @@
-"""Words between processes: a task has ended, a login has ended; over Redis pub/sub.
+"""Words between processes: a task has ended, or is to be; a login has ended; over Redis pub/sub.
 
 A word makes its hearer look into the record, which alone is true; a small result, already in
 the record and masked as it is there, comes with the word and saves that look. A word that is
@@ -24,6 +24,7 @@ from resop.errors import QueueUnavailable
 log = logging.getLogger(__name__)
 
 ENDED = "resop:ended"
+CANCEL = "resop:cancel"
 LOGGED_OUT = "resop:logged-out"
 PAUSE_SECONDS = 0.5
 LONGEST_RESULT = 16_384
@@ -31,7 +32,7 @@ LONGEST_RESULT = 16_384
 
 
 class Herald:
-    """Says that tasks have ended. Blocks; one for each worker process."""
+    """Says that tasks have ended, or are to be. Blocks; one for each process."""
 
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
@@ -41,15 +42,22 @@ class Herald:
 
         Raises QueueUnavailable when Redis is away.
         """
-        try:
-            for task_id, result in results.items():
-                self._redis.publish(ENDED, _word(task_id, result))
-        except (redis.RedisError, OSError) as fault:
-            raise QueueUnavailable from fault
+        for task_id, result in results.items():
+            self._publish(ENDED, _word(task_id, result))
+
+    def cancel(self, task_id: str) -> None:
+        """Tell every worker that a task is to be cancelled; QueueUnavailable as above."""
+        self._publish(CANCEL, task_id)
 
     def close(self) -> None:
         """Close the connection."""
         self._redis.close()
+
+    def _publish(self, channel: str, word: str) -> None:
+        try:
+            self._redis.publish(channel, word)
+        except (redis.RedisError, OSError) as fault:
+            raise QueueUnavailable from fault
 
 
 def _word(task_id: str, result: Mapping[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""The record: tasks, their steps, credentials, workers; and every query on them.
+"""The record: tasks, their steps and keys, credentials, workers; and every query on them.
 
 The database is what is true. A task that has ended never changes, and a task is claimed by one
 worker, ever: both are conditions in the statements below, not habits of their callers.
@@ -15,10 +15,12 @@ from sqlalchemy import (
     Index,
     bindparam,
     delete,
+    func,
     insert,
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
 from resop.columns import Json, LongText, Moment, Sealed
@@ -85,6 +87,10 @@ class Task(SQLModel):
     error: dict[str, Any] | None = Field(default=None, sa_type=Json)
     to_undo: list[str] | None = Field(default=None, sa_type=Json)
     """Of a running task: the command lines that would undo what it has done, secrets masked."""
+    cancel_asked_at: datetime | None = Field(default=None, sa_type=Moment)
+    """When its user first asked to cancel it while it ran."""
+    note: str | None = Field(default=None, sa_type=LongText)
+    """What its user has written about it."""
 
 
 class Step(SQLModel):
@@ -115,6 +121,21 @@ class _StepTable(Step, table=True):
     __tablename__ = "step"
 
 
+class Key(SQLModel):
+    """What a request with an `Idempotency-Key` is known by, when it is repeated."""
+
+    id: str = Field(primary_key=True, max_length=64)
+    """Digest of the key and of whose it is."""
+    digest: str = Field(max_length=64)
+    """Digest of what was asked for."""
+    task: str = Field(max_length=36)
+    created_at: datetime = Field(default_factory=now, sa_type=Moment, index=True)
+
+
+class _KeyTable(Key, table=True):
+    __tablename__ = "idempotency_key"
+
+
 class Credential(SQLModel, table=True):
     """What lets a session be opened again, sealed."""
 
@@ -141,13 +162,9 @@ class Worker(SQLModel, table=True):
 
 _TASK = SQLModel.metadata.tables["task"]
 _STEP = SQLModel.metadata.tables["step"]
+_KEY = SQLModel.metadata.tables["idempotency_key"]
 _CREDENTIAL = SQLModel.metadata.tables["credential"]
 _WORKER = SQLModel.metadata.tables["worker"]
-_LISTED = [
-    column
-    for column in _TASK.c
-    if column.name not in ("output", "stderr", "log", "sealed", "progress", "to_undo")
-]
 
 
 # The statements of every task's way are made once: to make one costs more than to run it.
@@ -176,10 +193,22 @@ class Records(Database):
 
     # -- tasks
 
-    def add_task(self, task: Task, *, flushed: bool = True) -> None:
-        """Write a new task; `flushed` as in `write`: to claim the task flushes it too."""
-        with self.write(flushed=flushed) as db:
-            db.execute(_ADD, task.model_dump())
+    def add_task(self, task: Task, *, flushed: bool = True, key: Key | None = None) -> Key | None:
+        """Write a new task; `flushed` as in `write`: to claim the task flushes it too.
+
+        With a `key` that another task has, nothing is written: that other one's is returned.
+        """
+        try:
+            with self.write(flushed=flushed) as db:
+                if key is not None:
+                    db.execute(insert(_KEY), [key.model_dump()])
+                db.execute(_ADD, task.model_dump())
+        except IntegrityError:
+            if key is None:
+                raise
+            # When it was forgotten at that very moment, it is free.
+            return self.key(key.id) or self.add_task(task, flushed=flushed, key=key)
+        return None
 
     def flush_task(self, task_id: str) -> None:
         """Make sure that a task that was not flushed is on the disk."""
@@ -191,28 +220,6 @@ class Records(Database):
         with self.read() as db:
             row = db.execute(select(_TASK).where(_TASK.c.id == task_id)).one_or_none()
         return None if row is None else Task(**row._mapping)
-
-    def tasks(
-        self,
-        username: str,
-        cluster: str,
-        *,
-        limit: int,
-        before: str | None = None,
-        state: str | None = None,
-        operator: str | None = None,
-        action: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """A user's tasks without their output, newest first; `before` is the id to go on from."""
-        query = select(*_LISTED).where(_TASK.c.username == username, _TASK.c.cluster == cluster)
-        if before is not None:
-            query = query.where(_TASK.c.id < before)
-        for column, wanted in (("state", state), ("operator", operator), ("action", action)):
-            if wanted is not None:
-                query = query.where(_TASK.c[column] == wanted)
-        with self.read() as db:
-            rows = db.execute(query.order_by(_TASK.c.id.desc()).limit(limit))
-            return [dict(row._mapping) for row in rows]
 
     def claim(self, task_id: str, worker: str) -> Task | None:
         """Make `worker` the one that runs a queued task; None when it is not to be run."""
@@ -245,6 +252,28 @@ class Records(Database):
         with self.write() as db:
             return bool(db.execute(_ended(task_id, state, when, values)).rowcount)
 
+    def ask_to_cancel(self, task_id: str) -> bool:
+        """Mark a running task as one to be cancelled; tell whether it runs."""
+        asked = func.coalesce(_TASK.c.cancel_asked_at, bindparam("at", now(), Moment))
+        with self.write() as db:
+            return bool(
+                db.execute(
+                    update(_TASK)
+                    .where(_TASK.c.id == task_id, _TASK.c.state == State.RUNNING)
+                    .values(cancel_asked_at=asked)
+                ).rowcount
+            )
+
+    def to_cancel(self, worker: str) -> list[str]:
+        """The running tasks of a worker that are marked."""
+        query = select(_TASK.c.id).where(
+            _TASK.c.state == State.RUNNING,
+            _TASK.c.worker == worker,
+            _TASK.c.cancel_asked_at.is_not(None),
+        )
+        with self.read() as db:
+            return list(db.execute(query).scalars())
+
     def apply(self, changes: Sequence[Change]) -> None:
         """Apply many changes in one transaction."""
         with self.write() as db:
@@ -258,6 +287,29 @@ class Records(Database):
         with self.read() as db:
             rows = db.execute(select(_STEP).where(_STEP.c.task == task_id).order_by("number"))
             return [Step(**row._mapping) for row in rows]
+
+    # -- keys
+
+    def key(self, key_id: str) -> Key | None:
+        """A key that some task has."""
+        with self.read() as db:
+            row = db.execute(select(_KEY).where(_KEY.c.id == key_id)).one_or_none()
+        return None if row is None else Key(**row._mapping)
+
+    def forget_key(self, key_id: str) -> None:
+        """The request of a key may be made again."""
+        with self.write() as db:
+            db.execute(delete(_KEY).where(_KEY.c.id == key_id))
+
+    def forget_old_keys(self, created_before: datetime, limit: int) -> int:
+        """Forget the keys of that age, at most so many; how many there were."""
+        old = select(_KEY.c.id).where(_KEY.c.created_at < created_before).limit(limit)
+        with self.write() as db:
+            # Those of another worker that does the same are left to it.
+            found = db.execute(old.with_for_update(skip_locked=True)).scalars().all()
+            if found:
+                db.execute(delete(_KEY).where(_KEY.c.id.in_(found)))
+        return len(found)
 
     # -- credentials
 

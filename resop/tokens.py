@@ -1,12 +1,13 @@
 """Tokens (what the client shows) and sealed envelopes (what rests in the database).
 
-Three keys are derived from SECRET_KEY, one for each use. A credential's private key is sealed
+Four keys are derived from SECRET_KEY, one for each use. A credential's private key is sealed
 with SECRET_KEY and with a half that only the token holds: neither a stolen database nor a
 stolen token is enough to open it.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import secrets
 import time
@@ -55,6 +56,7 @@ class Sealer:
         self._secret_key = secret_key
         self._token_key = OctKey.import_key(self._derive(b"token"))
         self._envelope = AESGCM(self._derive(b"envelope"))
+        self._digest_key = self._derive(b"digest")
         self.instance = self._derive(b"instance").hex()[:12]
         """Names this service (all its machines) in an authorized_keys file."""
 
@@ -91,6 +93,10 @@ class Sealer:
             raise TokenRefused("the task was sealed with another SECRET_KEY") from None
         content: dict[str, Any] = json.loads(opened)
         return content
+
+    def digest(self, *parts: str) -> str:
+        """Hex by which the same texts are known again; who lacks SECRET_KEY cannot try any out."""
+        return hmac.digest(self._digest_key, json.dumps(parts).encode(), "sha256").hex()
 
     def seal_key(self, private_key: bytes, credential: str, half: str) -> bytes:
         """Seal a credential's private key with SECRET_KEY and the token's half."""

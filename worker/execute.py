@@ -30,6 +30,7 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
+from resop.events import CANCEL, Subscription
 from resop.logs import say
 from resop.masking import Masker, secrets_in
 from resop.options import check_options, given_values
@@ -77,10 +78,12 @@ class Engine:
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
         self._connector = Connector(settings)
+        self._subscription = Subscription(settings.redis_url, {CANCEL: self._hear_cancel})
 
     def start(self) -> None:
         """Begin to serve."""
         self._loop_thread.start()
+        asyncio.run_coroutine_threadsafe(self._subscription.start(), self.loop).result()
 
     def claim(self, task_id: str, stopping: Callable[[], bool]) -> bool:
         """Claim a task and begin to run it; wait here while the worker is full.
@@ -103,13 +106,19 @@ class Engine:
         self.loop.call_soon_threadsafe(self._begin, task)
         return True
 
+    def cancel_marked(self) -> None:
+        """Cancel the tasks whose record says so: the word of it may have been lost. Blocks."""
+        for task_id in self._records.to_cancel(self.name):
+            self.loop.call_soon_threadsafe(self._hear_cancel, task_id)
+
     def drain(self, seconds: float) -> None:
         """Wait for the running tasks; after `seconds` end their steps and cancel them."""
         deadline = time.monotonic() + seconds
         while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self.loop).result()
-        asyncio.run_coroutine_threadsafe(self._sessions.close(), self.loop).result()
+        for closing in (self._subscription.stop(), self._sessions.close()):
+            asyncio.run_coroutine_threadsafe(closing, self.loop).result()
         self._threads.shutdown(cancel_futures=True)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._loop_thread.join(5)
@@ -127,10 +136,17 @@ class Engine:
         del self._running[task_id]
         self._slots.release()
 
+    def _hear_cancel(self, task_id: str | None) -> None:
+        """Cancel a task if it runs here; None: words may have been missed, the record has them."""
+        if task_id in self._running:
+            # Its turn comes after that of the task itself, if that was only just begun: a
+            # coroutine that is cancelled before its first line would record no end.
+            self.loop.call_soon(_cancel, self._running[task_id])
+
     async def _cancel_all(self) -> None:
         running = list(self._running.values())
         for each in running:
-            each.cancel()
+            _cancel(each)
         if running:
             await asyncio.wait(running)
 
@@ -153,8 +169,10 @@ class Engine:
         values = _values(outcome, door) | {"seconds": seconds}
         state = _state(outcome)
         written = self._recorder.end(task.id, Change.ended(task.id, state, **values))
-        await asyncio.shield(asyncio.wrap_future(written))
-        _say_ended(task, state, seconds, outcome)
+        try:
+            await asyncio.shield(asyncio.wrap_future(written))
+        finally:
+            _say_ended(task, state, seconds, outcome)
 
     def _open(self, task: Task) -> tuple[WorkerDoor, Action, BaseModel]:
         """Open a task's envelope: its options, and a door to its user's session."""
@@ -199,6 +217,12 @@ class Engine:
             return await self._connector.with_key(cluster, task.username, key)
 
         return self._sessions.session(task.username, task.cluster, connect)
+
+
+def _cancel(running: asyncio.Task[None]) -> None:
+    """Cancel it once: a second time would break off what tidies up after the first."""
+    if not running.cancelling():
+        running.cancel()
 
 
 def _state(outcome: Outcome) -> State:

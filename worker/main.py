@@ -19,6 +19,7 @@ from resop.logs import set_up_logging
 from resop.queue import TASK_NAME, Queue, celery_app, queue_of
 from resop.records import Records
 from resop.settings import Settings, load_settings
+from worker.cleaning import Cleaner
 from worker.execute import Engine
 from worker.recorder import Recorder
 from worker.recovery import Recovery
@@ -43,7 +44,14 @@ class Worker:
         herald = Herald(settings.redis_url)
         self._recorder = Recorder(self._records, herald)
         self._engine = Engine(self.name, settings, catalog, self._records, self._recorder)
-        self._recovery = Recovery(self.name, self._records, Queue(app), herald)
+        cleaner = Cleaner(self._records, settings.HISTORY_DAYS)
+        self._recovery = Recovery(
+            self.name,
+            self._records,
+            Queue(app),
+            herald,
+            chores=[self._engine.cancel_marked, cleaner.clean],
+        )
 
     def start(self) -> None:
         """Begin to serve."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from resop.errors import ContactLost, QueueUnavailable, RecordsUnavailable
@@ -25,11 +26,20 @@ AT_ONCE = 500
 class Recovery:
     """A thread that says that this worker is alive, and looks after what others left."""
 
-    def __init__(self, worker: str, records: Records, queue: Queue, herald: Herald) -> None:
+    def __init__(
+        self,
+        worker: str,
+        records: Records,
+        queue: Queue,
+        herald: Herald,
+        chores: Sequence[Callable[[], None]],
+    ) -> None:
+        """`chores` are what else is to be done at every beat; each is short."""
         self._worker = worker
         self._records = records
         self._queue = queue
         self._herald = herald
+        self._chores = chores
         self._last_beat = self._unbroken_since = now()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="recovery", daemon=True)
@@ -54,6 +64,8 @@ class Recovery:
                 if self._beat():
                     self.end_orphans()
                 self.enqueue_forgotten()
+                for chore in self._chores:
+                    chore()
             except (RecordsUnavailable, QueueUnavailable) as fault:
                 log.warning("recovery waits: %s", fault.message)
             except Exception:

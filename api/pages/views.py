@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from api import actions
+from api import actions, history
 from api import tasks as api_tasks
 from api.errors import respond
 from api.pages.fields import Field, Sent, fields_of, options_in, sent_for
@@ -43,6 +43,7 @@ from resop.errors import (
     TokenRefused,
     UnknownAction,
 )
+from resop.history import Wanted
 from resop.operation import Operation
 from resop.records import State
 from resop.tokens import Token
@@ -98,7 +99,7 @@ async def _tasks(request: Request) -> Response:
     state = next((each for each in State if each == asked.get("state")), None)
     operator, cursor = asked.get("operator") or None, asked.get("cursor") or None
     found = await run_in_threadpool(
-        api_tasks.list_tasks, services, token, state, operator, cursor=cursor
+        history.list_tasks, services, token, Wanted(state=state, operator=operator), cursor=cursor
     )
     return await page(
         "tasks.html",

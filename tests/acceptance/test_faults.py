@@ -199,6 +199,38 @@ def test_emptied_redis_is_not_noticed_by_those_who_wait(site: Site) -> None:
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
 
 
+def test_queued_task_that_is_cancelled_never_runs_and_who_waits_hears_it(site: Site) -> None:
+    site.service.stop_workers()
+    task, file = site.trail(steps=1)
+    waiting = [
+        site.threads.submit(site.service.caller(site.alice.token, api).task, task, 30)
+        for api in (0, 1)
+    ]
+    time.sleep(0.3)
+    answer = site.alice.http.delete(f"/tasks/{task}")
+    assert answer.status_code == 200
+    for seen in (answer.json(), *(each.result() for each in waiting)):
+        assert (seen["state"], seen["started_at"], seen["steps"]) == ("cancelled", None, [])
+        assert seen["error"]["type"] == "TaskCancelled" and seen["error"]["ended"] is True
+    site.service.add_workers(1)
+    later, _ = site.trail(steps=1)
+    assert site.ended(later)["state"] == "succeeded"
+    assert lines(file) == []
+    assert site.alice.task(task) == answer.json()
+
+
+def test_running_task_is_cancelled_although_the_word_of_it_is_lost(site: Site) -> None:
+    task = site.whisper()
+    site.service.redis_server.stop()
+    answer = site.alice.http.delete(f"/tasks/{task}")
+    assert answer.status_code == 202 and answer.json()["cancel_asked_at"] is not None
+    assert site.ended(task)["error"]["ended"] is True
+    site.service.redis_server.start()
+    assert site.alice.task(task)["state"] == "cancelled"
+    assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
+    assert site.places_of_secret() == []
+
+
 def test_stopped_worker_finishes_what_is_short_and_ends_what_is_long(site: Site) -> None:
     before = set(site.ssh.processes("alice"))
     short = site.waiting("sleep 0.6; echo done")
@@ -235,6 +267,31 @@ def test_restarted_api_still_knows_tokens_and_tasks_and_those_go_on(site: Site) 
     newest = site.alice.http.get("/tasks", params={"limit": 1}).json()["tasks"][0]
     assert site.ended(newest["task"])["output"]["stdout"] == "done\n"
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
+
+
+def test_request_repeated_elsewhere_after_its_api_died_finds_its_task(site: Site) -> None:
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    options = {"command": "sleep 1; echo once >>api-killed; cat api-killed"}
+    first, second = (site.service.caller(site.alice.token, api) for api in (0, 1))
+    answer = site.threads.submit(first.http.post, "/core/opn/run", json=options, headers=headers)
+    assert eventually(lambda: any("api-killed" in each for each in site.ssh.processes("alice")), 10)
+    site.service.kill_api(0)
+    with pytest.raises(httpx.TransportError):
+        answer.result()
+    again = second.http.post("/core/opn/run", json=options, headers=headers)
+    assert again.json()["output"]["stdout"] == "once\n"
+    site.service.start_api(0)
+
+
+def test_request_that_no_queue_took_is_made_anew_with_its_key(site: Site) -> None:
+    headers = {"Idempotency-Key": secrets.token_hex(8)}
+    options = {"command": "echo made"}
+    site.service.redis_server.stop()
+    refused = site.alice.http.post("/core/opn/run", json=options, headers=headers)
+    assert failure(refused, 503)["type"] == "QueueUnavailable"
+    site.service.redis_server.start()
+    again = site.alice.http.post("/core/opn/run", json=options, headers=headers)
+    assert again.json()["output"]["stdout"] == "made\n"
 
 
 def test_sshd_restarted_between_tasks_is_not_noticed(site: Site) -> None:

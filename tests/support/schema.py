@@ -12,7 +12,9 @@ def as_at_first(url: str) -> None:
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as db:
         SQLModel.metadata.create_all(db)
-        db.execute(text("ALTER TABLE task DROP COLUMN to_undo"))
+        for column in ("to_undo", "cancel_asked_at", "note"):
+            db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
+        db.execute(text("DROP TABLE idempotency_key"))
         db.execute(
             text(
                 "INSERT INTO task (id, kind, operator, action, username, cluster, credential, "

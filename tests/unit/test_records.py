@@ -15,7 +15,7 @@ import pytest
 import uuid_utils
 
 from resop.errors import RecordsUnavailable
-from resop.records import Change, Credential, Records, State, Step, Task, now
+from resop.records import Change, Credential, Key, Records, State, Step, Task, now
 
 HOUR = timedelta(hours=1)
 ENDED = [state for state in State if state.ended]
@@ -293,47 +293,47 @@ def test_group_is_written_as_a_whole_or_not_at_all(records: Records, queued: Tas
     assert records.end(queued.id, State.FAILED), "the record is usable afterwards"
 
 
-# -- listing
+# -- keys
 
 
-def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(records: Records) -> None:
-    mine = [task() for _ in range(7)]
-    for each in mine:
-        records.add_task(each)
-        records.add_task(task(username="eve"))
-        records.add_task(task(cluster="waltz"))
-    seen: list[str] = []
-    while page := records.tasks("ada", "tango", limit=3, before=seen[-1] if seen else None):
-        assert len(page) <= 3
-        seen += [each["id"] for each in page]
-        records.add_task(task())  # a new one does not move the pages
-    assert seen == [each.id for each in reversed(mine)]
+def key(task_id: str, **values: Any) -> Key:
+    return Key(**{"id": "k", "digest": "d", "task": task_id} | values)
 
 
-@pytest.mark.parametrize(
-    ("wanted", "count"),
-    [
-        ({}, 4),
-        ({"state": "queued"}, 3),
-        ({"state": "running"}, 1),
-        ({"operator": "slurm"}, 1),
-        ({"operator": "utils", "action": "cp"}, 1),
-        ({"operator": "slurm", "action": "cp"}, 0),
-    ],
-)
-def test_listing_is_filtered(records: Records, wanted: dict[str, str], count: int) -> None:
-    records.add_task(task(operator="slurm"))
-    records.add_task(task(action="cp"))
-    records.add_task(task(state=State.RUNNING))
-    records.add_task(task())
-    assert len(records.tasks("ada", "tango", limit=10, **wanted)) == count
+def test_key_is_that_of_the_first_task_and_no_other_is_written(records: Records) -> None:
+    first, second = task(), task()
+    assert records.add_task(first, key=key(first.id)) is None
+    earlier = records.add_task(second, key=key(second.id, digest="other"))
+    assert earlier is not None
+    assert (earlier.task, earlier.digest) == (first.id, "d")
+    assert records.task(second.id) is None
+    records.forget_key("k")
+    assert records.add_task(second, key=key(second.id)) is None
 
 
-def test_listing_carries_neither_output_nor_envelope(records: Records, queued: Task) -> None:
-    (listed,) = records.tasks("ada", "tango", limit=10)
-    assert not {"output", "stderr", "log", "sealed"} & set(listed)
-    assert listed["options"] == queued.options
-    assert listed["created_at"] == queued.created_at
+def test_of_many_requests_with_one_key_at_once_one_makes_a_task(records: Records) -> None:
+    start = threading.Barrier(12, timeout=20)
+    tasks = [task() for _ in range(12)]
+
+    def add(new: Task) -> str:
+        start.wait()
+        earlier = records.add_task(new, key=key(new.id))
+        return earlier.task if earlier else new.id
+
+    with ThreadPoolExecutor(12) as pool:
+        (known,) = set(pool.map(add, tasks))
+    assert [each.id for each in tasks if records.task(each.id)] == [known]
+
+
+def test_old_keys_are_forgotten_a_few_at_a_time(records: Records) -> None:
+    for number in range(5):
+        new = task()
+        records.add_task(new, key=key(new.id, id=f"old{number}", created_at=now() - HOUR))
+    new = task()
+    records.add_task(new, key=key(new.id))
+    moment = now() - timedelta(minutes=1)
+    assert [records.forget_old_keys(moment, 3) for _ in range(3)] == [3, 2, 0]
+    assert records.key("old0") is None and records.key("k") is not None
 
 
 # -- credentials

@@ -31,6 +31,16 @@ def base64url(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
+# -- digests
+
+
+def test_digest_is_the_same_for_the_same_texts_under_the_same_key_only() -> None:
+    known = SEALER.digest("ada", "hpc", "é")
+    assert len(known) == 64 and known == Sealer(KEY).digest("ada", "hpc", "é")
+    others = [SEALER.digest("ada", 'hpc", "é'), SEALER.digest("adah", "pc", "é")]
+    assert known not in [*others, OTHER.digest("ada", "hpc", "é")]
+
+
 # -- tokens
 
 

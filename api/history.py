@@ -1,0 +1,147 @@
+"""The caller's tasks: listed, labelled, exported."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from api.answers import summary, view
+from api.body import read_options
+from api.deps import Here, LoggedIn
+from api.preferences import Tags
+from api.tasks import own_task
+from api.waiting import look
+from resop.history import Wanted
+from resop.options import check_options
+from resop.records import State, Task
+
+router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+PAGE = 50
+LONGEST_PAGE = 500
+LONGEST_NOTE = 4096
+COLUMNS = (
+    *("task", "action", "state", "created_at", "started_at", "ended_at", "seconds"),
+    *("tags", "note", "command", "options", "exit_code", "output", "stderr", "error"),
+)
+
+
+class Labels(BaseModel):
+    """What a user may write on a task; what is not given stays."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tags: Tags = Field(default=[], description="labels, in place of those it has")
+    note: Annotated[str, Field(max_length=LONGEST_NOTE)] | None = None
+
+
+def _wanted(
+    state: State | None = None,
+    operator: str | None = None,
+    action: str | None = None,
+    tag: Annotated[Tags | None, Query(description="all of these are among its tags")] = None,
+    text: Annotated[
+        str | None,
+        Query(min_length=1, max_length=200, description="in its command line, options or note"),
+    ] = None,
+    since: Annotated[AwareDatetime | None, Query(description="made then or later")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="made before")] = None,
+) -> Wanted:
+    return Wanted(
+        state=state,
+        operator=operator,
+        action=action,
+        tag=tag or [],
+        text=text,
+        since=since,
+        until=until,
+    )
+
+
+Chosen = Annotated[Wanted, Depends(_wanted)]
+
+
+@router.get("")
+def list_tasks(
+    services: Here,
+    token: LoggedIn,
+    wanted: Chosen,
+    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE,
+    cursor: Annotated[str | None, Query(max_length=36, description="'next' of a page")] = None,
+) -> dict[str, Any]:
+    """The caller's tasks on this cluster, newest first, without their output.
+
+    `next` is the cursor of the following page, null on the last.
+    """
+    found = services.history.tasks(
+        token.username, token.cluster, limit=limit + 1, before=cursor, wanted=wanted
+    )
+    page = found[:limit]
+    further = page[-1]["id"] if len(found) > limit else None
+    return {"tasks": [summary(task) for task in page], "next": further}
+
+
+@router.get("/export.ndjson", response_class=StreamingResponse)
+def export_ndjson(services: Here, token: LoggedIn, wanted: Chosen) -> StreamingResponse:
+    """The same tasks, all pages of them, with their output: a JSON object a line."""
+    tasks = services.history.whole_tasks(token.username, token.cluster, wanted)
+    lines = (f"{json.dumps(_exported(task), ensure_ascii=False)}\n" for task in tasks)
+    return StreamingResponse(lines, media_type="application/x-ndjson")
+
+
+@router.get("/export.csv", response_class=StreamingResponse)
+def export_csv(services: Here, token: LoggedIn, wanted: Chosen) -> StreamingResponse:
+    """The same as a table (RFC 4180); what is no text, number or time is JSON."""
+    tasks = services.history.whole_tasks(token.username, token.cluster, wanted)
+    return StreamingResponse(_csv(tasks), media_type="text/csv")
+
+
+@router.patch(
+    "/{task_id}",
+    openapi_extra={
+        "requestBody": {"content": {"application/json": {"schema": Labels.model_json_schema()}}}
+    },
+)
+async def label_task(
+    task_id: str, services: Here, token: LoggedIn, request: Request
+) -> dict[str, Any]:
+    """Set a task's tags, its note, or both, also after it has ended."""
+    await own_task(services, token, task_id)
+    labels = check_options(Labels, await read_options(request, Labels))
+    await run_in_threadpool(
+        services.history.label, task_id, **labels.model_dump(exclude_unset=True)
+    )
+    return summary((await look(services, task_id)).model_dump())
+
+
+def _exported(task: Task) -> dict[str, Any]:
+    shown = view(task, [])
+    del shown["steps"]
+    return shown
+
+
+def _csv(tasks: Iterator[Task]) -> Iterator[str]:
+    """A row of names, then one for each task."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    for task in tasks:
+        shown = _exported(task)
+        writer.writerow([_cell(shown.get(name)) for name in COLUMNS])
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A bare value for text, numbers and null; JSON for lists and objects."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

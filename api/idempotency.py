@@ -1,0 +1,54 @@
+"""`Idempotency-Key`: a request that is repeated finds the task that it made the first time.
+
+Only digests are kept, made with a key that the database does not hold: a request may hold secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from fastapi import Request
+from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
+
+from api.services import Services
+from api.waiting import look, wait_for_end
+from resop.errors import InvalidOptions, KeyReused
+from resop.masking import plain
+from resop.options import given_values
+from resop.records import Key, Task
+from resop.tokens import Sealer
+
+HEADER = "Idempotency-Key"
+_GOOD_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+def read_key(request: Request, sealer: Sealer, task: Task, options: BaseModel) -> Key | None:
+    """The key of the request that makes `task`, if it has one; each user has keys of their own."""
+    given = request.headers.get(HEADER)
+    if given is None:
+        return None
+    if not _GOOD_KEY.fullmatch(given):
+        message = "has 1 to 255 printable ASCII characters"
+        raise InvalidOptions([{"field": HEADER, "message": message}])
+    asked = to_jsonable_python(plain(given_values(options), reveal=True))
+    return Key(
+        id=sealer.digest(task.username, task.cluster, given),
+        digest=sealer.digest(
+            task.kind, task.operator, task.action, json.dumps(asked, sort_keys=True)
+        ),
+        task=task.id,
+    )
+
+
+async def earlier_task(services: Services, earlier: Key, digest: str, deadline: float) -> Task:
+    """The task that the key stands for, waited for; KeyReused when `digest` is of another request.
+
+    `deadline` as for `wait_for_end`.
+    """
+    if earlier.digest != digest:
+        raise KeyReused
+    with services.waiters.waiting(earlier.task) as waiter:
+        task = await look(services, earlier.task)
+        return await wait_for_end(services, task, waiter, deadline)

@@ -1,0 +1,128 @@
+"""A user's tasks: found again, labelled, and forgotten when they are old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlmodel import SQLModel
+
+from resop.columns import list_has, mentions
+from resop.records import Records, State, Task
+
+_TASK = SQLModel.metadata.tables["task"]
+_STEP = SQLModel.metadata.tables["step"]
+_LISTED = [
+    column
+    for column in _TASK.c
+    if column.name not in ("output", "stderr", "log", "sealed", "progress", "to_undo")
+]
+_SEARCHED = [_TASK.c.command, _TASK.c.options, _TASK.c.note]
+_GROUP = 20
+"""Whole tasks read at a time: each may have megabytes."""
+
+
+class Wanted(BaseModel):
+    """Which tasks are looked for; all that is given must fit."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: State | None = None
+    operator: str | None = None
+    action: str | None = None
+    tag: list[str] = []
+    """Each of these is among its tags."""
+    text: str | None = None
+    """In its command line, options or note."""
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    """Made at `since` or later, and before `until`; to the millisecond."""
+
+
+EVERYTHING = Wanted()
+
+
+class History:
+    """The queries behind `GET /tasks`. They block; all raise RecordsUnavailable."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def tasks(
+        self,
+        username: str,
+        cluster: str,
+        *,
+        limit: int,
+        before: str | None = None,
+        wanted: Wanted = EVERYTHING,
+    ) -> list[dict[str, Any]]:
+        """A user's tasks without their output, newest first; `before` is the id to go on from."""
+        chosen = _chosen(username, cluster, before, wanted)
+        query = select(*_LISTED).where(*chosen).order_by(_TASK.c.id.desc()).limit(limit)
+        with self._records.read() as db:
+            return [dict(row._mapping) for row in db.execute(query)]
+
+    def whole_tasks(self, username: str, cluster: str, wanted: Wanted) -> Iterator[Task]:
+        """All of them, newest first, with their output; read as they are taken."""
+        before = None
+        while True:
+            chosen = _chosen(username, cluster, before, wanted)
+            query = select(_TASK).where(*chosen).order_by(_TASK.c.id.desc()).limit(_GROUP)
+            with self._records.read() as db:
+                rows = db.execute(query).all()
+            yield from (Task(**row._mapping) for row in rows)
+            if len(rows) < _GROUP:
+                return
+            before = rows[-1].id
+
+    def label(self, task_id: str, **labels: Any) -> None:
+        """Set a task's `tags`, its `note`, or both; whether it has ended does not matter."""
+        if labels:
+            with self._records.write() as db:
+                db.execute(update(_TASK).where(_TASK.c.id == task_id).values(**labels))
+
+    def forget(self, created_before: datetime, limit: int) -> int:
+        """Forget tasks of that age that have ended, at most so many; how many there were."""
+        old = select(_TASK.c.id).where(
+            _TASK.c.id < _first_id(created_before),
+            _TASK.c.state.not_in([state for state in State if not state.ended]),
+        )
+        with self._records.write() as db:
+            # Those of another worker that does the same are left to it.
+            locked = old.limit(limit).with_for_update(skip_locked=True)
+            found = db.execute(locked).scalars().all()
+            if found:
+                db.execute(delete(_STEP).where(_STEP.c.task.in_(found)))
+                db.execute(delete(_TASK).where(_TASK.c.id.in_(found)))
+        return len(found)
+
+
+def _chosen(
+    username: str, cluster: str, before: str | None, wanted: Wanted
+) -> Iterator[ColumnElement[bool]]:
+    """The conditions of a query. Ids begin with the time, so that an index serves for it."""
+    yield _TASK.c.username == username
+    yield _TASK.c.cluster == cluster
+    if before is not None:
+        yield _TASK.c.id < before
+    if wanted.since is not None:
+        yield _TASK.c.id >= _first_id(wanted.since)
+    if wanted.until is not None:
+        yield _TASK.c.id < _first_id(wanted.until)
+    for name in ("state", "operator", "action"):
+        if (value := getattr(wanted, name)) is not None:
+            yield _TASK.c[name] == value
+    for tag in wanted.tag:
+        yield list_has(_TASK.c.tags, tag)
+    if wanted.text is not None:
+        yield or_(*(mentions(column, wanted.text) for column in _SEARCHED))
+
+
+def _first_id(moment: datetime) -> str:
+    """What no id of a task made from that millisecond on stands before (UUID 7, RFC 9562)."""
+    milliseconds = f"{max(0, int(moment.timestamp() * 1000)):012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}"

@@ -1,0 +1,65 @@
+"""What is old is forgotten in small groups, and never for long at a time."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resop.records import Key, Records, State, Task, now
+from tests.support.ids import id_of
+from worker import cleaning
+from worker.cleaning import GROUP, Cleaner
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    opened = Records(f"sqlite:///{tmp_path}/resop.db")
+    opened.create_tables()
+    yield opened
+    opened.close()
+
+
+def add(records: Records, days_ago: float, **values: Any) -> str:
+    """Write a task with a key, both made so many days ago; their id."""
+    made = now() - timedelta(days=days_ago)
+    task = Task(
+        id=id_of(made),
+        kind="command",
+        operator="utils",
+        action="id",
+        username="ada",
+        cluster="hpc",
+        credential="c",
+        options={},
+        time_limit=9,
+        created_at=made,
+        **{"state": State.SUCCEEDED, **values},
+    )
+    records.add_task(task, key=Key(id=task.id, digest="d", task=task.id, created_at=made))
+    return task.id
+
+
+def test_keys_are_kept_a_day_and_tasks_as_long_as_the_site_says(records: Records) -> None:
+    new, day_old, month_old = (add(records, days) for days in (0.9, 1.1, 31))
+    running = add(records, 31, state=State.RUNNING)
+    Cleaner(records, 0).clean()
+    assert [bool(records.key(each)) for each in (new, day_old, month_old)] == [True, False, False]
+    assert all(records.task(each) for each in (new, day_old, month_old, running))
+    Cleaner(records, 30).clean()
+    assert all(records.task(each) for each in (new, day_old, running))
+    assert records.task(month_old) is None
+
+
+def test_all_of_it_is_forgotten_where_the_time_suffices_and_else_goes_on_next_time(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [add(records, 3) for _ in range(2 * GROUP + 1)]
+    cleaner = Cleaner(records, 2)
+    with monkeypatch.context() as hurried:
+        hurried.setattr(cleaning, "LONGEST_SECONDS", 0)
+        cleaner.clean()
+    assert sum(1 for each in old if records.task(each)) == GROUP + 1
+    cleaner.clean()
+    assert not any(records.task(each) or records.key(each) for each in old)
