@@ -79,9 +79,11 @@ class Counted:
 
 
 @contextlib.asynccontextmanager
-async def opened(server: OpenSSH | HostileSSH) -> AsyncIterator[tuple[Session, Counted]]:
+async def opened(
+    server: OpenSSH | HostileSSH, *, runner: bool = False
+) -> AsyncIterator[tuple[Session, Counted]]:
     connect = Counted(server)
-    session = Session(connect)
+    session = Session(connect, runner=runner)
     try:
         yield session, connect
     finally:
