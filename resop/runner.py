@@ -278,9 +278,9 @@ class Runner(asyncssh.SSHClientSession[bytes]):
             case remote.EXIT:
                 fields = content[: remote.EXIT_FIELDS.size]
                 reason = content[len(fields) :].decode(errors="replace")
+                how, code, dropped, gone = remote.EXIT_FIELDS.unpack(fields)
                 del self._steps[number]
                 if not step.done.done():
-                    how, code, dropped, gone = remote.EXIT_FIELDS.unpack(fields)
                     step.done.set_result(_End(how, code, dropped, gone, reason))
             case _:
                 raise ValueError(f"a frame of type {kind}")
