@@ -15,7 +15,7 @@ import struct
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 VERSION = 1
 HEADER = struct.Struct("!BII")
@@ -86,7 +86,8 @@ class Step:
     def __init__(self, number: int, request: Dict[str, Any], mark: str) -> None:
         self.number = number
         self.mark = mark
-        self.process: Optional[subprocess.Popen[bytes]] = None
+        self.pid = 0
+        """Of its first process; its process group and its session have the same number."""
         self.exit_code: Optional[int] = None
         self.pipes: Dict[int, int] = {}
         self.input = bytearray()
@@ -99,12 +100,6 @@ class Step:
         self.grace = request["grace"]
         self.how = ENDED_ITSELF
         self.signalled: Set[int] = set()
-
-    @property
-    def pid(self) -> int:
-        """Of its first process; its process group and its session have the same number."""
-        assert self.process is not None
-        return self.process.pid
 
     def members(self) -> List[int]:
         """The processes of its session, and those of this user that carry its mark."""
@@ -275,7 +270,7 @@ class Runner:
                 theirs.append(ends[stream != 0])
                 os.set_blocking(step.pipes[stream], False)
             given = theirs if request["input"] else [self.null, *theirs]
-            step.process = self.spawn(request, step.mark, given)
+            step.pid = self.spawn(request, step.mark, given)
         except (OSError, subprocess.SubprocessError) as fault:
             for file in step.pipes.values():
                 os.close(file)
@@ -290,9 +285,7 @@ class Runner:
         for stream in (1, 2):
             self.watch_output(step, stream)
 
-    def spawn(
-        self, request: Dict[str, Any], mark: str, files: List[int]
-    ) -> "subprocess.Popen[bytes]":
+    def spawn(self, request: Dict[str, Any], mark: str, files: List[int]) -> int:
         """Start the program itself where one is named, else a line in the login shell."""
         environ = dict(self.environ)
         environ[MARK.encode()] = mark.encode()
@@ -301,7 +294,7 @@ class Runner:
             asked = {k.encode(): v.encode() for k, v in program["env"].items()}
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 argv = [word.encode() for word in program["argv"]]
-                return _popen(argv, None, program["cwd"], {**environ, **asked}, files)
+                return _spawn(argv, None, program["cwd"], {**environ, **asked}, files)
             # The shell says what is wrong with it, in the words that the user knows.
         name = os.path.basename(self.shell)
         line = request["line"]
@@ -313,7 +306,7 @@ class Runner:
             if self.functions:
                 environ[FUNCTIONS] = self.functions
                 argv[-1] = DEFINE_FUNCTIONS + argv[-1]
-        return _popen(argv, self.shell, None, environ, files)
+        return _spawn(argv, self.shell, None, environ, files)
 
     def watch_output(self, step: Step, stream: int) -> None:
         """Read a stream of a step, or leave it alone until there is room."""
@@ -399,8 +392,6 @@ class Runner:
     def tell_end(self, step: Step, gone: bool) -> None:
         for stream in list(step.pipes):
             self.close(step, stream)
-        if step.process is not None:
-            step.process.returncode = step.exit_code  # so that subprocess asks no more for it
         code = step.exit_code or 0
         self.send(EXIT, step.number, EXIT_FIELDS.pack(step.how, code, step.dropped, gone))
         del self.steps[step.number]
@@ -437,14 +428,26 @@ class Runner:
         self.look_at = now + TICK_SECONDS if ending else first
 
 
-def _popen(
+def _spawn(
     argv: List[bytes],
     executable: Optional[str],
     cwd: Optional[str],
     environ: Dict[bytes, bytes],
     files: List[int],
-) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
+) -> int:
+    """Start a program as the leader of a session of its own; return its process number."""
+    if hasattr(os, "posix_spawn") and not cwd and _path(environ) == _path(os.environb):
+        # It takes half the time that subprocess does, and up to Python 3.9 a fifth.
+        with contextlib.suppress(NotImplementedError):  # setsid, in some C libraries
+            return (os.posix_spawn if executable else os.posix_spawnp)(
+                executable or argv[0],
+                argv,
+                environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, file, at) for at, file in enumerate(files)],
+                setsid=True,
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
+            )
+    process = subprocess.Popen(
         argv,
         bufsize=0,
         executable=executable,
@@ -456,6 +459,13 @@ def _popen(
         env=environ,
         start_new_session=True,
     )
+    process.returncode = 0  # so that subprocess does not wait for it, too
+    return process.pid
+
+
+def _path(environ: Mapping[bytes, bytes]) -> Optional[bytes]:
+    """Where programs are looked for."""
+    return environ.get(b"PATH")
 
 
 def _environ() -> Dict[bytes, bytes]:

@@ -174,7 +174,7 @@ async def latency(made: Runner, count: int = 100) -> float:
 async def test_others_are_not_delayed(fresh: Runner, line: str, stdin: bytes | None) -> None:
     busy = asyncio.create_task(fresh.run(line, stdin, LONG))
     await asyncio.sleep(0.2)
-    assert await latency(fresh) < 0.25  # the machine's other work included
+    assert await latency(fresh) < 0.5  # the machine's other work included
     assert not busy.done()
     busy.cancel()
     with pytest.raises(TaskCancelled):
@@ -184,7 +184,7 @@ async def test_others_are_not_delayed(fresh: Runner, line: str, stdin: bytes | N
 async def test_output_of_a_gibibyte_takes_no_memory(server: OpenSSH, fresh: Runner) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     big = asyncio.create_task(fresh.run("head -c 1073741824 /dev/zero", None, LONG))
-    assert await latency(fresh) < 0.25
+    assert await latency(fresh) < 0.5
     answer = await big
     assert (answer.stdout, answer.truncated, answer.exit_code) == (bytes(1 << 20), True, 0)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10  # KiB
@@ -313,17 +313,17 @@ async def test_runner_that_never_answers_is_left_in_time(
     monkeypatch.setattr(runner, "LATE_SECONDS", 0.1)
     monkeypatch.setattr(remote, "KILL_SECONDS", 0.1)
     speak(server, MARK, READ, HELLO, "time.sleep(60)\n")
-    session = Session(lambda: login(server, FAKE))
-    with pytest.raises(StepTimedOut) as caught:
-        await session.run("echo", None, 0.2)
-    assert caught.value.details["ended"] is False
-    step = asyncio.create_task(session.run("echo", None, LONG))
-    await asyncio.sleep(0.5)
-    step.cancel()
-    with pytest.raises(TaskCancelled) as cancelled:
-        await step
-    assert cancelled.value.details["ended"] is False
-    await session.close()
+    for cancelled in (False, True):
+        async with await login(server, FAKE) as connection:
+            made = await started(connection)
+            step = asyncio.create_task(made.run("echo", None, LONG if cancelled else 0.2))
+            await asyncio.sleep(0.1)
+            if cancelled:
+                step.cancel()
+            with pytest.raises(TaskCancelled if cancelled else StepTimedOut) as caught:
+                await step
+            assert getattr(caught.value, "details", {})["ended"] is False
+            assert made.broken
 
 
 @pytest.mark.parametrize("mode", FAULTS, ids=lambda mode: mode.name)

@@ -14,9 +14,16 @@ from resop.remote import runner as remote
 def test_program_is_python_3_6() -> None:
     ast.parse(runner.SOURCE, feature_version=(3, 6))
     standard = {n.name for n in ast.walk(ast.parse(runner.SOURCE)) if isinstance(n, ast.alias)}
-    assert standard - {"Any", "Callable", "Dict", "List", "Optional", "Set", "Tuple"} <= set(
-        sys.stdlib_module_names
-    )
+    assert standard - {
+        "Any",
+        "Callable",
+        "Dict",
+        "List",
+        "Mapping",
+        "Optional",
+        "Set",
+        "Tuple",
+    } <= set(sys.stdlib_module_names)
 
 
 def test_program_does_not_go_on_after_nonsense() -> None:
