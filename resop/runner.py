@@ -311,6 +311,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         for step in steps.values():
             if not step.done.done():
                 step.done.set_exception(_lost(step.sent))
+                step.done.exception()  # known: who waited may have given up before
 
 
 def _lost(sent: bool) -> ResopError:

@@ -20,7 +20,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 VERSION = 1
 HEADER = struct.Struct("!BII")
 """Type, step, size of what follows."""
-MAX_FRAME = 1 << 20
+MAX_FRAME = 1 << 21
 CHUNK = 1 << 15
 """A frame of a stream carries no more."""
 WINDOW = 1 << 18
@@ -45,7 +45,7 @@ DEFINE_FUNCTIONS = b'eval "$RESOP_FUNCTIONS"; unset RESOP_FUNCTIONS; '
 QUIET_SHELLS = ("bash", "dash", "sh")
 """They read no rc file when they run a line (bash: when told not to)."""
 HAVE_PROC = os.path.exists("/proc/self/stat")
-TICK_SECONDS = 0.02
+TICK_SECONDS = 0.05
 NEVER = float("inf")
 KILL_SECONDS = 2.0
 """What KILL has not ended by then waits for a device or is not the user's."""
@@ -126,15 +126,17 @@ class Step:
 
     def signal(self, number: int) -> bool:
         """Signal those of its processes that had no signal yet; tell whether there are any."""
-        first = not self.signalled
-        if first:  # all at once, before one of them can start another
+        grouped = not self.signalled and (self.exit_code is None or not HAVE_PROC)
+        if grouped:
+            # All at once, before one of them can start another. Later the group's number may be
+            # somebody else's.
             with contextlib.suppress(OSError):
                 os.killpg(self.pid, number)
                 os.killpg(self.pid, signal.SIGCONT)
         members = self.members()
         for pid in set(members) - self.signalled:
             with contextlib.suppress(OSError):
-                if not first or os.getpgid(pid) != self.pid:
+                if not grouped or os.getpgid(pid) != self.pid:
                     os.kill(pid, number)
                     os.kill(pid, signal.SIGCONT)
         self.signalled.update(members)
@@ -151,6 +153,7 @@ class Runner:
         self.out = bytearray()
         self.crowded = False
         self.connected = True
+        self.told_to_end: List[int] = []
         self.look_at = NEVER
         self.fault = ""
         self.selector = selectors.DefaultSelector()
@@ -165,7 +168,7 @@ class Runner:
         signal.set_wakeup_fd(wake)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, lambda *_: self.disconnect())
+            signal.signal(number, lambda number, _: self.told_to_end.append(number))
         self.watch(0, selectors.EVENT_READ, self.read_frames)
         self.watch(self.woken, selectors.EVENT_READ, self.wake)
 
@@ -371,6 +374,8 @@ class Runner:
         with contextlib.suppress(BlockingIOError):
             while os.read(self.woken, 512):
                 pass
+        if self.told_to_end:
+            self.disconnect("it was told to end")
         by_pid = {step.pid: step for step in self.steps.values()}
         with contextlib.suppress(ChildProcessError):
             while True:
@@ -385,8 +390,8 @@ class Runner:
     def finish(self, step: Step) -> None:
         """Done once its first process has ended and nobody holds its output any more."""
         if step.how != ENDED_ITSELF:
-            return  # see look_after_time
-        if step.exit_code is not None and not step.pipes.keys() & {1, 2}:
+            self.look_at = 0.0
+        elif step.exit_code is not None and not step.pipes.keys() & {1, 2}:
             self.tell_end(step, True)
 
     def tell_end(self, step: Step, gone: bool) -> None:
@@ -402,9 +407,10 @@ class Runner:
         """TERM, and KILL after the grace time; look_after_time does the rest."""
         if step.how == ENDED_ITSELF:
             step.how = how
-            step.deadline = time.monotonic() + step.grace
+            now = time.monotonic()
+            step.deadline = now + step.grace
             step.signal(signal.SIGTERM)
-            self.look_at = 0.0
+            self.look_at = min(self.look_at, now + TICK_SECONDS)
 
     def look_after_time(self) -> None:
         now = time.monotonic()
