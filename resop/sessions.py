@@ -99,7 +99,7 @@ class Session:
         self._runner = runner
         self._runner_from = 0.0
         self._breakdowns = 0
-        self._transfers = Session(connect, runner=False) if runner else self
+        self._transfers = Session(connect, runner=False) if runner else None
         self._lines: list[_Line] = []
         self._waiters: deque[asyncio.Future[_Line]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
@@ -111,7 +111,9 @@ class Session:
 
     def connect_with(self, connect: Connect) -> None:
         """Open further connections with `connect`."""
-        self._connect = self._transfers._connect = connect
+        self._connect = connect
+        if self._transfers is not None:
+            self._transfers.connect_with(connect)
 
     async def run(
         self,
@@ -144,14 +146,16 @@ class Session:
     @contextlib.asynccontextmanager
     async def connection(self, limit: float) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """A connection with one of its channels reserved, for file transfer."""
-        async with self._transfers._channel(time.monotonic() + limit, limit) as taken:
+        lines = self._transfers or self
+        async with lines._channel(time.monotonic() + limit, limit) as taken:
+            taken.connection.set_extra_info(owner=self)  # which closes it when it is idle
             yield taken.connection
 
     @property
     def connections(self) -> int:
         """How many connections are open."""
-        own = len(self._lines)
-        return own if self._transfers is self else own + self._transfers.connections
+        of_transfers = self._transfers.connections if self._transfers is not None else 0
+        return len(self._lines) + of_transfers
 
     async def close_idle(self, before: float) -> None:
         """Close the connections over which nothing has run since `before` (time.monotonic)."""
@@ -159,7 +163,7 @@ class Session:
         self._lines = [line for line in self._lines if line not in idle]
         self._drop_stale()
         await _close(idle)
-        if self._transfers is not self:
+        if self._transfers is not None:
             await self._transfers.close_idle(before)
 
     async def close(self) -> None:
@@ -172,7 +176,7 @@ class Session:
         self._refuse_waiters(ClusterUnreachable("the session was closed; the step was not sent"))
         lines, self._lines = self._lines, []
         await _close(lines)
-        if self._transfers is not self:
+        if self._transfers is not None:
             await self._transfers.close()
 
     @contextlib.asynccontextmanager
@@ -346,8 +350,10 @@ class SessionPool:
         """The session of a user on a cluster; `connect` opens its further connections."""
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep())
-        new = Session(connect, runner=self._runner)
-        session = self._sessions.setdefault((username, cluster), new)
+        session = self._sessions.get((username, cluster))
+        if session is None:
+            session = Session(connect, runner=self._runner)
+            self._sessions[username, cluster] = session
         # The newest login's key opens what is opened from now on: the older one may be revoked.
         session.connect_with(connect)
         return session

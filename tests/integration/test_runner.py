@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import hashlib
+import os
 import random
 import resource
+import signal
 import statistics
 import struct
 import time
@@ -45,21 +47,22 @@ def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def login(
-    server: OpenSSH | HostileSSH, account: Account = ALICE
+    server: OpenSSH | HostileSSH, account: Account = ALICE, *, keepalive: float = 0
 ) -> asyncssh.SSHClientConnection:
-    real = isinstance(server, OpenSSH)
+    if isinstance(server, OpenSSH):
+        known, password = server.known_hosts.read_bytes(), account.password
+    else:
+        known, password = server.known_hosts_line.encode(), "secret"
     return await asyncssh.connect(
         server.host,
         server.port,
         username=account.name,
-        password=account.password if real else "secret",
-        known_hosts=str(server.known_hosts)
-        if isinstance(server, OpenSSH)
-        else server.known_hosts_line.encode(),
+        password=password,
+        known_hosts=known,
         client_keys=None,
         agent_path=None,
         config=None,
-        keepalive_interval=0 if real else 0.2,
+        keepalive_interval=keepalive,
         keepalive_count_max=1,
     )
 
@@ -136,6 +139,24 @@ async def test_it_ends_what_runs_when_its_connection_is_gone(server: OpenSSH) ->
     await connection.wait_closed()
     async with await login(server) as again:
         await again.run("pkill sleep", stdin=asyncssh.DEVNULL)
+
+
+async def test_frozen_node_is_noticed_and_what_ran_there_ends(server: OpenSSH) -> None:
+    connection = await login(server, keepalive=0.3)
+    made = await started(connection)
+    step = asyncio.create_task(made.run("sleep 300 & sleep 301", None, LONG))
+    assert await eventually(lambda: len(processes(server)) == 3)
+    frozen = [each.pid for each in server._processes() if "sshd: alice" in each.command]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(ContactLost):
+            await step
+        await connection.wait_closed()
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    assert await eventually(lambda: server.processes(ALICE.name) == [])
 
 
 async def test_it_goes_when_its_connection_is_closed(server: OpenSSH) -> None:
@@ -335,7 +356,7 @@ async def test_hostile_server_is_an_error_in_time(
     monkeypatch.setattr(sessions, "PAUSE_SECONDS", 0.005)
     begin = time.monotonic()
     with HostileSSH(mode) as server:
-        session = Session(lambda: login(server))
+        session = Session(lambda: login(server, keepalive=0.2))
         with contextlib.suppress(ResopError):
             await session.run("any", None, 1.0)
         assert time.monotonic() - begin < 10

@@ -493,6 +493,20 @@ async def test_transfers_have_a_connection_of_their_own(server: OpenSSH) -> None
         assert session.connections == 0
 
 
+async def test_idle_connection_of_transfers_is_closed_when_no_step_came_after(
+    server: OpenSSH, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(sessions, "SWEEP_SECONDS", 0.02)
+    async with pool_of(server) as (pool, connect):
+        await pool.session("alice", "here", connect).run("true", None, LONG)
+        async with pool.session("alice", "here", connect).connection(LONG):
+            assert await eventually(connect.made[0].is_closed)
+            gc.collect()
+        gc.collect()
+        assert await eventually(connect.made[1].is_closed)
+
+
 async def test_runner_works_where_one_channel_is_allowed(tmp_path: Path) -> None:
     need(reason_unavailable())
     with OpenSSH(tmp_path, [ALICE], config="MaxSessions 1") as server:
