@@ -11,6 +11,7 @@ import json
 import logging
 import secrets
 import struct
+import textwrap
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +43,8 @@ SOURCE = Path(remote.__file__).read_bytes()
 # Read alike by every login shell. The program is sent once Python has said that it reads: an rc
 # file may read, too. Only bash knows `declare -f`; for the others it is nothing, or is left alone.
 _START = (
-    'exec env RESOP_FUNCTIONS="`declare -f`" python3 -I -S -c \'import io, sys; print(); '
-    "print(sys.argv[1], flush=True); "
+    'exec env RESOP_FUNCTIONS="`declare -f | gzip | base64`" '
+    "python3 -I -S -c 'import io, sys; print(); print(sys.argv[1], flush=True); "
     "exec(io.BufferedReader(io.FileIO(0, closefd=False), 1).read(int(sys.argv[2])))' {} {}"
 )
 
@@ -230,7 +231,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        said = self._said.decode(errors="replace").strip()
+        said = textwrap.shorten(self._said.decode(errors="replace"), 300)
         self._break(said or str(exc or "it ended"))
 
     def _opened(self, opening: asyncio.Future[Any]) -> None:

@@ -4,6 +4,7 @@ It is fed to the node's own python3 (3.6 or later, standard library only; nothin
 disk). docs/runner.md describes the protocol; the service reads its frames with `Frames` from here.
 """
 
+import binascii
 import contextlib
 import json
 import os
@@ -15,6 +16,7 @@ import struct
 import subprocess
 import sys
 import time
+import zlib
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
 VERSION = 1
@@ -41,9 +43,8 @@ BACKLOG = 1 << 18
 AT_ONCE = 400
 MARK = "RESOP_STEP"
 FUNCTIONS = b"RESOP_FUNCTIONS"
-DEFINE_FUNCTIONS = b'eval "$RESOP_FUNCTIONS"; unset RESOP_FUNCTIONS; '
-QUIET_SHELLS = ("bash", "dash", "sh")
-"""They read no rc file when they run a line (bash: when told not to)."""
+VARIABLE_BYTES = 100000
+"""Linux limits a variable to 128 KiB."""
 HAVE_PROC = os.path.exists("/proc/self/stat")
 TICK_SECONDS = 0.05
 NEVER = float("inf")
@@ -160,8 +161,10 @@ class Runner:
         self.null = os.open(os.devnull, os.O_RDWR)
         entry = pwd.getpwuid(os.getuid())
         self.shell = entry.pw_shell or "/bin/sh"
+        self.shell_name = os.path.basename(self.shell)
         self.environ = _environ()
-        self.functions = self.environ.pop(FUNCTIONS, b"")
+        self.functions = _unpacked(self.environ.pop(FUNCTIONS, b""))
+        """Those of bash; None when they are not known."""
         self.woken, wake = os.pipe()
         for file in (0, 1, self.woken, wake):
             os.set_blocking(file, False)
@@ -174,16 +177,21 @@ class Runner:
 
     def serve(self) -> None:
         """Until the connection is gone, and then until all that runs has ended."""
-        name = os.path.basename(self.shell)
+        quiet = self.shell_name in ("dash", "sh") or self.reads_no_rc
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         at_once = AT_ONCE if files < 0 else max(1, min(AT_ONCE, (files - 32) // 3))
-        self.send(HELLO, 0, HELLO_FIELDS.pack(VERSION, at_once, name not in QUIET_SHELLS))
+        self.send(HELLO, 0, HELLO_FIELDS.pack(VERSION, at_once, not quiet))
         while self.connected or self.steps:
             self.flush()
             patience = None if self.look_at == NEVER else max(0.0, self.look_at - time.monotonic())
             for key, _ in self.selector.select(patience):
                 key.data()
             self.look_after_time()
+
+    @property
+    def reads_no_rc(self) -> bool:
+        """Whether the shell is a bash that need not read its rc file again."""
+        return self.shell_name == "bash" and self.functions is not None
 
     def watch(self, file: int, events: int, work: Callable[[], None]) -> None:
         """Do `work` when a file is ready; no more when `events` is 0."""
@@ -299,17 +307,23 @@ class Runner:
                 argv = [word.encode() for word in program["argv"]]
                 return _spawn(argv, None, program["cwd"], {**environ, **asked}, files)
             # The shell says what is wrong with it, in the words that the user knows.
-        name = os.path.basename(self.shell)
-        line = request["line"]
-        argv = [name.encode(), b"-c", line.encode()]
-        if name == "bash":
+        argv = [self.shell_name.encode(), b"-c", request["line"].encode()]
+        if self.reads_no_rc:
             # Its rc file was read when this program was started. Functions that were made there
             # and not exported are known all the same.
             argv.insert(1, b"--norc")
-            if self.functions:
-                environ[FUNCTIONS] = self.functions
-                argv[-1] = DEFINE_FUNCTIONS + argv[-1]
+            argv[-1] = self.define_functions(environ) + argv[-1]
         return _spawn(argv, self.shell, None, environ, files)
+
+    def define_functions(self, environ: Dict[bytes, bytes]) -> bytes:
+        """What defines them at the beginning of a line, from variables of `environ`."""
+        text, names = self.functions or b"", []
+        for at in range(0, len(text), VARIABLE_BYTES):
+            names.append(b"%s%d" % (FUNCTIONS, at))
+            environ[names[-1]] = text[at : at + VARIABLE_BYTES]
+        if not names:
+            return b""
+        return b'eval "$%s"; unset %s; ' % (b"$".join(names), b" ".join(names))
 
     def watch_output(self, step: Step, stream: int) -> None:
         """Read a stream of a step, or leave it alone until there is room."""
@@ -467,6 +481,14 @@ def _spawn(
     )
     process.returncode = 0  # so that subprocess does not wait for it, too
     return process.pid
+
+
+def _unpacked(text: bytes) -> Optional[bytes]:
+    """What went through gzip and base64."""
+    try:
+        return zlib.decompress(binascii.a2b_base64(text), 31)
+    except (ValueError, zlib.error):
+        return None
 
 
 def _path(environ: Mapping[bytes, bytes]) -> Optional[bytes]:

@@ -238,6 +238,20 @@ async def test_environment_is_the_same_both_ways(server: OpenSSH) -> None:
         assert seen[0] == seen[1]
 
 
+async def test_functions_may_be_larger_than_a_variable(server: OpenSSH) -> None:
+    rc_file = server.home(BASH.name) / ".bashrc"
+    before = rc_file.read_text()
+    many = "".join(f"f{n}() {{ echo 'é{n:01000}'; }}\n" for n in range(300))
+    rc_file.write_text(before + many)
+    async with session_of(server, BASH, True) as way:
+        assert way.has_runner
+        answer = await way.run("module gcc; f299; env | grep FUNCTIONS")
+        assert answer.stdout.decode() == f"loaded gcc\né{299:01000}\n"
+        assert answer.stderr == b""
+        assert (await way.program("env")).stdout.count(b"RESOP_FUNCTIONS") == 0
+    rc_file.write_text(before)
+
+
 async def test_rc_files_of_bash_are_read_once_by_the_runner(server: OpenSSH) -> None:
     reads = server.home(NOISY.name) / "reads"
     reads.unlink(missing_ok=True)
