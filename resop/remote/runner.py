@@ -45,6 +45,7 @@ MARK = "RESOP_STEP"
 FUNCTIONS = b"RESOP_FUNCTIONS"
 VARIABLE_BYTES = 100000
 """Linux limits a variable to 128 KiB."""
+OWN_JOB = [b"SLURM_JOB_ID=" + os.environb.get(b"SLURM_JOB_ID", b"")]
 HAVE_PROC = os.path.exists("/proc/self/stat")
 TICK_SECONDS = 0.05
 NEVER = float("inf")
@@ -123,7 +124,10 @@ class Step:
         if os.stat(f"/proc/{pid}").st_uid != os.getuid():
             return False
         with open(f"/proc/{pid}/environ", "rb") as file:
-            return f"{MARK}={self.mark}".encode() in file.read().split(b"\0")
+            entries = file.read().split(b"\0")
+        # What sbatch has submitted is the scheduler's, should it run on this machine, too.
+        jobs = [entry for entry in entries if entry.startswith(b"SLURM_JOB_ID=")]
+        return f"{MARK}={self.mark}".encode() in entries and jobs in ([], OWN_JOB)
 
     def signal(self, number: int) -> bool:
         """Signal those of its processes that had no signal yet; tell whether there are any."""

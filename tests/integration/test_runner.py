@@ -125,6 +125,16 @@ async def test_nothing_is_left_and_it_still_answers(
     assert (await fresh.run("echo usable", None, LONG)).stdout == b"usable\n"
 
 
+async def test_job_of_the_scheduler_on_the_same_machine_is_not_touched(
+    server: OpenSSH, fresh: Runner
+) -> None:
+    with pytest.raises(StepTimedOut) as caught:
+        await fresh.run("SLURM_JOB_ID=7 setsid -f sleep 400; sleep 300", None, 0.4)
+    assert caught.value.details["ended"] is True
+    assert processes(server) == ["sleep 400"]
+    await fresh.run("pkill sleep", None, LONG)
+
+
 async def test_it_ends_what_runs_when_its_connection_is_gone(server: OpenSSH) -> None:
     connection = await login(server)
     made = await started(connection)
