@@ -123,10 +123,14 @@ def main() -> None:
     parser.add_argument("-c", "--callers", default="1,8,32,100", help="numbers of callers")
     parser.add_argument("-n", "--calls", type=int, default=400, help="calls at each point")
     parser.add_argument("-r", "--rounds", type=int, default=3)
+    parser.add_argument("--runner", default="auto", help="REMOTE_RUNNER of the service")
     parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
     levels = [int(each) for each in arguments.callers.split(",")]
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, site(Path(folder)) as here:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        site(Path(folder), arguments.runner) as here,
+    ):
         points = asyncio.run(measure(here, levels, arguments.calls, arguments.rounds))
         memory = here.memory()
     summaries = [point.summary() for point in points]

@@ -44,8 +44,11 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(folder: Path) -> Iterator[Site]:
-    """Start sshd (MaxSessions 10) and the service, log in; stop both at the end."""
+def site(folder: Path, runner: str = "auto") -> Iterator[Site]:
+    """Start sshd (MaxSessions 10) and the service, log in; stop both at the end.
+
+    `runner` is the setting REMOTE_RUNNER.
+    """
     with OpenSSH(folder / "ssh", [Account(USER, PASSWORD)]) as ssh:
         port = _free_port()
         environ = {
@@ -57,6 +60,7 @@ def site(folder: Path) -> Iterator[Site]:
             "CLUSTER_SSH_PORT": str(ssh.port),
             "KNOWN_HOSTS": str(ssh.known_hosts),
             "LOG_LEVEL": "WARNING",
+            "REMOTE_RUNNER": runner,
         }
         service = subprocess.Popen([sys.executable, "-m", "cli.main", "up"], env=environ)
         try:

@@ -150,9 +150,9 @@ async def run_line(
     try:
         await asyncio.wait([streams.closed], timeout=left)
     except asyncio.CancelledError:
-        raise _cancelled(await _surely(_end(connection, streams))) from None
+        raise cancelled(await surely(_end(connection, streams))) from None
     if not streams.closed.done():
-        raise _timed_out(limit, await _surely(_end(connection, streams)))
+        raise timed_out(limit, await surely(_end(connection, streams)))
     broken = streams.closed.result() is not None or connection.is_closed()
     if streams.exit_code is None or (broken and not streams.complete):
         raise ContactLost("contact was lost while the step ran: nobody knows whether it ended")
@@ -180,14 +180,14 @@ async def _open(
             raise TaskCancelled(
                 "the task was cancelled; this step was not sent", ended=True
             ) from None
-        raise _cancelled(await _surely(_end(connection, streams))) from None
+        raise cancelled(await surely(_end(connection, streams))) from None
     if not opening.done():
         if _abandon(opening, streams):
             raise StepTimedOut(
                 f"the login node opened no channel within {_shown(limit)}; the step was not sent",
                 ended=True,
             )
-        raise _timed_out(limit, await _surely(_end(connection, streams)))
+        raise timed_out(limit, await surely(_end(connection, streams)))
     if fault := opening.exception():
         raise _refused(connection, streams, fault) from fault
     return streams
@@ -214,7 +214,7 @@ def _refused(
     return ClusterError("the login node refuses to run commands for this user")
 
 
-async def _surely(ending: Coroutine[Any, Any, bool]) -> bool:
+async def surely(ending: Coroutine[Any, Any, bool]) -> bool:
     """Await it to its end, a few seconds away, however often the caller is cancelled."""
     task = asyncio.ensure_future(ending)
     while not task.done():
@@ -289,7 +289,8 @@ def _shown(limit: float) -> str:
     return f"{round(limit, 2):g} s"
 
 
-def _cancelled(ended: bool) -> TaskCancelled:
+def cancelled(ended: bool) -> TaskCancelled:
+    """The error of a step that was cancelled; `ended` tells whether its end was seen."""
     if ended:
         return TaskCancelled("the task was cancelled and its step was ended", ended=True)
     return TaskCancelled(
@@ -297,7 +298,8 @@ def _cancelled(ended: bool) -> TaskCancelled:
     )
 
 
-def _timed_out(limit: float, ended: bool) -> StepTimedOut:
+def timed_out(limit: float, ended: bool) -> StepTimedOut:
+    """The error of a step that reached its time limit in seconds."""
     message = f"the step reached its time limit of {_shown(limit)}"
     if ended:
         return StepTimedOut(f"{message} and was ended", ended=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from resop.errors import InvalidOptions
 from resop.types import argument_fault
@@ -25,6 +27,20 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./,:+@-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The line is $1, not $0: a shell's own messages begin with its name.
 _DECODE = """exec /bin/sh -c 'eval "shift; $(printf %b "$1")"' sh """
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program with its arguments, where no shell has to read them."""
+
+    argv: Sequence[str]
+    cwd: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to the environment."""
+
+    def as_json(self) -> dict[str, Any]:
+        """As the runner takes it."""
+        return {"argv": list(self.argv), "cwd": self.cwd, "env": dict(self.env)}
 
 
 def wire(

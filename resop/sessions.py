@@ -1,7 +1,10 @@
 """Sessions: the connections held for each user on each cluster, shared by their tasks.
 
-A connection carries at most six channels (OpenSSH's MaxSessions is 10, and it frees a channel
-only after the client has seen it close); more connections are opened when steps have to wait.
+Steps run over one channel with the runner at its other end (`resop/runner.py`). Where there can
+be none, each gets an exec channel of its own: at most six on a connection (OpenSSH's MaxSessions
+is 10, and it frees a channel only after the client has seen it close); more connections are
+opened when steps have to wait. File transfers have connections of their own: they take channels,
+and delay no step.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ import asyncssh
 from resop.channel import ChannelRefused, Raw, run_line
 from resop.errors import ClusterUnreachable, ResopError, ServiceFault, StepTimedOut
 from resop.limits import OUTPUT_LIMIT
+from resop.noise import NOISE_LIMIT, marked, without_noise
+from resop.quoting import Program
+from resop.remote.runner import AT_ONCE
+from resop.runner import Runner
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +42,9 @@ LIFETIME_SECONDS = 3600.0
 SWEEP_SECONDS = 30.0
 RETRY_SECONDS = 15.0
 """A further connection that failed is not tried again for so long: sshd bans who fails often."""
+BREAKDOWNS = 3
+WITHOUT_RUNNER_SECONDS = 600.0
+"""So long no runner is tried after one could not start, or so many broke down."""
 REFUSALS = 6
 PAUSE_SECONDS = 0.05
 
@@ -43,9 +53,10 @@ Connect = Callable[[], Awaitable[asyncssh.SSHClientConnection]]
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """One connection and how many of its channels are taken."""
+    """One connection and how many of its channels, or of its runner's steps, are taken."""
 
     connection: asyncssh.SSHClientConnection
+    runner: Runner | None = None
     used: int = 0
     opened: float = field(default_factory=time.monotonic)
     idle_since: float = field(default_factory=time.monotonic)
@@ -53,14 +64,42 @@ class _Line:
     @property
     def stale(self) -> bool:
         old = time.monotonic() - self.opened > LIFETIME_SECONDS
-        return self.connection.is_closed() or old
+        return self.connection.is_closed() or old or self.broken
+
+    @property
+    def broken(self) -> bool:
+        """Whether it had a runner that works no more."""
+        return self.runner is not None and self.runner.broken
+
+    async def run(
+        self,
+        line: str,
+        stdin: bytes | None,
+        limit: float,
+        max_output: int,
+        program: Program | None,
+    ) -> Raw:
+        """Run one step, rid of what rc files print before it."""
+        runner = self.runner
+        if runner is not None and not runner.reads_rc:
+            return await runner.run(line, stdin, limit, max_output, program)
+        line, mark = marked(line)
+        if runner is not None:
+            raw = await runner.run(line, stdin, limit, max_output + NOISE_LIMIT, program)
+        else:
+            raw = await run_line(self.connection, line, stdin, limit, max_output + NOISE_LIMIT)
+        return without_noise(raw, mark, max_output)
 
 
 class Session:
     """All connections of one user on one cluster."""
 
-    def __init__(self, connect: Connect) -> None:
+    def __init__(self, connect: Connect, *, runner: bool = True) -> None:
         self._connect = connect
+        self._runner = runner
+        self._runner_from = 0.0
+        self._breakdowns = 0
+        self._transfers = Session(connect, runner=False) if runner else None
         self._lines: list[_Line] = []
         self._waiters: deque[asyncio.Future[_Line]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
@@ -73,14 +112,21 @@ class Session:
     def connect_with(self, connect: Connect) -> None:
         """Open further connections with `connect`."""
         self._connect = connect
+        if self._transfers is not None:
+            self._transfers.connect_with(connect)
 
     async def run(
-        self, line: str, stdin: bytes | None, limit: float, max_output: int = OUTPUT_LIMIT
+        self,
+        line: str,
+        stdin: bytes | None,
+        limit: float,
+        max_output: int = OUTPUT_LIMIT,
+        program: Program | None = None,
     ) -> Raw:
         """Run one command line within `limit` seconds, waiting for a free channel included.
 
-        Raises what `run_line` raises; a refused channel is asked for again, since nothing was
-        sent.
+        `program` is what it runs where that is one program. Raises what `run_line` raises; a
+        refused channel is asked for again, since nothing was sent.
         """
         deadline = time.monotonic() + limit
         refusals = 0
@@ -88,9 +134,9 @@ class Session:
             async with self._channel(deadline, limit) as taken:
                 try:
                     left = max(0.0, deadline - time.monotonic())
-                    return await run_line(taken.connection, line, stdin, left, max_output)
+                    return await taken.run(line, stdin, left, max_output, program)
                 except ChannelRefused:
-                    if taken.used > 1 and not taken.connection.is_closed():
+                    if taken.used > 1 and not taken.stale and taken.runner is None:
                         # Fewer than six are allowed there: ask again as often as it takes.
                         self._channels = max(1, min(self._channels, taken.used - 1))
                     elif (refusals := refusals + 1) == REFUSALS:
@@ -100,13 +146,16 @@ class Session:
     @contextlib.asynccontextmanager
     async def connection(self, limit: float) -> AsyncIterator[asyncssh.SSHClientConnection]:
         """A connection with one of its channels reserved, for file transfer."""
-        async with self._channel(time.monotonic() + limit, limit) as taken:
+        lines = self._transfers or self
+        async with lines._channel(time.monotonic() + limit, limit) as taken:
+            taken.connection.set_extra_info(owner=self)  # which closes it when it is idle
             yield taken.connection
 
     @property
     def connections(self) -> int:
         """How many connections are open."""
-        return len(self._lines)
+        of_transfers = self._transfers.connections if self._transfers is not None else 0
+        return len(self._lines) + of_transfers
 
     async def close_idle(self, before: float) -> None:
         """Close the connections over which nothing has run since `before` (time.monotonic)."""
@@ -114,6 +163,8 @@ class Session:
         self._lines = [line for line in self._lines if line not in idle]
         self._drop_stale()
         await _close(idle)
+        if self._transfers is not None:
+            await self._transfers.close_idle(before)
 
     async def close(self) -> None:
         """Close all connections; who waits for one is told."""
@@ -125,6 +176,8 @@ class Session:
         self._refuse_waiters(ClusterUnreachable("the session was closed; the step was not sent"))
         lines, self._lines = self._lines, []
         await _close(lines)
+        if self._transfers is not None:
+            await self._transfers.close()
 
     @contextlib.asynccontextmanager
     async def _channel(self, deadline: float, limit: float) -> AsyncIterator[_Line]:
@@ -165,7 +218,8 @@ class Session:
     def _hand_out(self) -> None:
         """Give free channels to those who wait, first come first served."""
         for line in self._lines:
-            while self._waiters and line.used < self._channels and not line.stale:
+            room = line.runner.at_once if line.runner else self._channels
+            while self._waiters and line.used < room and not line.stale:
                 waiter = self._waiters.popleft()
                 if not waiter.done():
                     line.used += 1
@@ -197,7 +251,7 @@ class Session:
     def _grow(self) -> None:
         """Open one more connection if steps wait and none is on its way for them."""
         self._drop_stale()  # which else would take the room of another
-        coming = len(self._opening) * self._channels
+        coming = len(self._opening) * (AT_ONCE if self._tries_runner else self._channels)
         room = len(self._lines) + len(self._opening) < CONNECTIONS
         patient = self._usable() and time.monotonic() < self._retry_at
         if len(self._waiters) > coming and room and not patient:
@@ -208,6 +262,7 @@ class Session:
     async def _open(self) -> None:
         try:
             connection = await self._connect()
+            runner = await self._start_runner(connection)
         except ResopError as fault:
             self._not_opened(fault)
         except Exception:
@@ -215,8 +270,25 @@ class Session:
             self._not_opened(ServiceFault())
         else:
             connection.set_extra_info(session=self)  # which lives as long; see SessionPool
-            self._lines.append(_Line(connection))
+            self._lines.append(_Line(connection, runner))
             self._hand_out()
+
+    @property
+    def _tries_runner(self) -> bool:
+        return self._runner and time.monotonic() >= self._runner_from
+
+    async def _start_runner(self, connection: asyncssh.SSHClientConnection) -> Runner | None:
+        if not self._tries_runner:
+            return None
+        try:
+            runner = await Runner.start(connection)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        if runner is None:
+            pause = RETRY_SECONDS if connection.is_closed() else WITHOUT_RUNNER_SECONDS
+            self._runner_from = time.monotonic() + pause
+        return runner
 
     def _not_opened(self, fault: ResopError) -> None:
         self._drop_stale()
@@ -229,10 +301,18 @@ class Session:
     def _drop_stale(self) -> None:
         for line in self._lines:
             if line.stale and line.used == 0:
+                self._note_breakdown(line)
                 line.connection.close()
         self._lines = [line for line in self._lines if not line.stale or line.used]
         if not self._lines:
             self._channels = CHANNELS
+
+    def _note_breakdown(self, line: _Line) -> None:
+        """Do without a runner for a while when they break down again and again."""
+        if line.broken and not line.connection.is_closed():
+            self._breakdowns += 1
+            if self._breakdowns % BREAKDOWNS == 0:
+                self._runner_from = time.monotonic() + WITHOUT_RUNNER_SECONDS
 
     def _refuse_waiters(self, fault: ResopError) -> None:
         waiters, self._waiters = self._waiters, deque()
@@ -259,7 +339,8 @@ async def _close(lines: list[_Line]) -> None:
 class SessionPool:
     """The sessions of one process, by user and cluster."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, runner: bool = True) -> None:
+        self._runner = runner
         # A session is found here while a task has it or a connection is open: were it forgotten
         # earlier, what a long task opens with it later would never be closed.
         self._sessions: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
@@ -269,7 +350,10 @@ class SessionPool:
         """The session of a user on a cluster; `connect` opens its further connections."""
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep())
-        session = self._sessions.setdefault((username, cluster), Session(connect))
+        session = self._sessions.get((username, cluster))
+        if session is None:
+            session = Session(connect, runner=self._runner)
+            self._sessions[username, cluster] = session
         # The newest login's key opens what is opened from now on: the older one may be revoked.
         session.connect_with(connect)
         return session

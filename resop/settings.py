@@ -58,6 +58,7 @@ class Settings(BaseModel):
     CLUSTER_SSH_PORT: Annotated[int, Field(ge=1, le=65535)] = 22
     CLUSTERS_FILE: Path | None = None
     KNOWN_HOSTS: str | None = None
+    REMOTE_RUNNER: Literal["auto", "off"] = "auto"
 
     SECRET_KEY: Secret | None = None
     DATA_DIR: Path = Path("data")

@@ -33,7 +33,7 @@ from resop.errors import (
 from resop.files import File
 from resop.limits import FILE_LIMIT, OUTPUT_LIMIT
 from resop.options import check_options
-from resop.quoting import shown, wire
+from resop.quoting import Program, shown, wire
 from resop.types import Secret, argument_fault
 
 Item = TypeVar("Item")
@@ -143,6 +143,8 @@ class StepRequest:
     """Whether standard output stays bytes; it is not recorded then."""
     undo: bool = False
     """An undo step still runs when the task's own time is over."""
+    program: Program | None = None
+    """What `line` runs, where it is one program with its arguments and no shell is needed."""
 
 
 class Door(Protocol):
@@ -398,7 +400,8 @@ def step_request(
     if any(isinstance(word, SecretStr) for word in (cwd, *(env or {}).values())):
         raise OperationFault(EXPOSED)
     line = wire(words, cwd=cwd, env=env)
-    return StepRequest(line, shown(words), *_given(given), timeout, max_output, raw, undo)
+    program = Program(words, cwd, env or {})
+    return StepRequest(line, shown(words), *_given(given), timeout, max_output, raw, undo, program)
 
 
 def script_request(line: str, given: Input | None, timeout: float | None) -> StepRequest:

@@ -105,7 +105,9 @@ class WorkerDoor:
         shown = self.masker.text(step.shown)
         try:
             limit = self._limit(step)
-            raw = await self.session.run(step.line, step.input, limit, step.max_output)
+            raw = await self.session.run(
+                step.line, step.input, limit, step.max_output, step.program
+            )
         except ResopError as fault:
             fault.details.setdefault("step", {"command": shown})
             raise

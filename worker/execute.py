@@ -74,7 +74,7 @@ class Engine:
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")
-        self._sessions = SessionPool()
+        self._sessions = SessionPool(runner=settings.REMOTE_RUNNER == "auto")
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
         self._connector = Connector(settings)

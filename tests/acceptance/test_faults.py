@@ -161,6 +161,15 @@ def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere
     assert site.places_of_secret() == []
 
 
+def test_steps_of_a_killed_worker_are_ended_on_the_login_node(site: Site) -> None:
+    waiting = site.waiting("(trap '' TERM; sleep 4713; :) | cat & sleep 4714")
+    for victim in list(site.service.workers):
+        site.service.kill_worker(victim)
+    assert eventually(lambda: not any("471" in p for p in site.ssh.processes("alice")), 10)
+    site.service.add_workers(1)
+    assert failure(waiting.result(), 502)["type"] == "ContactLost"
+
+
 def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
     site.service.add_workers(1)  # two of them are in a race for each
     queue = Queue(celery_app(site.service.settings))

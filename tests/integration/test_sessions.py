@@ -79,9 +79,11 @@ class Counted:
 
 
 @contextlib.asynccontextmanager
-async def opened(server: OpenSSH | HostileSSH) -> AsyncIterator[tuple[Session, Counted]]:
+async def opened(
+    server: OpenSSH | HostileSSH, *, runner: bool = False
+) -> AsyncIterator[tuple[Session, Counted]]:
     connect = Counted(server)
-    session = Session(connect)
+    session = Session(connect, runner=runner)
     try:
         yield session, connect
     finally:
@@ -454,3 +456,89 @@ async def test_closed_pool_leaves_no_connection(server: OpenSSH) -> None:
     await pool.close()
     assert all(each.is_closed() for each in connect.made)
     assert len(connect.made) == 3
+
+
+# -- over the runner ------------------------------------------------------------------------
+
+
+async def test_hundreds_at_once_share_one_connection(server: OpenSSH) -> None:
+    async with opened(server, runner=True) as (session, connect):
+        steps = [session.run(f"echo {number}", None, LONG) for number in range(500)]
+        answers = await asyncio.gather(*steps)
+        assert [answer.stdout for answer in answers] == [b"%d\n" % n for n in range(500)]
+        assert connect.tried <= 2
+        assert session._lines[0].runner is not None
+
+
+async def test_more_than_a_runner_may_start_go_to_further_ones(server: OpenSSH) -> None:
+    rc_file = server.home(ALICE.name) / ".bashrc"
+    rc_file.write_text("ulimit -n 62\n")  # files for ten steps
+    async with opened(server, runner=True) as (session, connect):
+        steps = hold(session, 25)
+        assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == 25)
+        assert connect.tried == 3
+        await end(steps)
+    rc_file.unlink()
+
+
+async def test_transfers_have_a_connection_of_their_own(server: OpenSSH) -> None:
+    async with opened(server, runner=True) as (session, connect):
+        await session.run("true", None, LONG)
+        async with session.connection(LONG) as connection:
+            assert connection is not connect.made[0]
+            async with connection.start_sftp_client() as sftp:
+                assert await sftp.exists(".")
+        assert session.connections == 2
+        await session.close_idle(time.monotonic() + 1)
+        assert session.connections == 0
+
+
+async def test_idle_connection_of_transfers_is_closed_when_no_step_came_after(
+    server: OpenSSH, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(sessions, "SWEEP_SECONDS", 0.02)
+    async with pool_of(server) as (pool, connect):
+        await pool.session("alice", "here", connect).run("true", None, LONG)
+        async with pool.session("alice", "here", connect).connection(LONG):
+            assert await eventually(connect.made[0].is_closed)
+            gc.collect()
+        gc.collect()
+        assert await eventually(connect.made[1].is_closed)
+
+
+async def test_runner_works_where_one_channel_is_allowed(tmp_path: Path) -> None:
+    need(reason_unavailable())
+    with OpenSSH(tmp_path, [ALICE], config="MaxSessions 1") as server:
+        async with opened(server, runner=True) as (session, connect):
+            await asyncio.gather(*(session.run("true", None, LONG) for _ in range(50)))
+            assert connect.tried == 1
+            async with (
+                session.connection(LONG) as connection,
+                connection.start_sftp_client() as sftp,
+            ):
+                assert await sftp.exists(".")
+
+
+@pytest.mark.timeout(120)
+async def test_hundred_users_at_once_in_one_worker(tmp_path: Path) -> None:
+    need(reason_unavailable())
+    users = [Account(f"user{number}", ALICE.password) for number in range(100)]
+    with OpenSSH(tmp_path, users) as server:
+        settings = Settings(
+            CLUSTER_ADDRESS=server.host,
+            CLUSTER_SSH_PORT=server.port,
+            KNOWN_HOSTS=str(server.known_hosts),
+        )
+        connector, pool = Connector(settings), SessionPool()
+
+        async def who(user: Account) -> bytes:
+            async def connect() -> asyncssh.SSHClientConnection:
+                cluster = settings.cluster(None)
+                return await connector.with_password(cluster, user.name, user.password, None)
+
+            return (await pool.session(user.name, "here", connect).run("id -un", None, 60)).stdout
+
+        answers = await asyncio.gather(*(who(user) for user in users))
+        assert answers == [f"{user.name}\n".encode() for user in users]
+        await pool.close()

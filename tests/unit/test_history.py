@@ -11,7 +11,7 @@ import pytest
 
 from resop.history import History, Wanted
 from resop.records import Change, Records, State, Step, Task, now
-from tests.support.ids import id_of
+from tests.support.ids import id_of, next_id
 
 HOUR = timedelta(hours=1)
 
@@ -32,7 +32,7 @@ def history(records: Records) -> History:
 def task(made: datetime | None = None, **values: Any) -> Task:
     """A task; one that was made at some time has an id of that time."""
     wanted: dict[str, Any] = {
-        "id": id_of(made or now()),
+        "id": id_of(made) if made else next_id(),
         "kind": "command",
         "operator": "utils",
         "action": "echo",

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uuid_utils
 
 from resop.errors import RecordsUnavailable
 from resop.records import Change, Credential, Key, Records, State, Step, Task, now
+from tests.support.ids import next_id
 
 HOUR = timedelta(hours=1)
 ENDED = [state for state in State if state.ended]
@@ -35,7 +35,7 @@ def records(tmp_path: Path) -> Iterator[Records]:
 
 def task(**values: Any) -> Task:
     wanted: dict[str, Any] = {
-        "id": str(uuid_utils.uuid7()),
+        "id": next_id(),
         "kind": "command",
         "operator": "utils",
         "action": "echo",
@@ -136,7 +136,7 @@ def test_task_that_is_not_queued_cannot_be_claimed(records: Records, state: Stat
 
 def several(records: Records, count: int) -> list[str]:
     """The ids of so many queued tasks."""
-    ids = [str(uuid_utils.uuid7()) for _ in range(count)]
+    ids = [next_id() for _ in range(count)]
     for each in ids:
         records.add_task(task(id=each))
     return ids

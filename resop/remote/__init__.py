@@ -1,0 +1,1 @@
+"""What is sent to the login node and runs there."""

@@ -1,0 +1,531 @@
+"""Runs on the login node: starts steps, passes on their streams, ends them with all they started.
+
+It is fed to the node's own python3 (3.6 or later, standard library only; nothing is written to
+disk). docs/runner.md describes the protocol; the service reads its frames with `Frames` from here.
+"""
+
+import binascii
+import contextlib
+import json
+import os
+import pwd
+import resource
+import selectors
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
+
+VERSION = 1
+HEADER = struct.Struct("!BII")
+"""Type, step, size of what follows."""
+MAX_FRAME = 1 << 21
+CHUNK = 1 << 15
+"""A frame of a stream carries no more."""
+WINDOW = 1 << 18
+"""Bytes of one stream of one step that may be on their way, until ROOM is made for more."""
+START, INPUT, INPUT_END, ROOM, END = range(1, 6)
+HELLO, OUTPUT, ERRORS, EXIT = range(65, 69)
+HELLO_FIELDS = struct.Struct("!HI?")
+"""Version, how many steps may run at once, whether the shell reads its rc files for each line."""
+ROOM_FIELDS = struct.Struct("!BI")
+"""Stream (0: input, 1: output, 2: errors), bytes."""
+EXIT_FIELDS = struct.Struct("!BB??")
+"""How it ended, exit code, whether output was dropped, whether nothing of it is left."""
+ENDED_ITSELF, AT_LIMIT, ON_REQUEST, NOT_STARTED = range(4)
+
+STREAMS = {1: OUTPUT, 2: ERRORS}
+BACKLOG = 1 << 18
+"""While so much waits to be sent, no more output is read."""
+AT_ONCE = 400
+MARK = "RESOP_STEP"
+FUNCTIONS = b"RESOP_FUNCTIONS"
+VARIABLE_BYTES = 100000
+"""Linux limits a variable to 128 KiB."""
+OWN_JOB = [b"SLURM_JOB_ID=" + os.environb.get(b"SLURM_JOB_ID", b"")]
+HAVE_PROC = os.path.exists("/proc/self/stat")
+TICK_SECONDS = 0.05
+NEVER = float("inf")
+KILL_SECONDS = 2.0
+"""What KILL has not ended by then waits for a device or is not the user's."""
+
+
+class Frames:
+    """Cuts a stream of bytes into frames; ValueError for one that is too large."""
+
+    def __init__(self, largest: int = MAX_FRAME) -> None:
+        self._largest = largest
+        self._data = bytearray()
+
+    def feed(self, data: bytes) -> List[Tuple[int, int, bytes]]:
+        """Take some bytes; return the frames (type, step, content) that are complete."""
+        self._data += data
+        found, at = [], 0
+        while len(self._data) >= at + HEADER.size:
+            kind, number, size = HEADER.unpack_from(self._data, at)
+            if size > self._largest:
+                raise ValueError(f"a frame of {size} bytes")
+            begin, end = at + HEADER.size, at + HEADER.size + size
+            if len(self._data) < end:
+                break
+            found.append((kind, number, bytes(self._data[begin:end])))
+            at = end
+        del self._data[:at]
+        return found
+
+
+def frame(kind: int, number: int, content: bytes = b"") -> bytes:
+    """One frame."""
+    return HEADER.pack(kind, number, len(content)) + content
+
+
+class Step:
+    """One command that runs."""
+
+    def __init__(self, number: int, request: Dict[str, Any], mark: str) -> None:
+        self.number = number
+        self.mark = mark
+        self.pid = 0
+        """Of its first process; its process group and its session have the same number."""
+        self.exit_code: Optional[int] = None
+        self.pipes: Dict[int, int] = {}
+        self.input = bytearray()
+        self.input_ends = False
+        self.consumed = 0
+        self.room = {1: WINDOW, 2: WINDOW}
+        self.keep = {1: request["max_output"], 2: request["max_output"]}
+        self.dropped = False
+        self.deadline = time.monotonic() + request["limit"]
+        self.grace = request["grace"]
+        self.how = ENDED_ITSELF
+        self.signalled: Set[int] = set()
+
+    def members(self) -> List[int]:
+        """The processes of its session, and those of this user that carry its mark."""
+        if not HAVE_PROC:
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, 0)
+                return [self.pid]
+            return []
+        found = []
+        for name in os.listdir("/proc"):
+            if name.isdigit():
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    if self._has(int(name)) and _state(name) not in "ZX":
+                        found.append(int(name))
+        return found
+
+    def _has(self, pid: int) -> bool:
+        if os.getsid(pid) == self.pid:
+            return True
+        if os.stat(f"/proc/{pid}").st_uid != os.getuid():
+            return False
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+        # What sbatch has submitted is the scheduler's, should it run on this machine, too.
+        jobs = [entry for entry in entries if entry.startswith(b"SLURM_JOB_ID=")]
+        return f"{MARK}={self.mark}".encode() in entries and jobs in ([], OWN_JOB)
+
+    def signal(self, number: int) -> bool:
+        """Signal those of its processes that had no signal yet; tell whether there are any."""
+        grouped = not self.signalled and (self.exit_code is None or not HAVE_PROC)
+        if grouped:
+            # All at once, before one of them can start another. Later the group's number may be
+            # somebody else's.
+            with contextlib.suppress(OSError):
+                os.killpg(self.pid, number)
+                os.killpg(self.pid, signal.SIGCONT)
+        members = self.members()
+        for pid in set(members) - self.signalled:
+            with contextlib.suppress(OSError):
+                if not grouped or os.getpgid(pid) != self.pid:
+                    os.kill(pid, number)
+                    os.kill(pid, signal.SIGCONT)
+        self.signalled.update(members)
+        return bool(members)
+
+
+class Runner:
+    """All steps of one channel: its frames arrive on file 0, ours leave on file 1."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+        self.steps: Dict[int, Step] = {}
+        self.frames = Frames()
+        self.out = bytearray()
+        self.crowded = False
+        self.connected = True
+        self.told_to_end: List[int] = []
+        self.look_at = NEVER
+        self.fault = ""
+        self.selector = selectors.DefaultSelector()
+        self.null = os.open(os.devnull, os.O_RDWR)
+        entry = pwd.getpwuid(os.getuid())
+        self.shell = entry.pw_shell or "/bin/sh"
+        self.shell_name = os.path.basename(self.shell)
+        self.environ = _environ()
+        self.functions = _unpacked(self.environ.pop(FUNCTIONS, b""))
+        """Those of bash; None when they are not known."""
+        self.woken, wake = os.pipe()
+        for file in (0, 1, self.woken, wake):
+            os.set_blocking(file, False)
+        signal.set_wakeup_fd(wake)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, lambda number, _: self.told_to_end.append(number))
+        self.watch(0, selectors.EVENT_READ, self.read_frames)
+        self.watch(self.woken, selectors.EVENT_READ, self.wake)
+
+    def serve(self) -> None:
+        """Until the connection is gone, and then until all that runs has ended."""
+        quiet = self.shell_name in ("dash", "sh") or self.reads_no_rc
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        at_once = AT_ONCE if files < 0 else max(1, min(AT_ONCE, (files - 32) // 3))
+        self.send(HELLO, 0, HELLO_FIELDS.pack(VERSION, at_once, not quiet))
+        while self.connected or self.steps:
+            self.flush()
+            patience = None if self.look_at == NEVER else max(0.0, self.look_at - time.monotonic())
+            for key, _ in self.selector.select(patience):
+                key.data()
+            self.look_after_time()
+
+    @property
+    def reads_no_rc(self) -> bool:
+        """Whether the shell is a bash that need not read its rc file again."""
+        return self.shell_name == "bash" and self.functions is not None
+
+    def watch(self, file: int, events: int, work: Callable[[], None]) -> None:
+        """Do `work` when a file is ready; no more when `events` is 0."""
+        known = file in self.selector.get_map()
+        if known and events:
+            self.selector.modify(file, events, work)
+        elif events:
+            self.selector.register(file, events, work)
+        elif known:
+            self.selector.unregister(file)
+
+    def disconnect(self, fault: str = "") -> None:
+        """End all steps, and then itself."""
+        self.fault = self.fault or fault
+        if self.connected:
+            self.connected = False
+            self.watch(0, 0, self.read_frames)
+            for step in list(self.steps.values()):
+                self.end(step, ON_REQUEST)
+
+    # -- frames -----------------------------------------------------------------------------
+
+    def read_frames(self) -> None:
+        try:
+            data = os.read(0, 1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self.disconnect()
+        try:
+            for kind, number, content in self.frames.feed(data):
+                self.take(kind, number, content)
+        except (ValueError, KeyError, TypeError, struct.error) as fault:
+            self.disconnect(f"not understood: {type(fault).__name__}: {fault}")
+
+    def take(self, kind: int, number: int, content: bytes) -> None:
+        """What one frame asks for; those for a step that has just ended mean nothing."""
+        if kind == START:
+            self.start(number, json.loads(content.decode()))
+        elif kind not in (INPUT, INPUT_END, ROOM, END):
+            raise ValueError(f"a frame of type {kind}")
+        elif number in self.steps:
+            step = self.steps[number]
+            if kind == END:
+                self.end(step, ON_REQUEST)
+            elif kind == ROOM:
+                stream, size = ROOM_FIELDS.unpack(content)
+                step.room[stream] += size
+                self.watch_output(step, stream)
+            else:
+                step.input += content
+                step.input_ends = kind == INPUT_END
+                self.write_input(step)
+
+    def send(self, kind: int, number: int, content: bytes = b"") -> None:
+        self.out += frame(kind, number, content)
+
+    def flush(self) -> None:
+        """Send what can be sent; while too much is left, no more output is read."""
+        try:
+            while self.out and self.connected:
+                del self.out[: os.write(1, self.out)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.disconnect()
+        if not self.connected:
+            self.out.clear()
+        self.watch(1, selectors.EVENT_WRITE if self.out else 0, lambda: None)
+        if self.crowded != (len(self.out) > BACKLOG):
+            self.crowded = not self.crowded
+            for step in self.steps.values():
+                for stream in (1, 2):
+                    self.watch_output(step, stream)
+
+    # -- steps ------------------------------------------------------------------------------
+
+    def start(self, number: int, request: Dict[str, Any]) -> None:
+        step = Step(number, request, f"{self.mark}-{number}")
+        theirs = []
+        try:
+            for stream in (0, 1, 2) if request["input"] else (1, 2):
+                ends = os.pipe()
+                step.pipes[stream] = ends[stream == 0]
+                theirs.append(ends[stream != 0])
+                os.set_blocking(step.pipes[stream], False)
+            given = theirs if request["input"] else [self.null, *theirs]
+            step.pid = self.spawn(request, step.mark, given)
+        except (OSError, subprocess.SubprocessError) as fault:
+            for file in step.pipes.values():
+                os.close(file)
+            fields = EXIT_FIELDS.pack(NOT_STARTED, 0, False, True)
+            self.send(EXIT, number, fields + str(fault).encode("utf-8", "replace")[:1000])
+            return
+        finally:
+            for file in theirs:
+                os.close(file)
+        self.steps[number] = step
+        self.look_at = min(self.look_at, step.deadline)
+        for stream in (1, 2):
+            self.watch_output(step, stream)
+
+    def spawn(self, request: Dict[str, Any], mark: str, files: List[int]) -> int:
+        """Start the program itself where one is named, else a line in the login shell."""
+        environ = dict(self.environ)
+        environ[MARK.encode()] = mark.encode()
+        program = request.get("program")
+        if program:
+            asked = {k.encode(): v.encode() for k, v in program["env"].items()}
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                argv = [word.encode() for word in program["argv"]]
+                return _spawn(argv, None, program["cwd"], {**environ, **asked}, files)
+            # The shell says what is wrong with it, in the words that the user knows.
+        argv = [self.shell_name.encode(), b"-c", request["line"].encode()]
+        if self.reads_no_rc:
+            # Its rc file was read when this program was started. Functions that were made there
+            # and not exported are known all the same.
+            argv.insert(1, b"--norc")
+            argv[-1] = self.define_functions(environ) + argv[-1]
+        return _spawn(argv, self.shell, None, environ, files)
+
+    def define_functions(self, environ: Dict[bytes, bytes]) -> bytes:
+        """What defines them at the beginning of a line, from variables of `environ`."""
+        text, names = self.functions or b"", []
+        for at in range(0, len(text), VARIABLE_BYTES):
+            names.append(b"%s%d" % (FUNCTIONS, at))
+            environ[names[-1]] = text[at : at + VARIABLE_BYTES]
+        if not names:
+            return b""
+        return b'eval "$%s"; unset %s; ' % (b"$".join(names), b" ".join(names))
+
+    def watch_output(self, step: Step, stream: int) -> None:
+        """Read a stream of a step, or leave it alone until there is room."""
+        if stream in step.pipes:
+            room = step.room[stream] > 0 or not step.keep[stream]
+            events = selectors.EVENT_READ if room and not self.crowded else 0
+            self.watch(step.pipes[stream], events, lambda: self.read_output(step, stream))
+
+    def read_output(self, step: Step, stream: int) -> None:
+        if stream not in step.pipes:
+            return
+        keep = step.keep[stream]
+        try:
+            data = os.read(step.pipes[stream], min(CHUNK, step.room[stream]) if keep else CHUNK)
+        except BlockingIOError:
+            return
+        if not data:
+            self.close(step, stream)
+            self.finish(step)
+            return
+        step.dropped = step.dropped or len(data) > keep
+        kept = data[:keep]
+        if kept:
+            self.send(STREAMS[stream], step.number, kept)
+            step.keep[stream] -= len(kept)
+            step.room[stream] -= len(kept)
+            if step.room[stream] <= 0:
+                self.watch_output(step, stream)
+
+    def write_input(self, step: Step) -> None:
+        if 0 not in step.pipes:
+            step.input.clear()
+            return
+        written = 0
+        try:
+            while step.input:
+                size = os.write(step.pipes[0], step.input[:CHUNK])
+                del step.input[:size]
+                written += size
+        except BlockingIOError:
+            pass
+        except OSError:  # it reads no more; what is left is of no use to anybody
+            step.input.clear()
+            step.input_ends = True
+        step.consumed += written
+        if step.consumed >= WINDOW // 2:
+            self.send(ROOM, step.number, ROOM_FIELDS.pack(0, step.consumed))
+            step.consumed = 0
+        if step.input_ends and not step.input:
+            self.close(step, 0)
+        else:
+            events = selectors.EVENT_WRITE if step.input else 0
+            self.watch(step.pipes[0], events, lambda: self.write_input(step))
+
+    def close(self, step: Step, stream: int) -> None:
+        file = step.pipes.pop(stream)
+        self.watch(file, 0, lambda: None)
+        os.close(file)
+
+    def wake(self) -> None:
+        """A signal arrived: see which steps have ended."""
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.woken, 512):
+                pass
+        if self.told_to_end:
+            self.disconnect("it was told to end")
+        by_pid = {step.pid: step for step in self.steps.values()}
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                if pid in by_pid:
+                    step = by_pid[pid]
+                    step.exit_code = _exit_code(status)
+                    self.finish(step)
+
+    def finish(self, step: Step) -> None:
+        """Done once its first process has ended and nobody holds its output any more."""
+        if step.how != ENDED_ITSELF:
+            self.look_at = 0.0
+        elif step.exit_code is not None and not step.pipes.keys() & {1, 2}:
+            self.tell_end(step, True)
+
+    def tell_end(self, step: Step, gone: bool) -> None:
+        for stream in list(step.pipes):
+            self.close(step, stream)
+        code = step.exit_code or 0
+        self.send(EXIT, step.number, EXIT_FIELDS.pack(step.how, code, step.dropped, gone))
+        del self.steps[step.number]
+
+    # -- ending -----------------------------------------------------------------------------
+
+    def end(self, step: Step, how: int) -> None:
+        """TERM, and KILL after the grace time; look_after_time does the rest."""
+        if step.how == ENDED_ITSELF:
+            step.how = how
+            now = time.monotonic()
+            step.deadline = now + step.grace
+            step.signal(signal.SIGTERM)
+            self.look_at = min(self.look_at, now + TICK_SECONDS)
+
+    def look_after_time(self) -> None:
+        now = time.monotonic()
+        if now < self.look_at:
+            return
+        for step in list(self.steps.values()):
+            if step.how == ENDED_ITSELF:
+                if now >= step.deadline:
+                    self.end(step, AT_LIMIT)
+                continue
+            killing = now >= step.deadline
+            if killing:
+                step.signalled.clear()
+            left = step.signal(signal.SIGKILL if killing else signal.SIGTERM)
+            if not left and step.exit_code is not None:
+                self.tell_end(step, HAVE_PROC)
+            elif now >= step.deadline + KILL_SECONDS:
+                self.tell_end(step, False)
+        ending = any(step.how != ENDED_ITSELF for step in self.steps.values())
+        first = min((step.deadline for step in self.steps.values()), default=NEVER)
+        self.look_at = now + TICK_SECONDS if ending else first
+
+
+def _spawn(
+    argv: List[bytes],
+    executable: Optional[str],
+    cwd: Optional[str],
+    environ: Dict[bytes, bytes],
+    files: List[int],
+) -> int:
+    """Start a program as the leader of a session of its own; return its process number."""
+    if hasattr(os, "posix_spawn") and not cwd and _path(environ) == _path(os.environb):
+        # It takes half the time that subprocess does, and up to Python 3.9 a fifth.
+        with contextlib.suppress(NotImplementedError):  # setsid, in some C libraries
+            return (os.posix_spawn if executable else os.posix_spawnp)(
+                executable or argv[0],
+                argv,
+                environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, file, at) for at, file in enumerate(files)],
+                setsid=True,
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # which Python ignores
+            )
+    process = subprocess.Popen(
+        argv,
+        bufsize=0,
+        executable=executable,
+        stdin=files[0],
+        stdout=files[1],
+        stderr=files[2],
+        close_fds=False,  # all of ours close by themselves (PEP 446)
+        cwd=cwd,
+        env=environ,
+        start_new_session=True,
+    )
+    process.returncode = 0  # so that subprocess does not wait for it, too
+    return process.pid
+
+
+def _unpacked(text: bytes) -> Optional[bytes]:
+    """What went through gzip and base64."""
+    try:
+        return zlib.decompress(binascii.a2b_base64(text), 31)
+    except (ValueError, zlib.error):
+        return None
+
+
+def _path(environ: Mapping[bytes, bytes]) -> Optional[bytes]:
+    """Where programs are looked for."""
+    return environ.get(b"PATH")
+
+
+def _environ() -> Dict[bytes, bytes]:
+    """What the login shell has left; Python may have changed its own (PEP 538)."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            entries = file.read().split(b"\0")
+    except OSError:
+        return dict(os.environb)
+    return {name: value for name, equals, value in (e.partition(b"=") for e in entries) if equals}
+
+
+def _state(pid: str) -> str:
+    """The state of a process, as in proc(5); its name before that may hold anything."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b") ")[2][:1].decode()
+
+
+def _exit_code(status: int) -> int:
+    return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+
+
+def main() -> None:
+    """Serve, and say on the standard error why when that ends early."""
+    runner = Runner(sys.argv[1])
+    runner.serve()
+    sys.exit(runner.fault or 0)
+
+
+if __name__ == "__main__":
+    main()

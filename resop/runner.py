@@ -1,0 +1,321 @@
+"""The runner, seen from the service: many steps at once over one channel of a connection.
+
+docs/runner.md describes the protocol; `resop/remote/runner.py` is the other side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import secrets
+import struct
+import textwrap
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from resop import channel
+from resop.channel import ChannelRefused, Raw, cancelled, surely, timed_out
+from resop.errors import ContactLost, ResopError
+from resop.limits import OUTPUT_LIMIT
+from resop.quoting import Program
+from resop.remote import runner as remote
+from resop.remote.runner import ERRORS, OUTPUT, Frames, frame
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 8.0
+"""For the login shell's rc files and Python; a node that takes longer gets exec channels."""
+LATE_SECONDS = 5.0
+"""How much later than it should a runner may tell of an end."""
+NOISE_LIMIT = 1 << 20
+"""Bytes that rc files may print before the runner speaks."""
+SAID_LIMIT = 2000
+LARGEST_FRAME = remote.CHUNK
+STREAMS = {OUTPUT: 1, ERRORS: 2}
+
+SOURCE = Path(remote.__file__).read_bytes()
+# Read alike by every login shell. The program is sent once Python has said that it reads: an rc
+# file may read, too. Only bash knows `declare -f`; for the others it is nothing, or is left alone.
+_START = (
+    'exec env RESOP_FUNCTIONS="`declare -f | gzip | base64`" '
+    "python3 -I -S -c 'import io, sys; print(); print(sys.argv[1], flush=True); "
+    "exec(io.BufferedReader(io.FileIO(0, closefd=False), 1).read(int(sys.argv[2])))' {} {}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    how: int
+    exit_code: int
+    dropped: bool
+    gone: bool
+    reason: str
+
+
+@dataclass(slots=True)
+class _Step:
+    """A step that was sent."""
+
+    done: asyncio.Future[_End]
+    input: memoryview
+    keep: int
+    sent: bool = False
+    room: int = remote.WINDOW
+    output: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
+    taken: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
+
+
+class Runner(asyncssh.SSHClientSession[bytes]):
+    """One runner on a login node; `start` makes one."""
+
+    def __init__(self) -> None:
+        self.at_once = 0
+        """How many steps it runs at once."""
+        self.reads_rc = False
+        """Whether the login shell reads its rc files for each line."""
+        self._mark = secrets.token_hex(8)
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
+        self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Why there is no runner; empty when there is one."""
+        self._noise = bytearray()
+        self._noise_size = 0
+        self._frames: Frames | None = None
+        self._said = bytearray()
+        self._steps: dict[int, _Step] = {}
+        self._numbers = itertools.count(1)
+        self._out: list[bytes] = []
+        self._unsent: list[_Step] = []
+        self.broken = False
+        """No further step can be given to it."""
+
+    @classmethod
+    async def start(cls, connection: asyncssh.SSHClientConnection) -> Runner | None:
+        """Start one over a channel of `connection`; None, and a line in the log, when it fails."""
+        runner = cls()
+        line = _START.format(runner._mark, len(SOURCE))
+        opening = asyncio.ensure_future(
+            connection.create_session(lambda: runner, line, encoding=None)
+        )
+        opening.add_done_callback(runner._opened)
+        try:
+            await asyncio.wait([runner._ready], timeout=START_SECONDS)
+        finally:
+            if not runner._ready.done():
+                runner._break(f"it did not start within {START_SECONDS:g} s")
+        if reason := runner._ready.result():
+            log.info("no runner on the login node, exec channels instead: %s", reason)
+            return None
+        return runner
+
+    async def run(
+        self,
+        line: str,
+        stdin: bytes | None,
+        limit: float,
+        max_output: int = OUTPUT_LIMIT,
+        program: Program | None = None,
+    ) -> Raw:
+        """Run `line` in the user's login shell, or `program`, which is the same without a shell.
+
+        Parameters, answer and errors are those of `run_line`.
+        """
+        began = time.monotonic()
+        if self.broken:
+            raise ChannelRefused("the runner on the login node has ended")
+        number, step = self._begin(line, stdin, limit, max_output, program)
+        patience = channel.GRACE_SECONDS + remote.KILL_SECONDS + LATE_SECONDS
+        try:
+            await asyncio.wait([step.done], timeout=limit + patience)
+        except asyncio.CancelledError:
+            self._send(remote.END, number)
+            raise cancelled(await surely(self._gone(step, patience))) from None
+        if not step.done.done():
+            self._break("it does not answer")
+            raise timed_out(limit, False)
+        end = step.done.result()
+        if end.how == remote.NOT_STARTED:
+            raise ChannelRefused(f"the login node could not start the step: {end.reason}")
+        if end.how == remote.AT_LIMIT:
+            raise timed_out(limit, end.gone)
+        if end.how == remote.ON_REQUEST:
+            raise ContactLost("the runner on the login node was ended, and the step with it")
+        return Raw(
+            bytes(step.output[1]),
+            bytes(step.output[2]),
+            end.exit_code,
+            time.monotonic() - began,
+            end.dropped,
+        )
+
+    def _begin(
+        self,
+        line: str,
+        stdin: bytes | None,
+        limit: float,
+        max_output: int,
+        program: Program | None,
+    ) -> tuple[int, _Step]:
+        number = next(self._numbers)
+        done: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
+        step = self._steps[number] = _Step(done, memoryview(stdin or b""), max_output)
+        request: dict[str, Any] = {
+            "line": line,
+            "program": program and program.as_json(),
+            "input": bool(stdin),
+            "limit": limit,
+            "max_output": max_output,
+            "grace": channel.GRACE_SECONDS,
+        }
+        self._unsent.append(step)
+        self._send(remote.START, number, json.dumps(request).encode())
+        self._send_input(number, step)
+        return number, step
+
+    def _send_input(self, number: int, step: _Step) -> None:
+        while step.input and step.room:
+            piece = step.input[: min(step.room, remote.CHUNK)]
+            step.input = step.input[len(piece) :]
+            step.room -= len(piece)
+            kind = remote.INPUT if step.input else remote.INPUT_END
+            self._send(kind, number, bytes(piece))
+
+    def _send(self, kind: int, number: int, content: bytes = b"") -> None:
+        """Send a frame, with all others of this moment in one piece."""
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(frame(kind, number, content))
+
+    def _flush(self) -> None:
+        out, self._out = b"".join(self._out), []
+        if self._channel is None or self.broken:
+            return
+        try:
+            self._channel.write(out)
+        except OSError as fault:
+            self._break(str(fault))
+        for step in self._unsent:
+            step.sent = True
+        self._unsent.clear()
+
+    async def _gone(self, step: _Step, patience: float) -> bool:
+        """Wait for the end of a step that was told to end; tell whether nothing of it is left."""
+        await asyncio.wait([step.done], timeout=patience)
+        if not step.done.done():
+            self._break("it does not answer")
+            return False
+        return step.done.exception() is None and step.done.result().gone
+
+    # -- called by asyncssh -----------------------------------------------------------------
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        self._channel = chan
+        if self.broken:
+            chan.abort()
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if datatype is not None:
+            self._said += data[: SAID_LIMIT - len(self._said)]
+        elif not self.broken:
+            try:
+                self._take(data)
+            except (ValueError, KeyError, struct.error) as fault:
+                self._break(f"it is not understood: {fault}")
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        said = textwrap.shorten(self._said.decode(errors="replace"), 300)
+        self._break(said or str(exc or "it ended"))
+
+    def _opened(self, opening: asyncio.Future[Any]) -> None:
+        if opening.cancelled() or (fault := opening.exception()) is not None:
+            self._break("no channel" if opening.cancelled() else str(fault))
+
+    # -- frames -----------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        if self._frames is None:
+            data = self._after_noise(data)
+        if self._frames is not None:
+            for kind, number, content in self._frames.feed(data):
+                self._take_frame(kind, number, content)
+
+    def _after_noise(self, data: bytes) -> bytes:
+        """Skip what rc files print; at Python's word send the program."""
+        self._noise += data
+        self._noise_size += len(data)
+        _, found, rest = self._noise.partition(f"\n{self._mark}\n".encode())
+        if found:
+            assert self._channel is not None
+            self._channel.write(SOURCE)
+            self._frames = Frames(LARGEST_FRAME)
+        elif self._noise_size > NOISE_LIMIT:
+            raise ValueError("the rc files print without end")
+        del self._noise[: -len(self._mark) - 2]
+        return bytes(rest)
+
+    def _take_frame(self, kind: int, number: int, content: bytes) -> None:
+        if not self._ready.done():
+            version, self.at_once, self.reads_rc = remote.HELLO_FIELDS.unpack(content)
+            if kind != remote.HELLO or version != remote.VERSION or not self.at_once:
+                raise ValueError(f"version {version}")
+            self._ready.set_result("")
+            return
+        step = self._steps[number]
+        match kind:
+            case remote.OUTPUT | remote.ERRORS:
+                self._take_output(number, step, STREAMS[kind], content)
+            case remote.ROOM:
+                _, size = remote.ROOM_FIELDS.unpack(content)
+                step.room += size
+                self._send_input(number, step)
+            case remote.EXIT:
+                fields = content[: remote.EXIT_FIELDS.size]
+                reason = content[len(fields) :].decode(errors="replace")
+                how, code, dropped, gone = remote.EXIT_FIELDS.unpack(fields)
+                del self._steps[number]
+                if not step.done.done():
+                    step.done.set_result(_End(how, code, dropped, gone, reason))
+            case _:
+                raise ValueError(f"a frame of type {kind}")
+
+    def _take_output(self, number: int, step: _Step, stream: int, content: bytes) -> None:
+        output = step.output[stream]
+        output += content
+        if len(output) > step.keep:
+            raise ValueError("more output than was asked for")
+        step.taken[stream] += len(content)
+        if step.taken[stream] >= remote.WINDOW // 2:
+            room = remote.ROOM_FIELDS.pack(stream, step.taken[stream])
+            self._send(remote.ROOM, number, room)
+            step.taken[stream] = 0
+
+    def _break(self, reason: str) -> None:
+        """Use it no more; what it still runs, it ends when it sees its channel closed."""
+        if self.broken:
+            return
+        self.broken = True
+        if not self._ready.done():
+            self._ready.set_result(reason)
+        elif self._steps:
+            log.warning("the runner on the login node is given up: %s", reason)
+        if self._channel is not None:
+            self._channel.abort()
+        steps, self._steps = self._steps, {}
+        for step in steps.values():
+            if not step.done.done():
+                step.done.set_exception(_lost(step.sent))
+                step.done.exception()  # known: who waited may have given up before
+
+
+def _lost(sent: bool) -> ResopError:
+    if not sent:
+        return ChannelRefused("the runner on the login node has ended")
+    return ContactLost("contact was lost while the step ran: nobody knows whether it ended")
