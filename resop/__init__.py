@@ -1,6 +1,8 @@
 """resop: remote shell operations. What an operation's author imports."""
 
+from resop.errors import InvalidOptions, PathFailed
 from resop.gate import Gate
+from resop.limits import FILE_LIMIT
 from resop.operation import Operation, operation
 from resop.shell import Result, Shell
 from resop.types import Argument, FileMode, RemotePath, Secret, Username
@@ -8,10 +10,13 @@ from resop.types import Argument, FileMode, RemotePath, Secret, Username
 __version__ = "0.1.0"
 
 __all__ = [
+    "FILE_LIMIT",
     "Argument",
     "FileMode",
     "Gate",
+    "InvalidOptions",
     "Operation",
+    "PathFailed",
     "RemotePath",
     "Result",
     "Secret",

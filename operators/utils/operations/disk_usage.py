@@ -2,8 +2,7 @@
 
 from typing_extensions import TypedDict
 
-from resop import RemotePath, Shell, operation
-from resop.shell import Result
+from resop import RemotePath, Result, Shell, operation
 
 # Of stat(1): the size of a block, blocks, those free for users; inodes, those free; the type.
 FORMAT = "%S %b %a %c %d %T"
