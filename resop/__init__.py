@@ -1,22 +1,32 @@
 """resop: remote shell operations. What an operation's author imports."""
 
-from resop.errors import CommandFailed, ContactLost, DaemonAway, StepTimedOut
+from resop.errors import (
+    CommandFailed,
+    ContactLost,
+    DaemonAway,
+    InvalidOptions,
+    PathFailed,
+    StepTimedOut,
+)
 from resop.gate import Gate
+from resop.limits import FILE_LIMIT
 from resop.operation import Operation, operation
-from resop.shell import C_LOCALE, Result, Shell
+from resop.shell import Result, Shell
 from resop.types import Argument, FileMode, RemotePath, Secret, Username
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "C_LOCALE",
+    "FILE_LIMIT",
     "Argument",
     "CommandFailed",
     "ContactLost",
     "DaemonAway",
     "FileMode",
     "Gate",
+    "InvalidOptions",
     "Operation",
+    "PathFailed",
     "RemotePath",
     "Result",
     "Secret",

@@ -184,6 +184,8 @@ class WorkerDoor:
                     answer = await work(sftp)
             except TimeoutError:
                 raise StepTimedOut("the transfer reached the task's time limit") from None
+            except asyncio.CancelledError:
+                raise TaskCancelled("the task was cancelled and its transfer was ended") from None
         return answer
 
     def _kept(self, output: str) -> str:

@@ -3,7 +3,7 @@
 import base64
 from typing import Literal
 
-from resop.errors import InvalidOptions, PathFailed
+from resop import InvalidOptions, PathFailed
 
 Encoding = Literal["text", "base64"]
 

@@ -10,7 +10,7 @@ import asyncssh
 import pytest
 import pytest_asyncio
 
-from resop.errors import ContactLost, PathFailed, StepTimedOut
+from resop.errors import ContactLost, PathFailed, StepTimedOut, TaskCancelled
 from resop.files import read_file, write_file
 from resop.masking import Masker
 from resop.records import Change
@@ -132,7 +132,8 @@ class Steps:
         self.changes.append(change)
 
 
-async def test_transfer_is_a_step_that_ends_at_the_time_limit(server: OpenSSH, home: Path) -> None:
+@pytest_asyncio.fixture(loop_scope="module")
+async def door(server: OpenSSH) -> AsyncIterator[WorkerDoor]:
     async def connected() -> asyncssh.SSHClientConnection:
         connection: asyncssh.SSHClientConnection = await connect(server)
         return connection
@@ -140,14 +141,26 @@ async def test_transfer_is_a_step_that_ends_at_the_time_limit(server: OpenSSH, h
     session = Session(connected)
     steps: Any = Steps()
     loop = asyncio.get_running_loop()
-    door = WorkerDoor("1", session, steps, Masker(), loop, time.monotonic() + 10)
+    yield WorkerDoor("1", session, steps, Masker(), loop, time.monotonic() + 30)
+    await session.close()
+
+
+async def test_transfer_is_a_step_that_ends_at_the_time_limit(door: WorkerDoor, home: Path) -> None:
     await asyncio.to_thread(door.put, b"old", "a", 0o640, True)
     assert (await asyncio.to_thread(door.get, "a", 10)).mode == 0o640
-    assert len(steps.changes) == 4
     door.deadline = time.monotonic() + 0.2
     with pytest.raises(StepTimedOut):
         await asyncio.to_thread(door.put, LARGE, "a", None, True)
-    assert len(steps.changes) == 6
-    assert names(home) == ["a"]
     assert (home / "a").read_bytes() == b"old"
-    await session.close()
+    assert names(home) == ["a"]
+    steps: Any = door.recorder
+    assert len(steps.changes) == 6, "each is recorded when it begins and when it ends"
+
+
+async def test_transfer_ends_with_its_task(door: WorkerDoor, home: Path) -> None:
+    writing = asyncio.ensure_future(asyncio.to_thread(door.put, LARGE, "a", None, True))
+    await part_grows(home)
+    door.cancel()
+    with pytest.raises(TaskCancelled, match="its transfer was ended"):
+        await writing
+    assert names(home) == []

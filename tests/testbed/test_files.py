@@ -286,6 +286,11 @@ def test_folder_comes_back_as_it_was(alice: Caller, bed: Testbed, place: str) ->
         [member("hard", tarfile.LNKTYPE, "/home/alice/.bashrc")],
         [member("hard", tarfile.LNKTYPE, "../.bashrc")],
         [member("l", tarfile.SYMTYPE, "/etc"), member("hard", tarfile.LNKTYPE, "l/passwd")],
+        [
+            member("l", tarfile.SYMTYPE, "/home/alice"),
+            member("hard", tarfile.LNKTYPE, "l"),
+            member("hard/x"),
+        ],
         [member("device", tarfile.CHRTYPE)],
         [member("disk", tarfile.BLKTYPE)],
         [member("pipe", tarfile.FIFOTYPE)],

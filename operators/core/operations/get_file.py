@@ -8,8 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.core.content import Encoding, encoded
-from resop import RemotePath, Shell, operation
-from resop.limits import FILE_LIMIT
+from resop import FILE_LIMIT, RemotePath, Shell, operation
 
 
 class Answer(TypedDict):

@@ -7,9 +7,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.core.content import encoded
-from resop import RemotePath, Shell, operation
-from resop.errors import PathFailed
-from resop.limits import FILE_LIMIT, OUTPUT_LIMIT
+from resop import FILE_LIMIT, PathFailed, RemotePath, Shell, operation
 
 # Cut at once when it is too long, rather than read to the end: a folder may hold terabytes.
 # The exit status is tar's own, which a pipe would hide. The NUL parts the archive from what a
@@ -48,7 +46,7 @@ def get_folder(
     too_large, …
     """
     argv = ("/bin/sh", "-c", SOME_OF_IT, "get_folder", path, limit + 1)
-    packed = shell.run(*argv, about=path, raw=True, max_output=limit + OUTPUT_LIMIT, check=False)
+    packed = shell.run(*argv, about=path, raw=True, max_output=limit + FILE_LIMIT, check=False)
     archive = packed.raw.partition(b"\0")[2]
     if len(archive) > limit:
         raise PathFailed(path, "too_large", f"has more than {limit} bytes as tar", limit=limit)

@@ -11,8 +11,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.core.content import decoded
-from resop import C_LOCALE, RemotePath, Shell, operation
-from resop.errors import InvalidOptions, PathFailed
+from resop import InvalidOptions, PathFailed, RemotePath, Shell, operation
 
 # A line of `tar --list --verbose --quoting-style=c`: type and mode, owner, size, day, time, name.
 QUOTED = r'"((?:[^"\\]|\\.)*)"'
@@ -70,7 +69,7 @@ def checked(shell: Shell, archive: bytes) -> list[Member]:
     """
     form = ("--verbose", "--numeric-owner", "--quoting-style=c", "--absolute-names")
     argv = ("tar", "--list", *form, "--file=-")
-    listed = shell.run(*argv, input=archive, env=C_LOCALE, max_output=1 << 24, check=False)
+    listed = shell.run(*argv, input=archive, max_output=1 << 24, check=False)
     if listed.exit_code != 0 or listed.truncated:
         raise refused(f"is not read by tar: {textwrap.shorten(listed.stderr, 200)}")
     members = [read_member(line) for line in listed.lines]
@@ -88,15 +87,18 @@ def read_member(line: str) -> Member:
 
 
 def faults(members: list[Member]) -> Iterator[str]:
-    """What is wrong with names: each leads to somewhere in the folder, and not through a link."""
-    links = {parts(member.name) for member in members if member.kind == "l"}
+    """What is wrong with names: each leads to somewhere in the folder, and not through a link.
+
+    A hard link may be one to a symbolic link.
+    """
+    no_folders = {parts(member.name) for member in members if member.kind != "d"}
     for member in members:
         for name in (member.name, member.target) if member.kind == "h" else (member.name,):
             way = parts(name)
             if name.startswith("/") or ".." in way:
                 yield f"leads out of the folder: {name}"
-            if any(way[:length] in links for length in range(1, len(way))):
-                yield f"leads through a symbolic link: {name}"
+            if any(way[:length] in no_folders for length in range(1, len(way))):
+                yield f"leads through a link or a file: {name}"
 
 
 def parts(name: str) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from resop import RemotePath, Shell, operation
-from resop.errors import PathFailed
+from resop import PathFailed, RemotePath, Shell, operation
 
 LISTING_LIMIT = 64 << 20
 """Bytes that find may print: some 500,000 entries."""
