@@ -193,6 +193,32 @@ def test_hostile_name_breaks_no_row(alice: Caller, bob: Caller) -> None:
     assert listed["jobs"][0]["id"] == str(mine)
 
 
+@pytest.fixture
+def dotted(bed: Testbed) -> Iterator[str]:
+    """A user of Slurm whose name has dots and dashes."""
+    name = "d.o-t_9.x"
+    bed.machine.run(["useradd", "--badname", "--create-home", "--uid", "30123", name])
+    try:
+        bed.machine.run(["sacctmgr", "-i", "add", "user", name, "account=project1"])
+        yield name
+        bed.machine.run(["scancel", "--user", name])
+        bed.machine.run(["sacctmgr", "-i", "delete", "user", name, "account=project1"])
+    finally:
+        bed.machine.run(["userdel", "--remove", name])
+
+
+def test_user_with_dots_and_dashes_is_found(alice: Caller, bed: Testbed, dotted: str) -> None:
+    line = "sbatch --parsable --chdir=/tmp --output=/dev/null --wrap 'sleep 1'"
+    id = bed.machine.run(["su", dotted, "-c", f"cd / && {line}"]).strip()
+    (queued,) = output(alice, "slurm/opn/jobs", users=[dotted], states=["PENDING", "RUNNING"])
+    assert (queued["id"], queued["user"], queued["work_dir"]) == (id, dotted, "/tmp")
+    assert ended(alice, id)["user"] == dotted
+    past = output(alice, "slurm/opn/history", users=[dotted])["jobs"]
+    assert past[0]["id"] == id
+    (project,) = output(alice, "slurm/opn/accounts", accounts=["project1"], users=[dotted])
+    assert [user["user"] for user in project["users"]] == [dotted]
+
+
 def test_queue_tells_why_and_on_what_jobs_wait(alice: Caller) -> None:
     held = sbatch(alice, "true", hold=True)
     after = sbatch(alice, "true", dependency=f"afterok:{held}")
@@ -255,9 +281,11 @@ def test_job_is_found_in_the_queue_and_when_it_has_left_it(alice: Caller) -> Non
 
 
 def test_signal_and_memory_of_a_job_are_told(alice: Caller) -> None:
-    eater = "python3 -c 'import os, time; x = b\"a\" * (200 << 20); time.sleep(6)'; kill -9 $$"
+    eater = "python3 -c 'import time; x = b\"a\" * (200 << 20); time.sleep(6)'; kill -9 $$"
     id = sbatch(alice, eater, mem="900M")
-    found = eventually(lambda: job(alice, id, steps=True), lambda found: found["max_rss"])
+    found = eventually(
+        lambda: job(alice, id, steps=True), lambda found: found["max_rss"] and found["ended"]
+    )
     assert (found["state"], found["exit_code"], found["signal"]) == ("FAILED", 0, 9)
     assert 200 << 20 <= found["max_rss"] < 300 << 20
     assert found["resources"]["mem"] == 900 << 20
