@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -112,6 +112,8 @@ class StepRequest:
     """Bytes kept of each output stream; the rest is read and dropped."""
     undo: bool = False
     """An undo step still runs when the task's own time is over."""
+    secret_output: bool = False
+    """Whether the record is to keep nothing of what it prints."""
 
 
 class Door(Protocol):
@@ -166,15 +168,17 @@ class Shell:
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
         max_output: int = OUTPUT_LIMIT,
+        secret_output: bool = False,
     ) -> Result:
         """Run one program with exactly these arguments; no shell reads them.
 
         `input` is its standard input (else closed), `timeout` in seconds, `cwd` and `env` are
-        its folder and further environment; of each output stream `max_output` bytes are kept.
+        its folder and further environment; of each output stream `max_output` bytes are kept,
+        in the record none of standard output where that is a secret.
         A non-zero exit code raises CommandFailed unless `check` is False.
         """
         step = step_request(argv, input, timeout, cwd=cwd, env=env, max_output=max_output)
-        return self._checked(step, check)
+        return self._checked(replace(step, secret_output=secret_output), check)
 
     def script(
         self,
