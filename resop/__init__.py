@@ -1,6 +1,6 @@
 """resop: remote shell operations. What an operation's author imports."""
 
-from resop.errors import CommandFailed, ContactLost, DaemonAway, StepTimedOut
+from resop.errors import CommandFailed, ContactLost, DaemonAway, NotPermitted, StepTimedOut
 from resop.gate import Gate
 from resop.operation import Operation, operation
 from resop.shell import Result, Shell
@@ -14,6 +14,7 @@ __all__ = [
     "ContactLost",
     "DaemonAway",
     "Gate",
+    "NotPermitted",
     "Operation",
     "RemotePath",
     "Result",
