@@ -5,6 +5,7 @@ from resop.errors import (
     ContactLost,
     DaemonAway,
     InvalidOptions,
+    NotPermitted,
     PathFailed,
     StepTimedOut,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "FileMode",
     "Gate",
     "InvalidOptions",
+    "NotPermitted",
     "Operation",
     "PathFailed",
     "RemotePath",

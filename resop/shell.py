@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -145,6 +145,8 @@ class StepRequest:
     """An undo step still runs when the task's own time is over."""
     program: Program | None = None
     """What `line` runs, where it is one program with its arguments and no shell is needed."""
+    secret_output: bool = False
+    """Whether the record is to keep nothing of what it prints."""
 
 
 class Door(Protocol):
@@ -207,11 +209,13 @@ class Shell:
         max_output: int = OUTPUT_LIMIT,
         raw: bool = False,
         about: str | None = None,
+        secret_output: bool = False,
     ) -> Result:
         """Run one program with exactly these arguments; no shell reads them.
 
         `input` is its standard input (else closed), `timeout` in seconds, `cwd` and `env` are
-        its folder and further environment; of each output stream `max_output` bytes are kept.
+        its folder and further environment; of each output stream `max_output` bytes are kept,
+        in the record none of standard output where that is a secret.
         With `raw` the standard output is no text: it is in `Result.raw`, and not in the record.
         A non-zero exit code raises CommandFailed unless `check` is False; where the step is
         `about` a path, PathFailed for what the system says of that.
@@ -219,7 +223,7 @@ class Shell:
         if about is not None:
             env = {**(env or {}), **C_LOCALE}
         step = step_request(argv, input, timeout, cwd=cwd, env=env, max_output=max_output, raw=raw)
-        return self._checked(step, check, about)
+        return self._checked(replace(step, secret_output=secret_output), check, about)
 
     def script(
         self,

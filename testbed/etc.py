@@ -47,7 +47,8 @@ root ALL=(ALL:ALL) ALL
 {admin} ALL=(postgres) NOPASSWD: /usr/bin/psql
 """
 _ADMIN_COMMANDS = (
-    *("useradd", "usermod", "userdel", "groupadd", "groupmod", "groupdel", "chpasswd"),
+    *("sbin/useradd", "sbin/usermod", "sbin/userdel", "sbin/groupadd", "sbin/groupmod"),
+    *("sbin/groupdel", "sbin/chpasswd", "bin/passwd"),
 )
 
 
@@ -60,7 +61,7 @@ def prepare(site: Site) -> None:
     write(etc / "hosts", f"127.0.0.1 localhost {site.hostname}\n::1 localhost\n")
     write(etc / "hostname", f"{site.hostname}\n")
     write(etc / "pam.d" / "sshd", _PAM_SSHD)
-    commands = ", ".join(f"/usr/sbin/{command}" for command in _ADMIN_COMMANDS)
+    commands = ", ".join(f"/usr/{command}" for command in _ADMIN_COMMANDS)
     sudoers = _SUDOERS.format(admin=site.admin.name, commands=commands)
     write(etc / "sudoers", sudoers, mode=0o440)
     user = site.two_factor

@@ -23,6 +23,7 @@ from resop.masking import Masker
 from resop.records import Change, Step, now
 from resop.sessions import Session
 from resop.shell import UNDO_SECONDS, Result, StepRequest
+from resop.types import MASK
 from worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class WorkerDoor:
             ended.update(
                 seconds=result.seconds,
                 exit_code=result.exit_code,
-                stdout=self._kept(result.stdout),
+                stdout=MASK if step.secret_output else self._kept(result.stdout),
                 stderr=self._kept(result.stderr),
                 truncated=result.truncated or len(result.stdout) > OUTPUT_LIMIT,
             )

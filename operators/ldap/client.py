@@ -13,8 +13,7 @@ from typing import Literal
 
 from operators.ldap import ldif
 from operators.ldap.ldif import Entry
-from resop import DaemonAway, Result, Secret, Shell
-from resop.errors import CommandFailed, ContactLost, OperationFailed
+from resop import CommandFailed, ContactLost, DaemonAway, Result, Secret, Shell
 
 # The first line of standard input is the password, the rest is LDIF. The clients read a password
 # from a file (-y) and LDIF from standard input: so the password gets a pipe of its own. The word
@@ -106,7 +105,7 @@ def _run(
         max_output=LONGEST_ANSWER,
     )
     if result.truncated:
-        raise OperationFailed(f"{program}: answered more than {LONGEST_ANSWER} bytes")
+        shell.fail(f"{program}: answered more than {LONGEST_ANSWER} bytes")
     if result.exit_code not in accept:
         raise _failure(shell, program, result)
     return result
@@ -139,7 +138,7 @@ def _failure(shell: Shell, program: str, result: Result) -> Exception:
     if code in GONE:
         return ContactLost(f"{program} lost the LDAP server {uri}: nobody knows what it has done")
     if code == REFUSED_PASSWORD:
-        return OperationFailed(
+        shell.fail(
             f"the LDAP server {uri} refuses LDAP_BIND_DN or LDAP_BIND_PASSWORD of config.env"
         )
     failed = result.failure()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 import secrets
@@ -14,7 +13,6 @@ from pydantic import Field
 from operators.linux_user import hashes as crypt
 from operators.linux_user.hashes import Password
 from resop import Secret, Shell
-from resop.errors import InvalidOptions
 
 SHA1_BYTES = 20
 SALT_BYTES = 16
@@ -34,14 +32,11 @@ def ssha(password: Secret, salt: bytes) -> Secret:
     return Secret("{SSHA}" + base64.b64encode(digest + salt).decode())
 
 
-def ssha_salt(stored: str) -> str:
-    """The salt of an SSHA hash, in base64; ValueError when it is none."""
-    try:
-        kept = base64.b64decode(stored.removeprefix("{SSHA}"), validate=True)
-    except ValueError:
-        kept = b""
+def ssha_salt(stored: str) -> str | None:
+    """The salt of an SSHA hash, in base64; None for anything else."""
+    kept = _decoded(stored.removeprefix("{SSHA}")) or b""
     if not stored.startswith("{SSHA}") or len(kept) <= SHA1_BYTES:
-        raise ValueError("not an SSHA hash: {SSHA} and base64 are expected")
+        return None
     return base64.b64encode(kept[SHA1_BYTES:]).decode()
 
 
@@ -51,15 +46,20 @@ def hashed(shell: Shell, password: Secret, scheme: Scheme, salt: str | None = No
     `salt` is base64 for SSHA, of `./0-9A-Za-z` for CRYPT; a random one when not given.
     """
     if scheme == "SSHA":
-        return ssha(password, _bytes(salt) if salt else secrets.token_bytes(SALT_BYTES))
+        return ssha(password, _bytes(shell, salt) if salt else secrets.token_bytes(SALT_BYTES))
     if salt and not re.fullmatch("[./0-9A-Za-z]{1,16}", salt):
-        raise InvalidOptions([{"field": "salt", "message": "not 1 to 16 of ./0-9A-Za-z"}])
+        shell.fail("the salt is not 1 to 16 of ./0-9A-Za-z")
     crypted = crypt.hashed(shell, password, salt=salt)
     return Secret("{CRYPT}" + crypted.get_secret_value())
 
 
-def _bytes(salt: str) -> bytes:
+def _bytes(shell: Shell, salt: str) -> bytes:
+    decoded = _decoded(salt)
+    return shell.fail("the salt is not base64") if decoded is None else decoded
+
+
+def _decoded(text: str) -> bytes | None:
     try:
-        return base64.b64decode(salt, validate=True)
-    except binascii.Error:
-        raise InvalidOptions([{"field": "salt", "message": "not base64"}]) from None
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return None

@@ -13,7 +13,6 @@ from typing_extensions import TypedDict
 from operators.ldap import client
 from operators.ldap.ldif import Entry, escaped
 from resop import Shell
-from resop.errors import OperationFailed
 
 EPOCH = date(1970, 1, 1)
 SUSPENDED = date(1970, 1, 2)
@@ -165,7 +164,9 @@ def settled_number(
     """The number of a new entry: another one where somebody else took the same at the same time."""
     for attempt in range(1, ATTEMPTS + 1):
         if len(client.search(shell, base, f"({attribute}={number})", "1.1")) <= 1:
-            return number
+            break
         number = free_number(shell, base, attribute, floor) + random.randrange(GAP * attempt)
         client.modify(shell, dn, [("replace", attribute, [str(number)])])
-    raise OperationFailed(f"no free {attribute} was found in {ATTEMPTS} attempts")
+    else:
+        shell.fail(f"no free {attribute} was found in {ATTEMPTS} attempts")
+    return number

@@ -34,4 +34,5 @@ def hashed(
     """`$6$salt$hash` of a password; a random salt when none is given."""
     flags = ["-salt", salt] if salt else []
     argv = ("openssl", "passwd", FLAGS[method], *flags, "-stdin")
-    return Secret(shell.run(*argv, input=[password, "\n"]).stdout.strip())
+    made = shell.run(*argv, input=[password, "\n"], secret_output=True)
+    return Secret(made.stdout.strip())

@@ -10,8 +10,7 @@ from pydantic import Field, StringConstraints
 
 from operators.slurm import table, values
 from operators.slurm.client import BROKEN_OFF, ask
-from resop import Result, Shell
-from resop.errors import CommandFailed, ContactLost, NotPermitted
+from resop import CommandFailed, ContactLost, NotPermitted, Result, Shell
 
 DENIED = r"Access/permission denied|doesn't have privilege"
 

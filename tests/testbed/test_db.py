@@ -1,6 +1,7 @@
 """The db operator on a real PostgreSQL and a real MariaDB, through the service and sshd."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -135,33 +136,31 @@ def test_users_are_listed_by_name_in_parts(admin: Caller) -> None:
     assert output(admin, "db/opn/list_users", search="alice", enabled=False)["users"] == []
 
 
-@pytest.mark.parametrize("text", [each for each in HOSTILE if each.isprintable() and each])
+@pytest.mark.parametrize(
+    "text", ["\\'; DROP TABLE users; -- $resop$", "NULL <b>&amp; ß 漢 \U0001f600"]
+)
 def test_name_arrives_as_it_was_written(admin: Caller, text: str) -> None:
     with somebody(admin, "hurt", full_name=text) as made:
         assert made["full_name"] == text
         found = output(admin, "db/opn/list_users", search=text)["users"]
         assert [user["username"] for user in found] == ["hurt"]
-    assert {"alice", "bob", "carol"} <= {
-        user["username"] for user in output(admin, "db/opn/list_users")["users"]
-    }
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_value_of_a_query_is_a_value(admin: Caller, bed: Testbed, engine: str, text: str) -> None:
-    said = "CAST($1 AS text)" if engine == "postgresql" else "?"
-    assert asked(admin, f"SELECT {said} AS said", text) == [{"said": text}]
-    found = asked(admin, f"SELECT * FROM users WHERE username = {MARKS[engine]}", text)
-    assert found == []
-    assert not (bed.site.state / "tmp" / "pwned").exists()
-
-
-@pytest.mark.parametrize("value", [5, -1, 2**53, 0.5, -1e-9, True, False, None])
-def test_value_has_its_type(admin: Caller, engine: str, value: Any) -> None:
+def test_values_of_a_query_are_values(admin: Caller, bed: Testbed, engine: str) -> None:
     kinds = {bool: "boolean", int: "bigint", float: "double precision"}
-    kind = kinds.get(type(value), "text")
-    said = f"CAST($1 AS {kind})" if engine == "postgresql" else "?"
-    (row,) = asked(admin, f"SELECT {said} AS said", value)
-    assert row == {"said": value}
+    values = (*HOSTILE, 5, -1, 2**53, 0.5, -1e-9, True, False, None)
+    said = [
+        f"CAST(${number} AS {kinds.get(type(value), 'text')})" if engine == "postgresql" else "?"
+        for number, value in enumerate(values, 1)
+    ]
+    named = (f"{mark} AS v{number}" for number, mark in enumerate(said))
+    (row,) = asked(admin, f"SELECT {', '.join(named)}", *values)
+    assert list(row.values()) == list(values)
+    if engine == "postgresql":  # to MariaDB, TRUE is 1 outside of a column
+        assert [type(value) for value in row.values()] == [type(value) for value in values]
+    for text in HOSTILE:
+        assert asked(admin, f"SELECT 1 FROM users WHERE username = {MARKS[engine]}", text) == []
+    assert not (bed.site.state / "tmp" / "pwned").exists()
 
 
 def test_columns_keep_their_types(admin: Caller) -> None:
@@ -293,6 +292,21 @@ def test_password_of_the_service_is_for_administrators(running: Embedded, bed: T
     with logged_in(running, user.name, user.password) as alice:
         error = failure(alice.post("db/opn/list_users"), 403)
     assert error["type"] == "NotPermitted"
+
+
+def test_password_of_the_service_is_in_no_list_of_processes(
+    admin: Caller, bed: Testbed, engine: str
+) -> None:
+    sleep = "pg_sleep(5)" if engine == "postgresql" else "sleep(5)"
+    task = admin.begin("db/opn/query", {"sql": f"SELECT {sleep}"})
+    deadline, shown = time.monotonic() + 20, ""
+    while "--host=127.0.0.1 --port=" not in shown:
+        assert time.monotonic() < deadline
+        shown = bed.machine.run(["ps", "-eo", "args"])
+    assert getattr(bed.site, engine).password not in shown
+    record = admin.task(task, wait=30)
+    assert record["state"] == "succeeded"
+    assert getattr(bed.site, engine).password not in str(record)
 
 
 def test_declared_clients_run(admin: Caller, bed: Testbed, engine: str) -> None:

@@ -3,14 +3,18 @@
 What an answer says is compared with what the three systems hold, asked directly.
 """
 
+import base64
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.acceptance.secrecy import places_of
 from tests.support import testbed
 from tests.support.centre import logged_in, output, service
 from tests.support.needs import need
@@ -352,3 +356,43 @@ def test_who_is_no_administrator_changes_nothing(running: Embedded, bed: Testbed
         error = failure(caller.post("hpccenter/opn/create_user", about("by.alice")), 403)
     assert error["type"] == "NotPermitted"
     assert where(bed, "by.alice") == set()
+
+
+def test_no_password_is_kept_or_seen(admin: Caller, running: Embedded, bed: Testbed) -> None:
+    secrets = [PASSWORD.strip(), bed.site.ldap.password, bed.site.postgresql.password]
+    name, done = "sec.ret", threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        seen = pool.submit(command_lines, [*secrets, f"name={name}"], done)
+        try:
+            with somebody(admin, bed, name):
+                hashes = [stored_hash(bed, name)]
+                output(admin, "hpccenter/opn/suspend_user", username=name)
+                output(admin, "ldap/opn/change_password", username=name, password=PASSWORD)
+                hashes.append(stored_hash(bed, name))
+        finally:
+            done.set()
+    lines = seen.result()
+    assert any(f"name={name}" in line for line in lines)
+    assert not [line for line in lines if any(secret in line for secret in secrets)]
+    assert all(each.startswith("$6$") for each in hashes) and len(set(hashes)) == 2
+    kept = places_of([*secrets, *hashes], running)
+    assert kept == [str(running.config)]  # where the site itself has written its own
+
+
+def stored_hash(bed: Testbed, username: str) -> str:
+    """The hash of a password, as the directory's own files have it."""
+    query = ["slapcat", "-f", "/etc/ldap/slapd.conf", "-a", f"(uid={username})"]
+    lines = bed.machine.run(query).replace("\n ", "").splitlines()
+    [encoded] = [line.split(":: ")[1] for line in lines if line.startswith("userPassword:: ")]
+    return base64.b64decode(encoded).decode().removeprefix("{CRYPT}")
+
+
+def command_lines(texts: list[str], done: threading.Event) -> set[str]:
+    """The command lines of this machine, the testbed's included, that show any of the texts."""
+    found = set()
+    while not done.is_set():
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                line = process.read_text(errors="replace")
+                found |= {line} if any(text in line for text in texts) else set()
+    return found

@@ -158,6 +158,21 @@ def test_hash_can_be_made_again_with_its_salt(admin: Caller, bed: Testbed) -> No
         assert output(admin, "ldap/opn/passwd", **again) == made
 
 
+@pytest.mark.parametrize("scheme", ["SSHA", "CRYPT"])
+def test_hash_that_is_put_into_the_directory_is_accepted_at_login(
+    admin: Caller, running: Embedded, bed: Testbed, scheme: str
+) -> None:
+    made = output(admin, "ldap/opn/passwd", password="other ü", scheme=scheme)
+    ldap = bed.site.ldap
+    output(admin, "core/opn/run", command=f"umask 077; printf %s {ldap.password} >.ldap")
+    with somebody(admin, bed, "hash.ed") as user:
+        change = f"dn: {user['dn']}\nchangetype: modify\nreplace: userPassword\n"
+        bind = {"bind_dn": ldap.bind_dn, "password_file": ".ldap"}
+        output(admin, "ldap/cmd/ldapmodify", **bind, stdin=f"{change}userPassword: {made}\n")
+        with logged_in(running, "hash.ed", "other ü") as caller:
+            assert "(hash.ed)" in output(caller, "utils/cmd/id")
+
+
 def test_group_takes_members_who_are_then_in_it(
     admin: Caller, running: Embedded, bed: Testbed
 ) -> None:

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from operators.ldap.hashes import ssha_salt
 from resop import Secret, Shell, operation
-from resop.errors import OperationFailed
 
 
 @operation(examples=[{"hash": "{SSHA}LhKrkM9Fy+zlstjdD7Kv2s6QvhBzYWx0"}])
@@ -15,7 +14,5 @@ def extract_salt(
     hash: Annotated[Secret, Field(min_length=1, description="as in userPassword")],
 ) -> str:
     """Return the salt in base64, as `passwd` takes it."""
-    try:
-        return ssha_salt(hash.get_secret_value())
-    except ValueError as fault:
-        raise OperationFailed(str(fault)) from None
+    salt = ssha_salt(hash.get_secret_value())
+    return salt or shell.fail("not an SSHA hash: {SSHA} and base64 are expected")
