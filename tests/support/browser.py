@@ -1,4 +1,4 @@
-"""A real headless Chromium without JavaScript, driven over WebDriver (W3C), which is JSON on HTTP."""
+"""A real headless Chromium without JavaScript, driven over WebDriver (W3C): JSON on HTTP."""
 
 import base64
 import functools
@@ -109,6 +109,13 @@ class Browser:
     def resize(self, width: int, height: int) -> None:
         """Make the window so large."""
         self._do("POST", "/window/rect", width=width, height=height)
+
+    def overhang(self) -> float:
+        """By how many pixels the page is wider than the window."""
+        command = {"cmd": "Page.getLayoutMetrics", "params": {}}
+        metrics = self._do("POST", "/goog/cdp/execute", **command)
+        content, window = metrics["cssContentSize"], metrics["cssLayoutViewport"]
+        return float(content["width"] - window["clientWidth"])
 
     def screenshot(self) -> bytes:
         """The window as PNG."""

@@ -16,6 +16,7 @@ PINNED = {
     "TokenRefused": 401,
     "LoginRefused": 401,
     "OtpRequired": 401,
+    "FormRefused": 403,
     "KeyRefused": 401,
     "TooManyAttempts": 429,
     "LimitReached": 429,
