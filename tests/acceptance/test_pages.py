@@ -211,7 +211,8 @@ def test_form_is_made_from_the_options(admin: Visitor) -> None:
     assert "whom to greet" in shown
     example = admin.get("/template/opn/hello/submit?example=1")
     assert ">\nada\ngrace</textarea>" in example and 'value="Good morning"' in example
-    assert 'value="Hello"' in admin.get("/template/opn/hello/submit?example=99")
+    for number in ("99", "0", "x", "9" * 5000, "²"):
+        assert 'value="Hello"' in admin.get(f"/template/opn/hello/submit?example={number}")
 
 
 def test_form_is_run_and_its_answer_shown(admin: Visitor) -> None:

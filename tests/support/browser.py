@@ -1,4 +1,4 @@
-"""A real headless Chromium without JavaScript, driven over WebDriver (W3C): JSON on HTTP."""
+"""A real headless Chromium without JavaScript, driven over WebDriver: JSON on HTTP (W3C)."""
 
 import base64
 import functools
