@@ -55,23 +55,27 @@ async def _parts(headers: Headers, body: bytes) -> list[tuple[str, str]]:
         yield body
 
     try:
-        parser = MultiPartParser(headers, whole(), max_part_size=MAX_BYTES)
-        parts = (await parser.parse()).multi_items()
+        form = await MultiPartParser(headers, whole(), max_part_size=MAX_BYTES).parse()
     except MultiPartException as fault:
         raise _fault("body", f"is not a list of form fields: {fault.message}") from None
-    # A file that was not chosen comes without a name.
-    files = {name: file for name, file in parts if isinstance(file, UploadFile) and file.filename}
-    pairs = [
-        (name, _lines(text)) for name, text in parts if isinstance(text, str) and name not in files
-    ]
-    for name, file in files.items():
-        try:
-            pairs.append((name, (await file.read()).decode()))
-        except UnicodeDecodeError:
-            raise _fault(name, f"the file {file.filename} is not text in UTF-8") from None
-        finally:
-            await file.close()
-    return pairs
+    try:
+        files = {
+            name: _decoded(name, await part.read())
+            for name, part in form.multi_items()
+            if isinstance(part, UploadFile) and part.filename  # none where none was chosen
+        }
+    finally:
+        await form.close()
+    texts = [(name, text) for name, text in form.multi_items() if isinstance(text, str)]
+    typed = [(name, _lines(text)) for name, text in texts if name not in files]
+    return [*typed, *files.items()]
+
+
+def _decoded(field: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise _fault(field, "the file is not text in UTF-8") from None
 
 
 def _lines(text: str) -> str:

@@ -129,8 +129,9 @@ async def _form(kind: Kind, request: Request) -> Response:
     options: Mapping[str, Any] = {}
     if token and (again := request.query_params.get("again")):
         options = (await api_tasks.show_task(again, services_of(request), token))["options"]
-    elif (example := request.query_params.get("example", "")).isdecimal():
-        options = dict(enumerate(action.examples, 1)).get(int(example), {})
+    elif example := request.query_params.get("example"):
+        numbered = {str(number): each for number, each in enumerate(action.examples, 1)}
+        options = numbered.get(example, {})
     return await _show_form(request, token, action, sent_for(_fields(request, action), options))
 
 

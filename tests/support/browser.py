@@ -110,6 +110,13 @@ class Browser:
         """Make the window so large."""
         self._do("POST", "/window/rect", width=width, height=height)
 
+    def overhang(self) -> float:
+        """By how many pixels the page is wider than the window."""
+        command = {"cmd": "Page.getLayoutMetrics", "params": {}}
+        metrics = self._do("POST", "/goog/cdp/execute", **command)
+        content, window = metrics["cssContentSize"], metrics["cssLayoutViewport"]
+        return float(content["width"] - window["clientWidth"])
+
     def screenshot(self) -> bytes:
         """The window as PNG."""
         return base64.b64decode(self._do("GET", "/screenshot"))
