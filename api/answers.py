@@ -63,9 +63,9 @@ def view(task: Task, steps: Sequence[Step]) -> dict[str, Any]:
         **summary(task.model_dump()),
         **result(task),
         "progress": task.progress,
-        "cancel_asked_at": _time(task.cancel_asked_at),
+        "cancel_asked_at": shown_time(task.cancel_asked_at),
         "error": task.error,
-        "steps": [_step(step) for step in steps],
+        "steps": [step_view(step) for step in steps],
     }
 
 
@@ -82,9 +82,9 @@ def summary(task: Mapping[str, Any]) -> dict[str, Any]:
         "options": task["options"],
         "tags": task["tags"],
         "note": task["note"],
-        "created_at": _time(task["created_at"]),
-        "started_at": _time(task["started_at"]),
-        "ended_at": _time(task["ended_at"]),
+        "created_at": shown_time(task["created_at"]),
+        "started_at": shown_time(task["started_at"]),
+        "ended_at": shown_time(task["ended_at"]),
         "seconds": _seconds(task["seconds"]),
         "error": task["error"],
     }
@@ -94,12 +94,13 @@ def _title(task: Mapping[str, Any]) -> str:
     return f"{task['operator']}:{task['action']}"
 
 
-def _step(step: Step) -> dict[str, Any]:
+def step_view(step: Step) -> dict[str, Any]:
+    """A step of an operation."""
     return {
         "number": step.number,
         "command": step.command,
         "undo": step.undo,
-        "started_at": _time(step.started_at),
+        "started_at": shown_time(step.started_at),
         "seconds": _seconds(step.seconds),
         "exit_code": step.exit_code,
         "stdout": step.stdout,
@@ -109,7 +110,8 @@ def _step(step: Step) -> dict[str, Any]:
     }
 
 
-def _time(moment: datetime | None) -> str | None:
+def shown_time(moment: datetime | None) -> str | None:
+    """ISO 8601, UTC."""
     return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -35,6 +36,12 @@ async def logged_in(
         raise TokenRefused("the token was ended: log in again")
     request.state.username = token.username
     return token
+
+
+async def still_logged_in(services: Services, token: Token) -> bool:
+    """Whether a token that was good before still is: for answers that take their time."""
+    trusted = services.subscription.connected
+    return token.expires > time.time() and await services.logins.live(token, trusted=trusted)
 
 
 async def login_of(request: Request, services: Services) -> Token:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import socket
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.config import STARTUP_FAILURE
 
-from api import actions, errors, history, openapi, pages, tasks, welcome
+from api import actions, errors, history, live, openapi, pages, tasks, welcome
 from api.requests import RequestLog
 from api.services import Services, make_services
 from resop import __version__
@@ -40,6 +42,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(welcome.router)
     app.include_router(history.router)  # before: /tasks/export.csv is no task's id
     app.include_router(tasks.router)
+    app.include_router(live.router)
     app.include_router(actions.router)  # last of the API: its paths begin with a name
     app.include_router(pages.router)
 
@@ -64,6 +67,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await services.stop()
 
 
+class _Server(uvicorn.Server):
+    """One that does not wait for those who watch a task: they come again by themselves."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        services: Services = self.config.app.state.services  # type: ignore[union-attr]
+        services.feeds.close()
+        await super().shutdown(sockets)
+
+
 def main() -> None:
     """Serve until stopped."""
     settings = load_settings()
@@ -74,7 +86,7 @@ def main() -> None:
             "ssl_keyfile": settings.SSL_PRIVATE_KEY,
             "ssl_certfile": settings.SSL_CERTIFICATE,
         }
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
         host=settings.HOST,
         port=settings.PORT,
@@ -83,6 +95,11 @@ def main() -> None:
         server_header=False,
         **https,
     )
+    server = _Server(config)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import redis.asyncio
 from fastapi import Request
 
+from api.feeds import Feeds
 from api.logins import Logins
 from resop.catalog import Catalog, load_catalog
-from resop.events import ENDED, LOGGED_OUT, Herald, Subscription, Waiters
+from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.history import History
 from resop.queue import Queue, celery_app
 from resop.records import Records
@@ -30,13 +31,14 @@ class Services:
     queue: Queue
     herald: Herald
     waiters: Waiters
+    feeds: Feeds
     logins: Logins
     subscription: Subscription
     connector: Connector
     redis: redis.asyncio.Redis
 
     async def start(self) -> None:
-        """Begin to listen for the ends of tasks."""
+        """Begin to listen for what becomes of tasks."""
         await self.subscription.start()
 
     async def stop(self) -> None:
@@ -52,7 +54,13 @@ def make_services(settings: Settings) -> Services:
     catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
     records = Records(settings.database_url)
     records.create_tables()
-    waiters, logins = Waiters(), Logins(records)
+    waiters, feeds, logins = Waiters(), Feeds(records), Logins(records)
+
+    def hear_ended(word: str | None) -> None:
+        waiters.hear(word)
+        feeds.hear(word and word.partition(" ")[0])
+
+    hearers = {ENDED: hear_ended, CHANGED: feeds.hear, LOGGED_OUT: logins.hear}
     return Services(
         settings,
         catalog,
@@ -62,8 +70,9 @@ def make_services(settings: Settings) -> Services:
         Queue(celery_app(settings)),
         Herald(settings.redis_url),
         waiters,
+        feeds,
         logins,
-        Subscription(settings.redis_url, {ENDED: waiters.hear, LOGGED_OUT: logins.hear}),
+        Subscription(settings.redis_url, hearers),
         Connector(settings),
         redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5),
     )

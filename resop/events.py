@@ -1,4 +1,4 @@
-"""Words between processes: a task has ended, or is to be; a login has ended; over Redis pub/sub.
+"""Words between processes over Redis pub/sub: of tasks that change, end or are to end, of logouts.
 
 A word makes its hearer look into the record, which alone is true; a small result, already in
 the record and masked as it is there, comes with the word and saves that look. A word that is
@@ -12,7 +12,7 @@ import contextlib
 import json
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ from resop.errors import QueueUnavailable
 log = logging.getLogger(__name__)
 
 ENDED = "resop:ended"
+CHANGED = "resop:changed"
 CANCEL = "resop:cancel"
 LOGGED_OUT = "resop:logged-out"
 PAUSE_SECONDS = 0.5
@@ -32,7 +33,7 @@ LONGEST_RESULT = 16_384
 
 
 class Herald:
-    """Says that tasks have ended, or are to be. Blocks; one for each process."""
+    """Says that tasks have changed, ended, or are to be. Blocks; one for each process."""
 
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
@@ -45,8 +46,12 @@ class Herald:
         for task_id, result in results.items():
             self._publish(ENDED, _word(task_id, result))
 
+    def changed(self, task_ids: Iterable[str]) -> None:
+        """Tell every API process that these tasks have something new; as above."""
+        self._publish(CHANGED, " ".join(task_ids))
+
     def cancel(self, task_id: str) -> None:
-        """Tell every worker that a task is to be cancelled; QueueUnavailable as above."""
+        """Tell every worker that a task is to be cancelled; as above."""
         self._publish(CANCEL, task_id)
 
     def close(self) -> None:

@@ -100,6 +100,8 @@ class Step(SQLModel):
     number: int = Field(primary_key=True)
     command: str = Field(sa_type=LongText)
     undo: bool = False
+    log_lines: int = 0
+    """Lines that the task's log had when it began."""
     started_at: datetime = Field(sa_type=Moment)
     seconds: float | None = None
     exit_code: int | None = None
@@ -282,10 +284,12 @@ class Records(Database):
 
     # -- steps
 
-    def steps(self, task_id: str) -> list[Step]:
-        """A task's steps in order."""
+    def steps(self, task_id: str, *, after: int = 0, output: bool = True) -> list[Step]:
+        """A task's steps in order, from the one after number `after` on."""
+        columns = [each for each in _STEP.c if output or each.name not in ("stdout", "stderr")]
+        query = select(*columns).where(_STEP.c.task == task_id, _STEP.c.number > after)
         with self.read() as db:
-            rows = db.execute(select(_STEP).where(_STEP.c.task == task_id).order_by("number"))
+            rows = db.execute(query.order_by(_STEP.c.number))
             return [Step(**row._mapping) for row in rows]
 
     # -- keys
@@ -388,9 +392,10 @@ class Records(Database):
 class Change:
     """A statement to be written together with others by `Records.apply`."""
 
-    __slots__ = ("result", "statement", "values")
+    __slots__ = ("result", "statement", "task", "values")
 
-    def __init__(self, statement: Any, values: dict[str, Any] | None = None) -> None:
+    def __init__(self, task: str, statement: Any, values: dict[str, Any] | None = None) -> None:
+        self.task = task
         self.statement = statement
         self.values = values
         self.result: dict[str, Any] | None = None
@@ -399,20 +404,20 @@ class Change:
     @classmethod
     def step_begun(cls, step: Step) -> Change:
         """A step is about to be sent."""
-        return cls(_ADD_STEP, step.model_dump())
+        return cls(step.task, _ADD_STEP, step.model_dump())
 
     @classmethod
     def step_ended(cls, task: str, number: int, **values: Any) -> Change:
         """A step has ended."""
         chosen = _STEP.c.task == task, _STEP.c.number == number
-        return cls(update(_STEP).where(*chosen).values(**values))
+        return cls(task, update(_STEP).where(*chosen).values(**values))
 
     @classmethod
     def ended(cls, task_id: str, state: State, **values: Any) -> Change:
         """A running task has ended; what it had already been said to be stays."""
         columns = _NO_RESULT | values | {"state": state, "ended_at": now()}
         bound = {f"new_{name}": value for name, value in columns.items()}
-        change = cls(_END, {"ended": task_id, **bound})
+        change = cls(task_id, _END, {"ended": task_id, **bound})
         change.result = {"state": state, **values}
         return change
 
@@ -420,7 +425,7 @@ class Change:
     def progress(cls, task_id: str, **values: Any) -> Change:
         """A running task has something new to show."""
         chosen = _TASK.c.id == task_id, _TASK.c.state == State.RUNNING
-        return cls(update(_TASK).where(*chosen).values(**values))
+        return cls(task_id, update(_TASK).where(*chosen).values(**values))
 
 
 def _ended(task_id: str, state: State, when: State, values: dict[str, Any]) -> Any:

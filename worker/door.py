@@ -49,8 +49,10 @@ class WorkerDoor:
     progressed: dict[str, float] | None = None
     _steps: set[asyncio.Task[Any]] = field(default_factory=set)
     _cancelled: bool = False
+    _closed: bool = False
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _shown_at: float = 0.0
+    _about_to_show: bool = False
     _log_bytes: int = 0
     _to_undo: list[StepRequest] = field(default_factory=list)
     _undo_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -64,6 +66,10 @@ class WorkerDoor:
         self._cancelled = True
         for step in self._steps:
             step.cancel()
+
+    def close(self) -> None:
+        """The task has ended: its end is recorded with all of its log."""
+        self._closed = True
 
     async def _run_recorded(self, step: StepRequest) -> Result:
         """Run one step of an operation and keep what it answered."""
@@ -89,6 +95,7 @@ class WorkerDoor:
             number=number,
             command=self.masker.text(shown),
             undo=undo,
+            log_lines=len(self.logged),
             started_at=now(),
         )
         self.recorder.note(Change.step_begun(begun))
@@ -226,8 +233,16 @@ class WorkerDoor:
 
     def _show(self) -> None:
         """Let those who look at the running task see its log, once a second at most."""
-        if time.monotonic() - self._shown_at < SHOW_SECONDS:
+        if not self._about_to_show:
+            self._about_to_show = True
+            wait = max(0.0, self._shown_at + SHOW_SECONDS - time.monotonic())
+            self.loop.call_soon_threadsafe(self.loop.call_later, wait, self._note_shown)
+
+    def _note_shown(self) -> None:
+        if self._closed:
             return
+        # First: what is logged from now on is shown the next time.
+        self._about_to_show = False
         self._shown_at = time.monotonic()
         values = {"log": list(self.logged), "progress": self.progressed}
         self.recorder.note(Change.progress(self.task_id, **values))

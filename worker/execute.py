@@ -165,6 +165,8 @@ class Engine:
             # A fault of ours must not leave a task running for ever.
             log.exception("task %s: a fault of the service", task.id)
             outcome = Outcome(error=ServiceFault())
+        if door is not None:
+            door.close()
         seconds = time.monotonic() - began
         values = _values(outcome, door) | {"seconds": seconds}
         state = _state(outcome)

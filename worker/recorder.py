@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 GROUP = 200
 LINGER_SECONDS = 0.05
 """A short operation's steps and its end become one transaction."""
+TELL_SECONDS = 0.1
+"""Those who watch running tasks are told of changes as often: a busy worker has one at any time,
+and of tasks that have ended meanwhile nothing is left to tell."""
 PAUSE_SECONDS = 0.5
 
 
@@ -32,7 +35,7 @@ class _Entry:
     written: Future[None] | None = None
 
 
-_LAST = _Entry(Change(None))
+_LAST = _Entry(Change("", None))
 """Ends the thread when everything before it is written."""
 
 
@@ -43,6 +46,8 @@ class Recorder:
         self._records = records
         self._herald = herald
         self._entries: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
+        self._changed: set[str] = set()
+        self._told_at = 0.0
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
 
     def start(self) -> None:
@@ -74,23 +79,26 @@ class Recorder:
 
     def _work(self) -> None:
         group: list[_Entry] = []
+        due = 0.0
         while True:
             entry = self._next(group)
             if entry is not None and entry is not _LAST:
+                due = due if group else time.monotonic() + LINGER_SECONDS
                 group.append(entry)
-                if entry.written is None and len(group) < GROUP:
+                if entry.written is None and len(group) < GROUP and time.monotonic() < due:
                     continue
                 self._collect(group)
             if group:
                 self._write(group)
                 group = []
+            self._tell_changed()
             if entry is _LAST:
                 return
 
     def _next(self, group: list[_Entry]) -> _Entry | None:
-        """The next entry; None when a begun group has waited long enough."""
+        """The next entry; None when there is something to do without one."""
         try:
-            return self._entries.get(timeout=LINGER_SECONDS if group else None)
+            return self._entries.get(timeout=LINGER_SECONDS if group or self._changed else None)
         except queue.Empty:
             return None
 
@@ -145,3 +153,15 @@ class Recorder:
         for entry in group:
             if entry.written is not None:
                 entry.written.set_result(None)
+        self._changed |= {entry.change.task for entry in group}
+        self._changed -= ended.keys()
+
+    def _tell_changed(self) -> None:
+        if not self._changed or time.monotonic() < self._told_at + TELL_SECONDS:
+            return
+        changed, self._changed = self._changed, set()
+        self._told_at = time.monotonic()
+        try:
+            self._herald.changed(changed)
+        except QueueUnavailable:
+            log.debug("nobody was told of changes: Redis is away")

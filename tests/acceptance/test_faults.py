@@ -1,6 +1,7 @@
 """What holds when a part of the service or the login node fails: nothing runs twice, and what is
 said of a task is true. On real processes; only the recovery's patience is shorter than it is."""
 
+import contextlib
 import secrets
 import signal
 import sys
@@ -18,6 +19,7 @@ from resop.queue import Queue, celery_app
 from resop.records import Records
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
+from tests.acceptance.test_live import Event, events
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
@@ -301,6 +303,48 @@ def test_request_that_no_queue_took_is_made_anew_with_its_key(site: Site) -> Non
     site.service.redis_server.start()
     again = site.alice.http.post("/core/opn/run", json=options, headers=headers)
     assert again.json()["output"]["stdout"] == "made\n"
+
+
+def test_watched_task_is_followed_over_api_and_redis_that_go_away(site: Site) -> None:
+    task = site.alice.begin("mysite/opn/narrate", {"steps": 8, "seconds": 0.5})
+    seen: list[Event] = []
+
+    def watch(api: int) -> None:
+        caller = site.service.caller(site.alice.token, api)
+        with contextlib.suppress(httpx.TransportError):
+            for event in events(caller, task, seen[-1].id if seen else ""):
+                seen.append(event)
+
+    watching = site.threads.submit(watch, 0)
+    assert eventually(lambda: len(seen) > 3, 10)
+    site.service.kill_api(0)
+    watching.result()
+    watching = site.threads.submit(watch, 1)
+    site.service.redis_server.stop()
+    site.service.redis_server.start()
+    site.service.start_api(0)
+    watching.result()
+    words = [(event.kind, event.data.get("number")) for event in seen if event.kind == "step"]
+    assert words == [("step", number) for number in range(1, 10)]
+    assert len(set(seen_ids := [event.id for event in seen])) == len(seen_ids)
+    assert seen[-1].kind == "done" and seen[-1].data["state"] == "succeeded"
+
+
+def test_api_that_is_watched_stops_at_once(site: Site) -> None:
+    task = site.alice.begin("mysite/opn/narrate", {"steps": 60, "seconds": 0.5})
+    ids: list[str] = []
+    with site.service.further_api() as api:
+        caller = site.service.caller(site.alice.token, api)
+        watching = site.threads.submit(
+            lambda: ids.extend(event.id for event in events(caller, task))
+        )
+        assert eventually(lambda: ids, 10)
+        began = time.monotonic()
+    watching.result()
+    assert time.monotonic() - began < 4
+    assert ids[-1].startswith("running")
+    site.alice.http.delete(f"/tasks/{task}")
+    assert next(events(site.alice, task, ids[-1])).id != ids[-1]
 
 
 def test_sshd_restarted_between_tasks_is_not_noticed(site: Site) -> None:

@@ -1,5 +1,6 @@
 """The recorder: grouped, in order, nothing dropped, ends told only when they are written."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ class FakeHerald:
     def __init__(self, records: Records) -> None:
         self.records = records
         self.told: dict[str, Any] = {}
+        self.changes: list[set[str]] = []
         self.away = False
 
     def ended(self, results: dict[str, Any]) -> None:
@@ -28,6 +30,11 @@ class FakeHerald:
             assert task is not None
             assert State(task.state).ended
         self.told |= results
+
+    def changed(self, task_ids: set[str]) -> None:
+        if self.away:
+            raise QueueUnavailable
+        self.changes.append(set(task_ids))
 
 
 @pytest.fixture
@@ -137,3 +144,32 @@ def test_an_absent_redis_does_not_stop_the_recording(
     found = records.task(task)
     assert found is not None
     assert found.state == "succeeded"
+
+
+def test_those_who_watch_are_told_of_changes_of_running_tasks_now_and_then(
+    records: Records, herald: FakeHerald, recorder: Recorder
+) -> None:
+    running, ended = claimed(records, "t1"), claimed(records, "t2")
+    for number in range(100):
+        recorder.note(Change.progress(running, log=[str(number)]))
+    recorder.note(Change.progress(ended, log=["x"]))
+    recorder.end(ended, Change.ended(ended, State.SUCCEEDED)).result(5)
+    for _ in range(500):
+        if herald.changes:
+            break
+        time.sleep(0.01)
+    assert herald.changes == [{"t1"}]
+    found = records.task(running)
+    assert found is not None and found.log == ["99"]
+
+
+def test_what_is_noted_again_and_again_is_written_all_the_same(
+    records: Records, recorder: Recorder
+) -> None:
+    task = claimed(records, "t1")
+    until = time.monotonic() + 0.5
+    while time.monotonic() < until:
+        recorder.note(Change.progress(task, log=["so far"]))
+        time.sleep(0.01)
+    found = records.task(task)
+    assert found is not None and found.log == ["so far"]
