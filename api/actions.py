@@ -23,12 +23,14 @@ from api.services import Services, services_of
 from api.waiting import wait_for_end
 from resop.catalog import Action, Kind
 from resop.command import Command
-from resop.errors import QueueUnavailable
+from resop.errors import InvalidOptions, QueueUnavailable
 from resop.masking import Masker, plain, secrets_in
 from resop.operation import Operation
 from resop.options import check_options, given_values
 from resop.perform import command_step
+from resop.preview import first_step
 from resop.records import Key, State, Task
+from resop.site import Site
 from resop.tokens import Token
 
 router = APIRouter()
@@ -94,8 +96,11 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     task = _new_task(found, options, token, services, preferred)
     task.request = request.state.request_id
     key = read_key(request, services.sealer, task, options)
+    first: dict[str, Any] = {}
+    if isinstance(found, Operation) and found.preview:
+        first = await run_in_threadpool(_first_step, found, options, token, services)
     if preferred.dry_run:
-        return JSONResponse(_dry(task))
+        return JSONResponse(_dry(task, first))
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
@@ -184,8 +189,26 @@ def _record_and_enqueue(
     return None
 
 
-def _dry(task: Task) -> dict[str, Any]:
-    shown = {"success": True, "dry_run": True, "action": f"{task.operator}:{task.action}"}
+def _first_step(
+    operation: Operation[..., Any], options: BaseModel, token: Token, services: Services
+) -> dict[str, Any]:
+    """How an operation begins; InvalidOptions for options that it refuses by itself."""
+    masker = Masker(secrets_in(given_values(options)))
+    site = Site(services.catalog, services.settings)
+    try:
+        step = first_step(operation, options, token.username, token.cluster, site)
+    except InvalidOptions as fault:
+        raise InvalidOptions(masker.json(fault.details["faults"])) from None
+    if step is None:
+        return {}
+    masker.learn(step.secrets)
+    given = step.input.decode("utf-8", "replace") if step.input is not None else None
+    shown: dict[str, Any] = masker.json({"command": step.shown, "stdin": given})
+    return shown
+
+
+def _dry(task: Task, first: dict[str, Any]) -> dict[str, Any]:
+    shown = {"success": True, "dry_run": True, "action": f"{task.operator}:{task.action}", **first}
     if task.command is not None:
         shown["command"] = task.command
     return {**shown, "options": task.options, "time_limit": task.time_limit}

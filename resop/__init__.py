@@ -6,6 +6,7 @@ from resop.errors import (
     DaemonAway,
     InvalidOptions,
     NotPermitted,
+    OperationFailed,
     PathFailed,
     StepTimedOut,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "InvalidOptions",
     "NotPermitted",
     "Operation",
+    "OperationFailed",
     "PathFailed",
     "RemotePath",
     "Result",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import (
@@ -18,8 +18,13 @@ from typing import (
     Concatenate,
     Generic,
     Literal,
+    NotRequired,
     ParamSpec,
+    Required,
     TypeVar,
+    Unpack,
+    get_args,
+    get_origin,
     get_type_hints,
     overload,
 )
@@ -48,9 +53,11 @@ class Operation(Generic[P, R]):
         function: Callable[..., R],
         timeout: float | None,
         examples: Sequence[Mapping[str, Any]] = (),
+        preview: bool = False,
     ) -> None:
         self.function = function
         self.timeout = timeout
+        self.preview = preview
         self.examples = [dict(example) for example in examples]
         self.name = function.__name__
         self.operator = ""  # the catalog knows which folder the file stands in
@@ -109,25 +116,38 @@ class Operation(Generic[P, R]):
             kind = "an ordinary 'def'" if owner is Shell else "'async def'"
             raise self._broken(f"with a {owner.__name__} it must be {kind}")
         fields: dict[str, Any] = {}
-        for parameter in rest:
-            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                raise self._broken(f"'{parameter}': an operation names each of its options")
-            if isinstance(parameter.default, FieldInfo):
-                raise self._broken(f"'{parameter.name}': Field() belongs into Annotated[…]")
-            if parameter.name not in hints:
-                raise self._broken(f"the parameter '{parameter.name}' has no type")
-            default = ... if parameter.default is parameter.empty else parameter.default
+        for name, hint, default in self._declared(rest, hints):
             # An alias, since an option may have a name that a model already uses ('json', 'copy').
-            fields[f"option_{parameter.name}"] = (
-                Annotated[hints[parameter.name], Field(alias=parameter.name)],
-                default,
-            )
+            fields[f"option_{name}"] = (Annotated[hint, Field(alias=name)], default)
         model = create_model(
             f"{self.module.rpartition('.')[2]}_options",
             __config__=ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False),
             **fields,
         )
         return model, owner is Gate
+
+    def _declared(
+        self, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any]
+    ) -> Iterator[tuple[str, Any, Any]]:
+        """Name, type and default (... for none) of each option."""
+        for parameter in parameters:
+            hint = hints.get(parameter.name)
+            if parameter.kind is parameter.VAR_KEYWORD and get_origin(hint) is Unpack:
+                (shared,) = get_args(hint)
+                for name, each in get_type_hints(shared, include_extras=True).items():
+                    yield name, *_unqualified(each, name in shared.__required_keys__)
+                continue
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                raise self._broken(f"'{parameter}': an operation names each of its options")
+            if isinstance(parameter.default, FieldInfo):
+                raise self._broken(f"'{parameter.name}': Field() belongs into Annotated[…]")
+            if parameter.name not in hints:
+                raise self._broken(f"the parameter '{parameter.name}' has no type")
+            yield (
+                parameter.name,
+                hint,
+                (... if parameter.default is parameter.empty else parameter.default),
+            )
 
     def _check_described(self) -> None:
         """What cannot be described as JSON is found at start-up, not by whoever asks first."""
@@ -149,11 +169,22 @@ class Operation(Generic[P, R]):
         return BrokenOperator(f"{file}:{self.line}: operation {self.name}: {fault}")
 
 
+def _unqualified(hint: Any, is_required: bool) -> tuple[Any, Any]:
+    """The type of a TypedDict's key, and its default as an option: ... where it is required."""
+    # Where annotations are texts, the TypedDict itself has not seen the qualifier.
+    if (qualifier := get_origin(hint)) in (Required, NotRequired):
+        (hint,), is_required = get_args(hint), qualifier is Required
+    return hint, ... if is_required else None
+
+
 @overload
 def operation(function: Callable[Concatenate[S, P], R], /) -> Operation[P, R]: ...
 @overload
 def operation(
-    *, timeout: float | None = None, examples: Sequence[Mapping[str, Any]] = ()
+    *,
+    timeout: float | None = None,
+    examples: Sequence[Mapping[str, Any]] = (),
+    preview: bool = False,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Operation[P, R]]: ...
 def operation(
     function: Callable[..., Any] | None = None,
@@ -161,14 +192,18 @@ def operation(
     *,
     timeout: float | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
+    preview: bool = False,
 ) -> Any:
     """Make an endpoint of a function `name(shell: Shell, option: type = default, …) -> answer`.
 
-    `timeout` is the time limit of the whole operation in seconds (the service's TASK_TIMEOUT
-    when not given). `examples` are options as a request would give them: shown with the
-    description, checked when the file is loaded. Raises BrokenOperator, with file and line, for
-    a signature that cannot be an endpoint.
+    `**options: Unpack[T]` at the end stands for the options that a TypedDict declares, so that
+    several operations can share them. `timeout` is the time limit of the whole operation in
+    seconds (the service's TASK_TIMEOUT when not given). `examples` are options as a request
+    would give them: shown with the description, checked when the file is loaded. With `preview`
+    the API plays the operation up to its first step, which a dry run shows, and refuses what it
+    refuses until then: for one that does nothing else before that step. Raises BrokenOperator,
+    with file and line, for a signature that cannot be an endpoint.
     """
     if function is not None:
-        return Operation(function, timeout, examples)
-    return lambda decorated: Operation(decorated, timeout, examples)
+        return Operation(function, timeout, examples, preview)
+    return lambda decorated: Operation(decorated, timeout, examples, preview)

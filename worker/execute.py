@@ -39,6 +39,7 @@ from resop.records import Change, Records, State, Task
 from resop.sessions import Session, SessionPool
 from resop.settings import Settings
 from resop.shell import Shell
+from resop.site import Site
 from resop.ssh import Connector
 from resop.tokens import Sealer
 from worker.door import WorkerDoor
@@ -48,14 +49,6 @@ log = logging.getLogger(__name__)
 
 ANSWER_LIMIT = 8 << 20
 """Characters of an operation's answer as JSON."""
-
-
-class Surroundings:
-    """What a shell knows besides its door."""
-
-    def __init__(self, catalog: Catalog, settings: Settings) -> None:
-        self.command = catalog.command
-        self.setting = settings.setting
 
 
 class Engine:
@@ -70,7 +63,7 @@ class Engine:
         self._records = records
         self._recorder = recorder
         self._sealer = Sealer(settings.secret_key())
-        self._surroundings = Surroundings(catalog, settings)
+        self._surroundings = Site(catalog, settings)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")

@@ -7,3 +7,6 @@ def _told_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("operators.slurm.table.separator", lambda: "~")
     monkeypatch.setattr("operators.slurm.operations.job.PAUSES", (0, 0, 0))
     monkeypatch.setattr("operators.slurm.operations.remove_user.PAUSE", 0)
+    monkeypatch.setattr("operators.slurm.ending.PAUSES", (0, 0, 0))
+    monkeypatch.setattr("operators.slurm.operations.wait.FIRST_PAUSE", 0)
+    monkeypatch.setattr("operators.slurm.operations.cancel.PAUSES", (0, 0))

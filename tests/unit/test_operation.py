@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required, Unpack
 
 import pytest
 from pydantic import Field
@@ -84,6 +84,29 @@ def test_undeclared_option_is_told_the_declared_ones() -> None:
 def test_operation_is_called_like_the_function_itself() -> None:
     assert sample(FakeShell(), 3) == {"count": 3}
     assert sample(FakeShell(), json=4, copy="b") == {"count": 4}
+
+
+class Shared(TypedDict, total=False):
+    """Options of several operations."""
+
+    size: Required[Annotated[int, Field(ge=1, description="how large")]]
+    colour: Literal["red", "blue"] | None
+
+
+def test_operations_share_the_options_of_a_typed_dict() -> None:
+    @operation
+    def shared(shell: Shell, name: str, **options: Unpack[Shared]) -> str:
+        return f"{name} {options['size']} {options.get('colour')}"
+
+    schema = shared.options.model_json_schema()
+    assert list(schema["properties"]) == ["name", "size", "colour"]
+    assert schema["required"] == ["name", "size"]
+    assert schema["properties"]["size"]["description"] == "how large"
+    options = check_options(shared.options, {"name": "a", "size": 2})
+    assert shared(FakeShell(), **shared.arguments(options)) == "a 2 None"
+    assert shared(FakeShell(), "b", size=3, colour="red") == "b 3 red"
+    with pytest.raises(InvalidOptions, match=r"size.*colour"):
+        check_options(shared.options, {"name": "a", "size": 0, "colour": "green"})
 
 
 def test_options_may_be_called_what_a_model_calls_its_own() -> None:

@@ -1,0 +1,14 @@
+"""What a shell knows besides its door: the declared commands, and the site's settings."""
+
+from __future__ import annotations
+
+from resop.catalog import Catalog
+from resop.settings import Settings
+
+
+class Site:
+    """The surroundings of a shell, as a running service has them."""
+
+    def __init__(self, catalog: Catalog, settings: Settings) -> None:
+        self.command = catalog.command
+        self.setting = settings.setting
