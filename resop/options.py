@@ -46,7 +46,7 @@ def faults_of(fault: ValidationError, declared: Iterable[str] = ()) -> list[dict
     return list(faults.values())
 
 
-_BRANCHES = frozenset(["str", "bool", "int", "float", "datetime", "constrained-str"])
+_BRANCHES = frozenset(["str", "bool", "int", "float", "date", "datetime", "constrained-str"])
 
 
 def _is_branch(part: int | str) -> bool:

@@ -32,51 +32,92 @@ log_in() {
 call() {
     action=$1
     shift
-    curl -sS --fail-with-body -X POST "$RESOP/$action" -H "Authorization: Bearer $TOKEN" "$@" ||
-        { echo " <- $action" >&2; exit 1; }
+    curl -sS --fail-with-body -X POST "$RESOP/$action" -H "Authorization: Bearer $TOKEN" "$@" \
+        >"$work/answer" || { cat "$work/answer" >&2; echo " <- $action" >&2; exit 1; }
+    cat "$work/answer"
+}
+
+# expect WANTED FOUND
+expect() {
+    [ "$1" = "$2" ] || { echo "expected $1, found $2" >&2; exit 1; }
+    printf '%s\n' "$2"
 }
 
 json='Content-Type: application/json'
+who=newcomer$$ # the home folder of who was removed stays, and is nobody else's
 
 say '1. The administrator: one call creates a person in LDAP, in Slurm and in the portal'
 log_in hpcadmin hpcadmin-pw
-call hpccenter/opn/create_user -d username=newcomer -d 'full_name=A Newcomer' \
-    -d mail=newcomer@hpc.example -d account=project1 --data-urlencode "password=it's new" >"$work/made"
+call hpccenter/opn/create_user -d "username=$who" -d 'full_name=A Newcomer' \
+    -d "mail=$who@hpc.example" -d account=project1 --data-urlencode "password=it's new" \
+    >"$work/made"
 value output <"$work/made"
 
 say '   who logs in at once and submits a job that completes'
-log_in newcomer "it's new"
-call slurm/opn/submit -d name=first --data-urlencode 'script=#!/bin/sh
-sleep 5; echo done by $USER
+log_in "$who" "it's new"
+call slurm/opn/submit -d job_name=first --data-urlencode 'script=#!/bin/sh
+sleep 5; echo "done by $USER"
 ' >"$work/job"
 job=$(value output.job <"$work/job")
-call slurm/opn/wait -H 'Prefer: wait=60' -d "jobs=$job" -d timeout=55 | value output
-call slurm/opn/output -d "job=$job" | value output.text
+call slurm/opn/wait -H 'Prefer: wait=120' -d "id=$job" -d timeout=100 >"$work/ended"
+expect COMPLETED "$(value output.state <"$work/ended")"
+expect "done by $who" "$(call slurm/opn/output -d "id=$job" | value output.text)"
 
-say '   whose usage stands in the report once Slurm has summed it up'
+say '   whose usage stands in the report once Slurm has summed it up (it does so every hour)'
 log_in hpcadmin hpcadmin-pw
-call slurm/cmd/sacctmgr -H "$json" -d "{\"immediate\": true, \"input\": [\"roll\"]}" >/dev/null
-call slurm/opn/report -d type=user -d users=newcomer -d unit=seconds | value output
+hour=$(date +%FT%H:00:00) next=$(date -d '+1 hour' +%FT%H:00:00)
+until
+    call slurm/cmd/sacctmgr -H "$json" \
+        -d "{\"input\": [\"roll\", \"$hour\", \"$next\"]}" >"$work/rolled"
+    call slurm/opn/report -H "$json" -d "{\"type\": \"user_utilization_by_account\",
+        \"start\": \"$hour\",
+        \"unit\": \"seconds\", \"users\": [\"$who\"]}" >"$work/report"
+    value output.periods.0.rows.0.figures.used <"$work/report" 2>"$work/nothing"
+do
+    tries=$((${tries:-0} + 1))
+    [ "$tries" -lt 20 ] || { echo 'no usage in the report' >&2; cat "$work/report" >&2; exit 1; }
+    sleep 2
+done
 
 say '   and who is removed, and cannot log in any more'
-call hpccenter/opn/delete_user -d username=newcomer | value output
-if (log_in newcomer "it's new") >"$work/refused" 2>&1; then
-    echo 'newcomer can still log in' >&2
-    exit 1
-fi
-cat "$work/refused"
+call hpccenter/opn/delete_user -d "username=$who" | value output
+status=$(curl -sS -o "$work/refused" -w '%{http_code}' "$RESOP/auth/opn/login" \
+    -d "username=$who" --data-urlencode "password=it's new")
+expect 401 "$status"
+value error.message <"$work/refused"
 
-say '2. The portal: nodes with their hardware, and the queue, as JSON'
+say '2. The portal: nodes with their hardware, and partitions, as JSON'
 log_in alice alice-pw
 call slurm/opn/nodes >"$work/nodes"
-value output <"$work/nodes" | head -c 2000
-call slurm/opn/partitions | value output | head -c 1000
+value output.0 <"$work/nodes"
+call slurm/opn/partitions >"$work/partitions"
+value output.0 <"$work/partitions"
 
-say '3. The researcher: 200 simulations with one call, watched, and their results'
+say '3. The researcher: 200 simulations with one call'
 call slurm/opn/sweep -H "$json" -d '{
-    "name": "stories", "output": "stories-%a.out", "at_once": 50,
-    "script": "#!/bin/sh\necho $T $SEED $((T * SEED))\n",
+    "job_name": "stories", "output": "stories-%a.out", "at_once": 50,
+    "script": "#!/bin/sh\necho \"T=$T SEED=$SEED gives $((T * SEED))\"\n",
     "parameters": {"T": {"start": 1, "stop": 20}, "SEED": {"start": 1, "stop": 10}}
 }' >"$work/sweep"
 sweep=$(value output.job <"$work/sweep")
-value output.runs <"$work/sweep"
+expect 200 "$(value output.runs <"$work/sweep")"
+
+say '   watched, without a connection that waits'
+call slurm/opn/wait -H 'Prefer: respond-async' -d "id=$sweep" -d timeout=600 >"$work/task"
+task=$(value task <"$work/task")
+until
+    curl -sS --fail-with-body "$RESOP/tasks/$task?wait=5" -H "Authorization: Bearer $TOKEN" \
+        >"$work/task"
+    printf '%s %s\n' "$(value state <"$work/task")" "$(value progress <"$work/task")"
+    [ "$(value state <"$work/task")" != running ] && [ "$(value state <"$work/task")" != queued ]
+do :; done
+expect succeeded "$(value state <"$work/task")"
+expect COMPLETED "$(value output.state <"$work/task")"
+
+say '   and their results, each with the parameters it belongs to'
+value output.values.199 <"$work/sweep"
+call slurm/opn/output -d "id=${sweep}_199" -d path=stories-199.out | value output.text
+expect 200 "$(call core/opn/run -d 'command=cat stories-*.out | sort -u | wc -l; rm stories-*.out' |
+    value output.stdout)"
+
+say 'The three stories are told.'

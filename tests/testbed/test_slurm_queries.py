@@ -408,20 +408,23 @@ def test_report_tells_usage_by_user_with_a_total_and_by_month(
     assert before["rows"] == before["total"] == []
     assert before["start"] == f"{last_month}T00:00:00+00:00"
     assert before["end"] == now["start"] == f"{today.replace(day=1)}T00:00:00+00:00"
+    assert found["rolled_up"] is None
+    this_hour = {**asked, "start": datetime.now(UTC).strftime("%Y-%m-%dT%H:00:00")}
+    by_user["monthly"] = False
+    (now,) = output(alice, "slurm/opn/report", **by_user | this_hour)["periods"]
     (row,) = now["rows"]
     assert (row["account"], row["user"], row["resource"]) == ("project1", "alice", "cpu")
     assert row["figures"]["used"] >= 8
     assert now["total"][0]["figures"] == row["figures"]
-    assert found["rolled_up"] is None
-    whole = output(admin, "slurm/opn/report", type="utilization", **asked)
+    whole = output(admin, "slurm/opn/report", type="utilization", **this_hour)
     figures = whole["periods"][0]["rows"][0]["figures"]
     assert figures["allocated"] >= row["figures"]["used"]
     assert figures["reported"] >= figures["allocated"]
     assert whole["rolled_up"] is not None
-    sizes = output(alice, "slurm/opn/report", type="sizes_by_account", **asked)
+    sizes = output(alice, "slurm/opn/report", type="sizes_by_account", **this_hour)
     assert sizes["periods"][0]["total"][0]["figures"]["0-49 CPUs"] > 0
     top = output(
-        alice, "slurm/opn/report", type="top_users", **asked, resources=["cpu", "gres/gpu"]
+        alice, "slurm/opn/report", type="top_users", **this_hour, resources=["cpu", "gres/gpu"]
     )
     assert {row["resource"] for row in top["periods"][0]["rows"]} == {"cpu", "gres/gpu"}
 

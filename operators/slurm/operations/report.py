@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NaiveDatetime
 from typing_extensions import TypedDict
 
 from operators.slurm import values
@@ -114,8 +114,11 @@ class Report(TypedDict):
 def report(
     shell: Shell,
     type: Annotated[Type, Field(description="what is summed up, and by what")],
-    start: Annotated[date, Field(description="the first day")],
-    end: Annotated[date | None, Field(description="the last day; else until now")] = None,
+    start: Annotated[date | NaiveDatetime, Field(description="the first day, or hour")],
+    end: Annotated[
+        date | NaiveDatetime | None,
+        Field(description="the last day, or the hour that is no longer in it; else until now"),
+    ] = None,
     unit: Annotated[
         Unit, Field(description="of the figures; percent is of all there was to use")
     ] = "minutes",
@@ -134,10 +137,14 @@ def report(
 ) -> Report:
     """Return the report, one period for each month if `monthly`, else one for all.
 
-    Days are those of the cluster's own zone. What was used since the last full hour is missing.
+    Days and hours are those of the cluster's own zone. What was used since the last full hour is
+    missing, except in a report that begins with it.
     """
-    if end is not None and end < start:
-        shell.fail(f"the last day, {end}, is before the first, {start}")
+    after = end + timedelta(days=1) if end and not isinstance(end, datetime) else end
+    if after is not None and after.isoformat() <= start.isoformat():
+        shell.fail(f"the end, {end}, is before the start, {start}")
+    if monthly and (isinstance(start, datetime) or isinstance(end, datetime)):
+        shell.fail("months are of whole days: give days")
     named = {"accounts": accounts, "users": users}
     filters = [f"{name}={','.join(given)}" for name, given in named.items() if given]
     if filters and REPORTS[type][-1] == "Utilization":
@@ -147,8 +154,8 @@ def report(
     how = ("--parsable2", "-t", unit.capitalize(), f"--tres={','.join(resources)}", *REPORTS[type])
 
     def period(span: tuple[date, date | None]) -> Period:
-        first, after = span
-        said = ask(shell, "sreport", *how, f"start={first}", f"end={after or 'now'}", *filters)
+        first, until = (day.isoformat() if day else "now" for day in span)
+        said = ask(shell, "sreport", *how, f"start={first}", f"end={until}", *filters)
         found = _period(said.lines)
         for row in found["rows"]:  # sizes of jobs are told without what they are sizes of
             row["resource"] = row["resource"] or resources[0]
@@ -157,7 +164,6 @@ def report(
         found["total"] = _total(found["rows"]) if total else []
         return found
 
-    after = end + timedelta(days=1) if end else None
     spans = [*_months(start, after)] if monthly else [(start, after)]
     if len(spans) > MOST_MONTHS:
         shell.fail(f"{len(spans)} months are more than the {MOST_MONTHS} that are told at once")
