@@ -1,4 +1,4 @@
-"""What the console program can do: up, api, worker, check."""
+"""What the console program can do: up, api, worker, check, yamlize."""
 
 from __future__ import annotations
 
@@ -36,6 +36,16 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(run=_worker)
     check = commands.add_parser("check", help="read the settings and the operators, start nothing")
     check.set_defaults(run=_check)
+    yamlize = commands.add_parser("yamlize", help="a commands.yml entry out of a command's --help")
+    yamlize.add_argument(
+        "--on", metavar="[USER@]HOST", help="ask there by ssh: a cluster's name too"
+    )
+    yamlize.add_argument(
+        "--from", dest="file", metavar="FILE", help="read its help text; - is stdin"
+    )
+    yamlize.add_argument("program", metavar="COMMAND")
+    yamlize.add_argument("subcommand", nargs="*", metavar="SUBCOMMAND")
+    yamlize.set_defaults(run=_yamlize)
     return parser
 
 
@@ -73,3 +83,11 @@ def _check(arguments: argparse.Namespace) -> None:
             f"{operator.name}: {len(operator.commands)} commands, "
             f"{len(operator.operations)} operations ({operator.folder})"
         )
+
+
+def _yamlize(arguments: argparse.Namespace) -> None:
+    from cli.yamlize import read_help, yamlize
+
+    subcommand = " ".join(arguments.subcommand)
+    text = read_help([arguments.program, *arguments.subcommand], arguments.on, arguments.file)
+    print(yamlize(arguments.program, subcommand, text), end="")

@@ -34,6 +34,8 @@ from resop.types import Argument, Secret, argument_like
 # Strict, since YAML reads an unquoted `no` as false, which is no word of a command line.
 Scalar = StrictStr | StrictInt | StrictFloat
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+RESERVED = ("input", "stdin")
+"""Names of a request that every command takes."""
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 LIKE_A_REQUEST = ConfigDict(coerce_numbers_to_str=True, validate_default=True)
 """On a command line there is text alone: a request, or a default, may say 4 and mean "4"."""
@@ -136,7 +138,7 @@ class OptionEntry(BaseModel):
         if isinstance(value, list):
             return [word for item in value for word in self.words(item)]
         if isinstance(value, bool) and self.type != "boolean":
-            return shlex.split(self.flag) if value else []
+            return shlex.split(self.flag.removesuffix("=")) if value else []
         text = str(value).lower() if isinstance(value, bool) else str(value)
         words = shlex.split(self.flag)
         if self.flag.endswith("="):
@@ -179,7 +181,7 @@ class CommandEntry(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        for reserved in ("input", "stdin"):
+        for reserved in RESERVED:
             if reserved in self.options:
                 raise ValueError(f"option '{reserved}': the name is taken by every command")
         if sum(option.secret for option in self.options.values()) > 1:

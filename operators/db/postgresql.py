@@ -25,8 +25,9 @@ NAME = "PostgreSQL"
 PORT = 5432
 PASSWORD = "PGPASSWORD"  # noqa: S105
 AWAY = re.compile(
-    r"^psql: error: .*(could not translate host name|"
-    r"could not connect|failed: (?!FATAL|ERROR)|FATAL: +(the database system is|sorry, too many))",
+    r"^psql: .*(could not translate host name|Connection refused|timeout expired|timed out|"
+    r"No route to host|unreachable|reset by peer|No such file|server closed|"
+    r"FATAL: +(the database system is|sorry, too many))",
     re.MULTILINE,
 )
 LOST = re.compile("server closed the connection|terminating connection|connection .*was lost")
@@ -70,7 +71,7 @@ def read(ask: Ask, statement: Statement, limit: int) -> list[Row]:
         f"WITH resop AS ({statement.sql}\n) SELECT coalesce(json_agg(resop), '[]') "  # noqa: S608
         f"FROM (SELECT * FROM resop LIMIT {limit}) resop"
     )
-    script = [_SET_UP, "BEGIN READ ONLY;\n", *_prepared(sql, statement), "COMMIT;\n"]
+    script = [_SET_UP, "BEGIN READ ONLY;\n", *_prepared(sql, statement), "ROLLBACK;\n"]
     rows: list[Row] = ask((), script).json()
     return rows
 

@@ -7,19 +7,20 @@ Settings: PORTAL_TABLE ("users"), and PORTAL_COLUMNS for columns of another name
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from operators.db.portal import Portal, portal
-from operators.db.statement import Statement, Value
+from operators.db.statement import Row, Statement, Value
 from resop import Shell
 
 SHOWN = ("id", "username", "email", "full_name", "role", "enabled", "created_at")
+SEARCHED = ("username", "email", "full_name")
 COLUMNS = (*SHOWN, "password_hash")
 
 FullName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$", max_length=255)]
@@ -77,19 +78,19 @@ class Users:
         limit: int = 1,
     ) -> list[User]:
         """At most `limit` users, by name, of those who fit all that is given."""
-        bound, wanted = Bound(self.database), []
-        if username is not None:
-            wanted.append(f"{self._column('username')} = {bound(username)}")
-        if enabled is not None:
-            wanted.append(f"{self._column('enabled')} = {bound(enabled)}")
-        if after is not None:
-            wanted.append(f"{self._column('username')} > {bound(after)}")
+        bound = Bound(self.database)
+        compared = (
+            ("username", "=", username),
+            ("enabled", "=", enabled),
+            ("username", ">", after),
+        )
+        wanted = [
+            f"{self._column(name)} {sign} {bound(value)}"
+            for name, sign, value in compared
+            if value is not None
+        ]
         if search is not None:
-            texts = [
-                self.columns[name]
-                for name in ("username", "email", "full_name")
-                if name in self.columns
-            ]
+            texts = (self.columns[name] for name in SEARCHED if name in self.columns)
             found = (f"position(lower({bound(search)}) in lower({text})) > 0" for text in texts)
             wanted.append(f"({' or '.join(found)})")
         shown = ", ".join(
@@ -101,8 +102,7 @@ class Users:
         order = f" ORDER BY {self._column('username')}"
         sql = f"SELECT {shown} FROM {self.table}{where}{order}"  # noqa: S608
         what = f"find {username} in the portal" if username else "list the portal's users"
-        rows = self.database.read(what, Statement(sql, bound.values), limit)
-        return _USERS.validate_python([dict.fromkeys(SHOWN) | row for row in rows])
+        return self._users(self.database.read(what, Statement(sql, bound.values), limit))
 
     def existing(self, username: str) -> User:
         """The user of that name; OperationFailed when there is none."""
@@ -136,6 +136,14 @@ class Users:
         """Replace the hash of a user's password, for good; whether there is such a user."""
         change = self._set(username, "password_hash", password_hash)
         return self.database.change(f"set the portal's password of {username}", change) > 0
+
+    def _users(self, rows: Iterable[Row]) -> list[User]:
+        try:
+            return _USERS.validate_python([dict.fromkeys(SHOWN) | row for row in rows])
+        except ValidationError as fault:
+            _, column, *_ = fault.errors()[0]["loc"]
+            told = fault.errors()[0]["msg"]
+            self.database.shell.fail(f"the portal's column {column} is of another type: {told}")
 
     def _set(self, username: str, name: str, value: Value) -> Statement:
         bound = Bound(self.database)

@@ -31,6 +31,18 @@ HOSTILE = (
     "",
     "<b>&amp; ]]>",
 )
+HALF = """\
+from operators.db.operations.create_user import create_user
+from operators.db.operations.enable_user import enable_user
+from resop import Secret, Shell, operation
+
+
+@operation
+def half(shell: Shell) -> None:
+    create_user(shell, username="half", email="a@b", full_name="Half", password=Secret("abc"))
+    enable_user(shell, username="alice", enabled=False)
+    shell.fail("enough")
+"""
 MARKS = {"postgresql": "$1", "mariadb": "?"}
 
 
@@ -57,11 +69,14 @@ def running(bed: Testbed, engine: str) -> Iterator[Embedded]:
         "PORTAL_PORT": where.port,
         "PORTAL_PASSWORD": where.password,
     }
-    with (
-        TemporaryDirectory(prefix="resop-", dir="/tmp") as folder,
-        Embedded(Path(folder), settings) as started,
-    ):
-        yield started
+    with TemporaryDirectory(prefix="resop-", dir="/tmp") as name:
+        folder = Path(name)
+        operations = folder / "operators" / "mysite" / "operations"
+        operations.mkdir(parents=True)
+        (operations / "half.py").write_text(HALF)
+        settings["OPERATORS_PATH"] = folder / "operators"
+        with Embedded(folder, settings) as started:
+            yield started
 
 
 @contextlib.contextmanager
@@ -310,9 +325,29 @@ def test_password_of_the_service_is_in_no_list_of_processes(
 
 
 def test_declared_clients_run(admin: Caller, bed: Testbed, engine: str) -> None:
+    where, name = getattr(bed.site, engine), "psql" if engine == "postgresql" else "mariadb"
+    options = {"host": where.host, "port": where.port}
     if engine == "postgresql":
-        answer = admin.post("db/cmd/psql", {"host": "127.0.0.1", "command": ["select 1"]})
-        assert "no password supplied" in failure(answer, 424)["message"]
+        file, kept = ".pgpass", f"*:*:*:*:{where.password}\n"
+        options |= {"username": where.user, "dbname": where.name, "command": ["select 1 + 1"]}
     else:
-        answer = admin.post("db/cmd/mariadb", {"user": "nobody", "execute": "select 1"})
-        assert "Access denied" in failure(answer, 424)["message"]
+        file, kept = ".my.cnf", f"[client]\npassword={where.password}\n"
+        options |= {"user": where.user, "database": where.name, "execute": "select 1 + 1"}
+    error = failure(admin.post(f"db/cmd/{name}", options), 424)
+    assert "password" in error["message"]
+    output(admin, "core/opn/run", command=f"umask 077 && cat >{file}", stdin=kept)
+    try:
+        assert "2" in output(admin, f"db/cmd/{name}", **options)
+    finally:
+        output(admin, "utils/cmd/rm", input=[file])
+
+
+def test_user_is_as_before_when_a_later_step_fails(admin: Caller) -> None:
+    error = failure(admin.post("mysite/opn/half"), 424)
+    assert error["message"] == "enough"
+    assert error["needs_repair"] == []
+    kept_out, removed = error["undone"]
+    assert "'let alice into the portal'" in kept_out
+    assert "'remove half from the portal'" in removed
+    assert output(admin, "db/opn/list_users", username="half")["users"] == []
+    assert output(admin, "db/opn/list_users", username="alice")["users"][0]["enabled"]

@@ -84,6 +84,12 @@ def test_option_without_a_type_is_a_flag_for_true_and_takes_any_other_value(
     assert argv(one_option("{flag: --it}"), {"it": value}) == ["do", *words]
 
 
+def test_flag_whose_value_is_optional_stands_alone_for_true() -> None:
+    entry = one_option("{flag: --it=}")
+    assert argv(entry, {"it": "always"}) == ["do", "--it=always"]
+    assert argv(entry, {"it": True}) == ["do", "--it"]
+
+
 @pytest.mark.parametrize(
     ("entry", "value", "words"),
     [

@@ -17,7 +17,10 @@ def delete_user(
     ] = False,
     force: Annotated[bool, Field(description="even where the user is logged in")] = False,
 ) -> Account:
-    """Return the account as it was. Accounts of the system itself are refused."""
+    """Return the account as it was. Accounts of the system itself are refused.
+
+    Of one that is deleted by `force`, processes go on; userdel ends none.
+    """
     account = existing(shell, username)
     if account["uid"] < FIRST:
         shell.fail(f"{username} is an account of the system, with number {account['uid']}")
