@@ -29,7 +29,7 @@ def logged_in(browser: Browser, service: Service) -> Browser:
     if browser.title.startswith("Log in"):
         browser.fill("username", "alice")
         browser.fill("password", ACCOUNTS["alice"].password)
-        browser.click("main button")
+        browser.follow("main button")
     assert browser.title == "Actions · resop"
     return browser
 
@@ -38,26 +38,26 @@ def test_wrong_password_then_the_right_one(browser: Browser, service: Service) -
     browser.open(f"http://127.0.0.1:{service.ports[0]}/pages/tasks")
     browser.fill("username", "alice")
     browser.fill("password", "a wrong one")
-    browser.click("main button")
+    browser.follow("main button")
     assert "refused this user name and password" in browser.text()
     browser.fill("password", ACCOUNTS["alice"].password)  # the name is still there
-    browser.click("main button")
+    browser.follow("main button")
     assert browser.address.endswith("/pages/tasks") and browser.title == "Tasks · resop"
 
 
 def test_form_is_found_filled_in_checked_and_run(logged_in: Browser) -> None:
     browser = logged_in
-    browser.click('a[href="/utils/cmd/ls/submit"]')
+    browser.follow('a[href="/utils/cmd/ls/submit"]')
     browser.fill("input", "/etc/passwd")
     browser.click('[name="long"]')
     browser.choose("sort", "time")
-    browser.click('[name=":dry_run"]')
+    browser.follow('[name=":dry_run"]')
     assert "ls -l --sort=time /etc/passwd" in browser.text(".good")
-    browser.click(".buttons button")
+    browser.follow(".buttons button")
     assert "/pages/tasks/" in browser.address
     assert "utils:ls succeeded" in browser.text("h1")
     assert browser.text("section pre").startswith("-rw-r--r--")
-    browser.click(".times a")
+    browser.follow(".times a")
     assert "long" in browser.text(".box-check:has(:checked)")
 
 
@@ -66,11 +66,11 @@ def test_fault_is_shown_beside_its_field(logged_in: Browser) -> None:
     browser.open(browser.address.replace("/pages/", "/template/opn/hello/submit"))
     browser.fill("names", "ada\n../x")
     browser.fill("password", "a secret of hers")
-    browser.click(".buttons button")
+    browser.follow(".buttons button")
     assert "should match pattern" in browser.text(".wrong .fault")
     assert "a secret of hers" not in browser.source
     browser.fill("names", "ada\ngrace")
-    browser.click(".buttons button")
+    browser.follow(".buttons button")
     assert "Hello, grace!" in browser.text("section")
 
 
@@ -81,11 +81,11 @@ def test_script_is_sent_as_a_file_and_as_text(logged_in: Browser, tmp_path: Path
     form = browser.address.replace("/pages/", "/core/opn/script/submit")
     browser.open(form)
     browser.attach("script", script)
-    browser.click(".buttons button")
+    browser.follow(".buttons button")
     assert "from a file" in browser.text("section")
     browser.open(form)
     browser.fill("script", "#!/bin/sh\nif true\nthen echo from a text\nfi\n")
-    browser.click(".buttons button")
+    browser.follow(".buttons button")
     assert "from a text" in browser.text("section")
 
 
@@ -95,7 +95,7 @@ def test_page_of_a_running_task_comes_to_show_its_end(logged_in: Browser) -> Non
     browser.fill("command", "sleep 2; echo $((6*7))")
     browser.click("details.how summary")
     browser.click('[name=":async"]')
-    browser.click(".buttons button")
+    browser.follow(".buttons button")
     assert browser.shows("Not finished yet")  # it may just be loading itself again
     assert browser.shows("succeeded</span>") and "42" in browser.text("section")
 
@@ -109,7 +109,7 @@ def test_no_page_is_wider_than_a_narrow_window(logged_in: Browser) -> None:
             assert browser.overhang() == 0, path
         browser.open(f"{site}/core/opn/run/submit")
         browser.fill("command", f"echo {'wide' * 100}; printf 'many words %.0s' $(seq 200)")
-        browser.click(".buttons button")
+        browser.follow(".buttons button")
         assert "succeeded" in browser.text("h1") and browser.overhang() == 0
     finally:
         browser.resize(1280, 900)
@@ -118,7 +118,7 @@ def test_no_page_is_wider_than_a_narrow_window(logged_in: Browser) -> None:
 def test_logout(logged_in: Browser) -> None:
     browser = logged_in
     index = browser.address
-    browser.click("header button")
+    browser.follow("header button")
     assert "You are logged out" in browser.text()
     browser.open(index)
     assert browser.title == "Log in · resop"

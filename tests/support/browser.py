@@ -99,8 +99,22 @@ class Browser:
         self.click(f'main [name="{name}"] option[value="{value}"]')
 
     def click(self, selector: str) -> None:
-        """Click on the first element that a CSS selector finds; a page that follows is there."""
+        """Click on the first element that a CSS selector finds."""
         self._do("POST", f"/element/{self._find(selector)}/click")
+
+    def follow(self, selector: str) -> None:
+        """Click on what leads to another page; returns when that is there."""
+        before = self._find("html")
+
+        def arrived() -> bool:
+            try:
+                return self._find("html") != before
+            except RuntimeError:  # between two pages there is none
+                return False
+
+        self.click(selector)
+        if not eventually(arrived):
+            raise RuntimeError(f"{selector} led to no other page")
 
     def shows(self, text: str, seconds: float = PATIENCE) -> bool:
         """Whether the page, which may load itself again, comes to hold a text."""
