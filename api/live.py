@@ -174,7 +174,7 @@ async def watch_task(
     task_id: str,
     services: Here,
     token: LoggedIn,
-    last_event_id: Annotated[str | None, Header(max_length=4096)] = None,
+    last_event_id: Annotated[str | None, Header(max_length=16_384)] = None,
 ) -> Response:
     """A task as server-sent events: state, log, step, step_ended, progress, done.
 
