@@ -110,7 +110,7 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
             ended = await earlier_task(services, earlier, key.digest, deadline)
         else:
             ended = await wait_for_end(services, task, waiter, deadline)
-    if not flushed and ended.state == State.QUEUED:
+    if (earlier or not flushed) and ended.state == State.QUEUED:
         await run_in_threadpool(services.records.flush_task, ended.id)
     return answer(ended, preferred.applied)
 

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
@@ -22,6 +23,8 @@ class Seen:
 
     task: Task
     steps: list[Step]
+    said: dict[object, tuple[str, Any]] = field(default_factory=dict)
+    """What is said of it to those who have come to a place; kept here as all of them need it."""
 
 
 class Feed:

@@ -154,6 +154,14 @@ def _some(step: Step, *names: str) -> dict[str, Any]:
     return {name: shown[name] for name in names}
 
 
+def _said(seen: Seen, place: Place) -> tuple[str, Place]:
+    """The news as text, and the place after them; most who watch a task are at the same place."""
+    if place not in seen.said:
+        events = list(news(seen, place))
+        seen.said[place] = "".join(map(str, events)), events[-1].place if events else place
+    return seen.said[place]
+
+
 @router.get(
     "/{task_id}/events",
     response_class=StreamingResponse,
@@ -166,7 +174,7 @@ async def watch_task(
     task_id: str,
     services: Here,
     token: LoggedIn,
-    last_event_id: Annotated[str | None, Header(max_length=4096)] = None,
+    last_event_id: Annotated[str | None, Header(max_length=16_384)] = None,
 ) -> Response:
     """A task as server-sent events: state, log, step, step_ended, progress, done.
 
@@ -194,9 +202,7 @@ async def _stream(
         while not services.feeds.closed and await still_logged_in(services, token):
             changed = feed.changed
             seen = await feed.look()
-            said = ""
-            for event in news(seen, place):
-                said, place = said + str(event), event.place
+            said, place = _said(seen, place)
             if not said and time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
                 said = ": nothing new\n\n"
             if said:
