@@ -6,33 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from testbed.settings import settings
 from testbed.site import Site
 from tests.support.service import Caller, Embedded
 from tests.support.services import HOST
-
-
-def settings(site: Site) -> dict[str, object]:
-    """config.env for a testbed, with what the operators need to know of it."""
-    return {
-        "CLUSTER_NAME": "testbed",
-        "CLUSTER_ADDRESS": site.ssh.host,
-        "CLUSTER_SSH_PORT": site.ssh.port,
-        "KNOWN_HOSTS": site.ssh.known_hosts,
-        "ADMINISTRATORS": site.admin.name,
-        "LDAP_URI": site.ldap.uri,
-        "LDAP_BIND_DN": site.ldap.bind_dn,
-        "LDAP_BIND_PASSWORD": site.ldap.password,
-        "LDAP_PEOPLE": site.ldap.people,
-        "LDAP_GROUPS": site.ldap.groups,
-        "LDAP_FIRST_UID": site.ldap.first_free_uid,
-        "LDAP_FIRST_GID": site.ldap.gid + 1000,
-        "LDAP_GID": site.ldap.gid,
-        "PORTAL_HOST": site.postgresql.host,
-        "PORTAL_PORT": site.postgresql.port,
-        "PORTAL_DATABASE": site.postgresql.name,
-        "PORTAL_USER": site.postgresql.user,
-        "PORTAL_PASSWORD": site.postgresql.password,
-    }
 
 
 @contextlib.contextmanager

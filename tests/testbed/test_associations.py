@@ -4,33 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import testbed
-from tests.support.centre import logged_in, output, service
-from tests.support.needs import need
+from tests.support.centre import logged_in, output
 from tests.support.service import Caller, Embedded, failure
 from tests.support.testbed import Testbed
 
 pytestmark = pytest.mark.timeout(120)
 
 ACCOUNT = "pro.j-9"
-
-
-@pytest.fixture(scope="module")
-def bed() -> Testbed:
-    need(testbed.reason_unavailable())
-    return testbed.shared()
-
-
-@pytest.fixture(scope="module")
-def running(bed: Testbed) -> Iterator[Embedded]:
-    with service(bed.site) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def admin(running: Embedded, bed: Testbed) -> Iterator[Caller]:
-    with logged_in(running, bed.site.admin.name, bed.site.admin.password) as caller:
-        yield caller
 
 
 @pytest.fixture

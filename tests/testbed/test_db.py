@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support import testbed
-from tests.support.needs import need
+from tests.support.centre import logged_in, output
 from tests.support.service import Caller, Embedded, failure
-from tests.support.services import HOST
 from tests.support.testbed import Testbed
 
 pytestmark = pytest.mark.timeout(120)
@@ -46,12 +44,6 @@ def half(shell: Shell) -> None:
 MARKS = {"postgresql": "$1", "mariadb": "?"}
 
 
-@pytest.fixture(scope="module")
-def bed() -> Testbed:
-    need(testbed.reason_unavailable())
-    return testbed.shared()
-
-
 @pytest.fixture(scope="module", params=["postgresql", "mariadb"])
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -79,26 +71,10 @@ def running(bed: Testbed, engine: str) -> Iterator[Embedded]:
             yield started
 
 
-@contextlib.contextmanager
-def logged_in(service: Embedded, username: str, password: str) -> Iterator[Caller]:
-    address = f"http://{HOST}:{service.ports[0]}"
-    with contextlib.closing(Caller(address)) as nobody:
-        answer = nobody.login(username, password)
-    assert answer.status_code == 200, answer.text
-    with contextlib.closing(Caller(address, answer.json()["output"]["token"])) as caller:
-        yield caller
-
-
 @pytest.fixture(scope="module")
 def admin(running: Embedded, bed: Testbed) -> Iterator[Caller]:
     with logged_in(running, bed.site.admin.name, bed.site.admin.password) as caller:
         yield caller
-
-
-def output(caller: Caller, action: str, **options: Any) -> Any:
-    answer = caller.post(action, options)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["output"]
 
 
 def asked(caller: Caller, sql: str, *values: Any, **options: Any) -> list[dict[str, Any]]:

@@ -6,16 +6,13 @@ import io
 import tarfile
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
 
-from tests.support import testbed
-from tests.support.needs import need
-from tests.support.openssh import Account
-from tests.support.service import Caller, Embedded, failure
+from tests.support.centre import output
+from tests.support.service import Caller, failure
 from tests.support.testbed import Testbed
 
 pytestmark = pytest.mark.timeout(120)
@@ -26,28 +23,6 @@ HURTING = [
 ]
 NOT_UTF8 = "caf\udce9 \udcff"
 """As Python writes b"caf\xe9 \xff" in an argument."""
-
-
-@pytest.fixture(scope="module")
-def bed() -> Testbed:
-    need(testbed.reason_unavailable())
-    return testbed.shared()
-
-
-@pytest.fixture(scope="module")
-def alice(bed: Testbed) -> Iterator[Caller]:
-    settings = {
-        "CLUSTER_NAME": "testbed",
-        "CLUSTER_ADDRESS": bed.site.ssh.host,
-        "CLUSTER_SSH_PORT": bed.site.ssh.port,
-        "KNOWN_HOSTS": bed.site.ssh.known_hosts,
-    }
-    user = bed.site.users[0]
-    with (
-        TemporaryDirectory(prefix="resop-", dir="/tmp") as folder,
-        Embedded(Path(folder), settings) as service,
-    ):
-        yield service.log_in(Account(user.name, user.password))
 
 
 @pytest.fixture
@@ -62,12 +37,6 @@ def place(bed: Testbed) -> Iterator[str]:
 def as_alice(bed: Testbed, command: list[str]) -> str:
     alice = ["setpriv", "--reuid=alice", "--regid=hpcusers", "--init-groups", "--"]
     return bed.machine.run([*alice, *command])
-
-
-def output(caller: Caller, action: str, **options: Any) -> Any:
-    answer = caller.post(action, options)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["output"]
 
 
 def reason(caller: Caller, action: str, **options: Any) -> str:

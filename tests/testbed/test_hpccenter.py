@@ -15,9 +15,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.secrecy import places_of
-from tests.support import testbed
 from tests.support.centre import logged_in, output, service
-from tests.support.needs import need
 from tests.support.service import Caller, Embedded, failure
 from tests.support.services import eventually
 from tests.support.testbed import Testbed
@@ -26,24 +24,6 @@ pytestmark = pytest.mark.timeout(180)
 
 PASSWORD = '-it\'s "two" wörds $(id) \\ '
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def bed() -> Testbed:
-    need(testbed.reason_unavailable())
-    return testbed.shared()
-
-
-@pytest.fixture(scope="module")
-def running(bed: Testbed) -> Iterator[Embedded]:
-    with service(bed.site) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def admin(running: Embedded, bed: Testbed) -> Iterator[Caller]:
-    with logged_in(running, bed.site.admin.name, bed.site.admin.password) as caller:
-        yield caller
 
 
 def about(username: str, **others: Any) -> dict[str, Any]:

@@ -2,14 +2,11 @@
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.support import testbed
-from tests.support.needs import need
+from tests.support.centre import logged_in, output
 from tests.support.service import Caller, Embedded, failure
 from tests.support.services import HOST
 from tests.support.testbed import Testbed
@@ -17,48 +14,6 @@ from tests.support.testbed import Testbed
 pytestmark = pytest.mark.timeout(120)
 
 PASSWORD = "-n 'it''s' \"quoted\" $(id) \\ :üß€"
-
-
-@pytest.fixture(scope="module")
-def bed() -> Testbed:
-    need(testbed.reason_unavailable())
-    return testbed.shared()
-
-
-@pytest.fixture(scope="module")
-def running(bed: Testbed) -> Iterator[Embedded]:
-    settings = {
-        "CLUSTER_ADDRESS": bed.site.ssh.host,
-        "CLUSTER_SSH_PORT": bed.site.ssh.port,
-        "KNOWN_HOSTS": bed.site.ssh.known_hosts,
-    }
-    with (
-        TemporaryDirectory(prefix="resop-", dir="/tmp") as folder,
-        Embedded(Path(folder), settings) as started,
-    ):
-        yield started
-
-
-@contextlib.contextmanager
-def logged_in(service: Embedded, username: str, password: str) -> Iterator[Caller]:
-    address = f"http://{HOST}:{service.ports[0]}"
-    with contextlib.closing(Caller(address)) as nobody:
-        answer = nobody.login(username, password)
-    assert answer.status_code == 200, answer.text
-    with contextlib.closing(Caller(address, answer.json()["output"]["token"])) as caller:
-        yield caller
-
-
-@pytest.fixture(scope="module")
-def admin(running: Embedded, bed: Testbed) -> Iterator[Caller]:
-    with logged_in(running, bed.site.admin.name, bed.site.admin.password) as caller:
-        yield caller
-
-
-def output(caller: Caller, action: str, **options: Any) -> Any:
-    answer = caller.post(action, options)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["output"]
 
 
 @contextlib.contextmanager

@@ -2,63 +2,17 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.support import testbed
-from tests.support.needs import need
+from tests.support.centre import output
 from tests.support.service import Caller, Embedded, failure
 from tests.support.testbed import Testbed, totp
 
 pytestmark = pytest.mark.timeout(120)
 
 PATIENCE = 60.0
-
-
-@pytest.fixture(scope="module")
-def bed() -> Testbed:
-    need(testbed.reason_unavailable())
-    return testbed.shared()
-
-
-@pytest.fixture(scope="module")
-def service(bed: Testbed) -> Iterator[Embedded]:
-    with TemporaryDirectory(prefix="resop-", dir="/tmp") as folder:
-        settings = {
-            "CLUSTER_NAME": "testbed",
-            "CLUSTER_ADDRESS": bed.site.ssh.host,
-            "CLUSTER_SSH_PORT": bed.site.ssh.port,
-            "KNOWN_HOSTS": bed.site.ssh.known_hosts,
-        }
-        with Embedded(Path(folder), settings) as started:
-            yield started
-
-
-@pytest.fixture(scope="module")
-def alice(service: Embedded, bed: Testbed) -> Iterator[Caller]:
-    user = bed.site.users[0]
-    with logged_in(service, username=user.name, password=user.password) as caller:
-        yield caller
-
-
-@contextlib.contextmanager
-def logged_in(service: Embedded, **options: str) -> Iterator[Caller]:
-    address = f"http://127.0.0.1:{service.ports[0]}"
-    with contextlib.closing(Caller(address)) as nobody:
-        answer = nobody.post("auth/opn/login", options)
-    assert answer.status_code == 200, answer.text
-    with contextlib.closing(Caller(address, answer.json()["output"]["token"])) as caller:
-        yield caller
-
-
-def output(caller: Caller, action: str, **options: Any) -> Any:
-    answer = caller.post(action, options)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["output"]
 
 
 def until(caller: Caller, job: int, state: str) -> None:
@@ -115,10 +69,10 @@ def test_slurm_command_answers(
 
 
 def test_where_a_code_is_wanted_at_every_connection_the_login_says_so(
-    service: Embedded, bed: Testbed
+    running: Embedded, bed: Testbed
 ) -> None:
     user = bed.site.two_factor
-    with contextlib.closing(Caller(f"http://127.0.0.1:{service.ports[0]}")) as nobody:
+    with contextlib.closing(Caller(f"http://127.0.0.1:{running.ports[0]}")) as nobody:
         without = failure(nobody.login(user.name, user.password), 401)
         assert without["type"] == "OtpRequired"
         otp = totp(str(user.totp_secret))

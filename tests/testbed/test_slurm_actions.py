@@ -2,57 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
-from tests.support import testbed
-from tests.support.needs import need
-from tests.support.service import Caller, Embedded, failure
+from tests.support.centre import output
+from tests.support.service import Caller, failure
 from tests.support.testbed import Testbed
-from tests.testbed.test_operators import logged_in, output
 
 pytestmark = pytest.mark.timeout(240)
 
 HURTFUL = 'it\'s, $(id) `id` "q" \\ %x\r\n#SBATCH --hold\nü 😀'
 NAME = '-x, it\'s "q" $(id) a|b ~ ü 😀'
-
-
-@pytest.fixture(scope="module")
-def bed() -> Testbed:
-    need(testbed.reason_unavailable())
-    return testbed.shared()
-
-
-@pytest.fixture(scope="module")
-def service(bed: Testbed) -> Iterator[Embedded]:
-    with TemporaryDirectory(prefix="resop-", dir="/tmp") as folder:
-        settings = {
-            "CLUSTER_NAME": "testbed",
-            "CLUSTER_ADDRESS": bed.site.ssh.host,
-            "CLUSTER_SSH_PORT": bed.site.ssh.port,
-            "KNOWN_HOSTS": bed.site.ssh.known_hosts,
-        }
-        with Embedded(Path(folder), settings) as started:
-            yield started
-
-
-@pytest.fixture(scope="module")
-def alice(service: Embedded, bed: Testbed) -> Iterator[Caller]:
-    user = bed.site.users[0]
-    with logged_in(service, username=user.name, password=user.password) as caller:
-        yield caller
-        bed.machine.run(["scancel", "--user", user.name])
-
-
-@pytest.fixture(scope="module")
-def bob(service: Embedded, bed: Testbed) -> Iterator[Caller]:
-    user = bed.site.users[1]
-    with logged_in(service, username=user.name, password=user.password) as caller:
-        yield caller
 
 
 def submit(caller: Caller, line: str, **options: Any) -> int:

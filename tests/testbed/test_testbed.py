@@ -35,12 +35,6 @@ HOST_BEFORE = host_state()
 
 
 @pytest.fixture(scope="module")
-def bed() -> Testbed:
-    need(testbed.reason_unavailable())
-    return testbed.shared()
-
-
-@pytest.fixture(scope="module")
 def alice(bed: Testbed) -> Iterator[paramiko.SSHClient]:
     with login(bed, bed.site.users[0]) as client:
         yield client

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import testbed
-from tests.support.needs import need
 from tests.support.service import ENVIRON, RESOP, Caller, Embedded, write_config
 from tests.support.services import HOST
 from tests.support.testbed import Testbed
@@ -37,12 +35,6 @@ Host *
   IdentitiesOnly yes
   UserKnownHostsFile {known_hosts}
 """
-
-
-@pytest.fixture(scope="module")
-def bed() -> Testbed:
-    need(testbed.reason_unavailable())
-    return testbed.shared()
 
 
 @pytest.fixture(scope="module")
