@@ -66,7 +66,8 @@ def test_cancelled_line_leaves_no_process_whatever_it_is_made_of(
 def test_who_waits_for_a_cancelled_task_is_told_with_409(
     service: Service, alice: Caller, ssh: OpenSSH, number: str, threads: ThreadPoolExecutor
 ) -> None:
-    waiting = threads.submit(alice.run, f"sleep {number}", query={"tag": number})
+    stubborn = f"trap '' TERM; sleep {number}"
+    waiting = threads.submit(alice.run, stubborn, query={"tag": number})
     assert eventually(lambda: any(number in each for each in ssh.processes("alice")), 20)
     [task] = [
         each["task"]
