@@ -44,15 +44,7 @@ async def ways(ssh: OpenSSH) -> AsyncIterator[dict[str, Measure]]:
     """What is compared, by name; all of it warm."""
 
     async def connect() -> asyncssh.SSHClientConnection:
-        return await asyncssh.connect(
-            ssh.host,
-            ssh.port,
-            username=USER,
-            password=PASSWORD,
-            known_hosts=str(ssh.known_hosts),
-            config=None,
-            client_keys=None,
-        )
+        return await ssh.login(USER)
 
     bare, runner, channels = await connect(), Session(connect), Session(connect, runner=False)
     made: dict[str, Measure] = {

@@ -85,16 +85,7 @@ def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def login(server: OpenSSH, account: Account = ALICE) -> asyncssh.SSHClientConnection:
-    return await asyncssh.connect(
-        server.host,
-        server.port,
-        username=account.name,
-        password=account.password,
-        known_hosts=str(server.known_hosts),
-        client_keys=None,
-        agent_path=None,
-        config=None,
-    )
+    return await server.login(account.name)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -41,20 +41,12 @@ def home(server: OpenSSH) -> Path:
 
 
 def connect(server: OpenSSH) -> Any:
-    return asyncssh.connect(
-        server.host,
-        server.port,
-        username=ALICE.name,
-        password=ALICE.password,
-        known_hosts=str(server.known_hosts),
-        client_keys=None,
-        config=None,
-    )
+    return server.login(ALICE.name)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def sftp(server: OpenSSH) -> AsyncIterator[asyncssh.SFTPClient]:
-    async with connect(server) as connection, connection.start_sftp_client() as client:
+    async with await connect(server) as connection, connection.start_sftp_client() as client:
         yield client
 
 

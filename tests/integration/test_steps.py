@@ -7,8 +7,8 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-import asyncssh
 import pytest
 import pytest_asyncio
 
@@ -106,19 +106,7 @@ def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def connector(server: OpenSSH, account: Account) -> Callable[..., object]:
-    async def connect() -> asyncssh.SSHClientConnection:
-        return await asyncssh.connect(
-            server.host,
-            server.port,
-            username=account.name,
-            password=account.password,
-            known_hosts=str(server.known_hosts),
-            client_keys=None,
-            agent_path=None,
-            config=None,
-        )
-
-    return connect
+    return partial(server.login, account.name)
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import asyncssh
+
 FIRST_UID = 47001  # of the accounts; no distribution gives out numbers there
 PATIENCE = 15.0  # seconds for the server to come up or go; takes 0.1 s on an idle machine
 
@@ -231,6 +233,19 @@ class OpenSSH:
     def home(self, name: str) -> Path:
         """The account's home folder as the host sees it; give what you put there to its `uid`."""
         return self.folder / "home" / self.accounts[name].name
+
+    async def login(self, name: str) -> asyncssh.SSHClientConnection:
+        """A connection of this account, by its password alone."""
+        return await asyncssh.connect(
+            self.host,
+            self.port,
+            username=name,
+            password=self.accounts[name].password,
+            known_hosts=str(self.known_hosts),
+            client_keys=None,
+            agent_path=None,
+            config=None,
+        )
 
     def authorize(self, name: str, public_key: str) -> None:
         """Append a line to the account's authorized_keys, with the owner and modes sshd wants."""
