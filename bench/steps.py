@@ -21,7 +21,7 @@ from bench.__main__ import floor
 from bench.load import Measured, closed_loop
 from bench.site import PASSWORD, USER
 from resop.sessions import Session
-from resop.shell import step_request
+from resop.step import step_request
 from tests.support.openssh import Account, OpenSSH
 
 STEP = step_request(["id"], None, None)

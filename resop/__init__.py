@@ -13,7 +13,8 @@ from resop.errors import (
 from resop.gate import Gate
 from resop.limits import FILE_LIMIT
 from resop.operation import Operation, operation
-from resop.shell import Result, Shell
+from resop.shell import Shell
+from resop.step import Result
 from resop.types import Argument, FileMode, RemotePath, Secret, Username
 
 __version__ = "0.1.0"

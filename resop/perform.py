@@ -12,7 +12,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from resop.command import Command, encodable
 from resop.errors import OperationFailed, OperationFault, ResopError
 from resop.operation import Operation
-from resop.shell import Door, Result, Shell, StepRequest, step_request
+from resop.shell import Door, Shell
+from resop.step import Result, StepRequest, step_request
 
 
 @dataclass(slots=True)

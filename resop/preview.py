@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from resop.errors import InvalidOptions
 from resop.operation import Operation
 from resop.perform import perform_operation
-from resop.shell import Shell, StepRequest, Surroundings
+from resop.shell import Shell, Surroundings
+from resop.step import StepRequest
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from resop.masking import Masker, secrets_in
 from resop.operation import Operation
 from resop.options import check_options
 from resop.perform import Outcome, perform_command, perform_operation
-from resop.shell import Item, Made, Result, Shell, StepRequest
+from resop.shell import Item, Made, Shell
+from resop.step import Result, StepRequest
 
 
 class UnexpectedStep(AssertionError):

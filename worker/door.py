@@ -22,7 +22,7 @@ from resop.limits import OUTPUT_LIMIT
 from resop.masking import Masker
 from resop.records import Change, Step, now
 from resop.sessions import Session
-from resop.shell import UNDO_SECONDS, Result, StepRequest
+from resop.step import UNDO_SECONDS, Result, StepRequest
 from resop.types import MASK
 from worker.recorder import Recorder
 

@@ -18,7 +18,7 @@ from resop.errors import StepTimedOut, TaskCancelled
 from resop.limits import OUTPUT_LIMIT
 from resop.quoting import wire
 from resop.sessions import Session
-from resop.shell import step_request
+from resop.step import step_request
 from tests.integration.test_channel import HOSTILE_WORDS, STUBBORN
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable

@@ -10,7 +10,7 @@ import pytest
 from resop import InvalidOptions, Operation, Secret, Shell, operation
 from resop.options import check_options
 from resop.preview import first_step
-from resop.shell import StepRequest
+from resop.step import StepRequest
 from resop.testing import FakeShell
 
 

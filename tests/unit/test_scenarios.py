@@ -11,7 +11,7 @@ from resop.masking import Masker, secrets_in
 from resop.operation import Operation
 from resop.options import check_options, option_names
 from resop.perform import perform_command
-from resop.shell import Result, StepRequest
+from resop.step import Result, StepRequest
 from resop.testing import FakeDoor, Scenario, play, read_scenarios
 from resop.types import MASK
 

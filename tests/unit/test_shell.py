@@ -24,7 +24,8 @@ from resop.errors import (
 )
 from resop.files import File
 from resop.limits import OUTPUT_LIMIT
-from resop.shell import UNDO_SECONDS, Result, Shell, StepRequest
+from resop.shell import Shell
+from resop.step import UNDO_SECONDS, Result, StepRequest
 from resop.testing import FakeDoor, FakeShell, FakeSurroundings
 from resop.types import Secret
 

@@ -4,7 +4,7 @@ import pytest
 
 from operators.slurm.client import ask, daemon_away
 from resop.errors import CommandFailed, DaemonAway, OperationFailed, StepTimedOut
-from resop.shell import Result, StepRequest
+from resop.step import Result, StepRequest
 from resop.testing import FakeDoor, FakeShell
 
 DATABASE = "sacctmgr --noheader --parsable2 show cluster format=cluster"
