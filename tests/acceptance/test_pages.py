@@ -124,9 +124,9 @@ def test_cookie_is_for_https_alone_where_that_is_spoken(service: Service) -> Non
 
 def test_wrong_password_is_told_and_the_name_kept(visitor: Visitor) -> None:
     password = f"wrong-{secrets.token_hex(8)}"
-    shown = visitor.send(LOGIN, 401, username="walter", password=password)
+    shown = visitor.send(LOGIN, 401, username="bob", password=password)
     assert "refused this user name and password" in shown
-    assert 'value="walter"' in shown and password not in shown
+    assert 'value="bob"' in shown and password not in shown
     assert "set-cookie" not in visitor.http.get("/pages/").headers
 
 
