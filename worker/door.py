@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 LOG_BYTES = 1 << 20
 SHOW_SECONDS = 1.0
+WRITE_SECONDS = 5.0
 
 Answer = TypeVar("Answer")
 
@@ -127,8 +128,10 @@ class WorkerDoor:
         with self._undo_lock:
             self._to_undo.append(undo)
             written = self.recorder.write(self._left_to_undo())
+        # Also when the task's time is over: what may have happened then is to be undone, too.
+        patience = max(WRITE_SECONDS, self.deadline - time.monotonic())
         try:
-            written.result(self._left())
+            written.result(patience)
         except TimeoutError:
             raise StepTimedOut(
                 "the task's time limit is reached: the database is away, and what would undo "

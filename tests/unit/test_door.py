@@ -1,0 +1,86 @@
+"""The worker's door keeps what would undo a step, and forgets it when it is undone."""
+
+import asyncio
+import time
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from resop.channel import Raw
+from resop.masking import Masker
+from resop.records import Change
+from resop.step import StepRequest, step_request
+from resop.types import Secret
+from worker.door import WorkerDoor
+
+
+class FakeRecorder:
+    """Writes nothing, and remembers what was to be undone."""
+
+    def __init__(self) -> None:
+        self.left: list[list[str]] = []
+
+    def note(self, change: Change) -> None:
+        compiled = change.statement.compile().params
+        if "to_undo" in compiled:
+            self.left.append(compiled["to_undo"])
+
+    def write(self, change: Change) -> Future[None]:
+        self.note(change)
+        written: Future[None] = Future()
+        written.set_result(None)
+        return written
+
+
+class FakeSession:
+    """Every step succeeds, but `false`."""
+
+    async def run(self, line: str, *_: Any) -> Raw:
+        return Raw(b"", b"", int("false" in line), 0.0, False)
+
+
+@pytest.fixture
+def recorder() -> FakeRecorder:
+    return FakeRecorder()
+
+
+@pytest.fixture
+async def door(recorder: FakeRecorder) -> WorkerDoor:
+    over = time.monotonic() - 1
+    loop = asyncio.get_running_loop()
+    return WorkerDoor("1", FakeSession(), recorder, Masker(), loop, over)  # type: ignore[arg-type]
+
+
+def undo(*argv: str, given: Secret | None = None) -> StepRequest:
+    return step_request(argv, given, 5, undo=True)
+
+
+async def test_undo_is_recorded_when_the_time_is_over_too(
+    door: WorkerDoor, recorder: FakeRecorder
+) -> None:
+    door.registered(undo("userdel", "ada"))
+    assert recorder.left == [["userdel ada"]]
+
+
+async def test_what_was_undone_is_no_longer_left_to_undo(
+    door: WorkerDoor, recorder: FakeRecorder
+) -> None:
+    steps = [undo("userdel", "ada"), undo("false"), undo("groupdel", "team")]
+    for step in steps:
+        door.registered(step)
+    for step in reversed(steps):
+        await asyncio.to_thread(door.run, step)
+    assert recorder.left[2:] == [
+        ["userdel ada", "false", "groupdel team"],
+        ["userdel ada", "false"],
+        ["false"],
+    ]
+
+
+async def test_secret_of_an_undo_is_masked_wherever_it_is_shown(
+    door: WorkerDoor, recorder: FakeRecorder
+) -> None:
+    door.registered(undo("passwd", given=Secret("old-secret")))
+    door.registered(undo("echo", "old-secret"))
+    assert "old-secret" not in str(recorder.left)
