@@ -1,5 +1,7 @@
 """The tables: made once, upgraded with what is in them, never touched by an older resop."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,11 @@ from resop.schema import NEWEST
 from tests.support.schema import as_at_first, differences, version_of
 
 
-def prepare(url: str) -> Records:
-    records = Records(url)
-    try:
+@contextlib.contextmanager
+def prepared(url: str) -> Iterator[Records]:
+    with contextlib.closing(Records(url)) as records:
         records.create_tables()
-    finally:
-        records.close()
-    return records
+        yield records
 
 
 @pytest.fixture
@@ -28,22 +28,25 @@ def url(tmp_path: Path) -> str:
 
 def test_new_database_is_of_the_newest_version(url: str) -> None:
     for _ in range(2):
-        prepare(url)
-        assert (version_of(url), differences(url)) == (NEWEST, [])
+        with prepared(url):
+            assert (version_of(url), differences(url)) == (NEWEST, [])
 
 
 def test_database_of_the_first_version_is_upgraded_with_its_tasks(url: str) -> None:
     as_at_first(url)
     assert (version_of(url), differences(url) != []) == (None, True)
-    task = prepare(url).task("t1")
+    with prepared(url) as records:
+        task = records.task("t1")
     assert task is not None and task.to_undo is None
     assert (version_of(url), differences(url)) == (NEWEST, [])
 
 
 def test_database_of_a_newer_resop_is_refused_and_left_alone(url: str) -> None:
-    prepare(url)
+    with prepared(url):
+        pass
     with create_engine(url, poolclass=NullPool).begin() as db:
         db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(InvalidSettings, match="DATABASE_URL: its tables are of a version 9999"):
-        prepare(url)
+    said = "DATABASE_URL: its tables are of a version 9999"
+    with pytest.raises(InvalidSettings, match=said), prepared(url):
+        pass
     assert version_of(url) == "9999"
