@@ -6,7 +6,6 @@ import time
 from functools import partial
 from typing import Any, get_args
 
-import uuid_utils
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -24,6 +23,7 @@ from api.waiting import wait_for_end
 from resop.catalog import Action, Kind
 from resop.command import Command
 from resop.errors import InvalidOptions, QueueUnavailable
+from resop.ids import made_at, new_id
 from resop.masking import Masker, plain, secrets_in
 from resop.operation import Operation
 from resop.options import check_options, given_values
@@ -150,7 +150,7 @@ def _new_task(
     if isinstance(action, Command):
         # Made here as well, so that what no command line can carry is refused before the queue.
         command = masker.text(command_step(action, options).shown)
-    task_id = str(uuid_utils.uuid7())
+    task_id = new_id()
     revealed = to_jsonable_python(plain(values, reveal=True))
     return Task(
         id=task_id,
@@ -163,6 +163,8 @@ def _new_task(
         options=masker.json(to_jsonable_python(plain(values, reveal=False))),
         tags=preferred.tag,
         sealed=services.sealer.seal({"options": revealed, "half": token.half}, task_id),
+        # By the id a task is looked for, by this it is shown: they must say the same.
+        created_at=made_at(task_id),
         time_limit=min(limit, preferred.timeout or limit),
         command=command,
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import asyncssh
 import redis
-import uuid_utils
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
@@ -27,6 +26,7 @@ from resop.errors import (
     UnknownAction,
 )
 from resop.events import LOGGED_OUT
+from resop.ids import new_id
 from resop.logs import say
 from resop.records import Credential, now
 from resop.settings import Cluster
@@ -104,7 +104,7 @@ class ApiGate:
         services = self._services
         key = asyncssh.generate_private_key(KEY_TYPE)
         public = key.export_public_key("openssh").decode().strip()
-        credential_id, half = str(uuid_utils.uuid7()), new_half()
+        credential_id, half = new_id(), new_half()
         lifetime = timedelta(hours=services.settings.TOKEN_HOURS)
         expires = now() + lifetime
 

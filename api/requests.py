@@ -6,13 +6,13 @@ import logging
 import re
 import time
 
-import uuid_utils
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import respond
 from resop.errors import ServiceFault
+from resop.ids import new_id
 from resop.logs import say
 
 log = logging.getLogger(__name__)
@@ -77,4 +77,4 @@ class RequestLog:
 def _request_id(headers: Headers) -> str:
     """The id that a proxy in front has given, if it is a good one, else a new one."""
     given = headers.get(HEADER, "")
-    return given if _GOOD_ID.fullmatch(given) else str(uuid_utils.uuid7())
+    return given if _GOOD_ID.fullmatch(given) else new_id()

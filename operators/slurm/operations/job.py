@@ -129,7 +129,15 @@ def _merged(queued: list[QueuedJob], past: list[PastJob]) -> list[Job]:
     known = {each["id"] for each in queued}
     # Which tasks of an array still wait, the queue alone knows.
     is_stale = bool(queued) or any(each["tasks"] is None for each in past)
-    left = [each for each in past if each["id"] not in known and not (each["tasks"] and is_stale)]
+    # The accounting database may have heard of the parts before it has heard that they are parts.
+    has_parts = any(is_part(each) for each in queued)
+    left = [
+        each
+        for each in past
+        if each["id"] not in known
+        and not (each["tasks"] and is_stale)
+        and (is_part(each) or not has_parts)
+    ]
     return [*queued, *left]
 
 
