@@ -16,7 +16,7 @@ run:
 
 test:
 	@scripts/setup dev && scripts/packages && scripts/packages testbed && scripts/check \
-		&& exec .venv/bin/python -m pytest
+		&& exec .venv/bin/python -m pytest -n 3 --dist loadgroup
 
 check:
 	@scripts/setup dev && exec scripts/check

@@ -3,7 +3,6 @@
 `RESOP_TESTBED=FOLDER` uses the one whose state is there, and leaves it up: good for writing tests.
 """
 
-import atexit
 import base64
 import contextlib
 import functools
@@ -61,16 +60,17 @@ def reason_unavailable() -> str | None:
 
 
 @functools.cache
-def shared() -> Testbed:
-    """The session's testbed, started by the first call. RuntimeError with what went wrong."""
+@contextlib.contextmanager
+def shared() -> Iterator[Testbed]:
+    """The session's testbed. RuntimeError with what went wrong."""
     folder = os.environ.get("RESOP_TESTBED")
     if folder:
         run(Path(folder), "start")
-        return _load(Path(folder))
+        yield _load(Path(folder))
+        return
     state = Path(tempfile.mkdtemp(prefix="resop-testbed-", dir="/var/tmp"))
-    session = contextlib.ExitStack()
-    atexit.register(session.close)
-    return session.enter_context(running(state, "--discard"))
+    with running(state, "--discard") as started:
+        yield started
 
 
 @contextlib.contextmanager

@@ -12,9 +12,10 @@ from tests.support.testbed import Testbed
 
 
 @pytest.fixture(scope="session")
-def bed() -> Testbed:
+def bed() -> Iterator[Testbed]:
     need(testbed.reason_unavailable())
-    return testbed.shared()
+    with testbed.shared() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")
