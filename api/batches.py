@@ -44,7 +44,8 @@ router = APIRouter(tags=["batches"])
 RECENT = timedelta(seconds=60)
 """What the rate is taken over."""
 BATCHES_PAGE = 20
-TO_RETRY = [State.FAILED, State.TIMED_OUT, State.CANCELLED]
+Ended = Literal[State.FAILED, State.TIMED_OUT, State.CANCELLED, State.LOST, State.SUCCEEDED]
+TO_RETRY: list[Ended] = [State.FAILED, State.TIMED_OUT, State.CANCELLED]
 """Not `lost`, unless that is asked for: such a task may have run."""
 COLUMNS = ("state", "exit_code", "output", "stderr", "error", "seconds", "task")
 
@@ -253,7 +254,7 @@ async def retry(
     token: LoggedIn,
     request: Request,
     state: Annotated[
-        list[State], Query(description="states of the tasks to repeat; 'lost' only if given")
+        list[Ended], Query(description="states of the tasks to repeat; 'lost' only if given")
     ] = TO_RETRY,
 ) -> Response:
     """A new batch of the items whose tasks failed, timed out or were cancelled.
@@ -287,11 +288,11 @@ async def _launch(
 ) -> Response:
     """Make the tasks of a batch, write them, have them dealt out; or show what would be."""
     batch = maker.batch
-    key = read_key(request, services.sealer, batch, asked)
-    if key and (earlier := await run_in_threadpool(services.records.key, key.id)):
+    dry, key = maker.preferred.dry_run, read_key(request, services.sealer, batch, asked)
+    if not dry and key and (earlier := await run_in_threadpool(services.records.key, key.id)):
         return await _accepted(services, _same(earlier, key))
     tasks = await anyio.to_thread.run_sync(make, limiter=_making)
-    if maker.preferred.dry_run:
+    if dry:
         return JSONResponse(_dry(batch, tasks[:SHOWN_ITEMS], maker.first_steps))
     add = partial(services.batches.add, batch, tasks, key)
     if (earlier := await anyio.to_thread.run_sync(add, limiter=_making)) and key:

@@ -1,7 +1,7 @@
-"""Deals out the tasks of batches: a few in flight at a time, so that the queue stays short.
+"""Deals out the tasks of batches: a few in flight at a time, in turn, and behind all others.
 
-A task that somebody waits for then has only those few before it, however long a batch is. Runs
-in every worker; the record lets one of them deal at a time.
+However long a batch is, a task of its own overtakes it, and the next turn is another user's.
+Runs in every worker; the record lets one of them deal at a time.
 """
 
 from __future__ import annotations
@@ -64,6 +64,6 @@ class Dealer:
         """Hand the tasks whose turn it is to the queue; tell of batches that have ended."""
         dealt = self._batches.deal(self._places)
         for task_id, cluster in dealt.tasks:
-            self._queue.put(task_id, cluster)
+            self._queue.put(task_id, cluster, behind=True)
         if dealt.ended:
             self._herald.ended(dict.fromkeys(dealt.ended))
