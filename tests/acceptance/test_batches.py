@@ -149,7 +149,7 @@ def test_failed_items_are_repeated_in_a_batch_of_their_own(
 
 
 def test_results_are_a_table_of_parameters_and_what_came_of_them(alice: Caller) -> None:
-    items = [
+    items: list[dict[str, Any]] = [
         {"word": 'é😀 "q",\nb', "state": 1},
         {"word": ["a", "b"], "state": None},
         {"word": "-", "state": 0.5, "stdin": "x"},
@@ -181,13 +181,14 @@ def test_results_are_a_table_of_parameters_and_what_came_of_them(alice: Caller) 
 def test_tasks_of_a_batch_are_paged_in_their_order_and_found_among_all(alice: Caller) -> None:
     batch = launched(alice, {"sweep": {"command": ["true", "false", "true", "true"]}})
     look(alice, batch, wait=30)
-    seen, cursor = [], None
+    seen: list[int] = []
+    query: dict[str, Any] = {"limit": 2, "state": "succeeded"}
     for _ in range(9):
-        query = {"limit": 2, "state": "succeeded"} | ({} if cursor is None else {"cursor": cursor})
         page = alice.http.get(f"/batches/{batch}/tasks", params=query).json()
         seen += [each["number"] for each in page["tasks"]]
-        if (cursor := page["next"]) is None:
+        if page["next"] is None:
             break
+        query["cursor"] = page["next"]
     assert seen == [0, 2, 3]
     found = alice.http.get("/tasks", params={"batch": batch, "state": "failed"}).json()["tasks"]
     assert [(each["number"], each["item"]) for each in found] == [(1, {"command": "false"})]
@@ -280,7 +281,7 @@ def test_secrets_of_a_batch_are_found_nowhere_and_it_is_not_made_again(
 ) -> None:
     words = [f"marker-{secrets.token_hex(12)}" for _ in range(3)]
     options = {"line": "cat; echo {{note}}; exit {{code}}", "secret": "{{word}}"}
-    body = {
+    body: dict[str, Any] = {
         "options": options,
         "items": [
             {"word": words[0], "note": "a", "code": 0},

@@ -120,7 +120,8 @@ def test_inside_of_a_text_stands_what_can_be_told_as_text() -> None:
     assert form(script="{{a}},{{b}},{{c}}").fill({"a": True, "b": 1e-7, "c": "é"}) == {
         "script": "true,1e-07,é"
     }
-    for value in ([1], {}, None):
+    no_texts: list[Any] = [[1], {}, None]
+    for value in no_texts:
         with pytest.raises(InvalidOptions, match="a: only a text"):
             form(script="x {{a}}").fill({"a": value})
 

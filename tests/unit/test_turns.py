@@ -21,7 +21,7 @@ def lane(batch: str, in_flight: int = 0, at_once: int | None = None, ago: float 
 def turns(lanes: Sequence[Lane], places: int) -> list[str]:
     """The batches that have a turn before all have to wait; each turn takes a place."""
     lanes = [replace(each) for each in lanes]
-    had = []
+    had: list[str] = []
     while (chosen := next_turn(lanes, places)) and len(had) < 50:
         chosen.in_flight += 1
         chosen.dealt_at = NOON + timedelta(seconds=len(had))
@@ -50,7 +50,7 @@ def test_at_once_is_the_most_of_a_batch_and_others_take_what_it_leaves() -> None
 
 def test_with_one_place_the_turn_goes_round() -> None:
     lanes = [lane("ada1", ago=1), lane("ada2", ago=3), lane("eve1", ago=2)]
-    had = []
+    had: list[str] = []
     for number in range(6):
         chosen = next_turn(lanes, 1)
         assert chosen is not None
