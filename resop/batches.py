@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
@@ -27,6 +38,34 @@ _OPEN = _BATCH.c.ready_at.is_not(None) & _BATCH.c.ended_at.is_(None)
 _GOING = _TASK.c.state.in_([state for state in State if not state.ended])
 _DEALT = _TASK.c.dealt_at > datetime(1970, 1, 1, tzinfo=UTC)  # IS NOT NULL would use no index
 _UNDEALT = (_TASK.c.state == State.QUEUED) & _TASK.c.dealt_at.is_(None)
+
+# The statements of dealing are made once: to make one costs more than to run it.
+_ANY_OPEN = select(_BATCH.c.id).where(_OPEN).limit(1)
+_OPEN_ONES = (
+    select(*(_BATCH.c[name] for name in ("id", "username", "cluster", "at_once", "dealt_at")))
+    .where(_OPEN)
+    .order_by(_BATCH.c.id)
+    .with_for_update()
+)
+_IN_FLIGHT = (
+    select(_TASK.c.batch, func.count())
+    .where(_TASK.c.batch.in_(bindparam("batches", expanding=True)), _GOING, _DEALT)
+    .group_by(_TASK.c.batch)
+)
+_UNDEALT_ONES = (
+    select(_TASK.c.id)
+    .where(_TASK.c.batch == bindparam("batch_id"), _UNDEALT)
+    .order_by(_TASK.c.number)
+    .limit(bindparam("most", type_=Integer))
+)
+_MARK = (  # one by one: of several SQLite would look through all that are queued
+    update(_TASK).where(_TASK.c.id == bindparam("task"), _UNDEALT).values(dealt_at=bindparam("at"))
+)
+_HAD_A_TURN = (
+    update(_BATCH)
+    .where(_BATCH.c.id.in_(bindparam("batches", expanding=True)))
+    .values(dealt_at=bindparam("at"))
+)
 
 WRITE_GROUP = 200
 """Tasks written in one transaction: about 10 ms, in which nobody else writes to SQLite."""
@@ -177,7 +216,7 @@ class Batches:
         One at a time of all who call this at once does so: each task is dealt to one of them.
         """
         with self._records.read() as db:
-            if db.execute(select(_BATCH.c.id).where(_OPEN).limit(1)).first() is None:
+            if db.execute(_ANY_OPEN).first() is None:
                 return Dealt()
         # A mark that a power failure takes along is made again; the claim runs a task once.
         with self._records.write(flushed=False) as db:
@@ -243,15 +282,11 @@ def _chosen(
 
 def _open_lanes(db: Connection) -> dict[str, list[Lane]]:
     """By cluster; other dealers wait until this transaction is done."""
-    open_ones = select(_BATCH).where(_OPEN).order_by(_BATCH.c.id).with_for_update()
     lanes = {
-        row.id: Lane(
-            row.id, row.username, row.cluster, row.at_once, dealt_at=row.dealt_at or LONG_AGO
-        )
-        for row in db.execute(open_ones)
+        batch: Lane(batch, username, cluster, at_once, dealt_at=dealt_at or LONG_AGO)
+        for batch, username, cluster, at_once, dealt_at in db.execute(_OPEN_ONES)
     }
-    in_flight = select(_TASK.c.batch, func.count()).where(_TASK.c.batch.in_(lanes), _GOING, _DEALT)
-    for batch, count in db.execute(in_flight.group_by(_TASK.c.batch)):
+    for batch, count in db.execute(_IN_FLIGHT, {"batches": list(lanes)}):
         lanes[batch].in_flight = count
     by_cluster: defaultdict[str, list[Lane]] = defaultdict(list)
     for lane in lanes.values():
@@ -260,8 +295,7 @@ def _open_lanes(db: Connection) -> dict[str, list[Lane]]:
 
 
 def _undealt(db: Connection, batch: str, limit: int) -> list[str]:
-    query = select(_TASK.c.id).where(_TASK.c.batch == batch, _UNDEALT)
-    return list(db.execute(query.order_by(_TASK.c.number).limit(limit)).scalars())
+    return list(db.execute(_UNDEALT_ONES, {"batch_id": batch, "most": limit}).scalars())
 
 
 def _end_finished(db: Connection, by_cluster: Mapping[str, list[Lane]]) -> list[str]:
@@ -295,7 +329,7 @@ def _deal_from(db: Connection, lanes: Sequence[Lane], places: int) -> list[str]:
         lane.dealt_at = moment
         dealt.append(task)
     if dealt:
-        db.execute(update(_TASK).where(_TASK.c.id.in_(dealt), _UNDEALT).values(dealt_at=moment))
-        had_a_turn = _BATCH.c.id.in_([lane.batch for lane in lanes if lane.dealt_at == moment])
-        db.execute(update(_BATCH).where(had_a_turn).values(dealt_at=moment))
+        had_a_turn = [lane.batch for lane in lanes if lane.dealt_at == moment]
+        db.execute(_MARK, [{"task": task, "at": moment} for task in dealt])
+        db.execute(_HAD_A_TURN, {"batches": had_a_turn, "at": moment})
     return dealt
