@@ -8,8 +8,6 @@ from typing import Any, get_args
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
 from starlette.concurrency import run_in_threadpool
 
 from api.answers import answer
@@ -17,21 +15,16 @@ from api.body import read_options
 from api.deps import Here, logged_in, login_of
 from api.gate import ApiGate
 from api.idempotency import earlier_task, read_key
-from api.preferences import Preferences, read_preferences
+from api.making import first_step_of, new_task, shown_dry
+from api.preferences import read_preferences
 from api.services import Services, services_of
 from api.waiting import wait_for_end
 from resop.catalog import Action, Kind
 from resop.command import Command
-from resop.errors import InvalidOptions, QueueUnavailable
-from resop.ids import made_at, new_id
-from resop.masking import Masker, plain, secrets_in
+from resop.errors import QueueUnavailable
 from resop.operation import Operation
 from resop.options import check_options, given_values
-from resop.perform import command_step
-from resop.preview import first_step
 from resop.records import Key, State, Task
-from resop.site import Site
-from resop.tokens import Token
 
 router = APIRouter()
 
@@ -78,6 +71,8 @@ async def describe(kind: Kind, operator: str, action: str, services: Here) -> di
         "schema": schema,
         "timeout": found.timeout or services.settings.TASK_TIMEOUT,
     }
+    if not (isinstance(found, Operation) and found.in_api):
+        described["batch"] = f"{described['url']}/batch"
     if isinstance(found, Operation):
         described["returns"] = found.returns()
     return described
@@ -93,14 +88,15 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     found = services.catalog.action(operator, kind, action)
     preferred = read_preferences(request, services.settings.SYNC_WAIT)
     options = check_options(found.options, await read_options(request, found.options))
-    task = _new_task(found, options, token, services, preferred)
+    task = new_task(found, options, token, services, preferred)
     task.request = request.state.request_id
-    key = read_key(request, services.sealer, task, options)
+    key = read_key(request, services.sealer, task, given_values(options))
     first: dict[str, Any] = {}
     if isinstance(found, Operation) and found.preview:
-        first = await run_in_threadpool(_first_step, found, options, token, services)
+        first = await run_in_threadpool(first_step_of, found, options, token, services)
     if preferred.dry_run:
-        return JSONResponse(_dry(task, first))
+        shown = {"success": True, "dry_run": True, "action": found.title}
+        return JSONResponse({**shown, **shown_dry(task, first), "time_limit": task.time_limit})
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
@@ -136,40 +132,6 @@ async def _run_here(
     )
 
 
-def _new_task(
-    action: Action,
-    options: BaseModel,
-    token: Token,
-    services: Services,
-    preferred: Preferences,
-) -> Task:
-    values = given_values(options)
-    masker = Masker(secrets_in(values))
-    limit = action.timeout or services.settings.TASK_TIMEOUT
-    command = None
-    if isinstance(action, Command):
-        # Made here as well, so that what no command line can carry is refused before the queue.
-        command = masker.text(command_step(action, options).shown)
-    task_id = new_id()
-    revealed = to_jsonable_python(plain(values, reveal=True))
-    return Task(
-        id=task_id,
-        kind=action.kind,
-        operator=action.operator,
-        action=action.name,
-        username=token.username,
-        cluster=token.cluster,
-        credential=token.credential,
-        options=masker.json(to_jsonable_python(plain(values, reveal=False))),
-        tags=preferred.tag,
-        sealed=services.sealer.seal({"options": revealed, "half": token.half}, task_id),
-        # By the id a task is looked for, by this it is shown: they must say the same.
-        created_at=made_at(task_id),
-        time_limit=min(limit, preferred.timeout or limit),
-        command=command,
-    )
-
-
 def _record_and_enqueue(
     services: Services, task: Task, key: Key | None, *, flushed: bool
 ) -> Key | None:
@@ -189,31 +151,6 @@ def _record_and_enqueue(
             raise
         # A worker has it all the same: the message did arrive.
     return None
-
-
-def _first_step(
-    operation: Operation[..., Any], options: BaseModel, token: Token, services: Services
-) -> dict[str, Any]:
-    """How an operation begins; InvalidOptions for options that it refuses by itself."""
-    masker = Masker(secrets_in(given_values(options)))
-    site = Site(services.catalog, services.settings)
-    try:
-        step = first_step(operation, options, token.username, token.cluster, site)
-    except InvalidOptions as fault:
-        raise InvalidOptions(masker.json(fault.details["faults"])) from None
-    if step is None:
-        return {}
-    masker.learn(step.secrets)
-    given = step.input.decode("utf-8", "replace") if step.input is not None else None
-    shown: dict[str, Any] = masker.json({"command": step.shown, "stdin": given})
-    return shown
-
-
-def _dry(task: Task, first: dict[str, Any]) -> dict[str, Any]:
-    shown = {"success": True, "dry_run": True, "action": f"{task.operator}:{task.action}", **first}
-    if task.command is not None:
-        shown["command"] = task.command
-    return {**shown, "options": task.options, "time_limit": task.time_limit}
 
 
 def _line(action: Action) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def summary(task: Mapping[str, Any]) -> dict[str, Any]:
         "options": task["options"],
         "tags": task["tags"],
         "note": task["note"],
+        **({name: task[name] for name in ("batch", "number", "item")} if task["batch"] else {}),
         "created_at": shown_time(task["created_at"]),
         "started_at": shown_time(task["started_at"]),
         "ended_at": shown_time(task["ended_at"]),

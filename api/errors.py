@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 STATUS: Mapping[type[errors.ResopError], int] = {
     errors.UnknownAction: 404,
     errors.UnknownTask: 404,
+    errors.UnknownBatch: 404,
     errors.InvalidOptions: 422,
     errors.BodyTooLarge: 413,
     errors.UnsupportedBody: 415,

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -17,6 +13,7 @@ from api.answers import summary, view
 from api.body import read_options
 from api.deps import Here, LoggedIn
 from api.preferences import Tags
+from api.tables import ndjson, table
 from api.tasks import own_task
 from api.waiting import look
 from resop.history import Wanted
@@ -47,6 +44,7 @@ def _wanted(
     state: State | None = None,
     operator: str | None = None,
     action: str | None = None,
+    batch: str | None = None,
     tag: Annotated[Tags | None, Query(description="all of these are among its tags")] = None,
     text: Annotated[
         str | None,
@@ -59,6 +57,7 @@ def _wanted(
         state=state,
         operator=operator,
         action=action,
+        batch=batch,
         tag=tag or [],
         text=text,
         since=since,
@@ -93,15 +92,14 @@ def list_tasks(
 def export_ndjson(services: Here, token: LoggedIn, wanted: Chosen) -> StreamingResponse:
     """The same tasks, all pages of them, with their output: a JSON object a line."""
     tasks = services.history.whole_tasks(token.username, token.cluster, wanted)
-    lines = (f"{json.dumps(_exported(task), ensure_ascii=False)}\n" for task in tasks)
-    return StreamingResponse(lines, media_type="application/x-ndjson")
+    return ndjson(_exported(task) for task in tasks)
 
 
 @router.get("/export.csv", response_class=StreamingResponse)
 def export_csv(services: Here, token: LoggedIn, wanted: Chosen) -> StreamingResponse:
     """The same as a table (RFC 4180); what is no text, number or time is JSON."""
     tasks = services.history.whole_tasks(token.username, token.cluster, wanted)
-    return StreamingResponse(_csv(tasks), media_type="text/csv")
+    return table(COLUMNS, (_exported(task) for task in tasks))
 
 
 @router.patch(
@@ -126,22 +124,3 @@ def _exported(task: Task) -> dict[str, Any]:
     shown = view(task, [])
     del shown["steps"]
     return shown
-
-
-def _csv(tasks: Iterator[Task]) -> Iterator[str]:
-    """A row of names, then one for each task."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for task in tasks:
-        shown = _exported(task)
-        writer.writerow([_cell(shown.get(name)) for name in COLUMNS])
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """A bare value for text, numbers and null; JSON for lists and objects."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

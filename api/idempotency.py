@@ -7,38 +7,38 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from fastapi import Request
-from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from api.services import Services
 from api.waiting import look, wait_for_end
 from resop.errors import InvalidOptions, KeyReused
 from resop.masking import plain
-from resop.options import given_values
-from resop.records import Key, Task
+from resop.records import Batch, Key, Task
 from resop.tokens import Sealer
 
 HEADER = "Idempotency-Key"
 _GOOD_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
-def read_key(request: Request, sealer: Sealer, task: Task, options: BaseModel) -> Key | None:
-    """The key of the request that makes `task`, if it has one; each user has keys of their own."""
+def read_key(request: Request, sealer: Sealer, made: Task | Batch, asked: Any) -> Key | None:
+    """The key of the request that makes this of what is `asked`, if it has one.
+
+    Each user has keys of their own.
+    """
     given = request.headers.get(HEADER)
     if given is None:
         return None
     if not _GOOD_KEY.fullmatch(given):
         message = "has 1 to 255 printable ASCII characters"
         raise InvalidOptions([{"field": HEADER, "message": message}])
-    asked = to_jsonable_python(plain(given_values(options), reveal=True))
+    asked = json.dumps(to_jsonable_python(plain(asked, reveal=True)), sort_keys=True)
     return Key(
-        id=sealer.digest(task.username, task.cluster, given),
-        digest=sealer.digest(
-            task.kind, task.operator, task.action, json.dumps(asked, sort_keys=True)
-        ),
-        task=task.id,
+        id=sealer.digest(made.username, made.cluster, given),
+        digest=sealer.digest(made.kind, made.operator, made.action, asked),
+        task=made.id,
     )
 
 

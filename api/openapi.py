@@ -7,7 +7,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
+from api.expansion import BatchBody
 from resop.catalog import Action, Catalog
 from resop.command import Command
 
@@ -37,6 +39,7 @@ def document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     schemas["Failure"] = _FAILURE
+    _add_model(schemas, BatchBody)
     _tell_of_our_failures(made)
     for action in catalog:
         made["paths"][_path(action)] = {
@@ -72,9 +75,7 @@ def _path(action: Action) -> str:
 def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
     in_api = not isinstance(action, Command) and action.in_api
     name = f"{action.operator}_{action.kind}_{action.name}"
-    schema = action.options.model_json_schema(ref_template=TEMPLATE)
-    schemas |= schema.pop("$defs", {})
-    schemas[name] = schema
+    schema = _add_model(schemas, action.options, name)
     body: dict[str, Any] = {"schema": {"$ref": TEMPLATE.format(model=name)}}
     if action.examples:
         body["examples"] = {
@@ -89,10 +90,20 @@ def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
             "required": bool(schema.get("required")),
             "content": {"application/json": body, "application/x-www-form-urlencoded": body},
         },
-        "parameters": [] if in_api else _PREFERENCES,
+        "parameters": [] if in_api else PREFERENCES,
         "responses": dict(_responses(action)),
         "security": [] if action.title == "auth:login" else _BEARER,
     }
+
+
+def _add_model(
+    schemas: dict[str, Any], model: type[BaseModel], name: str | None = None
+) -> dict[str, Any]:
+    """Put a model's schema, and those it is made of, among the others; return it."""
+    schema = model.model_json_schema(ref_template=TEMPLATE)
+    schemas |= schema.pop("$defs", {})
+    schemas[name or model.__name__] = schema
+    return schema
 
 
 def _described(action: Action) -> dict[str, Any]:
@@ -140,7 +151,7 @@ def _first_line(action: Action) -> str:
 
 _BEARER: list[dict[str, list[str]]] = [{"HTTPBearer": []}]
 
-_PREFERENCES = [
+PREFERENCES = [
     {
         "name": "Prefer",
         "in": "header",

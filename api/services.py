@@ -9,6 +9,7 @@ from fastapi import Request
 
 from api.feeds import Feeds
 from api.logins import Logins
+from resop.batches import Batches
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.history import History
@@ -27,6 +28,7 @@ class Services:
     catalog: Catalog
     records: Records
     history: History
+    batches: Batches
     sealer: Sealer
     queue: Queue
     herald: Herald
@@ -57,6 +59,7 @@ def make_services(settings: Settings) -> Services:
     waiters, feeds, logins = Waiters(), Feeds(records), Logins(records)
 
     def hear_ended(word: str | None) -> None:
+        word = word or None  # an empty one is of many
         waiters.hear(word)
         feeds.hear(word and word.partition(" ")[0])
 
@@ -66,6 +69,7 @@ def make_services(settings: Settings) -> Services:
         catalog,
         records,
         History(records),
+        Batches(records),
         Sealer(settings.secret_key()),
         Queue(celery_app(settings)),
         Herald(settings.redis_url),

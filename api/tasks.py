@@ -79,13 +79,17 @@ async def own_task(services: Services, token: Token, task_id: str) -> Task:
 
 def _cancel(services: Services, task_id: str) -> None:
     """End a queued task, mark a running one; then say so. The record holds without the word."""
-    never_ran = Outcome(error=TaskCancelled("the task was cancelled before it began", ended=True))
     records, herald = services.records, services.herald
     try:
-        error = never_ran.error_json()
-        if records.end(task_id, State.CANCELLED, when=State.QUEUED, error=error):
+        if records.end(task_id, State.CANCELLED, when=State.QUEUED, error=never_ran()):
             herald.ended({task_id: None})
         elif records.ask_to_cancel(task_id):
             herald.cancel(task_id)
     except QueueUnavailable:
         log.warning("nobody was told that task %s is cancelled: Redis is away", task_id)
+
+
+def never_ran() -> dict[str, Any] | None:
+    """The error of a task that was cancelled while it was queued."""
+    fault = TaskCancelled("the task was cancelled before it began", ended=True)
+    return Outcome(error=fault).error_json()

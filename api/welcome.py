@@ -65,6 +65,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "body_bytes": body.MAX_BYTES,
         "body_depth": body.MAX_DEPTH,
         "options": body.MAX_OPTIONS,
+        "batch_tasks": services.settings.BATCH_SIZE,
         "argument_bytes": MAX_ARGUMENT_BYTES,
         "output_bytes": OUTPUT_LIMIT,
         "wait_seconds": preferences.LONGEST_WAIT,

@@ -19,6 +19,8 @@ from urllib.parse import urlencode
 from tests.support.openssh import Account, OpenSSH
 
 USER, PASSWORD = "bench", "bench-password"
+OTHER = "beside"
+"""Another user, of the same password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,10 @@ class Site:
     token: str
     supervisor: int
     """Process id."""
+
+    def log_in_other(self) -> str:
+        """The token of another user."""
+        return _log_in(self.port, OTHER)
 
     def memory(self) -> dict[str, float]:
         """Resident MiB of each process of the service, by its module."""
@@ -49,7 +55,7 @@ def site(folder: Path, runner: str = "auto") -> Iterator[Site]:
 
     `runner` is the setting REMOTE_RUNNER.
     """
-    with OpenSSH(folder / "ssh", [Account(USER, PASSWORD)]) as ssh:
+    with OpenSSH(folder / "ssh", [Account(USER, PASSWORD), Account(OTHER, PASSWORD)]) as ssh:
         port = _free_port()
         environ = {
             **os.environ,
@@ -83,8 +89,8 @@ def _until_ready(port: int, service: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("the service did not start")
 
 
-def _log_in(port: int) -> str:
-    data = urlencode({"username": USER, "password": PASSWORD}).encode()
+def _log_in(port: int, username: str = USER) -> str:
+    data = urlencode({"username": username, "password": PASSWORD}).encode()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/auth/opn/login", data) as answer:
         return str(json.load(answer)["output"]["token"])
 

@@ -4,6 +4,7 @@ ResopError
 ├── RequestError            the caller's request is wrong; asking again changes nothing
 │   ├── UnknownAction         no such operator, command or operation
 │   ├── UnknownTask           no such task, or somebody else's
+│   ├── UnknownBatch          no such batch, or somebody else's
 │   ├── InvalidOptions        options that do not fit; every fault is listed
 │   ├── KeyReused             an Idempotency-Key that stands for another request
 │   ├── BodyTooLarge
@@ -80,6 +81,10 @@ class UnknownAction(RequestError):
 
 class UnknownTask(RequestError):
     """There is no such task."""
+
+
+class UnknownBatch(RequestError):
+    """There is no such batch."""
 
 
 class InvalidOptions(RequestError):

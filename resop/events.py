@@ -1,4 +1,5 @@
-"""Words between processes over Redis pub/sub: of tasks that change, end or are to end, of logouts.
+"""Words between processes over Redis pub/sub: of tasks that change, end or are to end, of batches
+to be dealt out, of logouts.
 
 A word makes its hearer look into the record, which alone is true; a small result, already in
 the record and masked as it is there, comes with the word and saves that look. A word that is
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 ENDED = "resop:ended"
 CHANGED = "resop:changed"
 CANCEL = "resop:cancel"
+BATCH = "resop:batch"
 LOGGED_OUT = "resop:logged-out"
 PAUSE_SECONDS = 0.5
 LONGEST_RESULT = 16_384
@@ -45,6 +47,14 @@ class Herald:
         """
         for task_id, result in results.items():
             self._publish(ENDED, _word(task_id, result))
+
+    def many_ended(self) -> None:
+        """Let every API process look after all that it waits for; as above."""
+        self._publish(ENDED, "")
+
+    def batch(self) -> None:
+        """Tell every worker that there may be something to deal out; as above."""
+        self._publish(BATCH, "")
 
     def changed(self, task_ids: Iterable[str]) -> None:
         """Tell every API process that these tasks have something new; as above."""

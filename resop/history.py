@@ -16,13 +16,14 @@ from resop.records import Records, State, Task
 
 _TASK = SQLModel.metadata.tables["task"]
 _STEP = SQLModel.metadata.tables["step"]
-_LISTED = [
+LISTED = [
     column
     for column in _TASK.c
     if column.name not in ("output", "stderr", "log", "sealed", "progress", "to_undo")
 ]
+"""What a list shows of a task."""
 _SEARCHED = [_TASK.c.command, _TASK.c.options, _TASK.c.note]
-_GROUP = 20
+GROUP = 20
 """Whole tasks read at a time: each may have megabytes."""
 
 
@@ -34,6 +35,7 @@ class Wanted(BaseModel):
     state: State | None = None
     operator: str | None = None
     action: str | None = None
+    batch: str | None = None
     tag: list[str] = []
     """Each of these is among its tags."""
     text: str | None = None
@@ -63,7 +65,7 @@ class History:
     ) -> list[dict[str, Any]]:
         """A user's tasks without their output, newest first; `before` is the id to go on from."""
         chosen = _chosen(username, cluster, before, wanted)
-        query = select(*_LISTED).where(*chosen).order_by(_TASK.c.id.desc()).limit(limit)
+        query = select(*LISTED).where(*chosen).order_by(_TASK.c.id.desc()).limit(limit)
         with self._records.read() as db:
             return [dict(row._mapping) for row in db.execute(query)]
 
@@ -72,11 +74,11 @@ class History:
         before = None
         while True:
             chosen = _chosen(username, cluster, before, wanted)
-            query = select(_TASK).where(*chosen).order_by(_TASK.c.id.desc()).limit(_GROUP)
+            query = select(_TASK).where(*chosen).order_by(_TASK.c.id.desc()).limit(GROUP)
             with self._records.read() as db:
                 rows = db.execute(query).all()
             yield from (Task(**row._mapping) for row in rows)
-            if len(rows) < _GROUP:
+            if len(rows) < GROUP:
                 return
             before = rows[-1].id
 
@@ -114,7 +116,7 @@ def _chosen(
         yield _TASK.c.id >= first_id(wanted.since)
     if wanted.until is not None:
         yield _TASK.c.id < first_id(wanted.until)
-    for name in ("state", "operator", "action"):
+    for name in ("state", "operator", "action", "batch"):
         if (value := getattr(wanted, name)) is not None:
             yield _TASK.c[name] == value
     for tag in wanted.tag:

@@ -16,6 +16,8 @@ from resop.settings import Settings
 
 TASK_NAME = "resop.execute"
 SOCKET_SECONDS = 5
+BEHIND = 9
+"""The last of Celery's priorities on Redis; 0, where it is not given, is the first."""
 
 
 def queue_of(cluster: str) -> str:
@@ -53,10 +55,14 @@ class Queue:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def put(self, task_id: str, cluster: str) -> None:
-        """Hand a task to the workers of its cluster; QueueUnavailable when that failed."""
+    def put(self, task_id: str, cluster: str, *, behind: bool = False) -> None:
+        """Hand a task to the workers of its cluster; QueueUnavailable when that failed.
+
+        One that is put `behind` lets all others go first.
+        """
+        priority = BEHIND if behind else None
         try:
-            self._app.send_task(TASK_NAME, (task_id,), queue=queue_of(cluster))
+            self._app.send_task(TASK_NAME, (task_id,), queue=queue_of(cluster), priority=priority)
         except (OperationalError, OSError) as fault:
             raise QueueUnavailable from fault
 
@@ -66,6 +72,7 @@ class Queue:
             with self._app.connection_for_read() as connection:
                 channel: Any = connection.default_channel
                 # Redis has no queue that is empty; kombu's own way of asking calls that an error.
-                return int(channel.client.llen(queue_of(cluster)))
+                # A queue is a list for each priority.
+                return int(channel._size(queue_of(cluster)))
         except (OperationalError, OSError) as fault:
             raise QueueUnavailable from fault

@@ -1,4 +1,4 @@
-"""The record: tasks, their steps and keys, credentials, workers; and every query on them.
+"""The record: tasks, their steps and keys, batches, credentials, workers; and the queries on them.
 
 The database is what is true. A task that has ended never changes, and a task is claimed by one
 worker, ever: both are conditions in the statements below, not habits of their callers.
@@ -14,10 +14,12 @@ from typing import Any
 from sqlalchemy import (
     Index,
     bindparam,
+    case,
     delete,
     func,
     insert,
     select,
+    text,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -91,6 +93,13 @@ class Task(SQLModel):
     """When its user first asked to cancel it while it ran."""
     note: str | None = Field(default=None, sa_type=LongText)
     """What its user has written about it."""
+    batch: str | None = Field(default=None, max_length=36)
+    number: int | None = None
+    """Its place in its batch, from 0 on."""
+    item: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    """Of a batch's task: its values of the parameters, secrets masked."""
+    dealt_at: datetime | None = Field(default=None, sa_type=Moment)
+    """Of a batch's task: when it was handed to the queue; until then it waits for its turn."""
 
 
 class Step(SQLModel):
@@ -111,16 +120,65 @@ class Step(SQLModel):
     error: str | None = Field(default=None, sa_type=LongText)
 
 
+_IN_A_BATCH = "batch IS NOT NULL"
+
+
 class _TaskTable(Task, table=True):
     __tablename__ = "task"
     __table_args__ = (
         Index("task_of_user", "username", "cluster", "id"),
         Index("task_by_state", "state", "worker"),
+        # Partial where that is known: a task of its own costs them nothing.
+        Index("task_of_batch", "batch", "number", sqlite_where=text(_IN_A_BATCH)),
+        Index(
+            *("task_of_batch_by_state", "batch", "state", "dealt_at", "number"),
+            sqlite_where=text(_IN_A_BATCH),
+        ),
     )
 
 
 class _StepTable(Step, table=True):
     __tablename__ = "step"
+
+
+class Batch(SQLModel, table=True):
+    """Tasks of one action, launched by one request."""
+
+    __tablename__ = "batch"
+    __table_args__ = (
+        Index("batch_of_user", "username", "cluster", "id"),
+        Index("batch_by_end", "ended_at"),
+    )
+
+    id: str = Field(primary_key=True, max_length=36)
+    """UUID version 7."""
+    kind: str = Field(max_length=16)
+    operator: str = Field(max_length=64)
+    action: str = Field(max_length=64)
+    username: str = Field(max_length=64)
+    cluster: str = Field(max_length=64)
+    options: dict[str, Any] = Field(sa_type=Json)
+    """The options with their templates, secrets masked."""
+    sweep: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    """The parameters as they were asked for, secrets masked; None where items were listed."""
+    combine: str | None = Field(default=None, max_length=16)
+    parameters: list[str] = Field(default_factory=list, sa_type=Json)
+    """Names of all parameters, in the order in which they were given."""
+    secret: bool = False
+    """Whether some option was secret: such a batch cannot be made again from the record."""
+    size: int
+    at_once: int | None = None
+    """The most of its tasks in flight at the same time; None for no limit of its own."""
+    tags: list[str] = Field(default_factory=list, sa_type=Json)
+    retry_of: str | None = Field(default=None, max_length=36)
+    created_at: datetime = Field(default_factory=now, sa_type=Moment)
+    ready_at: datetime | None = Field(default=None, sa_type=Moment)
+    """When all of its tasks were written; before that it does not exist for anybody."""
+    dealt_at: datetime | None = Field(default=None, sa_type=Moment)
+    """When one of its tasks was last dealt out."""
+    cancel_asked_at: datetime | None = Field(default=None, sa_type=Moment)
+    ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    """When all of its tasks were seen to have ended."""
 
 
 class Key(SQLModel):
@@ -131,6 +189,7 @@ class Key(SQLModel):
     digest: str = Field(max_length=64)
     """Digest of what was asked for."""
     task: str = Field(max_length=36)
+    """Id of the task, or of the batch, that the request has made."""
     created_at: datetime = Field(default_factory=now, sa_type=Moment, index=True)
 
 
@@ -378,10 +437,14 @@ class Records(Database):
             return [(task, to_undo or []) for task, to_undo in db.execute(query)]
 
     def waiting(self, created_before: datetime, limit: int) -> list[tuple[str, str]]:
-        """(task, cluster) of the tasks queued since before that moment, oldest first."""
+        """(task, cluster) of the tasks queued since before that moment, oldest first.
+
+        Those of a batch are queued when they are dealt out.
+        """
+        since = case((_TASK.c.batch.is_(None), _TASK.c.created_at), else_=_TASK.c.dealt_at)
         query = (
             select(_TASK.c.id, _TASK.c.cluster)
-            .where(_TASK.c.state == State.QUEUED, _TASK.c.created_at < created_before)
+            .where(_TASK.c.state == State.QUEUED, since < created_before)
             .order_by(_TASK.c.id)
             .limit(limit)
         )

@@ -72,6 +72,8 @@ class Settings(BaseModel):
     TASK_TIMEOUT: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
     TOKEN_HOURS: Annotated[float, Field(gt=0, le=24 * 30)] = 8
     WORKER_TASKS: Annotated[int, Field(ge=1)] = 500
+    BATCH_SIZE: Annotated[int, Field(ge=1, le=100_000)] = 10_000
+    BATCH_AT_ONCE: Annotated[int, Field(ge=1)] = 32
     HISTORY_DAYS: Annotated[int, Field(ge=0)] = 365
 
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -6,10 +6,13 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from resop.batches import Batches
 from resop.history import History
 from resop.records import Records, now
 
 KEY_AGE = timedelta(hours=24)
+UNREADY_AGE = timedelta(minutes=10)
+"""Of a batch that is still being written: its API process died."""
 GROUP = 10
 """Tasks with megabytes of output take 13 ms each, and nobody else writes to SQLite meanwhile."""
 LONGEST_SECONDS = 2.0
@@ -25,9 +28,14 @@ class Cleaner:
 
     def __init__(self, records: Records, history_days: int) -> None:
         """`history_days` is how long tasks are kept, 0 for ever."""
-        self._old: list[tuple[Forget, timedelta]] = [(records.forget_old_keys, KEY_AGE)]
+        batches = Batches(records)
+        self._old: list[tuple[Forget, timedelta]] = [
+            (records.forget_old_keys, KEY_AGE),
+            (batches.forget_unready, UNREADY_AGE),
+        ]
         if history_days:
-            self._old.append((History(records).forget, timedelta(days=history_days)))
+            age = timedelta(days=history_days)
+            self._old += [(History(records).forget, age), (batches.forget, age)]
 
     def clean(self) -> None:
         """Forget some of it; what is left is for the next time. Takes 2 s at most."""

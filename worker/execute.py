@@ -30,7 +30,7 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
-from resop.events import CANCEL, Subscription
+from resop.events import BATCH, CANCEL, Subscription
 from resop.logs import say
 from resop.masking import Masker, secrets_in
 from resop.options import check_options, given_values
@@ -55,8 +55,15 @@ class Engine:
     """Everything that runs tasks in one worker process."""
 
     def __init__(
-        self, name: str, settings: Settings, catalog: Catalog, records: Records, recorder: Recorder
+        self,
+        name: str,
+        settings: Settings,
+        catalog: Catalog,
+        records: Records,
+        recorder: Recorder,
+        deal: Callable[[], None],
     ) -> None:
+        """`deal` is called when a batch may have tasks to deal out; it returns at once."""
         self.name = name
         self._settings = settings
         self._catalog = catalog
@@ -71,7 +78,9 @@ class Engine:
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
         self._connector = Connector(settings)
-        self._subscription = Subscription(settings.redis_url, {CANCEL: self._hear_cancel})
+        self._deal = deal
+        hearers = {CANCEL: self._hear_cancel, BATCH: lambda _: deal()}
+        self._subscription = Subscription(settings.redis_url, hearers)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -167,6 +176,8 @@ class Engine:
         try:
             await asyncio.shield(asyncio.wrap_future(written))
         finally:
+            if task.batch is not None:
+                self._deal()
             _say_ended(task, state, seconds, outcome)
 
     def _open(self, task: Task) -> tuple[WorkerDoor, Action, BaseModel]:

@@ -12,6 +12,7 @@ from celery import Celery, signals
 from celery.exceptions import Reject
 from celery.worker import state as celery_state
 
+from resop.batches import Batches
 from resop.catalog import load_catalog
 from resop.errors import ResopError, SetupError
 from resop.events import Herald
@@ -20,6 +21,7 @@ from resop.queue import TASK_NAME, Queue, celery_app, queue_of
 from resop.records import Records
 from resop.settings import Settings, load_settings
 from worker.cleaning import Cleaner
+from worker.dealer import Dealer
 from worker.execute import Engine
 from worker.recorder import Recorder
 from worker.recovery import Recovery
@@ -43,20 +45,25 @@ class Worker:
         self._records.create_tables()
         herald = Herald(settings.redis_url)
         self._recorder = Recorder(self._records, herald)
-        self._engine = Engine(self.name, settings, catalog, self._records, self._recorder)
+        queue = Queue(app)
+        self._dealer = Dealer(Batches(self._records), queue, herald, settings.BATCH_AT_ONCE)
+        self._engine = Engine(
+            self.name, settings, catalog, self._records, self._recorder, self._dealer.wake
+        )
         cleaner = Cleaner(self._records, settings.HISTORY_DAYS)
         self._recovery = Recovery(
             self.name,
             self._records,
-            Queue(app),
+            queue,
             herald,
-            chores=[self._engine.cancel_marked, cleaner.clean],
+            chores=[self._engine.cancel_marked, self._dealer.wake, cleaner.clean],
         )
 
     def start(self) -> None:
         """Begin to serve."""
         self._recorder.start()
         self._engine.start()
+        self._dealer.start()
         self._recovery.start()
         # What start-up has made stays for good: the collector need not look at it again.
         gc.freeze()
@@ -70,6 +77,7 @@ class Worker:
 
     def stop(self) -> None:
         """Finish or end what runs, write everything down."""
+        self._dealer.stop()
         self._engine.drain(DRAIN_SECONDS)
         self._recorder.stop(DRAIN_SECONDS)
         self._recovery.stop()

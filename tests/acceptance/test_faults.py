@@ -2,6 +2,7 @@
 said of a task is true. On real processes; only the recovery's patience is shorter than it is."""
 
 import contextlib
+import json
 import secrets
 import signal
 import sys
@@ -208,6 +209,56 @@ def test_emptied_redis_is_not_noticed_by_those_who_wait(site: Site) -> None:
     for each in waiting:
         assert each.result().json()["output"]["stdout"] == "done\n"
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
+
+
+def launched(site: Site, name: str, size: int) -> str:
+    """A batch whose tasks append their number to a file, and take a moment."""
+    body = {
+        "options": {"command": f"echo {{{{n}}}} >>{name}; sleep 0.1"},
+        "sweep": {"n": {"from": 1, "to": size}},
+    }
+    return str(site.alice.http.post("/core/opn/run/batch", json=body).json()["batch"])
+
+
+def ended_batch(site: Site, batch: str) -> dict[str, list[int]]:
+    """The items of a batch by the state in which their tasks have ended."""
+    path = f"/batches/{batch}"
+    assert eventually(
+        lambda: site.alice.http.get(path, params={"wait": 5}).json()["state"] == "ended", 60
+    )
+    ended: dict[str, list[int]] = {}
+    for line in site.alice.http.get(f"{path}/results.ndjson").text.splitlines():
+        row = json.loads(line)
+        ended.setdefault(row["state"], []).append(row["item"]["n"])
+    return ended
+
+
+def test_batch_goes_on_after_a_worker_is_killed_and_nothing_of_it_runs_twice(site: Site) -> None:
+    site.service.add_workers(max(0, 2 - len(site.service.workers)))
+    name = f"batch-{secrets.token_hex(4)}"
+    file = site.ssh.home("alice") / name
+    batch = launched(site, name, 150)
+    assert eventually(lambda: len(lines(file)) > 20)
+    site.service.kill_worker(site.service.workers[0])
+    ended = ended_batch(site, batch)
+    assert set(ended) <= {"succeeded", "lost"}
+    assert sum(map(len, ended.values())) == 150
+    ran = list(map(int, lines(file)))
+    assert len(ran) == len(set(ran))
+    assert set(ended["succeeded"]) <= set(ran)
+
+
+def test_batch_goes_on_after_redis_was_emptied(site: Site) -> None:
+    site.service.stop_workers()
+    name = f"batch-{secrets.token_hex(4)}"
+    batch = launched(site, name, 40)
+    site.service.redis().flushall()
+    site.service.add_workers(1)
+    file = site.ssh.home("alice") / name
+    assert eventually(lambda: lines(file))
+    site.service.redis().flushall()
+    assert ended_batch(site, batch) == {"succeeded": list(range(1, 41))}
+    assert sorted(map(int, lines(file))) == list(range(1, 41))
 
 
 def test_queued_task_that_is_cancelled_never_runs_and_who_waits_hears_it(site: Site) -> None:

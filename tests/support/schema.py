@@ -12,7 +12,12 @@ def as_at_first(url: str) -> None:
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as db:
         SQLModel.metadata.create_all(db)
-        for column in ("to_undo", "cancel_asked_at", "note"):
+        for index in ("task_of_batch", "task_of_batch_by_state"):
+            on = " ON task" if engine.dialect.name != "sqlite" else ""
+            db.execute(text(f"DROP INDEX {index}{on}"))
+        db.execute(text("DROP TABLE batch"))
+        in_batch = ("batch", "number", "item", "dealt_at")
+        for column in ("to_undo", "cancel_asked_at", "note", *in_batch):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
         db.execute(text("ALTER TABLE step DROP COLUMN log_lines"))
         db.execute(text("DROP TABLE idempotency_key"))

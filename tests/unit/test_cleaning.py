@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from resop.records import Key, Records, State, Task, now
+from resop.batches import Batches
+from resop.records import Batch, Key, Records, State, Task, now
 from tests.support.ids import id_of
 from worker import cleaning
 from worker.cleaning import GROUP, Cleaner
@@ -50,6 +51,32 @@ def test_keys_are_kept_a_day_and_tasks_as_long_as_the_site_says(records: Records
     Cleaner(records, 30).clean()
     assert all(records.task(each) for each in (new, day_old, running))
     assert records.task(month_old) is None
+
+
+def test_batch_whose_writer_died_is_forgotten_and_one_that_is_being_written_is_not(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = Batches(records)
+    monkeypatch.setattr(batches, "_make_ready", lambda *_: None)
+    dead, alive = (
+        Batch(
+            id=f"b{minutes}",
+            kind="command",
+            operator="utils",
+            action="id",
+            username="ada",
+            cluster="hpc",
+            options={},
+            size=1,
+            created_at=now() - timedelta(minutes=minutes),
+        )
+        for minutes in (11, 9)
+    )
+    for each in (dead, alive):
+        batches.add(each, [])
+        add(records, 0, state=State.QUEUED, batch=each.id, number=0)
+    Cleaner(records, 30).clean()
+    assert [len(batches.tasks(each.id, limit=9)) for each in (dead, alive)] == [0, 1]
 
 
 def test_all_of_it_is_forgotten_where_the_time_suffices_and_else_goes_on_next_time(

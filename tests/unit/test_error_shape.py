@@ -9,6 +9,7 @@ from resop.errors import ResopError
 PINNED = {
     "UnknownAction": 404,
     "UnknownTask": 404,
+    "UnknownBatch": 404,
     "InvalidOptions": 422,
     "KeyReused": 422,
     "BodyTooLarge": 413,

@@ -1,0 +1,188 @@
+"""Launches batches: many tasks from one request, new ones or those of a batch that failed."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import anyio
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from api.batch_views import BatchProgress, look_again, own_batch, progress
+from api.batching import SHOWN_ITEMS, Maker, new_batch
+from api.body import read_options
+from api.deps import Here, LoggedIn
+from api.expansion import BatchBody
+from api.idempotency import read_key
+from api.making import shown_dry
+from api.openapi import PREFERENCES, TEMPLATE
+from api.preferences import read_preferences
+from api.services import Services
+from resop.catalog import Kind
+from resop.command import Command
+from resop.errors import KeyReused, QueueUnavailable, RequestError, UnknownAction
+from resop.operation import Operation
+from resop.options import check_options
+from resop.records import Batch, Key, State, Task
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(tags=["batches"])
+
+Ended = Literal[State.FAILED, State.TIMED_OUT, State.CANCELLED, State.LOST, State.SUCCEEDED]
+TO_RETRY: list[Ended] = [State.FAILED, State.TIMED_OUT, State.CANCELLED]
+"""Not `lost`, unless that is asked for: such a task may have run."""
+_PARAMETERS = [each for each in PREFERENCES if each["name"] != "Prefer"]
+
+_at_work = anyio.CapacityLimiter(2)
+"""Batches that are made and written at the same time: each takes memory and the processor."""
+
+
+@router.post(
+    "/{operator}/{kind}/{action}/batch",
+    status_code=202,
+    response_model=BatchProgress,
+    openapi_extra={
+        "parameters": _PARAMETERS,
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"$ref": TEMPLATE.format(model="BatchBody")}}
+            },
+        },
+    },
+)
+async def launch(
+    operator: str, kind: Kind, action: str, services: Here, token: LoggedIn, request: Request
+) -> Response:
+    """Run an action with many sets of options: one task for each item.
+
+    The items are the combinations of a sweep's values, or are listed. Every one of them is
+    checked before anything is written; one that is refused refuses the batch. Tasks of a batch
+    run a few at a time, in turn with those of other batches and users, and are found among
+    the caller's tasks like any other. `202` with the batch: look at Location.
+    """
+    found = services.catalog.action(operator, kind, action)
+    if isinstance(found, Operation) and found.in_api:
+        raise UnknownAction(f"{found.title} runs by itself only, not in a batch")
+    preferred = read_preferences(request, 0)
+    given = await read_options(request, BatchBody)
+    body = await run_in_threadpool(check_options, BatchBody, given)
+    assert isinstance(body, BatchBody)
+    batch = new_batch(found, token, preferred.tag, at_once=body.at_once)
+    maker = Maker(batch, found, token, services, preferred, request.state.request_id)
+    return await _launch(
+        maker,
+        lambda: maker.from_body(body),
+        lambda: {"batch": body.model_dump(by_alias=True)},
+        services,
+        request,
+    )
+
+
+@router.post(
+    "/batches/{batch_id}/retry",
+    status_code=202,
+    response_model=BatchProgress,
+    openapi_extra={"parameters": _PARAMETERS},
+)
+async def retry(
+    batch_id: str,
+    services: Here,
+    token: LoggedIn,
+    request: Request,
+    state: Annotated[
+        list[Ended], Query(description="states of the tasks to repeat; 'lost' only if given")
+    ] = TO_RETRY,
+) -> Response:
+    """A new batch of the items whose tasks failed, timed out or were cancelled.
+
+    Refused where options were secret: they are not kept, so that such a batch has to be sent
+    again by who knows them.
+    """
+    old = await own_batch(services, token, batch_id)
+    if old.secret:
+        raise RequestError(
+            "some of this batch's options were secret and are not kept: it cannot be made again "
+            "from the record; send its items as a new batch"
+        )
+    kind: Kind = "cmd" if old.kind == Command.kind else "opn"
+    action = services.catalog.action(old.operator, kind, old.action)
+    preferred = read_preferences(request, 0)
+    given = await run_in_threadpool(services.batches.given, batch_id, state)
+    if not given:
+        raise RequestError(f"none of its tasks is {' or '.join(state)}")
+    batch = new_batch(
+        action, token, preferred.tag or old.tags, at_once=old.at_once, retry_of=old.id
+    )
+    preferred = preferred.model_copy(update={"tag": batch.tags})
+    maker = Maker(batch, action, token, services, preferred, request.state.request_id)
+    return await _launch(
+        maker,
+        lambda: maker.again(old, given),
+        lambda: {"retry": batch_id, "state": state},
+        services,
+        request,
+    )
+
+
+async def _launch(
+    maker: Maker,
+    make: Callable[[], list[Task]],
+    asked: Callable[[], Any],
+    services: Services,
+    request: Request,
+) -> Response:
+    """Make the tasks of a batch, write them, have them dealt out; or show what would be."""
+
+    def work() -> str | dict[str, Any]:
+        dry, batch = maker.preferred.dry_run, maker.batch
+        key = read_key(request, services.sealer, batch, asked())
+        if key and not dry and (earlier := services.records.key(key.id)):
+            return _same(earlier, key)
+        tasks = make()
+        if dry:
+            return _dry(batch, tasks[:SHOWN_ITEMS], maker.first_steps)
+        if (earlier := services.batches.add(batch, tasks, key)) and key:
+            return _same(earlier, key)
+        _tell(services)
+        return batch.id
+
+    made = await anyio.to_thread.run_sync(work, limiter=_at_work)
+    if not isinstance(made, str):
+        return JSONResponse(made)
+    shown = await progress(services, made)
+    return JSONResponse(shown.model_dump(mode="json"), 202, look_again(made))
+
+
+def _same(earlier: Key, key: Key) -> str:
+    """The batch that an earlier request has made; KeyReused if it was another request."""
+    if earlier.digest != key.digest:
+        raise KeyReused
+    return earlier.task
+
+
+def _tell(services: Services) -> None:
+    try:
+        services.herald.batch()
+    except QueueUnavailable:
+        log.warning("no worker was told of a new batch: Redis is away")
+
+
+def _dry(batch: Batch, tasks: list[Task], first_steps: list[dict[str, Any]]) -> dict[str, Any]:
+    begins = itertools.chain(first_steps, itertools.repeat({}))
+    return {
+        "success": True,
+        "dry_run": True,
+        "action": f"{batch.operator}:{batch.action}",
+        "size": batch.size,
+        "items": [
+            {"item": task.item, **shown_dry(task, first)}
+            for task, first in zip(tasks, begins, strict=False)
+        ],
+        "time_limit": tasks[0].time_limit,
+    }

@@ -1,0 +1,313 @@
+"""Batches on the real service: all of it runs once, in turn with others; cancelled, repeated, read
+as a table; what is secret stays so."""
+
+import csv
+import io
+import json
+import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import only_embedded
+from tests.acceptance.secrecy import places_of
+from tests.support.openssh import OpenSSH
+from tests.support.service import Caller, Many, Service, failure
+from tests.support.services import MariaDB, eventually
+
+
+@pytest.fixture
+def file() -> str:
+    return f"batch-{secrets.token_hex(6)}"
+
+
+def launch(
+    caller: Caller, body: dict[str, Any], action: str = "core/opn/run", **how: Any
+) -> httpx.Response:
+    return caller.http.post(f"/{action}/batch", json=body, **how)
+
+
+def launched(caller: Caller, body: dict[str, Any], action: str = "core/opn/run", **how: Any) -> str:
+    """The id of a new batch."""
+    answer = launch(caller, body, action, **how)
+    assert answer.status_code == 202, answer.text
+    batch = str(answer.json()["batch"])
+    assert answer.headers["location"] == f"/batches/{batch}"
+    return batch
+
+
+def look(caller: Caller, batch: str, wait: float = 0) -> Any:
+    answer = caller.http.get(f"/batches/{batch}", params={"wait": wait})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def counts(batch: Any) -> dict[str, int]:
+    """How many tasks are in which state, without the states that none is in."""
+    return {state: count for state, count in batch["counts"].items() if count}
+
+
+def appending(file: str, size: int) -> dict[str, Any]:
+    """Leaves a line in a file for each item, so that what ran, and how often, can be counted."""
+    return {
+        "options": {"command": f"echo {{{{n}}}} >>{file}"},
+        "sweep": {"n": {"from": 1, "to": size}},
+    }
+
+
+def lines(ssh: OpenSSH, user: str, file: str) -> list[int]:
+    found: Path = ssh.home(user) / file
+    return sorted(map(int, found.read_text().split())) if found.exists() else []
+
+
+def test_batches_of_two_users_run_at_once_and_a_waiting_command_overtakes_them(
+    ssh: OpenSSH, alice: Caller, bob: Caller, file: str
+) -> None:
+    size = 200
+    mine = launched(alice, appending(file, size))
+    others = launched(bob, appending(file, size))
+    assert bob.run("echo first").json()["output"]["stdout"] == "first\n"
+    for caller, batch in ((alice, mine), (bob, others)):
+        assert look(caller, batch)["state"] != "ended", "it has overtaken both"
+    ended_at = {}
+    for caller, batch in ((bob, others), (alice, mine)):
+        shown = look(caller, batch, wait=60)
+        assert (counts(shown), shown["success"]) == ({"succeeded": size}, True)
+        assert shown["rate"] > 0 and shown["expected_end"] is None
+        ended_at[batch] = shown["ended_at"]
+    for user in ("alice", "bob"):
+        assert lines(ssh, user, file) == list(range(1, size + 1))
+    tasks = alice.http.get(f"/batches/{mine}/tasks", params={"limit": 500}).json()["tasks"]
+    begun = [each["started_at"] for each in tasks]
+    # In turns: neither had to wait for the end of the other.
+    assert min(begun) < ended_at[others]
+    theirs = bob.http.get(f"/batches/{others}/tasks", params={"limit": 500}).json()["tasks"]
+    assert min(each["started_at"] for each in theirs) < max(begun)
+
+
+def test_no_more_run_at_the_same_time_than_the_batch_allows(alice: Caller, file: str) -> None:
+    line = f"mkdir {file}-{{{{n}}}}; ls -d {file}-* | wc -l; sleep 0.05; rmdir {file}-{{{{n}}}}"
+    body = {"options": {"command": line}, "sweep": {"n": list(range(12))}, "at_once": 2}
+    batch = launched(alice, body)
+    assert counts(look(alice, batch, wait=60)) == {"succeeded": 12}
+    results = alice.http.get(f"/batches/{batch}/results.ndjson").text.splitlines()
+    assert {json.loads(each)["output"]["stdout"].strip() for each in results} <= {"1", "2"}
+
+
+def test_cancelled_batch_ends_what_runs_and_never_begins_the_rest(
+    ssh: OpenSSH, alice: Caller, file: str
+) -> None:
+    line = f"echo {{{{n}}}} >>{file}; exec sleep 4747"
+    body = {"options": {"command": line}, "sweep": {"n": {"from": 1, "to": 60}}, "at_once": 4}
+    batch = launched(alice, body, params={"tag": "storms"})
+    assert eventually(lambda: len(lines(ssh, "alice", file)) == 4)
+    queued = alice.http.get(f"/batches/{batch}/tasks", params={"state": "queued"}).json()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(alice.task, queued["tasks"][-1]["task"], 30)
+        answer = alice.http.delete(f"/batches/{batch}", params={"wait": 30})
+        assert waiting.result()["state"] == "cancelled"
+    assert answer.status_code == 200
+    assert (answer.json()["state"], counts(answer.json())) == ("ended", {"cancelled": 60})
+    assert not any("4747" in each for each in ssh.processes("alice"))
+    errors = [json.loads(line)["error"] for line in results(alice, batch).splitlines()]
+    assert all(each["type"] == "TaskCancelled" and each["ended"] for each in errors)
+    assert len(lines(ssh, "alice", file)) == 4
+    assert counts(alice.http.delete(f"/batches/{batch}").json()) == {"cancelled": 60}
+
+
+def results(caller: Caller, batch: str, kind: str = "ndjson", **query: Any) -> str:
+    answer = caller.http.get(f"/batches/{batch}/results.{kind}", params=query)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_failed_items_are_repeated_in_a_batch_of_their_own(
+    ssh: OpenSSH, alice: Caller, file: str
+) -> None:
+    line = f"test -e {file} || test {{{{n}}}} -lt {{{{limit}}}}"
+    body = {"options": {"command": line}, "sweep": {"n": [1, 2, 3, 4], "limit": [3]}}
+    first = launched(alice, body, params={"tag": "storms"})
+    assert counts(look(alice, first, wait=30)) == {"succeeded": 2, "failed": 2}
+    (ssh.home("alice") / file).touch()
+    headers = {"Idempotency-Key": file}
+    again = [alice.http.post(f"/batches/{first}/retry", headers=headers) for _ in range(2)]
+    assert [each.status_code for each in again] == [202, 202]
+    assert again[0].json()["batch"] == again[1].json()["batch"]
+    second = look(alice, again[0].json()["batch"], wait=30)
+    assert counts(second) == {"succeeded": 2}
+    assert (second["retry_of"], second["tags"]) == (first, ["storms"])
+    rows = [json.loads(line) for line in results(alice, second["batch"]).splitlines()]
+    assert [row["item"] for row in rows] == [{"n": 3, "limit": 3}, {"n": 4, "limit": 3}]
+    nothing = alice.http.post(f"/batches/{second['batch']}/retry")
+    assert "none of its tasks is failed" in failure(nothing, 422)["message"]
+    queued = alice.http.post(f"/batches/{first}/retry", params={"state": "queued"})
+    assert failure(queued, 422)["faults"][0]["field"] == "state.0"
+
+
+def test_results_are_a_table_of_parameters_and_what_came_of_them(alice: Caller) -> None:
+    items: list[dict[str, Any]] = [
+        {"word": 'é😀 "q",\nb', "state": 1},
+        {"word": ["a", "b"], "state": None},
+        {"word": "-", "state": 0.5, "stdin": "x"},
+    ]
+    body = {"options": {"input": ["{{state}}", "{{word}}"]}, "items": items}
+    answer = launch(alice, body, "utils/cmd/echo")
+    [fault, *_] = failure(answer, 422)["faults"]
+    assert fault["field"].startswith("items.1.input")
+    items[1] |= {"word": "b", "state": "null"}
+    batch = launched(alice, body, "utils/cmd/echo")
+    look(alice, batch, wait=30)
+    rows = list(csv.DictReader(io.StringIO(results(alice, batch, "csv"), newline="")))
+    assert list(rows[0])[:5] == ["number", "word", "item.state", "stdin", "state"]
+    assert [(row["number"], row["item.state"], row["word"], row["stdin"]) for row in rows] == [
+        ("0", "1", 'é😀 "q",\nb', ""),
+        ("1", "null", "b", ""),
+        ("2", "0.5", "-", "x"),
+    ]
+    assert {(row["state"], row["exit_code"]) for row in rows} == {("succeeded", "0")}
+    assert rows[2]["output"] == "0.5 -\n"
+    lines = [json.loads(line) for line in results(alice, batch).splitlines()]
+    assert [line["item"] for line in lines] == items
+    assert [line["task"] for line in lines] == [row["task"] for row in rows]
+    assert results(alice, batch, state="failed") == ""
+    task = alice.task(lines[2]["task"])
+    assert (task["batch"], task["number"], task["item"]) == (batch, 2, items[2])
+
+
+def test_tasks_of_a_batch_are_paged_in_their_order_and_found_among_all(alice: Caller) -> None:
+    batch = launched(alice, {"sweep": {"command": ["true", "false", "true", "true"]}})
+    look(alice, batch, wait=30)
+    seen: list[int] = []
+    query: dict[str, Any] = {"limit": 2, "state": "succeeded"}
+    for _ in range(9):
+        page = alice.http.get(f"/batches/{batch}/tasks", params=query).json()
+        seen += [each["number"] for each in page["tasks"]]
+        if page["next"] is None:
+            break
+        query["cursor"] = page["next"]
+    assert seen == [0, 2, 3]
+    found = alice.http.get("/tasks", params={"batch": batch, "state": "failed"}).json()["tasks"]
+    assert [(each["number"], each["item"]) for each in found] == [(1, {"command": "false"})]
+
+
+def test_batches_are_listed_newest_first_and_are_nobody_elses(
+    service: Service, alice: Caller, bob: Caller
+) -> None:
+    mine = [launched(alice, {"items": [{"command": "true"}]}) for _ in range(2)]
+    page = alice.http.get("/batches", params={"limit": 1}).json()
+    assert [each["batch"] for each in page["batches"]] == [mine[1]]
+    rest = alice.http.get("/batches", params={"limit": 1, "cursor": page["next"]}).json()
+    assert [each["batch"] for each in rest["batches"]] == [mine[0]]
+    asked = [
+        bob.http.get(f"/batches/{mine[0]}"),
+        bob.http.get(f"/batches/{mine[0]}/tasks"),
+        bob.http.get(f"/batches/{mine[0]}/results.csv"),
+        bob.http.get(f"/batches/{mine[0]}/results.ndjson"),
+        bob.http.delete(f"/batches/{mine[0]}"),
+        bob.http.post(f"/batches/{mine[0]}/retry"),
+    ]
+    assert {failure(each, 404)["type"] for each in asked} == {"UnknownBatch"}
+    assert bob.http.get("/tasks", params={"batch": mine[0]}).json()["tasks"] == []
+    failure(service.caller().http.get("/batches"), 401)
+    assert mine[0] not in bob.http.get("/batches").text
+
+
+def test_one_bad_item_refuses_the_batch_and_is_named(alice: Caller) -> None:
+    items: list[dict[str, Any]] = [{"input": "x"} for _ in range(60)]
+    items[7], items[41] = {"input": "'"}, {"stdin": 5, "other": 1}
+    before = alice.http.get("/batches").json()
+    error = failure(launch(alice, {"items": items}, "utils/cmd/echo"), 422)
+    assert [each["field"] for each in error["faults"]] == ["items.7.input", "items.41.other"]
+    bad = launch(alice, {"items": [{"input": {}}] * 60}, "utils/cmd/echo")
+    error = failure(bad, 422)
+    assert error["faults"][0]["field"] == "items.0.input"
+    assert (len(error["faults"]), error["message"][-19:]) == (20, "and 100 more faults")
+    body = {"options": {"command": "{{a}} {{b}}"}, "sweep": {"a": [1], "c": [1]}}
+    fields = [each["field"] for each in failure(launch(alice, body), 422)["faults"]]
+    assert fields == ["sweep.b", "sweep.c"]
+    huge = {"sweep": {name: {"from": 1, "to": 10**6} for name in "abc"}}
+    assert "makes 1000000000000000000 tasks" in failure(launch(alice, huge), 422)["message"]
+    long = {
+        "options": {"command": "{{n}}" + "x" * 100_000},
+        "sweep": {"n": {"from": 1, "to": 5000}},
+    }
+    assert "more than 67108864 bytes" in failure(launch(alice, long), 422)["message"]
+    for action in ("core/opn/nosuch", "auth/opn/login", "nosuch/cmd/x"):
+        assert failure(launch(alice, {"items": [{}]}, action), 404)["type"] == "UnknownAction"
+    assert alice.http.get("/batches").json() == before
+
+
+def test_dry_run_shows_the_first_items_and_makes_nothing(alice: Caller, file: str) -> None:
+    before = alice.http.get("/batches").json()
+    body = {"options": {"input": ["{{n}}"]}, "sweep": {"n": {"from": 1, "to": 900}}}
+    shown = launch(alice, body, "utils/cmd/ls", params={"dry_run": True}).json()
+    assert (shown["dry_run"], shown["size"], len(shown["items"])) == (True, 900, 5)
+    assert shown["items"][1] == {"item": {"n": 2}, "command": "ls 2", "options": {"input": ["2"]}}
+    assert alice.http.get("/batches").json() == before
+    described = alice.http.get("/utils/cmd/ls").json()
+    assert described["batch"] == "/utils/cmd/ls/batch"
+
+
+@only_embedded
+def test_repeated_request_finds_its_batch_and_only_one_is_made(
+    ssh: OpenSSH, alice: Caller, file: str
+) -> None:
+    headers = {"Idempotency-Key": file}
+    start = threading.Barrier(4)
+
+    def send(_: int) -> httpx.Response:
+        start.wait()
+        return launch(alice, appending(file, 50), headers=headers)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(send, range(4)))
+    assert {each.status_code for each in answers} == {202}
+    [batch] = {each.json()["batch"] for each in answers}
+    look(alice, batch, wait=30)
+    assert lines(ssh, "alice", file) == list(range(1, 51))
+    assert launch(alice, appending(file, 50), headers=headers).json()["batch"] == batch
+    other = launch(alice, appending(file, 51), headers=headers)
+    assert failure(other, 422)["type"] == "KeyReused"
+    single = alice.http.post("/core/opn/run", json={"command": "true"}, headers=headers)
+    assert failure(single, 422)["type"] == "KeyReused"
+
+
+def test_secrets_of_a_batch_are_found_nowhere_and_it_is_not_made_again(
+    service: Service, alice: Caller, request: pytest.FixtureRequest
+) -> None:
+    words = [f"marker-{secrets.token_hex(12)}" for _ in range(3)]
+    options = {"line": "cat; echo {{note}}; exit {{code}}", "secret": "{{word}}"}
+    body: dict[str, Any] = {
+        "options": options,
+        "items": [
+            {"word": words[0], "note": "a", "code": 0},
+            {"word": words[1], "note": words[1], "code": 1},
+            {"word": words[2], "note": "c", "code": 1},
+        ],
+    }
+    shown = [launch(alice, body, "mysite/opn/whisper", params={"dry_run": True}).text]
+    swept = {
+        "options": {**options, "secret": "{{word}}-end"},
+        "sweep": {"word": words, "note": [1], "code": [0]},
+    }
+    batches = [launched(alice, each, "mysite/opn/whisper") for each in (body, swept)]
+    for batch in batches:
+        shown.append(json.dumps(look(alice, batch, wait=30)))
+        shown += [results(alice, batch), results(alice, batch, "csv")]
+        error = failure(alice.http.post(f"/batches/{batch}/retry"), 422)
+        assert "secret" in error["message"]
+    wrong = {**body, "items": [{"word": words[0], "note": 1, "code": [words[0]]}]}
+    shown.append(launch(alice, wrong, "mysite/opn/whisper").text)
+    items = [json.loads(line)["item"] for line in shown[2].splitlines()]
+    assert items[0] == {"word": "********", "note": "a", "code": 0}
+    assert look(alice, batches[1])["sweep"]["word"] == "********"
+    assert not [word for word in words for text in shown if word in text]
+    folders = []
+    if isinstance(service, Many):
+        mariadb: MariaDB = request.getfixturevalue("mariadb")
+        folders.append(mariadb.folder)
+    assert places_of(words, service, *folders) == []
