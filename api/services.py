@@ -12,6 +12,7 @@ from api.logins import Logins
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.history import History
+from resop.printed import Printed
 from resop.queue import Queue, celery_app
 from resop.records import Records
 from resop.settings import Settings
@@ -27,6 +28,7 @@ class Services:
     catalog: Catalog
     records: Records
     history: History
+    printed: Printed
     sealer: Sealer
     queue: Queue
     herald: Herald
@@ -54,7 +56,8 @@ def make_services(settings: Settings) -> Services:
     catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
     records = Records(settings.database_url)
     records.create_tables()
-    waiters, feeds, logins = Waiters(), Feeds(records), Logins(records)
+    printed = Printed(records)
+    waiters, feeds, logins = Waiters(), Feeds(records, printed), Logins(records)
 
     def hear_ended(word: str | None) -> None:
         waiters.hear(word)
@@ -66,6 +69,7 @@ def make_services(settings: Settings) -> Services:
         catalog,
         records,
         History(records),
+        printed,
         Sealer(settings.secret_key()),
         Queue(celery_app(settings)),
         Herald(settings.redis_url),
