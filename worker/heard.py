@@ -26,8 +26,8 @@ Write = Callable[[list[tuple[int, str]]], Future[None]]
 class Heard:
     """One step's output, called with each piece on the worker's loop; a context manager.
 
-    Nothing is written of a step that ends within a second or so: the record has it then. Of one
-    that fails all is, as it has no other record.
+    Nothing is written when the step ends within about a second of its first word: the record has
+    all of it then. When it fails everything is, as there is no other record of that.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Heard:
         self._texts: dict[int, _Text] = {}
         self._pieces: list[tuple[int, list[bytes]]] = []
         self._loop = asyncio.get_running_loop()
-        self._since = self._loop.time()
+        self._shown_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._written: Future[None] | None = None
 
@@ -81,12 +81,13 @@ class Heard:
         self._room.clear()
 
     def _set_timer(self) -> None:
-        due = math.ceil((self._since + SHOW_SECONDS) / TICK_SECONDS) * TICK_SECONDS
+        since = self._loop.time() if self._shown_at is None else self._shown_at
+        due = math.ceil((since + SHOW_SECONDS) / TICK_SECONDS) * TICK_SECONDS
         self._timer = self._loop.call_at(due, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self._since = self._loop.time()
+        self._shown_at = self._loop.time()
         if self._written is None or self._written.done():
             self._show(last=False)
         else:  # the database is away
