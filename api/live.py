@@ -206,7 +206,9 @@ def _of_command(task: Task) -> tuple[str | None, str | None]:
 
 def _rows(seen: Seen, place: Place, printed: Printed, until: int) -> Iterator[Event]:
     """Output that was recorded while steps ran, up to that row."""
-    while rows := printed.rows(seen.task.id, after=place.printed, until=until):
+    while place.printed < until and (
+        rows := printed.rows(seen.task.id, after=place.printed, until=until)
+    ):
         for row in rows:
             if row.step > place.begun:
                 return

@@ -18,6 +18,8 @@ TICK_SECONDS = 0.5
 """All steps of a worker write at the same moments: in few transactions."""
 PIECES = 100
 """So often the stream may change between two moments; beyond that the order is coarser."""
+CUT = "\n(the output was cut here)\n"
+"""Stands at the end of what is kept of a step that fails; of others the record says it."""
 
 Write = Callable[[list[tuple[int, str]]], Future[None]]
 """Records texts, each with its stream; done when that is written."""
@@ -42,7 +44,7 @@ class Heard:
         self._masker = masker
         self._room = dict.fromkeys(streams, min(limit, OUTPUT_LIMIT))
         self._texts: dict[int, _Text] = {}
-        self._pieces: list[tuple[int, list[bytes]]] = []
+        self._pieces: list[tuple[int, bytearray]] = []
         self._loop = asyncio.get_running_loop()
         self._shown_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -54,13 +56,12 @@ class Heard:
         if not room:
             return
         self._room[stream] = max(0, room - len(data))
-        piece = data[:room]
-        if self._pieces and self._pieces[-1][0] == stream:
-            self._pieces[-1][1].append(piece)
-        elif len(self._pieces) < PIECES:
-            self._pieces.append((stream, [piece]))
-        else:
-            self._pieces[-2][1].append(piece)
+        if not self._pieces or self._pieces[-1][0] != stream:
+            if len(self._pieces) < PIECES:
+                self._pieces.append((stream, bytearray()))
+            else:
+                self._pieces.append(self._pieces.pop(-2))
+        self._pieces[-1][1].extend(data[:room])
         if self._timer is None:
             self._set_timer()
 
@@ -77,7 +78,7 @@ class Heard:
         if self._timer is not None:
             self._timer.cancel()
         if self._written is not None or kind is not None:
-            self._show(last=True)
+            self._show(last=True, failed=kind is not None)
         self._room.clear()
 
     def _set_timer(self) -> None:
@@ -89,17 +90,17 @@ class Heard:
         self._timer = None
         self._shown_at = self._loop.time()
         if self._written is None or self._written.done():
-            self._show(last=False)
+            self._show()
         else:  # the database is away
             self._set_timer()
 
-    def _show(self, *, last: bool) -> None:
+    def _show(self, *, last: bool = False, failed: bool = False) -> None:
         pieces, self._pieces = self._pieces, []
-        texts = [(stream, self._text(stream).feed(b"".join(each))) for stream, each in pieces]
+        texts = [(stream, self._text(stream).feed(piece)) for stream, piece in pieces]
         if last:
-            # Where it was cut, what follows might have shown that a secret begins there.
-            whole = [each for each in self._texts.items() if self._room[each[0]]]
-            texts += [(stream, text.rest()) for stream, text in whole]
+            for stream, text in self._texts.items():
+                cut = not self._room[stream]
+                texts.append((stream, text.rest(cut=cut) + (CUT if cut and failed else "")))
         if shown := [
             (stream, text[at : at + PIECE])
             for stream, text in texts
@@ -119,11 +120,12 @@ class _Text:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
-    def feed(self, data: bytes) -> str:
+    def feed(self, data: bytes | bytearray) -> str:
         """What can be shown with this further piece: not the beginning of a secret."""
         shown, self._held = self._masker.so_far(self._held + self._decoder.decode(data))
         return shown
 
-    def rest(self) -> str:
-        """What was held back, when nothing follows."""
-        return self._masker.text(self._held + self._decoder.decode(b"", final=True))
+    def rest(self, *, cut: bool) -> str:
+        """What was held back, when nothing follows; or where it is cut, may be inside a secret."""
+        text = self._held + self._decoder.decode(b"", final=True)
+        return self._masker.so_far(text)[0] if cut else self._masker.text(text)

@@ -11,7 +11,7 @@ from resop.limits import OUTPUT_LIMIT, PIECE
 from resop.masking import Masker
 from resop.types import MASK
 from worker import heard as module
-from worker.heard import PIECES, Heard
+from worker.heard import CUT, PIECES, Heard
 
 BYTES = st.sampled_from(
     [b"plain ", b"hunt", b"er2", b"hunter2", "é😀".encode(), b"\xff", b"\xf0\x9f"]
@@ -118,7 +118,17 @@ async def test_secret_that_is_cut_at_the_limit_shows_nothing_of_itself(record: R
         heard(1, b"hunter2 hunt")
         heard._tick()
         heard(1, b"er2")
-    assert record.text(1) == f"{MASK} "
+        heard(2, b"whole")
+    assert (record.text(1), record.text(2)) == (f"{MASK} ", "whole")
+
+
+async def test_step_that_fails_says_what_was_cut(record: Record) -> None:
+    with pytest.raises(TimeoutError), Heard(record.write, Masker(), limit=6) as heard:
+        heard(1, b"y\ny\n")
+        heard(2, b"oh")
+        heard(1, b"y\n\xff\xff")
+        raise TimeoutError
+    assert (record.text(1), record.text(2)) == (f"y\ny\ny\n{CUT}", "oh")
 
 
 async def test_stream_that_is_not_to_be_shown_is_not(record: Record) -> None:
