@@ -46,7 +46,8 @@ class Masker:
         """
         if self._pattern is None:
             return text, ""
-        shown, at = [], 0
+        shown: list[str] = []
+        at = 0
         while True:
             end = self._beginning(text, at)
             found = self._pattern.search(text, at)

@@ -193,18 +193,16 @@ def test_step_waits_for_the_lines_before_it_unless_they_never_come() -> None:
 )
 def test_output_of_a_short_command_comes_with_its_end(output: Any, text: str | None) -> None:
     ended = task(State.FAILED, kind="command", output=output, stderr="oh", truncated=True)
-    place, shown = Place(), {"stdout": "", "stderr": ""}
-    kinds = []
-    while not place.over:  # the connection breaks after every event
-        event = events_of(Seen(ended, []), Place.read(str(place)))[0]
-        place = event.place
-        kinds.append(event.kind)
-        if event.kind == "output":
-            assert event.data["step"] == 0
-            shown[event.data["stream"]] += event.data["text"]
+    seen = events_of(Seen(ended, []), Place())[:1]
+    while not seen[-1].place.over:  # the connection breaks after every event
+        seen += events_of(Seen(ended, []), Place.read(str(seen[-1].place)))[:1]
+    shown = {"stdout": "", "stderr": ""}
+    for event in seen[2:-1]:
+        assert (event.kind, event.data["step"]) == ("output", 0)
+        shown[event.data["stream"]] += event.data["text"]
     assert shown == {"stdout": output if text is None else text, "stderr": "oh"}
-    assert kinds.count("output") == 1 + (len(shown["stdout"]) + PIECE - 1) // PIECE
-    assert event.data["truncated"] is True
+    assert len(seen) == 4 + (len(shown["stdout"]) + PIECE - 1) // PIECE
+    assert seen[-1].data["truncated"] is True
 
 
 def test_output_of_a_long_command_comes_as_it_is_printed() -> None:

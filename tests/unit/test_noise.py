@@ -26,6 +26,6 @@ def test_what_is_heard_after_the_mark_is_what_is_left_in_the_end(
     for stream, data in pieces:
         after(stream, data)
     after.finish()
-    whole = [b"".join(data for stream, data in pieces if stream == each) for each in (1, 2)]
-    left = without_noise(Raw(*whole, 0, 0.0, False), MARK, most)
+    out, err = (b"".join(data for stream, data in pieces if stream == each) for each in (1, 2))
+    left = without_noise(Raw(out, err, 0, 0.0, False), MARK, most)
     assert (heard[1], heard[2]) == (left.stdout, left.stderr)
