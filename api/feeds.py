@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
 from resop.errors import UnknownTask
+from resop.printed import Printed
 from resop.records import Records, Step, Task
 
 FRESH_SECONDS = 1.0
@@ -23,18 +24,22 @@ class Seen:
 
     task: Task
     steps: list[Step]
-    said: dict[object, tuple[str, Any]] = field(default_factory=dict)
+    printed: Mapping[int, int] = field(default_factory=dict)
+    """The steps of which there are rows of output, and the number of the last row of each."""
+    said: dict[Any, asyncio.Future[tuple[str, Any]]] = field(default_factory=dict)
     """What is said of it to those who have come to a place; kept here as all of them need it."""
 
 
 class Feed:
     """One task that is watched."""
 
-    def __init__(self, records: Records, task_id: str) -> None:
+    def __init__(self, records: Records, printed: Printed, task_id: str) -> None:
         self._records = records
+        self._printed = printed
         self._task_id = task_id
         self._steps: list[Step] = []
         self._settled = 0  # so many have ended, and are not read again
+        self._rows: Mapping[int, int] = {}
         self._one_at_a_time = asyncio.Lock()
         self._reading: asyncio.Task[Seen] | None = None
         self._read_at = 0.0
@@ -73,21 +78,26 @@ class Feed:
             self._steps = settled + new
             while self._settled < len(self._steps) and has_ended(self._steps[self._settled]):
                 self._settled += 1
-            return Seen(task, self._steps)
+            # Last: of a step that is seen to have ended all rows are seen.
+            known = max(self._rows.values(), default=0)
+            rows = await run_in_threadpool(self._printed.ends, self._task_id, after=known)
+            self._rows = {**self._rows, **rows}
+            return Seen(task, self._steps, self._rows)
 
 
 class Feeds:
     """The feeds of one API process, by task."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, records: Records, printed: Printed) -> None:
         self._records = records
+        self._printed = printed
         self._feeds: dict[str, Feed] = {}
         self.closed = False
 
     @contextlib.contextmanager
     def feed(self, task_id: str) -> Iterator[Feed]:
         """The feed of a task, the same for all who watch it."""
-        feed = self._feeds.setdefault(task_id, Feed(self._records, task_id))
+        feed = self._feeds.setdefault(task_id, Feed(self._records, self._printed, task_id))
         feed.watchers += 1
         try:
             yield feed

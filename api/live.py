@@ -1,8 +1,9 @@
 """A task as server-sent events, each once and resumable.
 
 Nothing is kept for it: events are what the record has beyond the place that a watcher has
-reached, and their ids are such places. So they can be had after the end as well, from any API
-process, whatever became of Redis.
+reached, and their ids are such places. Output of a step that runs for long stands there in rows,
+in the order in which it came; that of others comes, whole, with their end. So they can be had
+after the end as well, from any API process, whatever became of Redis.
 """
 
 from __future__ import annotations
@@ -19,14 +20,18 @@ from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Header
 from fastapi.responses import Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
 from api.answers import shown_time, step_view, summary
 from api.deps import Here, LoggedIn, still_logged_in
 from api.feeds import Seen, has_ended
 from api.services import Services
 from api.tasks import own_task
+from resop.command import Command
 from resop.errors import InvalidOptions, ResopError
-from resop.records import State, Step
+from resop.limits import PIECE
+from resop.printed import Printed
+from resop.records import State, Step, Task
 from resop.tokens import Token
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -35,6 +40,11 @@ HEARTBEAT_SECONDS = 15.0
 QUEUED_SECONDS = 1.0
 """No word comes of a task that begins to run: so often is looked for it."""
 RETRY_MILLISECONDS = 1000
+STREAMS = {1: "stdout", 2: "stderr"}
+PORTION = 1 << 20
+"""Characters of news that are said at once ..."""
+PORTIONS = 8
+"""... and so many portions are kept for others who come to the same place."""
 _OVER = frozenset(state for state in State if state.ended)
 
 
@@ -49,10 +59,15 @@ class Place:
     ended: tuple[int, ...] = (0,)
     """... but may end in any: all up to the first number here have, and the others named."""
     progress: str = ""
+    printed: int = 0
+    """The row of output that was told last."""
+    part: tuple[int, int] = (0, 0)
+    """A step without rows, and how many pieces of its output were told before its end."""
 
     def __str__(self) -> str:
         ended = ",".join(map(str, self.ended))
-        return f"{self.state}/{self.log}/{self.begun}/{ended}/{self.progress}"
+        output = f"{self.printed}/{self.part[0]}.{self.part[1]}"
+        return f"{self.state}/{self.log}/{self.begun}/{ended}/{self.progress}/{output}"
 
     @property
     def over(self) -> bool:
@@ -63,8 +78,10 @@ class Place:
     def read(cls, text: str) -> Place:
         """What `str` made; InvalidOptions for anything else."""
         try:
-            state, log, begun, ended, progress = text.split("/")
-            place = cls(state, int(log), int(begun), tuple(map(int, ended.split(","))), progress)
+            state, log, begun, numbers, progress, printed, part = text.split("/")
+            ended = tuple(map(int, numbers.split(",")))
+            step, pieces = map(int, part.split("."))
+            place = cls(state, int(log), int(begun), ended, progress, int(printed), (step, pieces))
         except ValueError:
             fault = {"field": "Last-Event-ID", "message": "is not the id of an event of a task"}
             raise InvalidOptions([fault]) from None
@@ -75,7 +92,7 @@ class Place:
         settled, *others = sorted({*self.ended, number})
         while others and others[0] == settled + 1:
             settled = others.pop(0)
-        return replace(self, ended=(settled, *others))
+        return replace(self, ended=(settled, *others), part=(0, 0))
 
 
 class Event(NamedTuple):
@@ -90,8 +107,11 @@ class Event(NamedTuple):
         return f"id: {self.place}\nevent: {self.kind}\ndata: {data}\n\n"
 
 
-def news(seen: Seen, place: Place) -> Iterator[Event]:
-    """What has happened to a task beyond `place`, in order; `done` is the last there ever is."""
+def news(seen: Seen, place: Place, printed: Printed) -> Iterator[Event]:
+    """What has happened to a task beyond `place`, in order; `done` is the last there ever is.
+
+    Blocks: what steps have printed is read as it is told.
+    """
     if place.over:
         return
     task, over = seen.task, State(seen.task.state).ended
@@ -101,6 +121,9 @@ def news(seen: Seen, place: Place) -> Iterator[Event]:
             yield Event("state", {"state": state, "at": shown_time(at)}, place)
     for _, number, ends, step in _moments(seen.steps, place):
         if ends:
+            for event in _output(seen, place, printed, number):
+                place = event.place
+                yield event
             place = place.with_end(number)
             yield Event("step_ended", _some(step, "number", *_ENDS_WITH), place)
             continue
@@ -111,6 +134,9 @@ def news(seen: Seen, place: Place) -> Iterator[Event]:
             yield event
         place = replace(place, begun=number)
         yield Event("step", _some(step, "number", *_BEGINS_WITH), place)
+    for event in _rows(seen, place, printed, max(seen.printed.values(), default=0)):
+        place = event.place
+        yield event
     for event in _lines(task.log, place):
         place = event.place
         yield event
@@ -119,7 +145,11 @@ def news(seen: Seen, place: Place) -> Iterator[Event]:
         place = replace(place, progress=progress)
         yield Event("progress", task.progress, place)
     if over:
-        yield Event("done", summary(task.model_dump()), replace(place, state=task.state))
+        for event in _output(seen, place, printed, 0):
+            place = event.place
+            yield event
+        cut = {"truncated": True} if task.truncated else {}
+        yield Event("done", summary(task.model_dump()) | cut, replace(place, state=task.state))
 
 
 _EARLIER = {State.QUEUED: ("",), State.RUNNING: ("", State.QUEUED)}
@@ -137,7 +167,8 @@ def _moments(steps: list[Step], place: Place) -> list[tuple[datetime, int, bool,
         if has_ended(step) and step.number not in others:
             at = step.started_at + timedelta(seconds=step.seconds or 0)
             moments.append((at, step.number, True, step))
-    return sorted(moments, key=lambda moment: moment[:3])
+    # What was told in part is told to its end first.
+    return sorted(moments, key=lambda each: (not each[2] or each[1] != place.part[0], *each[:3]))
 
 
 def _number(step: Step) -> int:
@@ -149,17 +180,72 @@ def _lines(log: list[str], place: Place) -> Iterator[Event]:
         yield Event("log", {"line": number, "text": text}, replace(place, log=number))
 
 
+def _output(seen: Seen, place: Place, printed: Printed, step: int) -> Iterator[Event]:
+    """What is left to tell of the output of a step that has ended; 0 is a command's only one."""
+    if (last := seen.printed.get(step)) is not None:
+        yield from _rows(seen, place, printed, last)
+        return
+    whole = printed.whole(seen.task.id, step) if step else _of_command(seen.task)
+    told = place.part[1] if place.part[0] == step else 0
+    pieces = [
+        (stream, text[at : at + PIECE])
+        for stream, text in enumerate(whole, 1)
+        if text
+        for at in range(0, len(text), PIECE)
+    ]
+    for number, (stream, text) in enumerate(pieces[told:], told + 1):
+        yield _piece(step, stream, text, replace(place, part=(step, number)))
+
+
+def _of_command(task: Task) -> tuple[str | None, str | None]:
+    if task.kind != Command.kind:
+        return None, None
+    text = task.output is None or isinstance(task.output, str)
+    return task.output if text else json.dumps(task.output, ensure_ascii=False), task.stderr
+
+
+def _rows(seen: Seen, place: Place, printed: Printed, until: int) -> Iterator[Event]:
+    """Output that was recorded while steps ran, up to that row."""
+    while place.printed < until and (
+        rows := printed.rows(seen.task.id, after=place.printed, until=until)
+    ):
+        for row in rows:
+            if row.step > place.begun:
+                return
+            place = replace(place, printed=row.number)
+            yield _piece(row.step, row.stream, row.text, place)
+
+
+def _piece(step: int, stream: int, text: str, place: Place) -> Event:
+    return Event("output", {"step": step, "stream": STREAMS[stream], "text": text}, place)
+
+
 def _some(step: Step, *names: str) -> dict[str, Any]:
     shown = step_view(step)
     return {name: shown[name] for name in names}
 
 
-def _said(seen: Seen, place: Place) -> tuple[str, Place]:
-    """The news as text, and the place after them; most who watch a task are at the same place."""
-    if place not in seen.said:
-        events = list(news(seen, place))
-        seen.said[place] = "".join(map(str, events)), events[-1].place if events else place
-    return seen.said[place]
+async def _said(services: Services, seen: Seen, place: Place) -> tuple[str, Place]:
+    """Some of the news as text, and the place after them; most watchers are at the same place."""
+    said = seen.said.get(place)
+    if said is None or (said.done() and said.exception()):
+        if len(seen.said) >= PORTIONS:
+            del seen.said[next(iter(seen.said))]
+        portion = run_in_threadpool(_portion, services.printed, seen, place)
+        seen.said[place] = said = asyncio.ensure_future(portion)
+    return await asyncio.shield(said)
+
+
+def _portion(printed: Printed, seen: Seen, place: Place) -> tuple[str, Place]:
+    """News of about a megabyte at most."""
+    said, size = [], 0
+    for event in news(seen, place, printed):
+        said.append(str(event))
+        size += len(said[-1])
+        place = event.place
+        if size >= PORTION:
+            break
+    return "".join(said), place
 
 
 @router.get(
@@ -176,7 +262,7 @@ async def watch_task(
     token: LoggedIn,
     last_event_id: Annotated[str | None, Header(max_length=16_384)] = None,
 ) -> Response:
-    """A task as server-sent events: state, log, step, step_ended, progress, done.
+    """A task as server-sent events: state, log, step, output, step_ended, progress, done.
 
     All of them from the first on, or those after `Last-Event-ID`; then as they happen, until it
     is done.
@@ -202,14 +288,16 @@ async def _stream(
         while not services.feeds.closed and await still_logged_in(services, token):
             changed = feed.changed
             seen = await feed.look()
-            said, place = _said(seen, place)
-            if not said and time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
-                said = ": nothing new\n\n"
+            said, place = await _said(services, seen, place)
             if said:
                 quiet_since = time.monotonic()
                 yield said
-            if place.over:
-                return
+                if place.over:
+                    return
+                continue  # there may be more of them
+            if time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
+                quiet_since = time.monotonic()
+                yield ": nothing new\n\n"
             queued = seen.task.state == State.QUEUED
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(QUEUED_SECONDS if queued else HEARTBEAT_SECONDS):

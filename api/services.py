@@ -13,6 +13,7 @@ from resop.batches import Batches
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.history import History
+from resop.printed import Printed
 from resop.queue import Queue, celery_app
 from resop.records import Records
 from resop.settings import Settings
@@ -29,6 +30,7 @@ class Services:
     records: Records
     history: History
     batches: Batches
+    printed: Printed
     sealer: Sealer
     queue: Queue
     herald: Herald
@@ -56,7 +58,8 @@ def make_services(settings: Settings) -> Services:
     catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
     records = Records(settings.database_url)
     records.create_tables()
-    waiters, feeds, logins = Waiters(), Feeds(records), Logins(records)
+    printed = Printed(records)
+    waiters, feeds, logins = Waiters(), Feeds(records, printed), Logins(records)
 
     def hear_ended(word: str | None) -> None:
         word = word or None  # an empty one is of many
@@ -70,6 +73,7 @@ def make_services(settings: Settings) -> Services:
         records,
         History(records),
         Batches(records),
+        printed,
         Sealer(settings.secret_key()),
         Queue(celery_app(settings)),
         Herald(settings.redis_url),

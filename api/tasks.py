@@ -14,6 +14,7 @@ from api.deps import Here, LoggedIn
 from api.preferences import LONGEST_WAIT
 from api.services import Services
 from api.waiting import look, wait_for_end
+from resop.command import Command
 from resop.errors import QueueUnavailable, TaskCancelled, UnknownTask
 from resop.perform import Outcome
 from resop.records import State, Task
@@ -39,7 +40,7 @@ async def show_task(
         if wait and not State(task.state).ended:
             await wait_for_end(services, task, waiter, time.monotonic() + wait)
             task = await look(services, task_id)
-    return view(task, await run_in_threadpool(services.records.steps, task_id))
+    return await run_in_threadpool(_view, services, task)
 
 
 @router.delete("/{task_id}", responses={202: {"description": "asked to end; it still runs"}})
@@ -66,7 +67,7 @@ async def cancel_task(
     if not State(task.state).ended:
         response.status_code = 202
         response.headers.update(ask_again(task_id))
-    return view(task, await run_in_threadpool(services.records.steps, task_id))
+    return await run_in_threadpool(_view, services, task)
 
 
 async def own_task(services: Services, token: Token, task_id: str) -> Task:
@@ -75,6 +76,24 @@ async def own_task(services: Services, token: Token, task_id: str) -> Task:
     if (task.username, task.cluster) != (token.username, token.cluster):
         raise UnknownTask(f"there is no task {task_id!r}")
     return task
+
+
+def _view(services: Services, task: Task) -> dict[str, Any]:
+    """Everything about a task; of steps that run, or that never told their end, the output so far.
+
+    A command's only step has the number 0.
+    """
+    steps = services.records.steps(task.id)
+    parts = {step.number: step for step in steps if step.stdout is None}
+    alone = task.kind == Command.kind and task.stderr is None
+    if task.started_at is not None and (parts or alone):
+        so_far = services.printed.so_far(task.id, {*parts, 0})
+        for number, (stdout, stderr) in so_far.items():
+            if number:
+                parts[number].stdout, parts[number].stderr = stdout, stderr
+            else:
+                task.output, task.stderr = stdout, stderr
+    return view(task, steps)
 
 
 def _cancel(services: Services, task_id: str) -> None:

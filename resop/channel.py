@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -63,6 +63,10 @@ echo nothing is left
 _ending: WeakKeyDictionary[asyncssh.SSHClientConnection, asyncio.Lock] = WeakKeyDictionary()
 
 
+Hear = Callable[[int, bytes], None]
+"""Told on the loop what a step prints, as it arrives: the stream (1 output, 2 errors), a piece."""
+
+
 class ChannelRefused(ClusterUnreachable):
     """The login node opened no channel; nothing was sent."""
 
@@ -81,8 +85,9 @@ class Raw:
 class _Streams(asyncssh.SSHClientSession[bytes]):
     """Collects what comes over a channel."""
 
-    def __init__(self, max_output: int = OUTPUT_LIMIT) -> None:
+    def __init__(self, max_output: int = OUTPUT_LIMIT, heard: Hear | None = None) -> None:
         self._max_output = max_output
+        self._heard = heard
         self.channel: asyncssh.SSHClientChannel[bytes] | None = None
         """Set just before the command is sent."""
         self.abandoned = False
@@ -104,6 +109,8 @@ class _Streams(asyncssh.SSHClientSession[bytes]):
         kept = self.kept[datatype]
         room = self._max_output - len(kept)
         kept += data[:room]
+        if self._heard is not None and room:
+            self._heard(1 if datatype is None else 2, data[:room])
         self.truncated = self.truncated or len(data) > room
 
     def eof_received(self) -> bool:
@@ -131,17 +138,19 @@ async def run_line(
     stdin: bytes | None,
     limit: float,
     max_output: int = OUTPUT_LIMIT,
+    heard: Hear | None = None,
 ) -> Raw:
     """Run `line` in the user's login shell and return what it answered.
 
     `stdin` is its whole standard input (None: closed at once), `limit` its time limit in
-    seconds, `max_output` what is kept of each output stream in bytes. Raises ChannelRefused
+    seconds, `max_output` what is kept of each output stream in bytes; `heard` is told of that as
+    it comes. Raises ChannelRefused
     (nothing was sent, another try is safe), StepTimedOut, ContactLost when the connection broke
     after the line may have been sent, and TaskCancelled when the caller is cancelled; `ended`
     tells whether the command's end was seen.
     """
     began = time.monotonic()
-    streams = await _open(connection, line, limit, _Streams(max_output))
+    streams = await _open(connection, line, limit, _Streams(max_output, heard))
     assert streams.channel is not None
     with contextlib.suppress(OSError):  # what reads no input may have ended already
         streams.channel.write(stdin or b"")

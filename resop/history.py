@@ -15,7 +15,7 @@ from resop.ids import first_id
 from resop.records import Records, State, Task
 
 _TASK = SQLModel.metadata.tables["task"]
-_STEP = SQLModel.metadata.tables["step"]
+_PARTS = [SQLModel.metadata.tables[name] for name in ("step", "output")]
 LISTED = [
     column
     for column in _TASK.c
@@ -99,7 +99,8 @@ class History:
             locked = old.limit(limit).with_for_update(skip_locked=True)
             found = db.execute(locked).scalars().all()
             if found:
-                db.execute(delete(_STEP).where(_STEP.c.task.in_(found)))
+                for part in _PARTS:
+                    db.execute(delete(part).where(part.c.task.in_(found)))
                 db.execute(delete(_TASK).where(_TASK.c.id.in_(found)))
         return len(found)
 

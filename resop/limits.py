@@ -5,3 +5,6 @@ OUTPUT_LIMIT = 1 << 20
 
 FILE_LIMIT = 1 << 20
 """Bytes of a file, or of a folder as a tar archive, that travel inside of an answer."""
+
+PIECE = 1 << 16
+"""Characters of an output that are shown in one piece while it comes."""

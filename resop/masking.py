@@ -39,6 +39,34 @@ class Masker:
         """Return `text` with every secret replaced."""
         return self._pattern.sub(MASK, text) if self._pattern else text
 
+    def so_far(self, text: str) -> tuple[str, str]:
+        """Mask a text that goes on: what can be shown of it, and its end where a secret may begin.
+
+        Piece by piece, each after the end of the one before, it shows what `text` makes of all.
+        """
+        if self._pattern is None:
+            return text, ""
+        shown: list[str] = []
+        at = 0
+        while True:
+            end = self._beginning(text, at)
+            found = self._pattern.search(text, at)
+            if found is None or found.start() >= end:
+                return "".join([*shown, text[at:end]]), text[end:]
+            shown += [text[at : found.start()], MASK]
+            at = found.end()
+
+    def _beginning(self, text: str, start: int) -> int:
+        """Where, from `start` on, a secret begins that the end of the text cuts off, if any."""
+        first = len(text)
+        for form in self._forms:
+            at = max(start, len(text) - len(form) + 1)
+            while (at := text.find(form[0], at, first)) >= 0:
+                if form.startswith(text[at:]):
+                    first = at
+                at += 1
+        return first
+
     def json(self, value: Any) -> Any:
         """Return a JSON value with every secret replaced, in keys, texts and numbers."""
         if self._pattern is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 
-from resop.channel import Raw
+from resop.channel import Hear, Raw
 
 NOISE_LIMIT = 1 << 16
 """Bytes of it that do not count as output."""
@@ -26,6 +26,38 @@ def without_noise(raw: Raw, mark: bytes, max_output: int) -> Raw:
         stderr=stderr[:max_output],
         truncated=raw.truncated or max(len(stdout), len(stderr)) > max_output,
     )
+
+
+class AfterMark:
+    """Passes on what a step prints as it comes: the same, in the end, as `without_noise` leaves."""
+
+    def __init__(self, mark: bytes, max_output: int, heard: Hear) -> None:
+        self._mark = mark
+        self._heard = heard
+        self._before = {1: bytearray(), 2: bytearray()}
+        """What may be noise, of the streams that have not come to their mark."""
+        self._room = {1: max_output, 2: max_output}
+
+    def __call__(self, stream: int, data: bytes) -> None:
+        """Take a piece of a stream."""
+        if (before := self._before.get(stream)) is not None:
+            before += data
+            _, found, after = before.partition(self._mark)
+            if not found:
+                return
+            del self._before[stream]
+            data = bytes(after)
+        self._pass_on(stream, data)
+
+    def finish(self) -> None:
+        """The step has ended: a stream without a mark was no noise."""
+        for stream, before in self._before.items():
+            self._pass_on(stream, bytes(before))
+
+    def _pass_on(self, stream: int, data: bytes) -> None:
+        if data := data[: self._room[stream]]:
+            self._room[stream] -= len(data)
+            self._heard(stream, data)
 
 
 def _after(mark: bytes, stream: bytes) -> bytes:

@@ -181,6 +181,23 @@ class Batch(SQLModel, table=True):
     """When all of its tasks were seen to have ended."""
 
 
+class Output(SQLModel):
+    """What a step printed at a time while it ran, secrets masked."""
+
+    task: str = Field(primary_key=True, max_length=36)
+    number: int = Field(primary_key=True)
+    """They are numbered in the order in which it was printed, whichever step that was."""
+    step: int
+    """Its number; 0 for a command's only one."""
+    stream: int
+    """1 standard output, 2 standard error."""
+    text: str = Field(sa_type=LongText)
+
+
+class _OutputTable(Output, table=True):
+    __tablename__ = "output"
+
+
 class Key(SQLModel):
     """What a request with an `Idempotency-Key` is known by, when it is repeated."""
 
@@ -223,6 +240,7 @@ class Worker(SQLModel, table=True):
 
 _TASK = SQLModel.metadata.tables["task"]
 _STEP = SQLModel.metadata.tables["step"]
+_OUTPUT = SQLModel.metadata.tables["output"]
 _KEY = SQLModel.metadata.tables["idempotency_key"]
 _CREDENTIAL = SQLModel.metadata.tables["credential"]
 _WORKER = SQLModel.metadata.tables["worker"]
@@ -231,6 +249,7 @@ _WORKER = SQLModel.metadata.tables["worker"]
 # The statements of every task's way are made once: to make one costs more than to run it.
 _ADD = insert(_TASK)
 _ADD_STEP = insert(_STEP)
+_ADD_OUTPUT = insert(_OUTPUT)
 _CLAIM = (
     update(_TASK)
     .where(_TASK.c.id == bindparam("claimed"), _TASK.c.state == State.QUEUED)
@@ -457,7 +476,12 @@ class Change:
 
     __slots__ = ("result", "statement", "task", "values")
 
-    def __init__(self, task: str, statement: Any, values: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        task: str,
+        statement: Any,
+        values: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
         self.task = task
         self.statement = statement
         self.values = values
@@ -468,6 +492,11 @@ class Change:
     def step_begun(cls, step: Step) -> Change:
         """A step is about to be sent."""
         return cls(step.task, _ADD_STEP, step.model_dump())
+
+    @classmethod
+    def printed(cls, task: str, rows: Sequence[Output]) -> Change:
+        """Steps that run have printed something."""
+        return cls(task, _ADD_OUTPUT, [row.model_dump() for row in rows])
 
     @classmethod
     def step_ended(cls, task: str, number: int, **values: Any) -> Change:

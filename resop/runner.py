@@ -20,7 +20,7 @@ from typing import Any
 import asyncssh
 
 from resop import channel
-from resop.channel import ChannelRefused, Raw, cancelled, surely, timed_out
+from resop.channel import ChannelRefused, Hear, Raw, cancelled, surely, timed_out
 from resop.errors import ContactLost, ResopError
 from resop.limits import OUTPUT_LIMIT
 from resop.quoting import Program
@@ -65,6 +65,7 @@ class _Step:
     done: asyncio.Future[_End]
     input: memoryview
     keep: int
+    heard: Hear | None = None
     sent: bool = False
     room: int = remote.WINDOW
     output: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
@@ -120,6 +121,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         limit: float,
         max_output: int = OUTPUT_LIMIT,
         program: Program | None = None,
+        heard: Hear | None = None,
     ) -> Raw:
         """Run `line` in the user's login shell, or `program`, which is the same without a shell.
 
@@ -128,7 +130,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         began = time.monotonic()
         if self.broken:
             raise ChannelRefused("the runner on the login node has ended")
-        number, step = self._begin(line, stdin, limit, max_output, program)
+        number, step = self._begin(line, stdin, limit, max_output, program, heard)
         patience = channel.GRACE_SECONDS + remote.KILL_SECONDS + LATE_SECONDS
         try:
             await asyncio.wait([step.done], timeout=limit + patience)
@@ -160,10 +162,11 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         limit: float,
         max_output: int,
         program: Program | None,
+        heard: Hear | None,
     ) -> tuple[int, _Step]:
         number = next(self._numbers)
         done: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
-        step = self._steps[number] = _Step(done, memoryview(stdin or b""), max_output)
+        step = self._steps[number] = _Step(done, memoryview(stdin or b""), max_output, heard)
         request: dict[str, Any] = {
             "line": line,
             "program": program and program.as_json(),
@@ -291,6 +294,8 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         output += content
         if len(output) > step.keep:
             raise ValueError("more output than was asked for")
+        if step.heard is not None:
+            step.heard(stream, content)
         step.taken[stream] += len(content)
         if step.taken[stream] >= remote.WINDOW // 2:
             room = remote.ROOM_FIELDS.pack(stream, step.taken[stream])

@@ -21,10 +21,10 @@ from weakref import WeakValueDictionary
 
 import asyncssh
 
-from resop.channel import ChannelRefused, Raw, run_line
+from resop.channel import ChannelRefused, Hear, Raw, run_line
 from resop.errors import ClusterUnreachable, ResopError, ServiceFault, StepTimedOut
 from resop.limits import OUTPUT_LIMIT
-from resop.noise import NOISE_LIMIT, marked, without_noise
+from resop.noise import NOISE_LIMIT, AfterMark, marked, without_noise
 from resop.quoting import Program
 from resop.remote.runner import AT_ONCE
 from resop.runner import Runner
@@ -78,16 +78,21 @@ class _Line:
         limit: float,
         max_output: int,
         program: Program | None,
+        heard: Hear | None,
     ) -> Raw:
         """Run one step, rid of what rc files print before it."""
         runner = self.runner
         if runner is not None and not runner.reads_rc:
-            return await runner.run(line, stdin, limit, max_output, program)
+            return await runner.run(line, stdin, limit, max_output, program, heard)
         line, mark = marked(line)
+        after = AfterMark(mark, max_output, heard) if heard else None
+        most = max_output + NOISE_LIMIT
         if runner is not None:
-            raw = await runner.run(line, stdin, limit, max_output + NOISE_LIMIT, program)
+            raw = await runner.run(line, stdin, limit, most, program, after)
         else:
-            raw = await run_line(self.connection, line, stdin, limit, max_output + NOISE_LIMIT)
+            raw = await run_line(self.connection, line, stdin, limit, most, after)
+        if after is not None:
+            after.finish()
         return without_noise(raw, mark, max_output)
 
 
@@ -122,11 +127,13 @@ class Session:
         limit: float,
         max_output: int = OUTPUT_LIMIT,
         program: Program | None = None,
+        heard: Hear | None = None,
     ) -> Raw:
         """Run one command line within `limit` seconds, waiting for a free channel included.
 
-        `program` is what it runs where that is one program. Raises what `run_line` raises; a
-        refused channel is asked for again, since nothing was sent.
+        `program` is what it runs where that is one program; `heard` is told what it prints, in
+        the order in which that arrives. Raises what `run_line` raises; a refused channel is asked
+        for again, since nothing was sent.
         """
         deadline = time.monotonic() + limit
         refusals = 0
@@ -134,7 +141,7 @@ class Session:
             async with self._channel(deadline, limit) as taken:
                 try:
                     left = max(0.0, deadline - time.monotonic())
-                    return await taken.run(line, stdin, left, max_output, program)
+                    return await taken.run(line, stdin, left, max_output, program, heard)
                 except ChannelRefused:
                     if taken.used > 1 and not taken.stale and taken.runner is None:
                         # Fewer than six are allowed there: ask again as often as it takes.

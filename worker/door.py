@@ -10,20 +10,22 @@ import shlex
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncssh
 
-from resop.channel import Raw
 from resop.errors import ClusterError, ResopError, StepTimedOut, TaskCancelled
 from resop.files import File, read_file, write_file
 from resop.limits import OUTPUT_LIMIT
 from resop.masking import Masker
-from resop.records import Change, Step, now
+from resop.records import Change, Output, Step, now
 from resop.sessions import Session
 from resop.step import UNDO_SECONDS, Result, StepRequest
 from resop.types import MASK
+from worker.heard import Heard
 from worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class WorkerDoor:
     _cancelled: bool = False
     _closed: bool = False
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    _rows: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _shown_at: float = 0.0
     _about_to_show: bool = False
     _log_bytes: int = 0
@@ -74,8 +77,8 @@ class WorkerDoor:
 
     async def _run_recorded(self, step: StepRequest) -> Result:
         """Run one step of an operation and keep what it answered."""
-        with self._recorded(step.shown, step.undo) as ended:
-            result = await self.run_bare(step)
+        with self._recorded(step.shown, step.undo) as (number, ended):
+            result = await self.run_bare(step, number)
             ended.update(
                 seconds=result.seconds,
                 exit_code=result.exit_code,
@@ -88,8 +91,11 @@ class WorkerDoor:
         return result
 
     @contextlib.contextmanager
-    def _recorded(self, shown: str, undo: bool = False) -> Iterator[dict[str, Any]]:
-        """Write a step down before it is sent and when it has ended, with what is put in here."""
+    def _recorded(self, shown: str, undo: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Write a step down before it is sent and when it has ended, with what is put in here.
+
+        Gives its number, and what to put it in.
+        """
         number, began = next(self._numbers), time.monotonic()
         begun = Step(
             task=self.task_id,
@@ -102,25 +108,58 @@ class WorkerDoor:
         self.recorder.note(Change.step_begun(begun))
         values: dict[str, Any] = {}
         try:
-            yield values
+            yield number, values
         except ResopError as fault:
             self._note_step(number, error=self.masker.text(fault.message))
             raise
         self._note_step(number, **{"seconds": time.monotonic() - began, **values})
 
-    async def run_bare(self, step: StepRequest) -> Result:
-        """Run one step without a record of its own: a command's only step is its task."""
+    async def run_bare(self, step: StepRequest, number: int = 0) -> Result:
+        """Run one step without a record of its own: a command's only step is its task.
+
+        `number` is what its output is recorded with while it runs.
+        """
         self.masker.learn(step.secrets)
         shown = self.masker.text(step.shown)
         try:
             limit = self._limit(step)
-            raw = await self.session.run(
-                step.line, step.input, limit, step.max_output, step.program
-            )
+            with self._heard(step, number) as heard:
+                raw = await self.session.run(
+                    step.line, step.input, limit, step.max_output, step.program, heard
+                )
         except ResopError as fault:
             fault.details.setdefault("step", {"command": shown})
             raise
-        return _decoded(raw, shown, step.raw)
+        return Result(
+            "" if step.raw else self._decoded(raw.stdout, step),
+            self._decoded(raw.stderr, step),
+            raw.exit_code,
+            raw.seconds,
+            raw.truncated,
+            shown,
+            raw.stdout if step.raw else b"",
+        )
+
+    def _decoded(self, output: bytes, step: StepRequest) -> str:
+        """Output as text; where it was cut, without what may be the beginning of a secret."""
+        text = output.decode("utf-8", "replace")
+        if len(output) >= step.max_output:
+            text = text.removesuffix(self.masker.so_far(text)[1])
+        return text
+
+    def _heard(self, step: StepRequest, number: int) -> Heard:
+        """Who hears what a step prints, of it what is going to be in the record."""
+        streams = () if step.secret_output else (2,) if step.raw else (1, 2)
+        write = partial(self._printed, number)
+        return Heard(write, self.masker, step.max_output, streams)
+
+    def _printed(self, step: int, texts: list[tuple[int, str]]) -> Future[None]:
+        """Record what a running step has printed."""
+        rows = [
+            Output(task=self.task_id, number=number, step=step, stream=stream, text=text)
+            for (stream, text), number in zip(texts, self._rows, strict=False)
+        ]
+        return self.recorder.write(Change.printed(self.task_id, rows))
 
     def registered(self, undo: StepRequest) -> None:
         """Record what would undo a step; returns when that is written."""
@@ -259,15 +298,3 @@ async def _sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient
         raise ClusterError(said) from fault
     except (OSError, asyncssh.Error) as fault:
         raise ClusterError(f"the login node offers no SFTP: {fault}") from fault
-
-
-def _decoded(raw: Raw, shown: str, as_bytes: bool) -> Result:
-    return Result(
-        "" if as_bytes else raw.stdout.decode("utf-8", "replace"),
-        raw.stderr.decode("utf-8", "replace"),
-        raw.exit_code,
-        raw.seconds,
-        raw.truncated,
-        shown,
-        raw.stdout if as_bytes else b"",
-    )

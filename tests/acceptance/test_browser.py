@@ -9,6 +9,7 @@ import pytest
 from tests.acceptance.conftest import ACCOUNTS, only_embedded
 from tests.support.browser import Browser, reason_unavailable
 from tests.support.needs import need
+from tests.support.openssh import OpenSSH
 from tests.support.service import Service
 
 pytestmark = only_embedded
@@ -89,14 +90,19 @@ def test_script_is_sent_as_a_file_and_as_text(logged_in: Browser, tmp_path: Path
     assert "from a text" in browser.text("section")
 
 
-def test_page_of_a_running_task_comes_to_show_its_end(logged_in: Browser) -> None:
+def test_page_of_a_running_task_shows_its_output_and_comes_to_show_its_end(
+    logged_in: Browser, ssh: OpenSSH
+) -> None:
     browser = logged_in
     browser.open(browser.address.replace("/pages/", "/core/opn/run/submit"))
-    browser.fill("command", "sleep 2; echo $((6*7))")
+    wait = "until [ -e seen ]; do sleep 0.1; done; rm -f seen"
+    browser.fill("command", f"echo '<b>half</b>' | tr a-z A-Z; {wait}; echo $((6*7))")
     browser.click("details.how summary")
     browser.click('[name=":async"]')
     browser.follow(".buttons button")
     assert browser.shows("Not finished yet")  # it may just be loading itself again
+    assert browser.shows("&lt;B&gt;HALF&lt;/B&gt;")
+    (ssh.home("alice") / "seen").touch()
     assert browser.shows("succeeded</span>") and "42" in browser.text("section")
 
 

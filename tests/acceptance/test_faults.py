@@ -165,12 +165,15 @@ def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere
 
 
 def test_steps_of_a_killed_worker_are_ended_on_the_login_node(site: Site) -> None:
-    waiting = site.waiting("(trap '' TERM; sleep 4713; :) | cat & sleep 4714")
+    waiting = site.waiting("echo begun; (trap '' TERM; sleep 4713; :) | cat & sleep 4714")
+    task = site.alice.http.get("/tasks").json()["tasks"][0]["task"]
+    assert eventually(lambda: site.alice.task(task)["steps"][0]["stdout"] == "begun\n", 10)
     for victim in list(site.service.workers):
         site.service.kill_worker(victim)
     assert eventually(lambda: not any("471" in p for p in site.ssh.processes("alice")), 10)
     site.service.add_workers(1)
     assert failure(waiting.result(), 502)["type"] == "ContactLost"
+    assert site.alice.task(task)["steps"][0]["stdout"] == "begun\n"
 
 
 def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
@@ -438,7 +441,7 @@ def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> No
 
 
 def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Site) -> None:
-    short, long = site.waiting("sleep 1; echo done"), site.waiting("sleep 3.5; echo done")
+    short, long = site.waiting("sleep 1; echo done"), site.waiting("echo on; sleep 3.5; echo done")
     site.mariadb.stop()
     for answer in (site.alice.run("true"), site.alice.http.get("/tasks")):
         error = failure(answer, 503)
@@ -448,6 +451,12 @@ def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Si
     assert ready.status_code == 503 and ready.json()["database"] is False
     time.sleep(3)  # longer than a worker may be silent
     site.mariadb.start()
-    for waiting in (short, long):
-        assert waiting.result().json()["output"]["stdout"] == "done\n"
+    for waiting, text in ((short, "done\n"), (long, "on\ndone\n")):
+        answer = waiting.result().json()
+        assert answer["output"]["stdout"] == text
+        seen = events(site.alice, answer["task"])
+        assert [each.data["text"] for each in seen if each.kind == "output"] in (
+            [text],
+            text.splitlines(keepends=True),
+        )
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"

@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import httpx
+import pytest
 
 from resop.events import CHANGED
-from tests.acceptance.conftest import ACCOUNTS, only_many
+from tests.acceptance.conftest import ACCOUNTS, only_embedded, only_many
+from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
 
 STEPS = 12
@@ -50,6 +52,8 @@ def narrate(caller: Caller, **options: Any) -> str:
 
 def told(event: Event) -> str:
     match event.kind:
+        case "output":
+            return f"{event.data['stream']} {event.data['step']}"
         case "log":
             return str(event.data["text"])
         case "step" | "step_ended":
@@ -192,7 +196,125 @@ def test_ended_task_is_watched_like_any_other(alice: Caller) -> None:
     for _ in range(2):
         seen = list(events(alice, task))
         assert [told(each) for each in seen] == [
-            *("queued", "running", "step 1", "step_ended 1", "done")
+            *("queued", "running", "step 1", "stdout 1", "step_ended 1", "done")
         ]
         assert seen[-1].data["error"]["type"] == "CommandFailed"
         assert seen[-2].data["exit_code"] == 3
+
+
+# -- output ---------------------------------------------------------------------------------
+
+COUNT = 12
+SPEAK = f"for i in $(seq {COUNT}); do echo out $i; echo err $i >&2; sleep 0.3; done"
+"""Takes a few seconds, and prints on both streams."""
+
+
+def said(seen: list[Event]) -> dict[str, str]:
+    """All that was printed on each stream."""
+    outputs = [event.data for event in seen if event.kind == "output"]
+    return {
+        stream: "".join(each["text"] for each in outputs if each["stream"] == stream)
+        for stream in ("stdout", "stderr")
+    }
+
+
+GO_ON = "until [ -e go-on ]; do sleep 0.05; done; rm -f go-on"
+
+
+def in_two_pieces(ssh: OpenSSH, caller: Caller, task: str) -> list[Event]:
+    """The events of a task that prints, waits until that was seen (`GO_ON`), and goes on."""
+    seen = []
+    for event in events(caller, task):
+        seen.append(event)
+        if event.kind == "output":
+            (ssh.home("alice") / "go-on").touch()
+    (ssh.home("alice") / "go-on").unlink(missing_ok=True)
+    assert [each.kind for each in seen].count("output") >= 2
+    return seen
+
+
+@pytest.mark.parametrize("action", ["core/opn/run", "mysite/cmd/sh"])
+def test_output_comes_as_it_is_printed_over_a_connection_that_is_cut(
+    service: Service, alice: Caller, action: str
+) -> None:
+    operation = action == "core/opn/run"
+    task = alice.begin(action, {"command": SPEAK} if operation else {"stdin": SPEAK})
+    seen: list[Event] = []
+    for event in events(alice, task):
+        seen.append(event)
+        if event.kind == "output":
+            break
+    running = alice.task(task)
+    assert running["state"] == "running"
+    part = running["steps"][0] if operation else running
+    so_far = part["stdout" if operation else "output"]
+    assert so_far.startswith("out 1\n") and part["stderr"].startswith("err 1\n")
+    other = service.caller(alice.token, api=len(service.ports) - 1)
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(lambda: list(events(other, task)))
+        seen += events(alice, task, seen[-1].id)
+        late = watching.result(20)
+    whole = {
+        "stdout": "".join(f"out {n}\n" for n in range(1, COUNT + 1)),
+        "stderr": "".join(f"err {n}\n" for n in range(1, COUNT + 1)),
+    }
+    assert said(seen) == said(late) == whole
+    assert [str(event) for event in seen] == [str(event) for event in late]
+    ended = alice.task(task, wait=20)
+    part = ended["steps"][0] if operation else ended
+    assert part["stdout" if operation else "output"] == whole["stdout"]
+    assert part["stderr"] == whole["stderr"]
+    # In the order in which it was printed: neither stream is ever far ahead.
+    outputs = [event.data for event in seen if event.kind == "output"]
+    assert len(outputs) > 6
+    assert {each["step"] for each in outputs} == {1 if operation else 0}
+    lines = "".join(each["text"] for each in outputs).split("\n")[:-1]
+    for number in range(4, COUNT + 1):
+        assert lines.index(f"err {number - 3}") < lines.index(f"out {number}")
+        assert lines.index(f"out {number - 3}") < lines.index(f"err {number}")
+    assert list(events(alice, task)) == late
+
+
+@only_embedded
+def test_output_that_is_no_text_is_told_as_it_is_recorded(ssh: OpenSSH, alice: Caller) -> None:
+    line = f"printf 'a\\303'; {GO_ON}; printf '\\251\\377\\000b\\360\\237'"
+    seen = in_two_pieces(ssh, alice, alice.begin("core/opn/run", {"command": line}))
+    assert said(seen) == {"stdout": "a\u00e9\ufffd\0b\ufffd", "stderr": ""}
+    [step] = alice.task(alice.run("printf '\\377\\000'").json()["task"])["steps"]
+    assert step["stdout"] == "\ufffd\0"
+
+
+@only_embedded
+def test_secret_is_masked_though_it_is_printed_in_two_pieces(ssh: OpenSSH, alice: Caller) -> None:
+    secret = f"marker-{secrets.token_hex(12)}"
+    line = f"read -r s; printf 'it is %.9s' $s; {GO_ON}; printf '%s and on' ${{s:9}}"
+    task = alice.begin("mysite/opn/whisper", {"line": line, "secret": secret})
+    seen = in_two_pieces(ssh, alice, task)
+    assert said(seen)["stdout"] == "it is ******** and on"
+    assert secret[:9] not in str(seen)
+
+
+@only_many
+def test_output_of_a_task_that_is_cancelled_or_reaches_its_limit_is_kept(alice: Caller) -> None:
+    line = "echo before; echo oh >&2; sleep 60"
+    late = alice.run(line, query={"timeout": 0.7})
+    assert late.status_code == 504
+    ended = alice.begin("mysite/cmd/sh", {"stdin": line})
+    for event in events(alice, ended):
+        if event.kind == "output":
+            alice.http.delete(f"/tasks/{ended}")
+    for task in (late.json()["task"], ended):
+        assert said(list(events(alice, task))) == {"stdout": "before\n", "stderr": "oh\n"}
+        seen = alice.task(task)
+        part = seen["steps"][0] if seen["steps"] else {**seen, "stdout": seen["output"]}
+        assert (part["stdout"], part["stderr"]) == ("before\n", "oh\n")
+
+
+@only_embedded
+def test_output_that_was_cut_is_told_as_much_as_is_kept(alice: Caller) -> None:
+    line = "seq 400000; sleep 1.5; seq 9"
+    task = alice.begin("mysite/cmd/sh", {"stdin": line})
+    seen = list(events(alice, task))
+    ended = alice.task(task)
+    assert ended["truncated"] and seen[-1].data["truncated"]
+    assert said(seen)["stdout"] == ended["output"] and len(ended["output"]) == 1 << 20

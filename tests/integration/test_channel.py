@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import paramiko
@@ -362,8 +363,8 @@ async def test_endless_output_takes_no_more_memory_than_its_limit(
     class Watched(channel._Streams):
         received = 0
 
-        def __init__(self, max_output: int = OUTPUT_LIMIT) -> None:
-            super().__init__(max_output)
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
             seen.append(self)
 
         def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:

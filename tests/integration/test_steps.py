@@ -305,6 +305,38 @@ async def test_two_hundred_at_once_do_not_mix(way: Way) -> None:
     assert [answer.stdout for answer in answers] == [b"%d\n" % n * 3 for n in range(200)]
 
 
+# -- heard as it comes ----------------------------------------------------------------------
+
+
+@on_quick_ways
+async def test_what_is_printed_is_heard_as_it_comes_in_order(way: Way) -> None:
+    heard: list[tuple[int, bytes]] = []
+    home = way.server.home(way.account.name)
+
+    def hear(stream: int, data: bytes) -> None:
+        heard.append((stream, data))
+        (home / f"heard-{len(heard)}").touch()  # and not before it goes on
+
+    wait = "until [ -e heard-$i ]; do sleep 0.02; done; rm -f heard-$i"
+    script = f"for i in 1 2 3 4; do echo $i >&$((1 + i % 2)); {wait}; done"
+    await way.session.run(wire(["sh", "-c", script]), None, LONG, heard=hear)
+    assert heard == [(2, b"1\n"), (1, b"2\n"), (2, b"3\n"), (1, b"4\n")]
+
+
+@on_quick_ways
+async def test_what_is_heard_is_what_is_answered_in_the_end(way: Way) -> None:
+    for size, most in ((300_000, OUTPUT_LIMIT), (300_000, 200_000), (0, 10)):
+        heard = {1: b"", 2: b""}
+
+        def hear(stream: int, data: bytes, heard: dict[int, bytes] = heard) -> None:
+            heard[stream] += data
+
+        line = wire(["sh", "-c", f"head -c {size} /dev/urandom | tee /dev/stderr"])
+        answer = await way.session.run(line, None, LONG, most, heard=hear)
+        assert (heard[1], heard[2]) == (answer.stdout, answer.stderr)
+        assert len(answer.stdout) == min(size, most)
+
+
 # -- ending, in bash ------------------------------------------------------------------------
 
 

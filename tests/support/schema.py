@@ -20,7 +20,8 @@ def as_at_first(url: str) -> None:
         for column in ("to_undo", "cancel_asked_at", "note", *in_batch):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
         db.execute(text("ALTER TABLE step DROP COLUMN log_lines"))
-        db.execute(text("DROP TABLE idempotency_key"))
+        for table in ("idempotency_key", "output"):
+            db.execute(text(f"DROP TABLE {table}"))
         db.execute(
             text(
                 "INSERT INTO task (id, kind, operator, action, username, cluster, credential, "

@@ -27,6 +27,7 @@ class FakeRecords:
             state=State.RUNNING,
         )
         self.all: list[Step] = []
+        self.rows: dict[int, int] = {}
         self.reads = 0
         self.asked_after: list[int] = []
         self.away = False
@@ -44,6 +45,9 @@ class FakeRecords:
             raise RecordsUnavailable
         return self.found
 
+    def ends(self, task_id: str, *, after: int) -> dict[int, int]:
+        return {step: row for step, row in self.rows.items() if row > after}
+
     def steps(self, task_id: str, *, after: int, output: bool) -> list[Step]:
         self.asked_after.append(after)
         assert not output
@@ -58,7 +62,7 @@ def records() -> FakeRecords:
 @pytest.fixture
 def feeds(records: FakeRecords) -> Feeds:
     untyped: Any = records
-    return Feeds(untyped)
+    return Feeds(untyped, untyped)
 
 
 async def test_a_thousand_watchers_read_the_record_once_a_change(
@@ -94,6 +98,18 @@ async def test_steps_that_have_ended_are_not_read_again(feeds: Feeds, records: F
             seen = await feed.look()
             assert seen.steps == records.all
     assert records.asked_after == [0, 1, 1, 1, 3]
+
+
+async def test_rows_of_output_are_known_by_the_last_of_each_step(
+    feeds: Feeds, records: FakeRecords
+) -> None:
+    with feeds.feed("t1") as feed:
+        before = await feed.look()
+        for step, row in ((1, 3), (2, 4), (1, 7)):
+            records.rows[step] = row
+            feeds.hear("t1")
+            assert (await feed.look()).printed == records.rows
+        assert before.printed == {}
 
 
 async def test_what_might_have_been_missed_wakes_all_who_watch(feeds: Feeds) -> None:

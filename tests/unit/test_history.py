@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from resop.history import History, Wanted
-from resop.records import Change, Records, State, Step, Task, now
+from resop.printed import Printed
+from resop.records import Change, Output, Records, State, Step, Task, now
 from tests.support.ids import id_of, next_id
 
 HOUR = timedelta(hours=1)
@@ -183,8 +184,15 @@ def test_old_tasks_that_have_ended_are_forgotten_with_their_steps_a_few_at_a_tim
     for each in (*old, *kept):
         records.add_task(each)
         records.apply(
-            [Change.step_begun(Step(task=each.id, number=1, command="id", started_at=now()))]
+            [
+                Change.step_begun(Step(task=each.id, number=1, command="id", started_at=now())),
+                Change.printed(
+                    each.id, [Output(task=each.id, number=1, step=1, stream=1, text="x")]
+                ),
+            ]
         )
+    printed = Printed(records)
     assert [history.forget(moment, 3) for _ in range(3)] == [3, 2, 0]
     assert [each for each in old if records.task(each.id) or records.steps(each.id)] == []
+    assert [each for each in (*old, *kept) if printed.ends(each.id)] == kept
     assert [each for each in kept if records.task(each.id) and records.steps(each.id)] == kept

@@ -55,6 +55,27 @@ def test_no_written_form_of_a_secret_is_left(secret: str, written: Callable[[str
         assert part not in hidden
 
 
+@given(
+    st.lists(st.text("ab'", min_size=SHORTEST_FOUND, max_size=8), max_size=3),
+    st.lists(st.text("ab'\n ", max_size=12), max_size=8),
+    st.data(),
+)
+def test_text_in_pieces_is_masked_as_the_whole_and_shows_nothing_that_would_not_be_shown(
+    secrets: list[str], pieces: list[str], data: st.DataObject
+) -> None:
+    masker = Masker(secrets)
+    for secret in secrets:
+        cut = data.draw(st.integers(0, len(secret)))
+        at = data.draw(st.integers(0, len(pieces)))
+        pieces = [*pieces[:at], secret[:cut], secret[cut:], *pieces[at:]]
+    whole, shown, held = masker.text("".join(pieces)), "", ""
+    for piece in pieces:
+        new, held = masker.so_far(held + piece)
+        shown += new
+        assert whole.startswith(shown)
+    assert shown + masker.text(held) == whole
+
+
 def test_form_of_a_shell_trace_is_masked() -> None:
     secret = "it's mine"
     traced = subprocess.run(

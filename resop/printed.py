@@ -1,0 +1,57 @@
+"""What steps have printed, as the record has it: in rows while they run, whole when they ended."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from sqlalchemy import func, select
+from sqlmodel import SQLModel
+
+from resop.records import Output, Records
+
+_OUTPUT = SQLModel.metadata.tables["output"]
+_STEP = SQLModel.metadata.tables["step"]
+_GROUP = 20
+"""Rows read at a time: each may have 64 Ki characters."""
+
+
+class Printed:
+    """The queries behind live output. They block; all raise RecordsUnavailable."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def ends(self, task_id: str, *, after: int = 0) -> dict[int, int]:
+        """The steps that have rows after that number, and the last of each."""
+        last = func.max(_OUTPUT.c.number)
+        chosen = _OUTPUT.c.task == task_id, _OUTPUT.c.number > after
+        query = select(_OUTPUT.c.step, last).where(*chosen).group_by(_OUTPUT.c.step)
+        with self._records.read() as db:
+            return {row.step: row[1] for row in db.execute(query)}
+
+    def rows(self, task_id: str, *, after: int, until: int) -> list[Output]:
+        """The next rows after a number, up to another one, but not all of very many."""
+        chosen = _OUTPUT.c.task == task_id, _OUTPUT.c.number > after, _OUTPUT.c.number <= until
+        query = select(_OUTPUT).where(*chosen).order_by(_OUTPUT.c.number).limit(_GROUP)
+        with self._records.read() as db:
+            return [Output(**row._mapping) for row in db.execute(query)]
+
+    def whole(self, task_id: str, step: int) -> tuple[str | None, str | None]:
+        """Standard output and standard error of a step that has ended."""
+        chosen = _STEP.c.task == task_id, _STEP.c.number == step
+        with self._records.read() as db:
+            row = db.execute(select(_STEP.c.stdout, _STEP.c.stderr).where(*chosen)).one_or_none()
+        return (None, None) if row is None else (row.stdout, row.stderr)
+
+    def so_far(self, task_id: str, steps: Collection[int]) -> dict[int, tuple[str, str]]:
+        """The same of those of these steps that have rows, put together from them."""
+        chosen = _OUTPUT.c.task == task_id, _OUTPUT.c.step.in_(steps)
+        columns = _OUTPUT.c.step, _OUTPUT.c.stream, _OUTPUT.c.text
+        found: defaultdict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+        with self._records.read() as db:
+            for step, stream, text in db.execute(
+                select(*columns).where(*chosen).order_by(_OUTPUT.c.number)
+            ):
+                found[step][stream - 1].append(text)
+        return {step: ("".join(out), "".join(err)) for step, (out, err) in found.items()}

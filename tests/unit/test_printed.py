@@ -1,0 +1,37 @@
+"""Output in the record: rows while steps run, and what is made of them."""
+
+from pathlib import Path
+
+import pytest
+
+from resop import printed as module
+from resop.printed import Printed
+from resop.records import Change, Output, Records, Step, now
+
+ROWS = [(1, 1, "one "), (2, 1, "two "), (1, 2, "err "), (1, 1, "three"), (2, 1, "four")]
+
+
+def test_rows_are_found_by_their_place_and_put_together_by_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GROUP", 2)
+    records = Records(f"sqlite:///{tmp_path / 'r.db'}")
+    records.create_tables()
+    for task in ("t1", "t2"):
+        rows = [
+            Output(task=task, number=number, step=step, stream=stream, text=f"{text}{task}")
+            for number, (step, stream, text) in enumerate(ROWS, 1)
+        ]
+        records.apply([Change.printed(task, rows[:2]), Change.printed(task, rows[2:])])
+    begun = Change.step_begun(Step(task="t1", number=2, command="x", started_at=now()))
+    records.apply([begun, Change.step_ended("t1", 2, stdout="whole", stderr="")])
+    printed = Printed(records)
+    assert printed.ends("t1") == {1: 4, 2: 5}
+    assert printed.ends("t1", after=4) == {2: 5}
+    assert printed.ends("t3") == {}
+    assert [row.number for row in printed.rows("t1", after=1, until=5)] == [2, 3]
+    assert [row.number for row in printed.rows("t1", after=3, until=4)] == [4]
+    assert printed.so_far("t1", {0, 1}) == {1: ("one t1threet1", "err t1")}
+    assert printed.whole("t1", 2) == ("whole", "")
+    assert printed.whole("t1", 7) == (None, None)
+    records.close()
