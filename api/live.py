@@ -13,7 +13,7 @@ import contextlib
 import json
 import time
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, NamedTuple
@@ -30,8 +30,8 @@ from api.tasks import own_task
 from resop.command import Command
 from resop.errors import InvalidOptions, ResopError
 from resop.limits import PIECE
-from resop.printed import Printed
-from resop.records import State, Step, Task
+from resop.printed import Printed, Whole
+from resop.records import State, Step
 from resop.tokens import Token
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -119,35 +119,17 @@ def news(seen: Seen, place: Place, printed: Printed) -> Iterator[Event]:
         if at is not None and place.state in _EARLIER[state]:
             place = replace(place, state=state)
             yield Event("state", {"state": state, "at": shown_time(at)}, place)
-    for _, number, ends, step in _moments(seen.steps, place):
-        if ends:
-            for event in _output(seen, place, printed, number):
-                place = event.place
-                yield event
-            place = place.with_end(number)
-            yield Event("step_ended", _some(step, "number", *_ENDS_WITH), place)
-            continue
-        if len(task.log) < step.log_lines and not over:
-            return  # what was logged before it is on its way
-        for event in _lines(task.log[: step.log_lines], place):
-            place = event.place
-            yield event
-        place = replace(place, begun=number)
-        yield Event("step", _some(step, "number", *_BEGINS_WITH), place)
-    for event in _rows(seen, place, printed, max(seen.printed.values(), default=0)):
-        place = event.place
-        yield event
-    for event in _lines(task.log, place):
-        place = event.place
-        yield event
+    after_steps = yield from _of_steps(seen, place, printed)
+    if after_steps is None:
+        return
+    place = yield from _rows(seen, after_steps, printed, max(seen.printed.values(), default=0))
+    place = yield from _lines(task.log, place)
     progress = task.progress and f"{task.progress['done']}:{task.progress['total']}"
     if task.progress and progress and progress != place.progress:
         place = replace(place, progress=progress)
         yield Event("progress", task.progress, place)
     if over:
-        for event in _output(seen, place, printed, 0):
-            place = event.place
-            yield event
+        place = yield from _pieces(0, _of_command(seen), place)
         cut = {"truncated": True} if task.truncated else {}
         yield Event("done", summary(task.model_dump()) | cut, replace(place, state=task.state))
 
@@ -155,6 +137,32 @@ def news(seen: Seen, place: Place, printed: Printed) -> Iterator[Event]:
 _EARLIER = {State.QUEUED: ("",), State.RUNNING: ("", State.QUEUED)}
 _BEGINS_WITH = ("command", "undo", "started_at")
 _ENDS_WITH = ("exit_code", "seconds", "truncated", "error")
+
+
+Told = Generator[Event, None, Place]
+"""Events, and then the place after them."""
+
+
+def _of_steps(seen: Seen, place: Place, printed: Printed) -> Generator[Event, None, Place | None]:
+    """What steps did, and what those that have ended printed; None when lines are to come first."""
+    log, moments = seen.task.log, _moments(seen.steps, place)
+    whole = [number for _, number, ends, _ in moments if ends and number not in seen.printed]
+    outputs = printed.outputs(seen.task.id, whole)
+    for _, number, ends, step in moments:
+        if ends:
+            if (last := seen.printed.get(number)) is not None:
+                place = yield from _rows(seen, place, printed, last)
+            else:
+                place = yield from _pieces(number, next(outputs), place)
+            place = place.with_end(number)
+            yield Event("step_ended", _some(step, "number", *_ENDS_WITH), place)
+        elif len(log) < step.log_lines and not State(seen.task.state).ended:
+            return None  # what was logged before it is on its way
+        else:
+            place = yield from _lines(log[: step.log_lines], place)
+            place = replace(place, begun=number)
+            yield Event("step", _some(step, "number", *_BEGINS_WITH), place)
+    return place
 
 
 def _moments(steps: list[Step], place: Place) -> list[tuple[datetime, int, bool, Step]]:
@@ -175,17 +183,15 @@ def _number(step: Step) -> int:
     return step.number
 
 
-def _lines(log: list[str], place: Place) -> Iterator[Event]:
+def _lines(log: list[str], place: Place) -> Told:
     for number, text in enumerate(log[place.log :], place.log + 1):
-        yield Event("log", {"line": number, "text": text}, replace(place, log=number))
+        place = replace(place, log=number)
+        yield Event("log", {"line": number, "text": text}, place)
+    return place
 
 
-def _output(seen: Seen, place: Place, printed: Printed, step: int) -> Iterator[Event]:
-    """What is left to tell of the output of a step that has ended; 0 is a command's only one."""
-    if (last := seen.printed.get(step)) is not None:
-        yield from _rows(seen, place, printed, last)
-        return
-    whole = printed.whole(seen.task.id, step) if step else _of_command(seen.task)
+def _pieces(step: int, whole: Whole, place: Place) -> Told:
+    """The output of a step that has ended and has no rows; 0 is a command's only one."""
     told = place.part[1] if place.part[0] == step else 0
     pieces = [
         (stream, text[at : at + PIECE])
@@ -194,26 +200,30 @@ def _output(seen: Seen, place: Place, printed: Printed, step: int) -> Iterator[E
         for at in range(0, len(text), PIECE)
     ]
     for number, (stream, text) in enumerate(pieces[told:], told + 1):
-        yield _piece(step, stream, text, replace(place, part=(step, number)))
+        place = replace(place, part=(step, number))
+        yield _piece(step, stream, text, place)
+    return place
 
 
-def _of_command(task: Task) -> tuple[str | None, str | None]:
-    if task.kind != Command.kind:
+def _of_command(seen: Seen) -> Whole:
+    task = seen.task
+    if task.kind != Command.kind or seen.printed:
         return None, None
     text = task.output is None or isinstance(task.output, str)
     return task.output if text else json.dumps(task.output, ensure_ascii=False), task.stderr
 
 
-def _rows(seen: Seen, place: Place, printed: Printed, until: int) -> Iterator[Event]:
+def _rows(seen: Seen, place: Place, printed: Printed, until: int) -> Told:
     """Output that was recorded while steps ran, up to that row."""
     while place.printed < until and (
         rows := printed.rows(seen.task.id, after=place.printed, until=until)
     ):
         for row in rows:
             if row.step > place.begun:
-                return
+                return place
             place = replace(place, printed=row.number)
             yield _piece(row.step, row.stream, row.text, place)
+    return place
 
 
 def _piece(step: int, stream: int, text: str, place: Place) -> Event:

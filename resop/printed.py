@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import func, select
 from sqlmodel import SQLModel
@@ -14,6 +14,12 @@ _OUTPUT = SQLModel.metadata.tables["output"]
 _STEP = SQLModel.metadata.tables["step"]
 _GROUP = 20
 """Rows read at a time: each may have 64 Ki characters."""
+_STEPS = 50
+_SHORT = 1 << 14
+"""So many outputs, of at most so many characters each, are read at a time."""
+
+Whole = tuple[str | None, str | None]
+"""Standard output and standard error."""
 
 
 class Printed:
@@ -37,15 +43,26 @@ class Printed:
         with self._records.read() as db:
             return [Output(**row._mapping) for row in db.execute(query)]
 
-    def whole(self, task_id: str, step: int) -> tuple[str | None, str | None]:
-        """Standard output and standard error of a step that has ended."""
-        chosen = _STEP.c.task == task_id, _STEP.c.number == step
+    def outputs(self, task_id: str, steps: Sequence[int]) -> Iterator[Whole]:
+        """What each of these steps, which have ended, printed; read as they are taken."""
+        found: dict[int, Whole] = {}
+        for at, step in enumerate(steps):
+            if step not in found:
+                found = self._wholes(task_id, step, steps[at : at + _STEPS])
+            yield found.get(step, (None, None))
+
+    def _wholes(self, task_id: str, first: int, steps: Sequence[int]) -> dict[int, Whole]:
+        """The output of the first of some steps, and those of the others that are short."""
+        sizes = (func.coalesce(func.length(each), 0) for each in (_STEP.c.stdout, _STEP.c.stderr))
+        chosen = (_STEP.c.number == first) | (sum(sizes) <= _SHORT)
+        query = select(_STEP.c.number, _STEP.c.stdout, _STEP.c.stderr).where(
+            _STEP.c.task == task_id, _STEP.c.number.in_(steps), chosen
+        )
         with self._records.read() as db:
-            row = db.execute(select(_STEP.c.stdout, _STEP.c.stderr).where(*chosen)).one_or_none()
-        return (None, None) if row is None else (row.stdout, row.stderr)
+            return {row.number: (row.stdout, row.stderr) for row in db.execute(query)}
 
     def so_far(self, task_id: str, steps: Collection[int]) -> dict[int, tuple[str, str]]:
-        """The same of those of these steps that have rows, put together from them."""
+        """What the rows of these steps make, of those that have any."""
         chosen = _OUTPUT.c.task == task_id, _OUTPUT.c.step.in_(steps)
         columns = _OUTPUT.c.step, _OUTPUT.c.stream, _OUTPUT.c.text
         found: defaultdict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from api.feeds import Seen
 from api.live import Event, Place, news
 from resop.errors import InvalidOptions
 from resop.limits import PIECE
-from resop.printed import Printed
+from resop.printed import Printed, Whole
 from resop.records import Output, State, Step, Task
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -61,7 +61,7 @@ class FakePrinted(Printed):
     def __init__(
         self,
         rows: list[tuple[int, int, str]] | None = None,
-        whole: dict[int, tuple[str | None, str | None]] | None = None,
+        whole: dict[int, Whole] | None = None,
     ) -> None:
         """`rows` are (step, stream, text), numbered from 1 on."""
         self._rows = [
@@ -73,8 +73,8 @@ class FakePrinted(Printed):
     def rows(self, task_id: str, *, after: int, until: int) -> list[Output]:
         return [row for row in self._rows if after < row.number <= until][:2]
 
-    def whole(self, task_id: str, step: int) -> tuple[str | None, str | None]:
-        return self._whole.get(step, (None, None))
+    def outputs(self, task_id: str, steps: Sequence[int]) -> Iterator[Whole]:
+        yield from (self._whole.get(step, (None, None)) for step in steps)
 
 
 def events_of(seen: Seen, place: Place, printed: Printed | None = None) -> list[Event]:

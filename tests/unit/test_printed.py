@@ -23,8 +23,6 @@ def test_rows_are_found_by_their_place_and_put_together_by_step(
             for number, (step, stream, text) in enumerate(ROWS, 1)
         ]
         records.apply([Change.printed(task, rows[:2]), Change.printed(task, rows[2:])])
-    begun = Change.step_begun(Step(task="t1", number=2, command="x", started_at=now()))
-    records.apply([begun, Change.step_ended("t1", 2, stdout="whole", stderr="")])
     printed = Printed(records)
     assert printed.ends("t1") == {1: 4, 2: 5}
     assert printed.ends("t1", after=4) == {2: 5}
@@ -32,6 +30,21 @@ def test_rows_are_found_by_their_place_and_put_together_by_step(
     assert [row.number for row in printed.rows("t1", after=1, until=5)] == [2, 3]
     assert [row.number for row in printed.rows("t1", after=3, until=4)] == [4]
     assert printed.so_far("t1", {0, 1}) == {1: ("one t1threet1", "err t1")}
-    assert printed.whole("t1", 2) == ("whole", "")
-    assert printed.whole("t1", 7) == (None, None)
+    records.close()
+
+
+def test_outputs_are_read_in_groups_but_for_long_ones(tmp_path: Path) -> None:
+    records = Records(f"sqlite:///{tmp_path / 'r.db'}")
+    records.create_tables()
+    texts = {number: "x" * (40_000 if number % 40 == 0 else number) for number in range(1, 121)}
+    for number, text in texts.items():
+        begun = Step(task="t1", number=number, command="x", started_at=now())
+        ended = Change.step_ended("t1", number, stdout=text, stderr=f"e{number}")
+        records.apply([Change.step_begun(begun), ended])
+    records.apply([Change.step_ended("t1", 7, stdout=None, stderr=None)])
+    wanted = [3, 7, 2, *range(10, 121), 500]
+    outputs = list(Printed(records).outputs("t1", wanted))
+    assert outputs[1] == outputs[-1] == (None, None)
+    del outputs[1], outputs[-1], wanted[1], wanted[-1]
+    assert outputs == [(texts[number], f"e{number}") for number in wanted]
     records.close()
