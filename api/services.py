@@ -9,6 +9,7 @@ from fastapi import Request
 
 from api.feeds import Feeds
 from api.logins import Logins
+from resop.access import Access
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.history import History
@@ -35,6 +36,7 @@ class Services:
     logins: Logins
     subscription: Subscription
     connector: Connector
+    access: Access
     redis: redis.asyncio.Redis
 
     async def start(self) -> None:
@@ -43,6 +45,7 @@ class Services:
 
     async def stop(self) -> None:
         """Close what was opened."""
+        await self.access.close()
         await self.subscription.stop()
         await self.redis.aclose()
         self.herald.close()
@@ -54,6 +57,7 @@ def make_services(settings: Settings) -> Services:
     catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
     records = Records(settings.database_url)
     records.create_tables()
+    sealer, connector = Sealer(settings.secret_key()), Connector(settings)
     waiters, feeds, logins = Waiters(), Feeds(records), Logins(records)
 
     def hear_ended(word: str | None) -> None:
@@ -66,14 +70,15 @@ def make_services(settings: Settings) -> Services:
         catalog,
         records,
         History(records),
-        Sealer(settings.secret_key()),
+        sealer,
         Queue(celery_app(settings)),
         Herald(settings.redis_url),
         waiters,
         feeds,
         logins,
         Subscription(settings.redis_url, hearers),
-        Connector(settings),
+        connector,
+        Access(settings, records, sealer, connector, runner=False),
         redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5),
     )
 
