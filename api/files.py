@@ -25,6 +25,7 @@ from api.upload import body_of, is_form
 from resop.blocks import BlockWriter, read_blocks
 from resop.errors import DigestMismatch, InvalidOptions, PathFailed
 from resop.files import Target, new_part, no_room_told, put_in_place, target_of
+from resop.limits import FILE_LIMIT
 from resop.sftp import attributes_of, check_regular, mode_of, shown, tidy_away, told_apart
 from resop.types import FileMode
 
@@ -81,9 +82,11 @@ async def read_file(
         if is_known(request.headers, attributes):
             return Response(status_code=304, headers=headers)
         span = range_of(request.headers, attributes)
+        if not attributes.size:  # those of /proc and the like have none, and are not empty
+            return Response(await file.read(FILE_LIMIT), headers=headers)
         if checksum:
             headers["Repr-Digest"] = as_header(await _digests(file, path, attributes, checksum))
-    size, status = attributes.size or 0, 200
+    size, status = attributes.size, 200
     if span is not None:
         last = span.start + span.size - 1
         headers["Content-Range"] = f"bytes {span.start}-{last}/{size}"
