@@ -164,6 +164,20 @@ def test_mode_is_exact_and_stays_when_a_file_is_replaced(
     assert found == ["600", "777", "777", "444", "444"]
 
 
+def test_folder_is_made_copied_moved_and_changed(alice: Caller, place: str) -> None:
+    a, b, c = (f"{place}/{name}'; x" for name in "abc")
+    output(alice, "utils/cmd/mkdir", input=[a])
+    output(alice, "core/opn/send_file", path=f"{a}/-file", content="x")
+    output(alice, "utils/cmd/cp", recursive=True, input=[a, b])
+    output(alice, "utils/cmd/mv", input=[b, c])
+    output(alice, "utils/cmd/chmod", recursive=True, input=["u=rwX,go=", c])
+    output(alice, "utils/cmd/rm", recursive=True, input=[a])
+    (folder,) = output(alice, "utils/opn/list_folder", path=place)["entries"]
+    (file,) = output(alice, "utils/opn/list_folder", path=c)["entries"]
+    assert (folder["name"], folder["mode"]) == ("c'; x", "0700")
+    assert (file["name"], file["mode"], file["size"]) == ("-file", "0600", 1)
+
+
 def test_link_stays_one_and_its_target_is_replaced(alice: Caller, bed: Testbed, place: str) -> None:
     as_alice(bed, ["ln", "-s", "there", f"{place}/link"])
     for content in ("one", "two"):
