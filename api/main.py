@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
-from api import actions, errors, files, history, live, openapi, pages, tasks, welcome
+from api import actions, errors, files, folders, history, live, openapi, pages, tasks, welcome
 from api.requests import RequestLog
 from api.services import Services, make_services
 from resop import __version__
@@ -44,6 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(tasks.router)
     app.include_router(live.router)
     app.include_router(files.router)
+    app.include_router(folders.router)
     app.include_router(actions.router)  # last of the API: its paths begin with a name
     app.include_router(pages.router)
 
