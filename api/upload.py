@@ -11,7 +11,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from api.body import content_type
-from resop.errors import BodyCut, InvalidOptions, UnsupportedBody
+from api.services import services_of
+from resop.errors import BodyCut, InvalidOptions, ServiceError, UnsupportedBody
 
 MULTIPART = "multipart/form-data"
 STALL_SECONDS = 120.0
@@ -39,13 +40,15 @@ def is_form(request: Request) -> bool:
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:
-    coming = request.stream()
+    coming, services = request.stream(), services_of(request)
     try:
         while True:
             async with asyncio.timeout(STALL_SECONDS):
                 piece = await anext(coming, None)
             if piece is None:
                 return
+            if services.feeds.closed:  # so that what is written is taken away before the end
+                raise ServiceError("the service is being stopped: send it again")
             yield piece
     except TimeoutError:
         raise BodyCut(f"nothing more came for {STALL_SECONDS:g} s") from None

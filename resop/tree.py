@@ -105,7 +105,7 @@ async def with_content(
     try:
         async for member in members:
             opening = None
-            if member.kind == stat.S_IFREG:
+            if member.size:
                 opening = asyncio.create_task(
                     _begin(sftp, posixpath.join(top, member.name), member)
                 )

@@ -222,6 +222,23 @@ def test_upload_that_is_cut_leaves_what_was_there(
     assert (home / "a").read_bytes() == b"before"
 
 
+def test_connection_that_breaks_is_told_and_the_next_transfer_works(
+    alice: Caller, ssh: OpenSSH, home: Path
+) -> None:
+    put(alice, "a", b"before")
+
+    def content() -> Iterator[bytes]:
+        yield DATA
+        until(lambda: any(part.stat().st_size for part in home.glob(".*.part")))
+        ssh.drop_connections()
+        yield DATA
+
+    assert failure(put(alice, "a", content()), 502)["type"] == "ContactLost"
+    assert (home / "a").read_bytes() == b"before"
+    assert put(alice, "a", DATA).status_code == 200
+    assert alice.http.get("/files/a").content == DATA
+
+
 def test_two_uploads_to_one_target_leave_one_of_them(alice: Caller, home: Path) -> None:
     contents = [bytes([number]) * len(DATA) for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
