@@ -1,7 +1,8 @@
-"""Folders of the cluster as archives: packed and unpacked on the way, and never held."""
+"""Folders of the cluster as archives: packed and unpacked on the way, and held nowhere here."""
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import posixpath
 import re
@@ -10,18 +11,22 @@ from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Literal
 from urllib.parse import quote
 
+import asyncssh
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api import tar, zip
 from api.download import Download
+from api.naming import refused
 from api.pieces import SENT_AT_ONCE, Pieces, joined
 from api.remote import RemotePath, Sftp
 from api.upload import body_of
-from resop.errors import BodyCut, UnsupportedBody
-from resop.sftp import shown, told_apart
-from resop.tree import Unpacking, Wanted, folder_at, new_folder, walk, with_content
+from resop.blocks import BlockWriter
+from resop.errors import BodyCut
+from resop.files import Target, new_part
+from resop.sftp import shown, tidy_away, told_apart
+from resop.tree import Content, Member, Unpacking, Wanted, folder_at, new_folder, walk, with_content
 
 router = APIRouter(prefix="/folders", tags=["files"])
 
@@ -32,7 +37,7 @@ _ARCHIVES = {
     "application/x-tar": {"schema": {"type": "string", "format": "binary"}},
     "application/zip": {"schema": {"type": "string", "format": "binary"}},
 }
-_TAR = dict.fromkeys(("application/x-tar", "application/gzip"), _ARCHIVES["application/x-tar"])
+_SENT = {**_ARCHIVES, "application/gzip": _ARCHIVES["application/x-tar"]}
 _PACKED = {"tar": tar.packed, "zip": zip.packed}
 _TYPES = {"tar": "application/x-tar", "zip": "application/zip"}
 
@@ -79,7 +84,7 @@ async def read_folder(path: RemotePath, sftp: Sftp, chosen: Annotated[Chosen, Qu
     "/{path:anything}",
     status_code=201,
     responses={201: {"description": "the folder was made, or merged"}},
-    openapi_extra={"requestBody": {"required": True, "content": _TAR}},
+    openapi_extra={"requestBody": {"required": True, "content": _SENT}},
 )
 async def write_folder(
     request: Request,
@@ -89,43 +94,60 @@ async def write_folder(
         bool, Query(description="unpack into the folder that is there, replacing its files")
     ] = False,
 ) -> JSONResponse:
-    """Write a folder from a tar archive (also gzip): complete under its name, or not at all.
+    """Write a folder from a tar (also gzip) or a zip: complete under its name, or not at all.
 
     A merge that breaks off leaves what was unpacked, each file complete. Refused: a device, a
     name that leads out of the folder, or through a link.
     """
-    archive = await _archive(request)
     with told_apart(path):
-        if merge:
-            place = await folder_at(sftp, path)
-            unpacking = await _unpacked(archive, Unpacking(sftp, place, merge=True))
-        else:
-            async with new_folder(sftp, path) as (beside, place):
-                unpacking = await _unpacked(archive, Unpacking(sftp, beside))
+        async with _place(sftp, path, merge) as (top, place):
+            unpacking = Unpacking(sftp, top, merge=merge)
+            try:
+                async with _members(request, sftp, top) as members:
+                    async for member, content in members:
+                        await unpacking.add(member, content)
+                await unpacking.finish()
+            except BaseException:
+                await unpacking.abandon()
+                raise
     answer = {"path": shown(place), "files": unpacking.files, "bytes": unpacking.bytes}
     return JSONResponse({"success": True, **answer}, 201)
 
 
-async def _unpacked(archive: Pieces, unpacking: Unpacking) -> Unpacking:
-    try:
-        async for member, content in tar.unpacked(archive):
-            await unpacking.add(member, content)
-        await unpacking.finish()
-    except BaseException:
-        await unpacking.abandon()
-        raise
-    return unpacking
+@contextlib.asynccontextmanager
+async def _place(
+    sftp: asyncssh.SFTPClient, path: bytes, merge: bool
+) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Where an archive is unpacked, and where the folder is in the end."""
+    if merge:
+        place = await folder_at(sftp, path)
+        yield place, place
+    else:
+        async with new_folder(sftp, path) as places:
+            yield places
 
 
-async def _archive(request: Request) -> Pieces:
-    """The archive that is sent; UnsupportedBody for what is none that can be unpacked."""
+@contextlib.asynccontextmanager
+async def _members(
+    request: Request, sftp: asyncssh.SFTPClient, top: bytes
+) -> AsyncIterator[AsyncIterator[tuple[Member, Content]]]:
+    """The members of the archive that is sent."""
     archive = Pieces(body_of(request))
-    beginning = await archive.begins_with(4)
-    if beginning == b"PK\x03\x04":
-        raise UnsupportedBody("a zip tells its content at its end only: send a tar archive")
-    if beginning.startswith(b"\x1f\x8b"):
-        return Pieces(_gunzipped(archive))
-    return archive
+    beginning = await archive.begins_with(2)
+    if beginning == b"PK":
+        # The list of its members comes last, so that it has to lie somewhere: in the folder.
+        target = Target(top, posixpath.join(top, b"zip"), None)
+        size = int(request.headers.get("content-length", 0))
+        async with new_part(sftp, target, size) as (kept, file):
+            writer = BlockWriter(file)
+            await writer.write(archive.rest())
+            async with sftp.open(kept, "rb") as whole:
+                yield zip.unpacked(whole, writer.reached)
+        await tidy_away(sftp, kept)
+    elif beginning == b"\x1f\x8b":
+        yield tar.unpacked(Pieces(_gunzipped(archive)))
+    else:
+        yield tar.unpacked(archive)
 
 
 async def _gunzipped(archive: Pieces) -> AsyncIterator[bytes]:
@@ -136,7 +158,8 @@ async def _gunzipped(archive: Pieces) -> AsyncIterator[bytes]:
                 yield gzip.decompress(piece, SENT_AT_ONCE)
                 piece = gzip.unconsumed_tail
     except zlib.error as fault:
-        raise tar.refused(f"is no gzip: {fault}") from None
+        raise refused(f"is no gzip: {fault}") from None
+    yield gzip.flush()
     if not gzip.eof:
         raise BodyCut("the archive ended early")
 

@@ -9,8 +9,8 @@ import stat
 import tarfile
 from collections.abc import AsyncIterator
 
+from api.naming import inside, refused, shown
 from api.pieces import Pieces
-from resop.errors import InvalidOptions
 from resop.tree import Content, Member
 
 BLOCK = tarfile.BLOCKSIZE
@@ -95,32 +95,19 @@ def _member(info: tarfile.TarInfo, said: dict[bytes, bytes]) -> Member:
     kind = _KINDS.get(info.type)
     name = said.get(b"path", _bytes(info.name))
     if kind is None or any(each.startswith(b"GNU.sparse") for each in said):
-        raise refused(f"holds what is neither file, folder nor link: {_shown(name)}")
+        raise refused(f"holds what is neither file, folder nor link: {shown(name)}")
     try:
         size = int(said.get(b"size", info.size)) if kind == stat.S_IFREG else 0
         modified = int(float(said.get(b"mtime", info.mtime)))
     except (ValueError, OverflowError):
-        raise refused(f"has a header that cannot be read: {_shown(name)}") from None
+        raise refused(f"has a header that cannot be read: {shown(name)}") from None
     target = said.get(b"linkpath", _bytes(info.linkname))
     if size < 0 or b"\0" in name + target:
-        raise refused(f"has a header that cannot be read: {_shown(name)}")
+        raise refused(f"has a header that cannot be read: {shown(name)}")
     name = inside(name)
     if not name and kind != stat.S_IFDIR:
         raise refused("has a member without a name")
     return Member(name, kind, info.mode, size, modified, target if kind else inside(target))
-
-
-def inside(name: bytes) -> bytes:
-    """A member's name without what means nothing; InvalidOptions for one that leads out."""
-    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
-    if name.startswith(b"/") or b".." in parts:
-        raise refused(f"leads out of the folder: {_shown(name)}")
-    return b"/".join(parts)
-
-
-def refused(fault: str) -> InvalidOptions:
-    """The error for an archive that is not unpacked."""
-    return InvalidOptions([{"field": "body", "message": fault}])
 
 
 def _text(name: bytes) -> str:
@@ -129,7 +116,3 @@ def _text(name: bytes) -> str:
 
 def _bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
-
-
-def _shown(name: bytes) -> str:
-    return name[:200].decode("utf-8", "replace")

@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import random
 import shutil
 import subprocess
 import tarfile
@@ -125,6 +126,58 @@ def test_zip_holds_the_same(alice: Caller, ssh: OpenSSH, place: Path) -> None:
         assert archive.getinfo("b/x").date_time == (2001, 2, 3, 0, 0, 0)
 
 
+def zipped(*members: tuple[str, int, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive of (name, mode as stat(2) has it, content)."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as file:
+        for name, mode, content in members:
+            info = zipfile.ZipInfo(name, (2001, 2, 3, 4, 5, 6))
+            info.external_attr = mode << 16
+            file.writestr(info, content, method)
+    return archive.getvalue()
+
+
+def test_zip_becomes_a_folder(alice: Caller, ssh: OpenSSH, place: Path) -> None:
+    shell(TREE, place)
+    shell(f'chown -R {ssh.uid("alice")} "$1"', place)
+    own = alice.http.get("/folders/place/a", params={"format": "zip"}).content
+    assert put(alice, "b", own).status_code == 201
+    look = LOOK.replace("%Ts", "")  # a zip knows even seconds only
+    assert shell(look, place / "b") == shell(look, place / "a")
+    large = random.Random(1).randbytes(500_000) * 2
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        members = [("d/ü", 0, large), ("run.sh", 0o100755, b"x"), ("l", 0o120777, b"d/\xc3\xbc")]
+        sent = put(alice, "c", zipped(*members, method=method), merge=(place / "c").exists())
+        assert sent.status_code == 201, sent.text
+        assert listed(place / "c") == {"d", "d/ü", "run.sh", "l"}
+        assert (place / "c" / "l").readlink() == Path("d/ü")
+        assert (place / "c" / "l").read_bytes() == large
+        assert (place / "c" / "run.sh").stat().st_mode & 0o777 == 0o755
+        assert (place / "c" / "run.sh").stat().st_mtime == 981173106
+    other = zipped(("x", 0, b"x"), method=zipfile.ZIP_LZMA)
+    assert failure(put(alice, "d", other), 422)["faults"]
+
+
+def test_hostile_zip_reaches_nothing_outside(alice: Caller, place: Path) -> None:
+    good = ("good", 0, b"x")
+    refused = [
+        *([("../x", 0, b"")], [("/home/alice/place/x", 0, b"")], [("x", 0o20666, b"")]),
+        *([("l", 0o120777, b"")], [("./", 0o100644, b"")]),
+    ]
+    for members in refused:
+        assert failure(put(alice, "new", zipped(good, *members)), 422)["faults"]
+    through = zipped(("l", 0o120777, b".."), ("l/x", 0, b""))
+    assert failure(put(alice, "new", through), 409)["reason"] == "not_folder"
+    whole = zipped(good, method=zipfile.ZIP_STORED)
+    broken = whole.replace(b"goodx", b"goody")  # its CRC is another one
+    listed_as = b"PK\x01\x02\x14\x03\x14\x00"
+    encrypted = whole.replace(listed_as + b"\x00", listed_as + b"\x01")
+    assert len({whole, broken, encrypted}) == 3
+    for archive in (b"PK", whole[:-1], broken, encrypted):
+        assert failure(put(alice, "new", archive), 422)["faults"]
+    assert listed(place) == set()
+
+
 def test_patterns_choose(alice: Caller, ssh: OpenSSH, place: Path) -> None:
     for name in ("a.csv", "b.txt", "plots/a.csv", "plots/old/a.csv", "old/b.csv", ".git/x"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -233,7 +286,6 @@ def test_merge_replaces_files_and_leaves_others(alice: Caller, place: Path) -> N
     assert failure(put(alice, "b", merged, merge=True), 404)["reason"] == "missing"
     assert failure(put(alice, "a/d/y", merged, merge=True), 409)["reason"] == "not_folder"
     assert failure(put(alice, "b/c", merged), 404)["reason"] == "missing"
-    assert failure(put(alice, "a", b"PK\x03\x04", merge=True), 415)
 
 
 def test_folder_that_cannot_be_read_is_told(alice: Caller, ssh: OpenSSH, place: Path) -> None:
