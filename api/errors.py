@@ -21,7 +21,11 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.UnknownBatch: 404,
     errors.InvalidOptions: 422,
     errors.BodyTooLarge: 413,
+    errors.BodyCut: 400,
     errors.UnsupportedBody: 415,
+    errors.PreconditionFailed: 412,
+    errors.RangeNotSatisfiable: 416,
+    errors.UploadMismatch: 409,
     errors.RequestError: 422,
     errors.TooManyAttempts: 429,
     errors.NotPermitted: 403,
@@ -37,6 +41,17 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.ServiceFault: 500,
     errors.ResopError: 500,
 }
+PATH_STATUS: Mapping[str, int] = {
+    "missing": 404,
+    "denied": 403,
+    "exists": 409,
+    "is_folder": 409,
+    "not_folder": 409,
+    "not_file": 409,
+    "full": 507,
+    "quota": 507,
+}
+"""Of a PathFailed, by its reason, where the path is what the request itself names."""
 RETRY_SECONDS = 5
 
 
@@ -68,11 +83,17 @@ def respond(fault: errors.ResopError, **others: Any) -> JSONResponse:
     if isinstance(fault, errors.ServiceError):
         log.warning("%s: %s", type(fault).__name__, fault.__cause__ or fault.message)
     status = status_of(type(fault))
+    if isinstance(fault, errors.PathFailed):
+        status = PATH_STATUS.get(fault.details["reason"], status)
     headers = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
         headers["Retry-After"] = str(fault.details.get("retry_after", RETRY_SECONDS))
+    if isinstance(fault, errors.RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{fault.details['size']}"
+    if isinstance(fault, errors.UploadMismatch):
+        headers["Upload-Offset"] = str(fault.details["received"])
     return JSONResponse(failure(fault.as_json(), **others), status, headers)
 
 

@@ -13,7 +13,20 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.config import STARTUP_FAILURE
 
-from api import actions, batches, errors, history, launch, live, openapi, pages, tasks, welcome
+from api import (
+    actions,
+    batches,
+    errors,
+    files,
+    folders,
+    history,
+    launch,
+    live,
+    openapi,
+    pages,
+    tasks,
+    welcome,
+)
 from api.requests import RequestLog
 from api.services import Services, make_services
 from resop import __version__
@@ -45,6 +58,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(live.router)
     app.include_router(batches.router)
     app.include_router(launch.router)
+    app.include_router(files.router)
+    app.include_router(folders.router)
     app.include_router(actions.router)  # last of the API: its paths begin with a name
     app.include_router(pages.router)
 

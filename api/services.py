@@ -9,6 +9,7 @@ from fastapi import Request
 
 from api.feeds import Feeds
 from api.logins import Logins
+from resop.access import Access
 from resop.batches import Batches
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
@@ -39,6 +40,7 @@ class Services:
     logins: Logins
     subscription: Subscription
     connector: Connector
+    access: Access
     redis: redis.asyncio.Redis
 
     async def start(self) -> None:
@@ -47,6 +49,7 @@ class Services:
 
     async def stop(self) -> None:
         """Close what was opened."""
+        await self.access.close()
         await self.subscription.stop()
         await self.redis.aclose()
         self.herald.close()
@@ -58,6 +61,7 @@ def make_services(settings: Settings) -> Services:
     catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
     records = Records(settings.database_url)
     records.create_tables()
+    sealer, connector = Sealer(settings.secret_key()), Connector(settings)
     printed = Printed(records)
     waiters, feeds, logins = Waiters(), Feeds(records, printed), Logins(records)
 
@@ -74,14 +78,15 @@ def make_services(settings: Settings) -> Services:
         History(records),
         Batches(records),
         printed,
-        Sealer(settings.secret_key()),
+        sealer,
         Queue(celery_app(settings)),
         Herald(settings.redis_url),
         waiters,
         feeds,
         logins,
         Subscription(settings.redis_url, hearers),
-        Connector(settings),
+        connector,
+        Access(settings, records, sealer, connector, runner=False),
         redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5),
     )
 

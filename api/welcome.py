@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from api import body, preferences
+from api import body, preferences, resume, upload
 from api.deps import Here
 from api.services import Services
 from resop import __version__
@@ -70,5 +70,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "output_bytes": OUTPUT_LIMIT,
         "wait_seconds": preferences.LONGEST_WAIT,
         "task_seconds": services.settings.TASK_TIMEOUT,
+        "transfer_stall_seconds": upload.STALL_SECONDS,
+        "upload_kept_seconds": resume.KEPT_SECONDS,
         "token_seconds": services.settings.TOKEN_HOURS * 3600,
     }

@@ -8,7 +8,12 @@ ResopError
 │   ├── InvalidOptions        options that do not fit; every fault is listed
 │   ├── KeyReused             an Idempotency-Key that stands for another request
 │   ├── BodyTooLarge
-│   └── UnsupportedBody       neither JSON nor form fields
+│   ├── BodyCut               less came than was announced
+│   ├── UnsupportedBody       neither JSON nor form fields
+│   ├── PreconditionFailed    a file is not as If-Match or If-None-Match want it
+│   ├── RangeNotSatisfiable   a file is not that long
+│   ├── DigestMismatch        what arrived is not what was sent
+│   └── UploadMismatch        a part does not continue an upload
 ├── AccessError             who is asking is not (or no longer) known
 │   ├── NotLoggedIn           no token
 │   ├── TokenRefused          expired, revoked, or not one of ours
@@ -108,6 +113,34 @@ class UnsupportedBody(RequestError):
     """The request body is of an unknown type: send JSON or form fields."""
 
 
+class BodyCut(RequestError):
+    """The request body ended early, or nothing more of it came."""
+
+
+class PreconditionFailed(RequestError):
+    """The file is not as If-Match or If-None-Match want it."""
+
+
+class RangeNotSatisfiable(RequestError):
+    """The range lies outside of the file."""
+
+    def __init__(self, size: int) -> None:
+        """`size` of the file in bytes."""
+        super().__init__(f"the file has {size} bytes", size=size)
+
+
+class DigestMismatch(RequestError):
+    """What arrived is not what was sent: its digest is another one; nothing of it was kept."""
+
+
+class UploadMismatch(RequestError):
+    """The part does not begin where the upload has come to."""
+
+    def __init__(self, received: int) -> None:
+        """`received` bytes are there."""
+        super().__init__(f"the upload has come to byte {received}", received=received)
+
+
 class AccessError(ResopError):
     """Access is refused."""
 
@@ -193,6 +226,7 @@ PATH_REASONS = {
     "not_file": "is not a regular file",
     "not_text": "is not text",
     "full": "the disk is full, or a quota is reached",
+    "quota": "a quota may be reached",
     "too_large": "is too large",
     "failed": "cannot be used",
 }

@@ -1,27 +1,30 @@
-"""One file of the cluster over SFTP: read within a limit, written complete or not at all."""
+"""Files of the cluster over SFTP: read within a limit, written complete or not at all."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import posixpath
 import secrets
-import stat
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import asyncssh
 
-from resop.errors import ContactLost, PathFailed
+from resop.errors import PathFailed
+from resop.sftp import (
+    attributes_of,
+    check_regular,
+    exact,
+    is_full,
+    mode_of,
+    shown,
+    tidy_away,
+    told_apart,
+)
 
 NEW_MODE = 0o600
 EPOCH = datetime.fromtimestamp(0, UTC)
-TIDY_SECONDS = 5.0
-LOST = (
-    *(asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.DisconnectError),
-    OSError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +39,16 @@ class File:
 
 async def read_file(sftp: asyncssh.SFTPClient, path: str, limit: int) -> File:
     """Read a file of at most `limit` bytes. Raises PathFailed, ContactLost."""
-    with _told_apart(path):
+    with told_apart(path):
         # Asked before it is opened: that would wait for the writer of a named pipe.
-        _check_regular(path, await sftp.stat(path))
+        check_regular(path, await sftp.stat(path))
         async with sftp.open(path, "rb") as file:
             attributes = await file.stat()
             content: bytes = await file.read(limit + 1)
     if len(content) > limit:
         raise too_large(path, limit)
     modified = datetime.fromtimestamp(attributes.mtime or 0, UTC)
-    return File(content, _mode(attributes), modified)
+    return File(content, mode_of(attributes), modified)
 
 
 async def write_file(
@@ -56,84 +59,101 @@ async def write_file(
     What a symbolic link points to is replaced, not the link. Without `mode` the permissions are
     those of the file that is replaced, else 0600.
     """
-    with _told_apart(path):
-        place = await sftp.realpath(path.encode())
-        before = await _attributes(sftp, place)
-        if before is not None:
-            _check_regular(path, before)
-            if not overwrite:
-                raise PathFailed(path, "exists")
+    with told_apart(path):
+        target = await target_of(sftp, path)
+        if not overwrite:
+            target.check_vacant()
+        async with new_part(sftp, target, len(content)) as (beside, file):
+            await file.write(content)
+            await file.setstat(target.finish(mode))
+            await file.close()  # some file systems tell only then that there was no room
+            await put_in_place(sftp, target, beside, overwrite)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a file is to be written, and what stands there before; nothing, or a regular file."""
+
+    path: str | bytes
+    """As it was asked for."""
+    place: bytes
+    """With symbolic links followed."""
+    before: asyncssh.SFTPAttrs | None
+
+    def check_vacant(self) -> None:
+        """Refuse to replace anything."""
+        if self.before is not None:
+            raise PathFailed(shown(self.path), "exists")
+
+    def beside(self, name: str) -> bytes:
+        """A place in the same folder, and so on the same file system."""
+        return posixpath.join(posixpath.dirname(self.place), name.encode())
+
+    def finish(self, mode: int | None, modified: datetime | None = None) -> asyncssh.SFTPAttrs:
+        """The attributes of the complete file."""
         if mode is None:
-            mode = NEW_MODE if before is None else _mode(before)
-        # Not made of its name, which may be as long as a name can be.
-        beside = posixpath.join(posixpath.dirname(place), f".{secrets.token_hex(8)}.part".encode())
-        try:
-            async with sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=NEW_MODE)) as file:
-                await file.write(content)
-                await file.setstat(asyncssh.SFTPAttrs(permissions=mode))
-            # A plain rename replaces nothing (draft-ietf-secsh-filexfer-02, 6.5).
-            await (sftp.posix_rename if overwrite else sftp.rename)(beside, place)
-        except BaseException as fault:
-            await _remove(sftp, beside)
-            if isinstance(fault, asyncssh.SFTPFailure):
-                if not overwrite and await sftp.exists(place):
-                    raise PathFailed(path, "exists") from fault
-                raise await _explained(sftp, path, place, len(content), fault) from fault
-            raise
+            mode = NEW_MODE if self.before is None else mode_of(self.before)
+        if modified is None:
+            return asyncssh.SFTPAttrs(permissions=mode)
+        time = int(modified.timestamp())
+        return asyncssh.SFTPAttrs(permissions=mode, atime=time, mtime=time)
+
+
+async def target_of(sftp: asyncssh.SFTPClient, path: str | bytes) -> Target:
+    """Where a file is to be written; PathFailed when a folder, a device or a pipe stands there."""
+    place = await sftp.realpath(exact(path))
+    before = await attributes_of(sftp, place)
+    if before is not None:
+        check_regular(path, before)
+    return Target(path, place, before)
+
+
+@contextlib.asynccontextmanager
+async def new_part(
+    sftp: asyncssh.SFTPClient, target: Target, size: int
+) -> AsyncIterator[tuple[bytes, asyncssh.SFTPClientFile]]:
+    """A new file beside its target, about `size` bytes of which are written inside.
+
+    It is gone afterwards, unless it was put in place.
+    """
+    # Not made of its name, which may be as long as a name can be.
+    beside = target.beside(f".{secrets.token_hex(8)}.part")
+    try:
+        async with (
+            no_room_told(sftp, target, size),
+            sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=NEW_MODE)) as file,
+        ):
+            yield beside, file
+    except BaseException:
+        await tidy_away(sftp, beside)
+        raise
+
+
+@contextlib.asynccontextmanager
+async def no_room_told(sftp: asyncssh.SFTPClient, target: Target, size: int) -> AsyncIterator[None]:
+    """What a mere 'Failure' of a write means: the protocol has no word for a full disk."""
+    try:
+        yield
+    except asyncssh.SFTPFailure as fault:
+        if await is_full(sftp, target.place, max(1, size)):
+            raise PathFailed(shown(target.path), "full") from fault
+        said = f"cannot be written ({fault}): a quota may be reached"
+        raise PathFailed(shown(target.path), "quota", said) from fault
+
+
+async def put_in_place(
+    sftp: asyncssh.SFTPClient, target: Target, beside: bytes, overwrite: bool
+) -> None:
+    """Give a complete file its name; of several that may not `overwrite` one wins."""
+    try:
+        # A plain rename replaces nothing (draft-ietf-secsh-filexfer-02, 6.5).
+        await (sftp.posix_rename if overwrite else sftp.rename)(beside, target.place)
+    except asyncssh.SFTPFailure as fault:
+        if not overwrite and await sftp.exists(target.place):
+            raise PathFailed(shown(target.path), "exists") from fault
+        raise PathFailed(shown(target.path), "failed", str(fault)) from fault
 
 
 def too_large(path: str, limit: int) -> PathFailed:
     """The error for a file that has more bytes than may be read."""
     return PathFailed(path, "too_large", f"has more than {limit} bytes", limit=limit)
-
-
-def _check_regular(path: str, attributes: asyncssh.SFTPAttrs) -> None:
-    if stat.S_ISDIR(attributes.permissions or 0):
-        raise PathFailed(path, "is_folder")
-    if not stat.S_ISREG(attributes.permissions or 0):
-        raise PathFailed(path, "not_file")
-
-
-def _mode(attributes: asyncssh.SFTPAttrs) -> int:
-    return (attributes.permissions or 0) & 0o777
-
-
-async def _attributes(sftp: asyncssh.SFTPClient, place: bytes) -> asyncssh.SFTPAttrs | None:
-    """The attributes of what is there, None when nothing is."""
-    try:
-        return await sftp.stat(place)
-    except asyncssh.SFTPNoSuchFile:
-        return None
-
-
-async def _explained(
-    sftp: asyncssh.SFTPClient, path: str, place: bytes, size: int, fault: asyncssh.Error
-) -> PathFailed:
-    """What a mere 'Failure' means: the protocol has no word for a full disk."""
-    with contextlib.suppress(asyncssh.SFTPError):
-        space = await sftp.statvfs(posixpath.dirname(place))
-        if space.favail == 0 or space.bavail * space.frsize < size:
-            return PathFailed(path, "full")
-    return PathFailed(path, "failed", f"cannot be written ({fault}); a quota may be reached")
-
-
-async def _remove(sftp: asyncssh.SFTPClient, beside: bytes) -> None:
-    """Take away what is left of an attempt, also when it was cancelled."""
-    with contextlib.suppress(OSError, asyncssh.Error):
-        async with asyncio.timeout(TIDY_SECONDS):
-            await sftp.remove(beside)
-
-
-@contextlib.contextmanager
-def _told_apart(path: str) -> Iterator[None]:
-    """Errors of SFTP as resop's own."""
-    try:
-        yield
-    except asyncssh.SFTPNoSuchFile as fault:
-        raise PathFailed(path, "missing") from fault
-    except asyncssh.SFTPPermissionDenied as fault:
-        raise PathFailed(path, "denied") from fault
-    except LOST as fault:
-        raise ContactLost from fault
-    except asyncssh.SFTPError as fault:
-        raise PathFailed(path, "failed", str(fault)) from fault

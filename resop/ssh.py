@@ -34,6 +34,8 @@ HANDSHAKES_AT_ONCE = 5
 PACE_SECONDS = 30.0
 TRIES = 5
 FIRST_PAUSE = 0.3
+CIPHERS = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com"
+"""First of all: half the time of chacha20-poly1305, the first choice otherwise, for large files."""
 
 
 class _Client(asyncssh.SSHClient):
@@ -209,6 +211,7 @@ class Connector:
                 server_host_key_algs=client.host_keys.algorithms(known),
                 preferred_auth="publickey" if keys else "keyboard-interactive,password",
                 compression_algs=None,
+                encryption_algs=CIPHERS,
                 login_timeout=0,  # asyncssh's own would read as a connection that was dropped
                 keepalive_interval=KEEPALIVE_SECONDS,
                 keepalive_count_max=KEEPALIVE_MISSES,

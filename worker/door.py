@@ -17,12 +17,13 @@ from typing import Any, TypeVar
 
 import asyncssh
 
-from resop.errors import ClusterError, ResopError, StepTimedOut, TaskCancelled
+from resop.errors import ResopError, StepTimedOut, TaskCancelled
 from resop.files import File, read_file, write_file
 from resop.limits import OUTPUT_LIMIT
 from resop.masking import Masker
 from resop.records import Change, Output, Step, now
 from resop.sessions import Session
+from resop.sftp import sftp_of
 from resop.step import UNDO_SECONDS, Result, StepRequest
 from resop.types import MASK
 from worker.heard import Heard
@@ -228,8 +229,7 @@ class WorkerDoor:
             try:
                 async with (
                     asyncio.timeout(left),
-                    self.session.connection(left) as connection,
-                    await _sftp(connection) as sftp,
+                    sftp_of(self.session, left) as sftp,
                 ):
                     answer = await work(sftp)
             except TimeoutError:
@@ -288,13 +288,3 @@ class WorkerDoor:
         self._shown_at = time.monotonic()
         values = {"log": list(self.logged), "progress": self.progressed}
         self.recorder.note(Change.progress(self.task_id, **values))
-
-
-async def _sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
-    try:
-        return await connection.start_sftp_client()
-    except asyncssh.SFTPError as fault:
-        said = f"what answers is not SFTP ({fault}): does .bashrc or the like print something?"
-        raise ClusterError(said) from fault
-    except (OSError, asyncssh.Error) as fault:
-        raise ClusterError(f"the login node offers no SFTP: {fault}") from fault

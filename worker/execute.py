@@ -15,15 +15,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import asyncssh
 import uvloop
 from pydantic import BaseModel
 
+from resop.access import Access
 from resop.catalog import Action, Catalog, Kind
 from resop.command import Command
 from resop.errors import (
     ContactLost,
-    KeyRefused,
     OperationFault,
     ResopError,
     ServiceFault,
@@ -36,7 +35,6 @@ from resop.masking import Masker, secrets_in
 from resop.options import check_options, given_values
 from resop.perform import Outcome, command_outcome, command_step, perform_operation
 from resop.records import Change, Records, State, Task
-from resop.sessions import Session, SessionPool
 from resop.settings import Settings
 from resop.shell import Shell
 from resop.site import Site
@@ -74,10 +72,10 @@ class Engine:
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")
-        self._sessions = SessionPool(runner=settings.REMOTE_RUNNER == "auto")
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
-        self._connector = Connector(settings)
+        runner = settings.REMOTE_RUNNER == "auto"
+        self._access = Access(settings, records, self._sealer, Connector(settings), runner=runner)
         self._deal = deal
         hearers = {CANCEL: self._hear_cancel, BATCH: lambda _: deal()}
         self._subscription = Subscription(settings.redis_url, hearers)
@@ -119,7 +117,7 @@ class Engine:
         while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self.loop).result()
-        for closing in (self._subscription.stop(), self._sessions.close()):
+        for closing in (self._subscription.stop(), self._access.close()):
             asyncio.run_coroutine_threadsafe(closing, self.loop).result()
         self._threads.shutdown(cancel_futures=True)
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -188,7 +186,7 @@ class Engine:
         options = check_options(action.options, sealed["options"])
         door = WorkerDoor(
             task.id,
-            self._session(task, sealed["half"]),
+            self._access.session(task.username, task.cluster, task.credential, sealed["half"]),
             self._recorder,
             Masker(secrets_in(given_values(options))),
             self.loop,
@@ -211,18 +209,6 @@ class Engine:
             # Its step is ended, and what it registered is undone, before the task is over.
             door.cancel()
             return await performing
-
-    def _session(self, task: Task, half: str) -> Session:
-        cluster = self._settings.cluster(task.cluster)
-
-        async def connect() -> asyncssh.SSHClientConnection:
-            credential = await asyncio.to_thread(self._records.credential, task.credential)
-            if credential is None or credential.sealed_key is None:
-                raise KeyRefused("this login has ended: log in again")
-            key = self._sealer.unseal_key(credential.sealed_key, credential.id, half)
-            return await self._connector.with_key(cluster, task.username, key)
-
-        return self._sessions.session(task.username, task.cluster, connect)
 
 
 def _cancel(running: asyncio.Task[None]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -163,6 +164,20 @@ def test_mode_is_exact_and_stays_when_a_file_is_replaced(
     assert found == ["600", "777", "777", "444", "444"]
 
 
+def test_folder_is_made_copied_moved_and_changed(alice: Caller, place: str) -> None:
+    a, b, c = (f"{place}/{name}'; x" for name in "abc")
+    output(alice, "utils/cmd/mkdir", input=[a])
+    output(alice, "core/opn/send_file", path=f"{a}/-file", content="x")
+    output(alice, "utils/cmd/cp", recursive=True, input=[a, b])
+    output(alice, "utils/cmd/mv", input=[b, c])
+    output(alice, "utils/cmd/chmod", recursive=True, input=["u=rwX,go=", c])
+    output(alice, "utils/cmd/rm", recursive=True, input=[a])
+    (folder,) = output(alice, "utils/opn/list_folder", path=place)["entries"]
+    (file,) = output(alice, "utils/opn/list_folder", path=c)["entries"]
+    assert (folder["name"], folder["mode"]) == ("c'; x", "0700")
+    assert (file["name"], file["mode"], file["size"]) == ("-file", "0600", 1)
+
+
 def test_link_stays_one_and_its_target_is_replaced(alice: Caller, bed: Testbed, place: str) -> None:
     as_alice(bed, ["ln", "-s", "there", f"{place}/link"])
     for content in ("one", "two"):
@@ -223,6 +238,32 @@ def test_reasons_why_a_file_is_not_written_and_nothing_is_left(
     assert names(alice, place) == ["roots", "small", "there"]
     options = {"path": f"{place}/new", "overwrite": False, **send}
     assert output(alice, "core/opn/send_file", **options)["size"] == 100_000
+
+
+def test_streamed_file_that_does_not_fit_leaves_nothing_or_what_arrived(
+    alice: Caller, bed: Testbed, place: str
+) -> None:
+    bed.machine.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=1777", "tmpfs", place])
+    try:
+        address, content = f"/files/{quote(place)}/a", bytes(range(256)) * 8192
+        for how in ({"content": content}, {"content": iter([content])}):
+            assert failure(alice.http.put(address, **how), 507)["reason"] == "full"
+            assert names(alice, place) == []
+        part: dict[str, Any] = {
+            "headers": {"Content-Range": f"bytes 0-{len(content) - 1}/{len(content)}"},
+            "params": {"upload": "u"},
+        }
+        assert failure(alice.http.put(address, content=content, **part), 507)["reason"] == "full"
+        head = alice.http.head(address, params={"upload": "u"})
+        at = int(head.headers["upload-offset"])
+        assert at > 0
+        bed.machine.run(["mount", "-o", "remount,size=4m", place])
+        part["headers"]["Content-Range"] = f"bytes {at}-{len(content) - 1}/{len(content)}"
+        assert alice.http.put(address, content=content[at:], **part).status_code == 201
+        assert alice.http.get(address).content == content
+        assert names(alice, place) == ["a"]
+    finally:
+        bed.machine.run(["umount", place])
 
 
 # -- folders

@@ -9,7 +9,14 @@ import re
 import pytest
 
 from resop import errors
-from resop.errors import InvalidOptions, PathFailed, ResopError, TooManyAttempts
+from resop.errors import (
+    InvalidOptions,
+    PathFailed,
+    RangeNotSatisfiable,
+    ResopError,
+    TooManyAttempts,
+    UploadMismatch,
+)
 
 KINDS = [
     kind
@@ -41,7 +48,9 @@ def example(kind: type[ResopError]) -> ResopError:
         return InvalidOptions([{"field": "a", "message": "is wrong"}])
     if kind is PathFailed:
         return PathFailed("a", "missing")
-    return TooManyAttempts(5) if kind is TooManyAttempts else kind()
+    if kind in (TooManyAttempts, RangeNotSatisfiable, UploadMismatch):
+        return kind(5)
+    return kind()
 
 
 @pytest.mark.parametrize("kind", KINDS)

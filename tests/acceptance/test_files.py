@@ -1,0 +1,338 @@
+"""Files through HTTP on a real OpenSSH: complete or not there, whatever their names are."""
+
+import base64
+import contextlib
+import hashlib
+import os
+import random
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import only_embedded
+from tests.support.openssh import OpenSSH
+from tests.support.service import Caller, Service, failure
+from tests.support.services import HOST
+
+pytestmark = [only_embedded, pytest.mark.timeout(120)]
+
+DATA = random.Random(1).randbytes(3_000_000)
+PATIENCE = 30.0
+
+NAMES = [
+    *(b"a'; touch pwned; '", b"-rf", b"two  words", b" ", b"new\nline\n", b'quo"te', b"$(id)`id`"),
+    *(b"*?[", b"back\\slash", b"tab\t\x01\x7f", "ü😀".encode(), b"caf\xe9 \xff\xfe", b"%41%", b"~"),
+    *(b"?a=b&c", b"#x", b";x=y", b"+", b"...", b"x" * 255),
+]
+
+
+@pytest.fixture
+def home(ssh: OpenSSH) -> Iterator[Path]:
+    """Alice's home as the host sees it; what a test leaves there is taken away."""
+    folder = ssh.home("alice")
+    before = set(folder.iterdir())
+    yield folder
+    for left in set(folder.iterdir()) - before:
+        left.unlink()
+
+
+def names(home: Path) -> set[bytes]:
+    """What is there beside what the shell and ssh have."""
+    return set(os.listdir(os.fsencode(home))) - {b".ssh", b".bash_history"}
+
+
+def until(true: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def address(name: bytes) -> str:
+    # A '~' or dots at the beginning are a name here, and not the home folder or the one above.
+    return f"/files/~/{quote(name, safe='')}"
+
+
+def put(caller: Caller, path: str, content: Any, **how: Any) -> httpx.Response:
+    return caller.http.put(f"/files/{path}", content=content, **how)
+
+
+def send_some(service: Service, caller: Caller, path: str, size: int, headers: str = "") -> None:
+    """Begin to upload DATA, and go away after `size` bytes of it."""
+    head = (
+        f"PUT /files/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {caller.token}\r\n"
+        f"Content-Length: {len(DATA)}\r\n{headers}\r\n"
+    )
+    with socket.create_connection((HOST, service.ports[0])) as connection:
+        connection.sendall(head.encode() + DATA[:size])
+
+
+# -- names and paths
+
+
+def test_each_name_is_written_read_and_removed_byte_for_byte(alice: Caller, home: Path) -> None:
+    for name in NAMES:
+        made = alice.http.put(address(name), content=b"it is " + name)
+        assert made.status_code == 201, made.text
+    assert names(home) == set(NAMES)
+    for name in NAMES:
+        read = alice.http.get(address(name))
+        assert read.content == b"it is " + name
+        assert alice.http.delete(address(name)).status_code == 204
+    assert names(home) == set()
+
+
+def test_path_starts_at_home_or_at_the_root(alice: Caller, home: Path) -> None:
+    put(alice, "a", b"x")
+    for path in ("a", "~/a", "/home/alice/a", "%2Fhome/alice/a", "./a", "~//a"):
+        assert alice.http.get(f"/files/{path}").content == b"x", path
+    assert "path" in failure(alice.http.get("/files/a%00b"), 422)["faults"][0]["field"]
+
+
+# -- reading
+
+
+def test_range_is_one_part_of_the_file(alice: Caller, home: Path) -> None:
+    put(alice, "a", DATA)
+    wanted = {
+        "bytes=0-0": DATA[:1],
+        "bytes=1000000-1999999": DATA[1_000_000:2_000_000],
+        "bytes=2999990-": DATA[-10:],
+        "bytes=-5": DATA[-5:],
+        "bytes=2999999-9999999": DATA[-1:],
+    }
+    for asked, content in wanted.items():
+        answer = alice.http.get("/files/a", headers={"Range": asked})
+        assert (answer.status_code, answer.content) == (206, content)
+        first, _, last = answer.headers["content-range"].removeprefix("bytes ").partition("-")
+        assert last == f"{int(first) + len(content) - 1}/{len(DATA)}"
+    for ignored in ("bytes=0-1,3-4", "lines=1-2", "bytes=5-4", "bytes=-", "x"):
+        assert alice.http.get("/files/a", headers={"Range": ignored}).content == DATA
+    outside = alice.http.get("/files/a", headers={"Range": "bytes=3000000-"})
+    assert failure(outside, 416)["size"] == len(DATA)
+    assert outside.headers["content-range"] == f"bytes */{len(DATA)}"
+
+
+def test_head_tells_what_get_would_and_its_digest(alice: Caller, home: Path) -> None:
+    put(alice, "a", DATA, params={"mode": "0640", "modified": "2001-02-03T04:05:06Z"})
+    head = alice.http.head("/files/a", params={"checksum": "sha256"})
+    get = alice.http.get("/files/a", params={"checksum": "sha256"})
+    volatile = {"date", "x-request-id"}
+    told = [{k: v for k, v in each.headers.items() if k not in volatile} for each in (head, get)]
+    assert told[0] == told[1]
+    assert head.headers["content-length"] == str(len(DATA))
+    assert head.headers["x-file-mode"] == "0640"
+    assert head.headers["last-modified"] == "Sat, 03 Feb 2001 04:05:06 GMT"
+    digest = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
+    assert head.headers["repr-digest"] == f"sha-256=:{digest}:"
+    assert "attachment" in get.headers["content-disposition"]
+    assert alice.http.get("/files//proc/version").content == Path("/proc/version").read_bytes()
+    for size in (0, 1):
+        put(alice, "small", b"x" * size)
+        assert alice.http.get("/files/small").content == b"x" * size
+
+
+def test_errors_are_told_apart(alice: Caller, bob: Caller, home: Path) -> None:
+    put(alice, "a", b"x")
+    folder = alice.http.get("/files/~")
+    assert failure(folder, 409)["reason"] == "is_folder"
+    assert failure(alice.http.get("/files//dev/null"), 409)["reason"] == "not_file"
+    assert failure(alice.http.get("/files/nowhere"), 404)["reason"] == "missing"
+    assert failure(alice.http.get("/files/a/b"), 404)["reason"] == "missing"
+    assert failure(put(alice, "nowhere/b", b""), 404)["reason"] == "missing"
+    assert failure(bob.http.get("/files/%2Fhome/alice/a"), 403)["reason"] == "denied"
+    assert failure(put(bob, "%2Fhome/alice/a", b""), 403)["reason"] == "denied"
+    assert failure(put(alice, "%2Fetc/a", b""), 403)["reason"] == "denied"
+    assert failure(put(alice, "~", b""), 409)["reason"] == "is_folder"
+    assert failure(alice.http.delete("/files/~"), 409)["reason"] == "is_folder"
+    assert failure(alice.http.delete("/files/nowhere"), 404)["reason"] == "missing"
+    assert failure(alice.http.get("/files/a", headers={"Authorization": ""}), 401)
+    assert failure(put(alice, "a", b"", params={"overwite": "false"}), 422)["faults"]
+
+
+# -- conditions
+
+
+def test_conditions_guard_a_file_from_being_replaced(alice: Caller, home: Path) -> None:
+    made = put(alice, "a", b"one", headers={"If-None-Match": "*"})
+    tag = made.headers["etag"]
+    assert made.json()["etag"] == tag == alice.http.get("/files/a").headers["etag"]
+    assert failure(put(alice, "a", b"two", headers={"If-None-Match": "*"}), 412)["etag"] == tag
+    assert failure(put(alice, "a", b"two", params={"overwrite": False}), 409)["reason"] == "exists"
+    assert failure(put(alice, "a", b"two", headers={"If-Match": '"other"'}), 412)
+    assert failure(put(alice, "b", b"two", headers={"If-Match": "*"}), 412)
+    assert failure(alice.http.delete("/files/a", headers={"If-Match": '"other"'}), 412)
+    assert alice.http.get("/files/a").content == b"one"
+    assert alice.http.get("/files/a", headers={"If-None-Match": tag}).status_code == 304
+    ranged = {"Range": "bytes=0-0", "If-Range": '"other"'}
+    assert alice.http.get("/files/a", headers=ranged).status_code == 200
+    replaced = put(alice, "a", b"three", headers={"If-Match": f'"x", {tag}'})
+    assert replaced.status_code == 200
+    assert names(home) == {b"a"}
+
+
+def test_digest_of_the_sender_is_checked(alice: Caller, home: Path) -> None:
+    right = f"sha-256=:{base64.b64encode(hashlib.sha256(DATA).digest()).decode()}:"
+    wrong = f"sha-512=:{base64.b64encode(hashlib.sha512(b'').digest()).decode()}:"
+    for header in ("Content-Digest", "Repr-Digest"):
+        assert (
+            failure(put(alice, "a", DATA, headers={header: wrong}), 422)["type"] == "DigestMismatch"
+        )
+        assert failure(put(alice, "a", DATA, headers={header: "md5=:AA==:"}), 422)["faults"]
+        assert names(home) == set()
+        assert put(alice, "a", DATA, headers={header: right}).headers["repr-digest"] == right
+        alice.http.delete("/files/a")
+
+
+# -- writing
+
+
+def test_form_with_one_file_is_taken(alice: Caller, home: Path) -> None:
+    tricky = b"\r\n--x\r\n" * 50_000 + DATA
+    made = alice.http.put(
+        "/files/a", files={"any": ("name", tricky)}, params={"checksum": "sha512"}
+    )
+    assert made.json()["sha512"] == hashlib.sha512(tricky).hexdigest()
+    assert (home / "a").read_bytes() == tricky
+    two = [("a", ("a", b"1")), ("b", ("b", b"2"))]
+    assert failure(alice.http.put("/files/b", files=two), 422)["faults"][0]["field"] == "b"
+    mixed = alice.http.put("/files/b", files={"f": ("f", b"1")}, data={"mode": "0600"})
+    assert failure(mixed, 422)["faults"][0]["field"] == "mode"
+    cut = put(alice, "b", b"--x\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert failure(cut, 400)["type"] == "BodyCut"
+    assert names(home) == {b"a"}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_upload_that_is_cut_leaves_what_was_there(
+    service: Service, alice: Caller, home: Path, seed: int
+) -> None:
+    put(alice, "a", b"before")
+    for _ in range(3):
+        send_some(service, alice, "a", random.Random(seed).randrange(len(DATA)))
+    put(alice, "b", b"")
+    until(lambda: names(home) == {b"a", b"b"})
+    assert (home / "a").read_bytes() == b"before"
+
+
+def test_connection_that_breaks_is_told_and_the_next_transfer_works(
+    alice: Caller, ssh: OpenSSH, home: Path
+) -> None:
+    put(alice, "a", b"before")
+
+    def content() -> Iterator[bytes]:
+        yield DATA
+        until(lambda: any(part.stat().st_size for part in home.glob(".*.part")))
+        ssh.drop_connections()
+        yield DATA
+
+    assert failure(put(alice, "a", content()), 502)["type"] == "ContactLost"
+    assert (home / "a").read_bytes() == b"before"
+    assert put(alice, "a", DATA).status_code == 200
+    assert alice.http.get("/files/a").content == DATA
+
+
+def test_two_uploads_to_one_target_leave_one_of_them(alice: Caller, home: Path) -> None:
+    contents = [bytes([number]) * len(DATA) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda content: put(alice, "a", content), contents))
+        assert {answer.status_code for answer in answers} <= {200, 201}
+        assert (home / "a").read_bytes() in contents
+        answers = list(
+            pool.map(
+                lambda content: put(alice, "b", content, params={"overwrite": False}), contents
+            )
+        )
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+    assert names(home) == {b"a", b"b"}
+
+
+# -- in parts
+
+
+def sent_part(caller: Caller, start: int, end: int, **how: Any) -> httpx.Response:
+    headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(DATA)}", **how.pop("headers", {})}
+    params = {"upload": "u", **how.pop("params", {})}
+    return put(caller, "a", DATA[start:end], headers=headers, params=params, **how)
+
+
+def received(caller: Caller) -> int:
+    answer = caller.http.head("/files/a", params={"upload": "u"})
+    assert answer.headers["upload-complete"] == "?0"
+    return int(answer.headers["upload-offset"])
+
+
+def test_upload_that_is_cut_goes_on_where_it_was(
+    service: Service, alice: Caller, home: Path
+) -> None:
+    put(alice, "a", b"before", params={"mode": "0640"})
+    points = random.Random(4)
+    everything = f"Content-Range: bytes 0-{len(DATA) - 1}/{len(DATA)}\r\n"
+    send_some(service, alice, "a?upload=u", points.randrange(600_000, 2_000_000), everything)
+
+    def settled() -> bool:
+        with contextlib.suppress(KeyError):
+            seen = received(alice)
+            time.sleep(0.2)
+            return seen == received(alice) > 0
+        return False
+
+    until(settled)
+    at = received(alice)
+    middle = points.randrange(at + 1, len(DATA))
+    elsewhere = sent_part(alice, at + 1, middle)
+    assert failure(elsewhere, 409)["received"] == at
+    assert elsewhere.headers["upload-offset"] == str(at)
+    wrong = {"Content-Digest": "sha-256=:AAAA:"}
+    assert failure(sent_part(alice, at, middle, headers=wrong), 422)["type"] == "DigestMismatch"
+    assert received(alice) == at
+    arrived = sent_part(alice, at, middle)
+    assert (arrived.status_code, arrived.json()["received"]) == (202, middle)
+    assert (home / "a").read_bytes() == b"before"
+    done = sent_part(alice, middle, len(DATA), params={"checksum": "sha256"})
+    assert (done.status_code, done.json()["mode"]) == (200, "0640")
+    assert done.json()["sha256"] == hashlib.sha256(DATA).hexdigest()
+    assert (home / "a").read_bytes() == DATA
+    assert names(home) == {b"a"}
+    assert failure(sent_part(alice, 10, 20), 409)["received"] == 0
+
+
+def test_upload_whose_digest_is_wrong_or_that_is_given_up_leaves_nothing(
+    alice: Caller, home: Path
+) -> None:
+    sent_part(alice, 0, 1000)
+    wrong = {"Repr-Digest": "sha-256=:AAAA:"}
+    assert failure(sent_part(alice, 1000, len(DATA), headers=wrong), 422)
+    assert names(home) == set()
+    sent_part(alice, 0, 1000)
+    assert alice.http.delete("/files/a", params={"upload": "u"}).status_code == 204
+    assert names(home) == set()
+    assert alice.http.head("/files/a", params={"upload": "u"}).status_code == 404
+
+
+def test_upload_is_forgotten_after_a_day(alice: Caller, home: Path) -> None:
+    sent_part(alice, 0, 1000)
+    (kept,) = home.glob(".resop-*.upload")
+    os.utime(kept, (time.time() - 90_000,) * 2)
+    assert failure(sent_part(alice, 1000, 2000), 409)["received"] == 0
+    put(alice, "b", b"x", params={"upload": "v"}, headers={"Content-Range": "bytes 0-0/1"})
+    assert names(home) == {b"b"}
+
+
+def test_parts_that_are_told_wrong_are_refused(alice: Caller, home: Path) -> None:
+    for given in ("bytes 0-9/5", "bytes 5-4/9", "bytes 0-9", "x", "bytes */9"):
+        how: Any = {"headers": {"Content-Range": given}, "params": {"upload": "u"}}
+        assert failure(put(alice, "a", b"0123456789", **how), 422)["faults"]
+    assert failure(put(alice, "a", b"", params={"upload": "u"}), 422)["faults"]
+    assert failure(put(alice, "a", b"", headers={"Content-Range": "bytes 0-9/10"}), 422)["faults"]
+    for content in (b"012345678", b"01234567890"):
+        how = {"headers": {"Content-Range": "bytes 0-9/10"}, "params": {"upload": "u"}}
+        assert failure(put(alice, "a", iter([content]), **how), 422)["faults"]
+    assert not (home / "a").exists()

@@ -1,0 +1,323 @@
+"""Folders as archives through HTTP on a real OpenSSH: as they were, and nothing outside of them."""
+
+import gzip
+import io
+import os
+import random
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import only_embedded
+from tests.acceptance.test_files import NAMES, until
+from tests.support.openssh import OpenSSH
+from tests.support.service import Caller, failure
+
+pytestmark = [only_embedded, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def place(ssh: OpenSSH) -> Iterator[Path]:
+    """A folder of alice's, as the host sees it; hers is ~/place."""
+    folder = ssh.home("alice") / "place"
+    folder.mkdir(mode=0o700)
+    os.chown(folder, ssh.uid("alice"), ssh.uid("alice"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def packed(*members: tarfile.TarInfo | str, form: int = tarfile.GNU_FORMAT) -> bytes:
+    """An archive; text stands for a file of that name that holds it."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=form) as tar:
+        for each in members:
+            info = member(each) if isinstance(each, str) else each
+            content = info.name.encode("utf-8", "surrogateescape") if info.isreg() else b""
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return archive.getvalue()
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "", mode: int = 0o644) -> Any:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode = kind, target, mode
+    return info
+
+
+def put(caller: Caller, path: str, archive: Any, **query: Any) -> httpx.Response:
+    return caller.http.put(f"/folders/place/{path}", content=archive, params=query)
+
+
+def listed(folder: Path) -> set[str]:
+    return {str(each.relative_to(folder)) for each in folder.rglob("*")}
+
+
+TREE = """set -e; cd "$1"; mkdir -p a/b a/empty a/.hidden
+echo x >a/b/x; chmod 750 a/b; chmod 400 a/b/x
+ln -s /etc/passwd a/absolute; ln -s ../.. a/up; ln -s nowhere "a/dangling'"; mkfifo a/pipe
+head -c 3000000 /dev/urandom >a/large; head -c 131072 /dev/urandom >a/exact; : >a/none
+touch -d 2001-02-03 a/b/x a/.hidden; mkdir -p "a/$(printf '%0200d/%0200d' 1 2)"
+for n in $(seq 40); do echo $n >a/.hidden/$n; done
+"""
+LOOK = """cd "$1"; find . ! -name pipe -printf '%P|%y|%m|%l|%s\\n' | grep -v '|d|.*||' | sort
+find . -type f -printf '%P %Ts\\n' | sort; find . -type f -print0 | sort -z | xargs -0 md5sum"""
+
+
+def shell(script: str, folder: Path) -> bytes:
+    return subprocess.run(
+        ["sh", "-c", script, "sh", folder], check=True, capture_output=True
+    ).stdout
+
+
+def test_folder_comes_back_as_it_was(alice: Caller, ssh: OpenSSH, place: Path) -> None:
+    shell(TREE, place)
+    for name in NAMES:
+        (place / "a" / os.fsdecode(name)).write_bytes(name)
+    owner = ssh.uid("alice")
+    for each in [place, *place.rglob("*")]:
+        os.chown(each, owner, owner, follow_symlinks=False)
+    archive = alice.http.get("/folders/place/a")
+    assert archive.headers["content-type"] == "application/x-tar"
+    for path, content in (("b", archive.content), ("c", gzip.compress(archive.content))):
+        sent = put(alice, path, content)
+        assert sent.status_code == 201, sent.text
+        assert sent.json()["files"] == 40 + len(NAMES) + 7
+        assert shell(LOOK, place / path) == shell(LOOK, place / "a")
+        assert (place / path / "b").stat().st_uid == owner
+    assert os.listdir(place) and {each.name for each in place.iterdir()} == {"a", "b", "c"}
+    by_tar = place / "by-tar"
+    by_tar.mkdir()
+    subprocess.run(["tar", "xf", "-", "-C", by_tar], input=archive.content, check=True)
+    assert shell(LOOK, by_tar) == shell(LOOK, place / "a")
+
+
+def test_archives_of_others_are_read(alice: Caller, place: Path) -> None:
+    shell(TREE + "rm a/pipe; ln a/large a/hard", place)
+    for form in ("gnu", "pax", "ustar"):
+        if form == "ustar":  # which has no room for such names
+            shutil.rmtree(next((place / "a").glob("000*")))
+            shell('rm -rf "$1"/gnu "$1"/pax', place)
+        command = ["tar", "cf", "-", f"--format={form}", "-C", str(place / "a"), "."]
+        archive = subprocess.run(command, check=True, capture_output=True).stdout
+        sent = put(alice, form, archive)
+        assert sent.status_code == 201, sent.text
+        assert shell(LOOK, place / form) == shell(LOOK, place / "a")
+        assert (place / form / "hard").samefile(place / form / "large")
+
+
+def test_zip_holds_the_same(alice: Caller, ssh: OpenSSH, place: Path) -> None:
+    shell(TREE, place)
+    shell(f'chown -R {ssh.uid("alice")} "$1"', place)
+    answer = alice.http.get("/folders/place/a", params={"format": "zip"})
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        names = {each.rstrip("/") for each in archive.namelist()}
+        assert names == listed(place / "a") - {"pipe"}
+        assert archive.read("large") == (place / "a" / "large").read_bytes()
+        link = archive.getinfo("absolute")
+        assert (archive.read(link), link.external_attr >> 28) == (b"/etc/passwd", 0o12)
+        assert archive.getinfo("b/x").date_time == (2001, 2, 3, 0, 0, 0)
+
+
+def zipped(*members: tuple[str, int, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive of (name, mode as stat(2) has it, content)."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as file:
+        for name, mode, content in members:
+            info = zipfile.ZipInfo(name, (2001, 2, 3, 4, 5, 6))
+            info.external_attr = mode << 16
+            file.writestr(info, content, method)
+    return archive.getvalue()
+
+
+def test_zip_becomes_a_folder(alice: Caller, ssh: OpenSSH, place: Path) -> None:
+    shell(TREE, place)
+    shell(f'chown -R {ssh.uid("alice")} "$1"', place)
+    own = alice.http.get("/folders/place/a", params={"format": "zip"}).content
+    assert put(alice, "b", own).status_code == 201
+    look = LOOK.replace("%Ts", "")  # a zip knows even seconds only
+    assert shell(look, place / "b") == shell(look, place / "a")
+    large = random.Random(1).randbytes(500_000) * 2
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        members = [("d/ü", 0, large), ("run.sh", 0o100755, b"x"), ("l", 0o120777, b"d/\xc3\xbc")]
+        sent = put(alice, "c", zipped(*members, method=method), merge=(place / "c").exists())
+        assert sent.status_code == 201, sent.text
+        assert listed(place / "c") == {"d", "d/ü", "run.sh", "l"}
+        assert (place / "c" / "l").readlink() == Path("d/ü")
+        assert (place / "c" / "l").read_bytes() == large
+        assert (place / "c" / "run.sh").stat().st_mode & 0o777 == 0o755
+        assert (place / "c" / "run.sh").stat().st_mtime == 981173106
+    other = zipped(("x", 0, b"x"), method=zipfile.ZIP_LZMA)
+    assert failure(put(alice, "d", other), 422)["faults"]
+
+
+def test_hostile_zip_reaches_nothing_outside(alice: Caller, place: Path) -> None:
+    good = ("good", 0, b"x")
+    refused = [
+        *([("../x", 0, b"")], [("/home/alice/place/x", 0, b"")], [("x", 0o20666, b"")]),
+        *([("l", 0o120777, b"")], [("./", 0o100644, b"")]),
+    ]
+    for members in refused:
+        assert failure(put(alice, "new", zipped(good, *members)), 422)["faults"]
+    through = zipped(("l", 0o120777, b".."), ("l/x", 0, b""))
+    assert failure(put(alice, "new", through), 409)["reason"] == "not_folder"
+    whole = zipped(good, method=zipfile.ZIP_STORED)
+    broken = whole.replace(b"goodx", b"goody")  # its CRC is another one
+    listed_as = b"PK\x01\x02\x14\x03\x14\x00"
+    encrypted = whole.replace(listed_as + b"\x00", listed_as + b"\x01")
+    assert len({whole, broken, encrypted}) == 3
+    for archive in (b"PK", whole[:-1], broken, encrypted):
+        assert failure(put(alice, "new", archive), 422)["faults"]
+    assert listed(place) == set()
+
+
+def test_patterns_choose(alice: Caller, ssh: OpenSSH, place: Path) -> None:
+    for name in ("a.csv", "b.txt", "plots/a.csv", "plots/old/a.csv", "old/b.csv", ".git/x"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).touch()
+    shell(f'chown -R {ssh.uid("alice")} "$1"', place)
+
+    def chosen(**query: Any) -> set[str]:
+        answer = alice.http.get("/folders/place", params=query)
+        with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+            return {each.name for each in archive if not each.isdir()}
+
+    everything = listed(place) - {"plots", "plots/old", "old", ".git"}
+    assert chosen() == everything
+    assert chosen(include="*.csv", exclude="old") == {"a.csv", "plots/a.csv"}
+    assert chosen(exclude=["plots/*", ".git"]) == {"a.csv", "b.txt", "old/b.csv"}
+    assert chosen(include="plots/*") == {"plots/a.csv", "plots/old/a.csv"}
+    assert failure(alice.http.get("/folders/place", params={"include": [""]}), 422)
+
+
+HOSTILE = {
+    "absolute": [member("/home/alice/place/out/x")],
+    "dots": [member("../out/x")],
+    "dots within": [member("a/../../out/x")],
+    "hard link out": [member("x", tarfile.LNKTYPE, "../out/there")],
+    "absolute hard link": [member("x", tarfile.LNKTYPE, "/home/alice/place/out/there")],
+    "device": [member("x", tarfile.CHRTYPE)],
+    "disk": [member("x", tarfile.BLKTYPE)],
+    "pipe": [member("x", tarfile.FIFOTYPE)],
+    "no name": [member("./")],
+    "sparse": [member("x", tarfile.GNUTYPE_SPARSE)],
+}
+THROUGH = {
+    "link": [member("l", tarfile.SYMTYPE, "../out"), member("l/x")],
+    "absolute link": [member("l", tarfile.SYMTYPE, "/home/alice/place/out"), member("l/x")],
+    "link in a folder": [member("a/l", tarfile.SYMTYPE, "../../out"), member("a//./l/x")],
+    "folder that becomes a link": [
+        *(member("l/", tarfile.DIRTYPE), member("l", tarfile.SYMTYPE, "../out"), member("l/x")),
+    ],
+    "link that becomes a folder": [
+        *(member("l", tarfile.SYMTYPE, "../out"), member("l/", tarfile.DIRTYPE), member("l/x")),
+    ],
+    "hard link to a link": [
+        *(member("l", tarfile.SYMTYPE, "../out"), member("h", tarfile.LNKTYPE, "l")),
+        member("h/x"),
+    ],
+    "hard link through a link": [
+        *(member("l", tarfile.SYMTYPE, "../out"), member("h", tarfile.LNKTYPE, "l/there")),
+    ],
+}
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_hostile_archive_reaches_nothing_outside(
+    alice: Caller, ssh: OpenSSH, place: Path, merge: bool
+) -> None:
+    for folder in ("out", "in"):
+        (place / folder).mkdir()
+        os.chown(place / folder, ssh.uid("alice"), ssh.uid("alice"))
+    (place / "out" / "there").write_text("before")
+    path = "in" if merge else "new"
+    for name, members in HOSTILE.items():
+        answer = put(alice, path, packed("good", *members), merge=merge)
+        assert failure(answer, 422)["faults"][0]["field"] == "body", name
+    for name, members in THROUGH.items():
+        answer = put(alice, path, packed("good", *members), merge=merge)
+        assert failure(answer, 409)["reason"] in ("not_folder", "is_folder"), name
+        shell('rm -rf "$1"/*', place / "in")
+    # What takes the place of a link replaces that, not what it points to.
+    written = [member("l", tarfile.SYMTYPE, "../out/there"), member("l")]
+    assert put(alice, path, packed(*written), merge=merge).status_code == 201
+    assert (place / path / "l").read_text() == "l"
+    assert listed(place / "out") == {"there"}
+    assert (place / "out" / "there").read_text() == "before"
+
+
+CUT = {
+    "nothing": b"",
+    "no archive": b"no archive" * 100,
+    "in a file": packed("a" * 90)[:550],
+    "no end": packed("a")[:1024],
+    "in a long name": packed("a", "b" * 300)[:1600],
+    "no gzip": b"\x1f\x8b\x08xx",
+    "in a gzip": gzip.compress(packed("a"))[:-20],
+}
+
+
+@pytest.mark.parametrize("archive", CUT.values(), ids=CUT.keys())
+def test_what_is_no_whole_archive_leaves_nothing(
+    alice: Caller, place: Path, archive: bytes
+) -> None:
+    answer = put(alice, "new", archive)
+    assert failure(answer, answer.status_code)["type"] in ("InvalidOptions", "BodyCut")
+    assert answer.status_code in (400, 422)
+    assert listed(place) == set()
+
+
+def test_merge_replaces_files_and_leaves_others(alice: Caller, place: Path) -> None:
+    assert put(alice, "a", packed("x", "d/y")).status_code == 201
+    merged = packed(
+        member("./", tarfile.DIRTYPE, mode=0o777), "d/z", member("x", tarfile.SYMTYPE, "d")
+    )
+    assert put(alice, "a", merged, merge=True).json()["files"] == 2
+    assert listed(place / "a") == {"x", "d", "d/y", "d/z"}
+    assert (place / "a").stat().st_mode & 0o777 == 0o700
+    assert failure(put(alice, "a", merged), 409)["reason"] == "exists"
+    assert failure(put(alice, "b", merged, merge=True), 404)["reason"] == "missing"
+    assert failure(put(alice, "a/d/y", merged, merge=True), 409)["reason"] == "not_folder"
+    assert failure(put(alice, "b/c", merged), 404)["reason"] == "missing"
+
+
+def test_folder_that_cannot_be_read_is_told(alice: Caller, ssh: OpenSSH, place: Path) -> None:
+    (place / "a").mkdir(mode=0o700)
+    (place / "file").touch()
+    wanted = {"a": (403, "denied"), "nowhere": (404, "missing"), "file": (409, "not_folder")}
+    for name, (status, reason) in wanted.items():
+        assert failure(alice.http.get(f"/folders/place/{name}"), status)["reason"] == reason
+    (place / "b").mkdir()
+    (place / "b" / "secret").write_text("x")
+    (place / "b" / "secret").chmod(0o600)
+    assert failure(alice.http.get("/folders/place/b"), 403)["path"].endswith("/secret")
+
+
+def test_download_is_cut_off_at_what_cannot_be_read(
+    alice: Caller, ssh: OpenSSH, place: Path
+) -> None:
+    (place / "large").write_bytes(bytes(1_000_000))
+    os.chown(place / "large", ssh.uid("alice"), ssh.uid("alice"))
+    (place / "b").mkdir()  # what is in a folder comes after what is beside it
+    (place / "b" / "secret").write_text("x")
+    (place / "b" / "secret").chmod(0o600)
+    with pytest.raises(httpx.RemoteProtocolError):
+        alice.http.get("/folders/place")
+
+
+def test_upload_that_is_cut_leaves_no_folder(alice: Caller, place: Path) -> None:
+    def part() -> Iterator[bytes]:
+        yield packed("a", "b")[:1500]
+        until(lambda: "a" in {name.rpartition("/")[2] for name in listed(place)})
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        put(alice, "new", part())
+    until(lambda: listed(place) == set())
