@@ -165,6 +165,8 @@ def _new_task(
         sealed=services.sealer.seal({"options": revealed, "half": token.half}, task_id),
         time_limit=min(limit, preferred.timeout or limit),
         command=command,
+        # Nobody waits for it: its steps are to outlive their connection and their worker.
+        hand_overs=0 if preferred.wait == 0 else None,
     )
 
 

@@ -43,12 +43,13 @@ class Worker:
         self._records.create_tables()
         herald = Herald(settings.redis_url)
         self._recorder = Recorder(self._records, herald)
-        self._engine = Engine(self.name, settings, catalog, self._records, self._recorder)
+        queue = Queue(app)
+        self._engine = Engine(self.name, settings, catalog, self._records, self._recorder, queue)
         cleaner = Cleaner(self._records, settings.HISTORY_DAYS)
         self._recovery = Recovery(
             self.name,
             self._records,
-            Queue(app),
+            queue,
             herald,
             chores=[self._engine.cancel_marked, cleaner.clean],
         )
@@ -69,7 +70,7 @@ class Worker:
             raise Reject("the worker stops", requeue=True)
 
     def stop(self) -> None:
-        """Finish or end what runs, write everything down."""
+        """Leave to others what survives, finish or end what else runs, write everything down."""
         self._engine.drain(DRAIN_SECONDS)
         self._recorder.stop(DRAIN_SECONDS)
         self._recovery.stop()
