@@ -58,6 +58,8 @@ WITHOUT_RUNNER_SECONDS = 600.0
 REFUSALS = 6
 PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 15.0
+FORGOTTEN = 200
+"""So many steps that survived are remembered, to be forgotten on the node for certain."""
 FIND_SECONDS = 30.0
 """For a step that survives: how much later than its time is over it is still looked for."""
 
@@ -138,6 +140,7 @@ class Session:
         self._transfers = Session(connect, runner=False) if runner else None
         self._lines: list[_Line] = []
         self._waiters: deque[asyncio.Future[_Line]] = deque()
+        self._forgotten: deque[Keep] = deque(maxlen=FORGOTTEN)
         self._opening: set[asyncio.Task[None]] = set()
         self._channels = CHANNELS
         self._retry_at = 0.0
@@ -245,7 +248,11 @@ class Session:
         return True
 
     def forget(self, keep: Keep) -> None:
-        """Have the node remove what it keeps of a step; else it does so by itself in a day."""
+        """Have the node remove what it keeps of a step; else it does so by itself in a day.
+
+        It is told again over the next connection: this one may be about to break.
+        """
+        self._forgotten.append(keep)
         for line in self._lines:
             if line.runner is not None and not line.stale:
                 line.runner.forget(keep)
@@ -379,6 +386,8 @@ class Session:
         else:
             connection.set_extra_info(session=self)  # which lives as long; see SessionPool
             self._lines.append(_Line(connection, runner))
+            for keep in self._forgotten if runner is not None else ():
+                runner.forget(keep)
             self._hand_out()
 
     @property

@@ -143,6 +143,7 @@ class WorkerDoor:
         self._stay()
         name, earlier = await self._earlier(step)
         if earlier is not None and (known := self._known(earlier, step)) is not None:
+            self.session.forget(Keep(name or "", again=True))
             return known
         async with self._recorded(step.shown, step.undo, keep=name, earlier=earlier) as ended:
             result = await self.run_bare(step, name, earlier)

@@ -272,28 +272,20 @@ class Engine:
             self._threads, perform_operation, action, shell, options
         )
         try:
-            return await asyncio.shield(performing)
+            outcome = await asyncio.shield(performing)
         except asyncio.CancelledError:
             # Its step is ended, and what it registered is undone, before the task is over.
             door.cancel()
-            return await performing
+            outcome = await performing
+        if door.keeping is not None and door.keeping.recorded:
+            outcome.error = await _end_under_way(door, door.keeping, door.keeping.astray().message)
+        return outcome
 
     async def _end_left(self, task: Task, door: WorkerDoor, keeping: Keeping) -> Outcome:
         """End what another worker has left of an operation that cannot be resumed."""
         door.logged, door.progressed = task.log, task.progress
-        said = [
-            f"of its step {step.number} ({step.command}): {await door.end_left(step)}"
-            for step in keeping.under_way
-        ]
-        fault = ContactLost(
-            "; ".join(
-                [
-                    "the worker that ran this task died, and its operation cannot be resumed",
-                    *(said or ["no step was under way"]),
-                    "no later step was sent",
-                ]
-            )
-        )
+        said = "the worker that ran this task died, and its operation cannot be resumed"
+        fault = await _end_under_way(door, keeping, said)
         return Outcome(error=fault, needs_repair=left_undone(task.to_undo))
 
     def _session(self, task: Task, half: str) -> Session:
@@ -318,6 +310,16 @@ def _cancel(running: asyncio.Task[None]) -> None:
 def _age(task: Task) -> float:
     """How long a task has been running when this worker took it up, in seconds."""
     return max(0.0, (now() - (task.started_at or now())).total_seconds()) if task.hand_overs else 0
+
+
+async def _end_under_way(door: WorkerDoor, keeping: Keeping, said: str) -> ContactLost:
+    """End what another worker has left under way; the error that tells what became of it."""
+    became = [
+        f"of its step {step.number} ({step.command}): {await door.end_left(step)}"
+        for step in keeping.under_way
+    ]
+    became = became or ["no step was under way"]
+    return ContactLost("; ".join([said, *became, "no later step was sent"]))
 
 
 def _state(outcome: Outcome) -> State:

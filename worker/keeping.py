@@ -53,16 +53,20 @@ class Keeping:
                 async with asyncio.timeout(ASTRAY_SECONDS), self._found:
                     await self._found.wait_for(lambda: not self.recorded)
             except TimeoutError:
-                missed = ", ".join(repr(step.command) for step in self.recorded.values())
-                raise ContactLost(
-                    "another worker took the task up, and its operation did not ask for the same "
-                    f"steps again: {missed}"
-                ) from None
+                raise self.astray() from None
         step = self.recorded.pop(name, None)
         if not self.recorded:
             async with self._found:
                 self._found.notify_all()
         return step
+
+    def astray(self) -> ContactLost:
+        """The operation does not do again what it did with an earlier worker."""
+        missed = ", ".join(step.command for step in self.recorded.values())
+        return ContactLost(
+            "another worker took the task up, and its operation did not ask for the same steps "
+            f"again: {missed}"
+        )
 
     def keep(self, name: str, earlier: Step | None) -> Keep:
         """A step to be sent or, where an earlier worker may have done so, to be found."""

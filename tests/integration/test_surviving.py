@@ -201,7 +201,7 @@ async def test_all_of_a_step_that_was_found_again_is_ended(
     if how == "forgotten":
         await session.run("true", None, LONG)
         session.forget(keep)
-    assert await eventually(lambda: not any("410" in p for p in server.processes("alice")))
+    assert await eventually(lambda: not any("sleep 410" in p for p in server.processes("alice")))
     assert await forgotten(server, session, keep)
 
 
