@@ -386,8 +386,9 @@ class Session:
         else:
             connection.set_extra_info(session=self)  # which lives as long; see SessionPool
             self._lines.append(_Line(connection, runner))
-            for keep in self._forgotten if runner is not None else ():
-                runner.forget(keep)
+            if runner is not None:
+                for keep in self._forgotten:
+                    runner.forget(keep)
             self._hand_out()
 
     @property

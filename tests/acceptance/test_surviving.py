@@ -94,16 +94,6 @@ class Begun:
 WAITING = "echo >>FILE; while [ ! -e FILE.go ]; do sleep 0.05; done; "
 
 
-def replaced(site: Site, how: signal.Signals) -> None:
-    """End all workers; another one takes their place."""
-    if how == signal.SIGKILL:
-        for worker in list(site.service.workers):
-            site.service.kill_worker(worker)
-    else:
-        site.service.stop_workers()
-    site.service.add_workers(1)
-
-
 def check_journey(journey: Begun) -> None:
     seen = journey.ended()
     assert seen["state"] == "succeeded", seen
@@ -129,14 +119,14 @@ def test_task_outlives_its_worker(site: Site, bob: Caller, how: signal.Signals) 
     cancelled = Begun(
         site, "core/opn/run", command="echo >>FILE; trap '' TERM; sleep 4400 & sleep 4401 | cat"
     )
+    stubborn = Begun(site, "mysite/opn/trail", file="FILE", steps=3, seconds=4500)
+    unkept = Begun(site, "core/opn/run", bob, command="echo >>FILE; sleep 4600")
     if how == signal.SIGKILL:
-        stubborn = Begun(site, "mysite/opn/trail", file="FILE", steps=3, seconds=4500)
-        unkept = Begun(site, "core/opn/run", bob, command="echo >>FILE; sleep 4600")
         for worker in list(site.service.workers):
             site.service.kill_worker(worker)
-        assert eventually(lambda: not any("sleep 4600" in each for each in site.ssh.processes("bob")))
     else:
         site.service.stop_workers()
+    assert eventually(lambda: "sleep 4600" not in "".join(site.ssh.processes("bob")))
     answer = site.alice.http.delete(f"/tasks/{cancelled.task}")
     assert answer.status_code == 202, answer.text
     assert any("sleep 4401" in each for each in site.ssh.processes("alice"))
@@ -156,16 +146,17 @@ def test_task_outlives_its_worker(site: Site, bob: Caller, how: signal.Signals) 
     assert len(lines(long.file)) == 1
     check_journey(journey)
     assert ended.ended()["output"]["stdout"] == "done\n" and len(lines(ended.file)) == 1
-    answer = site.alice.task(command, wait=20)
-    assert (answer["state"], answer["output"]) == ("succeeded", "through the pipe\n"), answer
+    seen = site.alice.task(command, wait=20)
+    assert (seen["state"], seen["output"]) == ("succeeded", "through the pipe\n"), seen
+    said = [stubborn.ended(), unkept.ended()]
     if how == signal.SIGKILL:
-        seen = stubborn.ended()
-        assert (seen["state"], seen["error"]["type"]) == ("lost", "ContactLost")
-        assert "cannot be resumed; of its step 1" in seen["error"]["message"]
-        assert "it was ended; no later step was sent" in seen["error"]["message"]
-        assert lines(stubborn.file) == ["0"]
-        assert not any("sleep 4500" in each for each in site.ssh.processes("alice"))
-        assert unkept.ended()["state"] == "lost" and len(lines(unkept.file)) == 1
+        assert [each["error"]["type"] for each in said] == ["ContactLost", "ContactLost"]
+        assert "cannot be resumed; of its step 1" in said[0]["error"]["message"]
+        assert "it was ended; no later step was sent" in said[0]["error"]["message"]
+    else:
+        assert [each["state"] for each in said] == ["cancelled", "cancelled"]
+    assert lines(stubborn.file) == ["0"] and len(lines(unkept.file)) == 1
+    assert not any("sleep 4500" in each for each in site.ssh.processes("alice"))
 
 
 def test_task_outlives_its_connection(site: Site) -> None:
