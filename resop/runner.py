@@ -6,6 +6,7 @@ docs/runner.md describes the protocol; `resop/remote/runner.py` is the other sid
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 8.0
 """For the login shell's rc files and Python; a node that takes longer gets exec channels."""
+CLOSE_SECONDS = 1.0
 LATE_SECONDS = 5.0
 """How much later than it should a runner may tell of an end."""
 NOISE_LIMIT = 1 << 20
@@ -93,6 +95,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         self._numbers = itertools.count(1)
         self._out: list[bytes] = []
         self._unsent: list[_Step] = []
+        self._closed = asyncio.Event()
         self.broken = False
         """No further step can be given to it."""
 
@@ -194,6 +197,14 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         self._send_input(number, step)
         return number, step
 
+    async def close(self) -> None:
+        """End it once it has heard all: sshd drops what is on its way when a connection closes."""
+        if self._channel is not None and not self.broken:
+            with contextlib.suppress(OSError, TimeoutError):
+                self._flush()
+                self._channel.write_eof()
+                await asyncio.wait_for(self._closed.wait(), CLOSE_SECONDS)
+
     def forget(self, keep: Keep) -> None:
         """Have the node remove what it keeps of a step."""
         content = remote.FORGET_FIELDS.pack(keep.again) + keep.name.encode()
@@ -255,6 +266,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
         said = textwrap.shorten(self._said.decode(errors="replace"), 300)
         self._break(said or str(exc or "it ended"))
 

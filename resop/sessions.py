@@ -452,6 +452,7 @@ def _own(fault: ResopError) -> ResopError:
 
 
 async def _close(lines: list[_Line]) -> None:
+    await asyncio.gather(*(line.runner.close() for line in lines if line.runner is not None))
     for line in lines:
         line.connection.close()
     for line in lines:
