@@ -34,8 +34,9 @@ log = logging.getLogger(__name__)
 LOG_BYTES = 1 << 20
 SHOW_SECONDS = 1.0
 WRITE_SECONDS = 5.0
-TRANSFER = "sftp-"
-"""Before the name of a transfer: it is known again, but does not survive."""
+BARE = "bare-"
+"""Before the name of what is known again but does not survive: transfers, and steps whose output
+may not stand on a disk."""
 
 Answer = TypeVar("Answer")
 
@@ -117,7 +118,7 @@ class WorkerDoor:
         values: dict[str, Any] = {}
         keep = self.keeping.keep(step.keep, step)
         try:
-            if step.keep.startswith(TRANSFER):
+            if step.keep.startswith(BARE):
                 raise ContactLost()
             raw = await self.session.end_kept(keep)
         except NeverBegan:
@@ -141,7 +142,7 @@ class WorkerDoor:
     async def _run_recorded(self, step: StepRequest) -> Result:
         """Run one step of an operation and keep what it answered."""
         self._stay()
-        name, earlier = await self._earlier(step)
+        name, earlier = await self._earlier(step, prefix=BARE if step.secret_output else "")
         if earlier is not None and (known := self._known(earlier, step)) is not None:
             self.session.forget(Keep(name or "", again=True))
             return known
@@ -154,7 +155,7 @@ class WorkerDoor:
                 stdout=MASK if step.secret_output else stdout,
                 stderr=stderr,
                 truncated=result.truncated or len(result.stdout) > OUTPUT_LIMIT,
-                forget=step.secret_output or (not step.raw and is_exact(stdout, stderr)),
+                forget=not step.raw and is_exact(stdout, stderr),
             )
         if step.undo:
             self._undone(step, result)
@@ -208,6 +209,8 @@ class WorkerDoor:
 
     def _known(self, earlier: Step, step: StepRequest) -> Result | None:
         """What a step has answered to an earlier worker; None where it is to be found."""
+        if step.secret_output:
+            raise cannot_answer(earlier)
         if earlier.seconds is None and earlier.error is None:
             return None
         known = answer_again(earlier, step)
@@ -250,7 +253,7 @@ class WorkerDoor:
         return await self.run_bare(step, name)
 
     async def _send(self, step: StepRequest, name: str | None, earlier: Step | None) -> Raw:
-        if self.keeping is not None and name is not None:
+        if self.keeping is not None and name is not None and not name.startswith(BARE):
             keep = self.keeping.keep(name, earlier)
             try:
                 return await self._send_to_survive(step, keep)
@@ -365,7 +368,7 @@ class WorkerDoor:
         """
         self._stay()
         shown = f"sftp: {shown}"
-        name, earlier = await self._earlier(StepRequest(shown, shown), written or b"", TRANSFER)
+        name, earlier = await self._earlier(StepRequest(shown, shown), written or b"", BARE)
         if earlier is not None:
             if written is None or earlier.seconds is None:
                 raise cannot_answer(earlier)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -155,7 +156,7 @@ async def test_step_whose_answer_is_not_in_the_record_is_not_made_up(
 
 async def test_transfers_are_known_again_and_not_repeated() -> None:
     def transfer(shown: str, content: bytes = b"") -> str:
-        return "sftp-" + Names("1", "half").of(StepRequest(shown, shown), content)
+        return "bare-" + Names("1", "half").of(StepRequest(shown, shown), content)
 
     put, get = recorded(1, step("put"), seconds=1.0), recorded(2, step("get"), seconds=1.0)
     put.keep, get.keep = transfer("sftp: put a", b"text"), transfer("sftp: get b")
@@ -166,6 +167,19 @@ async def test_transfers_are_known_again_and_not_repeated() -> None:
     put.seconds = None
     with pytest.raises(ContactLost, match="not in the record"):
         await asyncio.to_thread(Site(put).door.put, b"text", "a", None, True)
+
+
+async def test_secret_output_is_kept_on_no_disk_and_cannot_be_had_again() -> None:
+    secretly = replace(step("salt"), secret_output=True)
+    site = Site(taken_over=False)
+    assert (await site.run(secretly)).stdout == "1\n"
+    begun, ended = site.recorder.written
+    assert begun["keep"].startswith("bare-") and ended["stdout"] == MASK
+    assert site.session.kept == []
+    row = recorded(1, secretly, **{**ENDED, "stdout": MASK})
+    row.keep = begun["keep"]
+    with pytest.raises(ContactLost, match="not in the record"):
+        await Site(row).run(secretly)
 
 
 async def test_operation_that_takes_another_way_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
