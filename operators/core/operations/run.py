@@ -21,7 +21,7 @@ class Answer(TypedDict):
     examples=[
         {"command": "df -h ~ | tail -1"},
         {"command": "grep -c MPI", "stdin": "one MPI\ntwo\n", "check": False},
-    ]
+    ],
 )
 def run(
     shell: Shell,
