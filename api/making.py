@@ -55,6 +55,8 @@ def new_task(
         created_at=made_at(task_id),
         time_limit=min(limit, preferred.timeout or limit),
         command=command,
+        # Nobody waits for it: its steps are to outlive their connection and their worker.
+        hand_overs=0 if preferred.wait == 0 else None,
     )
 
 

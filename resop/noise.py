@@ -11,9 +11,12 @@ NOISE_LIMIT = 1 << 16
 """Bytes of it that do not count as output."""
 
 
-def marked(line: str) -> tuple[str, bytes]:
-    """A line that prints a mark on both streams before `line`, for any shell; and the mark."""
-    mark = secrets.token_hex(8)
+def marked(line: str, mark: str = "") -> tuple[str, bytes]:
+    """A line that prints a mark on both streams before `line`, for any shell; and the mark.
+
+    It is random where none is given.
+    """
+    mark = mark or secrets.token_hex(8)
     return f"/bin/sh -c 'echo {mark}; echo {mark} >&2'; {line}", f"{mark}\n".encode()
 
 

@@ -54,10 +54,12 @@ class Operation(Generic[P, R]):
         timeout: float | None,
         examples: Sequence[Mapping[str, Any]] = (),
         preview: bool = False,
+        resumable: bool = False,
     ) -> None:
         self.function = function
         self.timeout = timeout
         self.preview = preview
+        self.resumable = resumable
         self.examples = [dict(example) for example in examples]
         self.name = function.__name__
         self.operator = ""  # the catalog knows which folder the file stands in
@@ -185,6 +187,7 @@ def operation(
     timeout: float | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
     preview: bool = False,
+    resumable: bool = False,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Operation[P, R]]: ...
 def operation(
     function: Callable[..., Any] | None = None,
@@ -193,6 +196,7 @@ def operation(
     timeout: float | None = None,
     examples: Sequence[Mapping[str, Any]] = (),
     preview: bool = False,
+    resumable: bool = False,
 ) -> Any:
     """Make an endpoint of a function `name(shell: Shell, option: type = default, …) -> answer`.
 
@@ -201,9 +205,11 @@ def operation(
     seconds (the service's TASK_TIMEOUT when not given). `examples` are options as a request
     would give them: shown with the description, checked when the file is loaded. With `preview`
     the API plays the operation up to its first step, which a dry run shows, and refuses what it
-    refuses until then: for one that does nothing else before that step. Raises BrokenOperator,
-    with file and line, for a signature that cannot be an endpoint.
+    refuses until then: for one that does nothing else before that step. With `resumable` another
+    worker takes it up should its own die or be stopped: it is called again, and its steps answer
+    what they have answered before; for one that asks for the same steps again then, whatever time
+    it is. Raises BrokenOperator, with file and line, for a signature that cannot be an endpoint.
     """
     if function is not None:
-        return Operation(function, timeout, examples, preview)
-    return lambda decorated: Operation(decorated, timeout, examples, preview)
+        return Operation(function, timeout, examples, preview, resumable)
+    return lambda decorated: Operation(decorated, timeout, examples, preview, resumable)

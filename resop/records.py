@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Index,
+    and_,
     bindparam,
     case,
     delete,
     func,
     insert,
+    or_,
     select,
     text,
     update,
@@ -100,6 +102,8 @@ class Task(SQLModel):
     """Of a batch's task: its values of the parameters, secrets masked."""
     dealt_at: datetime | None = Field(default=None, sa_type=Moment)
     """Of a batch's task: when it was handed to the queue; until then it waits for its turn."""
+    hand_overs: int | None = None
+    """How many workers have left it to others; None where its steps do not survive a worker."""
 
 
 class Step(SQLModel):
@@ -118,6 +122,8 @@ class Step(SQLModel):
     stderr: str | None = Field(default=None, sa_type=LongText)
     truncated: bool = False
     error: str | None = Field(default=None, sa_type=LongText)
+    keep: str | None = Field(default=None, max_length=80)
+    """What a step that survives is called on the login node."""
 
 
 _IN_A_BATCH = "batch IS NOT NULL"
@@ -246,14 +252,23 @@ _CREDENTIAL = SQLModel.metadata.tables["credential"]
 _WORKER = SQLModel.metadata.tables["worker"]
 
 
+# Running and nobody's: another worker has left it.
+_HANDED_OVER = and_(
+    _TASK.c.state == State.RUNNING, _TASK.c.worker.is_(None), _TASK.c.hand_overs > 0
+)
+
 # The statements of every task's way are made once: to make one costs more than to run it.
 _ADD = insert(_TASK)
 _ADD_STEP = insert(_STEP)
 _ADD_OUTPUT = insert(_OUTPUT)
 _CLAIM = (
     update(_TASK)
-    .where(_TASK.c.id == bindparam("claimed"), _TASK.c.state == State.QUEUED)
-    .values(state=State.RUNNING, worker=bindparam("by"), started_at=bindparam("at"))
+    .where(_TASK.c.id == bindparam("claimed"), or_(_TASK.c.state == State.QUEUED, _HANDED_OVER))
+    .values(
+        state=State.RUNNING,
+        worker=bindparam("by"),
+        started_at=func.coalesce(_TASK.c.started_at, bindparam("at", type_=Moment)),
+    )
 )
 _CLAIM_RETURNING = _CLAIM.returning(*_TASK.c)
 _RESULT = (
@@ -266,6 +281,16 @@ _END = (
     .values({name: bindparam(f"new_{name}", type_=_TASK.c[name].type) for name in _RESULT})
 )
 _NO_RESULT = dict.fromkeys(_RESULT) | {"truncated": False, "log": []}
+
+
+class Orphan(NamedTuple):
+    """A running task whose worker is dead."""
+
+    id: str
+    cluster: str
+    worker: str
+    hand_overs: int | None
+    to_undo: list[str] | None
 
 
 class Records(Database):
@@ -302,7 +327,10 @@ class Records(Database):
         return None if row is None else Task(**row._mapping)
 
     def claim(self, task_id: str, worker: str) -> Task | None:
-        """Make `worker` the one that runs a queued task; None when it is not to be run."""
+        """Make `worker` the one that runs a task that is queued, or was left by another worker.
+
+        None when it is not to be run.
+        """
         with self.write() as db:
             claim = {"claimed": task_id, "by": worker, "at": now()}
             if db.dialect.update_returning:
@@ -443,27 +471,39 @@ class Records(Database):
         with self.write() as db:
             db.execute(delete(_WORKER).where(_WORKER.c.id == worker))
 
-    def orphans(self, seen_before: datetime) -> list[tuple[str, list[str]]]:
-        """(task, what would undo it) of the running tasks whose worker was not seen since."""
+    def orphans(self, seen_before: datetime) -> list[Orphan]:
+        """The running tasks whose worker was not seen since."""
         alive = select(_WORKER.c.id).where(_WORKER.c.seen_at >= seen_before)
-        query = select(_TASK.c.id, _TASK.c.to_undo).where(
+        columns = [_TASK.c[name] for name in Orphan._fields]
+        query = select(*columns).where(
             _TASK.c.state == State.RUNNING,
+            _TASK.c.worker.is_not(None),
             _TASK.c.worker.not_in(alive),
             # A fresh worker claims before its first heartbeat is due.
             _TASK.c.started_at < seen_before,
         )
         with self.read() as db:
-            return [(task, to_undo or []) for task, to_undo in db.execute(query)]
+            return [Orphan(*row) for row in db.execute(query)]
+
+    def hand_over(self, task_id: str, worker: str) -> bool:
+        """Let another worker take up what `worker` ran; tell whether it was still its own."""
+        chosen = _TASK.c.id == task_id, _TASK.c.state == State.RUNNING, _TASK.c.worker == worker
+        values = {"worker": None, "hand_overs": _TASK.c.hand_overs + 1}
+        with self.write() as db:
+            return bool(db.execute(update(_TASK).where(*chosen).values(values)).rowcount)
 
     def waiting(self, created_before: datetime, limit: int) -> list[tuple[str, str]]:
-        """(task, cluster) of the tasks queued since before that moment, oldest first.
+        """(task, cluster) of those queued or left by a worker before that moment, oldest first.
 
         Those of a batch are queued when they are dealt out.
         """
         since = case((_TASK.c.batch.is_(None), _TASK.c.created_at), else_=_TASK.c.dealt_at)
         query = (
             select(_TASK.c.id, _TASK.c.cluster)
-            .where(_TASK.c.state == State.QUEUED, since < created_before)
+            .where(
+                or_(_TASK.c.state == State.QUEUED, _HANDED_OVER),
+                since < created_before,
+            )
             .order_by(_TASK.c.id)
             .limit(limit)
         )

@@ -6,6 +6,7 @@ docs/runner.md describes the protocol; `resop/remote/runner.py` is the other sid
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import logging
@@ -22,6 +23,7 @@ import asyncssh
 from resop import channel
 from resop.channel import ChannelRefused, Hear, Raw, cancelled, surely, timed_out
 from resop.errors import ContactLost, ResopError
+from resop.keep import Keep, NeverBegan, NotKept
 from resop.limits import OUTPUT_LIMIT
 from resop.quoting import Program
 from resop.remote import runner as remote
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 8.0
 """For the login shell's rc files and Python; a node that takes longer gets exec channels."""
+CLOSE_SECONDS = 1.0
 LATE_SECONDS = 5.0
 """How much later than it should a runner may tell of an end."""
 NOISE_LIMIT = 1 << 20
@@ -66,6 +69,7 @@ class _Step:
     input: memoryview
     keep: int
     heard: Hear | None = None
+    kept: Keep | None = None
     sent: bool = False
     room: int = remote.WINDOW
     output: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
@@ -92,6 +96,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         self._numbers = itertools.count(1)
         self._out: list[bytes] = []
         self._unsent: list[_Step] = []
+        self._closed = asyncio.Event()
         self.broken = False
         """No further step can be given to it."""
 
@@ -122,29 +127,38 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         max_output: int = OUTPUT_LIMIT,
         program: Program | None = None,
         heard: Hear | None = None,
+        keep: Keep | None = None,
     ) -> Raw:
         """Run `line` in the user's login shell, or `program`, which is the same without a shell.
 
-        Parameters, answer and errors are those of `run_line`.
+        Parameters, answer and errors are those of `run_line`. With `keep` the step outlives this
+        runner: it is started, or followed from where it was left; NotKept when that cannot be,
+        NeverBegan for one that was only to be found.
         """
         began = time.monotonic()
         if self.broken:
             raise ChannelRefused("the runner on the login node has ended")
-        number, step = self._begin(line, stdin, limit, max_output, program, heard)
+        number, step = self._begin(line, stdin, limit, max_output, program, heard, keep)
         patience = channel.GRACE_SECONDS + remote.KILL_SECONDS + LATE_SECONDS
         try:
             await asyncio.wait([step.done], timeout=limit + patience)
         except asyncio.CancelledError:
+            if keep is not None and keep.leaving:
+                raise
             self._send(remote.END, number)
             raise cancelled(await surely(self._gone(step, patience))) from None
         if not step.done.done():
             self._break("it does not answer")
-            raise timed_out(limit, False)
+            raise timed_out(limit, False) if keep is None else ContactLost()
         end = step.done.result()
+        if keep is not None:
+            _note_end(keep, end)
         if end.how == remote.NOT_STARTED:
             raise ChannelRefused(f"the login node could not start the step: {end.reason}")
         if end.how == remote.AT_LIMIT:
             raise timed_out(limit, end.gone)
+        if end.how == remote.ON_REQUEST and keep is not None and keep.end:
+            raise cancelled(end.gone)
         if end.how == remote.ON_REQUEST:
             raise ContactLost("the runner on the login node was ended, and the step with it")
         return Raw(
@@ -163,10 +177,15 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         max_output: int,
         program: Program | None,
         heard: Hear | None,
+        keep: Keep | None,
     ) -> tuple[int, _Step]:
+        kept = {} if keep is None else keep.request(stdin)
         number = next(self._numbers)
         done: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
-        step = self._steps[number] = _Step(done, memoryview(stdin or b""), max_output, heard)
+        step = _Step(done, memoryview(stdin or b""), max_output, heard, keep)
+        if keep is not None:
+            step.input, step.output = memoryview(b""), keep.output  # what it is given went before
+        self._steps[number] = step
         request: dict[str, Any] = {
             "line": line,
             "program": program and program.as_json(),
@@ -174,11 +193,25 @@ class Runner(asyncssh.SSHClientSession[bytes]):
             "limit": limit,
             "max_output": max_output,
             "grace": channel.GRACE_SECONDS,
+            **kept,
         }
         self._unsent.append(step)
         self._send(remote.START, number, json.dumps(request).encode())
         self._send_input(number, step)
         return number, step
+
+    async def close(self) -> None:
+        """End it once it has heard all: sshd drops what is on its way when a connection closes."""
+        if self._channel is not None and not self.broken:
+            with contextlib.suppress(OSError, TimeoutError):
+                self._flush()
+                self._channel.write_eof()
+                await asyncio.wait_for(self._closed.wait(), CLOSE_SECONDS)
+
+    def forget(self, keep: Keep) -> None:
+        """Have the node remove what it keeps of a step."""
+        content = remote.FORGET_FIELDS.pack(keep.again) + keep.name.encode()
+        self._send(remote.FORGET, 0, content)
 
     def _send_input(self, number: int, step: _Step) -> None:
         while step.input and step.room:
@@ -204,6 +237,8 @@ class Runner(asyncssh.SSHClientSession[bytes]):
             self._break(str(fault))
         for step in self._unsent:
             step.sent = True
+            if step.kept is not None:
+                step.kept.sent = True
         self._unsent.clear()
 
     async def _gone(self, step: _Step, patience: float) -> bool:
@@ -234,6 +269,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
         said = textwrap.shorten(self._said.decode(errors="replace"), 300)
         self._break(said or str(exc or "it ended"))
 
@@ -318,6 +354,20 @@ class Runner(asyncssh.SSHClientSession[bytes]):
             if not step.done.done():
                 step.done.set_exception(_lost(step.sent))
                 step.done.exception()  # known: who waited may have given up before
+
+
+def _note_end(keep: Keep, end: _End) -> None:
+    """Note what is known now of a step that survives; raise what is not an end of its own."""
+    keep.over = end.how not in (remote.NOT_STARTED, remote.NOT_KEPT)
+    if end.how == remote.NOT_STARTED:
+        keep.sent = False
+    if end.how == remote.NOT_KEPT:
+        keep.sent = keep.before  # whatever became of it when it was sent before
+        raise NotKept(f"the login node cannot keep the step: {end.reason}; nothing was started")
+    if end.how == remote.NEVER_BEGAN:
+        raise NeverBegan()
+    if end.how == remote.UNKNOWN:
+        raise ContactLost(f"nobody knows how the step ended: {end.reason}")
 
 
 def _lost(sent: bool) -> ResopError:

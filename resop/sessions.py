@@ -21,8 +21,18 @@ from weakref import WeakValueDictionary
 
 import asyncssh
 
-from resop.channel import ChannelRefused, Hear, Raw, run_line
-from resop.errors import ClusterUnreachable, ResopError, ServiceFault, StepTimedOut
+from resop.channel import ChannelRefused, Hear, Raw, cancelled, run_line, surely
+from resop.errors import (
+    AccessError,
+    ClusterUnreachable,
+    ContactLost,
+    HostKeyMismatch,
+    ResopError,
+    ServiceFault,
+    StepTimedOut,
+    TaskCancelled,
+)
+from resop.keep import Keep, NeverBegan, NotKept
 from resop.limits import OUTPUT_LIMIT
 from resop.noise import NOISE_LIMIT, AfterMark, marked, without_noise
 from resop.quoting import Program
@@ -47,8 +57,16 @@ WITHOUT_RUNNER_SECONDS = 600.0
 """So long no runner is tried after one could not start, or so many broke down."""
 REFUSALS = 6
 PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 15.0
+FORGOTTEN = 200
+"""So many steps that survived are remembered, to be forgotten on the node for certain."""
+FIND_SECONDS = 30.0
+"""For a step that survives: how much later than its time is over it is still looked for."""
 
 Connect = Callable[[], Awaitable[asyncssh.SSHClientConnection]]
+
+_PASSING = (ContactLost, ClusterUnreachable, StepTimedOut)
+"""After these a step that survives may be found over another connection."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,9 +97,12 @@ class _Line:
         max_output: int,
         program: Program | None,
         heard: Hear | None,
+        keep: Keep | None,
     ) -> Raw:
         """Run one step, rid of what rc files print before it."""
         runner = self.runner
+        if keep is not None:
+            return await self._run_kept(line, stdin, limit, max_output, program, heard, keep)
         if runner is not None and not runner.reads_rc:
             return await runner.run(line, stdin, limit, max_output, program, heard)
         line, mark = marked(line)
@@ -93,6 +114,31 @@ class _Line:
             raw = await run_line(self.connection, line, stdin, limit, most, after)
         if after is not None:
             after.finish()
+        return without_noise(raw, mark, max_output)
+
+    async def _run_kept(
+        self,
+        line: str,
+        stdin: bytes | None,
+        limit: float,
+        max_output: int,
+        program: Program | None,
+        heard: Hear | None,
+        keep: Keep,
+    ) -> Raw:
+        """The same for a step that survives: its mark is known to whoever finds it."""
+        if self.runner is None:
+            raise NotKept("there is no runner on the login node; nothing was sent")
+        with_mark, mark = marked(line, keep.name)
+        if self.runner.reads_rc:
+            line = with_mark
+            if heard is not None and keep.after is None:
+                keep.after = AfterMark(mark, max_output, heard)
+            heard = keep.after
+        most = max_output + NOISE_LIMIT
+        raw = await self.runner.run(line, stdin, limit, most, program, heard, keep)
+        if keep.after is not None:
+            keep.after.finish()
         return without_noise(raw, mark, max_output)
 
 
@@ -107,6 +153,7 @@ class Session:
         self._transfers = Session(connect, runner=False) if runner else None
         self._lines: list[_Line] = []
         self._waiters: deque[asyncio.Future[_Line]] = deque()
+        self._forgotten: deque[Keep] = deque(maxlen=FORGOTTEN)
         self._opening: set[asyncio.Task[None]] = set()
         self._channels = CHANNELS
         self._retry_at = 0.0
@@ -128,12 +175,14 @@ class Session:
         max_output: int = OUTPUT_LIMIT,
         program: Program | None = None,
         heard: Hear | None = None,
+        keep: Keep | None = None,
     ) -> Raw:
         """Run one command line within `limit` seconds, waiting for a free channel included.
 
         `program` is what it runs where that is one program; `heard` is told what it prints, in
         the order in which that arrives. Raises what `run_line` raises; a refused channel is asked
-        for again, since nothing was sent.
+        for again, since nothing was sent. With `keep` it raises as `Runner.run` does; `run_kept`
+        does better.
         """
         deadline = time.monotonic() + limit
         refusals = 0
@@ -141,7 +190,7 @@ class Session:
             async with self._channel(deadline, limit) as taken:
                 try:
                     left = max(0.0, deadline - time.monotonic())
-                    return await taken.run(line, stdin, left, max_output, program, heard)
+                    return await taken.run(line, stdin, left, max_output, program, heard, keep)
                 except ChannelRefused:
                     if taken.used > 1 and not taken.stale and taken.runner is None:
                         # Fewer than six are allowed there: ask again as often as it takes.
@@ -149,6 +198,81 @@ class Session:
                     elif (refusals := refusals + 1) == REFUSALS:
                         raise
             await asyncio.sleep(PAUSE_SECONDS * 2**refusals)
+
+    async def run_kept(
+        self,
+        line: str,
+        stdin: bytes | None,
+        limit: float,
+        max_output: int,
+        program: Program | None,
+        keep: Keep,
+        heard: Hear | None = None,
+    ) -> Raw:
+        """Run a step that outlives connections: when one breaks it is found again over another.
+
+        So long as nothing was sent it raises as `run` does, and NotKept when the login node
+        keeps no steps; later ContactLost, when no connection could be had until its time was over.
+        """
+        deadline = time.monotonic() + limit
+        pause = PAUSE_SECONDS
+        try:
+            while True:
+                left = deadline - time.monotonic()
+                keep.find = keep.find or left <= 0  # it is too late to start it
+                left = left if left > 0 else FIND_SECONDS
+                try:
+                    return await self.run(line, stdin, left, max_output, program, heard, keep)
+                except _PASSING as fault:
+                    if keep.over or not keep.sent:
+                        raise
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                    late = time.monotonic() + pause > deadline + FIND_SECONDS
+                    if late or isinstance(fault, NotKept):
+                        raise _not_found(fault) from fault
+                    log.info("a step that survives is looked for again: %s", fault.message)
+                except (AccessError, HostKeyMismatch) as fault:
+                    raise _not_found(fault) if keep.sent else fault from None
+                await asyncio.sleep(pause)
+        except asyncio.CancelledError:
+            if keep.leaving or not keep.sent:
+                raise
+            # There was no connection over which to end it.
+            raise cancelled(await surely(self._is_ended(keep))) from None
+        except NeverBegan:
+            if time.monotonic() < deadline:
+                raise
+            raise StepTimedOut("the step's time was over before it was sent", ended=True) from None
+
+    async def end_kept(self, keep: Keep) -> Raw:
+        """Find a step that survives and end it: TaskCancelled, or how it has ended by itself.
+
+        Raises NeverBegan where it was not started; now it never will be.
+        """
+        keep.find = keep.end = True
+        return await self.run("", None, FIND_SECONDS, keep=keep)
+
+    async def _is_ended(self, keep: Keep) -> bool:
+        try:
+            await self.end_kept(keep)
+        except TaskCancelled as fault:
+            return bool(fault.details["ended"])
+        except NeverBegan:
+            return True
+        except ResopError:
+            return keep.over
+        return True
+
+    def forget(self, keep: Keep) -> None:
+        """Have the node remove what it keeps of a step; else it does so by itself in a day.
+
+        It is told again over the next connection: this one may be about to break.
+        """
+        self._forgotten.append(keep)
+        for line in self._lines:
+            if line.runner is not None and not line.stale:
+                line.runner.forget(keep)
+                return
 
     @contextlib.asynccontextmanager
     async def connection(self, limit: float) -> AsyncIterator[asyncssh.SSHClientConnection]:
@@ -278,6 +402,9 @@ class Session:
         else:
             connection.set_extra_info(session=self)  # which lives as long; see SessionPool
             self._lines.append(_Line(connection, runner))
+            if runner is not None:
+                for keep in self._forgotten:
+                    runner.forget(keep)
             self._hand_out()
 
     @property
@@ -328,6 +455,11 @@ class Session:
                 waiter.set_exception(_own(fault))
 
 
+def _not_found(fault: ResopError) -> ContactLost:
+    said = f"contact was lost while the step ran, and it was not found again: {fault.message}"
+    return ContactLost(said)
+
+
 def _own(fault: ResopError) -> ResopError:
     """A copy: each waiter adds details of its own to the error that it raises."""
     own = copy.copy(fault)
@@ -336,6 +468,7 @@ def _own(fault: ResopError) -> ResopError:
 
 
 async def _close(lines: list[_Line]) -> None:
+    await asyncio.gather(*(line.runner.close() for line in lines if line.runner is not None))
     for line in lines:
         line.connection.close()
     for line in lines:

@@ -24,27 +24,34 @@ from resop.command import Command
 from resop.errors import (
     ContactLost,
     OperationFault,
+    QueueUnavailable,
+    RecordsUnavailable,
     ResopError,
     ServiceFault,
     StepTimedOut,
     TaskCancelled,
 )
 from resop.events import BATCH, CANCEL, Subscription
+from resop.keep import Names
 from resop.logs import say
 from resop.masking import Masker, secrets_in
 from resop.options import check_options, given_values
 from resop.perform import Outcome, command_outcome, command_step, perform_operation
-from resop.records import Change, Records, State, Task
+from resop.queue import Queue
+from resop.records import Change, Records, State, Task, now
 from resop.settings import Settings
 from resop.shell import Shell
 from resop.site import Site
 from resop.ssh import Connector
 from resop.tokens import Sealer
 from worker.door import WorkerDoor
+from worker.keeping import NOTHING, HandedOver, Keeping, Left, what_is_left
 from worker.recorder import Recorder
+from worker.recovery import left_undone
 
 log = logging.getLogger(__name__)
 
+PAUSE_SECONDS = 0.5
 ANSWER_LIMIT = 8 << 20
 """Characters of an operation's answer as JSON."""
 
@@ -59,6 +66,7 @@ class Engine:
         catalog: Catalog,
         records: Records,
         recorder: Recorder,
+        queue: Queue,
         deal: Callable[[], None],
     ) -> None:
         """`deal` is called when a batch may have tasks to deal out; it returns at once."""
@@ -67,10 +75,14 @@ class Engine:
         self._catalog = catalog
         self._records = records
         self._recorder = recorder
+        self._queue = queue
         self._sealer = Sealer(settings.secret_key())
         self._surroundings = Site(catalog, settings)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._resumable: dict[str, WorkerDoor] = {}
+        """Doors of the running tasks that another worker can take up."""
+        self._leaving = False
         self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
@@ -103,7 +115,10 @@ class Engine:
             log.warning("task %s: not queued any more, left alone", task_id)
             self._slots.release()
             return True
-        self.loop.call_soon_threadsafe(self._begin, task)
+        if task.hand_overs:
+            asyncio.run_coroutine_threadsafe(self._take_up(task), self.loop)
+        else:
+            self.loop.call_soon_threadsafe(self._begin, task)
         return True
 
     def cancel_marked(self) -> None:
@@ -112,8 +127,12 @@ class Engine:
             self.loop.call_soon_threadsafe(self._hear_cancel, task_id)
 
     def drain(self, seconds: float) -> None:
-        """Wait for the running tasks; after `seconds` end their steps and cancel them."""
+        """Leave tasks to other workers where they can take them up, and wait for the others.
+
+        After `seconds` end their steps and cancel them.
+        """
         deadline = time.monotonic() + seconds
+        self.loop.call_soon_threadsafe(self._leave)
         while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self.loop).result()
@@ -127,10 +146,27 @@ class Engine:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def _begin(self, task: Task) -> None:
-        running = self.loop.create_task(self._run(task))
+    def _begin(self, task: Task, left: Left = NOTHING) -> None:
+        running = self.loop.create_task(self._run(task, left))
         self._running[task.id] = running
         running.add_done_callback(lambda _: self._finished(task.id))
+        if task.cancel_asked_at is not None:  # while no worker had it
+            self._hear_cancel(task.id)
+
+    async def _take_up(self, task: Task) -> None:
+        """Begin a task where another worker has left it."""
+        left: Left | None = None
+        while left is None:
+            try:
+                left = await asyncio.to_thread(what_is_left, self._records, task)
+            except RecordsUnavailable:
+                await asyncio.sleep(PAUSE_SECONDS)
+        self._begin(task, left)
+
+    def _leave(self) -> None:
+        self._leaving = True
+        for door in self._resumable.values():
+            door.leave()
 
     def _finished(self, task_id: str) -> None:
         del self._running[task_id]
@@ -150,13 +186,18 @@ class Engine:
         if running:
             await asyncio.wait(running)
 
-    async def _run(self, task: Task) -> None:
+    async def _run(self, task: Task, left: Left) -> None:
         """Run a claimed task to its recorded end, whatever happens."""
-        began = time.monotonic()
+        began = time.monotonic() - _age(task)
         door: WorkerDoor | None = None
         try:
-            door, action, options = self._open(task)
+            door, action, options = self._open(task, left)
+            self._note_resumable(task, door, action)
             outcome = await self._perform(task, door, action, options)
+        except HandedOver:
+            assert door is not None
+            await self._hand_over(task, door)
+            return
         except ResopError as fault:
             outcome = Outcome(error=fault)
         except asyncio.CancelledError:
@@ -165,6 +206,8 @@ class Engine:
             # A fault of ours must not leave a task running for ever.
             log.exception("task %s: a fault of the service", task.id)
             outcome = Outcome(error=ServiceFault())
+        finally:
+            self._resumable.pop(task.id, None)
         if door is not None:
             door.close()
         seconds = time.monotonic() - began
@@ -173,12 +216,31 @@ class Engine:
         written = self._recorder.end(task.id, Change.ended(task.id, state, **values))
         try:
             await asyncio.shield(asyncio.wrap_future(written))
+            if door is not None:
+                door.forget()
         finally:
             if task.batch is not None:
                 self._deal()
             _say_ended(task, state, seconds, outcome)
 
-    def _open(self, task: Task) -> tuple[WorkerDoor, Action, BaseModel]:
+    def _note_resumable(self, task: Task, door: WorkerDoor, action: Action) -> None:
+        if door.keeping is not None and (isinstance(action, Command) or action.resumable):
+            self._resumable[task.id] = door
+            if self._leaving:
+                door.leave()
+
+    async def _hand_over(self, task: Task, door: WorkerDoor) -> None:
+        """Let another worker take up a task whose steps go on."""
+        door.close()
+        await door.show()
+        try:
+            await asyncio.to_thread(self._records.hand_over, task.id, self.name)
+            await asyncio.to_thread(self._queue.put, task.id, task.cluster)
+        except (RecordsUnavailable, QueueUnavailable) as fault:
+            log.warning("task %s is left to the others' recovery: %s", task.id, fault.message)
+        log.info("task %s is left to another worker", task.id)
+
+    def _open(self, task: Task, left: Left) -> tuple[WorkerDoor, Action, BaseModel]:
         """Open a task's envelope: its options, and a door to its user's session."""
         sealed = self._sealer.unseal(task.sealed or b"", task.id)
         kind: Kind = "cmd" if task.kind == Command.kind else "opn"
@@ -190,31 +252,66 @@ class Engine:
             self._recorder,
             Masker(secrets_in(given_values(options))),
             self.loop,
-            time.monotonic() + task.time_limit,
+            time.monotonic() + task.time_limit - _age(task),
+            shown_before=len(task.log),
         )
+        if task.hand_overs is not None:
+            door.keeping = Keeping(
+                Names(task.id, sealed["half"]),
+                taken_over=task.hand_overs > 0,
+                recorded=None if isinstance(action, Command) else left.steps,
+            )
+            door.go_on_from(left)
         return door, action, options
 
     async def _perform(
         self, task: Task, door: WorkerDoor, action: Action, options: BaseModel
     ) -> Outcome:
         if isinstance(action, Command):
-            return command_outcome(action, await door.run_bare(command_step(action, options)))
+            return command_outcome(action, await door.run_command(command_step(action, options)))
+        if door.keeping is not None and door.keeping.recorded and not action.resumable:
+            return await self._end_left(task, door, door.keeping)
         shell = Shell(task.username, task.cluster, door, self._surroundings, action.operator)
         performing = self.loop.run_in_executor(
             self._threads, perform_operation, action, shell, options
         )
         try:
-            return await asyncio.shield(performing)
+            outcome = await asyncio.shield(performing)
         except asyncio.CancelledError:
             # Its step is ended, and what it registered is undone, before the task is over.
             door.cancel()
-            return await performing
+            outcome = await performing
+        if door.keeping is not None and door.keeping.recorded:
+            outcome.error = await _end_under_way(door, door.keeping, door.keeping.astray().message)
+        return outcome
+
+    async def _end_left(self, task: Task, door: WorkerDoor, keeping: Keeping) -> Outcome:
+        """End what another worker has left of an operation that cannot be resumed."""
+        door.logged, door.progressed = task.log, task.progress
+        said = "the worker that ran this task died, and its operation cannot be resumed"
+        fault = await _end_under_way(door, keeping, said)
+        return Outcome(error=fault, needs_repair=left_undone(task.to_undo))
 
 
 def _cancel(running: asyncio.Task[None]) -> None:
     """Cancel it once: a second time would break off what tidies up after the first."""
     if not running.cancelling():
         running.cancel()
+
+
+def _age(task: Task) -> float:
+    """How long a task has been running when this worker took it up, in seconds."""
+    return max(0.0, (now() - (task.started_at or now())).total_seconds()) if task.hand_overs else 0
+
+
+async def _end_under_way(door: WorkerDoor, keeping: Keeping, said: str) -> ContactLost:
+    """End what another worker has left under way; the error that tells what became of it."""
+    became = [
+        f"of its step {step.number} ({step.command}): {await door.end_left(step)}"
+        for step in keeping.under_way
+    ]
+    became = became or ["no step was under way"]
+    return ContactLost("; ".join([said, *became, "no later step was sent"]))
 
 
 def _state(outcome: Outcome) -> State:

@@ -12,6 +12,7 @@ from typing import Self
 
 from resop.limits import OUTPUT_LIMIT, PIECE
 from resop.masking import Masker
+from worker.keeping import HandedOver
 
 SHOW_SECONDS = 1.0
 TICK_SECONDS = 0.5
@@ -74,9 +75,11 @@ class Heard:
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """The step has ended."""
+        """The step has ended, or has been left to another worker, who will hear it all again."""
         if self._timer is not None:
             self._timer.cancel()
+        if kind is HandedOver:
+            return
         if self._written is not None or kind is not None:
             self._show(last=True, failed=kind is not None)
         self._room.clear()

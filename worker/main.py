@@ -47,8 +47,9 @@ class Worker:
         self._recorder = Recorder(self._records, herald)
         queue = Queue(app)
         self._dealer = Dealer(Batches(self._records), queue, herald, settings.BATCH_AT_ONCE)
+        deal = self._dealer.wake
         self._engine = Engine(
-            self.name, settings, catalog, self._records, self._recorder, self._dealer.wake
+            self.name, settings, catalog, self._records, self._recorder, queue, deal
         )
         cleaner = Cleaner(self._records, settings.HISTORY_DAYS)
         self._recovery = Recovery(
@@ -76,7 +77,7 @@ class Worker:
             raise Reject("the worker stops", requeue=True)
 
     def stop(self) -> None:
-        """Finish or end what runs, write everything down."""
+        """Leave to others what survives, finish or end what else runs, write everything down."""
         self._dealer.stop()
         self._engine.drain(DRAIN_SECONDS)
         self._recorder.stop(DRAIN_SECONDS)

@@ -20,7 +20,14 @@ log = logging.getLogger(__name__)
 BEAT_SECONDS = 10
 DEAD_SECONDS = 35
 FORGOTTEN_SECONDS = 20
+MOST_HAND_OVERS = 10
+"""A task that every worker dies of must come to an end."""
 AT_ONCE = 500
+
+
+def left_undone(to_undo: Sequence[str] | None) -> list[str]:
+    """What a person has to look at after a worker died that would have undone its steps."""
+    return [f"{line}: not run, the worker died" for line in reversed(to_undo or ())]
 
 
 class Recovery:
@@ -84,21 +91,31 @@ class Recovery:
         return self._last_beat - self._unbroken_since >= timedelta(seconds=DEAD_SECONDS)
 
     def end_orphans(self) -> None:
-        """The running tasks of a worker that is no longer heard of are lost, and told so."""
-        lost = []
-        for task_id, to_undo in self._records.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
+        """The running tasks of a worker that is no longer heard of.
+
+        Those whose steps survive are for another one to take up; the others are lost.
+        """
+        lost, left = [], []
+        for orphan in self._records.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
+            if orphan.hand_overs is not None and orphan.hand_overs < MOST_HAND_OVERS:
+                if self._records.hand_over(orphan.id, orphan.worker):
+                    log.warning("task %s is to be taken up: its worker died", orphan.id)
+                    left.append(orphan)
+                continue
             fault = ContactLost(
                 "the worker that ran this task died: nobody knows how far its last step came; "
                 "no later step was sent"
             )
             # Whether the step that each of them belongs to was run, a person has to look.
-            needs_repair = [f"{line}: not run, the worker died" for line in reversed(to_undo)]
+            needs_repair = left_undone(orphan.to_undo)
             error = {**fault.as_json(), "undone": [], "needs_repair": needs_repair}
-            if self._records.end(task_id, State.LOST, error=error):
-                log.warning("task %s is lost: its worker died", task_id)
-                lost.append(task_id)
+            if self._records.end(orphan.id, State.LOST, error=error):
+                log.warning("task %s is lost: its worker died", orphan.id)
+                lost.append(orphan.id)
         if lost:
             self._herald.ended(dict.fromkeys(lost))
+        for orphan in left:
+            self._queue.put(orphan.id, orphan.cluster)
 
     def enqueue_forgotten(self) -> None:
         """Tasks that wait although nothing stands in their queue are put there again.

@@ -1,7 +1,8 @@
 """Runs on the login node: starts steps, passes on their streams, ends them with all they started.
 
 It is fed to the node's own python3 (3.6 or later, standard library only; nothing is written to
-disk). docs/runner.md describes the protocol; the service reads its frames with `Frames` from here.
+disk but the output of steps that are to survive). docs/runner.md describes the protocol; the
+service reads its frames with `Frames` from here.
 """
 
 import binascii
@@ -9,9 +10,12 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import resource
 import selectors
+import shutil
 import signal
+import stat
 import struct
 import subprocess
 import sys
@@ -19,7 +23,7 @@ import time
 import zlib
 from typing import Any, Callable, Dict, List, Mapping, Optional, Set, Tuple
 
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct("!BII")
 """Type, step, size of what follows."""
 MAX_FRAME = 1 << 21
@@ -27,7 +31,7 @@ CHUNK = 1 << 15
 """A frame of a stream carries no more."""
 WINDOW = 1 << 18
 """Bytes of one stream of one step that may be on their way, until ROOM is made for more."""
-START, INPUT, INPUT_END, ROOM, END = range(1, 6)
+START, INPUT, INPUT_END, ROOM, END, FORGET = range(1, 7)
 HELLO, OUTPUT, ERRORS, EXIT = range(65, 69)
 HELLO_FIELDS = struct.Struct("!HI?")
 """Version, how many steps may run at once, whether the shell reads its rc files for each line."""
@@ -35,7 +39,9 @@ ROOM_FIELDS = struct.Struct("!BI")
 """Stream (0: input, 1: output, 2: errors), bytes."""
 EXIT_FIELDS = struct.Struct("!BB??")
 """How it ended, exit code, whether output was dropped, whether nothing of it is left."""
-ENDED_ITSELF, AT_LIMIT, ON_REQUEST, NOT_STARTED = range(4)
+ENDED_ITSELF, AT_LIMIT, ON_REQUEST, NOT_STARTED, NOT_KEPT, NEVER_BEGAN, UNKNOWN = range(7)
+FORGET_FIELDS = struct.Struct("!?")
+"""Whether its name may still come in a START that is on its way."""
 
 STREAMS = {1: OUTPUT, 2: ERRORS}
 BACKLOG = 1 << 18
@@ -51,6 +57,21 @@ TICK_SECONDS = 0.05
 NEVER = float("inf")
 KILL_SECONDS = 2.0
 """What KILL has not ended by then waits for a device or is not the user's."""
+
+KEPT = os.path.join(".cache", "resop")
+"""In the home, which the login nodes behind one name share: what steps that survive leave there."""
+NAME = re.compile("[0-9a-z-]{1,80}")
+SPOOL, CONTROL, NEVER_FILE = "spool", "control", "never"
+KEPT_SECONDS = 86400.0
+"""How long a keeper waits to be told that its step may be forgotten."""
+LEFT_SECONDS = 2 * KEPT_SECONDS
+TOUCH_SECONDS = 3600.0
+FULL_SECONDS = 1.0
+"""Until a spool that could not be written is tried again."""
+POLL_SECONDS = (0.005, 0.25)
+SILENT_SECONDS = 1.0
+UNBORN_SECONDS = 10.0
+"""A folder in which no keeper has begun by then was left by a runner that was killed."""
 
 
 class Frames:
@@ -154,6 +175,9 @@ class Runner:
     def __init__(self, mark: str) -> None:
         self.mark = mark
         self.steps: Dict[int, Step] = {}
+        self.followed: Dict[int, Kept] = {}
+        """Steps that keepers run."""
+        self.swept = False
         self.frames = Frames()
         self.out = bytearray()
         self.crowded = False
@@ -164,6 +188,7 @@ class Runner:
         self.selector = selectors.DefaultSelector()
         self.null = os.open(os.devnull, os.O_RDWR)
         entry = pwd.getpwuid(os.getuid())
+        self.kept_in = os.path.join(entry.pw_dir, KEPT)
         self.shell = entry.pw_shell or "/bin/sh"
         self.shell_name = os.path.basename(self.shell)
         self.environ = _environ()
@@ -186,11 +211,19 @@ class Runner:
         at_once = AT_ONCE if files < 0 else max(1, min(AT_ONCE, (files - 32) // 3))
         self.send(HELLO, 0, HELLO_FIELDS.pack(VERSION, at_once, not quiet))
         while self.connected or self.steps:
-            self.flush()
-            patience = None if self.look_at == NEVER else max(0.0, self.look_at - time.monotonic())
-            for key, _ in self.selector.select(patience):
-                key.data()
-            self.look_after_time()
+            self.turn()
+
+    def turn(self) -> None:
+        """Send, wait until something is to be done, and do it."""
+        self.flush()
+        first = min([self.look_at, *(each.look_at for each in self.followed.values())])
+        patience = max(0.0, first - time.monotonic())
+        for key, _ in self.selector.select(min(patience, TOUCH_SECONDS)):
+            key.data()
+        self.look_after_time()
+        for kept in list(self.followed.values()):
+            if time.monotonic() >= kept.look_at:
+                self.follow(kept)
 
     @property
     def reads_no_rc(self) -> bool:
@@ -213,6 +246,7 @@ class Runner:
         if self.connected:
             self.connected = False
             self.watch(0, 0, self.read_frames)
+            self.followed.clear()
             for step in list(self.steps.values()):
                 self.end(step, ON_REQUEST)
 
@@ -230,15 +264,30 @@ class Runner:
         try:
             for kind, number, content in self.frames.feed(data):
                 self.take(kind, number, content)
-        except (ValueError, KeyError, TypeError, struct.error) as fault:
+        except (ValueError, KeyError, TypeError, AttributeError, struct.error) as fault:
             self.disconnect(f"not understood: {type(fault).__name__}: {fault}")
 
     def take(self, kind: int, number: int, content: bytes) -> None:
         """What one frame asks for; those for a step that has just ended mean nothing."""
         if kind == START:
-            self.start(number, json.loads(content.decode()))
+            request = json.loads(content.decode())
+            if request.get("keep"):
+                self.keep(number, request)
+            else:
+                self.start(number, request)
+        elif kind == FORGET:
+            size = FORGET_FIELDS.size
+            forget(self.folder(content[size:].decode()), *FORGET_FIELDS.unpack(content[:size]))
         elif kind not in (INPUT, INPUT_END, ROOM, END):
             raise ValueError(f"a frame of type {kind}")
+        elif number in self.followed:
+            kept = self.followed[number]
+            if kind == END:
+                kept.tell(frame(END, 1))
+            elif kind == ROOM:
+                stream, size = ROOM_FIELDS.unpack(content)
+                kept.room[stream] += size
+                kept.look_at = 0.0
         elif number in self.steps:
             step = self.steps[number]
             if kind == END:
@@ -257,6 +306,14 @@ class Runner:
 
     def flush(self) -> None:
         """Send what can be sent; while too much is left, no more output is read."""
+        self.write_out()
+        if self.crowded != (len(self.out) > BACKLOG):
+            self.crowded = not self.crowded
+            for step in self.steps.values():
+                for stream in (1, 2):
+                    self.watch_output(step, stream)
+
+    def write_out(self) -> None:
         try:
             while self.out and self.connected:
                 del self.out[: os.write(1, self.out)]
@@ -267,11 +324,118 @@ class Runner:
         if not self.connected:
             self.out.clear()
         self.watch(1, selectors.EVENT_WRITE if self.out else 0, lambda: None)
-        if self.crowded != (len(self.out) > BACKLOG):
-            self.crowded = not self.crowded
-            for step in self.steps.values():
-                for stream in (1, 2):
-                    self.watch_output(step, stream)
+
+    # -- steps that survive -----------------------------------------------------------------
+
+    def folder(self, name: str) -> str:
+        """Where a step of that name leaves what it does."""
+        if not NAME.fullmatch(name):
+            raise ValueError(f"a step named {name!r}")
+        return os.path.join(self.kept_in, name)
+
+    def keep(self, number: int, request: Dict[str, Any]) -> None:
+        """Start a step of this name unless it was ever started, and follow it.
+
+        To make its folder is the claim: whoever does it, on whichever login node, starts it.
+        """
+        folder = self.folder(request["keep"])
+        try:
+            self.make_room()
+            if _made(folder):
+                self.claim(folder, request)
+        except OSError as fault:
+            self.send(EXIT, number, _not_run(NOT_KEPT, str(fault)))
+            return
+        self.followed[number] = kept = Kept(number, folder, request["have"])
+        if request["end"]:
+            kept.tell(frame(END, 1))
+
+    def make_room(self) -> None:
+        """The folder of all that are kept; what nobody asked for in days is removed from it."""
+        os.makedirs(self.kept_in, 0o700, exist_ok=True)
+        found = os.lstat(self.kept_in)
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise PermissionError(f"{self.kept_in} is not a folder of this user")
+        if found.st_mode & 0o077:
+            os.chmod(self.kept_in, 0o700)
+        if not self.swept:
+            self.swept = True
+            for name in os.listdir(self.kept_in):
+                _remove_old(os.path.join(self.kept_in, name))
+
+    def claim(self, folder: str, request: Dict[str, Any]) -> None:
+        """Have a keeper run the step, or see to it that none ever will."""
+        try:
+            if request["find"]:
+                _leave_name(folder)
+            else:
+                self.fork_keeper(folder, request)
+        except OSError:
+            _remove(folder)
+            raise
+
+    def fork_keeper(self, folder: str, request: Dict[str, Any]) -> None:
+        os.mkfifo(os.path.join(folder, CONTROL), 0o600)
+        files = []
+        try:
+            # Its keeper holds both ends, so that it never sees the end of what it is told.
+            files.append(os.open(os.path.join(folder, CONTROL), os.O_RDWR))
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+            files.append(os.open(os.path.join(folder, SPOOL), flags, 0o600))
+            os.write(files[1], frame(HELLO, 1, _here()))
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    os.setsid()
+                    if os.fork() == 0:
+                        _become_keeper(self, folder, request, files)
+                    code = 0
+                finally:
+                    os._exit(code)
+            if os.waitpid(child, 0)[1]:
+                raise BlockingIOError("no further process can be started")
+        finally:
+            for file in files:
+                os.close(file)
+
+    def follow(self, kept: "Kept") -> None:
+        """Pass on what a keeper has written since, as far as there is room for it."""
+        now = time.monotonic()
+        silent = now - kept.news_at
+        gone = None
+        if silent > SILENT_SECONDS or not kept.origin:
+            gone = kept.is_gone(silent)
+        kept.look_at = now + min(max(silent / 4, POLL_SECONDS[0]), POLL_SECONDS[1])
+        while len(self.out) <= BACKLOG:
+            if not kept.waiting and not kept.read():
+                if gone:
+                    self.leave(kept, _not_run(*gone))
+                return
+            gone = None
+            kept.news_at, kept.look_at = now, now + POLL_SECONDS[0]
+            kind, _, content = kept.waiting[0]
+            if kind == EXIT:
+                if content[:1] == bytes([NOT_STARTED]):
+                    forget(kept.folder, False)
+                self.leave(kept, content)
+                return
+            if kind in (OUTPUT, ERRORS):
+                stream = 1 if kind == OUTPUT else 2
+                known = min(kept.have[stream], len(content))
+                if kept.room[stream] < len(content) - known:
+                    kept.look_at = NEVER
+                    return
+                kept.have[stream] -= known
+                if content[known:]:
+                    kept.room[stream] -= len(content) - known
+                    self.send(kind, kept.number, content[known:])
+            del kept.waiting[0]
+
+    def leave(self, kept: "Kept", content: bytes) -> None:
+        self.send(EXIT, kept.number, content)
+        kept.close()
+        del self.followed[kept.number]
 
     # -- steps ------------------------------------------------------------------------------
 
@@ -289,8 +453,7 @@ class Runner:
         except (OSError, subprocess.SubprocessError) as fault:
             for file in step.pipes.values():
                 os.close(file)
-            fields = EXIT_FIELDS.pack(NOT_STARTED, 0, False, True)
-            self.send(EXIT, number, fields + str(fault).encode("utf-8", "replace")[:1000])
+            self.send(EXIT, number, _not_run(NOT_STARTED, str(fault)))
             return
         finally:
             for file in theirs:
@@ -450,6 +613,206 @@ class Runner:
         ending = any(step.how != ENDED_ITSELF for step in self.steps.values())
         first = min((step.deadline for step in self.steps.values()), default=NEVER)
         self.look_at = now + TICK_SECONDS if ending else first
+
+
+class Kept:
+    """A step that a keeper runs, followed through its spool."""
+
+    def __init__(self, number: int, folder: str, have: List[int]) -> None:
+        """`have` is how much of each stream is known already."""
+        self.number = number
+        self.folder = folder
+        self.have = {1: have[0], 2: have[1]}
+        self.room = {1: WINDOW, 2: WINDOW}
+        self.frames = Frames(CHUNK)
+        self.waiting: List[Tuple[int, int, bytes]] = []
+        self.spool = -1
+        self.origin = b""
+        """Where its keeper runs; empty while that has not begun."""
+        self.news_at = time.monotonic()
+        self.look_at = 0.0
+
+    def read(self) -> bool:
+        """Read some more of the spool; tell whether there was a frame."""
+        try:
+            if self.spool < 0:
+                self.spool = os.open(os.path.join(self.folder, SPOOL), os.O_RDONLY)
+            while not self.waiting:
+                data = os.read(self.spool, 1 << 16)
+                if not data:
+                    return False
+                for each in self.frames.feed(data):
+                    if each[0] == HELLO:
+                        self.origin = each[2]
+                    else:
+                        self.waiting.append(each)
+        except OSError:
+            return False
+        except ValueError as fault:
+            self.waiting.append((EXIT, 1, _not_run(UNKNOWN, "its spool has " + str(fault))))
+        return True
+
+    def is_gone(self, silent: float) -> Optional[Tuple[int, str]]:
+        """Why there will be nothing more; None while there may be."""
+        if os.path.exists(os.path.join(self.folder, NEVER_FILE)):
+            return NEVER_BEGAN, ""
+        if self.tell(b""):
+            return None
+        if not self.origin:
+            late = silent > UNBORN_SECONDS
+            return (UNKNOWN, "its keeper was killed before it began") if late else None
+        if self.origin == _here():
+            return UNKNOWN, "its keeper was killed"
+        if self.origin.split(b"\n")[0] == _here().split(b"\n")[0]:
+            return UNKNOWN, "the login node was restarted"
+        # On another login node; what it writes is seen, if late. That it ends is seen there.
+        if not os.path.exists(self.folder):
+            return UNKNOWN, "what was kept of it was removed"
+        return None
+
+    def tell(self, data: bytes) -> bool:
+        """Send its keeper a frame, or nothing; tell whether it is there, on this login node."""
+        return _tell(self.folder, data)
+
+    def close(self) -> None:
+        if self.spool >= 0:
+            os.close(self.spool)
+
+
+class Keeper(Runner):
+    """Runs one step whatever becomes of the connection: its frames go to the spool."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(os.path.basename(folder))
+        self.spool = os.path.join(folder, SPOOL)
+        self.home = folder
+        self.forgotten = False
+        self.touched_at = time.monotonic()
+
+    def run(self, request: Dict[str, Any]) -> None:
+        """Run it to its end, and wait until it may be forgotten."""
+        self.start(1, request)
+        for step in self.steps.values():
+            step.room = {1: 1 << 62, 2: 1 << 62}
+            step.input += binascii.a2b_base64(request.pop("given"))
+            step.input_ends = True
+            self.write_input(step)
+        until = NEVER
+        while self.steps or (self.connected and not self.forgotten and time.monotonic() < until):
+            self.turn()
+            if not self.steps:
+                until = min(until, time.monotonic() + KEPT_SECONDS)
+        self.flush()
+        if self.connected:  # else it was told to end, and whoever asks is to see that
+            _remove(self.home)
+
+    def take(self, kind: int, number: int, content: bytes) -> None:
+        if kind == FORGET:
+            self.forgotten = True
+        if kind in (FORGET, END) and 1 in self.steps:
+            self.end(self.steps[1], ON_REQUEST)
+
+    def write_out(self) -> None:
+        """While the disk is full, what the step prints has to wait."""
+        now = time.monotonic()
+        if now >= self.touched_at + TOUCH_SECONDS:
+            self.touched_at = now
+            with contextlib.suppress(OSError):
+                os.utime(self.spool)
+        try:
+            while self.out:
+                del self.out[: os.write(1, self.out)]
+        except OSError:
+            self.look_at = min(self.look_at, now + FULL_SECONDS)
+
+    def look_after_time(self) -> None:
+        super().look_after_time()
+        if self.out:
+            self.look_at = min(self.look_at, time.monotonic() + FULL_SECONDS)
+
+
+def _become_keeper(runner: Runner, folder: str, request: Dict[str, Any], files: List[int]) -> None:
+    """In a process of its own: run a step, with nothing left of the runner and its channel."""
+    signal.set_wakeup_fd(-1)
+    runner.selector.close()
+    for at, file in enumerate([*files, runner.null]):
+        os.dup2(file, at)
+    for name in os.listdir("/proc/self/fd") if HAVE_PROC else map(str, range(3, 4096)):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    try:
+        Keeper(folder).run(request)
+    finally:
+        os._exit(0)
+
+
+def forget(folder: str, named: bool) -> None:
+    """Remove what is kept of a step, which is ended if it runs.
+
+    Where it may still be `named` by a START that is on its way, an empty folder stays for a while.
+    """
+    if named:
+        with contextlib.suppress(OSError):
+            _leave_name(folder)
+    if not _tell(folder, frame(FORGET, 1)):
+        _remove(folder)
+
+
+def _leave_name(folder: str) -> None:
+    """See to it that no step of this name is ever started."""
+    os.close(os.open(os.path.join(folder, NEVER_FILE), os.O_WRONLY | os.O_CREAT, 0o600))
+
+
+def _remove(folder: str) -> None:
+    """Remove what is kept of a step, with its folder where that need not keep its name taken."""
+    for name in (SPOOL, CONTROL):
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(folder, name))
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
+def _tell(folder: str, data: bytes) -> bool:
+    try:
+        file = os.open(os.path.join(folder, CONTROL), os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    with contextlib.suppress(OSError):
+        os.write(file, data)
+    os.close(file)
+    return True
+
+
+def _made(folder: str) -> bool:
+    """Make a folder; tell whether it was not there."""
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _remove_old(folder: str) -> None:
+    """Remove what nobody has touched in days: a keeper does so every hour."""
+    spool = os.path.join(folder, SPOOL)
+    with contextlib.suppress(OSError):
+        touched = os.stat(spool if os.path.exists(spool) else folder).st_mtime
+        if touched < time.time() - LEFT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _here() -> bytes:
+    """Which machine this is, and since when."""
+    boot = b""
+    with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        boot = file.read().strip()
+    return os.uname().nodename.encode() + b"\n" + boot
+
+
+def _not_run(how: int, reason: str) -> bytes:
+    """What EXIT says where nothing was run, or nobody knows."""
+    return EXIT_FIELDS.pack(how, 0, False, True) + reason.encode("utf-8", "replace")[:1000]
 
 
 def _spawn(

@@ -15,12 +15,12 @@ def as_at_first(url: str) -> None:
         for index in ("task_of_batch", "task_of_batch_by_state"):
             on = " ON task" if engine.dialect.name != "sqlite" else ""
             db.execute(text(f"DROP INDEX {index}{on}"))
-        db.execute(text("DROP TABLE batch"))
         in_batch = ("batch", "number", "item", "dealt_at")
-        for column in ("to_undo", "cancel_asked_at", "note", *in_batch):
+        for column in ("to_undo", "cancel_asked_at", "note", *in_batch, "hand_overs"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
-        db.execute(text("ALTER TABLE step DROP COLUMN log_lines"))
-        for table in ("idempotency_key", "output"):
+        for column in ("log_lines", "keep"):
+            db.execute(text(f"ALTER TABLE step DROP COLUMN {column}"))
+        for table in ("idempotency_key", "output", "batch"):
             db.execute(text(f"DROP TABLE {table}"))
         db.execute(
             text(

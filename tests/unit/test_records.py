@@ -402,10 +402,29 @@ def test_orphans_are_running_tasks_whose_worker_was_not_seen(records: Records) -
         task(),
     ):
         records.add_task(each)
-    assert records.orphans(moment) == [(orphan.id, [])]
+    [told] = records.orphans(moment)
+    assert (told.id, told.cluster, told.worker) == (orphan.id, "tango", "dead")
+    assert (told.hand_overs, told.to_undo) == (None, None)
     records.forget_worker("alive")
     assert len(records.orphans(moment)) == 2
     assert len(records.orphans(now() + HOUR)) == 3
+
+
+def test_task_is_handed_over_by_its_worker_and_claimed_by_one_other(records: Records) -> None:
+    began = now() - HOUR
+    left = task(
+        state=State.RUNNING, worker="dead", started_at=began, created_at=began, hand_overs=0
+    )
+    records.add_task(left)
+    assert records.claim(left.id, "one") is None
+    assert not records.hand_over(left.id, "another") and records.hand_over(left.id, "dead")
+    assert not records.hand_over(left.id, "dead")
+    assert records.waiting(now(), 10) == [(left.id, "tango")]
+    assert records.orphans(now() + HOUR) == []
+    taken = records.claim(left.id, "one")
+    assert taken is not None and (taken.worker, taken.hand_overs) == ("one", 1)
+    assert taken.started_at == began
+    assert records.claim(left.id, "two") is None and records.waiting(now(), 10) == []
 
 
 def test_waiting_tasks_are_told_oldest_first(records: Records) -> None:

@@ -17,10 +17,11 @@ class Answer(TypedDict):
 
 
 @operation(
+    resumable=True,
     examples=[
         {"command": "df -h ~ | tail -1"},
         {"command": "grep -c MPI", "stdin": "one MPI\ntwo\n", "check": False},
-    ]
+    ],
 )
 def run(
     shell: Shell,

@@ -17,10 +17,11 @@ cat >"$file" && {interpreter} "$file" "$@" </dev/null"""
 
 
 @operation(
+    resumable=True,
     examples=[
         {"script": "#!/bin/sh\nfor n in 1 2 3; do echo $n; done\n"},
         {"script": "#!/usr/bin/env python3\nimport sys\nprint(sys.argv)\n", "arguments": ["a b"]},
-    ]
+    ],
 )
 def script(
     shell: Shell,

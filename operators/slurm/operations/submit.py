@@ -21,6 +21,7 @@ module load {modules} || exit
 
 
 @operation(
+    resumable=True,
     preview=True,
     examples=[
         {"script": "#!/bin/sh\nsrun ./sim\n", "partition": "batch", "time_limit": "1:00:00"},

@@ -43,6 +43,7 @@ class Sweep(Submitted):
 
 
 @operation(
+    resumable=True,
     preview=True,
     examples=[
         {

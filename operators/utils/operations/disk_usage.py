@@ -30,7 +30,7 @@ class Answer(TypedDict):
     file_system: FileSystem
 
 
-@operation(examples=[{}, {"path": "/scratch/alice"}])
+@operation(resumable=True, examples=[{}, {"path": "/scratch/alice"}])
 def disk_usage(shell: Shell, path: RemotePath = ".") -> Answer:
     """Return the space taken by the path and all below it; of a link, by what it points to.
 
