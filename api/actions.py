@@ -91,7 +91,8 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
         return await _run_here(here, request, services)
     token = await login_of(request, services)
     found = services.catalog.action(operator, kind, action)
-    preferred = read_preferences(request, services.settings.SYNC_WAIT)
+    settings = services.settings
+    preferred = read_preferences(request, settings.SYNC_WAIT, settings.notify_hosts)
     options = check_options(found.options, await read_options(request, found.options))
     task = _new_task(found, options, token, services, preferred)
     task.request = request.state.request_id
@@ -121,7 +122,7 @@ async def _run_here(
     """Logins are not queued: they run here, through the gate."""
     began = time.monotonic()
     options = check_options(operation.options, await read_options(request, operation.options))
-    if read_preferences(request, 0).dry_run:
+    if read_preferences(request, 0, services.settings.notify_hosts).dry_run:
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})
     gate = ApiGate(services, request)
     output = await operation(gate, **operation.arguments(options))
@@ -162,6 +163,7 @@ def _new_task(
         credential=token.credential,
         options=masker.json(to_jsonable_python(plain(values, reveal=False))),
         tags=preferred.tag,
+        notify=preferred.notify,
         sealed=services.sealer.seal({"options": revealed, "half": token.half}, task_id),
         time_limit=min(limit, preferred.timeout or limit),
         command=command,

@@ -20,7 +20,6 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Header
 from fastapi.responses import Response, StreamingResponse
 
-from api.answers import shown_time, step_view, summary
 from api.deps import Here, LoggedIn, still_logged_in
 from api.feeds import Seen, has_ended
 from api.services import Services
@@ -28,6 +27,7 @@ from api.tasks import own_task
 from resop.errors import InvalidOptions, ResopError
 from resop.records import State, Step
 from resop.tokens import Token
+from resop.view import shown_time, step_view, summary
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 

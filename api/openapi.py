@@ -10,6 +10,7 @@ from fastapi.openapi.utils import get_openapi
 
 from resop.catalog import Action, Catalog
 from resop.command import Command
+from resop.receiver import LONGEST_ADDRESS
 
 TEMPLATE = "#/components/schemas/{model}"
 ANSWERS = {
@@ -170,6 +171,12 @@ _PREFERENCES = [
         "in": "query",
         "schema": {"type": "boolean", "default": False},
         "description": "validate and show the command line; run nothing",
+    },
+    {
+        "name": "notify",
+        "in": "query",
+        "schema": {"type": "string", "format": "uri", "maxLength": LONGEST_ADDRESS},
+        "description": "HTTPS address that is told when the task has ended",
     },
 ]
 

@@ -9,15 +9,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.answers import ask_again, view
+from api.answers import ask_again
 from api.deps import Here, LoggedIn
 from api.preferences import LONGEST_WAIT
 from api.services import Services
 from api.waiting import look, wait_for_end
 from resop.errors import QueueUnavailable, TaskCancelled, UnknownTask
+from resop.notifications import Notifications
 from resop.perform import Outcome
 from resop.records import State, Task
 from resop.tokens import Token
+from resop.view import view
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ async def show_task(
         if wait and not State(task.state).ended:
             await wait_for_end(services, task, waiter, time.monotonic() + wait)
             task = await look(services, task_id)
-    return view(task, await run_in_threadpool(services.records.steps, task_id))
+    return await run_in_threadpool(_whole, services, task)
 
 
 @router.delete("/{task_id}", responses={202: {"description": "asked to end; it still runs"}})
@@ -66,7 +68,13 @@ async def cancel_task(
     if not State(task.state).ended:
         response.status_code = 202
         response.headers.update(ask_again(task_id))
-    return view(task, await run_in_threadpool(services.records.steps, task_id))
+    return await run_in_threadpool(_whole, services, task)
+
+
+def _whole(services: Services, task: Task) -> dict[str, Any]:
+    """A task with its steps, and with what became of its notification."""
+    told = Notifications(services.records).of(task.id) if task.notify is not None else None
+    return view(task, services.records.steps(task.id), told)
 
 
 async def own_task(services: Services, token: Token, task_id: str) -> Task:

@@ -15,6 +15,7 @@ from resop.records import Records, State, Task
 
 _TASK = SQLModel.metadata.tables["task"]
 _STEP = SQLModel.metadata.tables["step"]
+_NOTIFICATION = SQLModel.metadata.tables["notification"]
 _LISTED = [
     column
     for column in _TASK.c
@@ -97,6 +98,7 @@ class History:
             found = db.execute(locked).scalars().all()
             if found:
                 db.execute(delete(_STEP).where(_STEP.c.task.in_(found)))
+                db.execute(delete(_NOTIFICATION).where(_NOTIFICATION.c.task.in_(found)))
                 db.execute(delete(_TASK).where(_TASK.c.id.in_(found)))
         return len(found)
 

@@ -12,10 +12,11 @@ def as_at_first(url: str) -> None:
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as db:
         SQLModel.metadata.create_all(db)
-        for column in ("to_undo", "cancel_asked_at", "note"):
+        for column in ("to_undo", "cancel_asked_at", "note", "notify"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
         db.execute(text("ALTER TABLE step DROP COLUMN log_lines"))
         db.execute(text("DROP TABLE idempotency_key"))
+        db.execute(text("DROP TABLE notification"))
         db.execute(
             text(
                 "INSERT INTO task (id, kind, operator, action, username, cluster, credential, "
