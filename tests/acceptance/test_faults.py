@@ -1,6 +1,7 @@
 """What holds when a part of the service or the login node fails: nothing runs twice, and what is
 said of a task is true. On real processes; only the recovery's patience is shorter than it is."""
 
+import base64
 import contextlib
 import secrets
 import signal
@@ -20,6 +21,7 @@ from resop.records import Records
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
 from tests.acceptance.test_live import Event, events
+from tests.support.hooks import Hook
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
@@ -31,6 +33,7 @@ from tests.support.services import reason_unavailable as no_servers
 IMPATIENT_WORKER = [sys.executable, "-m", "tests.acceptance.impatient_worker"]
 ALICE = ACCOUNTS["alice"]
 SECRET = f"marker-{secrets.token_hex(12)}"
+HOOK_SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 @dataclass
@@ -42,6 +45,7 @@ class Site:
     mariadb: MariaDB
     alice: Caller
     threads: ThreadPoolExecutor
+    hook: Hook
 
     def trail(self, steps: int, seconds: float = 0) -> tuple[str, Path]:
         """Begin a task that appends a line a step to a file: the task and the file."""
@@ -86,11 +90,19 @@ def running(folder: Path, operators: Path) -> Iterator[Site]:
         OpenSSH(folder / "node", [ALICE]) as ssh,
         MariaDB(folder / "db") as mariadb,
         ThreadPoolExecutor(10) as threads,
+        Hook(folder) as hook,
     ):
-        settings = {**cluster_settings(ssh), "OPERATORS_PATH": operators}
+        settings = {
+            **cluster_settings(ssh),
+            "OPERATORS_PATH": operators,
+            "NOTIFY_HOSTS": f"localhost:{hook.port}",
+            "NOTIFY_SECRET": HOOK_SECRET,
+            "NOTIFY_PRIVATE": True,
+        }
+        worker = ["env", f"SSL_CERT_FILE={hook.authority}", *IMPATIENT_WORKER]
         url = mariadb.database("faults")
-        with Many(folder / "faults", settings, url, IMPATIENT_WORKER) as service:
-            yield Site(service, ssh, mariadb, service.log_in(ALICE), threads)
+        with Many(folder / "faults", settings, url, worker) as service:
+            yield Site(service, ssh, mariadb, service.log_in(ALICE), threads, hook)
 
 
 @pytest.fixture
@@ -345,6 +357,60 @@ def test_api_that_is_watched_stops_at_once(site: Site) -> None:
     assert ids[-1].startswith("running")
     site.alice.http.delete(f"/tasks/{task}")
     assert next(events(site.alice, task, ids[-1])).id != ids[-1]
+
+
+def test_who_is_to_be_told_of_an_end_is_told_although_worker_and_redis_die(site: Site) -> None:
+    site.hook.answers = lambda before: 503
+    query = {"notify": site.hook.address, "tag": "told"}
+    answer = site.alice.run("echo done", query=query)
+    assert answer.status_code == 200
+    task = answer.json()["task"]
+    assert eventually(lambda: site.alice.task(task)["notification"]["last_error"])
+    seen = site.alice.task(task)
+    assert seen["notify"] == site.hook.address
+    assert seen["notification"]["last_error"] == "answered 503"
+    assert seen["notification"]["delivered_at"] is None and seen["notification"]["next_at"]
+    for victim in list(site.service.workers):
+        site.service.kill_worker(victim)
+    site.service.redis().flushall()
+    site.hook.answers = lambda before: 204
+    site.service.add_workers(2)
+    assert eventually(lambda: site.alice.task(task)["notification"]["delivered_at"])
+    requests = site.hook.of(task)
+    for each in requests:
+        each.check_signature(HOOK_SECRET)
+    last = requests[-1].json["data"]
+    assert (last["state"], last["tags"]) == ("succeeded", ["told"])
+    assert last["output"]["stdout"] == "done\n"
+    assert site.alice.task(task)["notification"]["next_at"] is None
+
+
+def test_cancelled_before_it_ran_is_an_end_that_is_told(site: Site) -> None:
+    site.service.stop_workers()
+    query = {"notify": site.hook.address}
+    task = site.alice.run("true", prefer="respond-async", query=query).json()["task"]
+    site.alice.http.delete(f"/tasks/{task}")
+    site.service.add_workers(1)
+    assert eventually(lambda: site.hook.of(task))
+    assert site.hook.of(task)[0].json["data"]["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://localhost/",
+        "https://elsewhere.example/",
+        "https://127.0.0.1/",
+        "https://a@localhost/",
+    ],
+)
+def test_address_that_may_not_be_told_is_refused_before_anything_is_made(
+    site: Site, address: str
+) -> None:
+    answer = site.alice.run("echo not run >notify-refused", query={"notify": address})
+    [fault] = failure(answer, 422)["faults"]
+    assert fault["field"] == "notify"
+    assert not (site.ssh.home("alice") / "notify-refused").exists()
 
 
 def test_sshd_restarted_between_tasks_is_not_noticed(site: Site) -> None:
