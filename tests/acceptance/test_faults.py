@@ -7,6 +7,7 @@ import secrets
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -65,9 +66,16 @@ class Site:
         """Let a client run a line and wait for it; returns when it runs on the login node."""
         mark = secrets.token_hex(4)
         caller = self.service.caller(self.alice.token, api)
-        answer = self.threads.submit(caller.run, f"{line} # {mark}\n:")
+        counted = f"echo {mark} >>trail-waiting\n{line} # {mark}\n:"
+        answer = self.threads.submit(caller.run, counted)
         assert eventually(lambda: any(mark in each for each in self.ssh.processes("alice")), 10)
         return answer
+
+    def ran_twice(self) -> list[str]:
+        """The steps that left a line more than once, in any file there is; none is right."""
+        trails = self.ssh.home("alice").glob("trail-*")
+        counts = {file.name: Counter(lines(file)) for file in trails}
+        return [f"{name}: {line}" for name in counts for line, n in counts[name].items() if n > 1]
 
     def places_of_secret(self) -> list[str]:
         """Where the secret of `whisper` is found; nowhere is right."""
@@ -106,11 +114,12 @@ def running(folder: Path, operators: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def site(running: Site) -> Site:
+def site(running: Site) -> Iterator[Site]:
     """The site with a worker at least, whatever the test before has left of them."""
     if not running.service.workers:
         running.service.add_workers(1)
-    return running
+    yield running
+    assert running.ran_twice() == []
 
 
 def lines(file: Path) -> list[str]:
@@ -199,6 +208,21 @@ def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
         assert lines(file) == ["0", "1"]
 
 
+def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) -> None:
+    site.service.stop_workers()
+    task, file = site.trail(steps=4, seconds=1)
+    with celery_app(site.service.settings).connection_for_read() as connection:
+        # One that takes a message and hangs; until it is taken from it, nobody else has it.
+        assert connection.default_channel.basic_get("cluster.hpc", no_ack=False) is not None
+        assert site.service.redis().zcard("unacked_index") == 1 and queue_is_empty(site)
+        site.service.add_workers(2)
+        assert eventually(lambda: site.service.redis().zcard("unacked_index") == 0)
+        assert site.ended(task)["state"] == "succeeded"
+        said_again = f"task {task}: not queued any more, left alone"
+        assert eventually(lambda: any(said_again in w.said() for w in site.service.workers))
+    assert lines(file) == ["0", "1", "2", "3"]
+
+
 def queue_is_empty(site: Site) -> bool:
     return site.service.redis().llen("cluster.hpc") == 0
 
@@ -216,9 +240,13 @@ def test_queued_task_runs_although_redis_lost_its_message(site: Site) -> None:
 
 def test_emptied_redis_is_not_noticed_by_those_who_wait(site: Site) -> None:
     waiting = [site.waiting("sleep 1; echo done", api) for api in (0, 1)]
+    begun, trail = site.trail(steps=6, seconds=0.3)
+    assert eventually(lambda: lines(trail), 10)
     site.service.redis().flushall()
     for each in waiting:
         assert each.result().json()["output"]["stdout"] == "done\n"
+    assert site.ended(begun)["state"] == "succeeded"
+    assert lines(trail) == list(map(str, range(6)))
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
 
 
@@ -454,6 +482,8 @@ def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> No
 
 def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Site) -> None:
     short, long = site.waiting("sleep 1; echo done"), site.waiting("sleep 3.5; echo done")
+    begun, trail = site.trail(steps=12, seconds=0.5)
+    assert eventually(lambda: lines(trail), 10)
     site.mariadb.stop()
     for answer in (site.alice.run("true"), site.alice.http.get("/tasks")):
         error = failure(answer, 503)
@@ -465,4 +495,6 @@ def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Si
     site.mariadb.start()
     for waiting in (short, long):
         assert waiting.result().json()["output"]["stdout"] == "done\n"
+    assert site.ended(begun)["state"] == "succeeded"
+    assert lines(trail) == list(map(str, range(12)))
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
