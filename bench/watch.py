@@ -109,7 +109,8 @@ def faults(wanted: dict[str, list[Any]], got: dict[str, list[Any]], seen: list[E
     for kind, all_of_it in wanted.items():
         if (came := got[kind]) != all_of_it:
             missing, twice = len(set(all_of_it) - set(came)), len(came) - len(set(came))
-            found.append(f"{kind}: {missing} missing, {twice} twice, else out of order")
+            order = "" if missing or twice else ", out of order"
+            found.append(f"{kind}: {missing} missing, {twice} twice{order}")
     if len({event.id for event in seen}) != len(seen):
         found.append("an id came twice")
     begun: set[int] = set()

@@ -213,7 +213,8 @@ def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) 
     task, file = site.trail(steps=4, seconds=1)
     with celery_app(site.service.settings).connection_for_read() as connection:
         # One that takes a message and hangs; until it is taken from it, nobody else has it.
-        assert connection.default_channel.basic_get("cluster.hpc", no_ack=False) is not None
+        channel: Any = connection.default_channel
+        assert channel.basic_get("cluster.hpc", no_ack=False) is not None
         assert site.service.redis().zcard("unacked_index") == 1 and queue_is_empty(site)
         site.service.add_workers(2)
         assert eventually(lambda: site.service.redis().zcard("unacked_index") == 0)

@@ -13,13 +13,14 @@ from resop.history import History
 from resop.notifications import Notifications
 from resop.records import Notification, Records, State, Task, now
 from resop.settings import Settings
+from resop.types import Secret
 from tests.support.hooks import Hook, Told
 from tests.support.ids import next_id
 from tests.support.services import eventually
 from worker import notify
 from worker.notify import Notifier, signed
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SECRET = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 Start = Callable[..., Notifier]
 
 
@@ -107,7 +108,7 @@ def test_end_of_a_task_is_told_once_and_signed(records: Records, hook: Hook, sta
     running = add(records, hook.address, state=State.RUNNING, ended_at=None)
     task = add(records, hook.address, tags=["a"])
     [request] = told(hook, task)
-    request.check_signature(SECRET)
+    request.check_signature(SECRET.get_secret_value())
     assert request.path == "/told?by=resop"
     assert request.headers["host"] == f"localhost:{hook.port}"
     assert request.headers["content-type"] == "application/json"
@@ -141,7 +142,7 @@ def test_failed_attempt_is_repeated_with_the_same_id(
     requests = told(hook, task)
     assert len(requests) == 3 == standing(records, task).attempts
     for each in requests:
-        each.check_signature(SECRET)
+        each.check_signature(SECRET.get_secret_value())
     assert len({each.body for each in requests}) == 1
 
 
@@ -164,7 +165,7 @@ def test_receiver_that_was_down_is_told_when_it_is_back(
     task = add(records, hook.address)
     assert "attempts failed" in error_of(records, task)
     hook.start()
-    told(hook, task)[0].check_signature(SECRET)
+    told(hook, task)[0].check_signature(SECRET.get_secret_value())
 
 
 def test_redirect_is_not_followed(records: Records, hook: Hook, start: Start) -> None:
