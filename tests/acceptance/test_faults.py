@@ -160,7 +160,7 @@ def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere
     assert eventually(lambda: all(site.alice.task(task)["steps"] for task in (begun, whisper)), 10)
     victim.send(signal.SIGSTOP)  # it takes one more message from Redis, and never reads it
     queued = [site.trail(steps=2) for _ in range(5)]
-    waiter = site.threads.submit(site.alice.task, begun, 30)
+    waiter = site.threads.submit(site.alice.task, begun, 55)
     site.service.kill_worker(victim)
     site.service.add_workers(1)
 
@@ -211,11 +211,13 @@ def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
 def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) -> None:
     site.service.stop_workers()
     task, file = site.trail(steps=4, seconds=1)
-    with celery_app(site.service.settings).connection_for_read() as connection:
-        # One that takes a message and hangs; until it is taken from it, nobody else has it.
+    app = celery_app(site.service.settings)
+    with app.connection_for_read() as connection:
+        # One that takes the message and hangs, so that the task is enqueued again.
         channel: Any = connection.default_channel
         assert channel.basic_get("cluster.hpc", no_ack=False) is not None
         assert site.service.redis().zcard("unacked_index") == 1 and queue_is_empty(site)
+        Queue(app).put(task, "hpc")
         site.service.add_workers(2)
         assert eventually(lambda: site.service.redis().zcard("unacked_index") == 0)
         assert site.ended(task)["state"] == "succeeded"
