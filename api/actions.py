@@ -86,7 +86,8 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
         return await _run_here(here, request, services)
     token = await login_of(request, services)
     found = services.catalog.action(operator, kind, action)
-    preferred = read_preferences(request, services.settings.SYNC_WAIT)
+    settings = services.settings
+    preferred = read_preferences(request, settings.SYNC_WAIT, settings.notify_hosts)
     options = check_options(found.options, await read_options(request, found.options))
     task = new_task(found, options, token, services, preferred)
     task.request = request.state.request_id
@@ -117,7 +118,7 @@ async def _run_here(
     """Logins are not queued: they run here, through the gate."""
     began = time.monotonic()
     options = check_options(operation.options, await read_options(request, operation.options))
-    if read_preferences(request, 0).dry_run:
+    if read_preferences(request, 0, services.settings.notify_hosts).dry_run:
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})
     gate = ApiGate(services, request)
     output = await operation(gate, **operation.arguments(options))

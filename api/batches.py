@@ -12,7 +12,6 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from api.answers import result, summary
 from api.batch_views import BatchProgress, BatchShown, look_again, own_batch, progress, shown
 from api.deps import Here, LoggedIn
 from api.history import LONGEST_PAGE, PAGE
@@ -21,6 +20,7 @@ from api.tables import ndjson, table
 from api.tasks import Wait, never_ran
 from resop.errors import QueueUnavailable
 from resop.records import State, Task
+from resop.view import result, summary
 
 log = logging.getLogger(__name__)
 

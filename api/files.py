@@ -15,7 +15,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.answers import shown_time
 from api.conditions import Part, Span, check_conditions, is_known, part_of, range_of, tag_of
 from api.digests import Algorithm, Digests, Hashes, as_header, check_digests, expected
 from api.download import Download
@@ -28,6 +27,7 @@ from resop.files import Target, new_part, no_room_told, put_in_place, target_of
 from resop.limits import FILE_LIMIT
 from resop.sftp import attributes_of, check_regular, mode_of, shown, tidy_away, told_apart
 from resop.types import FileMode
+from resop.view import shown_time
 
 router = APIRouter(prefix="/files", tags=["files"])
 

@@ -9,7 +9,6 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.answers import summary, view
 from api.body import read_options
 from api.deps import Here, LoggedIn
 from api.preferences import Tags
@@ -19,6 +18,7 @@ from api.waiting import look
 from resop.history import Wanted
 from resop.options import check_options
 from resop.records import State, Task
+from resop.view import summary, view
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -122,5 +122,5 @@ async def label_task(
 
 def _exported(task: Task) -> dict[str, Any]:
     shown = view(task, [])
-    del shown["steps"]
+    del shown["steps"], shown["notification"]
     return shown

@@ -20,11 +20,11 @@ from api.expansion import BatchBody
 from api.idempotency import read_key
 from api.making import shown_dry
 from api.openapi import PREFERENCES, TEMPLATE
-from api.preferences import read_preferences
+from api.preferences import Preferences, read_preferences
 from api.services import Services
 from resop.catalog import Kind
 from resop.command import Command
-from resop.errors import KeyReused, QueueUnavailable, RequestError, UnknownAction
+from resop.errors import InvalidOptions, KeyReused, QueueUnavailable, RequestError, UnknownAction
 from resop.operation import Operation
 from resop.options import check_options
 from resop.records import Batch, Key, State, Task
@@ -69,7 +69,7 @@ async def launch(
     found = services.catalog.action(operator, kind, action)
     if isinstance(found, Operation) and found.in_api:
         raise UnknownAction(f"{found.title} runs by itself only, not in a batch")
-    preferred = read_preferences(request, 0)
+    preferred = _preferences(request, services)
     given = await read_options(request, BatchBody)
     body = await run_in_threadpool(check_options, BatchBody, given)
     assert isinstance(body, BatchBody)
@@ -112,7 +112,7 @@ async def retry(
         )
     kind: Kind = "cmd" if old.kind == Command.kind else "opn"
     action = services.catalog.action(old.operator, kind, old.action)
-    preferred = read_preferences(request, 0)
+    preferred = _preferences(request, services)
     given = await run_in_threadpool(services.batches.given, batch_id, state)
     if not given:
         raise RequestError(f"none of its tasks is {' or '.join(state)}")
@@ -128,6 +128,14 @@ async def retry(
         services,
         request,
     )
+
+
+def _preferences(request: Request, services: Services) -> Preferences:
+    preferred = read_preferences(request, 0, services.settings.notify_hosts)
+    if preferred.notify is not None:
+        message = "is for a task of its own; wait for a batch with GET /batches/{id}?wait="
+        raise InvalidOptions([{"field": "notify", "message": message}])
+    return preferred
 
 
 async def _launch(

@@ -22,7 +22,6 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.answers import shown_time, step_view, summary
 from api.deps import Here, LoggedIn, still_logged_in
 from api.feeds import Seen, has_ended
 from api.services import Services
@@ -33,6 +32,7 @@ from resop.limits import PIECE
 from resop.printed import Printed, Whole
 from resop.records import State, Step
 from resop.tokens import Token
+from resop.view import shown_time, step_view, summary
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 

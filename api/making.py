@@ -50,6 +50,7 @@ def new_task(
         credential=token.credential,
         options=masker.json(to_jsonable_python(plain(values, reveal=False))),
         tags=preferred.tag,
+        notify=preferred.notify,
         sealed=services.sealer.seal({"options": revealed, "half": token.half}, task_id),
         # By the id a task is looked for, by this it is shown: they must say the same.
         created_at=made_at(task_id),

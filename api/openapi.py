@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from api.expansion import BatchBody
 from resop.catalog import Action, Catalog
 from resop.command import Command
+from resop.receiver import LONGEST_ADDRESS
 
 TEMPLATE = "#/components/schemas/{model}"
 ANSWERS = {
@@ -181,6 +182,12 @@ PREFERENCES = [
         "in": "query",
         "schema": {"type": "boolean", "default": False},
         "description": "validate and show the command line; run nothing",
+    },
+    {
+        "name": "notify",
+        "in": "query",
+        "schema": {"type": "string", "format": "uri", "maxLength": LONGEST_ADDRESS},
+        "description": "HTTPS address that is told when the task has ended",
     },
 ]
 

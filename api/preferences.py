@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+)
 
 from resop.errors import InvalidOptions
 from resop.options import faults_of
+from resop.receiver import Hosts
 
 LONGEST_WAIT = 600.0
 
@@ -16,6 +25,13 @@ Tags = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=20)
 ]
 """Labels of a task."""
+
+
+def _allowed(address: str, checked: ValidationInfo) -> str:
+    hosts = checked.context
+    assert isinstance(hosts, Hosts)
+    hosts.receiver(address)
+    return address
 
 
 class Preferences(BaseModel):
@@ -29,20 +45,25 @@ class Preferences(BaseModel):
     """Time limit in seconds, where it is to be shorter than the action's own."""
     dry_run: bool = False
     """Validate and show; run nothing."""
+    notify: Annotated[str, AfterValidator(_allowed)] | None = None
+    """The HTTPS address to be told when the task has ended."""
     wait: float
     """Seconds to wait for the end before answering 202."""
     applied: str | None = None
     """The preference that was followed, for `Preference-Applied`."""
 
 
-def read_preferences(request: Request, default_wait: float) -> Preferences:
-    """Read the preferences of a request; InvalidOptions names what is wrong in its query."""
+def read_preferences(request: Request, default_wait: float, hosts: Hosts) -> Preferences:
+    """Read the preferences of a request; InvalidOptions names what is wrong in its query.
+
+    `hosts` are those that may be notified.
+    """
     query = request.query_params
-    given = {name: query[name] for name in ("timeout", "dry_run") if name in query}
+    given = {name: query[name] for name in ("timeout", "dry_run", "notify") if name in query}
     wait, applied = _waiting(",".join(request.headers.getlist("prefer")), default_wait)
     try:
         return Preferences.model_validate(
-            {**given, "tag": query.getlist("tag"), "wait": wait, "applied": applied}
+            {**given, "tag": query.getlist("tag"), "wait": wait, "applied": applied}, context=hosts
         )
     except ValidationError as fault:
         raise InvalidOptions(faults_of(fault)) from None

@@ -9,16 +9,18 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.answers import ask_again, view
+from api.answers import ask_again
 from api.deps import Here, LoggedIn
 from api.preferences import LONGEST_WAIT
 from api.services import Services
 from api.waiting import look, wait_for_end
 from resop.command import Command
 from resop.errors import QueueUnavailable, TaskCancelled, UnknownTask
+from resop.notifications import Notifications
 from resop.perform import Outcome
 from resop.records import State, Task
 from resop.tokens import Token
+from resop.view import view
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +95,8 @@ def _view(services: Services, task: Task) -> dict[str, Any]:
                 parts[number].stdout, parts[number].stderr = stdout, stderr
             else:
                 task.output, task.stderr = stdout, stderr
-    return view(task, steps)
+    told = Notifications(services.records).of(task.id) if task.notify is not None else None
+    return view(task, steps, told)
 
 
 def _cancel(services: Services, task_id: str) -> None:

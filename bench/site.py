@@ -50,10 +50,10 @@ class Site:
 
 
 @contextlib.contextmanager
-def site(folder: Path, runner: str = "auto") -> Iterator[Site]:
+def site(folder: Path, runner: str = "auto", operators: Path | None = None) -> Iterator[Site]:
     """Start sshd (MaxSessions 10) and the service, log in; stop both at the end.
 
-    `runner` is the setting REMOTE_RUNNER.
+    `runner` is the setting REMOTE_RUNNER, `operators` a folder of further ones.
     """
     with OpenSSH(folder / "ssh", [Account(USER, PASSWORD), Account(OTHER, PASSWORD)]) as ssh:
         port = _free_port()
@@ -67,6 +67,7 @@ def site(folder: Path, runner: str = "auto") -> Iterator[Site]:
             "KNOWN_HOSTS": str(ssh.known_hosts),
             "LOG_LEVEL": "WARNING",
             "REMOTE_RUNNER": runner,
+            "OPERATORS_PATH": str(operators or ""),
         }
         service = subprocess.Popen([sys.executable, "-m", "cli.main", "up"], env=environ)
         try:

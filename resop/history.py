@@ -15,7 +15,7 @@ from resop.ids import first_id
 from resop.records import Records, State, Task
 
 _TASK = SQLModel.metadata.tables["task"]
-_PARTS = [SQLModel.metadata.tables[name] for name in ("step", "output")]
+_PARTS = [SQLModel.metadata.tables[name] for name in ("step", "output", "notification")]
 LISTED = [
     column
     for column in _TASK.c

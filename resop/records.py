@@ -104,6 +104,8 @@ class Task(SQLModel):
     """Of a batch's task: when it was handed to the queue; until then it waits for its turn."""
     hand_overs: int | None = None
     """How many workers have left it to others; None where its steps do not survive a worker."""
+    notify: str | None = Field(default=None, sa_type=LongText)
+    """The HTTPS address that is told of its end."""
 
 
 class Step(SQLModel):
@@ -220,6 +222,21 @@ class _KeyTable(Key, table=True):
     __tablename__ = "idempotency_key"
 
 
+class Notification(SQLModel):
+    """How the notification of a task's end stands; written with the task, due when it has ended."""
+
+    task: str = Field(primary_key=True, max_length=36)
+    attempts: int = 0
+    next_at: datetime | None = Field(default_factory=now, sa_type=Moment, index=True)
+    """When to try (again); None when that is over."""
+    delivered_at: datetime | None = Field(default=None, sa_type=Moment)
+    last_error: str | None = Field(default=None, sa_type=LongText)
+
+
+class _NotificationTable(Notification, table=True):
+    __tablename__ = "notification"
+
+
 class Credential(SQLModel, table=True):
     """What lets a session be opened again, sealed."""
 
@@ -248,6 +265,7 @@ _TASK = SQLModel.metadata.tables["task"]
 _STEP = SQLModel.metadata.tables["step"]
 _OUTPUT = SQLModel.metadata.tables["output"]
 _KEY = SQLModel.metadata.tables["idempotency_key"]
+_NOTIFICATION = SQLModel.metadata.tables["notification"]
 _CREDENTIAL = SQLModel.metadata.tables["credential"]
 _WORKER = SQLModel.metadata.tables["worker"]
 
@@ -308,6 +326,8 @@ class Records(Database):
                 if key is not None:
                     db.execute(insert(_KEY), [key.model_dump()])
                 db.execute(_ADD, task.model_dump())
+                if task.notify is not None:
+                    db.execute(insert(_NOTIFICATION), [Notification(task=task.id).model_dump()])
         except IntegrityError:
             if key is None:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import difflib
 import functools
@@ -19,11 +20,13 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resop.errors import InvalidSettings, UnknownAction
+from resop.receiver import Hosts
 from resop.types import Secret
 
 CONFIG_FILE = "config.env"
 EXAMPLES = ("change", "example", "secret", "password", "default", "insecure", "test")
 SHORTEST_SECRET_KEY = 32
+NOTIFY_KEY_BYTES = range(24, 65)  # https://www.standardwebhooks.com
 UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
 
@@ -76,6 +79,10 @@ class Settings(BaseModel):
     BATCH_AT_ONCE: Annotated[int, Field(ge=1)] = 32
     HISTORY_DAYS: Annotated[int, Field(ge=0)] = 365
 
+    NOTIFY_HOSTS: str = ""
+    NOTIFY_SECRET: Secret | None = None
+    NOTIFY_PRIVATE: bool = False
+
     LOG_LEVEL: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     LOG_FORMAT: Literal["plain", "json"] = "plain"
     DEMO_PASSWORD: Secret | None = None
@@ -102,6 +109,14 @@ class Settings(BaseModel):
                 )
         if self.SECRET_KEY is not None:
             _refuse_weak(self.SECRET_KEY.get_secret_value())
+        try:
+            hosts = self.notify_hosts
+        except ValueError as fault:
+            raise ValueError(f"NOTIFY_HOSTS: {fault}") from None
+        if hosts and self.NOTIFY_SECRET is None:
+            raise ValueError("NOTIFY_SECRET is needed when NOTIFY_HOSTS is set; see config.env")
+        if self.NOTIFY_SECRET is not None:
+            self.notify_key()
         if any(sign in str(self.DATA_DIR.absolute()) for sign in "?#%"):
             raise ValueError("DATA_DIR: '?', '#' and '%' mean something else in an address")
         if self.embedded and len(os.fsencode(self.redis_socket)) > UNIX_SOCKET_PATH_BYTES:
@@ -146,6 +161,26 @@ class Settings(BaseModel):
         if self.SECRET_KEY is not None:
             return self.SECRET_KEY.get_secret_value().encode()
         return _kept_key(self.DATA_DIR / "secret_key")
+
+    @property
+    def notify_hosts(self) -> Hosts:
+        """Where notifications may go."""
+        return Hosts(self.NOTIFY_HOSTS)
+
+    def notify_key(self) -> bytes:
+        """What notifications are signed with; ValueError when it is not what a key has to be."""
+        assert self.NOTIFY_SECRET is not None
+        text = self.NOTIFY_SECRET.get_secret_value()
+        try:
+            key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            key = b""
+        if not text.startswith("whsec_") or len(key) not in NOTIFY_KEY_BYTES:
+            raise ValueError(
+                "NOTIFY_SECRET is whsec_ and 24 to 64 random bytes in base64: "
+                "make one with: echo whsec_$(openssl rand -base64 32)"
+            )
+        return key
 
     def clusters(self) -> dict[str, Cluster]:
         """The configured clusters by name; the first is the default."""

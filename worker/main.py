@@ -51,6 +51,11 @@ class Worker:
         self._engine = Engine(
             self.name, settings, catalog, self._records, self._recorder, queue, deal
         )
+        self._notifier = None
+        if settings.notify_hosts:
+            from worker.notify import Notifier  # brings an HTTP client along
+
+            self._notifier = Notifier(settings, self._records)
         cleaner = Cleaner(self._records, settings.HISTORY_DAYS)
         self._recovery = Recovery(
             self.name,
@@ -66,6 +71,8 @@ class Worker:
         self._engine.start()
         self._dealer.start()
         self._recovery.start()
+        if self._notifier is not None:
+            self._notifier.start()
         # What start-up has made stays for good: the collector need not look at it again.
         gc.freeze()
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -81,6 +88,8 @@ class Worker:
         self._dealer.stop()
         self._engine.drain(DRAIN_SECONDS)
         self._recorder.stop(DRAIN_SECONDS)
+        if self._notifier is not None:
+            self._notifier.stop()
         self._recovery.stop()
         self._records.close()
 

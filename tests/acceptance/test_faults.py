@@ -1,12 +1,14 @@
 """What holds when a part of the service or the login node fails: nothing runs twice, and what is
 said of a task is true. On real processes; only the recovery's patience is shorter than it is."""
 
+import base64
 import contextlib
 import json
 import secrets
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from resop.records import Records
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
 from tests.acceptance.test_live import Event, events
+from tests.support.hooks import Hook
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
@@ -32,6 +35,7 @@ from tests.support.services import reason_unavailable as no_servers
 IMPATIENT_WORKER = [sys.executable, "-m", "tests.acceptance.impatient_worker"]
 ALICE = ACCOUNTS["alice"]
 SECRET = f"marker-{secrets.token_hex(12)}"
+HOOK_SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 @dataclass
@@ -43,6 +47,7 @@ class Site:
     mariadb: MariaDB
     alice: Caller
     threads: ThreadPoolExecutor
+    hook: Hook
 
     def trail(self, steps: int, seconds: float = 0) -> tuple[str, Path]:
         """Begin a task that appends a line a step to a file: the task and the file."""
@@ -62,9 +67,16 @@ class Site:
         """Let a client run a line and wait for it; returns when it runs on the login node."""
         mark = secrets.token_hex(4)
         caller = self.service.caller(self.alice.token, api)
-        answer = self.threads.submit(caller.run, f"{line} # {mark}\n:")
+        counted = f"echo {mark} >>trail-waiting\n{line} # {mark}\n:"
+        answer = self.threads.submit(caller.run, counted)
         assert eventually(lambda: any(mark in each for each in self.ssh.processes("alice")), 10)
         return answer
+
+    def ran_twice(self) -> list[str]:
+        """The steps that left a line more than once, in any file there is; none is right."""
+        trails = self.ssh.home("alice").glob("trail-*")
+        counts = {file.name: Counter(lines(file)) for file in trails}
+        return [f"{name}: {line}" for name in counts for line, n in counts[name].items() if n > 1]
 
     def places_of_secret(self) -> list[str]:
         """Where the secret of `whisper` is found; nowhere is right."""
@@ -87,19 +99,28 @@ def running(folder: Path, operators: Path) -> Iterator[Site]:
         OpenSSH(folder / "node", [ALICE]) as ssh,
         MariaDB(folder / "db") as mariadb,
         ThreadPoolExecutor(10) as threads,
+        Hook(folder) as hook,
     ):
-        settings = {**cluster_settings(ssh), "OPERATORS_PATH": operators}
+        settings = {
+            **cluster_settings(ssh),
+            "OPERATORS_PATH": operators,
+            "NOTIFY_HOSTS": f"localhost:{hook.port}",
+            "NOTIFY_SECRET": HOOK_SECRET,
+            "NOTIFY_PRIVATE": True,
+        }
+        worker = ["env", f"SSL_CERT_FILE={hook.authority}", *IMPATIENT_WORKER]
         url = mariadb.database("faults")
-        with Many(folder / "faults", settings, url, IMPATIENT_WORKER) as service:
-            yield Site(service, ssh, mariadb, service.log_in(ALICE), threads)
+        with Many(folder / "faults", settings, url, worker) as service:
+            yield Site(service, ssh, mariadb, service.log_in(ALICE), threads, hook)
 
 
 @pytest.fixture
-def site(running: Site) -> Site:
+def site(running: Site) -> Iterator[Site]:
     """The site with a worker at least, whatever the test before has left of them."""
     if not running.service.workers:
         running.service.add_workers(1)
-    return running
+    yield running
+    assert running.ran_twice() == []
 
 
 def lines(file: Path) -> list[str]:
@@ -140,7 +161,7 @@ def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere
     assert eventually(lambda: all(site.alice.task(task)["steps"] for task in (begun, whisper)), 10)
     victim.send(signal.SIGSTOP)  # it takes one more message from Redis, and never reads it
     queued = [site.trail(steps=2) for _ in range(5)]
-    waiter = site.threads.submit(site.alice.task, begun, 30)
+    waiter = site.threads.submit(site.alice.task, begun, 55)
     site.service.kill_worker(victim)
     site.service.add_workers(1)
 
@@ -191,6 +212,24 @@ def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
         assert lines(file) == ["0", "1"]
 
 
+def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) -> None:
+    site.service.stop_workers()
+    task, file = site.trail(steps=4, seconds=1)
+    app = celery_app(site.service.settings)
+    with app.connection_for_read() as connection:
+        # One that takes the message and hangs, so that the task is enqueued again.
+        channel: Any = connection.default_channel
+        assert channel.basic_get("cluster.hpc", no_ack=False) is not None
+        assert site.service.redis().zcard("unacked_index") == 1 and queue_is_empty(site)
+        Queue(app).put(task, "hpc")
+        site.service.add_workers(2)
+        assert eventually(lambda: site.service.redis().zcard("unacked_index") == 0)
+        assert site.ended(task)["state"] == "succeeded"
+        said_again = f"task {task}: not queued any more, left alone"
+        assert eventually(lambda: any(said_again in w.said() for w in site.service.workers))
+    assert lines(file) == ["0", "1", "2", "3"]
+
+
 def queue_is_empty(site: Site) -> bool:
     return site.service.redis().llen("cluster.hpc") == 0
 
@@ -208,9 +247,13 @@ def test_queued_task_runs_although_redis_lost_its_message(site: Site) -> None:
 
 def test_emptied_redis_is_not_noticed_by_those_who_wait(site: Site) -> None:
     waiting = [site.waiting("sleep 1; echo done", api) for api in (0, 1)]
+    begun, trail = site.trail(steps=6, seconds=0.3)
+    assert eventually(lambda: lines(trail), 10)
     site.service.redis().flushall()
     for each in waiting:
         assert each.result().json()["output"]["stdout"] == "done\n"
+    assert site.ended(begun)["state"] == "succeeded"
+    assert lines(trail) == list(map(str, range(6)))
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
 
 
@@ -401,6 +444,60 @@ def test_api_that_is_watched_stops_at_once(site: Site) -> None:
     assert next(events(site.alice, task, ids[-1])).id != ids[-1]
 
 
+def test_who_is_to_be_told_of_an_end_is_told_although_worker_and_redis_die(site: Site) -> None:
+    site.hook.answers = lambda before: 503
+    query = {"notify": site.hook.address, "tag": "told"}
+    answer = site.alice.run("echo done", query=query)
+    assert answer.status_code == 200
+    task = answer.json()["task"]
+    refused = "answered 503"
+    assert eventually(lambda: site.alice.task(task)["notification"]["last_error"] == refused)
+    seen = site.alice.task(task)
+    assert seen["notify"] == site.hook.address
+    assert seen["notification"]["delivered_at"] is None and seen["notification"]["next_at"]
+    for victim in list(site.service.workers):
+        site.service.kill_worker(victim)
+    site.service.redis().flushall()
+    site.hook.answers = lambda before: 204
+    site.service.add_workers(2)
+    assert eventually(lambda: site.alice.task(task)["notification"]["delivered_at"])
+    requests = site.hook.of(task)
+    for each in requests:
+        each.check_signature(HOOK_SECRET)
+    last = requests[-1].json["data"]
+    assert (last["state"], last["tags"]) == ("succeeded", ["told"])
+    assert last["output"]["stdout"] == "done\n"
+    assert site.alice.task(task)["notification"]["next_at"] is None
+
+
+def test_cancelled_before_it_ran_is_an_end_that_is_told(site: Site) -> None:
+    site.service.stop_workers()
+    query = {"notify": site.hook.address}
+    task = site.alice.run("true", prefer="respond-async", query=query).json()["task"]
+    site.alice.http.delete(f"/tasks/{task}")
+    site.service.add_workers(1)
+    assert eventually(lambda: site.hook.of(task))
+    assert site.hook.of(task)[0].json["data"]["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://localhost/",
+        "https://elsewhere.example/",
+        "https://127.0.0.1/",
+        "https://a@localhost/",
+    ],
+)
+def test_address_that_may_not_be_told_is_refused_before_anything_is_made(
+    site: Site, address: str
+) -> None:
+    answer = site.alice.run("echo not run >notify-refused", query={"notify": address})
+    [fault] = failure(answer, 422)["faults"]
+    assert fault["field"] == "notify"
+    assert not (site.ssh.home("alice") / "notify-refused").exists()
+
+
 def test_sshd_restarted_between_tasks_is_not_noticed(site: Site) -> None:
     for number in range(3):
         assert site.alice.run(f"echo {number}").json()["output"]["stdout"] == f"{number}\n"
@@ -445,6 +542,8 @@ def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> No
 
 def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Site) -> None:
     short, long = site.waiting("sleep 1; echo done"), site.waiting("echo on; sleep 3.5; echo done")
+    begun, trail = site.trail(steps=12, seconds=0.5)
+    assert eventually(lambda: lines(trail), 10)
     site.mariadb.stop()
     for answer in (site.alice.run("true"), site.alice.http.get("/tasks")):
         error = failure(answer, 503)
@@ -462,4 +561,6 @@ def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Si
             [text],
             text.splitlines(keepends=True),
         )
+    assert site.ended(begun)["state"] == "succeeded"
+    assert lines(trail) == list(map(str, range(12)))
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"

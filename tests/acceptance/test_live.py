@@ -1,6 +1,7 @@
 """A task watched live: every event once, whatever breaks between it and its watchers."""
 
 import asyncio
+import contextlib
 import json
 import secrets
 import time
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from resop.events import CHANGED
+from resop.records import Records
 from tests.acceptance.conftest import ACCOUNTS, only_embedded, only_many
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
@@ -123,6 +125,23 @@ def test_connection_cut_ten_times_misses_nothing_and_repeats_nothing(
         seen += events(caller, task, seen[-1].id if seen else "", most=1 + cut % 4)
     seen += events(alice, task, seen[-1].id)
     assert_all_of_it(seen)
+
+
+@only_many
+def test_tasks_of_either_api_run_on_both_workers_and_are_followed_at_the_other(
+    service: Service, alice: Caller
+) -> None:
+    callers = [service.caller(alice.token, api) for api in (0, 1)]
+    line = {"command": "sleep 0.3; echo done"}
+    tasks = [callers[number % 2].begin("core/opn/run", line) for number in range(20)]
+    for number, task in enumerate(tasks):
+        elsewhere = callers[1 - number % 2]
+        [*_, last] = events(elsewhere, task)
+        assert last.kind == "done"
+        assert elsewhere.task(task, wait=30)["output"]["stdout"] == "done\n"
+    with contextlib.closing(Records(service.settings.database_url)) as records:
+        workers = {found.worker for task in tasks if (found := records.task(task))}
+    assert len(workers) == 2
 
 
 @only_many

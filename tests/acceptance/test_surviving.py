@@ -14,6 +14,7 @@ import pytest
 from resop.remote import runner as remote
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.test_faults import IMPATIENT_WORKER, Site, lines
+from tests.support.hooks import Hook
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
@@ -33,12 +34,13 @@ def bob_and_site(folder: Path, operators: Path) -> Iterator[tuple[Caller, Site]]
         OpenSSH(folder / "node2", [ALICE, BOB]) as ssh,
         MariaDB(folder / "db2") as mariadb,
         ThreadPoolExecutor(4) as threads,
+        Hook(folder / "hook2") as hook,
     ):
         settings = {**cluster_settings(ssh), "OPERATORS_PATH": operators}
         (ssh.home("bob") / ".cache").write_text("in the way")
         url = mariadb.database("surviving")
         with Many(folder / "surviving", settings, url, IMPATIENT_WORKER) as service:
-            site = Site(service, ssh, mariadb, service.log_in(ALICE), threads)
+            site = Site(service, ssh, mariadb, service.log_in(ALICE), threads, hook)
             yield service.log_in(BOB), site
 
 

@@ -16,11 +16,11 @@ def as_at_first(url: str) -> None:
             on = " ON task" if engine.dialect.name != "sqlite" else ""
             db.execute(text(f"DROP INDEX {index}{on}"))
         in_batch = ("batch", "number", "item", "dealt_at")
-        for column in ("to_undo", "cancel_asked_at", "note", *in_batch, "hand_overs"):
+        for column in ("to_undo", "cancel_asked_at", "note", *in_batch, "hand_overs", "notify"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
         for column in ("log_lines", "keep"):
             db.execute(text(f"ALTER TABLE step DROP COLUMN {column}"))
-        for table in ("idempotency_key", "output", "batch"):
+        for table in ("idempotency_key", "output", "batch", "notification"):
             db.execute(text(f"DROP TABLE {table}"))
         db.execute(
             text(

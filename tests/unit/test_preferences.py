@@ -1,16 +1,19 @@
 """How a caller wants an action to be run: RFC 7240 in the header, the rest in the query."""
 
+from urllib.parse import quote
+
 import pytest
 from fastapi import Request
 
 from api.preferences import LONGEST_WAIT, Preferences, read_preferences
 from resop.errors import InvalidOptions
+from resop.receiver import Hosts
 
 
 def read(prefer: str = "", query: str = "") -> Preferences:
     headers = [(b"prefer", prefer.encode())] if prefer else []
     scope = {"type": "http", "headers": headers, "query_string": query.encode()}
-    return read_preferences(Request(scope), default_wait=30)
+    return read_preferences(Request(scope), 30, Hosts("hooks.hpc.example"))
 
 
 @pytest.mark.parametrize(
@@ -34,15 +37,17 @@ def read(prefer: str = "", query: str = "") -> Preferences:
 def test_a_preference_is_followed_or_ignored(prefer: str, wait: float, applied: str | None) -> None:
     headers = [(b"prefer", prefer.encode("utf-8"))] if prefer else []
     scope = {"type": "http", "headers": headers, "query_string": b""}
-    preferred = read_preferences(Request(scope), default_wait=30)
+    preferred = read_preferences(Request(scope), 30, Hosts(""))
     assert (preferred.wait, preferred.applied) == (wait, applied)
 
 
 def test_the_query_gives_tags_timeout_and_dry_run() -> None:
-    preferred = read(query="tag=a&tag=b%20c&timeout=2.5&dry_run=true")
+    address = "https://hooks.hpc.example/a?b"
+    preferred = read(query=f"tag=a&tag=b%20c&timeout=2.5&dry_run=true&notify={quote(address)}")
     assert preferred.tag == ["a", "b c"]
     assert preferred.timeout == 2.5
     assert preferred.dry_run
+    assert preferred.notify == address
 
 
 @pytest.mark.parametrize(
@@ -53,6 +58,7 @@ def test_the_query_gives_tags_timeout_and_dry_run() -> None:
         ("timeout=nan", "timeout"),
         ("timeout=soon", "timeout"),
         ("dry_run=maybe", "dry_run"),
+        ("notify=https://elsewhere.example", "notify"),
         ("tag=", "tag.0"),
         ("tag=" + "x" * 65, "tag.0"),
         ("&".join(["tag=a"] * 21), "tag"),

@@ -195,6 +195,9 @@ def test_secrets_of_the_settings_are_not_shown(read: Read) -> None:
         (["X='unbalanced"], 1, "not of the form KEY=value"),
         (["X=1", "ENABLE_HTTPS=true"], 2, "ENABLE_HTTPS needs SSL_PRIVATE_KEY"),
         (["X=1", "SECRET_KEY=short"], 2, "SECRET_KEY has 5 characters, 32 are needed"),
+        (["X=1", "NOTIFY_HOSTS=10.0.0.1"], 2, "NOTIFY_HOSTS: '10.0.0.1' is not of the form"),
+        (["NOTIFY_SECRET=whsec_c2hvcnQ="], 1, "NOTIFY_SECRET is whsec_ and 24 to 64"),
+        (["NOTIFY_SECRET=whsec_no base64"], 1, "NOTIFY_SECRET is whsec_ and 24 to 64"),
         (["X=1", "DATA_DIR=/tmp/a?b"], 2, "DATA_DIR"),
     ],
 )
@@ -202,6 +205,11 @@ def test_wrong_line_is_named(read: Read, lines: list[str], line: int, part: str)
     message = refusal(read, *lines)
     assert message.startswith(f"config.env:{line}: ")
     assert part in message
+
+
+def test_notifications_need_a_secret(read: Read) -> None:
+    said = refusal(read, "NOTIFY_HOSTS=hooks.hpc.example")
+    assert said == "config.env: NOTIFY_SECRET is needed when NOTIFY_HOSTS is set; see config.env"
 
 
 def test_every_wrong_line_is_named(read: Read) -> None:
