@@ -30,6 +30,7 @@ LONG_OUTPUT = "".join(f"{number}\n" for number in range(1, 200_001))[: 600 << 10
 def bob_and_site(folder: Path, operators: Path) -> Iterator[tuple[Caller, Site]]:
     need(no_openssh())
     need(no_servers())
+    (folder / "hook2").mkdir()
     with (
         OpenSSH(folder / "node2", [ALICE, BOB]) as ssh,
         MariaDB(folder / "db2") as mariadb,
