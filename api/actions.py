@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 from starlette.concurrency import run_in_threadpool
 
+from api import rates
 from api.answers import answer
 from api.body import read_options
 from api.deps import Here, logged_in, login_of
@@ -91,6 +92,8 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
         return await _run_here(here, request, services)
     token = await login_of(request, services)
     found = services.catalog.action(operator, kind, action)
+    decision = await services.permissions.decide(found.title, token.username, token.credential)
+    decision.enforce()
     preferred = read_preferences(request, services.settings.SYNC_WAIT)
     options = check_options(found.options, await read_options(request, found.options))
     task = _new_task(found, options, token, services, preferred)
@@ -101,6 +104,7 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
         first = await run_in_threadpool(_first_step, found, options, token, services)
     if preferred.dry_run:
         return JSONResponse(_dry(task, first))
+    await rates.count(services.redis, decision, token)
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0

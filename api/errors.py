@@ -24,6 +24,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.RequestError: 422,
     errors.TooManyAttempts: 429,
     errors.NotPermitted: 403,
+    errors.Forbidden: 403,
     errors.FormRefused: 403,
     errors.AccessError: 401,
     errors.LimitReached: 429,

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.breaker import Breaker
 from api.deps import login_of
+from api.groups import groups_of
 from api.keyfile import edit_authorized_keys
 from api.services import Services
 from resop.authorized_keys import KeyLine, added, removed
@@ -64,7 +65,9 @@ class ApiGate:
             raise
         self._request.state.username = username
         async with connection:
-            token = await self._leave_key(connection, target, username)
+            asks = self._services.permissions.policy.asks_groups
+            groups = await groups_of(connection) if asks else None
+            token = await self._leave_key(connection, target, username, groups)
         say(log, "login", user=username, cluster=target.name, credential=token.credential)
         return {
             "token": self._services.sealer.issue(token),
@@ -99,7 +102,11 @@ class ApiGate:
             log.warning("nobody was told of a logout: Redis is away")
 
     async def _leave_key(
-        self, connection: asyncssh.SSHClientConnection, cluster: Cluster, username: str
+        self,
+        connection: asyncssh.SSHClientConnection,
+        cluster: Cluster,
+        username: str,
+        groups: list[str] | None,
     ) -> Token:
         services = self._services
         key = asyncssh.generate_private_key(KEY_TYPE)
@@ -123,6 +130,7 @@ class ApiGate:
             public_key=public,
             sealed_key=services.sealer.seal_key(private, credential_id, half),
             expires_at=expires,
+            remote_groups=groups,
         )
         await run_in_threadpool(services.records.add_credential, credential)
         return Token(username, cluster.name, credential_id, half, int(expires.timestamp()))

@@ -12,6 +12,7 @@ from api.logins import Logins
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.history import History
+from resop.permissions import Permissions
 from resop.queue import Queue, celery_app
 from resop.records import Records
 from resop.settings import Settings
@@ -35,6 +36,7 @@ class Services:
     logins: Logins
     subscription: Subscription
     connector: Connector
+    permissions: Permissions
     redis: redis.asyncio.Redis
 
     async def start(self) -> None:
@@ -74,6 +76,7 @@ def make_services(settings: Settings) -> Services:
         logins,
         Subscription(settings.redis_url, hearers),
         Connector(settings),
+        Permissions(settings.policy(), catalog, records),
         redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5),
     )
 

@@ -1,4 +1,4 @@
-"""What the console program can do: up, api, worker, check, yamlize."""
+"""What the console program can do: up, api, worker, check, policy, yamlize."""
 
 from __future__ import annotations
 
@@ -36,6 +36,15 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(run=_worker)
     check = commands.add_parser("check", help="read the settings and the operators, start nothing")
     check.set_defaults(run=_check)
+    policy = commands.add_parser("policy", help="explain what the policy says")
+    asked = policy.add_subparsers(required=True, metavar="COMMAND")
+    may = asked.add_parser("check", help="may USER run ACTION? exit code 1 when not")
+    may.add_argument("user", metavar="USER")
+    may.add_argument("action", metavar="ACTION", help="operator:action, such as core:run")
+    may.add_argument(
+        "--group", action="append", default=[], help="one that USER has on the cluster; repeat it"
+    )
+    may.set_defaults(run=_policy_check)
     yamlize = commands.add_parser("yamlize", help="a commands.yml entry out of a command's --help")
     yamlize.add_argument(
         "--on", metavar="[USER@]HOST", help="ask there by ssh: a cluster's name too"
@@ -73,9 +82,11 @@ def _worker(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     from resop.catalog import load_catalog
+    from resop.permissions import governed
 
     settings = load_settings()
     catalog = load_catalog(settings.operator_folders)
+    settings.policy().check_names(governed(catalog))
     clusters = ", ".join(settings.clusters()) or "none configured"
     print(f"clusters: {clusters}")
     for operator in catalog.operators.values():
@@ -83,6 +94,21 @@ def _check(arguments: argparse.Namespace) -> None:
             f"{operator.name}: {len(operator.commands)} commands, "
             f"{len(operator.operations)} operations ({operator.folder})"
         )
+
+
+def _policy_check(arguments: argparse.Namespace) -> None:
+    from resop.catalog import load_catalog
+    from resop.permissions import governed
+
+    settings = load_settings()
+    policy, actions = settings.policy(), governed(load_catalog(settings.operator_folders))
+    policy.check_names(actions)
+    if arguments.action not in actions:
+        raise SetupError(f"there is no action {arguments.action!r} that a policy is about")
+    decision = policy.decide(arguments.action, arguments.user, arguments.group)
+    word = "allowed" if decision.allowed else "denied"
+    print(f"{word}: {f'{decision.place}: ' if decision.place else ''}{decision.reason}")
+    sys.exit(not decision.allowed)
 
 
 def _yamlize(arguments: argparse.Namespace) -> None:

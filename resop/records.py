@@ -151,6 +151,8 @@ class Credential(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     expires_at: datetime = Field(sa_type=Moment)
     revoked_at: datetime | None = Field(default=None, sa_type=Moment)
+    remote_groups: list[str] | None = Field(default=None, sa_type=Json)
+    """Those that the user had on the cluster at the login, where the policy asks for them."""
 
 
 class Worker(SQLModel, table=True):
@@ -337,6 +339,13 @@ class Records(Database):
         with self.read() as db:
             row = db.execute(query).one_or_none()
         return None if row is None else Credential(**row._mapping)
+
+    def groups(self, credential_id: str) -> list[str] | None:
+        """What a credential's user belongs to; also when that has ended."""
+        query = select(_CREDENTIAL.c.remote_groups).where(_CREDENTIAL.c.id == credential_id)
+        with self.read() as db:
+            groups: list[str] | None = db.execute(query).scalar()
+        return groups
 
     def revoke(self, credential_id: str) -> bool:
         """End a credential and forget its key; tell whether this call ended it."""

@@ -19,6 +19,7 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resop.errors import InvalidSettings, UnknownAction
+from resop.policy import OPEN, Policy, load_policy
 from resop.types import Secret
 
 CONFIG_FILE = "config.env"
@@ -67,6 +68,7 @@ class Settings(BaseModel):
         str | None, Field(pattern=r"^(sqlite:///|(mysql|mariadb)\+pymysql://)")
     ] = None
     OPERATORS_PATH: str = ""
+    POLICY_FILE: Path | None = None
 
     SYNC_WAIT: Annotated[float, Field(ge=0, le=3600)] = 30
     TASK_TIMEOUT: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
@@ -167,6 +169,10 @@ class Settings(BaseModel):
             raise UnknownAction(f"there is no cluster {name!r}; there is {', '.join(clusters)}")
         return clusters[name]
 
+    def policy(self) -> Policy:
+        """Who may do what; without POLICY_FILE everybody everything."""
+        return OPEN if self.POLICY_FILE is None else _read_policy(self.POLICY_FILE)
+
     def setting(self, name: str) -> str | None:
         """A setting for an operator's own use: config.env, overridden by the environment.
 
@@ -208,7 +214,9 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
         settings = Settings(**{k: v for k, v in given.items() if v != ""}, own=own)  # type: ignore[arg-type]
     except ValidationError as fault:
         raise InvalidSettings(_explain(fault, where, file)) from None
-    settings.clusters()  # what is wrong with them is found at start-up
+    # What is wrong with these is found at start-up.
+    settings.clusters()
+    settings.policy()
     return settings
 
 
@@ -298,7 +306,11 @@ def _make_key(file: Path) -> None:
         Path(made).unlink()
 
 
-@functools.cache  # once: what is edited meanwhile counts from the next start on
+# Once: what is edited meanwhile counts from the next start on.
+_read_policy = functools.cache(load_policy)
+
+
+@functools.cache
 def _read_clusters(file: Path) -> dict[str, Cluster]:
     """A YAML list of `{name, address, ssh_port, known_hosts?}`."""
     try:

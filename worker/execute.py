@@ -35,6 +35,7 @@ from resop.logs import say
 from resop.masking import Masker, secrets_in
 from resop.options import check_options, given_values
 from resop.perform import Outcome, command_outcome, command_step, perform_operation
+from resop.permissions import Permissions
 from resop.records import Change, Records, State, Task
 from resop.sessions import Session, SessionPool
 from resop.settings import Settings
@@ -64,6 +65,7 @@ class Engine:
         self._recorder = recorder
         self._sealer = Sealer(settings.secret_key())
         self._surroundings = Site(catalog, settings)
+        self._permissions = Permissions(settings.policy(), catalog, records)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")
@@ -148,6 +150,8 @@ class Engine:
         began = time.monotonic()
         door: WorkerDoor | None = None
         try:
+            title = f"{task.operator}:{task.action}"
+            (await self._permissions.decide(title, task.username, task.credential)).enforce()
             door, action, options = self._open(task)
             outcome = await self._perform(task, door, action, options)
         except ResopError as fault:

@@ -45,6 +45,7 @@ from resop.errors import (
 )
 from resop.history import Wanted
 from resop.operation import Operation
+from resop.policy import Decision
 from resop.records import State
 from resop.tokens import Token
 
@@ -87,7 +88,8 @@ async def _index(request: Request) -> Response:
     for operator in services_of(request).catalog.operators.values():
         owned: list[Action] = [*operator.commands.values(), *operator.operations.values()]
         # A login and a logout stand on every page.
-        listed = [each for each in owned if _has_form(each) and each.title not in OWN_PLACE]
+        offered = [each for each in owned if _has_form(each) and each.title not in OWN_PLACE]
+        listed = [each for each in offered if (await _decision(request, token, each)).allowed]
         if found := sorted(listed, key=lambda action: action.name):
             shown.append((operator, found))
     return await page("index.html", operators=shown, **_frame(request, token))
@@ -245,7 +247,15 @@ async def _asked(kind: Kind, request: Request) -> tuple[Token | None, Action]:
     here = catalog.api_operation(operator, kind, name)
     if here and here.title == LOGIN_ACTION:
         return None, here
-    return await user_of(request), _action(catalog, kind, operator, name)
+    token, found = await user_of(request), _action(catalog, kind, operator, name)
+    if not (isinstance(found, Operation) and found.in_api):
+        (await _decision(request, token, found)).enforce()
+    return token, found
+
+
+async def _decision(request: Request, token: Token, action: Action) -> Decision:
+    permissions = services_of(request).permissions
+    return await permissions.decide(action.title, token.username, token.credential)
 
 
 def _action(catalog: Catalog, kind: Kind, operator: str, name: str) -> Action:

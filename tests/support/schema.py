@@ -14,6 +14,7 @@ def as_at_first(url: str) -> None:
         SQLModel.metadata.create_all(db)
         for column in ("to_undo", "cancel_asked_at", "note"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
+        db.execute(text("ALTER TABLE credential DROP COLUMN remote_groups"))
         db.execute(text("ALTER TABLE step DROP COLUMN log_lines"))
         db.execute(text("DROP TABLE idempotency_key"))
         db.execute(

@@ -1,0 +1,14 @@
+"""A credential knows the groups of its user."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from resop.columns import LongText
+
+revision = "0012"
+down_revision = "0006"
+
+
+def upgrade() -> None:
+    """Of those that are there they are not known."""
+    op.add_column("credential", sa.Column("remote_groups", LongText, nullable=True))
