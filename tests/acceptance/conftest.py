@@ -30,6 +30,20 @@ ACCOUNTS = {
     ]
 }
 
+POLICY = """\
+default: allow
+settings:
+  LDAP_PEOPLE: hpccenter
+rules:
+  - deny: core:run
+    users: alice
+  - deny: core:script
+    groups: [tina, bob]
+  - allow: utils:echo
+    users: bob
+    rate: 3
+"""
+
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
@@ -93,6 +107,17 @@ def service(
     with started:
         yield started
     # Not one of all those requests may have met a fault of ours that nobody has caught.
+    assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
+
+
+@pytest.fixture(scope="session")
+def guarded(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
+    """A service on many machines with a policy."""
+    policy = folder / "policy.yml"
+    policy.write_text(POLICY)
+    settings = {**cluster_settings(ssh), "POLICY_FILE": policy, "LDAP_PEOPLE": "ou=people"}
+    with Many(folder / "guarded", settings, mariadb.database("guarded")) as started:
+        yield started
     assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
 
 
