@@ -179,7 +179,8 @@ def _record_and_enqueue(
 
     Returns the key of an earlier request where this one only repeats it.
     """
-    if earlier := services.records.add_task(task, flushed=flushed, key=key):
+    most = services.settings.QUEUED_TASKS
+    if earlier := services.records.add_task(task, flushed=flushed, key=key, most_queued=most):
         return earlier
     try:
         services.queue.put(task.id, task.cluster)

@@ -12,11 +12,14 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
+    Connection,
     Index,
+    Integer,
     bindparam,
     delete,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -25,6 +28,7 @@ from sqlmodel import Field, SQLModel
 
 from resop.columns import Json, LongText, Moment, Sealed
 from resop.database import Database
+from resop.errors import LimitReached
 
 
 class State(StrEnum):
@@ -115,7 +119,7 @@ class _TaskTable(Task, table=True):
     __tablename__ = "task"
     __table_args__ = (
         Index("task_of_user", "username", "cluster", "id"),
-        Index("task_by_state", "state", "worker"),
+        Index("task_by_state", "state", "worker", "username", "cluster"),
     )
 
 
@@ -173,6 +177,14 @@ _WORKER = SQLModel.metadata.tables["worker"]
 
 # The statements of every task's way are made once: to make one costs more than to run it.
 _ADD = insert(_TASK)
+_QUEUED = select(func.count()).select_from(
+    # By `task_by_state`: it reads what it counts, however long the table is.
+    select(literal_column("1"))
+    .where(_TASK.c.state == State.QUEUED, _TASK.c.worker.is_(None))
+    .where(_TASK.c.username == bindparam("by"), _TASK.c.cluster == bindparam("on"))
+    .limit(bindparam("most", type_=Integer))
+    .subquery()
+)
 _ADD_STEP = insert(_STEP)
 _CLAIM = (
     update(_TASK)
@@ -197,21 +209,33 @@ class Records(Database):
 
     # -- tasks
 
-    def add_task(self, task: Task, *, flushed: bool = True, key: Key | None = None) -> Key | None:
+    def add_task(
+        self,
+        task: Task,
+        *,
+        flushed: bool = True,
+        key: Key | None = None,
+        most_queued: int | None = None,
+    ) -> Key | None:
         """Write a new task; `flushed` as in `write`: to claim the task flushes it too.
 
         With a `key` that another task has, nothing is written: that other one's is returned.
+        LimitReached where `most_queued` tasks of the user wait on that cluster.
         """
         try:
             with self.write(flushed=flushed) as db:
                 if key is not None:
                     db.execute(insert(_KEY), [key.model_dump()])
+                if most_queued is not None:
+                    _check_room(db, task, most_queued)
                 db.execute(_ADD, task.model_dump())
         except IntegrityError:
             if key is None:
                 raise
-            # When it was forgotten at that very moment, it is free.
-            return self.key(key.id) or self.add_task(task, flushed=flushed, key=key)
+            if earlier := self.key(key.id):
+                return earlier
+            # It was forgotten at that very moment, and is free.
+            return self.add_task(task, flushed=flushed, key=key, most_queued=most_queued)
         return None
 
     def flush_task(self, task_id: str) -> None:
@@ -435,6 +459,12 @@ class Change:
         """A running task has something new to show."""
         chosen = _TASK.c.id == task_id, _TASK.c.state == State.RUNNING
         return cls(task_id, update(_TASK).where(*chosen).values(**values))
+
+
+def _check_room(db: Connection, task: Task, most: int) -> None:
+    whose = {"by": task.username, "on": task.cluster, "most": most}
+    if db.execute(_QUEUED, whose).scalar_one() >= most:
+        raise LimitReached(f"{most} tasks of {task.username} are waiting already; wait, or cancel")
 
 
 def _ended(task_id: str, state: State, when: State, values: dict[str, Any]) -> Any:

@@ -72,6 +72,7 @@ class Settings(BaseModel):
 
     SYNC_WAIT: Annotated[float, Field(ge=0, le=3600)] = 30
     TASK_TIMEOUT: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
+    QUEUED_TASKS: Annotated[int, Field(ge=1)] = 1000
     TOKEN_HOURS: Annotated[float, Field(gt=0, le=24 * 30)] = 8
     WORKER_TASKS: Annotated[int, Field(ge=1)] = 500
     HISTORY_DAYS: Annotated[int, Field(ge=0)] = 365

@@ -15,7 +15,7 @@ import pytest
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
-from tests.support.service import Caller, Embedded, Many, Service, cluster_settings
+from tests.support.service import RESOP, Caller, Embedded, Many, Service, cluster_settings
 from tests.support.services import MariaDB
 from tests.support.services import reason_unavailable as no_servers
 
@@ -112,11 +112,24 @@ def service(
 
 @pytest.fixture(scope="session")
 def guarded(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
-    """A service on many machines with a policy."""
-    policy = folder / "policy.yml"
+    """A service on many machines, with all that guards it; no worker serves the cluster `idle`."""
+    policy, clusters = folder / "policy.yml", folder / "clusters.yml"
     policy.write_text(POLICY)
-    settings = {**cluster_settings(ssh), "POLICY_FILE": policy, "LDAP_PEOPLE": "ou=people"}
-    with Many(folder / "guarded", settings, mariadb.database("guarded")) as started:
+    clusters.write_text(
+        "".join(
+            f"- {{name: {name}, address: {ssh.host}, ssh_port: {ssh.port}}}\n"
+            for name in ("hpc", "idle")
+        )
+    )
+    settings = {
+        "CLUSTERS_FILE": clusters,
+        "KNOWN_HOSTS": ssh.known_hosts,
+        "POLICY_FILE": policy,
+        "LDAP_PEOPLE": "ou=people",
+        "QUEUED_TASKS": 2,
+    }
+    worker = (*RESOP, "worker", "hpc")
+    with Many(folder / "guarded", settings, mariadb.database("guarded"), worker) as started:
         yield started
     assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
 

@@ -10,11 +10,14 @@ from sqlmodel import SQLModel
 def as_at_first(url: str) -> None:
     """Make the tables that the first version made, with a task in them."""
     engine = create_engine(url, poolclass=NullPool)
+    on_task = "" if engine.dialect.name == "sqlite" else " ON task"
     with engine.begin() as db:
         SQLModel.metadata.create_all(db)
         for column in ("to_undo", "cancel_asked_at", "note"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
         db.execute(text("ALTER TABLE credential DROP COLUMN remote_groups"))
+        db.execute(text("DROP INDEX task_by_state" + on_task))
+        db.execute(text("CREATE INDEX task_by_state ON task (state, worker)"))
         db.execute(text("ALTER TABLE step DROP COLUMN log_lines"))
         db.execute(text("DROP TABLE idempotency_key"))
         db.execute(
