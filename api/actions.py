@@ -21,7 +21,9 @@ from api.gate import ApiGate
 from api.idempotency import earlier_task, read_key
 from api.preferences import Preferences, read_preferences
 from api.services import Services, services_of
+from api.trail import entry_of
 from api.waiting import wait_for_end
+from resop.audit import Outcome
 from resop.catalog import Action, Kind
 from resop.command import Command
 from resop.errors import InvalidOptions, QueueUnavailable
@@ -92,6 +94,7 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
         return await _run_here(here, request, services)
     token = await login_of(request, services)
     found = services.catalog.action(operator, kind, action)
+    request.state.action = found.title
     decision = await services.permissions.decide(found.title, token.username, token.credential)
     decision.enforce()
     preferred = read_preferences(request, services.settings.SYNC_WAIT)
@@ -103,12 +106,14 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     if isinstance(found, Operation) and found.preview:
         first = await run_in_threadpool(_first_step, found, options, token, services)
     if preferred.dry_run:
+        request.state.audited = True  # nothing was done
         return JSONResponse(_dry(task, first))
+    request.state.options = task.options
     await rates.count(services.redis, decision, token)
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
-        earlier = await run_in_threadpool(_record_and_enqueue, services, task, key, flushed=flushed)
+        earlier = await run_in_threadpool(_record_and_enqueue, request, task, key, flushed=flushed)
         deadline = time.monotonic() + preferred.wait
         if key is not None and earlier is not None:
             ended = await earlier_task(services, earlier, key.digest, deadline)
@@ -124,8 +129,13 @@ async def _run_here(
 ) -> JSONResponse:
     """Logins are not queued: they run here, through the gate."""
     began = time.monotonic()
+    request.state.action = operation.title
     options = check_options(operation.options, await read_options(request, operation.options))
+    values = given_values(options)
+    shown = to_jsonable_python(plain(values, reveal=False))
+    request.state.options = Masker(secrets_in(values)).json(shown)
     if read_preferences(request, 0).dry_run:
+        request.state.audited = True
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})
     gate = ApiGate(services, request)
     output = await operation(gate, **operation.arguments(options))
@@ -173,15 +183,23 @@ def _new_task(
 
 
 def _record_and_enqueue(
-    services: Services, task: Task, key: Key | None, *, flushed: bool
+    request: Request, task: Task, key: Key | None, *, flushed: bool
 ) -> Key | None:
     """Write the task, then hand it to a worker; if that fails, nothing is left to be run.
 
     Returns the key of an earlier request where this one only repeats it.
     """
-    most = services.settings.QUEUED_TASKS
-    if earlier := services.records.add_task(task, flushed=flushed, key=key, most_queued=most):
+    services = services_of(request)
+    earlier = services.records.add_task(
+        task,
+        flushed=flushed,
+        key=key,
+        most_queued=services.settings.QUEUED_TASKS,
+        audit=entry_of(request.scope, outcome=Outcome.ACCEPTED, status=202, task=task.id),
+    )
+    if earlier is not None:
         return earlier
+    request.state.audited = True
     try:
         services.queue.put(task.id, task.cluster)
     except QueueUnavailable as fault:

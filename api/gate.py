@@ -51,6 +51,7 @@ class ApiGate:
     ) -> dict[str, Any]:
         """Log in over SSH, leave a key of our own there, and return a token."""
         target = self._cluster(cluster)
+        self._request.state.claimed, self._request.state.cluster = username, target.name
         breaker = Breaker(self._services.redis, username, target.name, self._client_address())
         await breaker.check()
         try:

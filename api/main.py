@@ -16,6 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 from api import actions, errors, history, live, openapi, pages, tasks, welcome
 from api.requests import RequestLog
 from api.services import Services, make_services
+from api.trail import AuditTrail
 from resop import __version__
 from resop.errors import ServiceError, SetupError
 from resop.logs import set_up_logging
@@ -38,6 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(RequestLog)
+    app.add_middleware(AuditTrail, audit=services.audit)  # around it: it needs the request's id
     errors.install(app)
     app.include_router(welcome.router)
     app.include_router(history.router)  # before: /tasks/export.csv is no task's id
@@ -93,6 +95,8 @@ def main() -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=bool(settings.TRUSTED_PROXIES),
+        forwarded_allow_ips=settings.TRUSTED_PROXIES,
         **https,
     )
     server = _Server(config)

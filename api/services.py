@@ -9,6 +9,7 @@ from fastapi import Request
 
 from api.feeds import Feeds
 from api.logins import Logins
+from resop.audit import Audit
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.history import History
@@ -28,6 +29,7 @@ class Services:
     catalog: Catalog
     records: Records
     history: History
+    audit: Audit
     sealer: Sealer
     queue: Queue
     herald: Herald
@@ -68,6 +70,7 @@ def make_services(settings: Settings) -> Services:
         catalog,
         records,
         History(records),
+        Audit(records),
         Sealer(settings.secret_key()),
         Queue(celery_app(settings)),
         Herald(settings.redis_url),

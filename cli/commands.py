@@ -1,8 +1,9 @@
-"""What the console program can do: up, api, worker, check, policy, yamlize."""
+"""What the console program can do: up, api, worker, check, tables, policy, audit, yamlize."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 
@@ -36,6 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(run=_worker)
     check = commands.add_parser("check", help="read the settings and the operators, start nothing")
     check.set_defaults(run=_check)
+    tables = commands.add_parser("tables", help="make or upgrade the tables of the database")
+    tables.set_defaults(run=_tables)
+    audit = commands.add_parser("audit", help="list or export the requests that acted")
+    _add_audit_options(audit)
+    audit.set_defaults(run=_audit)
     policy = commands.add_parser("policy", help="explain what the policy says")
     asked = policy.add_subparsers(required=True, metavar="COMMAND")
     may = asked.add_parser("check", help="may USER run ACTION? exit code 1 when not")
@@ -56,6 +62,18 @@ def _parser() -> argparse.ArgumentParser:
     yamlize.add_argument("subcommand", nargs="*", metavar="SUBCOMMAND")
     yamlize.set_defaults(run=_yamlize)
     return parser
+
+
+def _add_audit_options(audit: argparse.ArgumentParser) -> None:
+    audit.add_argument("--user", help="who asked; of a login, who it was for")
+    audit.add_argument("--action", metavar="OPERATOR:ACTION", help="'*' stands for any text")
+    audit.add_argument("--outcome", choices=["accepted", "done", "refused"])
+    audit.add_argument("--task", metavar="ID", help="the request that made it")
+    audit.add_argument("--since", metavar="TIME", help="ISO 8601; UTC where it names no zone")
+    audit.add_argument("--until", metavar="TIME", help="and before that")
+    audit.add_argument("--limit", type=int, metavar="N", help="so many; 50 as text, else all")
+    audit.add_argument("--before", metavar="ID", help="go on where a list ended")
+    audit.add_argument("--format", choices=["text", "ndjson", "csv"], default="text")
 
 
 # Each part is imported only where it is run: it takes its time, and its settings at once.
@@ -94,6 +112,19 @@ def _check(arguments: argparse.Namespace) -> None:
             f"{operator.name}: {len(operator.commands)} commands, "
             f"{len(operator.operations)} operations ({operator.folder})"
         )
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from resop.records import Records
+
+    with contextlib.closing(Records(load_settings().database_url)) as records:
+        records.create_tables()
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from cli.audit import audit
+
+    audit(load_settings(), arguments)
 
 
 def _policy_check(arguments: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlmodel import SQLModel
 
 from resop.columns import list_has, mentions
+from resop.ids import first_id
 from resop.records import Records, State, Task
 
 _TASK = SQLModel.metadata.tables["task"]
@@ -88,7 +89,7 @@ class History:
     def forget(self, created_before: datetime, limit: int) -> int:
         """Forget tasks of that age that have ended, at most so many; how many there were."""
         old = select(_TASK.c.id).where(
-            _TASK.c.id < _first_id(created_before),
+            _TASK.c.id < first_id(created_before),
             _TASK.c.state.not_in([state for state in State if not state.ended]),
         )
         with self._records.write() as db:
@@ -110,9 +111,9 @@ def _chosen(
     if before is not None:
         yield _TASK.c.id < before
     if wanted.since is not None:
-        yield _TASK.c.id >= _first_id(wanted.since)
+        yield _TASK.c.id >= first_id(wanted.since)
     if wanted.until is not None:
-        yield _TASK.c.id < _first_id(wanted.until)
+        yield _TASK.c.id < first_id(wanted.until)
     for name in ("state", "operator", "action"):
         if (value := getattr(wanted, name)) is not None:
             yield _TASK.c[name] == value
@@ -120,9 +121,3 @@ def _chosen(
         yield list_has(_TASK.c.tags, tag)
     if wanted.text is not None:
         yield or_(*(mentions(column, wanted.text) for column in _SEARCHED))
-
-
-def _first_id(moment: datetime) -> str:
-    """What no id of a task made from that millisecond on stands before (UUID 7, RFC 9562)."""
-    milliseconds = f"{max(0, int(moment.timestamp() * 1000)):012x}"
-    return f"{milliseconds[:8]}-{milliseconds[8:]}"

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
+from resop.audit import ADD_ENTRY, Entry
 from resop.columns import Json, LongText, Moment, Sealed
 from resop.database import Database
 from resop.errors import LimitReached
@@ -216,11 +217,13 @@ class Records(Database):
         flushed: bool = True,
         key: Key | None = None,
         most_queued: int | None = None,
+        audit: Entry | None = None,
     ) -> Key | None:
         """Write a new task; `flushed` as in `write`: to claim the task flushes it too.
 
         With a `key` that another task has, nothing is written: that other one's is returned.
-        LimitReached where `most_queued` tasks of the user wait on that cluster.
+        LimitReached where `most_queued` tasks of the user wait on that cluster. `audit` is
+        written with it, or not at all.
         """
         try:
             with self.write(flushed=flushed) as db:
@@ -229,13 +232,17 @@ class Records(Database):
                 if most_queued is not None:
                     _check_room(db, task, most_queued)
                 db.execute(_ADD, task.model_dump())
+                if audit is not None:
+                    db.execute(ADD_ENTRY, audit.model_dump())
         except IntegrityError:
             if key is None:
                 raise
             if earlier := self.key(key.id):
                 return earlier
             # It was forgotten at that very moment, and is free.
-            return self.add_task(task, flushed=flushed, key=key, most_queued=most_queued)
+            return self.add_task(
+                task, flushed=flushed, key=key, most_queued=most_queued, audit=audit
+            )
         return None
 
     def flush_task(self, task_id: str) -> None:

@@ -53,6 +53,10 @@ class Settings(BaseModel):
     ENABLE_HTTPS: bool = False
     SSL_PRIVATE_KEY: Path | None = None
     SSL_CERTIFICATE: Path | None = None
+    TRUSTED_PROXIES: str = ""
+    CORS_ORIGINS: Annotated[
+        str, Field(pattern=r"^(https?://[^/,\s]+( *, *https?://[^/,\s]+)*)?$")
+    ] = ""
 
     CLUSTER_NAME: ClusterName = "cluster"
     CLUSTER_ADDRESS: str | None = None
@@ -141,6 +145,11 @@ class Settings(BaseModel):
     def operator_folders(self) -> list[Path]:
         """The site's own operator folders, in the order given (separated by ':')."""
         return [Path(part).absolute() for part in self.OPERATORS_PATH.split(":") if part]
+
+    @property
+    def cors_origins(self) -> list[str]:
+        """The other sites whose pages may call the API (separated by ',')."""
+        return [part.strip() for part in self.CORS_ORIGINS.split(",") if part]
 
     def secret_key(self) -> bytes:
         """The key everything is sealed with; made and kept in DATA_DIR on a single machine."""

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import actions, history
 from api import tasks as api_tasks
-from api.errors import respond
+from api.errors import refuse
 from api.pages.fields import Field, Sent, fields_of, options_in, sent_for
 from api.pages.render import page
 from api.pages.sent import api_request, read_form
@@ -65,11 +65,12 @@ async def serve(name: str, request: Request) -> Response:
     """The page of that name; a login first where it takes one, and a page for what is refused."""
     try:
         return await VIEWS[name](request)
-    except (NotLoggedIn, TokenRefused):
+    except (NotLoggedIn, TokenRefused) as fault:
+        refuse(request, fault)  # by a page in place of that answer
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(login_address(request.url.path + query), 303)
     except ResopError as fault:
-        told = respond(fault)
+        told = refuse(request, fault)
         title = HTTPStatus(told.status_code).phrase
         return await page(
             "refused.html", told.status_code, _headers(told), title=title, error=fault, user=None
@@ -178,7 +179,7 @@ async def _show_form(
     answer: Any = None,
 ) -> Response:
     """The form, with what was sent and what is wrong with it, or what it answered."""
-    told = respond(fault) if fault else Response()
+    told = refuse(request, fault) if fault else Response()
     fields = _fields(request, action)
     own, others = _by_field(fault, fields)
     cookie = cookie_of(request) or new_cookie()

@@ -19,7 +19,8 @@ def as_at_first(url: str) -> None:
         db.execute(text("DROP INDEX task_by_state" + on_task))
         db.execute(text("CREATE INDEX task_by_state ON task (state, worker)"))
         db.execute(text("ALTER TABLE step DROP COLUMN log_lines"))
-        db.execute(text("DROP TABLE idempotency_key"))
+        for table in ("idempotency_key", "audit"):
+            db.execute(text(f"DROP TABLE {table}"))
         db.execute(
             text(
                 "INSERT INTO task (id, kind, operator, action, username, cluster, credential, "
