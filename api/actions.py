@@ -145,8 +145,7 @@ async def _run_here(
             "operation": operation.title,
             "output": output,
             "seconds": round(time.monotonic() - began, 4),
-        },
-        headers={"Cache-Control": "no-store"},
+        }
     )
 
 

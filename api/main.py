@@ -11,9 +11,11 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
 from api import actions, errors, history, live, openapi, pages, tasks, welcome
+from api.headers import SecurityHeaders, cors
 from api.requests import RequestLog
 from api.services import Services, make_services
 from api.trail import AuditTrail
@@ -40,6 +42,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.services = services
     app.add_middleware(RequestLog)
     app.add_middleware(AuditTrail, audit=services.audit)  # around it: it needs the request's id
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cors(settings))
+    app.add_middleware(SecurityHeaders)
     errors.install(app)
     app.include_router(welcome.router)
     app.include_router(history.router)  # before: /tasks/export.csv is no task's id

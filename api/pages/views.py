@@ -79,7 +79,7 @@ async def serve(name: str, request: Request) -> Response:
 
 async def _asset(request: Request) -> Response:
     name = request.url.path.rpartition("/")[2]
-    headers = {"Cache-Control": f"max-age={ASSET_SECONDS}", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": f"max-age={ASSET_SECONDS}"}
     return FileResponse(HERE / name, media_type=ASSETS[name], headers=headers)
 
 
