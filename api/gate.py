@@ -22,8 +22,6 @@ from resop.errors import (
     ClusterError,
     InvalidOptions,
     KeyRefused,
-    LoginRefused,
-    OtpRequired,
     ResopError,
     UnknownAction,
 )
@@ -53,17 +51,13 @@ class ApiGate:
         target = self._cluster(cluster)
         self._request.state.claimed, self._request.state.cluster = username, target.name
         breaker = Breaker(self._services.redis, username, target.name, self._client_address())
-        await breaker.check()
-        try:
+        async with breaker.attempt():
             connection = await self._services.connector.with_password(
                 target,
                 username,
                 password.get_secret_value(),
                 otp.get_secret_value() if otp else None,
             )
-        except (LoginRefused, OtpRequired):
-            await breaker.failed()
-            raise
         self._request.state.username = username
         async with connection:
             asks = self._services.permissions.policy.asks_groups

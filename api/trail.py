@@ -60,6 +60,8 @@ class AuditTrail:
             task=made[1] if made else None,
         )
         try:
+            if error == RecordsUnavailable.__name__:
+                raise RecordsUnavailable  # as was found just now; no need to wait for it again
             await run_in_threadpool(self._audit.add, entry)
         except RecordsUnavailable:
             log.error("missing in the audit table, the database is away: %s", entry)

@@ -1,11 +1,14 @@
 """The limits that GET /limits publishes, each reached on a running service."""
 
 import json
+import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import ACCOUNTS
+from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Many, failure
 
 
@@ -68,3 +71,23 @@ def test_wrong_passwords_are_limited(guarded: Many, limits: dict[str, Any]) -> N
     answer = caller.login("walter", ACCOUNTS["walter"].password)
     assert failure(answer, 429)["type"] == "TooManyAttempts"
     assert 1 <= int(answer.headers["retry-after"]) <= limits["login_failures_seconds"]
+
+
+def test_storm_of_wrong_passwords_does_not_reach_sshd_nor_stop_another(
+    guarded: Many, ssh: OpenSSH, limits: dict[str, Any]
+) -> None:
+    def sessions() -> set[str]:
+        found = re.findall(r"for walter from \S+ port \d+", ssh.log.read_text())
+        return set(found)
+
+    callers = [guarded.caller(api=number % 2) for number in range(20)]
+    for caller in callers:
+        caller.http.headers["X-Forwarded-For"] = "192.0.2.77"
+    before = sessions()
+    with ThreadPoolExecutor(len(callers)) as pool:
+        storm = pool.map(lambda n: callers[n % 20].login("walter", f"wrong {n}"), range(200))
+        assert guarded.log_in(ACCOUNTS["bob"]).post("utils/cmd/id").status_code == 200
+        statuses = [answer.status_code for answer in storm]
+    most = limits["login_failures"]
+    assert (statuses.count(401), statuses.count(429)) == (most, 200 - most)
+    assert len(sessions() - before) <= most
