@@ -18,8 +18,6 @@ from resop.errors import LoginRefused, OtpRequired, QueueUnavailable, TooManyAtt
 
 FAILURES = 5
 PERIOD_SECONDS = 60
-
-
 TRYING_SECONDS = 120
 """Longer than any login takes: what a process that died was trying counts no longer than this."""
 PAUSE_SECONDS = 0.1
