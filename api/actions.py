@@ -8,8 +8,10 @@ from typing import Any, get_args
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
+from pydantic_core import to_jsonable_python
 from starlette.concurrency import run_in_threadpool
 
+from api import rates
 from api.answers import answer
 from api.body import read_options
 from api.deps import Here, logged_in, login_of
@@ -18,10 +20,13 @@ from api.idempotency import earlier_task, read_key
 from api.making import first_step_of, new_task, shown_dry
 from api.preferences import read_preferences
 from api.services import Services, services_of
+from api.trail import entry_of
 from api.waiting import wait_for_end
+from resop.audit import Outcome
 from resop.catalog import Action, Kind
 from resop.command import Command
 from resop.errors import QueueUnavailable
+from resop.masking import Masker, plain, secrets_in
 from resop.operation import Operation
 from resop.options import check_options, given_values
 from resop.records import Key, State, Task
@@ -86,6 +91,9 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
         return await _run_here(here, request, services)
     token = await login_of(request, services)
     found = services.catalog.action(operator, kind, action)
+    request.state.action = found.title
+    decision = await services.permissions.decide(found.title, token.username, token.credential)
+    decision.enforce()
     settings = services.settings
     preferred = read_preferences(request, settings.SYNC_WAIT, settings.notify_hosts)
     options = check_options(found.options, await read_options(request, found.options))
@@ -96,12 +104,15 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     if isinstance(found, Operation) and found.preview:
         first = await run_in_threadpool(first_step_of, found, options, token, services)
     if preferred.dry_run:
+        request.state.audited = True  # nothing was done
         shown = {"success": True, "dry_run": True, "action": found.title}
         return JSONResponse({**shown, **shown_dry(task, first), "time_limit": task.time_limit})
+    request.state.options = task.options
+    await rates.count(services.redis, decision, token)
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
-        earlier = await run_in_threadpool(_record_and_enqueue, services, task, key, flushed=flushed)
+        earlier = await run_in_threadpool(_record_and_enqueue, request, task, key, flushed=flushed)
         deadline = time.monotonic() + preferred.wait
         if key is not None and earlier is not None:
             ended = await earlier_task(services, earlier, key.digest, deadline)
@@ -117,8 +128,13 @@ async def _run_here(
 ) -> JSONResponse:
     """Logins are not queued: they run here, through the gate."""
     began = time.monotonic()
+    request.state.action = operation.title
     options = check_options(operation.options, await read_options(request, operation.options))
+    values = given_values(options)
+    shown = to_jsonable_python(plain(values, reveal=False))
+    request.state.options = Masker(secrets_in(values)).json(shown)
     if read_preferences(request, 0, services.settings.notify_hosts).dry_run:
+        request.state.audited = True
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})
     gate = ApiGate(services, request)
     output = await operation(gate, **operation.arguments(options))
@@ -128,20 +144,28 @@ async def _run_here(
             "operation": operation.title,
             "output": output,
             "seconds": round(time.monotonic() - began, 4),
-        },
-        headers={"Cache-Control": "no-store"},
+        }
     )
 
 
 def _record_and_enqueue(
-    services: Services, task: Task, key: Key | None, *, flushed: bool
+    request: Request, task: Task, key: Key | None, *, flushed: bool
 ) -> Key | None:
     """Write the task, then hand it to a worker; if that fails, nothing is left to be run.
 
     Returns the key of an earlier request where this one only repeats it.
     """
-    if earlier := services.records.add_task(task, flushed=flushed, key=key):
+    services = services_of(request)
+    earlier = services.records.add_task(
+        task,
+        flushed=flushed,
+        key=key,
+        most_queued=services.settings.QUEUED_TASKS,
+        audit=entry_of(request.scope, outcome=Outcome.ACCEPTED, status=202, task=task.id),
+    )
+    if earlier is not None:
         return earlier
+    request.state.audited = True
     try:
         services.queue.put(task.id, task.cluster)
     except QueueUnavailable as fault:

@@ -34,7 +34,7 @@ async def logged_in(
     token = services.sealer.read(shown.credentials)
     if not await services.logins.live(token, trusted=services.subscription.connected):
         raise TokenRefused("the token was ended: log in again")
-    request.state.username = token.username
+    request.state.username, request.state.cluster = token.username, token.cluster
     return token
 
 

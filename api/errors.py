@@ -29,6 +29,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.RequestError: 422,
     errors.TooManyAttempts: 429,
     errors.NotPermitted: 403,
+    errors.Forbidden: 403,
     errors.FormRefused: 403,
     errors.AccessError: 401,
     errors.LimitReached: 429,
@@ -97,9 +98,15 @@ def respond(fault: errors.ResopError, **others: Any) -> JSONResponse:
     return JSONResponse(failure(fault.as_json(), **others), status, headers)
 
 
+def refuse(request: Request, fault: errors.ResopError) -> JSONResponse:
+    """The same, and the request is known as one that was refused."""
+    request.state.error = type(fault).__name__
+    return respond(fault)
+
+
 async def _resop_error(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, errors.ResopError)
-    return respond(fault)
+    return refuse(request, fault)
 
 
 async def _invalid_request(request: Request, fault: Exception) -> JSONResponse:
@@ -108,7 +115,7 @@ async def _invalid_request(request: Request, fault: Exception) -> JSONResponse:
         {"field": ".".join(str(part) for part in error["loc"][1:]), "message": error["msg"]}
         for error in fault.errors()
     ]
-    return respond(errors.InvalidOptions(faults))
+    return refuse(request, errors.InvalidOptions(faults))
 
 
 async def _http_error(request: Request, fault: Exception) -> JSONResponse:
@@ -123,4 +130,5 @@ async def _http_error(request: Request, fault: Exception) -> JSONResponse:
         "message": message,
         "retryable": False,
     }
+    request.state.error = error["type"]
     return JSONResponse(failure(error), fault.status_code, fault.headers)

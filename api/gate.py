@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.breaker import Breaker
 from api.deps import login_of
+from api.groups import groups_of
 from api.keyfile import edit_authorized_keys
 from api.services import Services
 from resop.authorized_keys import KeyLine, added, removed
@@ -20,8 +21,6 @@ from resop.errors import (
     ClusterError,
     InvalidOptions,
     KeyRefused,
-    LoginRefused,
-    OtpRequired,
     ResopError,
     UnknownAction,
 )
@@ -50,21 +49,20 @@ class ApiGate:
     ) -> dict[str, Any]:
         """Log in over SSH, leave a key of our own there, and return a token."""
         target = self._cluster(cluster)
+        self._request.state.claimed, self._request.state.cluster = username, target.name
         breaker = Breaker(self._services.redis, username, target.name, self._client_address())
-        await breaker.check()
-        try:
+        async with breaker.attempt():
             connection = await self._services.connector.with_password(
                 target,
                 username,
                 password.get_secret_value(),
                 otp.get_secret_value() if otp else None,
             )
-        except (LoginRefused, OtpRequired):
-            await breaker.failed()
-            raise
         self._request.state.username = username
         async with connection:
-            token = await self._leave_key(connection, target, username)
+            asks = self._services.permissions.policy.asks_groups
+            groups = await groups_of(connection) if asks else None
+            token = await self._leave_key(connection, target, username, groups)
         say(log, "login", user=username, cluster=target.name, credential=token.credential)
         return {
             "token": self._services.sealer.issue(token),
@@ -99,7 +97,11 @@ class ApiGate:
             log.warning("nobody was told of a logout: Redis is away")
 
     async def _leave_key(
-        self, connection: asyncssh.SSHClientConnection, cluster: Cluster, username: str
+        self,
+        connection: asyncssh.SSHClientConnection,
+        cluster: Cluster,
+        username: str,
+        groups: list[str] | None,
     ) -> Token:
         services = self._services
         key = asyncssh.generate_private_key(KEY_TYPE)
@@ -123,6 +125,7 @@ class ApiGate:
             public_key=public,
             sealed_key=services.sealer.seal_key(private, credential_id, half),
             expires_at=expires,
+            remote_groups=groups,
         )
         await run_in_threadpool(services.records.add_credential, credential)
         return Token(username, cluster.name, credential_id, half, int(expires.timestamp()))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -12,6 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from api import rates
 from api.batch_views import BatchProgress, look_again, own_batch, progress
 from api.batching import SHOWN_ITEMS, Maker, new_batch
 from api.body import read_options
@@ -21,13 +23,14 @@ from api.idempotency import read_key
 from api.making import shown_dry
 from api.openapi import PREFERENCES, TEMPLATE
 from api.preferences import Preferences, read_preferences
-from api.services import Services
-from resop.catalog import Kind
+from api.services import Services, services_of
+from resop.catalog import Action, Kind
 from resop.command import Command
 from resop.errors import InvalidOptions, KeyReused, QueueUnavailable, RequestError, UnknownAction
 from resop.operation import Operation
 from resop.options import check_options
 from resop.records import Batch, Key, State, Task
+from resop.tokens import Token
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +72,7 @@ async def launch(
     found = services.catalog.action(operator, kind, action)
     if isinstance(found, Operation) and found.in_api:
         raise UnknownAction(f"{found.title} runs by itself only, not in a batch")
+    count = await _permitted(found, services, token, request)
     preferred = _preferences(request, services)
     given = await read_options(request, BatchBody)
     body = await run_in_threadpool(check_options, BatchBody, given)
@@ -79,7 +83,7 @@ async def launch(
         maker,
         lambda: maker.from_body(body),
         lambda: {"batch": body.model_dump(by_alias=True)},
-        services,
+        count,
         request,
     )
 
@@ -112,6 +116,7 @@ async def retry(
         )
     kind: Kind = "cmd" if old.kind == Command.kind else "opn"
     action = services.catalog.action(old.operator, kind, old.action)
+    count = await _permitted(action, services, token, request)
     preferred = _preferences(request, services)
     given = await run_in_threadpool(services.batches.given, batch_id, state)
     if not given:
@@ -125,9 +130,19 @@ async def retry(
         maker,
         lambda: maker.again(old, given),
         lambda: {"retry": batch_id, "state": state},
-        services,
+        count,
         request,
     )
+
+
+async def _permitted(
+    action: Action, services: Services, token: Token, request: Request
+) -> Callable[[int], Coroutine[Any, Any, None]]:
+    """What counts the tasks of a batch; Forbidden where the policy says so."""
+    request.state.action = action.title
+    decision = await services.permissions.decide(action.title, token.username, token.credential)
+    decision.enforce()
+    return partial(rates.count, services.redis, decision, token)
 
 
 def _preferences(request: Request, services: Services) -> Preferences:
@@ -142,10 +157,11 @@ async def _launch(
     maker: Maker,
     make: Callable[[], list[Task]],
     asked: Callable[[], Any],
-    services: Services,
+    count: Callable[[int], Coroutine[Any, Any, None]],
     request: Request,
 ) -> Response:
     """Make the tasks of a batch, write them, have them dealt out; or show what would be."""
+    services = services_of(request)
 
     def work() -> str | dict[str, Any]:
         dry, batch = maker.preferred.dry_run, maker.batch
@@ -154,7 +170,10 @@ async def _launch(
             return _same(earlier, key)
         tasks = make()
         if dry:
+            request.state.audited = True  # nothing was done
             return _dry(batch, tasks[:SHOWN_ITEMS], maker.first_steps)
+        request.state.options = batch.options
+        anyio.from_thread.run(count, len(tasks))
         if (earlier := services.batches.add(batch, tasks, key)) and key:
             return _same(earlier, key)
         _tell(services)

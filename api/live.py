@@ -284,7 +284,7 @@ async def watch_task(
     return StreamingResponse(
         _stream(services, token, task_id, place),
         media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        headers={"X-Accel-Buffering": "no"},
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
 from api import (
@@ -27,8 +28,10 @@ from api import (
     tasks,
     welcome,
 )
+from api.headers import SecurityHeaders, cors
 from api.requests import RequestLog
 from api.services import Services, make_services
+from api.trail import AuditTrail
 from resop import __version__
 from resop.errors import ServiceError, SetupError
 from resop.logs import set_up_logging
@@ -51,6 +54,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(RequestLog)
+    app.add_middleware(AuditTrail, audit=services.audit)  # around it: it needs the request's id
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **cors(settings))
+    app.add_middleware(SecurityHeaders)
     errors.install(app)
     app.include_router(welcome.router)
     app.include_router(history.router)  # before: /tasks/export.csv is no task's id
@@ -110,6 +117,8 @@ def main() -> None:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=bool(settings.TRUSTED_PROXIES),
+        forwarded_allow_ips=settings.TRUSTED_PROXIES,
         **https,
     )
     server = _Server(config)

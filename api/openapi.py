@@ -19,6 +19,7 @@ ANSWERS = {
     "200": "succeeded",
     "202": "not finished yet: look at Location",
     "401": "no token, or not accepted",
+    "403": "the site's policy forbids it",
     "404": "no such action",
     "409": "cancelled",
     "413": "the body is too large",

@@ -12,6 +12,7 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from api.deps import Here, LoggedIn
 from resop.errors import InvalidOptions
+from resop.permissions import READ_FILES, WRITE_FILES
 from resop.sftp import sftp_of
 
 WAIT_SECONDS = 30.0
@@ -53,8 +54,13 @@ async def _path_of(
     return raw or b"."
 
 
-async def _sftp(services: Here, token: LoggedIn) -> AsyncIterator[asyncssh.SFTPClient]:
+async def _sftp(
+    request: Request, services: Here, token: LoggedIn
+) -> AsyncIterator[asyncssh.SFTPClient]:
     """In this process, so that the content goes neither through the queue nor the record."""
+    action = READ_FILES if request.method in ("GET", "HEAD") else WRITE_FILES
+    request.state.action = action
+    (await services.permissions.decide(action, token.username, token.credential)).enforce()
     session = services.access.session(token.username, token.cluster, token.credential, token.half)
     async with sftp_of(session, WAIT_SECONDS) as sftp:
         yield sftp

@@ -54,6 +54,7 @@ class RequestLog:
         except Exception:
             # The last line of defence: the client gets an id, the log has the traceback.
             log.exception("request %s: a fault of the service", request_id)
+            state["error"] = ServiceFault.__name__
             if not status:
                 await self._apologise(request_id)(scope, receive, send_with_id)
         finally:

@@ -10,10 +10,12 @@ from fastapi import Request
 from api.feeds import Feeds
 from api.logins import Logins
 from resop.access import Access
+from resop.audit import Audit
 from resop.batches import Batches
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.history import History
+from resop.permissions import Permissions
 from resop.printed import Printed
 from resop.queue import Queue, celery_app
 from resop.records import Records
@@ -32,6 +34,7 @@ class Services:
     history: History
     batches: Batches
     printed: Printed
+    audit: Audit
     sealer: Sealer
     queue: Queue
     herald: Herald
@@ -41,6 +44,7 @@ class Services:
     subscription: Subscription
     connector: Connector
     access: Access
+    permissions: Permissions
     redis: redis.asyncio.Redis
 
     async def start(self) -> None:
@@ -78,6 +82,7 @@ def make_services(settings: Settings) -> Services:
         History(records),
         Batches(records),
         printed,
+        Audit(records),
         sealer,
         Queue(celery_app(settings)),
         Herald(settings.redis_url),
@@ -87,6 +92,7 @@ def make_services(settings: Settings) -> Services:
         Subscription(settings.redis_url, hearers),
         connector,
         Access(settings, records, sealer, connector, runner=False),
+        Permissions(settings.policy(), catalog, records),
         redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5),
     )
 

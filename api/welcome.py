@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from api import body, preferences, resume, upload
+from api import body, breaker, preferences, resume, upload
 from api.deps import Here
 from api.services import Services
 from resop import __version__
@@ -60,7 +60,7 @@ async def ready(services: Here) -> JSONResponse:
 
 
 def _limits(services: Services) -> dict[str, Any]:
-    """Bytes and seconds."""
+    """Bytes and seconds; failures are those of one user from one address."""
     return {
         "body_bytes": body.MAX_BYTES,
         "body_depth": body.MAX_DEPTH,
@@ -68,6 +68,9 @@ def _limits(services: Services) -> dict[str, Any]:
         "batch_tasks": services.settings.BATCH_SIZE,
         "argument_bytes": MAX_ARGUMENT_BYTES,
         "output_bytes": OUTPUT_LIMIT,
+        "queued_tasks": services.settings.QUEUED_TASKS,
+        "login_failures": breaker.FAILURES,
+        "login_failures_seconds": breaker.PERIOD_SECONDS,
         "wait_seconds": preferences.LONGEST_WAIT,
         "task_seconds": services.settings.TASK_TIMEOUT,
         "transfer_stall_seconds": upload.STALL_SECONDS,

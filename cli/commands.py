@@ -1,8 +1,9 @@
-"""What the console program can do: up, api, worker, check, yamlize."""
+"""What the console program can do: up, api, worker, check, tables, policy, audit, yamlize."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 
@@ -36,6 +37,20 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(run=_worker)
     check = commands.add_parser("check", help="read the settings and the operators, start nothing")
     check.set_defaults(run=_check)
+    tables = commands.add_parser("tables", help="make or upgrade the tables of the database")
+    tables.set_defaults(run=_tables)
+    audit = commands.add_parser("audit", help="list or export the requests that acted")
+    _add_audit_options(audit)
+    audit.set_defaults(run=_audit)
+    policy = commands.add_parser("policy", help="explain what the policy says")
+    asked = policy.add_subparsers(required=True, metavar="COMMAND")
+    may = asked.add_parser("check", help="may USER run ACTION? exit code 1 when not")
+    may.add_argument("user", metavar="USER")
+    may.add_argument("action", metavar="ACTION", help="operator:action, such as core:run")
+    may.add_argument(
+        "--group", action="append", default=[], help="one that USER has on the cluster; repeat it"
+    )
+    may.set_defaults(run=_policy_check)
     yamlize = commands.add_parser("yamlize", help="a commands.yml entry out of a command's --help")
     yamlize.add_argument(
         "--on", metavar="[USER@]HOST", help="ask there by ssh: a cluster's name too"
@@ -47,6 +62,18 @@ def _parser() -> argparse.ArgumentParser:
     yamlize.add_argument("subcommand", nargs="*", metavar="SUBCOMMAND")
     yamlize.set_defaults(run=_yamlize)
     return parser
+
+
+def _add_audit_options(audit: argparse.ArgumentParser) -> None:
+    audit.add_argument("--user", help="who asked; of a login, who it was for")
+    audit.add_argument("--action", metavar="OPERATOR:ACTION", help="'*' stands for any text")
+    audit.add_argument("--outcome", choices=["accepted", "done", "refused"])
+    audit.add_argument("--task", metavar="ID", help="the request that made it")
+    audit.add_argument("--since", metavar="TIME", help="ISO 8601; UTC where it names no zone")
+    audit.add_argument("--until", metavar="TIME", help="and before that")
+    audit.add_argument("--limit", type=int, metavar="N", help="so many; 50 as text, else all")
+    audit.add_argument("--before", metavar="ID", help="go on where a list ended")
+    audit.add_argument("--format", choices=["text", "ndjson", "csv"], default="text")
 
 
 # Each part is imported only where it is run: it takes its time, and its settings at once.
@@ -73,9 +100,11 @@ def _worker(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     from resop.catalog import load_catalog
+    from resop.permissions import governed
 
     settings = load_settings()
     catalog = load_catalog(settings.operator_folders)
+    settings.policy().check_names(governed(catalog))
     clusters = ", ".join(settings.clusters()) or "none configured"
     print(f"clusters: {clusters}")
     for operator in catalog.operators.values():
@@ -83,6 +112,34 @@ def _check(arguments: argparse.Namespace) -> None:
             f"{operator.name}: {len(operator.commands)} commands, "
             f"{len(operator.operations)} operations ({operator.folder})"
         )
+
+
+def _tables(arguments: argparse.Namespace) -> None:
+    from resop.records import Records
+
+    with contextlib.closing(Records(load_settings().database_url)) as records:
+        records.create_tables()
+
+
+def _audit(arguments: argparse.Namespace) -> None:
+    from cli.audit import audit
+
+    audit(load_settings(), arguments)
+
+
+def _policy_check(arguments: argparse.Namespace) -> None:
+    from resop.catalog import load_catalog
+    from resop.permissions import governed
+
+    settings = load_settings()
+    policy, actions = settings.policy(), governed(load_catalog(settings.operator_folders))
+    policy.check_names(actions)
+    if arguments.action not in actions:
+        raise SetupError(f"there is no action {arguments.action!r} that a policy is about")
+    decision = policy.decide(arguments.action, arguments.user, arguments.group)
+    word = "allowed" if decision.allowed else "denied"
+    print(f"{word}: {f'{decision.place}: ' if decision.place else ''}{decision.reason}")
+    sys.exit(not decision.allowed)
 
 
 def _yamlize(arguments: argparse.Namespace) -> None:

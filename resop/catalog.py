@@ -22,6 +22,7 @@ import operators
 from resop.command import Command, CommandEntry
 from resop.errors import BrokenOperator, InvalidOptions, UnknownAction
 from resop.operation import Operation
+from resop.yaml_file import BadYaml, line_of, read_yaml
 
 Action = Command | Operation[..., Any]
 Kind = Literal["cmd", "opn"]
@@ -44,7 +45,6 @@ PATHS_OF_THE_API = frozenset(
         "static",
     ]
 )
-_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is there
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -183,15 +183,9 @@ def _description(folder: Path) -> str:
 def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
     """The enabled commands of a file, each with its line."""
     try:
-        loader = _YAML(file.read_text(encoding="utf-8"))
-        root = loader.get_single_node()
-        _refuse_doubled_keys(root, file)  # before the loader unfolds '<<'
-        entries = loader.construct_document(root) if root else None
-    except yaml.MarkedYAMLError as fault:
-        line = fault.problem_mark.line + 1 if fault.problem_mark else 1
-        raise BrokenOperator(f"{file}:{line}: {fault.problem or fault}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as fault:  # no text, no date, no end
-        raise BrokenOperator(f"{file}:1: {' '.join(str(fault).split())}") from None
+        entries, root = read_yaml(file)
+    except BadYaml as fault:
+        raise BrokenOperator(f"{file}:{fault.line}: {fault.said}") from None
     if entries is None:
         return []
     if not isinstance(root, yaml.SequenceNode):
@@ -204,45 +198,14 @@ def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
                 commands.append((node.start_mark.line + 1, Command(operator, parsed)))
         except ValidationError as fault:
             error = fault.errors()[0]
-            line = _line_of(node, error["loc"])
+            line = line_of(node, error["loc"])
             place = ".".join(map(str, error["loc"])) or "entry"
             message = error["msg"].removeprefix("Value error, ")
             raise BrokenOperator(f"{file}:{line}: {place}: {message}") from None
         except InvalidOptions as fault:
-            line = _line_of(node, ("examples",))
+            line = line_of(node, ("examples",))
             raise BrokenOperator(f"{file}:{line}: examples: {fault.message}") from None
     return commands
-
-
-def _refuse_doubled_keys(node: yaml.Node | None, file: Path) -> None:
-    """YAML itself forbids them; the parser keeps the last one in silence."""
-    if not isinstance(node, yaml.CollectionNode):
-        return
-    seen = set()
-    for each in node.value:
-        if isinstance(node, yaml.MappingNode):
-            key, each = each
-            name = f"{key.tag} {key.value}"
-            if name in seen and key.tag != "tag:yaml.org,2002:merge":
-                line = key.start_mark.line + 1
-                raise BrokenOperator(f"{file}:{line}: {key.value!r} stands there twice")
-            seen.add(name)
-        _refuse_doubled_keys(each, file)
-
-
-def _line_of(node: yaml.Node, place: tuple[int | str, ...]) -> int:
-    """The line of the innermost part of `place` that the file has."""
-    line = node.start_mark.line + 1
-    for part in place:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, node = key.start_mark.line + 1, value
-                    break
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
 
 
 def _load_operation(operator: str, file: Path) -> Operation[..., Any]:

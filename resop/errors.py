@@ -22,6 +22,7 @@ ResopError
 │   ├── FormRefused           an HTML form that this browser did not get from us
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
 │   ├── NotPermitted          known, and not allowed to do this
+│   ├── Forbidden             not allowed by the site's policy, whose rule is named
 │   └── TooManyAttempts       wrong passwords; wait before the next
 ├── LimitReached            a published limit; wait, then ask again
 ├── ClusterError            between us and the login node
@@ -171,6 +172,10 @@ class KeyRefused(AccessError):
 
 class NotPermitted(AccessError):
     """This user may not do this."""
+
+
+class Forbidden(AccessError):
+    """The site's policy forbids this."""
 
 
 class TooManyAttempts(AccessError):

@@ -12,13 +12,16 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    Connection,
     Index,
+    Integer,
     and_,
     bindparam,
     case,
     delete,
     func,
     insert,
+    literal_column,
     or_,
     select,
     text,
@@ -27,8 +30,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, SQLModel
 
+from resop.audit import ADD_ENTRY, Entry
 from resop.columns import Json, LongText, Moment, Sealed
 from resop.database import Database
+from resop.errors import LimitReached
 
 
 class State(StrEnum):
@@ -135,7 +140,7 @@ class _TaskTable(Task, table=True):
     __tablename__ = "task"
     __table_args__ = (
         Index("task_of_user", "username", "cluster", "id"),
-        Index("task_by_state", "state", "worker"),
+        Index("task_by_state", "state", "worker", "username", "cluster", "batch"),
         # Partial where that is known: a task of its own costs them nothing.
         Index("task_of_batch", "batch", "number", sqlite_where=text(_IN_A_BATCH)),
         Index(
@@ -250,6 +255,8 @@ class Credential(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     expires_at: datetime = Field(sa_type=Moment)
     revoked_at: datetime | None = Field(default=None, sa_type=Moment)
+    remote_groups: list[str] | None = Field(default=None, sa_type=Json)
+    """Those that the user had on the cluster at the login, where the policy asks for them."""
 
 
 class Worker(SQLModel, table=True):
@@ -277,6 +284,15 @@ _HANDED_OVER = and_(
 
 # The statements of every task's way are made once: to make one costs more than to run it.
 _ADD = insert(_TASK)
+_QUEUED = select(func.count()).select_from(
+    # By `task_by_state`: it reads what it counts, however long the table is.
+    select(literal_column("1"))
+    .where(_TASK.c.state == State.QUEUED, _TASK.c.worker.is_(None))
+    .where(_TASK.c.username == bindparam("by"), _TASK.c.cluster == bindparam("on"))
+    .where(_TASK.c.batch.is_(None))
+    .limit(bindparam("most", type_=Integer))
+    .subquery()
+)
 _ADD_STEP = insert(_STEP)
 _ADD_OUTPUT = insert(_OUTPUT)
 _CLAIM = (
@@ -316,23 +332,41 @@ class Records(Database):
 
     # -- tasks
 
-    def add_task(self, task: Task, *, flushed: bool = True, key: Key | None = None) -> Key | None:
+    def add_task(
+        self,
+        task: Task,
+        *,
+        flushed: bool = True,
+        key: Key | None = None,
+        most_queued: int | None = None,
+        audit: Entry | None = None,
+    ) -> Key | None:
         """Write a new task; `flushed` as in `write`: to claim the task flushes it too.
 
         With a `key` that another task has, nothing is written: that other one's is returned.
+        LimitReached where `most_queued` tasks of the user wait on that cluster. `audit` is
+        written with it, or not at all.
         """
         try:
             with self.write(flushed=flushed) as db:
                 if key is not None:
                     db.execute(insert(_KEY), [key.model_dump()])
+                if most_queued is not None:
+                    _check_room(db, task, most_queued)
                 db.execute(_ADD, task.model_dump())
                 if task.notify is not None:
                     db.execute(insert(_NOTIFICATION), [Notification(task=task.id).model_dump()])
+                if audit is not None:
+                    db.execute(ADD_ENTRY, audit.model_dump())
         except IntegrityError:
             if key is None:
                 raise
-            # When it was forgotten at that very moment, it is free.
-            return self.key(key.id) or self.add_task(task, flushed=flushed, key=key)
+            if earlier := self.key(key.id):
+                return earlier
+            # It was forgotten at that very moment, and is free.
+            return self.add_task(
+                task, flushed=flushed, key=key, most_queued=most_queued, audit=audit
+            )
         return None
 
     def flush_task(self, task_id: str) -> None:
@@ -464,6 +498,13 @@ class Records(Database):
             row = db.execute(query).one_or_none()
         return None if row is None else Credential(**row._mapping)
 
+    def groups(self, credential_id: str) -> list[str] | None:
+        """What a credential's user belongs to; also when that has ended."""
+        query = select(_CREDENTIAL.c.remote_groups).where(_CREDENTIAL.c.id == credential_id)
+        with self.read() as db:
+            groups: list[str] | None = db.execute(query).scalar()
+        return groups
+
     def revoke(self, credential_id: str) -> bool:
         """End a credential and forget its key; tell whether this call ended it."""
         with self.write() as db:
@@ -578,6 +619,12 @@ class Change:
         """A running task has something new to show."""
         chosen = _TASK.c.id == task_id, _TASK.c.state == State.RUNNING
         return cls(task_id, update(_TASK).where(*chosen).values(**values))
+
+
+def _check_room(db: Connection, task: Task, most: int) -> None:
+    whose = {"by": task.username, "on": task.cluster, "most": most}
+    if db.execute(_QUEUED, whose).scalar_one() >= most:
+        raise LimitReached(f"{most} tasks of {task.username} are waiting already; wait, or cancel")
 
 
 def _ended(task_id: str, state: State, when: State, values: dict[str, Any]) -> Any:

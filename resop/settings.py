@@ -20,6 +20,7 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resop.errors import InvalidSettings, UnknownAction
+from resop.policy import OPEN, Policy, load_policy
 from resop.receiver import Hosts
 from resop.types import Secret
 
@@ -55,6 +56,10 @@ class Settings(BaseModel):
     ENABLE_HTTPS: bool = False
     SSL_PRIVATE_KEY: Path | None = None
     SSL_CERTIFICATE: Path | None = None
+    TRUSTED_PROXIES: str = ""
+    CORS_ORIGINS: Annotated[
+        str, Field(pattern=r"^(https?://[^/,\s]+( *, *https?://[^/,\s]+)*)?$")
+    ] = ""
 
     CLUSTER_NAME: ClusterName = "cluster"
     CLUSTER_ADDRESS: str | None = None
@@ -70,9 +75,11 @@ class Settings(BaseModel):
         str | None, Field(pattern=r"^(sqlite:///|(mysql|mariadb)\+pymysql://)")
     ] = None
     OPERATORS_PATH: str = ""
+    POLICY_FILE: Path | None = None
 
     SYNC_WAIT: Annotated[float, Field(ge=0, le=3600)] = 30
     TASK_TIMEOUT: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600
+    QUEUED_TASKS: Annotated[int, Field(ge=1)] = 1000
     TOKEN_HOURS: Annotated[float, Field(gt=0, le=24 * 30)] = 8
     WORKER_TASKS: Annotated[int, Field(ge=1)] = 500
     BATCH_SIZE: Annotated[int, Field(ge=1, le=100_000)] = 10_000
@@ -156,6 +163,11 @@ class Settings(BaseModel):
         """The site's own operator folders, in the order given (separated by ':')."""
         return [Path(part).absolute() for part in self.OPERATORS_PATH.split(":") if part]
 
+    @property
+    def cors_origins(self) -> list[str]:
+        """The other sites whose pages may call the API (separated by ',')."""
+        return [part.strip() for part in self.CORS_ORIGINS.split(",") if part]
+
     def secret_key(self) -> bytes:
         """The key everything is sealed with; made and kept in DATA_DIR on a single machine."""
         if self.SECRET_KEY is not None:
@@ -204,6 +216,10 @@ class Settings(BaseModel):
             raise UnknownAction(f"there is no cluster {name!r}; there is {', '.join(clusters)}")
         return clusters[name]
 
+    def policy(self) -> Policy:
+        """Who may do what; without POLICY_FILE everybody everything."""
+        return OPEN if self.POLICY_FILE is None else _read_policy(self.POLICY_FILE)
+
     def setting(self, name: str) -> str | None:
         """A setting for an operator's own use: config.env, overridden by the environment.
 
@@ -245,7 +261,9 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
         settings = Settings(**{k: v for k, v in given.items() if v != ""}, own=own)  # type: ignore[arg-type]
     except ValidationError as fault:
         raise InvalidSettings(_explain(fault, where, file)) from None
-    settings.clusters()  # what is wrong with them is found at start-up
+    # What is wrong with these is found at start-up.
+    settings.clusters()
+    settings.policy()
     return settings
 
 
@@ -335,7 +353,11 @@ def _make_key(file: Path) -> None:
         Path(made).unlink()
 
 
-@functools.cache  # once: what is edited meanwhile counts from the next start on
+# Once: what is edited meanwhile counts from the next start on.
+_read_policy = functools.cache(load_policy)
+
+
+@functools.cache
 def _read_clusters(file: Path) -> dict[str, Cluster]:
     """A YAML list of `{name, address, ssh_port, known_hosts?}`."""
     try:

@@ -75,8 +75,8 @@ class Surroundings(Protocol):
     def command(self, operator: str, name: str) -> Command:
         """Find a declared command; UnknownAction when there is none."""
 
-    def setting(self, name: str) -> str | None:
-        """A setting of config.env, or None."""
+    def setting(self, name: str, operator: str) -> str | None:
+        """A setting of config.env, or None; Forbidden where it is not for that operator."""
 
 
 @dataclass(slots=True)
@@ -225,9 +225,10 @@ class Shell:
     def setting(self, name: str, default: str | None = None) -> str:
         """A setting of config.env for the site's own use.
 
-        OperationFailed when it is missing and has no default.
+        OperationFailed when it is missing and has no default, Forbidden where the site's policy
+        keeps it to other operators.
         """
-        value = self.surroundings.setting(name) or default
+        value = self.surroundings.setting(name, self.operator) or default
         if value is None:
             self.fail(f"the setting {name} is missing in config.env")
         return value
@@ -238,7 +239,7 @@ class Shell:
         For those alone whom the setting ADMINISTRATORS names (commas between): a step runs as
         who is logged in, who can read what the step is given. NotPermitted for others.
         """
-        administrators = self.surroundings.setting("ADMINISTRATORS") or ""
+        administrators = self.surroundings.setting("ADMINISTRATORS", self.operator) or ""
         if self.username not in map(str.strip, administrators.split(",")):
             raise NotPermitted(
                 f"{self.username} is not among the ADMINISTRATORS of config.env, who alone may "

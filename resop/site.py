@@ -11,4 +11,9 @@ class Site:
 
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self.command = catalog.command
-        self.setting = settings.setting
+        self._settings = settings
+
+    def setting(self, name: str, operator: str) -> str | None:
+        """A setting, for an operation of `operator`; Forbidden where it is not for that."""
+        self._settings.policy().check_reader(name, operator)
+        return self._settings.setting(name)

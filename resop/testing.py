@@ -139,7 +139,7 @@ class FakeSurroundings:
             raise self.door.refuse(lack)
         return self.catalog.command(operator, name)
 
-    def setting(self, name: str) -> str | None:
+    def setting(self, name: str, operator: str) -> str | None:
         """A setting given by the test."""
         return self.settings.get(name)
 

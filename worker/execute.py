@@ -37,6 +37,7 @@ from resop.logs import say
 from resop.masking import Masker, secrets_in
 from resop.options import check_options, given_values
 from resop.perform import Outcome, command_outcome, command_step, perform_operation
+from resop.permissions import Permissions
 from resop.queue import Queue
 from resop.records import Change, Records, State, Task, now
 from resop.settings import Settings
@@ -78,6 +79,7 @@ class Engine:
         self._queue = queue
         self._sealer = Sealer(settings.secret_key())
         self._surroundings = Site(catalog, settings)
+        self._permissions = Permissions(settings.policy(), catalog, records)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._resumable: dict[str, WorkerDoor] = {}
@@ -191,6 +193,8 @@ class Engine:
         began = time.monotonic() - _age(task)
         door: WorkerDoor | None = None
         try:
+            title = f"{task.operator}:{task.action}"
+            (await self._permissions.decide(title, task.username, task.credential)).enforce()
             door, action, options = self._open(task, left)
             self._note_resumable(task, door, action)
             outcome = await self._perform(task, door, action, options)

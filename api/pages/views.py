@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import actions, history
 from api import tasks as api_tasks
-from api.errors import respond
+from api.errors import refuse
 from api.pages.fields import Field, Sent, fields_of, options_in, sent_for
 from api.pages.render import page
 from api.pages.sent import api_request, read_form
@@ -45,6 +45,7 @@ from resop.errors import (
 )
 from resop.history import Wanted
 from resop.operation import Operation
+from resop.policy import Decision
 from resop.records import State
 from resop.tokens import Token
 
@@ -64,11 +65,12 @@ async def serve(name: str, request: Request) -> Response:
     """The page of that name; a login first where it takes one, and a page for what is refused."""
     try:
         return await VIEWS[name](request)
-    except (NotLoggedIn, TokenRefused):
+    except (NotLoggedIn, TokenRefused) as fault:
+        refuse(request, fault)  # by a page in place of that answer
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(login_address(request.url.path + query), 303)
     except ResopError as fault:
-        told = respond(fault)
+        told = refuse(request, fault)
         title = HTTPStatus(told.status_code).phrase
         return await page(
             "refused.html", told.status_code, _headers(told), title=title, error=fault, user=None
@@ -77,7 +79,7 @@ async def serve(name: str, request: Request) -> Response:
 
 async def _asset(request: Request) -> Response:
     name = request.url.path.rpartition("/")[2]
-    headers = {"Cache-Control": f"max-age={ASSET_SECONDS}", "X-Content-Type-Options": "nosniff"}
+    headers = {"Cache-Control": f"max-age={ASSET_SECONDS}"}
     return FileResponse(HERE / name, media_type=ASSETS[name], headers=headers)
 
 
@@ -87,7 +89,8 @@ async def _index(request: Request) -> Response:
     for operator in services_of(request).catalog.operators.values():
         owned: list[Action] = [*operator.commands.values(), *operator.operations.values()]
         # A login and a logout stand on every page.
-        listed = [each for each in owned if _has_form(each) and each.title not in OWN_PLACE]
+        offered = [each for each in owned if _has_form(each) and each.title not in OWN_PLACE]
+        listed = [each for each in offered if (await _decision(request, token, each)).allowed]
         if found := sorted(listed, key=lambda action: action.name):
             shown.append((operator, found))
     return await page("index.html", operators=shown, **_frame(request, token))
@@ -176,7 +179,7 @@ async def _show_form(
     answer: Any = None,
 ) -> Response:
     """The form, with what was sent and what is wrong with it, or what it answered."""
-    told = respond(fault) if fault else Response()
+    told = refuse(request, fault) if fault else Response()
     fields = _fields(request, action)
     own, others = _by_field(fault, fields)
     cookie = cookie_of(request) or new_cookie()
@@ -245,7 +248,15 @@ async def _asked(kind: Kind, request: Request) -> tuple[Token | None, Action]:
     here = catalog.api_operation(operator, kind, name)
     if here and here.title == LOGIN_ACTION:
         return None, here
-    return await user_of(request), _action(catalog, kind, operator, name)
+    token, found = await user_of(request), _action(catalog, kind, operator, name)
+    if not (isinstance(found, Operation) and found.in_api):
+        (await _decision(request, token, found)).enforce()
+    return token, found
+
+
+async def _decision(request: Request, token: Token, action: Action) -> Decision:
+    permissions = services_of(request).permissions
+    return await permissions.decide(action.title, token.username, token.credential)
 
 
 def _action(catalog: Catalog, kind: Kind, operator: str, name: str) -> Action:

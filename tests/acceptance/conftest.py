@@ -15,8 +15,17 @@ import pytest
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
-from tests.support.service import Caller, Embedded, Many, Service, cluster_settings
-from tests.support.services import MariaDB
+from tests.support.service import (
+    RESOP,
+    Caller,
+    Embedded,
+    Many,
+    Service,
+    cluster_settings,
+    run_resop,
+    write_config,
+)
+from tests.support.services import HOST, ROOT, MariaDB
 from tests.support.services import reason_unavailable as no_servers
 
 ACCOUNTS = {
@@ -29,6 +38,22 @@ ACCOUNTS = {
         ("walter", "/bin/bash"),  # he forgets his password
     ]
 }
+
+POLICY = """\
+default: allow
+settings:
+  LDAP_PEOPLE: hpccenter
+rules:
+  - deny: core:run
+    users: alice
+  - deny: core:script
+    groups: [tina, bob]
+  - allow: utils:echo
+    users: bob
+    rate: 3
+  - deny: files:write
+    users: bob
+"""
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +108,11 @@ def service(
     request: pytest.FixtureRequest, folder: Path, ssh: OpenSSH, operators: Path
 ) -> Iterator[Service]:
     """The service, on one machine and on many."""
-    settings = {**cluster_settings(ssh), "OPERATORS_PATH": operators}
+    settings = {
+        **cluster_settings(ssh),
+        "OPERATORS_PATH": operators,
+        "TRUSTED_PROXIES": "127.0.0.1",
+    }
     started: Service
     if request.param == "embedded":
         started = Embedded(folder / "embedded", settings)
@@ -94,6 +123,53 @@ def service(
         yield started
     # Not one of all those requests may have met a fault of ours that nobody has caught.
     assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
+
+
+@pytest.fixture(scope="session")
+def guarded(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
+    """A service on many machines, with all that guards it; no worker serves the cluster `idle`."""
+    policy, clusters = folder / "policy.yml", folder / "clusters.yml"
+    policy.write_text(POLICY)
+    clusters.write_text(
+        "".join(
+            f"- {{name: {name}, address: {ssh.host}, ssh_port: {ssh.port}}}\n"
+            for name in ("hpc", "idle")
+        )
+    )
+    settings = {
+        "CLUSTERS_FILE": clusters,
+        "KNOWN_HOSTS": ssh.known_hosts,
+        "POLICY_FILE": policy,
+        "LDAP_PEOPLE": "ou=people",
+        "QUEUED_TASKS": 2,
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "CORS_ORIGINS": "https://portal.example, https://other.example",
+    }
+    database = limited(folder / "owner", mariadb, "guarded")
+    worker = (*RESOP, "worker", "hpc")
+    with Many(folder / "guarded", settings, database, worker) as started:
+        yield started
+    assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
+
+
+def limited(folder: Path, mariadb: MariaDB, name: str) -> str:
+    """A database whose tables are made by its owner (its config.env is in `folder`).
+
+    Returns the address for another user, who has the rights that docs/security.md gives.
+    """
+    owner = mariadb.database(name)
+    write_config(folder, {"DATABASE_URL": owner, "DATA_DIR": folder / "data"})
+    made = run_resop(folder, "tables")
+    assert made.returncode == 0, made.stderr
+    told = (ROOT / "docs" / "security.md").read_text()
+    grants = re.findall(r"^    (GRANT .* ON resop\..* TO resop@'%';)$", told, re.MULTILINE)
+    with mariadb.administrator() as cursor:
+        for host in (HOST, "localhost"):
+            user = f"`{name}_service`@`{host}`"
+            cursor.execute(f"CREATE USER {user} IDENTIFIED BY 'pw-{name}'")
+            for grant in grants:
+                cursor.execute(grant.replace("resop.", f"{name}.").replace("resop@'%'", user))
+    return owner.replace(f"//{name}:", f"//{name}_service:")
 
 
 # For what is the same code in both profiles.

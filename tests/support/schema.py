@@ -10,17 +10,19 @@ from sqlmodel import SQLModel
 def as_at_first(url: str) -> None:
     """Make the tables that the first version made, with a task in them."""
     engine = create_engine(url, poolclass=NullPool)
+    on_task = "" if engine.dialect.name == "sqlite" else " ON task"
     with engine.begin() as db:
         SQLModel.metadata.create_all(db)
-        for index in ("task_of_batch", "task_of_batch_by_state"):
-            on = " ON task" if engine.dialect.name != "sqlite" else ""
-            db.execute(text(f"DROP INDEX {index}{on}"))
+        for index in ("task_of_batch", "task_of_batch_by_state", "task_by_state"):
+            db.execute(text(f"DROP INDEX {index}{on_task}"))
+        db.execute(text("CREATE INDEX task_by_state ON task (state, worker)"))
         in_batch = ("batch", "number", "item", "dealt_at")
         for column in ("to_undo", "cancel_asked_at", "note", *in_batch, "hand_overs", "notify"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
+        db.execute(text("ALTER TABLE credential DROP COLUMN remote_groups"))
         for column in ("log_lines", "keep"):
             db.execute(text(f"ALTER TABLE step DROP COLUMN {column}"))
-        for table in ("idempotency_key", "output", "batch", "notification"):
+        for table in ("idempotency_key", "output", "batch", "notification", "audit"):
             db.execute(text(f"DROP TABLE {table}"))
         db.execute(
             text(

@@ -26,6 +26,7 @@ PINNED = {
     "FormRefused": 403,
     "KeyRefused": 401,
     "NotPermitted": 403,
+    "Forbidden": 403,
     "TooManyAttempts": 429,
     "LimitReached": 429,
     "ClusterUnreachable": 502,

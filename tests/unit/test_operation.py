@@ -223,7 +223,7 @@ class Declared:
             raise UnknownAction(f"{operator} has no {name}")
         return Command(operator, CommandEntry(command="squeue", name=name))
 
-    def setting(self, name: str) -> str | None:
+    def setting(self, name: str, operator: str) -> str | None:
         return None
 
 

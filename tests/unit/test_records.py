@@ -12,9 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
-from resop.errors import RecordsUnavailable
-from resop.records import Change, Credential, Key, Records, State, Step, Task, now
+from resop.audit import Audit, Entry, Outcome, Wanted, cut
+from resop.errors import LimitReached, RecordsUnavailable
+from resop.records import (
+    Change,
+    Credential,
+    Key,
+    Records,
+    State,
+    Step,
+    Task,
+    _check_room,
+    now,
+)
 from tests.support.ids import next_id
 
 HOUR = timedelta(hours=1)
@@ -503,3 +515,95 @@ def test_what_has_been_written_is_there_for_the_next_process(tmp_path: Path) -> 
             records.add_task(added)
         assert found(records, added.id) == added
         records.close()
+
+
+# -- how many may wait
+
+
+def test_tasks_of_a_user_that_wait_are_limited(records: Records) -> None:
+    first, *_ = [task() for _ in range(2)]
+    for each in (first, task()):
+        records.add_task(each, most_queued=2)
+    with pytest.raises(LimitReached, match="2 tasks of ada are waiting"):
+        records.add_task(task(), most_queued=2)
+    for other in (task(username="bob"), task(cluster="other")):
+        records.add_task(other, most_queued=1)
+    records.claim(first.id, "worker-1")
+    records.add_task(task(), most_queued=2)
+
+
+def test_key_of_a_task_is_found_when_no_further_one_may_wait(records: Records) -> None:
+    first, second = task(), task()
+    records.add_task(first, key=key(first.id), most_queued=1)
+    earlier = records.add_task(second, key=key(second.id), most_queued=1)
+    assert earlier is not None and earlier.task == first.id
+    with pytest.raises(LimitReached):
+        records.add_task(second, key=key(second.id, id="another"), most_queued=1)
+    assert records.key("another") is None
+
+
+def test_waiting_tasks_are_counted_by_an_index_and_no_further_than_the_limit(
+    records: Records,
+) -> None:
+    records.add_task(task(), most_queued=1)
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Any, cursor: Any, statement: str, values: Any, *more: Any) -> None:
+        asked.append((statement, values))
+
+    with records.write() as db:
+        event.listen(db, "before_cursor_execute", note)
+        with pytest.raises(LimitReached):
+            _check_room(db, task(), 1)
+        [(statement, values)] = asked
+        plan = db.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    columns = "state=? AND worker=? AND username=? AND cluster=?"
+    assert "LIMIT" in statement
+    assert any(f"USING COVERING INDEX task_by_state ({columns})" in row[3] for row in plan), plan
+
+
+# -- audit
+
+
+def entry(**values: Any) -> Entry:
+    wanted = {"address": "192.0.2.1", "method": "POST", "path": "/", "status": 202}
+    return Entry(**{**wanted, "outcome": Outcome.ACCEPTED, **values})
+
+
+def test_entry_of_a_task_is_written_with_it_or_not_at_all(records: Records) -> None:
+    first, second = task(), task()
+    records.add_task(first, key=key(first.id), audit=entry(task=first.id))
+    assert records.add_task(second, key=key(second.id), audit=entry(task=second.id)) is not None
+    with pytest.raises(LimitReached):
+        records.add_task(task(), most_queued=1, audit=entry())
+    assert [each.task for each in Audit(records).all_entries(Wanted())] == [first.id]
+
+
+def test_entries_are_found_by_who_what_when_and_outcome(records: Records) -> None:
+    audit, began = Audit(records), now()
+    for username, action, outcome in [
+        ("ada", "slurm:squeue", Outcome.ACCEPTED),
+        ("ada", "slurm_x:squeue", Outcome.ACCEPTED),
+        ("bob", "core:run", Outcome.REFUSED),
+    ]:
+        audit.add(entry(username=username, action=action, outcome=outcome))
+
+    def found(**wanted: Any) -> list[str]:
+        return [each.action for each in audit.all_entries(Wanted(**wanted))]
+
+    assert found() == ["core:run", "slurm_x:squeue", "slurm:squeue"]
+    assert found(username="ada", action="slurm:*") == ["slurm:squeue"]
+    assert found(action="*_*") == ["slurm_x:squeue"]
+    assert found(outcome="refused") == found(username="bob") == ["core:run"]
+    assert found(since=began - HOUR, until=began + HOUR) == found()
+    assert found(until=began - HOUR) == found(since=began + HOUR) == []
+    _, middle, oldest = audit.entries(Wanted(), 10)
+    assert audit.entries(Wanted(), 1, middle.id) == [oldest]
+
+
+def test_long_texts_of_an_entry_are_cut() -> None:
+    options = {"script": "x" * 5000, "list": ["y" * 5000, 1], "short": "z"}
+    kept = cut(options)
+    assert kept["short"] == "z" and kept["list"][1] == 1
+    assert kept["script"] == "x" * 4096 + "… (5000 characters)"
+    assert len(kept["list"][0]) < 4200

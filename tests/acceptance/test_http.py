@@ -1,0 +1,112 @@
+"""What browsers are told on a running service: HTTPS, other sites, frames."""
+
+import contextlib
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.acceptance.conftest import ACCOUNTS
+from tests.acceptance.test_pages import LOGIN, Visitor
+from tests.support.service import RESOP, Caller, Many
+from tests.support.services import HOST, free_port
+
+PORTAL = "https://portal.example"
+
+
+@pytest.fixture
+def browser(guarded: Many) -> httpx.Client:
+    return guarded.caller().http
+
+
+def preflight(browser: httpx.Client, origin: str) -> httpx.Response:
+    asks = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,prefer",
+    }
+    return browser.options("/core/opn/run", headers=asks)
+
+
+def test_page_of_a_named_site_may_call_with_a_token(browser: httpx.Client) -> None:
+    allowed = preflight(browser, PORTAL)
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, PORTAL)
+    assert "access-control-allow-credentials" not in allowed.headers
+    answer = browser.get("/limits", headers={"Origin": PORTAL})
+    assert answer.headers["access-control-allow-origin"] == PORTAL
+    refused = browser.post("/core/opn/run", headers={"Origin": PORTAL})
+    assert refused.status_code == 401  # and its page can read why
+    assert refused.headers["access-control-allow-origin"] == PORTAL
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://portal.example", "null"])
+def test_page_of_another_site_may_not(browser: httpx.Client, origin: str) -> None:
+    assert "access-control-allow-origin" not in preflight(browser, origin).headers
+    answer = browser.get("/limits", headers={"Origin": origin})
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_where_no_site_is_named_none_may(guarded: Many) -> None:
+    with guarded.further_api(CORS_ORIGINS="") as plain:
+        browser = guarded.caller(api=plain).http
+        answer = browser.get("/limits", headers={"Origin": PORTAL})
+        assert not any(name.startswith("access-control") for name in answer.headers)
+        assert preflight(browser, PORTAL).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/", "/limits", "/docs", "/no/such/path", LOGIN, "/pages/"])
+def test_no_answer_is_framed_or_guessed(browser: httpx.Client, path: str) -> None:
+    headers = browser.get(path).headers
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["x-frame-options"] == "DENY"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] in ("no-referrer", "same-origin")
+    assert headers["cache-control"] == "no-store"
+    assert "server" not in headers and "strict-transport-security" not in headers
+
+
+@pytest.fixture
+def https(guarded: Many, tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext]]:
+    """The port of an API process that speaks HTTPS, and what trusts its certificate."""
+    key, certificate, port = tmp_path / "key.pem", tmp_path / "cert.pem", free_port()
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    named = ["-subj", "/CN=resop", "-addext", f"subjectAltName=IP:{HOST}"]
+    files = ["-nodes", "-days", "1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made, *named, *files], check=True, capture_output=True)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    environ = {"SSL_PRIVATE_KEY": str(key), "SSL_CERTIFICATE": str(certificate)}
+    environ |= {"ENABLE_HTTPS": "true", "PORT": str(port)}
+    api = guarded._run([*RESOP, "api"], "api-https.log", **environ)
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            address = f"https://{HOST}:{port}/health/ready"
+            return httpx.get(address, verify=trusting, trust_env=False).status_code == 200
+        return False
+
+    api.until(answers, "resop api")
+    yield port, trusting
+    api.stop()
+
+
+def test_https_keeps_the_cookie_and_the_browser_to_itself(
+    https: tuple[int, ssl.SSLContext],
+) -> None:
+    port, trusting = https
+    visitor = Visitor(f"https://{HOST}:{port}")
+    visitor.http = httpx.Client(base_url=f"https://{HOST}:{port}", verify=trusting, trust_env=False)
+    right = {"username": "tina", "password": ACCOUNTS["tina"].password}
+    answer = visitor.post(LOGIN, **right)
+    [cookie] = answer.headers.get_list("set-cookie")
+    assert cookie.startswith("__Host-resop=")
+    assert {"HttpOnly", "Secure", "SameSite=lax", "Path=/"} <= set(cookie.split("; "))
+    assert answer.headers["strict-transport-security"] == "max-age=31536000"
+    assert "tina on hpc" in visitor.get("/pages/")
+    visitor.http.close()
+    plain = Caller(f"http://{HOST}:{port}")
+    with pytest.raises(httpx.TransportError):
+        plain.http.get("/limits")
+    plain.close()
