@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, get_args
 
@@ -17,10 +18,10 @@ from api.answers import answer
 from api.body import read_options
 from api.deps import Here, logged_in, login_of
 from api.gate import ApiGate
-from api.idempotency import earlier_task, read_key
+from api.idempotency import earlier_task, read_key, request_digest
 from api.preferences import Preferences, read_preferences
 from api.services import Services, services_of
-from api.waiting import wait_for_end
+from api.waiting import share, wait_for_end
 from resop.catalog import Action, Kind
 from resop.command import Command
 from resop.errors import InvalidOptions, QueueUnavailable
@@ -77,6 +78,7 @@ async def describe(kind: Kind, operator: str, action: str, services: Here) -> di
         "examples": found.examples,
         "schema": schema,
         "timeout": found.timeout or services.settings.TASK_TIMEOUT,
+        "fresh": found.fresh,
     }
     if isinstance(found, Operation):
         described["returns"] = found.returns()
@@ -101,10 +103,27 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
         first = await run_in_threadpool(_first_step, found, options, token, services)
     if preferred.dry_run:
         return JSONResponse(_dry(task, first))
+    if found.fresh and key is None and not preferred.tag and preferred.timeout is None:
+        digest = request_digest(services.sealer, task, options)
+        return await _ask(services, digest, task, found.fresh, preferred)
+    return answer(await _run_task(services, task, preferred, key), preferred.applied)
+
+
+async def _run_task(
+    services: Services,
+    task: Task,
+    preferred: Preferences,
+    key: Key | None = None,
+    putting: AbstractContextManager[None] = nullcontext(),  # noqa: B008
+) -> Task:
+    """Record and enqueue a task, or find the earlier one of its key; wait for its end."""
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
-        earlier = await run_in_threadpool(_record_and_enqueue, services, task, key, flushed=flushed)
+        with putting:
+            earlier = await run_in_threadpool(
+                _record_and_enqueue, services, task, key, flushed=flushed
+            )
         deadline = time.monotonic() + preferred.wait
         if key is not None and earlier is not None:
             ended = await earlier_task(services, earlier, key.digest, deadline)
@@ -112,7 +131,27 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
             ended = await wait_for_end(services, task, waiter, deadline)
     if (earlier or not flushed) and ended.state == State.QUEUED:
         await run_in_threadpool(services.records.flush_task, ended.id)
-    return answer(ended, preferred.applied)
+    return ended
+
+
+async def _ask(
+    services: Services, digest: str, task: Task, fresh: float, preferred: Preferences
+) -> JSONResponse:
+    """Answer a question with the task of who has just asked the same, or with one of its own."""
+    deadline = time.monotonic() + preferred.wait
+    oldest = 0.0 if preferred.fresh else preferred.max_age
+    ended, age = None, 0.0
+    while ended is None and (question := services.questions.find(digest, task, oldest)):
+        age = question.age
+        ended = await share(services, question, deadline)
+    if ended is None:
+        putting, age = services.questions.asking(digest, task, fresh), 0.0
+        ended = await _run_task(services, task, preferred, putting=putting)
+    response = answer(ended, preferred.applied)
+    if ended.state == State.SUCCEEDED:
+        response.headers["Age"] = str(int(age))
+        response.headers["Cache-Control"] = f"private, max-age={int(fresh)}"
+    return response
 
 
 async def _run_here(

@@ -32,14 +32,17 @@ def read_key(request: Request, sealer: Sealer, task: Task, options: BaseModel) -
     if not _GOOD_KEY.fullmatch(given):
         message = "has 1 to 255 printable ASCII characters"
         raise InvalidOptions([{"field": HEADER, "message": message}])
-    asked = to_jsonable_python(plain(given_values(options), reveal=True))
     return Key(
         id=sealer.digest(task.username, task.cluster, given),
-        digest=sealer.digest(
-            task.kind, task.operator, task.action, json.dumps(asked, sort_keys=True)
-        ),
+        digest=request_digest(sealer, task, options),
         task=task.id,
     )
+
+
+def request_digest(sealer: Sealer, task: Task, options: BaseModel) -> str:
+    """What the request that makes `task` asks for: the same for the same action and options."""
+    asked = to_jsonable_python(plain(given_values(options), reveal=True))
+    return sealer.digest(task.kind, task.operator, task.action, json.dumps(asked, sort_keys=True))
 
 
 async def earlier_task(services: Services, earlier: Key, digest: str, deadline: float) -> Task:

@@ -89,7 +89,7 @@ def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
             "required": bool(schema.get("required")),
             "content": {"application/json": body, "application/x-www-form-urlencoded": body},
         },
-        "parameters": [] if in_api else _PREFERENCES,
+        "parameters": [] if in_api else _PREFERENCES + (_FRESHNESS if action.fresh else []),
         "responses": dict(_responses(action)),
         "security": [] if action.title == "auth:login" else _BEARER,
     }
@@ -170,6 +170,21 @@ _PREFERENCES = [
         "in": "query",
         "schema": {"type": "boolean", "default": False},
         "description": "validate and show the command line; run nothing",
+    },
+]
+
+_FRESHNESS = [
+    {
+        "name": "fresh",
+        "in": "query",
+        "schema": {"type": "boolean", "default": False},
+        "description": "ask anew: do not share the answer to the same question of a moment ago",
+    },
+    {
+        "name": "Cache-Control",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "no-cache: as fresh; max-age=N: an answer at most N seconds old",
     },
 ]
 

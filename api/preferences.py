@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, Any
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -29,6 +30,10 @@ class Preferences(BaseModel):
     """Time limit in seconds, where it is to be shorter than the action's own."""
     dry_run: bool = False
     """Validate and show; run nothing."""
+    fresh: bool = False
+    """Share no answer to the same question."""
+    max_age: float = math.inf
+    """How old an answer may be that is shared, in seconds."""
     wait: float
     """Seconds to wait for the end before answering 202."""
     applied: str | None = None
@@ -38,7 +43,11 @@ class Preferences(BaseModel):
 def read_preferences(request: Request, default_wait: float) -> Preferences:
     """Read the preferences of a request; InvalidOptions names what is wrong in its query."""
     query = request.query_params
-    given = {name: query[name] for name in ("timeout", "dry_run") if name in query}
+    given: dict[str, Any] = {
+        name: query[name] for name in ("timeout", "dry_run", "fresh") if name in query
+    }
+    if cached := ",".join(request.headers.getlist("cache-control")):
+        given["max_age"] = _max_age(cached)
     wait, applied = _waiting(",".join(request.headers.getlist("prefer")), default_wait)
     try:
         return Preferences.model_validate(
@@ -46,6 +55,18 @@ def read_preferences(request: Request, default_wait: float) -> Preferences:
         )
     except ValidationError as fault:
         raise InvalidOptions(faults_of(fault)) from None
+
+
+def _max_age(cache_control: str) -> float:
+    """How old an answer may be, in seconds: 0 where it is to be a new one (RFC 9111, 5.2.1)."""
+    oldest = math.inf
+    for part in cache_control.lower().split(","):
+        name, _, value = part.strip().partition("=")
+        if name in ("no-cache", "no-store"):
+            return 0
+        if name == "max-age" and value.isascii() and value.isdigit():
+            oldest = float(value)
+    return oldest
 
 
 def _waiting(prefer: str, default: float) -> tuple[float, str | None]:

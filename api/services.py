@@ -9,6 +9,7 @@ from fastapi import Request
 
 from api.feeds import Feeds
 from api.logins import Logins
+from api.questions import Questions
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.history import History
@@ -33,6 +34,7 @@ class Services:
     waiters: Waiters
     feeds: Feeds
     logins: Logins
+    questions: Questions
     subscription: Subscription
     connector: Connector
     redis: redis.asyncio.Redis
@@ -55,8 +57,10 @@ def make_services(settings: Settings) -> Services:
     records = Records(settings.database_url)
     records.create_tables()
     waiters, feeds, logins = Waiters(), Feeds(records), Logins(records)
+    questions = Questions()
 
     def hear_ended(word: str | None) -> None:
+        questions.hear(word)
         waiters.hear(word)
         feeds.hear(word and word.partition(" ")[0])
 
@@ -72,6 +76,7 @@ def make_services(settings: Settings) -> Services:
         waiters,
         feeds,
         logins,
+        questions,
         Subscription(settings.redis_url, hearers),
         Connector(settings),
         redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5),

@@ -392,7 +392,7 @@ class Records(Database):
 class Change:
     """A statement to be written together with others by `Records.apply`."""
 
-    __slots__ = ("result", "statement", "task", "values")
+    __slots__ = ("result", "statement", "task", "values", "whose")
 
     def __init__(self, task: str, statement: Any, values: dict[str, Any] | None = None) -> None:
         self.task = task
@@ -400,6 +400,8 @@ class Change:
         self.values = values
         self.result: dict[str, Any] | None = None
         """The columns of a task that ends."""
+        self.whose = ""
+        """Whose task ends, where that is known: see `resop.events.whose`."""
 
     @classmethod
     def step_begun(cls, step: Step) -> Change:

@@ -30,7 +30,7 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
-from resop.events import CANCEL, Subscription
+from resop.events import CANCEL, Subscription, whose
 from resop.logs import say
 from resop.masking import Masker, secrets_in
 from resop.options import check_options, given_values
@@ -147,8 +147,10 @@ class Engine:
         """Run a claimed task to its recorded end, whatever happens."""
         began = time.monotonic()
         door: WorkerDoor | None = None
+        asked = False
         try:
             door, action, options = self._open(task)
+            asked = action.fresh is not None
             outcome = await self._perform(task, door, action, options)
         except ResopError as fault:
             outcome = Outcome(error=fault)
@@ -163,7 +165,9 @@ class Engine:
         seconds = time.monotonic() - began
         values = _values(outcome, door) | {"seconds": seconds}
         state = _state(outcome)
-        written = self._recorder.end(task.id, Change.ended(task.id, state, **values))
+        change = Change.ended(task.id, state, **values)
+        change.whose = whose(task.username, task.cluster, asked=asked)
+        written = self._recorder.end(task.id, change)
         try:
             await asyncio.shield(asyncio.wrap_future(written))
         finally:
