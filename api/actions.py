@@ -35,6 +35,7 @@ from resop.site import Site
 from resop.tokens import Token
 
 router = APIRouter()
+runs = APIRouter()
 
 
 @router.get("/operators", tags=["operators"], dependencies=[Depends(logged_in)])
@@ -266,7 +267,7 @@ def _line(action: Action) -> dict[str, Any]:
 # A plain route: what FastAPI would check is checked against the action's own model, and the
 # OpenAPI document lists the actions one by one.
 for _kind in get_args(Kind):
-    router.add_route(f"/{{operator}}/{_kind}/{{action}}", partial(run, _kind), methods=["POST"])
+    runs.add_route(f"/{{operator}}/{_kind}/{{action}}", partial(run, _kind), methods=["POST"])
     router.add_api_route(
         f"/{{operator}}/{_kind}/{{action}}",
         partial(describe, _kind),
