@@ -1,7 +1,7 @@
 """Runs claimed tasks: opens the envelope, takes the user's session, performs the action, records.
 
-Celery's thread only claims; the steps run on one event loop, operations (which block) in
-threads of their own.
+Celery's thread only receives, another one claims; the steps run on one event loop, operations
+(which block) in threads of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -42,6 +42,7 @@ from resop.shell import Shell
 from resop.site import Site
 from resop.ssh import Connector
 from resop.tokens import Sealer
+from worker.claimer import Claimer
 from worker.door import WorkerDoor
 from worker.recorder import Recorder
 
@@ -71,32 +72,24 @@ class Engine:
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
         self._connector = Connector(settings)
+        self._claimer = Claimer(name, records, self._begin_all, self._slots.release)
         self._subscription = Subscription(settings.redis_url, {CANCEL: self._hear_cancel})
 
     def start(self) -> None:
         """Begin to serve."""
         self._loop_thread.start()
+        self._claimer.start()
         asyncio.run_coroutine_threadsafe(self._subscription.start(), self.loop).result()
 
-    def claim(self, task_id: str, stopping: Callable[[], bool]) -> bool:
-        """Claim a task and begin to run it; wait here while the worker is full.
+    def take(self, task_id: str, stopping: Callable[[], bool]) -> bool:
+        """Have a task claimed and run; wait here while the worker is full.
 
         Returns False when the worker is stopping and the message should go to another one.
-        Raises RecordsUnavailable when the claim could not be made.
         """
         while not self._slots.acquire(timeout=0.5):
             if stopping():
                 return False
-        try:
-            task = self._records.claim(task_id, self.name)
-        except ResopError:
-            self._slots.release()
-            raise
-        if task is None:
-            log.warning("task %s: not queued any more, left alone", task_id)
-            self._slots.release()
-            return True
-        self.loop.call_soon_threadsafe(self._begin, task)
+        self._claimer.put(task_id)
         return True
 
     def cancel_marked(self) -> None:
@@ -107,6 +100,8 @@ class Engine:
     def drain(self, seconds: float) -> None:
         """Wait for the running tasks; after `seconds` end their steps and cancel them."""
         deadline = time.monotonic() + seconds
+        self._claimer.stop()
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result()  # all have begun
         while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self.loop).result()
@@ -119,6 +114,10 @@ class Engine:
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+
+    def _begin_all(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            self.loop.call_soon_threadsafe(self._begin, task)
 
     def _begin(self, task: Task) -> None:
         running = self.loop.create_task(self._run(task))

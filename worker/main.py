@@ -66,7 +66,7 @@ class Worker:
 
     def execute(self, task_id: str) -> None:
         """Take a task from the queue."""
-        if not self._engine.claim(task_id, lambda: celery_state.should_stop is not None):
+        if not self._engine.take(task_id, lambda: celery_state.should_stop is not None):
             raise Reject("the worker stops", requeue=True)
 
     def stop(self) -> None:
