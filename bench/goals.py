@@ -17,6 +17,7 @@ import platform
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ async def command_contests(
             {
                 "bare asyncssh loop": lambda: floor(bare, callers, count),
                 "bare runner": lambda: steps(runner, callers, count),
-                **{t.name: lambda t=t: t.measure(callers, count) for t in targets},  # type: ignore[misc]
+                **{each.name: partial(each.measure, callers, count) for each in targets},
             },
         )
 
@@ -91,7 +92,7 @@ async def command_contests(
         lambda: ten_steps(here, few),
         {
             "10 on the bare runner": lambda: ten_commands(runner, few),
-            **{f"10 of {t.name}": lambda t=t: t.measure_tens(few) for t in targets},  # type: ignore[misc]
+            **{f"10 of {each.name}": partial(each.measure_tens, few) for each in targets},
         },
     )
     try:

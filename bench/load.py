@@ -75,7 +75,7 @@ class Client:
         """Send the request; tell whether it was answered well, with what was expected."""
         try:
             return await self._call()
-        except (OSError, EOFError):
+        except (OSError, EOFError, ValueError):
             await self.close()
             return False
 
@@ -84,9 +84,11 @@ class Client:
             self._streams = await asyncio.open_connection(*self._address)
         reader, writer = self._streams
         writer.write(self._request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        size = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        size = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         body = await reader.readexactly(size)
+        if head.startswith(b"http/1.0") or b"\r\nconnection: close" in head:
+            await self.close()
         return int(head.split(b" ", 2)[1]) in self._statuses and self._expected in body
 
     async def close(self) -> None:
