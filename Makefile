@@ -22,7 +22,8 @@ check:
 	@scripts/setup dev && exec scripts/check
 
 bench:
-	@scripts/setup test && exec .venv/bin/python -m bench
+	@scripts/setup test && .venv/bin/python -m bench && .venv/bin/python -m bench.goals \
+		&& exec .venv/bin/python -m bench.profile
 
 testbed:
 	@scripts/setup && scripts/packages testbed && exec .venv/bin/python -m testbed start

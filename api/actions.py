@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, get_args
 
@@ -16,12 +17,12 @@ from api.answers import answer
 from api.body import read_options
 from api.deps import Here, logged_in, login_of
 from api.gate import ApiGate
-from api.idempotency import earlier_task, read_key
+from api.idempotency import earlier_task, read_key, request_digest
 from api.making import first_step_of, new_task, shown_dry
-from api.preferences import read_preferences
+from api.preferences import Preferences, read_preferences
 from api.services import Services, services_of
 from api.trail import entry_of
-from api.waiting import wait_for_end
+from api.waiting import share, wait_for_end
 from resop.audit import Outcome
 from resop.catalog import Action, Kind
 from resop.command import Command
@@ -32,6 +33,7 @@ from resop.options import check_options, given_values
 from resop.records import Key, State, Task
 
 router = APIRouter()
+runs = APIRouter()
 
 
 @router.get("/operators", tags=["operators"], dependencies=[Depends(logged_in)])
@@ -75,6 +77,7 @@ async def describe(kind: Kind, operator: str, action: str, services: Here) -> di
         "examples": found.examples,
         "schema": schema,
         "timeout": found.timeout or services.settings.TASK_TIMEOUT,
+        "fresh": found.fresh,
     }
     if not (isinstance(found, Operation) and found.in_api):
         described["batch"] = f"{described['url']}/batch"
@@ -109,10 +112,28 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
         return JSONResponse({**shown, **shown_dry(task, first), "time_limit": task.time_limit})
     request.state.options = task.options
     await rates.count(services.redis, decision, token)
+    if found.fresh and key is None and preferred.may_share:
+        digest = request_digest(services.sealer, task, given_values(options))
+        return await _ask(request, digest, task, found.fresh, preferred)
+    return answer(await _run_task(request, task, preferred, key), preferred.applied)
+
+
+async def _run_task(
+    request: Request,
+    task: Task,
+    preferred: Preferences,
+    key: Key | None = None,
+    putting: AbstractContextManager[None] = nullcontext(),  # noqa: B008
+) -> Task:
+    """Record and enqueue a task, or find the earlier one of its key; wait for its end."""
+    services = services_of(request)
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
-        earlier = await run_in_threadpool(_record_and_enqueue, request, task, key, flushed=flushed)
+        with putting:
+            earlier = await run_in_threadpool(
+                _record_and_enqueue, request, task, key, flushed=flushed
+            )
         deadline = time.monotonic() + preferred.wait
         if key is not None and earlier is not None:
             ended = await earlier_task(services, earlier, key.digest, deadline)
@@ -120,7 +141,28 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
             ended = await wait_for_end(services, task, waiter, deadline)
     if (earlier or not flushed) and ended.state == State.QUEUED:
         await run_in_threadpool(services.records.flush_task, ended.id)
-    return answer(ended, preferred.applied)
+    return ended
+
+
+async def _ask(
+    request: Request, digest: str, task: Task, fresh: float, preferred: Preferences
+) -> JSONResponse:
+    """Answer a question with the task of who has just asked the same, or with one of its own."""
+    services = services_of(request)
+    deadline = time.monotonic() + preferred.wait
+    oldest = 0.0 if preferred.fresh else preferred.max_age
+    ended, age = None, 0.0
+    while ended is None and (question := services.questions.find(digest, task, oldest)):
+        age = question.age
+        ended = await share(services, question, deadline)
+    if ended is None:
+        putting, age = services.questions.asking(digest, task, fresh), 0.0
+        ended = await _run_task(request, task, preferred, putting=putting)
+    response = answer(ended, preferred.applied)
+    if ended.state == State.SUCCEEDED:
+        response.headers["Age"] = str(int(age))
+        response.headers["Cache-Control"] = f"private, max-age={int(fresh)}"
+    return response
 
 
 async def _run_here(
@@ -191,7 +233,7 @@ def _line(action: Action) -> dict[str, Any]:
 # A plain route: what FastAPI would check is checked against the action's own model, and the
 # OpenAPI document lists the actions one by one.
 for _kind in get_args(Kind):
-    router.add_route(f"/{{operator}}/{_kind}/{{action}}", partial(run, _kind), methods=["POST"])
+    runs.add_route(f"/{{operator}}/{_kind}/{{action}}", partial(run, _kind), methods=["POST"])
     router.add_api_route(
         f"/{{operator}}/{_kind}/{{action}}",
         partial(describe, _kind),

@@ -34,12 +34,17 @@ def read_key(request: Request, sealer: Sealer, made: Task | Batch, asked: Any) -
     if not _GOOD_KEY.fullmatch(given):
         message = "has 1 to 255 printable ASCII characters"
         raise InvalidOptions([{"field": HEADER, "message": message}])
-    asked = json.dumps(to_jsonable_python(plain(asked, reveal=True)), sort_keys=True)
     return Key(
         id=sealer.digest(made.username, made.cluster, given),
-        digest=sealer.digest(made.kind, made.operator, made.action, asked),
+        digest=request_digest(sealer, made, asked),
         task=made.id,
     )
+
+
+def request_digest(sealer: Sealer, made: Task | Batch, asked: Any) -> str:
+    """What the request that makes this asks for: the same for the same action and options."""
+    text = json.dumps(to_jsonable_python(plain(asked, reveal=True)), sort_keys=True)
+    return sealer.digest(made.kind, made.operator, made.action, text)
 
 
 async def earlier_task(services: Services, earlier: Key, digest: str, deadline: float) -> Task:

@@ -59,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(SecurityHeaders)
     errors.install(app)
+    app.include_router(actions.runs)  # first, since routes are tried in turn
     app.include_router(welcome.router)
     app.include_router(history.router)  # before: /tasks/export.csv is no task's id
     app.include_router(tasks.router)

@@ -92,7 +92,7 @@ def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
             "required": bool(schema.get("required")),
             "content": {"application/json": body, "application/x-www-form-urlencoded": body},
         },
-        "parameters": [] if in_api else PREFERENCES,
+        "parameters": [] if in_api else PREFERENCES + (_FRESHNESS if action.fresh else []),
         "responses": dict(_responses(action)),
         "security": [] if action.title == "auth:login" else _BEARER,
     }
@@ -189,6 +189,21 @@ PREFERENCES = [
         "in": "query",
         "schema": {"type": "string", "format": "uri", "maxLength": LONGEST_ADDRESS},
         "description": "HTTPS address that is told when the task has ended",
+    },
+]
+
+_FRESHNESS = [
+    {
+        "name": "fresh",
+        "in": "query",
+        "schema": {"type": "boolean", "default": False},
+        "description": "ask anew: do not share the answer to the same question of a moment ago",
+    },
+    {
+        "name": "Cache-Control",
+        "in": "header",
+        "schema": {"type": "string"},
+        "description": "no-cache: as fresh; max-age=N: an answer at most N seconds old",
     },
 ]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, Any
 
 from fastapi import Request
 from pydantic import (
@@ -47,10 +48,19 @@ class Preferences(BaseModel):
     """Validate and show; run nothing."""
     notify: Annotated[str, AfterValidator(_allowed)] | None = None
     """The HTTPS address to be told when the task has ended."""
+    fresh: bool = False
+    """Share no answer to the same question."""
+    max_age: float = math.inf
+    """How old an answer may be that is shared, in seconds."""
     wait: float
     """Seconds to wait for the end before answering 202."""
     applied: str | None = None
     """The preference that was followed, for `Preference-Applied`."""
+
+    @property
+    def may_share(self) -> bool:
+        """Whether another request's task will do: nothing is asked of this one's own."""
+        return not self.tag and self.timeout is None and self.notify is None
 
 
 def read_preferences(request: Request, default_wait: float, hosts: Hosts) -> Preferences:
@@ -59,7 +69,10 @@ def read_preferences(request: Request, default_wait: float, hosts: Hosts) -> Pre
     `hosts` are those that may be notified.
     """
     query = request.query_params
-    given = {name: query[name] for name in ("timeout", "dry_run", "notify") if name in query}
+    names = ("timeout", "dry_run", "notify", "fresh")
+    given: dict[str, Any] = {name: query[name] for name in names if name in query}
+    if cached := ",".join(request.headers.getlist("cache-control")):
+        given["max_age"] = _max_age(cached)
     wait, applied = _waiting(",".join(request.headers.getlist("prefer")), default_wait)
     try:
         return Preferences.model_validate(
@@ -67,6 +80,18 @@ def read_preferences(request: Request, default_wait: float, hosts: Hosts) -> Pre
         )
     except ValidationError as fault:
         raise InvalidOptions(faults_of(fault)) from None
+
+
+def _max_age(cache_control: str) -> float:
+    """How old an answer may be, in seconds: 0 where it is to be a new one (RFC 9111, 5.2.1)."""
+    oldest = math.inf
+    for part in cache_control.lower().split(","):
+        name, _, value = part.strip().partition("=")
+        if name in ("no-cache", "no-store"):
+            return 0
+        if name == "max-age" and value.isascii() and value.isdigit():
+            oldest = float(value)
+    return oldest
 
 
 def _waiting(prefer: str, default: float) -> tuple[float, str | None]:

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from api.feeds import Feeds
 from api.logins import Logins
+from api.questions import Questions
 from resop.access import Access
 from resop.audit import Audit
 from resop.batches import Batches
@@ -41,6 +42,7 @@ class Services:
     waiters: Waiters
     feeds: Feeds
     logins: Logins
+    questions: Questions
     subscription: Subscription
     connector: Connector
     access: Access
@@ -68,9 +70,11 @@ def make_services(settings: Settings) -> Services:
     sealer, connector = Sealer(settings.secret_key()), Connector(settings)
     printed = Printed(records)
     waiters, feeds, logins = Waiters(), Feeds(records, printed), Logins(records)
+    questions = Questions()
 
     def hear_ended(word: str | None) -> None:
         word = word or None  # an empty one is of many
+        questions.hear(word)
         waiters.hear(word)
         feeds.hear(word and word.partition(" ")[0])
 
@@ -89,6 +93,7 @@ def make_services(settings: Settings) -> Services:
         waiters,
         feeds,
         logins,
+        questions,
         Subscription(settings.redis_url, hearers),
         connector,
         Access(settings, records, sealer, connector, runner=False),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from starlette.concurrency import run_in_threadpool
 
+from api.questions import Question
 from api.services import Services
 from resop.errors import UnknownTask
 from resop.events import Waiter
@@ -30,4 +32,25 @@ async def look(services: Services, task_id: str) -> Task:
     task = await run_in_threadpool(services.records.task, task_id)
     if task is None:
         raise UnknownTask(f"there is no task {task_id!r}")
+    return task
+
+
+async def share(services: Services, question: Question, deadline: float) -> Task | None:
+    """The task of those who have asked the same; None where it has no answer to share.
+
+    `deadline` as above.
+    """
+    with services.waiters.waiting(question.task.id) as waiter:
+        if not await asyncio.shield(question.put):
+            return None
+        task, answered = question.task, question.ended_at is not None
+        if answered and not State(task.state).ended:
+            task = await look(services, task.id)  # its result was too long for the word
+        task = await wait_for_end(services, task, waiter, deadline)
+    if task.state == State.QUEUED:
+        await run_in_threadpool(services.records.flush_task, task.id)
+    # An error is for those who waited for it, and none of theirs that somebody cancelled.
+    if task.state in (State.CANCELLED, State.LOST) or (answered and task.state != State.SUCCEEDED):
+        services.questions.forget(question)
+        return None
     return task

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import platform
@@ -22,7 +21,7 @@ from typing import Any
 
 import asyncssh
 
-from bench.load import Call, Client, Measured, closed_loop, post
+from bench.load import Client, Measured, closed_loop, post, requests
 from bench.site import PASSWORD, USER, Site, site
 
 FLOOR_CHANNELS = 5
@@ -72,11 +71,7 @@ async def ours(here: Site, callers: int, calls: int) -> Measured:
     """The same command through HTTP, token, validation, queue, worker and record."""
     request = post(f"/utils/cmd/{COMMAND}", here.token, b"{}")
     clients = [Client(here.port, request, f"({USER})".encode()) for _ in range(callers)]
-    async with contextlib.AsyncExitStack() as stack:
-        for client in clients:
-            stack.push_async_callback(client.close)
-        called: list[Call] = [client.call for client in clients]
-        return await closed_loop(called, calls)
+    return await requests(clients, calls)
 
 
 async def measure(here: Site, levels: list[int], calls: int, rounds: int) -> list[Point]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 Call = Callable[[], Awaitable[bool]]
@@ -55,37 +56,68 @@ async def closed_loop(callers: list[Call], calls: int) -> Measured:
 class Client:
     """One kept-alive HTTP/1.1 connection; as little of the machine's time as can be."""
 
-    def __init__(self, port: int, request: bytes, expected: bytes) -> None:
-        self._port = port
+    def __init__(
+        self,
+        port: int,
+        request: bytes,
+        expected: bytes,
+        *,
+        host: str = "127.0.0.1",
+        statuses: Container[int] = (200,),
+    ) -> None:
+        self._address = host, port
         self._request = request
         self._expected = expected
+        self._statuses = statuses
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(self) -> bool:
-        """Send the request; tell whether it was answered 200 with what was expected."""
+        """Send the request; tell whether it was answered well, with what was expected."""
+        try:
+            return await self._call()
+        except (OSError, EOFError, ValueError):
+            await self.close()
+            return False
+
+    async def _call(self) -> bool:
         if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            self._streams = await asyncio.open_connection(*self._address)
         reader, writer = self._streams
         writer.write(self._request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        size = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        size = int(head.partition(b"content-length:")[2].split(b"\r\n", 1)[0])
         body = await reader.readexactly(size)
-        return head.split(b" ", 2)[1] == b"200" and self._expected in body
+        if head.startswith(b"http/1.0") or b"\r\nconnection: close" in head:
+            await self.close()
+        return int(head.split(b" ", 2)[1]) in self._statuses and self._expected in body
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._streams is not None:
-            self._streams[1].close()
-            await self._streams[1].wait_closed()
+        streams, self._streams = self._streams, None
+        if streams is not None:
+            streams[1].close()
+            with contextlib.suppress(OSError):
+                await streams[1].wait_closed()
+
+
+async def requests(clients: list[Client], calls: int) -> Measured:
+    """`closed_loop` of clients, which are closed behind it."""
+    async with contextlib.AsyncExitStack() as stack:
+        for client in clients:
+            stack.push_async_callback(client.close)
+        called: list[Call] = [client.call for client in clients]
+        return await closed_loop(called, calls)
 
 
 def post(path: str, token: str, body: bytes) -> bytes:
     """The bytes of a POST request with a JSON body."""
-    lines = [
-        f"POST {path} HTTP/1.1",
-        "Host: localhost",
-        f"Authorization: Bearer {token}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-    ]
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    return request("POST", path, "localhost", headers, body)
+
+
+def request(method: str, path: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """The bytes of a request."""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"Content-Length: {len(body)}"]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -21,13 +21,14 @@ from tests.support.openssh import Account, OpenSSH
 USER, PASSWORD = "bench", "bench-password"
 OTHER = "beside"
 """Another user, of the same password."""
+OPERATORS = Path(__file__).parent / "operators"
+"""Actions that are measured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """Where things are."""
+class Service:
+    """The whole service, and the token of somebody who is logged in."""
 
-    ssh: OpenSSH
     port: int
     token: str
     supervisor: int
@@ -35,47 +36,81 @@ class Site:
 
     def log_in_other(self) -> str:
         """The token of another user."""
-        return _log_in(self.port, OTHER)
+        return _log_in(self.port, OTHER, PASSWORD)
 
     def memory(self) -> dict[str, float]:
         """Resident MiB of each process of the service, by its module."""
         found = {}
         for pid in _children(self.supervisor):
-            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
             status = Path(f"/proc/{pid}/status").read_text()
             resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-            name = words[words.index("-m") + 1] if "-m" in words else Path(words[0]).name
-            found[name] = int(resident.split()[1]) / 1024
+            found[_name(pid)] = int(resident.split()[1]) / 1024
         return found
+
+    def signal(self, number: signal.Signals, module: str) -> int:
+        """Send a signal to the process of the service that runs `module`; its number."""
+        pid = next(int(pid) for pid in _children(self.supervisor) if _name(pid) == module)
+        os.kill(pid, number)
+        return pid
+
+    def processor(self) -> dict[str, float]:
+        """Seconds of processor time that each process of the service has had, by its module.
+
+        `node` is all else below this process: sshd, the runner, the commands.
+        """
+        found = {_name(pid): _processor(pid) for pid in _children(self.supervisor)}
+        ours = {str(self.supervisor), *_children(self.supervisor)}
+        below = [pid for pid in _descendants(str(os.getpid())) if pid not in ours]
+        return found | {"node": sum(map(_processor, below))}
+
+
+@dataclass(frozen=True, slots=True)
+class Site(Service):
+    """A service in front of a login node of its own."""
+
+    ssh: OpenSSH
 
 
 @contextlib.contextmanager
-def site(folder: Path, runner: str = "auto", operators: Path | None = None) -> Iterator[Site]:
+def site(folder: Path, runner: str = "auto", **environ: str) -> Iterator[Site]:
     """Start sshd (MaxSessions 10) and the service, log in; stop both at the end.
 
-    `runner` is the setting REMOTE_RUNNER, `operators` a folder of further ones.
+    `runner` is the setting REMOTE_RUNNER; `environ` further environment of the service.
     """
     with OpenSSH(folder / "ssh", [Account(USER, PASSWORD), Account(OTHER, PASSWORD)]) as ssh:
-        port = _free_port()
-        environ = {
-            **os.environ,
-            "DATA_DIR": str(folder / "data"),
-            "PORT": str(port),
+        settings = {
             "CLUSTER_NAME": "bench",
             "CLUSTER_ADDRESS": ssh.host,
             "CLUSTER_SSH_PORT": str(ssh.port),
             "KNOWN_HOSTS": str(ssh.known_hosts),
-            "LOG_LEVEL": "WARNING",
             "REMOTE_RUNNER": runner,
-            "OPERATORS_PATH": str(operators or ""),
+            **environ,
         }
-        service = subprocess.Popen([sys.executable, "-m", "cli.main", "up"], env=environ)
-        try:
-            _until_ready(port, service)
-            yield Site(ssh, port, _log_in(port), service.pid)
-        finally:
-            service.send_signal(signal.SIGINT)
-            service.wait(60)
+        with service(folder, settings, USER, PASSWORD) as here:
+            yield Site(here.port, here.token, here.supervisor, ssh)
+
+
+@contextlib.contextmanager
+def service(
+    folder: Path, settings: Mapping[str, str], username: str, password: str
+) -> Iterator[Service]:
+    """Start the service with these settings, log somebody in; stop it at the end."""
+    port = _free_port()
+    environ = {
+        **os.environ,
+        "DATA_DIR": str(folder / "data"),
+        "PORT": str(port),
+        "LOG_LEVEL": "WARNING",
+        "OPERATORS_PATH": str(OPERATORS),
+        **settings,
+    }
+    process = subprocess.Popen([sys.executable, "-m", "cli.main", "up"], env=environ)
+    try:
+        _until_ready(port, process)
+        yield Service(port, _log_in(port, username, password), process.pid)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
 
 
 def _until_ready(port: int, service: subprocess.Popen[bytes]) -> None:
@@ -90,8 +125,8 @@ def _until_ready(port: int, service: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("the service did not start")
 
 
-def _log_in(port: int, username: str = USER) -> str:
-    data = urlencode({"username": username, "password": PASSWORD}).encode()
+def _log_in(port: int, username: str, password: str) -> str:
+    data = urlencode({"username": username, "password": password}).encode()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/auth/opn/login", data) as answer:
         return str(json.load(answer)["output"]["token"])
 
@@ -102,5 +137,26 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+def _children(pid: int | str) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:
+        return []
+
+
+def _descendants(pid: str) -> list[str]:
+    return [each for child in _children(pid) for each in (child, *_descendants(child))]
+
+
+def _processor(pid: str) -> float:
+    """Of a process and of its children that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _name(pid: str) -> str:
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    return words[words.index("-m") + 1] if "-m" in words else Path(words[0]).name

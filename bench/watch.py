@@ -144,7 +144,7 @@ def main() -> None:
     moments = sorted(random.uniform(0, arguments.minutes * 60) for _ in range(arguments.cuts))
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        site(Path(folder), operators=OPERATORS) as here,
+        site(Path(folder), OPERATORS_PATH=str(OPERATORS)) as here,
         httpx.Client(
             base_url=f"http://127.0.0.1:{here.port}",
             headers={"Authorization": f"Bearer {here.token}"},

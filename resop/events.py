@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import redis
 import redis.asyncio
@@ -34,19 +35,37 @@ LONGEST_RESULT = 16_384
 """Characters of a result that travels with the word: every API process hears every word."""
 
 
+ANYBODYS = "acted *"
+
+
+def whose(username: str, cluster: str, *, asked: bool) -> str:
+    """Whose task has ended, and whether it only asked, or may have changed what others answer."""
+    return f"{'asked' if asked else 'acted'} {owner(username, cluster)}"
+
+
+def owner(username: str, cluster: str) -> str:
+    """A user on a cluster, as a word without spaces."""
+    return f"{quote(username)}@{cluster}"
+
+
 class Herald:
     """Says that tasks have changed, ended, or are to be. Blocks; one for each process."""
 
     def __init__(self, url: str) -> None:
         self._redis = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
-    def ended(self, results: Mapping[str, Mapping[str, Any] | None]) -> None:
+    def ended(
+        self,
+        results: Mapping[str, Mapping[str, Any] | None],
+        whose: Mapping[str, str] | None = None,
+    ) -> None:
         """Tell every API process which tasks have ended, with what is in their record.
 
-        Raises QueueUnavailable when Redis is away.
+        `whose` they were (see there), where that is known. Raises QueueUnavailable when Redis is
+        away.
         """
         for task_id, result in results.items():
-            self._publish(ENDED, _word(task_id, result))
+            self._publish(ENDED, _word(task_id, (whose or {}).get(task_id) or ANYBODYS, result))
 
     def many_ended(self) -> None:
         """Let every API process look after all that it waits for; as above."""
@@ -75,9 +94,9 @@ class Herald:
             raise QueueUnavailable from fault
 
 
-def _word(task_id: str, result: Mapping[str, Any] | None) -> str:
+def _word(task_id: str, whose: str, result: Mapping[str, Any] | None) -> str:
     text = json.dumps(result, default=_iso) if result else ""
-    return f"{task_id} {text if len(text) <= LONGEST_RESULT else ''}"
+    return f"{task_id} {whose} {text if len(text) <= LONGEST_RESULT else ''}"
 
 
 def _iso(moment: datetime) -> str:
@@ -126,7 +145,7 @@ class Waiters:
 
     def hear(self, word: str | None) -> None:
         """Wake those who wait for this task; everybody for None."""
-        task_id, _, result = (word or "").partition(" ")
+        task_id, _, _, result = (word or "   ").split(" ", 3)
         for each in [task_id] if word is not None else list(self._waiting):
             for waiter in self._waiting.get(each, ()):
                 waiter.hear(result)

@@ -35,7 +35,7 @@ from pydantic.fields import FieldInfo
 
 from resop.errors import BrokenOperator, InvalidOptions
 from resop.gate import Gate
-from resop.options import check_options
+from resop.options import check_options, takes_secret
 from resop.shell import Shell
 
 P = ParamSpec("P")
@@ -55,11 +55,13 @@ class Operation(Generic[P, R]):
         examples: Sequence[Mapping[str, Any]] = (),
         preview: bool = False,
         resumable: bool = False,
+        fresh: float | None = None,
     ) -> None:
         self.function = function
         self.timeout = timeout
         self.preview = preview
         self.resumable = resumable
+        self.fresh = fresh
         self.examples = [dict(example) for example in examples]
         self.name = function.__name__
         self.operator = ""  # the catalog knows which folder the file stands in
@@ -70,6 +72,7 @@ class Operation(Generic[P, R]):
         self.options, self.in_api = self._read_signature()
         self._check_described()
         self._check_examples()
+        self._check_shared()
         self.__doc__ = function.__doc__
 
     @property
@@ -166,6 +169,14 @@ class Operation(Generic[P, R]):
             except InvalidOptions as fault:
                 raise self._broken(f"the example {example} is refused: {fault.message}") from None
 
+    def _check_shared(self) -> None:
+        if self.fresh is None:
+            return
+        if self.fresh <= 0 or self.in_api:
+            raise self._broken("'fresh' is more than 0 s, and for what runs on the cluster")
+        if takes_secret(self.options):
+            raise self._broken("'fresh': an answer to a secret is not shared")
+
     def _broken(self, fault: str) -> BrokenOperator:
         file = Path(inspect.getsourcefile(self.function) or self.module)
         return BrokenOperator(f"{file}:{self.line}: operation {self.name}: {fault}")
@@ -188,6 +199,7 @@ def operation(
     examples: Sequence[Mapping[str, Any]] = (),
     preview: bool = False,
     resumable: bool = False,
+    fresh: float | None = None,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Operation[P, R]]: ...
 def operation(
     function: Callable[..., Any] | None = None,
@@ -197,6 +209,7 @@ def operation(
     examples: Sequence[Mapping[str, Any]] = (),
     preview: bool = False,
     resumable: bool = False,
+    fresh: float | None = None,
 ) -> Any:
     """Make an endpoint of a function `name(shell: Shell, option: type = default, …) -> answer`.
 
@@ -208,8 +221,10 @@ def operation(
     refuses until then: for one that does nothing else before that step. With `resumable` another
     worker takes it up should its own die or be stopped: it is called again, and its steps answer
     what they have answered before; for one that asks for the same steps again then, whatever time
-    it is. Raises BrokenOperator, with file and line, for a signature that cannot be an endpoint.
+    it is. `fresh` is for one that only asks: identical requests of a user share one answer, so
+    many seconds long. Raises BrokenOperator, with file and line, for a signature that cannot be an
+    endpoint.
     """
     if function is not None:
-        return Operation(function, timeout, examples, preview, resumable)
-    return lambda decorated: Operation(decorated, timeout, examples, preview, resumable)
+        return Operation(function, timeout, examples, preview, resumable, fresh)
+    return lambda decorated: Operation(decorated, timeout, examples, preview, resumable, fresh)

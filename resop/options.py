@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -31,6 +32,11 @@ def given_values(options: BaseModel) -> dict[str, Any]:
         for name, field in fields.items()
         if name in options.model_fields_set
     }
+
+
+def takes_secret(model: type[BaseModel]) -> bool:
+    """Whether any of the options, at any depth, is a Secret."""
+    return '"writeOnly": true' in json.dumps(model.model_json_schema())
 
 
 def faults_of(fault: ValidationError, declared: Iterable[str] = ()) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Connection,
     Index,
     Integer,
+    Row,
     and_,
     bindparam,
     case,
@@ -385,15 +386,19 @@ class Records(Database):
 
         None when it is not to be run.
         """
+        return next(iter(self.claim_all([task_id], worker)), None)
+
+    def claim_all(self, task_ids: Sequence[str], worker: str) -> list[Task]:
+        """Claim many in one transaction; those that are to be run."""
+        rows: list[Row[Any]] = []
         with self.write() as db:
-            claim = {"claimed": task_id, "by": worker, "at": now()}
-            if db.dialect.update_returning:
-                row = db.execute(_CLAIM_RETURNING, claim).one_or_none()
-            elif db.execute(_CLAIM, claim).rowcount:  # MariaDB
-                row = db.execute(select(_TASK).where(_TASK.c.id == task_id)).one()
-            else:
-                row = None
-        return None if row is None else Task(**row._mapping)
+            for task_id in task_ids:
+                claim = {"claimed": task_id, "by": worker, "at": now()}
+                if db.dialect.update_returning:
+                    rows += db.execute(_CLAIM_RETURNING, claim).all()
+                elif db.execute(_CLAIM, claim).rowcount:  # MariaDB
+                    rows += db.execute(select(_TASK).where(_TASK.c.id == task_id)).all()
+        return [Task(**row._mapping) for row in rows]
 
     def unclaim(self, task_id: str, worker: str) -> bool:
         """Put a claimed task of which nothing was sent back into the queue."""
@@ -575,7 +580,7 @@ class Records(Database):
 class Change:
     """A statement to be written together with others by `Records.apply`."""
 
-    __slots__ = ("result", "statement", "task", "values")
+    __slots__ = ("result", "statement", "task", "values", "whose")
 
     def __init__(
         self,
@@ -588,6 +593,8 @@ class Change:
         self.values = values
         self.result: dict[str, Any] | None = None
         """The columns of a task that ends."""
+        self.whose = ""
+        """Whose task ends, where that is known: see `resop.events.whose`."""
 
     @classmethod
     def step_begun(cls, step: Step) -> Change:

@@ -13,6 +13,7 @@ import secrets
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -28,6 +29,7 @@ from resop.errors import TokenRefused
 NONCE_BYTES = 12
 HALF_BYTES = 32
 LONGEST_TOKEN = 4096
+TOKENS_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Sealer:
     def __init__(self, secret_key: bytes) -> None:
         self._secret_key = secret_key
         self._token_key = OctKey.import_key(self._derive(b"token"))
+        # Opened once, not at each request; a refusal is not kept.
+        self._open = lru_cache(TOKENS_KEPT)(self._open_token)
         self._envelope = AESGCM(self._derive(b"envelope"))
         self._digest_key = self._derive(b"digest")
         self.instance = self._derive(b"instance").hex()[:12]
@@ -69,14 +73,17 @@ class Sealer:
         """Open a token; TokenRefused when it is not one of ours or has expired."""
         if len(text) > LONGEST_TOKEN:
             raise TokenRefused("the token is not valid: log in again")
-        try:
-            opened = jwe.decrypt_compact(text, self._token_key, algorithms=["dir", "A256GCM"])
-            token = Token(**json.loads(opened.plaintext or b"{}"))
-        except (JoseError, InvalidTag, ValueError, TypeError, KeyError):
-            raise TokenRefused("the token is not valid: log in again") from None
+        token = self._open(text)
         if token.expires <= time.time():
             raise TokenRefused("the token has expired: log in again")
         return token
+
+    def _open_token(self, text: str) -> Token:
+        try:
+            opened = jwe.decrypt_compact(text, self._token_key, algorithms=["dir", "A256GCM"])
+            return Token(**json.loads(opened.plaintext or b"{}"))
+        except (JoseError, InvalidTag, ValueError, TypeError, KeyError):
+            raise TokenRefused("the token is not valid: log in again") from None
 
     def seal(self, content: dict[str, Any], task_id: str) -> bytes:
         """Seal the secret part of a task; it opens for this task id only."""

@@ -1,7 +1,7 @@
 """Runs claimed tasks: opens the envelope, takes the user's session, performs the action, records.
 
-Celery's thread only claims; the steps run on one event loop, operations (which block) in
-threads of their own.
+Celery's thread only receives, another one claims; the steps run on one event loop, operations
+(which block) in threads of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -31,7 +31,7 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
-from resop.events import BATCH, CANCEL, Subscription
+from resop.events import BATCH, CANCEL, Subscription, whose
 from resop.keep import Names
 from resop.logs import say
 from resop.masking import Masker, secrets_in
@@ -45,6 +45,7 @@ from resop.shell import Shell
 from resop.site import Site
 from resop.ssh import Connector
 from resop.tokens import Sealer
+from worker.claimer import Claimer
 from worker.door import WorkerDoor
 from worker.keeping import NOTHING, HandedOver, Keeping, Left, what_is_left
 from worker.recorder import Recorder
@@ -93,34 +94,23 @@ class Engine:
         self._deal = deal
         hearers = {CANCEL: self._hear_cancel, BATCH: lambda _: deal()}
         self._subscription = Subscription(settings.redis_url, hearers)
+        self._claimer = Claimer(name, records, self._begin_all, self._slots.release)
 
     def start(self) -> None:
         """Begin to serve."""
         self._loop_thread.start()
+        self._claimer.start()
         asyncio.run_coroutine_threadsafe(self._subscription.start(), self.loop).result()
 
-    def claim(self, task_id: str, stopping: Callable[[], bool]) -> bool:
-        """Claim a task and begin to run it; wait here while the worker is full.
+    def take(self, task_id: str, stopping: Callable[[], bool]) -> bool:
+        """Have a task claimed and run; wait here while the worker is full.
 
         Returns False when the worker is stopping and the message should go to another one.
-        Raises RecordsUnavailable when the claim could not be made.
         """
         while not self._slots.acquire(timeout=0.5):
             if stopping():
                 return False
-        try:
-            task = self._records.claim(task_id, self.name)
-        except ResopError:
-            self._slots.release()
-            raise
-        if task is None:
-            log.warning("task %s: not queued any more, left alone", task_id)
-            self._slots.release()
-            return True
-        if task.hand_overs:
-            asyncio.run_coroutine_threadsafe(self._take_up(task), self.loop)
-        else:
-            self.loop.call_soon_threadsafe(self._begin, task)
+        self._claimer.put(task_id)
         return True
 
     def cancel_marked(self) -> None:
@@ -134,7 +124,9 @@ class Engine:
         After `seconds` end their steps and cancel them.
         """
         deadline = time.monotonic() + seconds
+        self._claimer.stop()
         self.loop.call_soon_threadsafe(self._leave)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result()  # all have begun
         while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self.loop).result()
@@ -147,6 +139,13 @@ class Engine:
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+
+    def _begin_all(self, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            if task.hand_overs:
+                asyncio.run_coroutine_threadsafe(self._take_up(task), self.loop)
+            else:
+                self.loop.call_soon_threadsafe(self._begin, task)
 
     def _begin(self, task: Task, left: Left = NOTHING) -> None:
         running = self.loop.create_task(self._run(task, left))
@@ -192,11 +191,13 @@ class Engine:
         """Run a claimed task to its recorded end, whatever happens."""
         began = time.monotonic() - _age(task)
         door: WorkerDoor | None = None
+        asked = False
         try:
             title = f"{task.operator}:{task.action}"
             (await self._permissions.decide(title, task.username, task.credential)).enforce()
             door, action, options = self._open(task, left)
             self._note_resumable(task, door, action)
+            asked = action.fresh is not None
             outcome = await self._perform(task, door, action, options)
         except HandedOver:
             assert door is not None
@@ -217,7 +218,9 @@ class Engine:
         seconds = time.monotonic() - began
         values = _values(outcome, door) | {"seconds": seconds}
         state = _state(outcome)
-        written = self._recorder.end(task.id, Change.ended(task.id, state, **values))
+        change = Change.ended(task.id, state, **values)
+        change.whose = whose(task.username, task.cluster, asked=asked)
+        written = self._recorder.end(task.id, change)
         try:
             await asyncio.shield(asyncio.wrap_future(written))
             if door is not None:

@@ -144,10 +144,13 @@ class Recorder:
             self._apply([entry.change])
 
     def _tell(self, group: list[_Entry]) -> None:
-        ended = {entry.ended: entry.change.result for entry in group if entry.ended is not None}
+        ended = {entry.ended: entry.change for entry in group if entry.ended is not None}
         try:
             if ended:
-                self._herald.ended(ended)
+                self._herald.ended(
+                    {task: change.result for task, change in ended.items()},
+                    {task: change.whose for task, change in ended.items()},
+                )
         except QueueUnavailable:
             log.warning("nobody was told that %d tasks ended: Redis is away", len(ended))
         for entry in group:

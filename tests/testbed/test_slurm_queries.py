@@ -431,7 +431,9 @@ def refused(caller: Caller, names: tuple[str, ...], daemon: str, seconds: float)
     """Each question is answered within the time by an error that names the daemon."""
     for name in names:
         began = time.monotonic()
-        error = failure(caller.post(f"slurm/opn/{name}", QUESTIONS[name]), 424)
+        error = failure(
+            caller.post(f"slurm/opn/{name}", QUESTIONS[name], query={"fresh": True}), 424
+        )
         assert (error["type"], error["daemon"]) == ("DaemonAway", daemon), error
         assert error["message"].startswith(f"{daemon} is away: ")
         assert error["retryable"] is True

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, Required, Unpack
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 from typing_extensions import TypedDict
 
 from resop import Argument, Gate, Operation, Result, Secret, Shell, Username, operation
-from resop.command import Command, CommandEntry
+from resop.command import Command, CommandEntry, OptionEntry
 from resop.errors import BrokenOperator, InvalidOptions, UnknownAction
 from resop.options import check_options, option_names
 from resop.testing import FakeShell
@@ -255,3 +255,18 @@ def test_examples_are_checked_when_the_file_is_loaded() -> None:
     assert operation(examples=[{"name": "ada"}])(greet).examples == [{"name": "ada"}]
     with pytest.raises(BrokenOperator, match=r"example .* is refused: .*nam: no such option"):
         operation(examples=[{"nam": "ada"}])(greet)
+
+
+def test_answer_to_a_secret_is_not_declared_to_be_shared() -> None:
+    def look(shell: Shell, name: str) -> None: ...
+
+    def nested(shell: Shell, keys: list[Secret] | None = None) -> None: ...
+
+    assert operation(fresh=2)(look).fresh == 2
+    with pytest.raises(BrokenOperator, match="an answer to a secret is not shared"):
+        operation(fresh=2)(nested)
+    with pytest.raises(BrokenOperator, match="'fresh' is more than 0 s"):
+        operation(fresh=0)(look)
+    option = OptionEntry(flag="--key", secret=True)
+    with pytest.raises(ValidationError, match="an answer to a secret is not shared"):
+        CommandEntry(command="look", fresh=2, options={"key": option})

@@ -1,5 +1,6 @@
 """How a caller wants an action to be run: RFC 7240 in the header, the rest in the query."""
 
+import math
 from urllib.parse import quote
 
 import pytest
@@ -68,3 +69,22 @@ def test_a_wrong_query_is_refused_with_its_field(query: str, field: str) -> None
     with pytest.raises(InvalidOptions) as refused:
         read(query=query)
     assert field in [fault["field"] for fault in refused.value.details["faults"]]
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "oldest"),
+    [
+        ("", math.inf),
+        ("no-cache", 0),
+        ("No-Store, max-age=9", 0),
+        ("max-age=9", 9),
+        ("max-age=0", 0),
+        ("max-age=soon", math.inf),
+        ("max-age=٣", math.inf),
+        ("only-if-cached", math.inf),
+    ],
+)
+def test_how_old_an_answer_may_be(cache_control: str, oldest: float) -> None:
+    headers = [(b"cache-control", cache_control.encode())] if cache_control else []
+    scope = {"type": "http", "headers": headers, "query_string": b""}
+    assert read_preferences(Request(scope), 30, Hosts("")).max_age == oldest

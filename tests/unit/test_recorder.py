@@ -22,7 +22,7 @@ class FakeHerald:
         self.changes: list[set[str]] = []
         self.away = False
 
-    def ended(self, results: dict[str, Any]) -> None:
+    def ended(self, results: dict[str, Any], whose: dict[str, str]) -> None:
         if self.away:
             raise QueueUnavailable
         for task_id in results:

@@ -11,11 +11,12 @@ from resop import Shell, operation
 
 
 @operation(
+    fresh=2,
     examples=[
         {"users": ["alice"]},
         {"partitions": ["batch"], "states": ["PENDING"]},
         {"ids": ["4242", "4243_7"]},
-    ]
+    ],
 )
 def jobs(
     shell: Shell,

@@ -63,11 +63,12 @@ class Node(TypedDict):
 
 
 @operation(
+    fresh=5,
     examples=[
         {},
         {"partitions": ["batch"], "states": ["IDLE", "MIXED"]},
         {"names": "cn[01-04],gpu01"},
-    ]
+    ],
 )
 def nodes(
     shell: Shell,

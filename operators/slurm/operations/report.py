@@ -97,6 +97,7 @@ class Report(TypedDict):
 
 
 @operation(
+    fresh=10,
     examples=[
         {"type": "utilization", "start": "2024-05-01", "unit": "percent"},
         {
@@ -109,7 +110,7 @@ class Report(TypedDict):
             "total": True,
         },
         {"type": "top_users", "start": "2024-05-01", "match": "project*"},
-    ]
+    ],
 )
 def report(
     shell: Shell,

@@ -1,0 +1,113 @@
+"""Slurm's work in front of a running testbed, beside what is typed on its login node."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+
+from bench.contest import Contest, Way
+from bench.load import Client, Measured, post, requests
+from bench.site import Service, service
+from testbed.settings import settings
+from testbed.site import Site as Testbed
+
+# Held: what the jobs themselves would take of the machine is not measured.
+JOB = "#!/bin/sh\n#SBATCH --hold --time=1\ntrue\n"
+AT_ONCE = 8
+QUESTION = "/slurm/opn/nodes"
+
+
+@contextlib.asynccontextmanager
+async def slurm_contests(bed: Testbed, calls: int, jobs: int) -> AsyncIterator[list[Contest]]:
+    """An array, so many separate submissions, and a question that many ask."""
+    user = bed.users[0]
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        service(Path(folder), settings(bed), user.name, user.password) as here,
+    ):
+        async with asyncssh.connect(
+            bed.ssh.host,
+            bed.ssh.port,
+            username=user.name,
+            client_keys=[str(user.key)],
+            known_hosts=str(bed.ssh.known_hosts),
+            config=None,
+        ) as node:
+            await node.run("cat >bench.sh && chmod +x bench.sh", input=JOB, check=True)
+            await _posted(here, "/utils/cmd/id", {}, 1, 4)()
+            yield [_array(here, node, jobs), _separate(here, node, jobs), _question(here, calls)]
+
+
+def _array(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> Contest:
+    options = {"script": JOB, "parameters": {"N": {"start": 1, "stop": jobs}}}
+    return Contest(
+        f"{jobs} simulations as one array",
+        "1.2 times sbatch --array on the login node",
+        "p50",
+        _tidied(node, _posted(here, "/slurm/opn/sweep", options, 1, 1)),
+        {"sbatch --array": _tidied(node, _typed(node, f"sbatch --array=1-{jobs} bench.sh", 1))},
+    )
+
+
+def _separate(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> Contest:
+    # When one request can hold them all, it stands here beside so many requests.
+    line = f"yes bench.sh | head -n {jobs} | xargs -P {AT_ONCE} -n 1 sbatch"
+    return Contest(
+        f"{jobs} separate sbatch, {AT_ONCE} at once",
+        f"0.9 of the rate of xargs -P {AT_ONCE} sbatch on the login node",
+        "rate",
+        _tidied(node, _posted(here, "/slurm/opn/sbatchd", {"script": JOB}, AT_ONCE, jobs)),
+        {f"xargs -P {AT_ONCE} sbatch": _tidied(node, _typed(node, line, jobs))},
+    )
+
+
+def _question(here: Service, calls: int) -> Contest:
+    return Contest(
+        "the same question, 32 at once",
+        "asked once for many",
+        "rate",
+        _posted(here, QUESTION, {}, 32, calls),
+        {"with ?fresh=true": _posted(here, f"{QUESTION}?fresh=true", {}, 32, calls)},
+    )
+
+
+def _posted(here: Service, path: str, options: dict[str, Any], callers: int, calls: int) -> Way:
+    """So many requests to the service."""
+    asked = post(path, here.token, json.dumps(options).encode())
+
+    async def way() -> Measured:
+        clients = [Client(here.port, asked, b'"success":true') for _ in range(callers)]
+        return await requests(clients, calls)
+
+    return way
+
+
+def _typed(node: asyncssh.SSHClientConnection, line: str, jobs: int) -> Way:
+    """A line typed on the login node, which submits so many jobs."""
+
+    async def way() -> Measured:
+        began = time.perf_counter()
+        done = await node.run(line, stdin=asyncssh.DEVNULL)
+        seconds = time.perf_counter() - began
+        submitted = str(done.stdout).count("Submitted batch job")
+        return Measured(1, seconds, [seconds / jobs] * submitted, jobs - submitted)
+
+    return way
+
+
+def _tidied(node: asyncssh.SSHClientConnection, way: Way) -> Way:
+    """The same, and behind it nothing is left in the queue."""
+
+    async def tidied() -> Measured:
+        measured = await way()
+        await node.run("scancel --user=$USER", check=True)
+        return measured
+
+    return tidied
