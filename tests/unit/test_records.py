@@ -557,7 +557,7 @@ def test_waiting_tasks_are_counted_by_an_index_and_no_further_than_the_limit(
             _check_room(db, task(), 1)
         [(statement, values)] = asked
         plan = db.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-    columns = "state=? AND worker=? AND username=? AND cluster=?"
+    columns = "state=? AND worker=? AND username=? AND cluster=? AND batch=?"
     assert "LIMIT" in statement
     assert any(f"USING COVERING INDEX task_by_state ({columns})" in row[3] for row in plan), plan
 
