@@ -37,15 +37,20 @@ NAMES = [
 def home(ssh: OpenSSH) -> Iterator[Path]:
     """Alice's home as the host sees it; what a test leaves there is taken away."""
     folder = ssh.home("alice")
+    STANDING[folder] = set(os.listdir(os.fsencode(folder))) | {b".bash_history"}
     before = set(folder.iterdir())
     yield folder
     for left in set(folder.iterdir()) - before:
         left.unlink()
 
 
+STANDING: dict[Path, set[bytes]] = {}
+"""What a home had before the test that runs."""
+
+
 def names(home: Path) -> set[bytes]:
-    """What is there beside what the shell and ssh have."""
-    return set(os.listdir(os.fsencode(home))) - {b".ssh", b".bash_history"}
+    """What the test has made there."""
+    return set(os.listdir(os.fsencode(home))) - STANDING[home]
 
 
 def until(true: Any) -> None:

@@ -47,8 +47,17 @@ def test_command_and_operation_of_a_site_answer_like_shipped_ones(
     assert {
         "name": "mysite",
         "description": "A site's own operator, as it stands in a folder outside the tree.",
-        "commands": ["sort"],
-        "operations": ["blunder", "build", "narrate", "trail", "whisper"],
+        "commands": ["sh", "sort"],
+        "operations": [
+            "ask",
+            "blunder",
+            "build",
+            "journey",
+            "narrate",
+            "trail",
+            "wander",
+            "whisper",
+        ],
     } in listed
     answer = alice.post("mysite/cmd/sort", {"reverse": True, "stdin": "a\nc\nb\n"})
     assert (answer.status_code, answer.json()["output"]) == (200, "c\nb\na\n")
