@@ -11,12 +11,12 @@ import pytest
 
 from resop.history import History
 from resop.notifications import Notifications
-from resop.records import Notification, Records, State, Task, now
+from resop.records import Notification, Records, State, now
 from resop.settings import Settings
 from resop.types import Secret
 from tests.support.hooks import Hook, Told
-from tests.support.ids import next_id
 from tests.support.services import eventually
+from tests.support.tasks import new_task
 from worker import notify
 from worker.notify import Notifier, signed
 
@@ -59,23 +59,9 @@ def start(records: Records, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 def add(records: Records, address: str, **values: Any) -> str:
     """A task that has just ended."""
-    wanted: dict[str, Any] = {
-        "id": next_id(),
-        "kind": "command",
-        "operator": "utils",
-        "action": "echo",
-        "username": "ada",
-        "cluster": "tango",
-        "credential": "c",
-        "options": {"input": ["é"]},
-        "command": "echo é",
-        "output": "é\n",
-        "exit_code": 0,
-        "time_limit": 9.0,
-        "state": State.SUCCEEDED,
-        "ended_at": now(),
-    }
-    task = Task(**wanted | values, notify=address)
+    ended = {"state": State.SUCCEEDED, "ended_at": now(), "exit_code": 0}
+    said = {"options": {"input": ["é"]}, "command": "echo é", "output": "é\n"}
+    task = new_task(**ended | said | values, notify=address)
     records.add_task(task)
     return task.id
 

@@ -16,6 +16,7 @@ from resop.errors import RecordsUnavailable
 from resop.history import History, Wanted
 from resop.records import Batch, Change, Key, Records, State, Task, now
 from tests.support.ids import next_id
+from tests.support.tasks import new_task
 
 HOUR = timedelta(hours=1)
 
@@ -49,20 +50,9 @@ def batch(username: str = "ada", **values: Any) -> Batch:
 
 
 def task(of: Batch | None, number: int = 0, **values: Any) -> Task:
-    wanted: dict[str, Any] = {
-        "id": next_id(),
-        "kind": "command",
-        "operator": "utils",
-        "action": "echo",
-        "username": of.username if of else "ada",
-        "cluster": of.cluster if of else "tango",
-        "credential": "c",
-        "options": {"input": [str(number)]},
-        "sealed": b"sealed",
-        "time_limit": 9,
-    }
+    whose = {"username": of.username, "cluster": of.cluster} if of else {}
     in_batch = {"batch": of.id, "number": number, "item": {"n": number}} if of else {}
-    return Task(**wanted | in_batch | values)
+    return new_task(options={"input": [str(number)]}, **whose | in_batch | values)
 
 
 def added(batches: Batches, size: int, username: str = "ada", **values: Any) -> Batch:
@@ -93,7 +83,7 @@ def test_batch_reads_back_with_all_its_tasks_in_order(batches: Batches) -> None:
     assert batches.counts([made.id]) == {made.id: {State.QUEUED: WRITE_GROUP + 1}}
     tasks = list(batches.whole_tasks(made.id))
     assert [each.number for each in tasks] == list(range(WRITE_GROUP + 1))
-    assert (tasks[7].item, tasks[7].sealed) == ({"n": 7}, b"sealed")
+    assert (tasks[7].item, tasks[7].sealed) == ({"n": 7}, b"\x00sealed")
     page = batches.tasks(made.id, limit=3, after=5, state=State.QUEUED)
     assert [each["number"] for each in page] == [6, 7, 8] and "output" not in page[0]
 

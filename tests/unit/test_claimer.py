@@ -7,7 +7,7 @@ import pytest
 
 from resop.errors import RecordsUnavailable
 from resop.records import Records, Task
-from tests.support.ids import next_id
+from tests.support.tasks import new_task
 from worker.claimer import Claimer
 
 
@@ -46,17 +46,7 @@ def add(records: Records) -> Callable[[], str]:
     """Adds a queued task."""
 
     def added() -> str:
-        task = Task(
-            id=next_id(),
-            kind="command",
-            operator="utils",
-            action="id",
-            username="ada",
-            cluster="hpc",
-            credential="c",
-            options={},
-            time_limit=60,
-        )
+        task = new_task()
         records.add_task(task)
         return task.id
 

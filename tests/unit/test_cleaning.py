@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from resop.batches import Batches
-from resop.records import Batch, Key, Records, State, Task, now
+from resop.records import Batch, Key, Records, State, now
 from tests.support.ids import id_of
+from tests.support.tasks import new_task
 from worker import cleaning
 from worker.cleaning import GROUP, Cleaner
 
@@ -25,19 +26,7 @@ def records(tmp_path: Path) -> Iterator[Records]:
 def add(records: Records, days_ago: float, **values: Any) -> str:
     """Write a task with a key, both made so many days ago; their id."""
     made = now() - timedelta(days=days_ago)
-    task = Task(
-        id=id_of(made),
-        kind="command",
-        operator="utils",
-        action="id",
-        username="ada",
-        cluster="hpc",
-        credential="c",
-        options={},
-        time_limit=9,
-        created_at=made,
-        **{"state": State.SUCCEEDED, **values},
-    )
+    task = new_task(id=id_of(made), created_at=made, **{"state": State.SUCCEEDED, **values})
     records.add_task(task, key=Key(id=task.id, digest="d", task=task.id, created_at=made))
     return task.id
 

@@ -12,7 +12,8 @@ import pytest
 from resop.history import History, Wanted
 from resop.printed import Printed
 from resop.records import Change, Output, Records, State, Step, Task, now
-from tests.support.ids import id_of, next_id
+from tests.support.ids import id_of
+from tests.support.tasks import new_task
 
 HOUR = timedelta(hours=1)
 
@@ -32,19 +33,7 @@ def history(records: Records) -> History:
 
 def task(made: datetime | None = None, **values: Any) -> Task:
     """A task; one that was made at some time has an id of that time."""
-    wanted: dict[str, Any] = {
-        "id": id_of(made) if made else next_id(),
-        "kind": "command",
-        "operator": "utils",
-        "action": "echo",
-        "username": "ada",
-        "cluster": "tango",
-        "credential": "credential-1",
-        "options": {"input": ["x"]},
-        "sealed": b"\x00sealed",
-        "time_limit": 60.0,
-    }
-    return Task(**wanted | values)
+    return new_task(**({"id": id_of(made)} if made else {}) | values)
 
 
 def ids(history: History, **wanted: Any) -> list[str]:

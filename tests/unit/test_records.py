@@ -28,6 +28,7 @@ from resop.records import (
     now,
 )
 from tests.support.ids import next_id
+from tests.support.tasks import new_task as task
 
 HOUR = timedelta(hours=1)
 ENDED = [state for state in State if state.ended]
@@ -43,22 +44,6 @@ def records(tmp_path: Path) -> Iterator[Records]:
     opened.create_tables()
     yield opened
     opened.close()
-
-
-def task(**values: Any) -> Task:
-    wanted: dict[str, Any] = {
-        "id": next_id(),
-        "kind": "command",
-        "operator": "utils",
-        "action": "echo",
-        "username": "ada",
-        "cluster": "tango",
-        "credential": "credential-1",
-        "options": {"input": ["x"]},
-        "sealed": b"\x00sealed",
-        "time_limit": 60.0,
-    }
-    return Task(**wanted | values)
 
 
 @pytest.fixture

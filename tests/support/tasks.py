@@ -1,0 +1,23 @@
+"""A task as a request makes it, for tests of the record."""
+
+from typing import Any
+
+from resop.records import Task
+from tests.support.ids import next_id
+
+
+def new_task(**values: Any) -> Task:
+    """A queued task of ada's, later than all before it; with these values in place of its own."""
+    wanted: dict[str, Any] = {
+        "id": next_id(),
+        "kind": "command",
+        "operator": "utils",
+        "action": "echo",
+        "username": "ada",
+        "cluster": "tango",
+        "credential": "credential-1",
+        "options": {"input": ["x"]},
+        "sealed": b"\x00sealed",
+        "time_limit": 60.0,
+    }
+    return Task(**wanted | values)
