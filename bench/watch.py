@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -93,7 +93,7 @@ def expected(record: dict[str, Any]) -> dict[str, list[Any]]:
 
 def received(seen: list[Event]) -> dict[str, list[Any]]:
     """What has come of each kind, in the order in which it came."""
-    named = {
+    named: dict[str, Callable[[Any], Any]] = {
         "state": lambda data: data["state"],
         "log": lambda data: (data["line"], data["text"]),
         "step": lambda data: data["number"],
