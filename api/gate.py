@@ -23,6 +23,7 @@ from resop.errors import (
     KeyRefused,
     LoginRefused,
     OtpRequired,
+    PasswordExpired,
     ResopError,
     UnknownAction,
 )
@@ -59,7 +60,7 @@ class ApiGate:
                 password.get_secret_value(),
                 otp.get_secret_value() if otp else None,
             )
-        except (LoginRefused, OtpRequired):
+        except (LoginRefused, PasswordExpired, OtpRequired):
             await breaker.failed()
             raise
         self._request.state.username = username

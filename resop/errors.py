@@ -12,6 +12,7 @@ ResopError
 │   ├── NotLoggedIn           no token
 │   ├── TokenRefused          expired, revoked, or not one of ours
 │   ├── LoginRefused          the cluster refused the password
+│   ├── PasswordExpired       right, and to be changed on the cluster first
 │   ├── OtpRequired           the cluster asks for a one-time code
 │   ├── FormRefused           an HTML form that this browser did not get from us
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
@@ -117,6 +118,10 @@ class TokenRefused(AccessError):
 
 class LoginRefused(AccessError):
     """The cluster refused this user name and password."""
+
+
+class PasswordExpired(AccessError):
+    """The password has expired: change it on the cluster first."""
 
 
 class OtpRequired(AccessError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -17,6 +18,7 @@ from resop.errors import (
     KeyRefused,
     LoginRefused,
     OtpRequired,
+    PasswordExpired,
     ResopError,
 )
 from resop.hostkeys import HostKeys, host_keys
@@ -34,6 +36,20 @@ HANDSHAKES_AT_ONCE = 5
 PACE_SECONDS = 30.0
 TRIES = 5
 FIRST_PAUSE = 0.3
+
+# How servers word their prompts; what fits neither is taken for a code.
+_PASSWORD = re.compile(
+    "password|passphrase|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord|lösenord|"
+    "hasło|пароль|密码|密碼|パスワード",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"one.?time|otp|token|code|authenticator|\bpin\b", re.IGNORECASE)
+_NEW = re.compile(r"\b(new|retype|current|neues|nouveau|nueva)\b", re.IGNORECASE)
+# What PAM says of a right password that is too old (pam_unix, pam_ldap, sssd).
+_EXPIRED = re.compile(
+    "password (has |is )?(been )?expired|change your password|password must be changed",
+    re.IGNORECASE,
+)
 
 
 class _Client(asyncssh.SSHClient):
@@ -75,14 +91,24 @@ class _Client(asyncssh.SSHClient):
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
     ) -> list[str] | None:
+        # Said before the password was sent, it is what the server tells everybody.
+        if self._password is None and _EXPIRED.search(f"{name} {instructions}"):
+            self.password_expired = True
         answers = []
         for prompt, _ in prompts:
-            answer = self._take_password() if _asks_password(prompt) else self._take_otp()
+            answer = self._answer_to(prompt)
             if answer is None:
-                self.password_expired = _asks_new_password(prompt)
                 return None
             answers.append(answer)
         return answers
+
+    def _answer_to(self, prompt: str) -> str | None:
+        if _asks_password(prompt):
+            self.password_expired |= self._password is None and bool(_NEW.search(prompt))
+            return self._take_password()
+        if self.otp_given and self._otp is None and not _CODE.search(prompt):
+            return self._take_password()  # of two prompts in unknown words, it is the second
+        return self._take_otp()
 
     def _take_password(self) -> str | None:
         self._was_asked()
@@ -102,12 +128,7 @@ class _Client(asyncssh.SSHClient):
 
 
 def _asks_password(prompt: str) -> bool:
-    asked = prompt.lower()
-    return "password" in asked and not any(word in asked for word in ("one-time", "otp", "token"))
-
-
-def _asks_new_password(prompt: str) -> bool:
-    return _asks_password(prompt) and any(word in prompt.lower() for word in ("new", "current"))
+    return bool(_PASSWORD.search(prompt)) and not _CODE.search(prompt)
 
 
 class Connector:
@@ -124,7 +145,7 @@ class Connector:
     ) -> asyncssh.SSHClientConnection:
         """Log in with a password and, where the cluster asks for it, a one-time code.
 
-        Raises LoginRefused, OtpRequired, HostKeyMismatch or ClusterUnreachable.
+        Raises LoginRefused, PasswordExpired, OtpRequired, HostKeyMismatch or ClusterUnreachable.
         """
 
         def client() -> _Client:
@@ -247,7 +268,7 @@ def _refusal(cluster: Cluster, client: _Client, with_key: bool) -> ResopError:
     if with_key:
         return KeyRefused()
     if client.password_expired:
-        return LoginRefused(f"the password has expired: change it on {cluster.name} first")
+        return PasswordExpired(f"the password has expired: change it on {cluster.name} first")
     if client.otp_missing:
         return OtpRequired()
     if client.otp_given:

@@ -16,6 +16,7 @@ PINNED = {
     "NotLoggedIn": 401,
     "TokenRefused": 401,
     "LoginRefused": 401,
+    "PasswordExpired": 401,
     "OtpRequired": 401,
     "FormRefused": 403,
     "KeyRefused": 401,
