@@ -104,7 +104,9 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
-        earlier = await run_in_threadpool(_record_and_enqueue, services, task, key, flushed=flushed)
+        earlier = await run_in_threadpool(
+            _record_and_enqueue, services, task, key, token.worker, flushed=flushed
+        )
         deadline = time.monotonic() + preferred.wait
         if key is not None and earlier is not None:
             ended = await earlier_task(services, earlier, key.digest, deadline)
@@ -169,7 +171,7 @@ def _new_task(
 
 
 def _record_and_enqueue(
-    services: Services, task: Task, key: Key | None, *, flushed: bool
+    services: Services, task: Task, key: Key | None, worker: str, *, flushed: bool
 ) -> Key | None:
     """Write the task, then hand it to a worker; if that fails, nothing is left to be run.
 
@@ -178,7 +180,7 @@ def _record_and_enqueue(
     if earlier := services.records.add_task(task, flushed=flushed, key=key):
         return earlier
     try:
-        services.queue.put(task.id, task.cluster)
+        services.queue.put(task.id, task.cluster, worker)
     except QueueUnavailable as fault:
         error = {**fault.as_json(), "undone": [], "needs_repair": []}
         if services.records.end(task.id, State.FAILED, when=State.QUEUED, error=error):

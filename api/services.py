@@ -8,9 +8,11 @@ import redis.asyncio
 from fastapi import Request
 
 from api.feeds import Feeds
+from api.kept import Handovers
 from api.logins import Logins
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
+from resop.handover import ANSWER
 from resop.history import History
 from resop.queue import Queue, celery_app
 from resop.records import Records
@@ -33,6 +35,7 @@ class Services:
     waiters: Waiters
     feeds: Feeds
     logins: Logins
+    handovers: Handovers
     subscription: Subscription
     connector: Connector
     redis: redis.asyncio.Redis
@@ -60,21 +63,30 @@ def make_services(settings: Settings) -> Services:
         waiters.hear(word)
         feeds.hear(word and word.partition(" ")[0])
 
-    hearers = {ENDED: hear_ended, CHANGED: feeds.hear, LOGGED_OUT: logins.hear}
+    sealer = Sealer(settings.secret_key())
+    client = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
+    handovers = Handovers(client, sealer)
+    hearers = {
+        ENDED: hear_ended,
+        CHANGED: feeds.hear,
+        LOGGED_OUT: logins.hear,
+        ANSWER: handovers.hear,
+    }
     return Services(
         settings,
         catalog,
         records,
         History(records),
-        Sealer(settings.secret_key()),
+        sealer,
         Queue(celery_app(settings)),
         Herald(settings.redis_url),
         waiters,
         feeds,
         logins,
+        handovers,
         Subscription(settings.redis_url, hearers),
         Connector(settings),
-        redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5),
+        client,
     )
 
 

@@ -15,6 +15,7 @@ ResopError
 │   ├── PasswordExpired       right, and to be changed on the cluster first
 │   ├── OtpRequired           the cluster asks for a one-time code
 │   ├── FormRefused           an HTML form that this browser did not get from us
+│   ├── LoginAgain            the session of this login is gone, or the login is over
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
 │   ├── NotPermitted          known, and not allowed to do this
 │   └── TooManyAttempts       wrong passwords; wait before the next
@@ -130,6 +131,10 @@ class OtpRequired(AccessError):
 
 class FormRefused(AccessError):
     """The form is older than this login, or not one of ours: look at it and send it again."""
+
+
+class LoginAgain(AccessError):
+    """The session of this login has ended: log in again."""
 
 
 class KeyRefused(AccessError):

@@ -146,8 +146,12 @@ class Credential(SQLModel, table=True):
     id: str = Field(primary_key=True, max_length=36)
     username: str = Field(max_length=64, index=True)
     cluster: str = Field(max_length=64)
-    public_key: str = Field(max_length=512)
-    sealed_key: bytes | None = Field(sa_type=Sealed)
+    kind: str = Field(default="key", max_length=16)
+    """What it is: see `resop.settings.LoginKind`."""
+    public_key: str = Field(default="", max_length=512)
+    sealed_key: bytes | None = Field(default=None, sa_type=Sealed)
+    worker: str | None = Field(default=None, max_length=128)
+    """Of a kept session: who holds it."""
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     expires_at: datetime = Field(sa_type=Moment)
     revoked_at: datetime | None = Field(default=None, sa_type=Moment)
@@ -377,16 +381,26 @@ class Records(Database):
         with self.read() as db:
             return [(task, to_undo or []) for task, to_undo in db.execute(query)]
 
-    def waiting(self, created_before: datetime, limit: int) -> list[tuple[str, str]]:
-        """(task, cluster) of the tasks queued since before that moment, oldest first."""
+    def waiting(self, created_before: datetime, limit: int) -> list[tuple[str, str, str]]:
+        """(task, cluster, worker) of the tasks queued since before that moment, oldest first.
+
+        The worker is the one that keeps the session of the task's login, else it is empty.
+        """
         query = (
-            select(_TASK.c.id, _TASK.c.cluster)
+            select(_TASK.c.id, _TASK.c.cluster, func.coalesce(_CREDENTIAL.c.worker, ""))
+            .outerjoin(_CREDENTIAL, _CREDENTIAL.c.id == _TASK.c.credential)
             .where(_TASK.c.state == State.QUEUED, _TASK.c.created_at < created_before)
             .order_by(_TASK.c.id)
             .limit(limit)
         )
         with self.read() as db:
             return [tuple(row) for row in db.execute(query)]
+
+    def workers(self, seen_since: datetime) -> set[str]:
+        """The workers that were alive then."""
+        with self.read() as db:
+            query = select(_WORKER.c.id).where(_WORKER.c.seen_at >= seen_since)
+            return set(db.execute(query).scalars())
 
 
 class Change:

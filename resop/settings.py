@@ -27,6 +27,8 @@ SHORTEST_SECRET_KEY = 32
 UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
 
+LoginKind = Literal["key", "kept"]
+"""What a login leaves, so that its user's tasks have a session; see `api/credentials.py`."""
 ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
 
@@ -40,6 +42,7 @@ class Cluster(BaseModel):
     ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
     known_hosts: str | None = None
     """A known_hosts file or fingerprints of this cluster alone; KNOWN_HOSTS when not given."""
+    login: LoginKind = "key"
 
 
 class Settings(BaseModel):
@@ -56,6 +59,7 @@ class Settings(BaseModel):
     CLUSTER_NAME: ClusterName = "cluster"
     CLUSTER_ADDRESS: str | None = None
     CLUSTER_SSH_PORT: Annotated[int, Field(ge=1, le=65535)] = 22
+    CLUSTER_LOGIN: LoginKind = "key"
     CLUSTERS_FILE: Path | None = None
     KNOWN_HOSTS: str | None = None
     REMOTE_RUNNER: Literal["auto", "off"] = "auto"
@@ -152,7 +156,10 @@ class Settings(BaseModel):
         if self.CLUSTER_ADDRESS is None:
             return {}
         only = Cluster(
-            name=self.CLUSTER_NAME, address=self.CLUSTER_ADDRESS, ssh_port=self.CLUSTER_SSH_PORT
+            name=self.CLUSTER_NAME,
+            address=self.CLUSTER_ADDRESS,
+            ssh_port=self.CLUSTER_SSH_PORT,
+            login=self.CLUSTER_LOGIN,
         )
         return {only.name: only}
 
@@ -300,7 +307,7 @@ def _make_key(file: Path) -> None:
 
 @functools.cache  # once: what is edited meanwhile counts from the next start on
 def _read_clusters(file: Path) -> dict[str, Cluster]:
-    """A YAML list of `{name, address, ssh_port, known_hosts?}`."""
+    """A YAML list of `{name, address, ssh_port, known_hosts?, login?}`."""
     try:
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError) as fault:

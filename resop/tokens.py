@@ -42,6 +42,8 @@ class Token:
     """Hex; the half of the credential's seal that the database does not hold."""
     expires: int
     """Unix time in seconds."""
+    worker: str = ""
+    """The worker that holds its session, where there is no other way."""
 
     @property
     def expires_at(self) -> datetime:
@@ -57,6 +59,8 @@ class Sealer:
         self._token_key = OctKey.import_key(self._derive(b"token"))
         self._envelope = AESGCM(self._derive(b"envelope"))
         self._digest_key = self._derive(b"digest")
+        self.login_key = self._derive(b"login")
+        """Proves to the two ends of `resop/handover.py` that the other is of this service."""
         self.instance = self._derive(b"instance").hex()[:12]
         """Names this service (all its machines) in an authorized_keys file."""
 

@@ -23,14 +23,15 @@ from resop.catalog import Action, Catalog, Kind
 from resop.command import Command
 from resop.errors import (
     ContactLost,
-    KeyRefused,
+    LoginAgain,
     OperationFault,
     ResopError,
     ServiceFault,
     StepTimedOut,
     TaskCancelled,
 )
-from resop.events import CANCEL, Subscription
+from resop.events import CANCEL, LOGGED_OUT, Subscription
+from resop.handover import OFFER
 from resop.logs import say
 from resop.masking import Masker, secrets_in
 from resop.options import check_options, given_values
@@ -43,6 +44,7 @@ from resop.site import Site
 from resop.ssh import Connector
 from resop.tokens import Sealer
 from worker.door import WorkerDoor
+from worker.kept import KeptSessions
 from worker.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -55,7 +57,13 @@ class Engine:
     """Everything that runs tasks in one worker process."""
 
     def __init__(
-        self, name: str, settings: Settings, catalog: Catalog, records: Records, recorder: Recorder
+        self,
+        name: str,
+        settings: Settings,
+        clusters: list[str],
+        catalog: Catalog,
+        records: Records,
+        recorder: Recorder,
     ) -> None:
         self.name = name
         self._settings = settings
@@ -71,7 +79,16 @@ class Engine:
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
         self._connector = Connector(settings)
-        self._subscription = Subscription(settings.redis_url, {CANCEL: self._hear_cancel})
+        self._kept = KeptSessions(name, settings, clusters, self._sealer, records)
+        self._subscription = Subscription(
+            settings.redis_url,
+            {
+                CANCEL: self._hear_cancel,
+                OFFER: self._kept.hear_offer,
+                self._kept.channel: self._kept.hear_login,
+                LOGGED_OUT: self._kept.hear_logged_out,
+            },
+        )
 
     def start(self) -> None:
         """Begin to serve."""
@@ -104,13 +121,17 @@ class Engine:
         for task_id in self._records.to_cancel(self.name):
             self.loop.call_soon_threadsafe(self._hear_cancel, task_id)
 
+    def drop_ended_logins(self) -> None:
+        """Close the sessions that are kept for nobody any more. Blocks."""
+        self._kept.drop_ended(self.loop)
+
     def drain(self, seconds: float) -> None:
         """Wait for the running tasks; after `seconds` end their steps and cancel them."""
         deadline = time.monotonic() + seconds
         while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self.loop).result()
-        for closing in (self._subscription.stop(), self._sessions.close()):
+        for closing in (self._subscription.stop(), self._kept.close(), self._sessions.close()):
             asyncio.run_coroutine_threadsafe(closing, self.loop).result()
         self._threads.shutdown(cancel_futures=True)
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -202,12 +223,14 @@ class Engine:
             return await performing
 
     def _session(self, task: Task, half: str) -> Session:
+        if kept := self._kept.session(task.credential):
+            return kept
         cluster = self._settings.cluster(task.cluster)
 
         async def connect() -> asyncssh.SSHClientConnection:
             credential = await asyncio.to_thread(self._records.credential, task.credential)
             if credential is None or credential.sealed_key is None:
-                raise KeyRefused("this login has ended: log in again")
+                raise LoginAgain("this login has ended: log in again")
             key = self._sealer.unseal_key(credential.sealed_key, credential.id, half)
             return await self._connector.with_key(cluster, task.username, key)
 

@@ -15,6 +15,8 @@ def as_at_first(url: str) -> None:
         for column in ("to_undo", "cancel_asked_at", "note"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
         db.execute(text("ALTER TABLE step DROP COLUMN log_lines"))
+        for column in ("kind", "worker"):
+            db.execute(text(f"ALTER TABLE credential DROP COLUMN {column}"))
         db.execute(text("DROP TABLE idempotency_key"))
         db.execute(
             text(

@@ -19,6 +19,7 @@ PINNED = {
     "PasswordExpired": 401,
     "OtpRequired": 401,
     "FormRefused": 403,
+    "LoginAgain": 401,
     "KeyRefused": 401,
     "NotPermitted": 403,
     "TooManyAttempts": 429,
