@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -25,7 +26,8 @@ class Login:
 
     cluster: Cluster
     username: str
-    password: str
+    password: str | None
+    """None where a trusted issuer's token stands for it."""
     otp: str | None
     half: str
 
@@ -67,9 +69,7 @@ class KeyLines:
             )
 
         private = key.export_private_key("openssh")
-        async with await services.connector.with_password(
-            login.cluster, login.username, login.password, login.otp
-        ) as connection:
+        async with await log_in(services, login) as connection:
             await edit_authorized_keys(connection, with_line)
             try:
                 async with await services.connector.with_key(
@@ -127,5 +127,49 @@ class KeptSession:
         """Nothing to do: its worker hears of the logout, and closes it."""
 
 
-KINDS = {"key": KeyLines, "kept": KeptSession}
+class Certificate:
+    """A key pair with a certificate of the site's user CA; nothing is left on the cluster."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def make(self, login: Login, credential: Credential) -> None:
+        """Sign a certificate for who has shown a password, or a token that is trusted."""
+        services = self._services
+        assert services.user_ca is not None
+        if login.password is not None:
+            (await log_in(services, login)).close()
+        key = asyncssh.generate_private_key(KEY_TYPE)
+        credential.public_key = key.export_public_key("openssh").decode().strip()
+        name = f"resop:{services.sealer.instance}:{credential.id}"
+        expires = credential.expires_at.timestamp()
+        certificate = services.user_ca.sign(key, login.username, name, expires)
+        opens = key.export_private_key("openssh") + certificate
+        try:
+            async with await services.connector.with_key(login.cluster, login.username, opens):
+                pass
+        except KeyRefused as fault:
+            raise ClusterError(
+                f"{login.cluster.name} does not accept certificates of this USER_CA_KEY: its "
+                "public half is to stand in the file that sshd's TrustedUserCAKeys names"
+            ) from fault
+        credential.sealed_key = services.sealer.seal_key(opens, credential.id, login.half)
+
+    async def take_back(self, token: Token, credential: Credential) -> None:
+        """Nothing is on the cluster, and with its sealed key the certificate is useless."""
+
+
+async def log_in(services: Services, login: Login) -> asyncssh.SSHClientConnection:
+    """Log in with the password."""
+    assert login.password is not None
+    return await services.connector.with_password(
+        login.cluster, login.username, login.password, login.otp
+    )
+
+
+KINDS: Mapping[str, Callable[[Services], Kind]] = {
+    "key": KeyLines,
+    "kept": KeptSession,
+    "certificate": Certificate,
+}
 """By what a cluster's `login` says, and a credential's `kind`."""

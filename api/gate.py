@@ -48,6 +48,26 @@ class ApiGate:
         target = self._cluster(cluster)
         breaker = Breaker(self._services.redis, username, target.name, self._client_address())
         await breaker.check()
+        code = otp.get_secret_value() if otp else None
+        login = Login(target, username, password.get_secret_value(), code, new_half())
+        try:
+            return await self._finish(login)
+        except (LoginRefused, PasswordExpired, OtpRequired):
+            await breaker.failed()
+            raise
+
+    async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> dict[str, Any]:
+        """Log in whom a trusted issuer's token names, where that can be turned into a session."""
+        target = self._cluster(cluster)
+        if target.login != "certificate":
+            raise LoginRefused(f"{target.name} takes no certificates: log in with a password")
+        text = id_token.get_secret_value()
+        username = await run_in_threadpool(self._services.openid.user_of, text)
+        return await self._finish(Login(target, username, None, None, new_half()))
+
+    async def _finish(self, login: Login) -> dict[str, Any]:
+        """Make the credential and the token that stands for it."""
+        target, username = login.cluster, login.username
         lifetime = timedelta(hours=self._services.settings.TOKEN_HOURS)
         credential = Credential(
             id=str(uuid_utils.uuid7()),
@@ -56,13 +76,7 @@ class ApiGate:
             kind=target.login,
             expires_at=now() + lifetime,
         )
-        code = otp.get_secret_value() if otp else None
-        login = Login(target, username, password.get_secret_value(), code, new_half())
-        try:
-            await KINDS[target.login](self._services).make(login, credential)
-        except (LoginRefused, PasswordExpired, OtpRequired):
-            await breaker.failed()
-            raise
+        await KINDS[target.login](self._services).make(login, credential)
         self._request.state.username = username
         token = Token(
             username,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import redis.asyncio
 from fastapi import Request
 
+from api.certificates import UserCA
 from api.feeds import Feeds
 from api.kept import Handovers
 from api.logins import Logins
+from api.openid import OpenID
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
 from resop.handover import ANSWER
@@ -36,6 +38,8 @@ class Services:
     feeds: Feeds
     logins: Logins
     handovers: Handovers
+    user_ca: UserCA | None
+    openid: OpenID
     subscription: Subscription
     connector: Connector
     redis: redis.asyncio.Redis
@@ -84,6 +88,8 @@ def make_services(settings: Settings) -> Services:
         feeds,
         logins,
         handovers,
+        UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,
+        OpenID(settings),
         Subscription(settings.redis_url, hearers),
         Connector(settings),
         client,

@@ -27,7 +27,7 @@ SHORTEST_SECRET_KEY = 32
 UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
 
-LoginKind = Literal["key", "kept"]
+LoginKind = Literal["key", "kept", "certificate"]
 """What a login leaves, so that its user's tasks have a session; see `api/credentials.py`."""
 ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
@@ -63,6 +63,12 @@ class Settings(BaseModel):
     CLUSTERS_FILE: Path | None = None
     KNOWN_HOSTS: str | None = None
     REMOTE_RUNNER: Literal["auto", "off"] = "auto"
+
+    USER_CA_KEY: Path | None = None
+    OIDC_ISSUER: str | None = None
+    OIDC_AUDIENCE: str | None = None
+    OIDC_KEYS: str | None = None
+    OIDC_CLAIM: str = "preferred_username"
 
     SECRET_KEY: Secret | None = None
     DATA_DIR: Path = Path("data")
@@ -102,6 +108,12 @@ class Settings(BaseModel):
                     "KNOWN_HOSTS is needed when REDIS_URL is set: "
                     "a host key is pinned at first use on a single machine only"
                 )
+        if self.USER_CA_KEY is None and any(
+            cluster.login == "certificate" for cluster in self.clusters().values()
+        ):
+            raise ValueError("USER_CA_KEY is needed for a cluster whose login is certificate")
+        if self.OIDC_ISSUER and not (self.OIDC_AUDIENCE and self.OIDC_KEYS):
+            raise ValueError("OIDC_ISSUER needs OIDC_AUDIENCE and OIDC_KEYS")
         if self.SECRET_KEY is not None:
             _refuse_weak(self.SECRET_KEY.get_secret_value())
         if any(sign in str(self.DATA_DIR.absolute()) for sign in "?#%"):

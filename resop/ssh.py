@@ -52,6 +52,10 @@ _EXPIRED = re.compile(
 )
 
 
+_KEY_END = b"-----END OPENSSH PRIVATE KEY-----\n"
+_Key = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
+
+
 class _Client(asyncssh.SSHClient):
     """Answers what the server asks at login, each thing once: a password is tried one time."""
 
@@ -156,23 +160,25 @@ class Connector:
     async def with_key(
         self, cluster: Cluster, username: str, private_key: bytes
     ) -> asyncssh.SSHClientConnection:
-        """Log in with a private key (OpenSSH format).
+        """Log in with a private key (OpenSSH format), its certificate behind it if it has one.
 
         Raises KeyRefused, HostKeyMismatch or ClusterUnreachable.
         """
-        key = asyncssh.import_private_key(private_key)
+        head, end, certificate = private_key.partition(_KEY_END)
+        key = asyncssh.import_private_key(head + end)
 
         def client() -> _Client:
             return _Client(self._host_keys[cluster.name], None, None)
 
-        return await self._paced(cluster, username, client, [key])
+        shown = (key, asyncssh.import_certificate(certificate)) if certificate.strip() else key
+        return await self._paced(cluster, username, client, [shown])
 
     async def _paced(
         self,
         cluster: Cluster,
         username: str,
         new_client: Callable[[], _Client],
-        keys: Sequence[asyncssh.SSHKey],
+        keys: Sequence[_Key],
     ) -> asyncssh.SSHClientConnection:
         attempt, began = 0, time.monotonic()
         while True:
@@ -211,7 +217,7 @@ class Connector:
         cluster: Cluster,
         username: str,
         client: _Client,
-        keys: Sequence[asyncssh.SSHKey],
+        keys: Sequence[_Key],
     ) -> asyncssh.SSHClientConnection:
         known = client.host_keys.listed()
         async with asyncio.timeout(CONNECT_SECONDS) as client.patience:

@@ -63,7 +63,7 @@ class KeptSessions:
     def session(self, credential: str) -> Session | None:
         """The session of a login, if it is held here."""
         kept = self._kept.get(credential)
-        return kept and kept.session
+        return kept.session if kept else None
 
     def hear_offer(self, word: str | None) -> None:
         """Somebody logs in: say that this worker would hold the session."""
