@@ -95,7 +95,7 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     options = check_options(found.options, await read_options(request, found.options))
     task = _new_task(found, options, token, services, preferred)
     task.request = request.state.request_id
-    key = read_key(request, services.sealer, task, options)
+    key = await read_key(request, services, task, options)
     first: dict[str, Any] = {}
     if isinstance(found, Operation) and found.preview:
         first = await run_in_threadpool(_first_step, found, options, token, services)

@@ -63,10 +63,9 @@ class KeyLines:
         lifetime = timedelta(hours=services.settings.TOKEN_HOURS)
 
         def with_line(content: bytes, node_time: datetime) -> bytes:
-            instance, ends = services.sealer.instance, node_time + lifetime
-            return added(
-                content, KeyLine(credential.public_key, instance, credential.id, ends), node_time
-            )
+            sealer, ends = services.sealer, node_time + lifetime
+            line = KeyLine(credential.public_key, sealer.instance, credential.id, ends)
+            return added(content, line, node_time, sealer.instances)
 
         private = key.export_private_key("openssh")
         async with await log_in(services, login) as connection:
@@ -99,9 +98,9 @@ class KeyLines:
     async def _remove_line(
         self, connection: asyncssh.SSHClientConnection, credential_id: str
     ) -> None:
-        instance = self._services.sealer.instance
+        instances = self._services.sealer.instances
         await edit_authorized_keys(
-            connection, lambda content, time: removed(content, instance, credential_id, time)
+            connection, lambda content, time: removed(content, instances, credential_id, time)
         )
 
 

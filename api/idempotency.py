@@ -11,6 +11,7 @@ import re
 from fastapi import Request
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
+from starlette.concurrency import run_in_threadpool
 
 from api.services import Services
 from api.waiting import look, wait_for_end
@@ -24,7 +25,9 @@ HEADER = "Idempotency-Key"
 _GOOD_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
-def read_key(request: Request, sealer: Sealer, task: Task, options: BaseModel) -> Key | None:
+async def read_key(
+    request: Request, services: Services, task: Task, options: BaseModel
+) -> Key | None:
     """The key of the request that makes `task`, if it has one; each user has keys of their own."""
     given = request.headers.get(HEADER)
     if given is None:
@@ -33,6 +36,15 @@ def read_key(request: Request, sealer: Sealer, task: Task, options: BaseModel) -
         message = "has 1 to 255 printable ASCII characters"
         raise InvalidOptions([{"field": HEADER, "message": message}])
     asked = to_jsonable_python(plain(given_values(options), reveal=True))
+    older = services.sealer.older
+    if older is not None:
+        first = _key(older, given, task, asked)
+        if await run_in_threadpool(services.records.key, first.id):
+            return first  # it was used before SECRET_KEY was changed
+    return _key(services.sealer, given, task, asked)
+
+
+def _key(sealer: Sealer, given: str, task: Task, asked: object) -> Key:
     return Key(
         id=sealer.digest(task.username, task.cluster, given),
         digest=sealer.digest(

@@ -67,7 +67,7 @@ def make_services(settings: Settings) -> Services:
         waiters.hear(word)
         feeds.hear(word and word.partition(" ")[0])
 
-    sealer = Sealer(settings.secret_key())
+    sealer = Sealer(settings.secret_key(), settings.old_secret_key())
     client = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
     handovers = Handovers(client, sealer)
     hearers = {

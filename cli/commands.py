@@ -1,4 +1,4 @@
-"""What the console program can do: up, api, worker, check, yamlize."""
+"""What the console program can do: up, api, worker, check, keys, yamlize."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     worker.set_defaults(run=_worker)
     check = commands.add_parser("check", help="read the settings and the operators, start nothing")
     check.set_defaults(run=_check)
+    keys = commands.add_parser("keys", help="who is logged in; end logins")
+    keys.add_argument("--user", help="of this user alone")
+    keys.add_argument(
+        "--revoke", nargs="*", metavar="ID", help="end these; all of the user when none is named"
+    )
+    keys.set_defaults(run=_keys)
     yamlize = commands.add_parser("yamlize", help="a commands.yml entry out of a command's --help")
     yamlize.add_argument(
         "--on", metavar="[USER@]HOST", help="ask there by ssh: a cluster's name too"
@@ -83,6 +89,18 @@ def _check(arguments: argparse.Namespace) -> None:
             f"{operator.name}: {len(operator.commands)} commands, "
             f"{len(operator.operations)} operations ({operator.folder})"
         )
+
+
+def _keys(arguments: argparse.Namespace) -> None:
+    from cli.keys import list_keys, revoke_keys
+
+    settings = load_settings()
+    if arguments.revoke is None:
+        list_keys(settings, arguments.user)
+    elif arguments.revoke or arguments.user:
+        revoke_keys(settings, arguments.revoke, arguments.user)
+    else:
+        sys.exit("resop: name the ids to revoke, or a --user")
 
 
 def _yamlize(arguments: argparse.Namespace) -> None:

@@ -342,6 +342,26 @@ class Records(Database):
             row = db.execute(query).one_or_none()
         return None if row is None else Credential(**row._mapping)
 
+    def credentials(self, username: str | None = None) -> list[Credential]:
+        """Those that are live, oldest first; of one user, or of all."""
+        query = select(_CREDENTIAL).where(
+            _CREDENTIAL.c.revoked_at.is_(None), _CREDENTIAL.c.expires_at > now()
+        )
+        if username is not None:
+            query = query.where(_CREDENTIAL.c.username == username)
+        with self.read() as db:
+            rows = db.execute(query.order_by(_CREDENTIAL.c.id))
+            return [Credential(**row._mapping) for row in rows]
+
+    def forget_old_credentials(self, expired_before: datetime, limit: int) -> int:
+        """Forget those that had expired by then, at most so many; how many there were."""
+        old = select(_CREDENTIAL.c.id).where(_CREDENTIAL.c.expires_at < expired_before)
+        with self.write() as db:
+            found = db.execute(old.limit(limit).with_for_update(skip_locked=True)).scalars().all()
+            if found:
+                db.execute(delete(_CREDENTIAL).where(_CREDENTIAL.c.id.in_(found)))
+        return len(found)
+
     def revoke(self, credential_id: str) -> bool:
         """End a credential and forget its key; tell whether this call ended it."""
         with self.write() as db:

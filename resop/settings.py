@@ -71,6 +71,7 @@ class Settings(BaseModel):
     OIDC_CLAIM: str = "preferred_username"
 
     SECRET_KEY: Secret | None = None
+    SECRET_KEY_OLD: Secret | None = None
     DATA_DIR: Path = Path("data")
     REDIS_URL: Annotated[str | None, Field(pattern="^rediss?://")] = None
     DATABASE_URL: Annotated[
@@ -160,6 +161,10 @@ class Settings(BaseModel):
         if self.SECRET_KEY is not None:
             return self.SECRET_KEY.get_secret_value().encode()
         return _kept_key(self.DATA_DIR / "secret_key")
+
+    def old_secret_key(self) -> bytes | None:
+        """The key before it, with which what was sealed then still opens."""
+        return self.SECRET_KEY_OLD.get_secret_value().encode() if self.SECRET_KEY_OLD else None
 
     def clusters(self) -> dict[str, Cluster]:
         """The configured clusters by name; the first is the default."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from resop.history import History
 from resop.records import Records, now
 
-KEY_AGE = timedelta(hours=24)
+KEY_AGE = CREDENTIAL_AGE = timedelta(hours=24)
 GROUP = 10
 """Tasks with megabytes of output take 13 ms each, and nobody else writes to SQLite meanwhile."""
 LONGEST_SECONDS = 2.0
@@ -25,7 +25,10 @@ class Cleaner:
 
     def __init__(self, records: Records, history_days: int) -> None:
         """`history_days` is how long tasks are kept, 0 for ever."""
-        self._old: list[tuple[Forget, timedelta]] = [(records.forget_old_keys, KEY_AGE)]
+        self._old: list[tuple[Forget, timedelta]] = [
+            (records.forget_old_keys, KEY_AGE),
+            (records.forget_old_credentials, CREDENTIAL_AGE),
+        ]
         if history_days:
             self._old.append((History(records).forget, timedelta(days=history_days)))
 

@@ -70,7 +70,7 @@ class Engine:
         self._catalog = catalog
         self._records = records
         self._recorder = recorder
-        self._sealer = Sealer(settings.secret_key())
+        self._sealer = Sealer(settings.secret_key(), settings.old_secret_key())
         self._surroundings = Site(catalog, settings)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from resop.records import Key, Records, State, Task, now
+from resop.records import Credential, Key, Records, State, Task, now
 from tests.support.ids import id_of
 from worker import cleaning
 from worker.cleaning import GROUP, Cleaner
@@ -50,6 +50,15 @@ def test_keys_are_kept_a_day_and_tasks_as_long_as_the_site_says(records: Records
     Cleaner(records, 30).clean()
     assert all(records.task(each) for each in (new, day_old, running))
     assert records.task(month_old) is None
+
+
+def test_credentials_are_forgotten_a_day_after_their_end(records: Records) -> None:
+    for name, days in (("live", -1.0), ("ended", 0.9), ("old", 1.1)):
+        ends = now() - timedelta(days=days)
+        records.add_credential(Credential(id=name, username="ada", cluster="c", expires_at=ends))
+    Cleaner(records, 0).clean()
+    assert [each.id for each in records.credentials()] == ["live"]
+    assert records.forget_old_credentials(now(), 10) == 1
 
 
 def test_all_of_it_is_forgotten_where_the_time_suffices_and_else_goes_on_next_time(
