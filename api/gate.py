@@ -47,14 +47,14 @@ class ApiGate:
         """Log in over SSH, leave a credential, and return a token."""
         target = self._cluster(cluster)
         breaker = Breaker(self._services.redis, username, target.name, self._client_address())
-        await breaker.check()
         code = otp.get_secret_value() if otp else None
         login = Login(target, username, password.get_secret_value(), code, new_half())
-        try:
-            return await self._finish(login)
-        except (LoginRefused, PasswordExpired, OtpRequired):
-            await breaker.failed()
-            raise
+        async with breaker.attempt():
+            try:
+                return await self._finish(login)
+            except (LoginRefused, PasswordExpired, OtpRequired):
+                await breaker.failed()
+                raise
 
     async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> dict[str, Any]:
         """Log in whom a trusted issuer's token names, where that can be turned into a session."""

@@ -16,6 +16,7 @@ from resop.catalog import load_catalog
 from resop.errors import ResopError, SetupError
 from resop.events import Herald
 from resop.logs import set_up_logging
+from resop.process import leave_no_core
 from resop.queue import TASK_NAME, Queue, celery_app, queue_of, queue_of_worker
 from resop.records import Records
 from resop.settings import Settings, load_settings
@@ -115,6 +116,7 @@ def _log(**_: object) -> None:
 
 def main(chosen: list[str] | None = None) -> None:
     """Serve the queues of the `chosen` clusters (all when not given) until stopped."""
+    leave_no_core()
     set_up_logging(settings)
     clusters[:] = chosen or clusters
     if not clusters:

@@ -1,5 +1,6 @@
 """Kept sessions on many machines: whoever takes the request, the worker that holds them runs it."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,8 +38,18 @@ def test_each_login_works_through_every_api_process_and_leaves_no_trace(
     assert places_of([wrong, ACCOUNTS["bob"].password], keeping, mariadb.folder) == []
 
 
-def test_a_dead_worker_means_to_log_in_again_at_once(keeping: Many) -> None:
+def test_a_dead_worker_means_to_log_in_again_at_once_and_leaves_no_secret(
+    keeping: Many, mariadb: MariaDB
+) -> None:
+    secret = "marker-of-a-secret-in-a-worker-that-crashes"
     callers = [keeping.log_in(ACCOUNTS["bob"]) for _ in range(3)]
+    for caller in callers:
+        options = {"words": ["x"], "hidden_word": secret, "input": ["/dev/zero"]}
+        task = caller.begin("template/cmd/search", options)
+        assert eventually(lambda: caller.task(task)["state"] == "running", 20)  # noqa: B023
+    for worker in keeping.workers:
+        limits = Path(f"/proc/{worker.pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits)
     for worker in list(keeping.workers):
         keeping.kill_worker(worker)
     for caller in callers:
@@ -48,5 +59,6 @@ def test_a_dead_worker_means_to_log_in_again_at_once(keeping: Many) -> None:
     keeping.add_workers(1)
     again = keeping.log_in(ACCOUNTS["bob"])
     assert again.run("true").status_code == 200
+    assert places_of([secret], keeping, mariadb.folder) == []
     keeping.stop_workers(*keeping.workers)
     assert failure(again.run("true"), 401)["type"] == "LoginAgain"

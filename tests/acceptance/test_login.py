@@ -4,6 +4,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,24 @@ def test_after_five_wrong_passwords_sshd_is_not_asked_any_more(
         assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert sshd_was_asked() == asked
     assert service.caller().login("bob", ACCOUNTS["bob"].password).status_code == 200
+
+
+@only_many
+def test_storm_of_wrong_passwords_does_not_reach_sshd_nor_anybody_else(
+    service: Service, ssh: OpenSSH
+) -> None:
+    def sshd_was_asked() -> int:
+        return ssh.log.read_text().count("Failed password for fiona from") + ssh.log.read_text(
+            errors="replace"
+        ).count("Failed keyboard-interactive/pam for fiona from")
+
+    callers = [service.caller(api=number % 2) for number in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        storm = [pool.submit(callers[n % 20].login, "fiona", f"wrong {n}") for n in range(200)]
+        assert service.caller().login("bob", ACCOUNTS["bob"].password).status_code == 200
+        answers = [each.result() for each in storm]
+    assert {answer.status_code for answer in answers} == {401, 429}
+    assert sum(answer.status_code == 401 for answer in answers) == sshd_was_asked() == 5
 
 
 def test_logout_ends_one_of_several_logins_at_once_everywhere(

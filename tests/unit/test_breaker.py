@@ -1,5 +1,7 @@
 """Wrong passwords are counted by user, cluster and address, and stop before sshd is asked."""
 
+import asyncio
+
 import fakeredis
 import pytest
 
@@ -47,3 +49,30 @@ async def test_without_redis_nobody_can_try_passwords() -> None:
     breaker = Breaker(fakeredis.FakeAsyncRedis(server=server), "ada", "hpc", "10.0.0.1")
     with pytest.raises(QueueUnavailable):
         await breaker.check()
+
+
+async def test_of_many_logins_at_once_five_are_let_through_when_they_fail() -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    tried = 0
+
+    async def log_in() -> None:
+        nonlocal tried
+        breaker = Breaker(redis, "ada", "hpc", "10.0.0.1")
+        async with breaker.attempt():
+            tried += 1
+            await asyncio.sleep(0.05)
+            await breaker.failed()
+
+    answers = await asyncio.gather(*(log_in() for _ in range(60)), return_exceptions=True)
+    assert tried == FAILURES
+    assert sum(isinstance(each, TooManyAttempts) for each in answers) == 60 - FAILURES
+
+
+async def test_logins_that_succeed_are_never_stopped() -> None:
+    redis = fakeredis.FakeAsyncRedis()
+
+    async def log_in() -> None:
+        async with Breaker(redis, "ada", "hpc", "10.0.0.1").attempt():
+            await asyncio.sleep(0.01)
+
+    await asyncio.gather(*(log_in() for _ in range(12)))
