@@ -99,7 +99,7 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     options = check_options(found.options, await read_options(request, found.options))
     task = new_task(found, options, token, services, preferred)
     task.request = request.state.request_id
-    key = read_key(request, services.sealer, task, given_values(options))
+    key = await read_key(request, services, task, given_values(options))
     first: dict[str, Any] = {}
     if isinstance(found, Operation) and found.preview:
         first = await run_in_threadpool(first_step_of, found, options, token, services)
@@ -112,7 +112,9 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
-        earlier = await run_in_threadpool(_record_and_enqueue, request, task, key, flushed=flushed)
+        earlier = await run_in_threadpool(
+            _record_and_enqueue, request, task, key, token.worker, flushed=flushed
+        )
         deadline = time.monotonic() + preferred.wait
         if key is not None and earlier is not None:
             ended = await earlier_task(services, earlier, key.digest, deadline)
@@ -149,7 +151,7 @@ async def _run_here(
 
 
 def _record_and_enqueue(
-    request: Request, task: Task, key: Key | None, *, flushed: bool
+    request: Request, task: Task, key: Key | None, worker: str, *, flushed: bool
 ) -> Key | None:
     """Write the task, then hand it to a worker; if that fails, nothing is left to be run.
 
@@ -167,7 +169,7 @@ def _record_and_enqueue(
         return earlier
     request.state.audited = True
     try:
-        services.queue.put(task.id, task.cluster)
+        services.queue.put(task.id, task.cluster, worker)
     except QueueUnavailable as fault:
         error = {**fault.as_json(), "undone": [], "needs_repair": []}
         if services.records.end(task.id, State.FAILED, when=State.QUEUED, error=error):
