@@ -31,6 +31,7 @@ from resop.masking import Masker, plain, secrets_in
 from resop.operation import Operation
 from resop.options import check_options, given_values
 from resop.records import Key, State, Task
+from resop.tokens import Token
 
 router = APIRouter()
 runs = APIRouter()
@@ -102,7 +103,7 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     options = check_options(found.options, await read_options(request, found.options))
     task = new_task(found, options, token, services, preferred)
     task.request = request.state.request_id
-    key = read_key(request, services.sealer, task, given_values(options))
+    key = await read_key(request, services, task, given_values(options))
     first: dict[str, Any] = {}
     if isinstance(found, Operation) and found.preview:
         first = await run_in_threadpool(first_step_of, found, options, token, services)
@@ -114,12 +115,13 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     await rates.count(services.redis, decision, token)
     if found.fresh and key is None and preferred.may_share:
         digest = request_digest(services.sealer, task, given_values(options))
-        return await _ask(request, digest, task, found.fresh, preferred)
-    return answer(await _run_task(request, task, preferred, key), preferred.applied)
+        return await _ask(request, token, digest, task, found.fresh, preferred)
+    return answer(await _run_task(request, token, task, preferred, key), preferred.applied)
 
 
 async def _run_task(
     request: Request,
+    token: Token,
     task: Task,
     preferred: Preferences,
     key: Key | None = None,
@@ -132,7 +134,7 @@ async def _run_task(
         flushed = preferred.wait == 0
         with putting:
             earlier = await run_in_threadpool(
-                _record_and_enqueue, request, task, key, flushed=flushed
+                _record_and_enqueue, request, task, key, token.worker, flushed=flushed
             )
         deadline = time.monotonic() + preferred.wait
         if key is not None and earlier is not None:
@@ -145,7 +147,7 @@ async def _run_task(
 
 
 async def _ask(
-    request: Request, digest: str, task: Task, fresh: float, preferred: Preferences
+    request: Request, token: Token, digest: str, task: Task, fresh: float, preferred: Preferences
 ) -> JSONResponse:
     """Answer a question with the task of who has just asked the same, or with one of its own."""
     services = services_of(request)
@@ -157,7 +159,7 @@ async def _ask(
         ended = await share(services, question, deadline)
     if ended is None:
         putting, age = services.questions.asking(digest, task, fresh), 0.0
-        ended = await _run_task(request, task, preferred, putting=putting)
+        ended = await _run_task(request, token, task, preferred, putting=putting)
     response = answer(ended, preferred.applied)
     if ended.state == State.SUCCEEDED:
         response.headers["Age"] = str(int(age))
@@ -191,7 +193,7 @@ async def _run_here(
 
 
 def _record_and_enqueue(
-    request: Request, task: Task, key: Key | None, *, flushed: bool
+    request: Request, task: Task, key: Key | None, worker: str, *, flushed: bool
 ) -> Key | None:
     """Write the task, then hand it to a worker; if that fails, nothing is left to be run.
 
@@ -209,7 +211,7 @@ def _record_and_enqueue(
         return earlier
     request.state.audited = True
     try:
-        services.queue.put(task.id, task.cluster)
+        services.queue.put(task.id, task.cluster, worker)
     except QueueUnavailable as fault:
         error = {**fault.as_json(), "undone": [], "needs_repair": []}
         if services.records.end(task.id, State.FAILED, when=State.QUEUED, error=error):

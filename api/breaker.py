@@ -14,7 +14,13 @@ from typing import Any
 
 import redis.asyncio
 
-from resop.errors import LoginRefused, OtpRequired, QueueUnavailable, TooManyAttempts
+from resop.errors import (
+    LoginRefused,
+    OtpRequired,
+    PasswordExpired,
+    QueueUnavailable,
+    TooManyAttempts,
+)
 
 FAILURES = 5
 PERIOD_SECONDS = 60
@@ -33,7 +39,7 @@ class Breaker:
 
     @contextlib.asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
-        """Inside of it the cluster is asked; LoginRefused or OtpRequired out of it is a failure.
+        """Inside of it the cluster is asked; a login that it refuses is a failure.
 
         Raises TooManyAttempts, which says how long to wait, after too many failures. As many at
         once as may still fail; others wait for what becomes of those.
@@ -45,7 +51,7 @@ class Breaker:
         failed = False
         try:
             yield
-        except (LoginRefused, OtpRequired):
+        except (LoginRefused, OtpRequired, PasswordExpired):
             failed = True
             raise
         finally:

@@ -31,6 +31,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.NotPermitted: 403,
     errors.Forbidden: 403,
     errors.FormRefused: 403,
+    errors.SessionElsewhere: 403,
     errors.AccessError: 401,
     errors.LimitReached: 429,
     errors.ClusterError: 502,

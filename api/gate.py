@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import asyncssh
 import redis
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
 from api.breaker import Breaker
+from api.credentials import KINDS, Login
 from api.deps import login_of
-from api.groups import groups_of
-from api.keyfile import edit_authorized_keys
 from api.services import Services
-from resop.authorized_keys import KeyLine, added, removed
 from resop.errors import (
-    ClusterError,
     InvalidOptions,
     KeyRefused,
+    LoginRefused,
     ResopError,
     UnknownAction,
 )
@@ -34,8 +31,6 @@ from resop.types import Secret
 
 log = logging.getLogger(__name__)
 
-KEY_TYPE = "ssh-ed25519"
-
 
 class ApiGate:
     """The gate of one request."""
@@ -47,22 +42,48 @@ class ApiGate:
     async def log_in(
         self, username: str, password: Secret, otp: Secret | None, cluster: str | None
     ) -> dict[str, Any]:
-        """Log in over SSH, leave a key of our own there, and return a token."""
+        """Log in over SSH, leave a credential, and return a token."""
         target = self._cluster(cluster)
         self._request.state.claimed, self._request.state.cluster = username, target.name
         breaker = Breaker(self._services.redis, username, target.name, self._client_address())
+        code = otp.get_secret_value() if otp else None
+        login = Login(target, username, password.get_secret_value(), code, new_half())
         async with breaker.attempt():
-            connection = await self._services.connector.with_password(
-                target,
-                username,
-                password.get_secret_value(),
-                otp.get_secret_value() if otp else None,
-            )
+            return await self._finish(login)
+
+    async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> dict[str, Any]:
+        """Log in whom a trusted issuer's token names, where that can be turned into a session."""
+        target = self._cluster(cluster)
+        if target.login != "certificate":
+            raise LoginRefused(f"{target.name} takes no certificates: log in with a password")
+        self._request.state.cluster = target.name
+        text = id_token.get_secret_value()
+        username = await run_in_threadpool(self._services.openid.user_of, text)
+        self._request.state.claimed = username
+        return await self._finish(Login(target, username, None, None, new_half()))
+
+    async def _finish(self, login: Login) -> dict[str, Any]:
+        """Make the credential and the token that stands for it."""
+        target, username = login.cluster, login.username
+        lifetime = timedelta(hours=self._services.settings.TOKEN_HOURS)
+        credential = Credential(
+            id=new_id(),
+            username=username,
+            cluster=target.name,
+            kind=target.login,
+            expires_at=now() + lifetime,
+        )
+        await KINDS[target.login](self._services).make(login, credential)
         self._request.state.username = username
-        async with connection:
-            asks = self._services.permissions.policy.asks_groups
-            groups = await groups_of(connection) if asks else None
-            token = await self._leave_key(connection, target, username, groups)
+        token = Token(
+            username,
+            target.name,
+            credential.id,
+            login.half,
+            int(credential.expires_at.timestamp()),
+            credential.worker or "",
+        )
+        await run_in_threadpool(self._services.records.add_credential, credential)
         say(log, "login", user=username, cluster=target.name, credential=token.credential)
         return {
             "token": self._services.sealer.issue(token),
@@ -79,10 +100,9 @@ class ApiGate:
         await self._tell_logged_out(token.credential)
         answer: dict[str, Any] = {"username": token.username, "cluster": token.cluster}
         try:
-            if credential is None or credential.sealed_key is None:
+            if credential is None:
                 raise KeyRefused("the key was already gone")
-            key = self._services.sealer.unseal_key(credential.sealed_key, credential.id, token.half)
-            await self._take_key_off(token, key)
+            await KINDS[credential.kind](self._services).take_back(token, credential)
         except ResopError as fault:
             reason = f"{fault.message}; it ends by itself at {_iso(token)}"
             return {**answer, "key_removed": False, "reason": reason}
@@ -95,75 +115,6 @@ class ApiGate:
         except (redis.RedisError, OSError):
             # The other API processes have lost Redis too, and so ask the record each time.
             log.warning("nobody was told of a logout: Redis is away")
-
-    async def _leave_key(
-        self,
-        connection: asyncssh.SSHClientConnection,
-        cluster: Cluster,
-        username: str,
-        groups: list[str] | None,
-    ) -> Token:
-        services = self._services
-        key = asyncssh.generate_private_key(KEY_TYPE)
-        public = key.export_public_key("openssh").decode().strip()
-        credential_id, half = new_id(), new_half()
-        lifetime = timedelta(hours=services.settings.TOKEN_HOURS)
-        expires = now() + lifetime
-
-        def with_line(content: bytes, node_time: datetime) -> bytes:
-            ends = node_time + lifetime
-            line = KeyLine(public, services.sealer.instance, credential_id, ends)
-            return added(content, line, node_time)
-
-        await edit_authorized_keys(connection, with_line)
-        private = key.export_private_key("openssh")
-        await self._try_key(connection, cluster, username, private, credential_id)
-        credential = Credential(
-            id=credential_id,
-            username=username,
-            cluster=cluster.name,
-            public_key=public,
-            sealed_key=services.sealer.seal_key(private, credential_id, half),
-            expires_at=expires,
-            remote_groups=groups,
-        )
-        await run_in_threadpool(services.records.add_credential, credential)
-        return Token(username, cluster.name, credential_id, half, int(expires.timestamp()))
-
-    async def _try_key(
-        self,
-        connection: asyncssh.SSHClientConnection,
-        cluster: Cluster,
-        username: str,
-        private: bytes,
-        credential_id: str,
-    ) -> None:
-        """A login is answered only when its key opens a session; else the key is taken back."""
-        try:
-            async with await self._services.connector.with_key(cluster, username, private):
-                return
-        except KeyRefused as fault:
-            await self._remove_line(connection, credential_id)
-            raise ClusterError(
-                f"the password is right, but {cluster.name} does not accept a key from "
-                "~/.ssh/authorized_keys alone: it wants a code at every connection, or the home "
-                "folder or the file is writable by others"
-            ) from fault
-
-    async def _take_key_off(self, token: Token, private: bytes) -> None:
-        cluster = self._services.settings.cluster(token.cluster)
-        async with await self._services.connector.with_key(
-            cluster, token.username, private
-        ) as connection:
-            await self._remove_line(connection, token.credential)
-
-    async def _remove_line(
-        self, connection: asyncssh.SSHClientConnection, credential_id: str
-    ) -> None:
-        instance = self._services.sealer.instance
-        await edit_authorized_keys(
-            connection, lambda content, time: removed(content, instance, credential_id, time)
-        )
 
     def _cluster(self, name: str | None) -> Cluster:
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import Request
 from pydantic_core import to_jsonable_python
+from starlette.concurrency import run_in_threadpool
 
 from api.services import Services
 from api.waiting import look, wait_for_end
@@ -23,7 +24,9 @@ HEADER = "Idempotency-Key"
 _GOOD_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
-def read_key(request: Request, sealer: Sealer, made: Task | Batch, asked: Any) -> Key | None:
+async def read_key(
+    request: Request, services: Services, made: Task | Batch, asked: Any
+) -> Key | None:
     """The key of the request that makes this of what is `asked`, if it has one.
 
     Each user has keys of their own.
@@ -34,6 +37,15 @@ def read_key(request: Request, sealer: Sealer, made: Task | Batch, asked: Any) -
     if not _GOOD_KEY.fullmatch(given):
         message = "has 1 to 255 printable ASCII characters"
         raise InvalidOptions([{"field": HEADER, "message": message}])
+    older = services.sealer.older
+    if older is not None:
+        first = _key(older, given, made, asked)
+        if await run_in_threadpool(services.records.key, first.id):
+            return first  # it was used before SECRET_KEY was changed
+    return _key(services.sealer, given, made, asked)
+
+
+def _key(sealer: Sealer, given: str, made: Task | Batch, asked: Any) -> Key:
     return Key(
         id=sealer.digest(made.username, made.cluster, given),
         digest=request_digest(sealer, made, asked),

@@ -19,7 +19,7 @@ import asyncssh
 
 from resop.authorized_keys import TIME_FORMAT
 from resop.channel import Raw, run_line
-from resop.errors import ClusterError
+from resop.errors import ClusterError, PasswordExpired, ResopError
 from resop.quoting import wire_script
 
 SECONDS = 20.0
@@ -81,7 +81,8 @@ class _File:
 async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: Edit) -> None:
     """Replace the file's content by `edit(content, local time of the node)`.
 
-    Raises ClusterError when the file cannot be read or written as it has to be.
+    Raises ClusterError when the file cannot be read or written as it has to be, PasswordExpired
+    when the cluster lets the user in for nothing but a new password.
     """
     deadline = time.monotonic() + EDIT_SECONDS
     while True:
@@ -114,7 +115,10 @@ async def _read(connection: asyncssh.SSHClientConnection) -> _File:
         ) from None
 
 
-def _cannot(what: str, done: Raw) -> ClusterError:
+def _cannot(what: str, done: Raw) -> ResopError:
+    # sshd lets it in by the password method, to change it on a terminal and do nothing else.
+    if b"Password change required" in done.stderr:
+        return PasswordExpired()
     if done.exit_code == FOREIGN:
         reason = "it belongs to another user or group, which a replacement would change"
     elif done.exit_code == CHANGED:

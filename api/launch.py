@@ -165,7 +165,7 @@ async def _launch(
 
     def work() -> str | dict[str, Any]:
         dry, batch = maker.preferred.dry_run, maker.batch
-        key = read_key(request, services.sealer, batch, asked())
+        key = anyio.from_thread.run(read_key, request, services, batch, asked())
         if key and not dry and (earlier := services.records.key(key.id)):
             return _same(earlier, key)
         tasks = make()

@@ -35,6 +35,7 @@ from api.trail import AuditTrail
 from resop import __version__
 from resop.errors import ServiceError, SetupError
 from resop.logs import set_up_logging
+from resop.process import leave_no_core
 from resop.settings import Settings, load_settings
 
 DESCRIPTION = "Remote shell operations: any command of a Linux cluster as JSON over HTTP."
@@ -103,6 +104,7 @@ class _Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until stopped."""
+    leave_no_core()
     settings = load_settings()
     settings.cluster(None)  # at least one is needed
     https: dict[str, Any] = {}

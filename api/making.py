@@ -56,8 +56,9 @@ def new_task(
         created_at=made_at(task_id),
         time_limit=min(limit, preferred.timeout or limit),
         command=command,
-        # Nobody waits for it: its steps are to outlive their connection and their worker.
-        hand_overs=0 if preferred.wait == 0 else None,
+        # Nobody waits for it: its steps are to outlive their connection and their worker, unless
+        # nobody else could go on with them.
+        hand_overs=0 if preferred.wait == 0 and not token.worker else None,
     )
 
 

@@ -94,7 +94,7 @@ def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
         },
         "parameters": [] if in_api else PREFERENCES + (_FRESHNESS if action.fresh else []),
         "responses": dict(_responses(action)),
-        "security": [] if action.title == "auth:login" else _BEARER,
+        "security": [] if action.title in OPEN else _BEARER,
     }
 
 
@@ -151,6 +151,8 @@ def _first_line(action: Action) -> str:
     return action.description.partition("\n")[0] or action.title
 
 
+OPEN = ("auth:login", "auth:login_token")
+"""Those that nobody needs a token for."""
 _BEARER: list[dict[str, list[str]]] = [{"HTTPBearer": []}]
 
 PREFERENCES = [

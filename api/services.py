@@ -7,14 +7,18 @@ from dataclasses import dataclass
 import redis.asyncio
 from fastapi import Request
 
+from api.certificates import UserCA
 from api.feeds import Feeds
+from api.kept import Handovers
 from api.logins import Logins
+from api.openid import OpenID
 from api.questions import Questions
 from resop.access import Access
 from resop.audit import Audit
 from resop.batches import Batches
 from resop.catalog import Catalog, load_catalog
 from resop.events import CHANGED, ENDED, LOGGED_OUT, Herald, Subscription, Waiters
+from resop.handover import ANSWER
 from resop.history import History
 from resop.permissions import Permissions
 from resop.printed import Printed
@@ -43,6 +47,9 @@ class Services:
     feeds: Feeds
     logins: Logins
     questions: Questions
+    handovers: Handovers
+    user_ca: UserCA | None
+    openid: OpenID
     subscription: Subscription
     connector: Connector
     access: Access
@@ -67,7 +74,8 @@ def make_services(settings: Settings) -> Services:
     catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
     records = Records(settings.database_url)
     records.create_tables()
-    sealer, connector = Sealer(settings.secret_key()), Connector(settings)
+    sealer = Sealer(settings.secret_key(), settings.old_secret_key())
+    connector = Connector(settings)
     printed = Printed(records)
     waiters, feeds, logins = Waiters(), Feeds(records, printed), Logins(records)
     questions = Questions()
@@ -78,7 +86,14 @@ def make_services(settings: Settings) -> Services:
         waiters.hear(word)
         feeds.hear(word and word.partition(" ")[0])
 
-    hearers = {ENDED: hear_ended, CHANGED: feeds.hear, LOGGED_OUT: logins.hear}
+    client = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
+    handovers = Handovers(client, sealer)
+    hearers = {
+        ENDED: hear_ended,
+        CHANGED: feeds.hear,
+        LOGGED_OUT: logins.hear,
+        ANSWER: handovers.hear,
+    }
     return Services(
         settings,
         catalog,
@@ -94,11 +109,14 @@ def make_services(settings: Settings) -> Services:
         feeds,
         logins,
         questions,
+        handovers,
+        UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,
+        OpenID(settings),
         Subscription(settings.redis_url, hearers),
         connector,
         Access(settings, records, sealer, connector, runner=False),
         Permissions(settings.policy(), catalog, records),
-        redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5),
+        client,
     )
 
 

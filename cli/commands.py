@@ -1,4 +1,4 @@
-"""What the console program can do: up, api, worker, check, tables, policy, audit, yamlize."""
+"""What the console program can do: up, api, worker, check, tables, keys, audit, policy, yamlize."""
 
 from __future__ import annotations
 
@@ -51,6 +51,12 @@ def _parser() -> argparse.ArgumentParser:
         "--group", action="append", default=[], help="one that USER has on the cluster; repeat it"
     )
     may.set_defaults(run=_policy_check)
+    keys = commands.add_parser("keys", help="who is logged in; end logins")
+    keys.add_argument("--user", help="of this user alone")
+    keys.add_argument(
+        "--revoke", nargs="*", metavar="ID", help="end these; all of the user when none is named"
+    )
+    keys.set_defaults(run=_keys)
     yamlize = commands.add_parser("yamlize", help="a commands.yml entry out of a command's --help")
     yamlize.add_argument(
         "--on", metavar="[USER@]HOST", help="ask there by ssh: a cluster's name too"
@@ -140,6 +146,18 @@ def _policy_check(arguments: argparse.Namespace) -> None:
     word = "allowed" if decision.allowed else "denied"
     print(f"{word}: {f'{decision.place}: ' if decision.place else ''}{decision.reason}")
     sys.exit(not decision.allowed)
+
+
+def _keys(arguments: argparse.Namespace) -> None:
+    from cli.keys import list_keys, revoke_keys
+
+    settings = load_settings()
+    if arguments.revoke is None:
+        list_keys(settings, arguments.user)
+    elif arguments.revoke or arguments.user:
+        revoke_keys(settings, arguments.revoke, arguments.user)
+    else:
+        sys.exit("resop: name the ids to revoke, or a --user")
 
 
 def _yamlize(arguments: argparse.Namespace) -> None:

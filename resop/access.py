@@ -1,12 +1,16 @@
-"""The way from a login to its user's session: its key is unsealed when a connection is opened."""
+"""The way from a login to its user's session: the one that is kept, or by the credential's key.
+
+That is unsealed, with its certificate if it has one, when a connection is opened.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import asyncssh
 
-from resop.errors import KeyRefused
+from resop.errors import LoginAgain, SessionElsewhere
 from resop.records import Records
 from resop.sessions import Session, SessionPool
 from resop.settings import Settings
@@ -25,22 +29,31 @@ class Access:
         connector: Connector,
         *,
         runner: bool,
+        kept: Callable[[str], Session | None] | None = None,
     ) -> None:
-        """`runner`: whether steps are to run; without, there are sessions for transfers alone."""
+        """`runner`: whether steps are to run; without, there are sessions for transfers alone.
+
+        `kept` tells the session of a credential that is held here; None where none is held.
+        """
         self._settings = settings
         self._records = records
         self._sealer = sealer
         self._connector = connector
+        self._kept = kept
         self._pool = SessionPool(runner=runner)
 
     def session(self, username: str, cluster: str, credential: str, half: str) -> Session:
         """The session of a login; `half` is what its token holds of the seal of its key."""
+        if self._kept and (held := self._kept(credential)):
+            return held
         target = self._settings.cluster(cluster)
 
         async def connect() -> asyncssh.SSHClientConnection:
             found = await asyncio.to_thread(self._records.credential, credential)
+            if found is not None and found.kind == "kept" and self._kept is None:
+                raise SessionElsewhere
             if found is None or found.sealed_key is None:
-                raise KeyRefused("this login has ended: log in again")
+                raise LoginAgain("this login has ended: log in again")
             key = self._sealer.unseal_key(found.sealed_key, found.id, half)
             return await self._connector.with_key(target, username, key)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -38,20 +38,22 @@ class KeyLine:
         return f'restrict,expiry-time="{expiry}" {self.public_key} {comment}\n'.encode()
 
 
-def added(content: bytes, line: KeyLine, now: datetime) -> bytes:
-    """`content` with `line` first and without this instance's expired lines.
+def added(content: bytes, line: KeyLine, now: datetime, instances: Collection[str] = ()) -> bytes:
+    """`content` with `line` first and without the expired lines of its instance and `instances`.
 
     `now` is the login node's local time.
     """
-    return line.render() + _without(content, lambda ours: _expired(ours, line.instance, now))
+    names = {line.instance, *instances}
+    return line.render() + _without(content, lambda ours: _expired(ours, names, now))
 
 
-def removed(content: bytes, instance: str, credential: str, now: datetime) -> bytes:
-    """`content` without the line of one credential and without this instance's expired lines."""
+def removed(content: bytes, instances: Collection[str], credential: str, now: datetime) -> bytes:
+    """`content` without the line of one credential and without these instances' expired lines."""
 
     def gone(ours: re.Match[bytes]) -> bool:
-        mine = ours["instance"] == instance.encode() and ours["credential"] == credential.encode()
-        return mine or _expired(ours, instance, now)
+        return _among(ours, instances) and (
+            ours["credential"] == credential.encode() or _expired(ours, instances, now)
+        )
 
     return _without(content, gone)
 
@@ -65,7 +67,10 @@ def _without(content: bytes, gone: Callable[[re.Match[bytes]], bool]) -> bytes:
     return b"".join(kept)
 
 
-def _expired(ours: re.Match[bytes], instance: str, now: datetime) -> bool:
+def _expired(ours: re.Match[bytes], instances: Collection[str], now: datetime) -> bool:
     # Compared as text: what a person has made of our line need not be a date.
-    mine = ours["instance"] == instance.encode()
-    return mine and ours["expiry"] <= now.strftime(TIME_FORMAT).encode()
+    return _among(ours, instances) and ours["expiry"] <= now.strftime(TIME_FORMAT).encode()
+
+
+def _among(ours: re.Match[bytes], instances: Collection[str]) -> bool:
+    return ours["instance"].decode() in instances

@@ -34,6 +34,7 @@ from resop.turns import LONG_AGO, Lane, next_turn
 _TASK = SQLModel.metadata.tables["task"]
 _BATCH = SQLModel.metadata.tables["batch"]
 _KEY = SQLModel.metadata.tables["idempotency_key"]
+_CREDENTIAL = SQLModel.metadata.tables["credential"]
 _OPEN = _BATCH.c.ready_at.is_not(None) & _BATCH.c.ended_at.is_(None)
 _GOING = _TASK.c.state.in_([state for state in State if not state.ended])
 _DEALT = _TASK.c.dealt_at > datetime(1970, 1, 1, tzinfo=UTC)  # IS NOT NULL would use no index
@@ -53,7 +54,8 @@ _IN_FLIGHT = (
     .group_by(_TASK.c.batch)
 )
 _UNDEALT_ONES = (
-    select(_TASK.c.id)
+    select(_TASK.c.id, func.coalesce(_CREDENTIAL.c.worker, ""))
+    .outerjoin(_CREDENTIAL, _CREDENTIAL.c.id == _TASK.c.credential)
     .where(_TASK.c.batch == bindparam("batch_id"), _UNDEALT)
     .order_by(_TASK.c.number)
     .limit(bindparam("most", type_=Integer))
@@ -77,8 +79,11 @@ PAUSE_SECONDS = 0.005
 class Dealt:
     """What came of dealing out."""
 
-    tasks: list[tuple[str, str]] = field(default_factory=list)
-    """(task, cluster) of those that are to be handed to the queue, now."""
+    tasks: list[tuple[str, str, str]] = field(default_factory=list)
+    """(task, cluster, worker) of those that are to be handed to the queue, now.
+
+    The worker is the one that keeps the session of their login, else it is empty.
+    """
     ended: list[str] = field(default_factory=list)
     """Batches that were found to have come to their end."""
 
@@ -223,7 +228,9 @@ class Batches:
             by_cluster = _open_lanes(db)
             dealt = Dealt(ended=_end_finished(db, by_cluster))
             for cluster, lanes in by_cluster.items():
-                dealt.tasks += [(task, cluster) for task in _deal_from(db, lanes, places)]
+                dealt.tasks += [
+                    (task, cluster, worker) for task, worker in _deal_from(db, lanes, places)
+                ]
         return dealt
 
     # -- cancelled, forgotten
@@ -294,8 +301,10 @@ def _open_lanes(db: Connection) -> dict[str, list[Lane]]:
     return by_cluster
 
 
-def _undealt(db: Connection, batch: str, limit: int) -> list[str]:
-    return list(db.execute(_UNDEALT_ONES, {"batch_id": batch, "most": limit}).scalars())
+def _undealt(db: Connection, batch: str, limit: int) -> list[tuple[str, str]]:
+    """(task, worker) of the first ones."""
+    rows = db.execute(_UNDEALT_ONES, {"batch_id": batch, "most": limit})
+    return [(task, worker) for task, worker in rows]
 
 
 def _end_finished(db: Connection, by_cluster: Mapping[str, list[Lane]]) -> list[str]:
@@ -314,10 +323,10 @@ def _end(db: Connection, batches: Sequence[str]) -> None:
     db.execute(update(_BATCH).where(*chosen).values(ended_at=now()))
 
 
-def _deal_from(db: Connection, lanes: Sequence[Lane], places: int) -> list[str]:
-    """Mark the tasks whose turn it is."""
-    waiting: dict[str, Iterator[str]] = {}
-    dealt: list[str] = []
+def _deal_from(db: Connection, lanes: Sequence[Lane], places: int) -> list[tuple[str, str]]:
+    """Mark the tasks whose turn it is; (task, worker) of each."""
+    waiting: dict[str, Iterator[tuple[str, str]]] = {}
+    dealt: list[tuple[str, str]] = []
     moment = now()
     while lane := next_turn(lanes, places):
         if lane.batch not in waiting:
@@ -330,6 +339,6 @@ def _deal_from(db: Connection, lanes: Sequence[Lane], places: int) -> list[str]:
         dealt.append(task)
     if dealt:
         had_a_turn = [lane.batch for lane in lanes if lane.dealt_at == moment]
-        db.execute(_MARK, [{"task": task, "at": moment} for task in dealt])
+        db.execute(_MARK, [{"task": task, "at": moment} for task, _ in dealt])
         db.execute(_HAD_A_TURN, {"batches": had_a_turn, "at": moment})
     return dealt

@@ -18,8 +18,11 @@ ResopError
 │   ├── NotLoggedIn           no token
 │   ├── TokenRefused          expired, revoked, or not one of ours
 │   ├── LoginRefused          the cluster refused the password
+│   ├── PasswordExpired       right, and to be changed on the cluster first
 │   ├── OtpRequired           the cluster asks for a one-time code
 │   ├── FormRefused           an HTML form that this browser did not get from us
+│   ├── LoginAgain            the session of this login is gone, or the login is over
+│   ├── SessionElsewhere      a worker holds the session of this login, for tasks alone
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
 │   ├── NotPermitted          known, and not allowed to do this
 │   ├── Forbidden             not allowed by the site's policy, whose rule is named
@@ -158,12 +161,24 @@ class LoginRefused(AccessError):
     """The cluster refused this user name and password."""
 
 
+class PasswordExpired(AccessError):
+    """The password has expired: change it on the cluster first."""
+
+
 class OtpRequired(AccessError):
     """The cluster asks for a one-time code: send it as 'otp'."""
 
 
 class FormRefused(AccessError):
     """The form is older than this login, or not one of ours: look at it and send it again."""
+
+
+class LoginAgain(AccessError):
+    """The session of this login has ended: log in again."""
+
+
+class SessionElsewhere(AccessError):
+    """A worker holds the connection of this login, for tasks alone: use actions, not /files."""
 
 
 class KeyRefused(AccessError):

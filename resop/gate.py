@@ -19,5 +19,8 @@ class Gate(Protocol):
     ) -> dict[str, Any]:
         """Log in over SSH and return the token with who, which cluster, and until when."""
 
+    async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> dict[str, Any]:
+        """Log in by a trusted issuer's token; returns the same."""
+
     async def log_out(self) -> dict[str, Any]:
         """End the caller's token and take its key off the cluster."""

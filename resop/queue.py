@@ -25,6 +25,11 @@ def queue_of(cluster: str) -> str:
     return f"cluster.{cluster}"
 
 
+def queue_of_worker(worker: str) -> str:
+    """The name of a worker's own queue, for those whose session it keeps."""
+    return f"worker.{worker}"
+
+
 def celery_app(settings: Settings) -> Celery:
     """The Celery application of both sides."""
     app = Celery("resop", broker=settings.broker_url)
@@ -55,24 +60,25 @@ class Queue:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def put(self, task_id: str, cluster: str, *, behind: bool = False) -> None:
-        """Hand a task to the workers of its cluster; QueueUnavailable when that failed.
+    def put(self, task_id: str, cluster: str, worker: str = "", *, behind: bool = False) -> None:
+        """Hand a task to the workers of its cluster, or to the `worker` that keeps its session.
 
-        One that is put `behind` lets all others go first.
+        One that is put `behind` lets all others go first. QueueUnavailable when that failed.
         """
+        queue = queue_of_worker(worker) if worker else queue_of(cluster)
         priority = BEHIND if behind else None
         try:
-            self._app.send_task(TASK_NAME, (task_id,), queue=queue_of(cluster), priority=priority)
+            self._app.send_task(TASK_NAME, (task_id,), queue=queue, priority=priority)
         except (OperationalError, OSError) as fault:
             raise QueueUnavailable from fault
 
-    def length(self, cluster: str) -> int:
+    def length(self, cluster: str, worker: str = "") -> int:
         """How many messages wait for a worker; QueueUnavailable when nobody answers."""
         try:
             with self._app.connection_for_read() as connection:
                 channel: Any = connection.default_channel
                 # Redis has no queue that is empty; kombu's own way of asking calls that an error.
                 # A queue is a list for each priority.
-                return int(channel._size(queue_of(cluster)))
+                return int(channel._size(queue_of_worker(worker) if worker else queue_of(cluster)))
         except (OperationalError, OSError) as fault:
             raise QueueUnavailable from fault

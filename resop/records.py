@@ -251,8 +251,12 @@ class Credential(SQLModel, table=True):
     id: str = Field(primary_key=True, max_length=36)
     username: str = Field(max_length=64, index=True)
     cluster: str = Field(max_length=64)
-    public_key: str = Field(max_length=512)
-    sealed_key: bytes | None = Field(sa_type=Sealed)
+    kind: str = Field(default="key", max_length=16)
+    """What it is: see `resop.settings.LoginKind`."""
+    public_key: str = Field(default="", max_length=512)
+    sealed_key: bytes | None = Field(default=None, sa_type=Sealed)
+    worker: str | None = Field(default=None, max_length=128)
+    """Of a kept session: who holds it."""
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     expires_at: datetime = Field(sa_type=Moment)
     revoked_at: datetime | None = Field(default=None, sa_type=Moment)
@@ -510,6 +514,26 @@ class Records(Database):
             groups: list[str] | None = db.execute(query).scalar()
         return groups
 
+    def credentials(self, username: str | None = None) -> list[Credential]:
+        """Those that are live, oldest first; of one user, or of all."""
+        query = select(_CREDENTIAL).where(
+            _CREDENTIAL.c.revoked_at.is_(None), _CREDENTIAL.c.expires_at > now()
+        )
+        if username is not None:
+            query = query.where(_CREDENTIAL.c.username == username)
+        with self.read() as db:
+            rows = db.execute(query.order_by(_CREDENTIAL.c.id))
+            return [Credential(**row._mapping) for row in rows]
+
+    def forget_old_credentials(self, expired_before: datetime, limit: int) -> int:
+        """Forget those that had expired by then, at most so many; how many there were."""
+        old = select(_CREDENTIAL.c.id).where(_CREDENTIAL.c.expires_at < expired_before)
+        with self.write() as db:
+            found = db.execute(old.limit(limit).with_for_update(skip_locked=True)).scalars().all()
+            if found:
+                db.execute(delete(_CREDENTIAL).where(_CREDENTIAL.c.id.in_(found)))
+        return len(found)
+
     def revoke(self, credential_id: str) -> bool:
         """End a credential and forget its key; tell whether this call ended it."""
         with self.write() as db:
@@ -558,14 +582,16 @@ class Records(Database):
         with self.write() as db:
             return bool(db.execute(update(_TASK).where(*chosen).values(values)).rowcount)
 
-    def waiting(self, created_before: datetime, limit: int) -> list[tuple[str, str]]:
-        """(task, cluster) of those queued or left by a worker before that moment, oldest first.
+    def waiting(self, created_before: datetime, limit: int) -> list[tuple[str, str, str]]:
+        """(task, cluster, worker) of those queued or left by a worker before that moment.
 
-        Those of a batch are queued when they are dealt out.
+        Oldest first; those of a batch are queued when they are dealt out. The worker is the one
+        that keeps the session of the task's login, else it is empty.
         """
         since = case((_TASK.c.batch.is_(None), _TASK.c.created_at), else_=_TASK.c.dealt_at)
         query = (
-            select(_TASK.c.id, _TASK.c.cluster)
+            select(_TASK.c.id, _TASK.c.cluster, func.coalesce(_CREDENTIAL.c.worker, ""))
+            .outerjoin(_CREDENTIAL, _CREDENTIAL.c.id == _TASK.c.credential)
             .where(
                 or_(_TASK.c.state == State.QUEUED, _HANDED_OVER),
                 since < created_before,
@@ -575,6 +601,12 @@ class Records(Database):
         )
         with self.read() as db:
             return [tuple(row) for row in db.execute(query)]
+
+    def workers(self, seen_since: datetime) -> set[str]:
+        """The workers that were alive then."""
+        with self.read() as db:
+            query = select(_WORKER.c.id).where(_WORKER.c.seen_at >= seen_since)
+            return set(db.execute(query).scalars())
 
 
 class Change:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import copy
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -145,12 +146,14 @@ class _Line:
 class Session:
     """All connections of one user on one cluster."""
 
-    def __init__(self, connect: Connect, *, runner: bool = True) -> None:
+    def __init__(self, connect: Connect, *, runner: bool = True, kept: bool = False) -> None:
+        """`kept`: there is one connection, which is never closed for its age or idleness."""
         self._connect = connect
         self._runner = runner
+        self._kept = kept
         self._runner_from = 0.0
         self._breakdowns = 0
-        self._transfers = Session(connect, runner=False) if runner else None
+        self._transfers = Session(connect, runner=False) if runner and not kept else None
         self._lines: list[_Line] = []
         self._waiters: deque[asyncio.Future[_Line]] = deque()
         self._forgotten: deque[Keep] = deque(maxlen=FORGOTTEN)
@@ -383,7 +386,7 @@ class Session:
         """Open one more connection if steps wait and none is on its way for them."""
         self._drop_stale()  # which else would take the room of another
         coming = len(self._opening) * (AT_ONCE if self._tries_runner else self._channels)
-        room = len(self._lines) + len(self._opening) < CONNECTIONS
+        room = len(self._lines) + len(self._opening) < (1 if self._kept else CONNECTIONS)
         patient = self._usable() and time.monotonic() < self._retry_at
         if len(self._waiters) > coming and room and not patient:
             task = asyncio.create_task(self._open())
@@ -401,7 +404,8 @@ class Session:
             self._not_opened(ServiceFault())
         else:
             connection.set_extra_info(session=self)  # which lives as long; see SessionPool
-            self._lines.append(_Line(connection, runner))
+            opened = math.inf if self._kept else time.monotonic()
+            self._lines.append(_Line(connection, runner, opened=opened))
             if runner is not None:
                 for keep in self._forgotten:
                     runner.forget(keep)
@@ -434,6 +438,8 @@ class Session:
 
     def _drop_stale(self) -> None:
         for line in self._lines:
+            if self._kept and line.broken and line.used == 0:
+                line.runner = None  # the connection is all there is: go on over exec channels
             if line.stale and line.used == 0:
                 self._note_breakdown(line)
                 line.connection.close()

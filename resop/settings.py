@@ -31,6 +31,8 @@ NOTIFY_KEY_BYTES = range(24, 65)  # https://www.standardwebhooks.com
 UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
 
+LoginKind = Literal["key", "kept", "certificate"]
+"""What a login leaves, so that its user's tasks have a session; see `api/credentials.py`."""
 ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 
 
@@ -44,6 +46,7 @@ class Cluster(BaseModel):
     ssh_port: Annotated[int, Field(ge=1, le=65535)] = 22
     known_hosts: str | None = None
     """A known_hosts file or fingerprints of this cluster alone; KNOWN_HOSTS when not given."""
+    login: LoginKind = "key"
 
 
 class Settings(BaseModel):
@@ -64,11 +67,19 @@ class Settings(BaseModel):
     CLUSTER_NAME: ClusterName = "cluster"
     CLUSTER_ADDRESS: str | None = None
     CLUSTER_SSH_PORT: Annotated[int, Field(ge=1, le=65535)] = 22
+    CLUSTER_LOGIN: LoginKind = "key"
     CLUSTERS_FILE: Path | None = None
     KNOWN_HOSTS: str | None = None
     REMOTE_RUNNER: Literal["auto", "off"] = "auto"
 
+    USER_CA_KEY: Path | None = None
+    OIDC_ISSUER: str | None = None
+    OIDC_AUDIENCE: str | None = None
+    OIDC_KEYS: str | None = None
+    OIDC_CLAIM: str = "preferred_username"
+
     SECRET_KEY: Secret | None = None
+    SECRET_KEY_OLD: Secret | None = None
     DATA_DIR: Path = Path("data")
     REDIS_URL: Annotated[str | None, Field(pattern="^rediss?://")] = None
     DATABASE_URL: Annotated[
@@ -114,6 +125,12 @@ class Settings(BaseModel):
                     "KNOWN_HOSTS is needed when REDIS_URL is set: "
                     "a host key is pinned at first use on a single machine only"
                 )
+        if self.USER_CA_KEY is None and any(
+            cluster.login == "certificate" for cluster in self.clusters().values()
+        ):
+            raise ValueError("USER_CA_KEY is needed for a cluster whose login is certificate")
+        if self.OIDC_ISSUER and not (self.OIDC_AUDIENCE and self.OIDC_KEYS):
+            raise ValueError("OIDC_ISSUER needs OIDC_AUDIENCE and OIDC_KEYS")
         if self.SECRET_KEY is not None:
             _refuse_weak(self.SECRET_KEY.get_secret_value())
         try:
@@ -194,6 +211,10 @@ class Settings(BaseModel):
             )
         return key
 
+    def old_secret_key(self) -> bytes | None:
+        """The key before it, with which what was sealed then still opens."""
+        return self.SECRET_KEY_OLD.get_secret_value().encode() if self.SECRET_KEY_OLD else None
+
     def clusters(self) -> dict[str, Cluster]:
         """The configured clusters by name; the first is the default."""
         if self.CLUSTERS_FILE is not None:
@@ -201,7 +222,10 @@ class Settings(BaseModel):
         if self.CLUSTER_ADDRESS is None:
             return {}
         only = Cluster(
-            name=self.CLUSTER_NAME, address=self.CLUSTER_ADDRESS, ssh_port=self.CLUSTER_SSH_PORT
+            name=self.CLUSTER_NAME,
+            address=self.CLUSTER_ADDRESS,
+            ssh_port=self.CLUSTER_SSH_PORT,
+            login=self.CLUSTER_LOGIN,
         )
         return {only.name: only}
 
@@ -359,7 +383,7 @@ _read_policy = functools.cache(load_policy)
 
 @functools.cache
 def _read_clusters(file: Path) -> dict[str, Cluster]:
-    """A YAML list of `{name, address, ssh_port, known_hosts?}`."""
+    """A YAML list of `{name, address, ssh_port, known_hosts?, login?}`."""
     try:
         entries = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError) as fault:

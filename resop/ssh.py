@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -17,6 +18,7 @@ from resop.errors import (
     KeyRefused,
     LoginRefused,
     OtpRequired,
+    PasswordExpired,
     ResopError,
 )
 from resop.hostkeys import HostKeys, host_keys
@@ -36,6 +38,24 @@ TRIES = 5
 FIRST_PAUSE = 0.3
 CIPHERS = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com"
 """First of all: half the time of chacha20-poly1305, the first choice otherwise, for large files."""
+
+# How servers word their prompts; what fits neither is taken for a code.
+_PASSWORD = re.compile(
+    "password|passphrase|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord|lösenord|"
+    "hasło|пароль|密码|密碼|パスワード",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"one.?time|otp|token|code|authenticator|\bpin\b", re.IGNORECASE)
+_NEW = re.compile(r"\b(new|retype|current|neues|nouveau|nueva)\b", re.IGNORECASE)
+# What PAM says of a right password that is too old (pam_unix, pam_ldap, sssd).
+_EXPIRED = re.compile(
+    "password (has |is )?(been )?expired|change your password|password must be changed",
+    re.IGNORECASE,
+)
+
+
+_KEY_END = b"-----END OPENSSH PRIVATE KEY-----\n"
+_Key = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
 
 
 class _Client(asyncssh.SSHClient):
@@ -77,14 +97,24 @@ class _Client(asyncssh.SSHClient):
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
     ) -> list[str] | None:
+        # Said before the password was sent, it is what the server tells everybody.
+        if self._password is None and _EXPIRED.search(f"{name} {instructions}"):
+            self.password_expired = True
         answers = []
         for prompt, _ in prompts:
-            answer = self._take_password() if _asks_password(prompt) else self._take_otp()
+            answer = self._answer_to(prompt)
             if answer is None:
-                self.password_expired = _asks_new_password(prompt)
                 return None
             answers.append(answer)
         return answers
+
+    def _answer_to(self, prompt: str) -> str | None:
+        if _asks_password(prompt):
+            self.password_expired |= self._password is None and bool(_NEW.search(prompt))
+            return self._take_password()
+        if self.otp_given and self._otp is None and not _CODE.search(prompt):
+            return self._take_password()  # of two prompts in unknown words, it is the second
+        return self._take_otp()
 
     def _take_password(self) -> str | None:
         self._was_asked()
@@ -104,12 +134,7 @@ class _Client(asyncssh.SSHClient):
 
 
 def _asks_password(prompt: str) -> bool:
-    asked = prompt.lower()
-    return "password" in asked and not any(word in asked for word in ("one-time", "otp", "token"))
-
-
-def _asks_new_password(prompt: str) -> bool:
-    return _asks_password(prompt) and any(word in prompt.lower() for word in ("new", "current"))
+    return bool(_PASSWORD.search(prompt)) and not _CODE.search(prompt)
 
 
 class Connector:
@@ -126,7 +151,7 @@ class Connector:
     ) -> asyncssh.SSHClientConnection:
         """Log in with a password and, where the cluster asks for it, a one-time code.
 
-        Raises LoginRefused, OtpRequired, HostKeyMismatch or ClusterUnreachable.
+        Raises LoginRefused, PasswordExpired, OtpRequired, HostKeyMismatch or ClusterUnreachable.
         """
 
         def client() -> _Client:
@@ -137,23 +162,25 @@ class Connector:
     async def with_key(
         self, cluster: Cluster, username: str, private_key: bytes
     ) -> asyncssh.SSHClientConnection:
-        """Log in with a private key (OpenSSH format).
+        """Log in with a private key (OpenSSH format), its certificate behind it if it has one.
 
         Raises KeyRefused, HostKeyMismatch or ClusterUnreachable.
         """
-        key = asyncssh.import_private_key(private_key)
+        head, end, certificate = private_key.partition(_KEY_END)
+        key = asyncssh.import_private_key(head + end)
 
         def client() -> _Client:
             return _Client(self._host_keys[cluster.name], None, None)
 
-        return await self._paced(cluster, username, client, [key])
+        shown = (key, asyncssh.import_certificate(certificate)) if certificate.strip() else key
+        return await self._paced(cluster, username, client, [shown])
 
     async def _paced(
         self,
         cluster: Cluster,
         username: str,
         new_client: Callable[[], _Client],
-        keys: Sequence[asyncssh.SSHKey],
+        keys: Sequence[_Key],
     ) -> asyncssh.SSHClientConnection:
         attempt, began = 0, time.monotonic()
         while True:
@@ -192,7 +219,7 @@ class Connector:
         cluster: Cluster,
         username: str,
         client: _Client,
-        keys: Sequence[asyncssh.SSHKey],
+        keys: Sequence[_Key],
     ) -> asyncssh.SSHClientConnection:
         known = client.host_keys.listed()
         async with asyncio.timeout(CONNECT_SECONDS) as client.patience:
@@ -250,7 +277,7 @@ def _refusal(cluster: Cluster, client: _Client, with_key: bool) -> ResopError:
     if with_key:
         return KeyRefused()
     if client.password_expired:
-        return LoginRefused(f"the password has expired: change it on {cluster.name} first")
+        return PasswordExpired(f"the password has expired: change it on {cluster.name} first")
     if client.otp_missing:
         return OtpRequired()
     if client.otp_given:

@@ -44,6 +44,8 @@ class Token:
     """Hex; the half of the credential's seal that the database does not hold."""
     expires: int
     """Unix time in seconds."""
+    worker: str = ""
+    """The worker that holds its session, where there is no other way."""
 
     @property
     def expires_at(self) -> datetime:
@@ -54,15 +56,24 @@ class Token:
 class Sealer:
     """Makes and opens tokens and envelopes with keys derived from SECRET_KEY."""
 
-    def __init__(self, secret_key: bytes) -> None:
+    def __init__(self, secret_key: bytes, old_key: bytes | None = None) -> None:
+        """What was sealed with `old_key` opens, too; nothing is sealed with it any more."""
         self._secret_key = secret_key
+        self.older = Sealer(old_key) if old_key else None
         self._token_key = OctKey.import_key(self._derive(b"token"))
         # Opened once, not at each request; a refusal is not kept.
         self._open = lru_cache(TOKENS_KEPT)(self._open_token)
         self._envelope = AESGCM(self._derive(b"envelope"))
         self._digest_key = self._derive(b"digest")
+        self.login_key = self._derive(b"login")
+        """Proves to the two ends of `resop/handover.py` that the other is of this service."""
         self.instance = self._derive(b"instance").hex()[:12]
         """Names this service (all its machines) in an authorized_keys file."""
+
+    @property
+    def instances(self) -> frozenset[str]:
+        """All the names that lines of this service may have."""
+        return frozenset({self.instance, self.older.instance if self.older else self.instance})
 
     def issue(self, token: Token) -> str:
         """The token as the client gets it: JWE, encrypted with a key only the service has."""
@@ -83,6 +94,8 @@ class Sealer:
             opened = jwe.decrypt_compact(text, self._token_key, algorithms=["dir", "A256GCM"])
             return Token(**json.loads(opened.plaintext or b"{}"))
         except (JoseError, InvalidTag, ValueError, TypeError, KeyError):
+            if self.older:
+                return self.older._open_token(text)
             raise TokenRefused("the token is not valid: log in again") from None
 
     def seal(self, content: dict[str, Any], task_id: str) -> bytes:
@@ -97,6 +110,8 @@ class Sealer:
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], task_id.encode()
             )
         except (InvalidTag, ValueError):
+            if self.older:
+                return self.older.unseal(sealed, task_id)
             raise TokenRefused("the task was sealed with another SECRET_KEY") from None
         content: dict[str, Any] = json.loads(opened)
         return content
@@ -117,6 +132,8 @@ class Sealer:
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], credential.encode()
             )
         except (InvalidTag, ValueError):
+            if self.older:
+                return self.older.unseal_key(sealed, credential, half)
             raise TokenRefused("the token does not fit its credential: log in again") from None
 
     def _key_box(self, half: str) -> AESGCM:

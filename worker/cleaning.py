@@ -10,7 +10,7 @@ from resop.batches import Batches
 from resop.history import History
 from resop.records import Records, now
 
-KEY_AGE = timedelta(hours=24)
+KEY_AGE = CREDENTIAL_AGE = timedelta(hours=24)
 UNREADY_AGE = timedelta(minutes=10)
 """Of a batch that is still being written: its API process died."""
 GROUP = 10
@@ -31,6 +31,7 @@ class Cleaner:
         batches = Batches(records)
         self._old: list[tuple[Forget, timedelta]] = [
             (records.forget_old_keys, KEY_AGE),
+            (records.forget_old_credentials, CREDENTIAL_AGE),
             (batches.forget_unready, UNREADY_AGE),
         ]
         if history_days:

@@ -31,7 +31,8 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
-from resop.events import BATCH, CANCEL, Subscription, whose
+from resop.events import BATCH, CANCEL, LOGGED_OUT, Subscription, whose
+from resop.handover import OFFER
 from resop.keep import Names
 from resop.logs import say
 from resop.masking import Masker, secrets_in
@@ -48,6 +49,7 @@ from resop.tokens import Sealer
 from worker.claimer import Claimer
 from worker.door import WorkerDoor
 from worker.keeping import NOTHING, HandedOver, Keeping, Left, what_is_left
+from worker.kept import KeptSessions
 from worker.recorder import Recorder
 from worker.recovery import left_undone
 
@@ -65,6 +67,7 @@ class Engine:
         self,
         name: str,
         settings: Settings,
+        clusters: list[str],
         catalog: Catalog,
         records: Records,
         recorder: Recorder,
@@ -78,7 +81,7 @@ class Engine:
         self._records = records
         self._recorder = recorder
         self._queue = queue
-        self._sealer = Sealer(settings.secret_key())
+        self._sealer = Sealer(settings.secret_key(), settings.old_secret_key())
         self._surroundings = Site(catalog, settings)
         self._permissions = Permissions(settings.policy(), catalog, records)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
@@ -89,10 +92,24 @@ class Engine:
         self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
-        runner = settings.REMOTE_RUNNER == "auto"
-        self._access = Access(settings, records, self._sealer, Connector(settings), runner=runner)
+        connector = Connector(settings)
+        self._kept = KeptSessions(name, settings, clusters, connector, self._sealer, records)
+        self._access = Access(
+            settings,
+            records,
+            self._sealer,
+            connector,
+            runner=settings.REMOTE_RUNNER == "auto",
+            kept=self._kept.session,
+        )
         self._deal = deal
-        hearers = {CANCEL: self._hear_cancel, BATCH: lambda _: deal()}
+        hearers = {
+            CANCEL: self._hear_cancel,
+            BATCH: lambda _: deal(),
+            OFFER: self._kept.hear_offer,
+            self._kept.channel: self._kept.hear_login,
+            LOGGED_OUT: self._kept.hear_logged_out,
+        }
         self._subscription = Subscription(settings.redis_url, hearers)
         self._claimer = Claimer(name, records, self._begin_all, self._slots.release)
 
@@ -118,6 +135,10 @@ class Engine:
         for task_id in self._records.to_cancel(self.name):
             self.loop.call_soon_threadsafe(self._hear_cancel, task_id)
 
+    def drop_ended_logins(self) -> None:
+        """Close the sessions that are kept for nobody any more. Blocks."""
+        self._kept.drop_ended(self.loop)
+
     def drain(self, seconds: float) -> None:
         """Leave tasks to other workers where they can take them up, and wait for the others.
 
@@ -130,7 +151,7 @@ class Engine:
         while self._running and time.monotonic() < deadline:
             time.sleep(0.05)
         asyncio.run_coroutine_threadsafe(self._cancel_all(), self.loop).result()
-        for closing in (self._subscription.stop(), self._access.close()):
+        for closing in (self._subscription.stop(), self._kept.close(), self._access.close()):
             asyncio.run_coroutine_threadsafe(closing, self.loop).result()
         self._threads.shutdown(cancel_futures=True)
         self.loop.call_soon_threadsafe(self.loop.stop)

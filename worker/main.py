@@ -18,7 +18,8 @@ from resop.catalog import load_catalog
 from resop.errors import ResopError, SetupError
 from resop.events import Herald
 from resop.logs import set_up_logging
-from resop.queue import TASK_NAME, Queue, celery_app, queue_of
+from resop.process import leave_no_core
+from resop.queue import TASK_NAME, Queue, celery_app, queue_of, queue_of_worker
 from resop.records import Records
 from resop.settings import Settings, load_settings
 from worker.cleaning import Cleaner
@@ -39,8 +40,8 @@ DRAIN_SECONDS = 15
 class Worker:
     """What one worker process is made of, started and stopped in order."""
 
-    def __init__(self, settings: Settings, app: Celery) -> None:
-        self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    def __init__(self, name: str, settings: Settings, clusters: list[str], app: Celery) -> None:
+        self.name = name
         catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
         self._records = Records(settings.database_url)
         self._records.create_tables()
@@ -50,7 +51,7 @@ class Worker:
         self._dealer = Dealer(Batches(self._records), queue, herald, settings.BATCH_AT_ONCE)
         deal = self._dealer.wake
         self._engine = Engine(
-            self.name, settings, catalog, self._records, self._recorder, queue, deal
+            self.name, settings, clusters, catalog, self._records, self._recorder, queue, deal
         )
         self._notifier = None
         if settings.notify_hosts:
@@ -63,7 +64,12 @@ class Worker:
             self._records,
             queue,
             herald,
-            chores=[self._engine.cancel_marked, self._dealer.wake, cleaner.clean],
+            chores=[
+                self._engine.cancel_marked,
+                self._engine.drop_ended_logins,
+                self._dealer.wake,
+                cleaner.clean,
+            ],
         )
 
     def start(self) -> None:
@@ -97,6 +103,9 @@ class Worker:
 
 settings = load_settings()
 app = celery_app(settings)
+name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+clusters = list(settings.clusters())
+"""Those that this worker serves."""
 _worker: Worker | None = None
 
 
@@ -125,7 +134,7 @@ def _start(**_: object) -> None:
     for queue in app.amqp.queues.consume_from.values():
         queue.no_ack = True
     try:
-        _worker = Worker(settings, app)
+        _worker = Worker(name, settings, clusters, app)
         _worker.start()
     except ResopError as fault:
         # Celery logs what a receiver of its signals raises, and goes on: without a worker, here.
@@ -143,13 +152,14 @@ def _log(**_: object) -> None:
     set_up_logging(settings)
 
 
-def main(clusters: list[str] | None = None) -> None:
-    """Serve the queues of `clusters` (all configured ones when not given) until stopped."""
+def main(chosen: list[str] | None = None) -> None:
+    """Serve the queues of the `chosen` clusters (all when not given) until stopped."""
+    leave_no_core()
     set_up_logging(settings)
-    names = clusters or list(settings.clusters())
-    if not names:
+    clusters[:] = chosen or clusters
+    if not clusters:
         raise SetupError("no cluster is configured: set CLUSTER_ADDRESS in config.env")
-    queues = ",".join(queue_of(name) for name in names)
+    queues = ",".join([*map(queue_of, clusters), queue_of_worker(name)])
     # 'solo': Celery only receives; the engine's event loop runs any number of tasks at once.
     arguments = ["worker", "--pool=solo", f"--queues={queues}", f"--loglevel={settings.LOG_LEVEL}"]
     app.worker_main(["--quiet", *arguments, "--without-mingle", "--without-gossip"])

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from resop.errors import ContactLost, QueueUnavailable, RecordsUnavailable
+from resop.errors import ContactLost, LoginAgain, QueueUnavailable, RecordsUnavailable
 from resop.events import Herald
 from resop.queue import Queue
 from resop.records import Records, State, now
@@ -70,6 +70,7 @@ class Recovery:
             try:
                 if self._beat():
                     self.end_orphans()
+                    self.end_unheld()
                 self.enqueue_forgotten()
                 for chore in self._chores:
                     chore()
@@ -123,8 +124,20 @@ class Recovery:
         One that is enqueued twice by this runs once: its claim has one winner.
         """
         waiting = self._records.waiting(now() - timedelta(seconds=FORGOTTEN_SECONDS), AT_ONCE)
-        empty = {name for _, name in waiting if self._queue.length(name) == 0}
-        for task_id, cluster in waiting:
-            if cluster in empty:
+        queues = {(cluster, worker) for _, cluster, worker in waiting}
+        empty = {each for each in queues if self._queue.length(*each) == 0}
+        for task_id, cluster, worker in waiting:
+            if (cluster, worker) in empty:
                 log.warning("task %s is enqueued again: its message was lost", task_id)
-                self._queue.put(task_id, cluster)
+                self._queue.put(task_id, cluster, worker)
+
+    def end_unheld(self) -> None:
+        """What waits for a worker that kept its user's session, and is dead, cannot run."""
+        waiting = self._records.waiting(now() - timedelta(seconds=FORGOTTEN_SECONDS), AT_ONCE)
+        alive = self._records.workers(now() - timedelta(seconds=DEAD_SECONDS))
+        error = {**LoginAgain().as_json(), "undone": [], "needs_repair": []}
+        for task_id, _, worker in waiting:
+            if worker and worker not in alive:
+                ended = self._records.end(task_id, State.FAILED, when=State.QUEUED, error=error)
+                if ended:
+                    self._herald.ended({task_id: None})

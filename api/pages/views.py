@@ -58,7 +58,8 @@ LOGIN_BOXES = {
     "password": {"autocomplete": "current-password"},
     "otp": {"autocomplete": "one-time-code", "inputmode": "numeric"},
 }
-LOGIN_ACTION, LOGOUT_ACTION = OWN_PLACE = "auth:login", "auth:logout"
+LOGIN_ACTION, LOGOUT_ACTION = "auth:login", "auth:logout"
+OWN_PLACE = (LOGIN_ACTION, LOGOUT_ACTION, "auth:login_token")
 
 
 async def serve(name: str, request: Request) -> Response:

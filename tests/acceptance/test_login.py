@@ -23,6 +23,7 @@ OPEN = {
     "GET /health/live",
     "GET /health/ready",
     "POST /auth/opn/login",
+    "POST /auth/opn/login_token",
 }
 
 

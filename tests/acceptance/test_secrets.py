@@ -100,7 +100,17 @@ def test_secret_is_found_nowhere_whatever_becomes_of_its_task(
         failed = alice.http.post("/mysite/opn/whisper", content=broken, headers=headers)
         answers.append(str(failure(failed, 415 if kind == "text/plain" else 422)))
 
+    for line in ("cat", "cat; exit 1", "cat"):
+        answers.append(
+            alice.http.post(
+                "/mysite/opn/whisper",
+                json={"line": line, "secret": secret},
+                headers={"Idempotency-Key": "a whisper"},
+            ).text
+        )
+
     tasks = alice.http.get("/tasks").json()["tasks"]
+    answers += [alice.http.get(f"/tasks/{each['task']}/events").text for each in tasks[:5]]
     answers += [alice.http.get(f"/tasks/{each['task']}?wait=10").text for each in tasks]
     answers += [str(tasks)]
     assert [text for text in answers if secret in text] == []

@@ -107,7 +107,7 @@ async def add(connection: asyncssh.SSHClientConnection, line: KeyLine) -> None:
 
 async def remove(connection: asyncssh.SSHClientConnection, line: KeyLine) -> None:
     await edit_authorized_keys(
-        connection, lambda content, now: removed(content, INSTANCE, line.credential, now)
+        connection, lambda content, now: removed(content, {INSTANCE}, line.credential, now)
     )
 
 

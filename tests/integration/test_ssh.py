@@ -22,6 +22,7 @@ from resop.errors import (
     KeyRefused,
     LoginRefused,
     OtpRequired,
+    PasswordExpired,
 )
 from resop.settings import Settings
 from resop.ssh import Connector
@@ -165,12 +166,14 @@ async def test_unknown_user_is_refused_like_a_wrong_password(server: OpenSSH) ->
     assert unknown.value.message == wrong.value.message
 
 
-async def test_expired_password_is_refused(server: OpenSSH) -> None:
+async def test_expired_password_is_told_from_a_wrong_one(server: OpenSSH) -> None:
     shadow = server.folder / "etc" / "shadow"
     shadow.write_text(shadow.read_text().replace(":19000:0:99999:", ":0:0:99999:"))
     try:
-        with pytest.raises(LoginRefused):
+        with pytest.raises(PasswordExpired):
             await log_in(server, EXPIRED.password, user=EXPIRED.name)
+        with pytest.raises(LoginRefused):
+            await log_in(server, "wrong", user=EXPIRED.name)
     finally:
         shadow.write_text(shadow.read_text().replace(":0:0:99999:", ":19000:0:99999:"))
 
@@ -198,7 +201,7 @@ async def test_prompt_for_a_new_password_is_told_as_expiry(monkeypatch: pytest.M
 
     given: list[str] = []
     monkeypatch.setattr(hostile._Session, "check_auth_interactive_response", ask_for_new)
-    with HostileSSH(Mode.OTP) as server, pytest.raises(LoginRefused, match="expired"):
+    with HostileSSH(Mode.OTP) as server, pytest.raises(PasswordExpired):
         await log_in(server, "secret")
     assert given == ["secret"]
 
@@ -312,6 +315,43 @@ async def test_login_may_take_longer_than_connecting(
             with pytest.raises(ClusterUnreachable, match="does not answer"):
                 await log_in(server, "secret")
         assert server.connections == 1  # a password that was sent is not sent again
+
+
+@pytest.mark.parametrize(
+    "rounds",
+    [
+        pytest.param([["Password: "], ["Verification code: "]], id="usual"),
+        pytest.param([["One-time password (OATH) for `alice': "], ["Password: "]], id="code first"),
+        pytest.param([["Kennwort: ", "Token PIN: "]], id="both at once"),
+        pytest.param([["Your 6 digits: "], ["Secret word: "]], id="unknown words"),
+        pytest.param([[], ["Mot de passe : "], [], ["Enter PASSCODE: "]], id="with messages"),
+    ],
+)
+@pytest.mark.parametrize("otp", [None, "123456"])
+async def test_prompts_are_answered_in_any_order_and_wording(
+    monkeypatch: pytest.MonkeyPatch, rounds: list[list[str]], otp: str | None
+) -> None:
+    given: list[str] = []
+
+    def ask(self: hostile._Session, *_: object) -> InteractiveQuery:
+        prompts = left.pop(0)
+        return InteractiveQuery("", "", *((prompt, False) for prompt in prompts))
+
+    def check(self: hostile._Session, responses: list[str]) -> int | InteractiveQuery:
+        given.extend(responses)
+        if left and len(responses) == len(rounds[-len(left) - 1]):
+            return ask(self)
+        return AUTH_SUCCESSFUL if sorted(given) == ["123456", "secret"] else AUTH_FAILED
+
+    left = [*rounds]
+    monkeypatch.setattr(hostile._Session, "check_auth_interactive", ask)
+    monkeypatch.setattr(hostile._Session, "check_auth_interactive_response", check)
+    with HostileSSH(Mode.OTP) as server:
+        if otp:
+            assert await log_in(server, "secret", otp) == "in"
+        else:
+            with pytest.raises(OtpRequired):
+                await log_in(server, "secret", otp)
 
 
 # -- keys -----------------------------------------------------------------------------------

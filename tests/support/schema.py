@@ -19,7 +19,8 @@ def as_at_first(url: str) -> None:
         in_batch = ("batch", "number", "item", "dealt_at")
         for column in ("to_undo", "cancel_asked_at", "note", *in_batch, "hand_overs", "notify"):
             db.execute(text(f"ALTER TABLE task DROP COLUMN {column}"))
-        db.execute(text("ALTER TABLE credential DROP COLUMN remote_groups"))
+        for column in ("remote_groups", "kind", "worker"):
+            db.execute(text(f"ALTER TABLE credential DROP COLUMN {column}"))
         for column in ("log_lines", "keep"):
             db.execute(text(f"ALTER TABLE step DROP COLUMN {column}"))
         for table in ("idempotency_key", "output", "batch", "notification", "audit"):

@@ -49,7 +49,7 @@ OTHERS = [
 
 
 def gone(content: bytes, line: KeyLine = LINE, now: datetime = NOW) -> bytes:
-    return removed(content, line.instance, line.credential, now)
+    return removed(content, {line.instance}, line.credential, now)
 
 
 def test_line_is_what_sshd_reads() -> None:

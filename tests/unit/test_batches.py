@@ -62,8 +62,8 @@ def added(batches: Batches, size: int, username: str = "ada", **values: Any) -> 
     return new
 
 
-def numbers(records: Records, dealt: list[tuple[str, str]]) -> list[int | None]:
-    found = [records.task(task_id) for task_id, _ in dealt]
+def numbers(records: Records, dealt: list[tuple[str, str, str]]) -> list[int | None]:
+    found = [records.task(task_id) for task_id, *_ in dealt]
     return [each.number for each in found if each]
 
 
@@ -158,7 +158,7 @@ def test_a_few_are_in_flight_and_the_next_follow_as_they_end(
     first = batches.deal(2).tasks
     assert numbers(records, first) == [0, 1]
     assert batches.deal(2).tasks == []
-    assert {cluster for _, cluster in first} == {"tango"}
+    assert {cluster for _, cluster, _ in first} == {"tango"}
     records.claim(first[0][0], "w")
     assert batches.deal(2).tasks == []
     records.apply([Change.ended(first[0][0], State.FAILED)])
@@ -170,7 +170,7 @@ def test_places_are_each_clusters_own_and_shared_fairly(records: Records, batche
     long, short = added(batches, 50), added(batches, 50, "eve", at_once=3)
     far = added(batches, 1, "eve", cluster="waltz")
     dealt = batches.deal(8).tasks
-    of = [found.batch for task_id, _ in dealt if (found := records.task(task_id))]
+    of = [found.batch for task_id, *_ in dealt if (found := records.task(task_id))]
     assert [of.count(each.id) for each in (long, short, far)] == [5, 3, 1]
 
 
@@ -184,7 +184,7 @@ def test_each_task_is_dealt_once_and_at_once_holds_although_many_deal(
         start.wait()
         mine: list[str] = []
         for _ in range(200):
-            dealt = [task_id for task_id, _ in batches.deal(30).tasks]
+            dealt = [task_id for task_id, *_ in batches.deal(30).tasks]
             counts = batches.counts([made.id])[made.id]
             assert counts.get(State.RUNNING, 0) <= 4
             for task_id in dealt:
@@ -205,12 +205,12 @@ def test_dealt_task_whose_message_was_lost_is_waiting_and_an_undealt_one_is_not(
     added(batches, 3)
     alone = task(None, created_at=now() - HOUR)
     records.add_task(alone)
-    [(dealt, _)] = batches.deal(1).tasks
-    assert [each for each, _ in records.waiting(now() - timedelta(minutes=1), 9)] == [alone.id]
-    assert {each for each, _ in records.waiting(now() + HOUR, 9)} == {alone.id, dealt}
+    [(dealt, *_)] = batches.deal(1).tasks
+    assert [each for each, *_ in records.waiting(now() - timedelta(minutes=1), 9)] == [alone.id]
+    assert {each for each, *_ in records.waiting(now() + HOUR, 9)} == {alone.id, dealt}
     records.claim(dealt, "w")
     records.unclaim(dealt, "w")
-    assert dealt in {each for each, _ in records.waiting(now() + HOUR, 9)}
+    assert dealt in {each for each, *_ in records.waiting(now() + HOUR, 9)}
     assert batches.deal(1).tasks == []
 
 
@@ -237,7 +237,7 @@ def test_cancelled_batch_ends_what_is_queued_and_marks_what_runs(
     records: Records, batches: Batches
 ) -> None:
     made = added(batches, 6)
-    ended, running, dealt = (task_id for task_id, _ in batches.deal(3).tasks)
+    ended, running, dealt = (task_id for task_id, *_ in batches.deal(3).tasks)
     other = added(batches, 1)
     run(records, ended)
     records.claim(running, "w")

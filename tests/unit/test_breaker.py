@@ -6,7 +6,14 @@ import fakeredis
 import pytest
 
 from api.breaker import FAILURES, PERIOD_SECONDS, Breaker
-from resop.errors import LoginRefused, OtpRequired, QueueUnavailable, ResopError, TooManyAttempts
+from resop.errors import (
+    LoginRefused,
+    OtpRequired,
+    PasswordExpired,
+    QueueUnavailable,
+    ResopError,
+    TooManyAttempts,
+)
 
 
 async def fail(breaker: Breaker, fault: type[ResopError] = LoginRefused) -> None:
@@ -18,7 +25,7 @@ async def fail(breaker: Breaker, fault: type[ResopError] = LoginRefused) -> None
 async def test_the_sixth_login_after_five_failures_is_stopped() -> None:
     breaker = Breaker(fakeredis.FakeAsyncRedis(), "ada", "hpc", "10.0.0.1")
     for number in range(FAILURES):
-        await fail(breaker, OtpRequired if number % 2 else LoginRefused)
+        await fail(breaker, (LoginRefused, OtpRequired, PasswordExpired)[number % 3])
     with pytest.raises(TooManyAttempts) as stopped:
         async with breaker.attempt():
             pytest.fail("the cluster was asked")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from resop.batches import Batches
-from resop.records import Batch, Key, Records, State, now
+from resop.records import Batch, Credential, Key, Records, State, now
 from tests.support.ids import id_of
 from tests.support.tasks import new_task
 from worker import cleaning
@@ -66,6 +66,15 @@ def test_batch_whose_writer_died_is_forgotten_and_one_that_is_being_written_is_n
         add(records, 0, state=State.QUEUED, batch=each.id, number=0)
     Cleaner(records, 30).clean()
     assert [len(batches.tasks(each.id, limit=9)) for each in (dead, alive)] == [0, 1]
+
+
+def test_credentials_are_forgotten_a_day_after_their_end(records: Records) -> None:
+    for name, days in (("live", -1.0), ("ended", 0.9), ("old", 1.1)):
+        ends = now() - timedelta(days=days)
+        records.add_credential(Credential(id=name, username="ada", cluster="c", expires_at=ends))
+    Cleaner(records, 0).clean()
+    assert [each.id for each in records.credentials()] == ["live"]
+    assert records.forget_old_credentials(now(), 10) == 1
 
 
 def test_all_of_it_is_forgotten_where_the_time_suffices_and_else_goes_on_next_time(

@@ -416,7 +416,7 @@ def test_task_is_handed_over_by_its_worker_and_claimed_by_one_other(records: Rec
     assert records.claim(left.id, "one") is None
     assert not records.hand_over(left.id, "another") and records.hand_over(left.id, "dead")
     assert not records.hand_over(left.id, "dead")
-    assert records.waiting(now(), 10) == [(left.id, "tango")]
+    assert records.waiting(now(), 10) == [(left.id, "tango", "")]
     assert records.orphans(now() + HOUR) == []
     taken = records.claim(left.id, "one")
     assert taken is not None and (taken.worker, taken.hand_overs) == ("one", 1)
@@ -431,8 +431,21 @@ def test_waiting_tasks_are_told_oldest_first(records: Records) -> None:
     records.add_task(task())
     records.add_task(task(created_at=now() - HOUR, state=State.RUNNING))
     moment = now() - timedelta(minutes=1)
-    assert records.waiting(moment, 10) == [(each.id, each.cluster) for each in old]
-    assert records.waiting(moment, 2) == [(each.id, each.cluster) for each in old[:2]]
+    assert records.waiting(moment, 10) == [(each.id, each.cluster, "") for each in old]
+    assert records.waiting(moment, 2) == [(each.id, each.cluster, "") for each in old[:2]]
+
+
+def test_waiting_tasks_of_a_kept_session_are_told_with_its_worker(records: Records) -> None:
+    kept = Credential(
+        id="kept", username="ada", cluster="tango", kind="kept", worker="w", expires_at=now() + HOUR
+    )
+    records.add_credential(kept)
+    waits = task(created_at=now() - HOUR, credential="kept")
+    records.add_task(waits)
+    assert records.waiting(now(), 10) == [(waits.id, "tango", "w")]
+    records.heartbeat("w")
+    assert records.workers(now() - HOUR) == {"w"}
+    assert records.workers(now() + HOUR) == set()
 
 
 # -- on the disk

@@ -235,3 +235,15 @@ def test_every_half_is_new() -> None:
     halves = {new_half() for _ in range(100)}
     assert len(halves) == 100
     assert {len(half) for half in halves} == {64}
+
+
+def test_what_an_old_key_sealed_opens_and_nothing_is_sealed_with_it() -> None:
+    rotated = Sealer(KEY[::-1], KEY)
+    issued, half = token(), new_half()
+    assert rotated.read(SEALER.issue(issued)) == issued
+    assert rotated.unseal(SEALER.seal({"a": 1}, "id-1"), "id-1") == {"a": 1}
+    assert rotated.unseal_key(SEALER.seal_key(b"key", "id-1", half), "id-1", half) == b"key"
+    assert rotated.instances == {SEALER.instance, OTHER.instance}
+    with pytest.raises(TokenRefused):
+        SEALER.read(rotated.issue(issued))
+    assert OTHER.read(rotated.issue(issued)) == issued

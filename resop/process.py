@@ -1,0 +1,10 @@
+"""What every process of the service does first."""
+
+from __future__ import annotations
+
+import resource
+
+
+def leave_no_core() -> None:
+    """A crash writes no image of this process to the disk: passwords and keys are in it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,64 @@
+"""Kept sessions on many machines: whoever takes the request, the worker that holds them runs it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import ACCOUNTS
+from tests.acceptance.secrecy import places_of
+from tests.support.openssh import OpenSSH
+from tests.support.service import Many, cluster_settings, failure
+from tests.support.services import MariaDB, eventually
+
+
+@pytest.fixture(scope="module")
+def keeping(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
+    settings = {**cluster_settings(ssh), "CLUSTER_LOGIN": "kept", "LOG_LEVEL": "DEBUG"}
+    with Many(folder / "kept", settings, mariadb.database("kept")) as started:
+        yield started
+
+
+def test_each_login_works_through_every_api_process_and_leaves_no_trace(
+    keeping: Many, ssh: OpenSSH, mariadb: MariaDB
+) -> None:
+    wrong = "marker-of-a-wrong-password"
+    error = failure(keeping.caller().login("bob", wrong), 401)
+    assert error["type"] == "LoginRefused"
+    for number in range(4):
+        caller = keeping.log_in(ACCOUNTS["bob"], api=number % 2)
+        for api in (0, 1):
+            answer = keeping.caller(caller.token, api).run("whoami")
+            assert answer.json()["output"]["stdout"] == "bob\n"
+    assert (
+        not (ssh.home("bob") / ".ssh" / "authorized_keys").exists()
+        or b"resop" not in (ssh.home("bob") / ".ssh" / "authorized_keys").read_bytes()
+    )
+    assert places_of([wrong, ACCOUNTS["bob"].password], keeping, mariadb.folder) == []
+
+
+def test_a_dead_worker_means_to_log_in_again_at_once_and_leaves_no_secret(
+    keeping: Many, mariadb: MariaDB
+) -> None:
+    secret = "marker-of-a-secret-in-a-worker-that-crashes"
+    callers = [keeping.log_in(ACCOUNTS["bob"]) for _ in range(3)]
+    for caller in callers:
+        options = {"words": ["x"], "hidden_word": secret, "input": ["/dev/zero"]}
+        task = caller.begin("template/cmd/search", options)
+        assert eventually(lambda: caller.task(task)["state"] == "running", 20)  # noqa: B023
+    for worker in keeping.workers:
+        limits = Path(f"/proc/{worker.pid}/limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits)
+    for worker in list(keeping.workers):
+        keeping.kill_worker(worker)
+    for caller in callers:
+        assert eventually(lambda: caller.http.get("/tasks").status_code == 401, 10)  # noqa: B023
+        assert failure(caller.run("true"), 401)["type"] == "LoginAgain"
+    assert failure(keeping.caller().login("bob", ACCOUNTS["bob"].password), 503)["retryable"]
+    keeping.add_workers(1)
+    again = keeping.log_in(ACCOUNTS["bob"])
+    assert again.run("true").status_code == 200
+    assert places_of([secret], keeping, mariadb.folder) == []
+    keeping.stop_workers(*keeping.workers)
+    assert failure(again.run("true"), 401)["type"] == "LoginAgain"
