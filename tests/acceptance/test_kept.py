@@ -20,9 +20,28 @@ def keeping(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
         yield started
 
 
+def key_lines(ssh: OpenSSH) -> bytes:
+    """Bob's, whom other tests let log in with keys."""
+    file = ssh.home("bob") / ".ssh" / "authorized_keys"
+    return file.read_bytes() if file.exists() else b""
+
+
+def test_batch_goes_to_the_worker_that_keeps_the_session_and_files_have_to_go_otherwise(
+    keeping: Many,
+) -> None:
+    bob = keeping.log_in(ACCOUNTS["bob"])
+    body = {"sweep": {"input": [["1"], ["2"], ["3"]]}}
+    address = bob.http.post("/utils/cmd/echo/batch", json=body).headers["location"]
+    batch = bob.http.get(address, params={"wait": 30}).json()
+    assert batch["counts"]["succeeded"] == 3
+    error = failure(bob.http.get("/files//etc/hostname"), 403)
+    assert error["type"] == "SessionElsewhere" and "/files" in error["message"]
+
+
 def test_each_login_works_through_every_api_process_and_leaves_no_trace(
     keeping: Many, ssh: OpenSSH, mariadb: MariaDB
 ) -> None:
+    before = key_lines(ssh)
     wrong = "marker-of-a-wrong-password"
     error = failure(keeping.caller().login("bob", wrong), 401)
     assert error["type"] == "LoginRefused"
@@ -31,10 +50,7 @@ def test_each_login_works_through_every_api_process_and_leaves_no_trace(
         for api in (0, 1):
             answer = keeping.caller(caller.token, api).run("whoami")
             assert answer.json()["output"]["stdout"] == "bob\n"
-    assert (
-        not (ssh.home("bob") / ".ssh" / "authorized_keys").exists()
-        or b"resop" not in (ssh.home("bob") / ".ssh" / "authorized_keys").read_bytes()
-    )
+    assert key_lines(ssh) == before
     assert places_of([wrong, ACCOUNTS["bob"].password], keeping, mariadb.folder) == []
 
 
