@@ -256,7 +256,7 @@ def test_what_cannot_be_undone_is_said(admin: Caller, bed: Testbed) -> None:
 
 
 def test_killed_worker_leaves_what_the_task_says(bed: Testbed) -> None:
-    """The worker is killed while it waits for PostgreSQL: that step may still come to its end."""
+    """The worker is killed while it asks PostgreSQL: two changes are made, no third one."""
     admin = bed.site.admin
     with service(bed.site) as own, logged_in(own, admin.name, admin.password) as caller:
         with hanging_portal(bed):
@@ -269,9 +269,10 @@ def test_killed_worker_leaves_what_the_task_says(bed: Testbed) -> None:
             seen = caller.task(task, 60)
             assert (seen["state"], seen["error"]["type"]) == ("lost", "ContactLost")
             changes = commands(caller, task)
-            systems = {"ldapadd": "ldap", "sacctmgr": "slurm", "psql": "portal"}
-            made = {systems[word] for word, code in changes.items() if code == 0}
-            assert made >= {"ldap", "slurm"} and where(bed, "or.phan") == made
+            assert changes["ldapadd"] == changes["sacctmgr"] == 0
+            # Its question to the portal survives it, and may be answered; the change is not sent.
+            assert changes["psql"] in (0, None)
+            assert where(bed, "or.phan") == {"ldap", "slurm"}
         finally:
             output(caller, "hpccenter/opn/delete_user", username="or.phan")
     assert where(bed, "or.phan") == set()

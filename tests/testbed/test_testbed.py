@@ -255,7 +255,8 @@ def test_the_administrator_administers_slurm_and_others_do_not(
 
 
 def test_the_administrator_may_sudo_a_little(admin: paramiko.SSHClient) -> None:
-    ssh(admin, "sudo -n useradd -m local1 && id local1")
+    # A number of its own: sessions of somebody who had one before may still be open.
+    ssh(admin, "sudo -n useradd -m -u 29001 local1 && id local1")
     ssh(admin, "sudo -n chpasswd", "local1:some password\n")
     ssh(admin, "sudo -n usermod -s /bin/sh local1 && sudo -n groupadd team1")
     ssh(admin, "sudo -n userdel -r local1; ! id local1")
