@@ -49,7 +49,8 @@ def read(text: str) -> list[Entry]:
             continue
         if value.startswith(":"):
             value = base64.b64decode(value[1:].strip()).decode("utf-8", "replace")
-        value = value.removeprefix(" ")
+        else:
+            value = value.removeprefix(" ")
         if name == "dn":
             entries.append(Entry(value))
         else:
