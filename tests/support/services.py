@@ -56,6 +56,10 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bo
     return True
 
 
+START_SECONDS = 90.0
+"""Several services may start at once, beside the tests of two other groups."""
+
+
 class Process:
     """A child of the tests; its output goes to a file, and it ends when the tests do."""
 
@@ -117,7 +121,8 @@ class Process:
 
     def until(self, ready: Callable[[], bool], what: str) -> None:
         """Wait until `ready`; RuntimeError with the log when it ends before or takes too long."""
-        if not eventually(lambda: self.exit_code is not None or ready()) or not ready():
+        over = eventually(lambda: self.exit_code is not None or ready(), START_SECONDS)
+        if not over or not ready():
             self.kill()
             raise RuntimeError(f"{what} does not come up; its log ends:\n{self.said()[-2000:]}")
 
