@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from operators.slurm import past
 from operators.slurm.job import NOT_ENDED, Job, is_asked
 from operators.slurm.past import PastJob
-from operators.slurm.queue import QueuedJob
+from operators.slurm.queue import QueuedJob, exit_codes
 from operators.slurm.values import JobId, indexes
 from resop import CommandFailed, DaemonAway, Shell
 
@@ -89,7 +89,7 @@ def ended(shell: Shell, wanted: JobId, seen: Sequence[QueuedJob], total: int) ->
         parts = []
     ids = {part["id"] for part in parts}
     left = [job for job in known if job["id"] not in ids]
-    return sorted([*parts, *map(_part, left)], key=_place)
+    return sorted([*parts, *_unaccounted(shell, wanted, left)], key=_place)
 
 
 def _accounted(shell: Shell, wanted: JobId, total: int) -> list[Part]:
@@ -101,15 +101,23 @@ def _accounted(shell: Shell, wanted: JobId, total: int) -> list[Part]:
         jobs = [job for job in found if job["state"] not in NOT_ENDED]
         if count(jobs) >= total:
             break
-    return [_accounted_part(job) for job in jobs]
+    return [_part(job, (job["exit_code"], job["signal"])) for job in jobs]
 
 
-def _accounted_part(job: PastJob) -> Part:
-    return {**_part(job), "exit_code": job["exit_code"], "signal": job["signal"]}
+def _unaccounted(shell: Shell, wanted: JobId, jobs: Sequence[QueuedJob]) -> list[Part]:
+    """What has ended by the queue, with the exit codes that slurmctld still has."""
+    codes: Mapping[int, tuple[int, int]] = {}
+    if jobs:
+        try:
+            codes = exit_codes(shell, wanted.job)
+        except DaemonAway as fault:
+            shell.log(f"without exit codes: {fault.message}")
+    return [_part(job, codes.get(job["raw_id"], (None, None))) for job in jobs]
 
 
-def _part(job: Job) -> Part:
-    return Part(id=job["id"], count=_count(job), state=job["state"], exit_code=None, signal=None)
+def _part(job: Job, ended_with: tuple[int | None, int | None]) -> Part:
+    code, signal = ended_with
+    return Part(id=job["id"], count=_count(job), state=job["state"], exit_code=code, signal=signal)
 
 
 def _place(part: Part) -> tuple[int, int]:

@@ -45,6 +45,7 @@ _COLUMNS = {
 }
 # Each on a line of its own in what scontrol shows; the last counts, as a name may hold newlines.
 _PATHS = re.compile(r"^   (StdErr|StdOut|AllocTRES|ReqTRES|TRES)=(.*)$", re.MULTILINE)
+_RECORD = re.compile(r"^(?=JobId=(\d+) )", re.MULTILINE)
 _ENDED_WITH = re.compile(r"^   Requeue=.* Restarts=(\d+) .*ExitCode=(\d+:\d+)$", re.MULTILINE)
 
 
@@ -113,6 +114,18 @@ def details(shell: Shell, id: str, *, has_ended: bool) -> Details | None:
         resources=values.tres(told.get("AllocTRES", "")) or values.tres(wanted),
         restarts=values.whole(restarts),
     )
+
+
+def exit_codes(shell: Shell, job: int) -> dict[int, tuple[int, int]]:
+    """Exit code and signal of each part of a job that the queue still has, by `raw_id`."""
+    answer = ask(shell, "scontrol", "show", "job", str(job), check=False)
+    _, *told = _RECORD.split(answer.stdout)
+    codes = {}
+    for raw_id, record in zip(told[::2], told[1::2], strict=True):
+        _, ended_with = (_ENDED_WITH.findall(record) or [("", "")])[-1]
+        if code := values.exit_code(ended_with):
+            codes[int(raw_id)] = code
+    return codes
 
 
 def _job(row: table.Row) -> QueuedJob:
