@@ -7,6 +7,10 @@
 #   testbed/stories.sh
 set -eu
 RESOP=${RESOP:-http://127.0.0.1:3000}
+if ! curl -sSf -o /dev/null "$RESOP/health/live"; then
+    echo "stories.sh: no resop answers at $RESOP; the head of this file says how to start it" >&2
+    exit 1
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
