@@ -53,7 +53,7 @@ async def ten_commands(session: Session, calls: int) -> Measured:
     """Ten steps over a bare runner count as one call."""
 
     async def ten() -> bool:
-        done = [await session.run(STEP.line, None, 60, program=STEP.program) for _ in range(10)]
+        done = [await session.run(STEP, 60) for _ in range(10)]
         return all(each.exit_code == 0 for each in done)
 
     return await closed_loop([ten], calls)

@@ -27,6 +27,7 @@ from bench.steps import STEP
 from resop.limits import OUTPUT_LIMIT
 from resop.sessions import Session
 from tests.support.openssh import Account, OpenSSH
+from tests.support.steps import line_step
 
 MIB = 1 << 20
 LONG = 600.0
@@ -44,19 +45,19 @@ async def nothing(session: Session) -> bool:
 
 async def endless(session: Session) -> bool:
     """1 GiB of output, of which the first MiB is kept."""
-    raw = await session.run("head -c 1073741824 /dev/zero", None, LONG)
+    raw = await session.run(line_step("head -c 1073741824 /dev/zero"), LONG)
     return raw.stdout == bytes(OUTPUT_LIMIT) and raw.truncated and raw.exit_code == 0
 
 
 async def large_input(session: Session) -> bool:
     """50 MiB on standard input."""
-    raw = await session.run("sha256sum", GIVEN, LONG)
+    raw = await session.run(line_step("sha256sum", GIVEN), LONG)
     return raw.stdout.split()[0].decode() == hashlib.sha256(GIVEN).hexdigest()
 
 
 async def binary(session: Session) -> bool:
     """50 MiB there and back, of which the first MiB is kept."""
-    raw = await session.run("cat", GIVEN, LONG)
+    raw = await session.run(line_step("cat", GIVEN), LONG)
     return raw.stdout == GIVEN[:OUTPUT_LIMIT] and raw.truncated
 
 
@@ -67,7 +68,8 @@ async def short_commands(session: Session) -> bool:
     async def some() -> bool:
         right = True
         for number in numbers:
-            right &= (await session.run(f"echo {number}", None, LONG)).stdout == b"%d\n" % number
+            done = await session.run(line_step(f"echo {number}"), LONG)
+            right &= done.stdout == b"%d\n" % number
         return right
 
     return all(await asyncio.gather(*(some() for _ in range(32))))
@@ -76,7 +78,7 @@ async def short_commands(session: Session) -> bool:
 async def at_once(session: Session) -> bool:
     """200 commands that run at the same time."""
     lines = [f"sleep 3; echo {number}" for number in range(200)]
-    done = await asyncio.gather(*(session.run(line, None, LONG) for line in lines))
+    done = await asyncio.gather(*(session.run(line_step(line), LONG) for line in lines))
     return [raw.stdout for raw in done] == [b"%d\n" % number for number in range(200)]
 
 
@@ -90,7 +92,7 @@ async def beside(session: Session, work: Work) -> tuple[bool, float, list[float]
     async def small() -> None:
         while True:
             began = time.perf_counter()
-            done = await session.run(STEP.line, None, LONG, program=STEP.program)
+            done = await session.run(STEP, LONG)
             times.append(time.perf_counter() - began)
             assert done.exit_code == 0
             await asyncio.sleep(0.01)

@@ -33,7 +33,7 @@ async def steps(session: Session, callers: int, calls: int) -> Measured:
     """The step again and again over a session."""
 
     async def call() -> bool:
-        done = await session.run(STEP.line, None, 60, program=STEP.program)
+        done = await session.run(STEP, 60)
         return done.exit_code == 0 and f"({USER})".encode() in done.stdout
 
     return await closed_loop([call] * callers, calls)

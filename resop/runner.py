@@ -24,10 +24,9 @@ from resop import channel
 from resop.channel import ChannelRefused, Hear, Raw, cancelled, surely, timed_out
 from resop.errors import ContactLost, ResopError
 from resop.keep import Keep, NeverBegan, NotKept
-from resop.limits import OUTPUT_LIMIT
-from resop.quoting import Program
 from resop.remote import runner as remote
 from resop.remote.runner import ERRORS, OUTPUT, Frames, frame
+from resop.step import StepRequest
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +61,7 @@ class _End:
 
 
 @dataclass(slots=True)
-class _Step:
+class _Sent:
     """A step that was sent."""
 
     done: asyncio.Future[_End]
@@ -92,10 +91,10 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         self._noise_size = 0
         self._frames: Frames | None = None
         self._said = bytearray()
-        self._steps: dict[int, _Step] = {}
+        self._steps: dict[int, _Sent] = {}
         self._numbers = itertools.count(1)
         self._out: list[bytes] = []
-        self._unsent: list[_Step] = []
+        self._unsent: list[_Sent] = []
         self._closed = asyncio.Event()
         self.broken = False
         """No further step can be given to it."""
@@ -121,36 +120,33 @@ class Runner(asyncssh.SSHClientSession[bytes]):
 
     async def run(
         self,
-        line: str,
-        stdin: bytes | None,
+        step: StepRequest,
         limit: float,
-        max_output: int = OUTPUT_LIMIT,
-        program: Program | None = None,
         heard: Hear | None = None,
         keep: Keep | None = None,
     ) -> Raw:
-        """Run `line` in the user's login shell, or `program`, which is the same without a shell.
+        """Run the step's line in the user's login shell, or its program without a shell.
 
-        Parameters, answer and errors are those of `run_line`. With `keep` the step outlives this
-        runner: it is started, or followed from where it was left; NotKept when that cannot be,
-        NeverBegan for one that was only to be found.
+        Answer and errors are those of `run_line`. With `keep` the step outlives this runner: it is
+        started, or followed from where it was left; NotKept when that cannot be, NeverBegan for
+        one that was only to be found.
         """
         began = time.monotonic()
         if self.broken:
             raise ChannelRefused("the runner on the login node has ended")
-        number, step = self._begin(line, stdin, limit, max_output, program, heard, keep)
+        number, sent = self._begin(step, limit, heard, keep)
         patience = channel.GRACE_SECONDS + remote.KILL_SECONDS + LATE_SECONDS
         try:
-            await asyncio.wait([step.done], timeout=limit + patience)
+            await asyncio.wait([sent.done], timeout=limit + patience)
         except asyncio.CancelledError:
             if keep is not None and keep.leaving:
                 raise
             self._send(remote.END, number)
-            raise cancelled(await surely(self._gone(step, patience))) from None
-        if not step.done.done():
+            raise cancelled(await surely(self._gone(sent, patience))) from None
+        if not sent.done.done():
             self._break("it does not answer")
             raise timed_out(limit, False) if keep is None else ContactLost()
-        end = step.done.result()
+        end = sent.done.result()
         if keep is not None:
             _note_end(keep, end)
         if end.how == remote.NOT_STARTED:
@@ -162,43 +158,36 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         if end.how == remote.ON_REQUEST:
             raise ContactLost("the runner on the login node was ended, and the step with it")
         return Raw(
-            bytes(step.output[1]),
-            bytes(step.output[2]),
+            bytes(sent.output[1]),
+            bytes(sent.output[2]),
             end.exit_code,
             time.monotonic() - began,
             end.dropped,
         )
 
     def _begin(
-        self,
-        line: str,
-        stdin: bytes | None,
-        limit: float,
-        max_output: int,
-        program: Program | None,
-        heard: Hear | None,
-        keep: Keep | None,
-    ) -> tuple[int, _Step]:
-        kept = {} if keep is None else keep.request(stdin)
+        self, step: StepRequest, limit: float, heard: Hear | None, keep: Keep | None
+    ) -> tuple[int, _Sent]:
+        kept = {} if keep is None else keep.request(step.input)
         number = next(self._numbers)
         done: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
-        step = _Step(done, memoryview(stdin or b""), max_output, heard, keep)
+        sent = _Sent(done, memoryview(step.input or b""), step.max_output, heard, keep)
         if keep is not None:
-            step.input, step.output = memoryview(b""), keep.output  # what it is given went before
-        self._steps[number] = step
+            sent.input, sent.output = memoryview(b""), keep.output  # what it is given went before
+        self._steps[number] = sent
         request: dict[str, Any] = {
-            "line": line,
-            "program": program and program.as_json(),
-            "input": bool(stdin),
+            "line": step.line,
+            "program": step.program and step.program.as_json(),
+            "input": bool(step.input),
             "limit": limit,
-            "max_output": max_output,
+            "max_output": step.max_output,
             "grace": channel.GRACE_SECONDS,
             **kept,
         }
-        self._unsent.append(step)
+        self._unsent.append(sent)
         self._send(remote.START, number, json.dumps(request).encode())
-        self._send_input(number, step)
-        return number, step
+        self._send_input(number, sent)
+        return number, sent
 
     async def close(self) -> None:
         """End it once it has heard all: sshd drops what is on its way when a connection closes."""
@@ -213,7 +202,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         content = remote.FORGET_FIELDS.pack(keep.again) + keep.name.encode()
         self._send(remote.FORGET, 0, content)
 
-    def _send_input(self, number: int, step: _Step) -> None:
+    def _send_input(self, number: int, step: _Sent) -> None:
         while step.input and step.room:
             piece = step.input[: min(step.room, remote.CHUNK)]
             step.input = step.input[len(piece) :]
@@ -241,7 +230,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
                 step.kept.sent = True
         self._unsent.clear()
 
-    async def _gone(self, step: _Step, patience: float) -> bool:
+    async def _gone(self, step: _Sent, patience: float) -> bool:
         """Wait for the end of a step that was told to end; tell whether nothing of it is left."""
         await asyncio.wait([step.done], timeout=patience)
         if not step.done.done():
@@ -325,7 +314,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
             case _:
                 raise ValueError(f"a frame of type {kind}")
 
-    def _take_output(self, number: int, step: _Step, stream: int, content: bytes) -> None:
+    def _take_output(self, number: int, step: _Sent, stream: int, content: bytes) -> None:
         output = step.output[stream]
         output += content
         if len(output) > step.keep:

@@ -17,7 +17,7 @@ import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 import asyncssh
@@ -34,11 +34,10 @@ from resop.errors import (
     TaskCancelled,
 )
 from resop.keep import Keep, NeverBegan, NotKept
-from resop.limits import OUTPUT_LIMIT
 from resop.noise import NOISE_LIMIT, AfterMark, marked, without_noise
-from resop.quoting import Program
 from resop.remote.runner import AT_ONCE
 from resop.runner import Runner
+from resop.step import StepRequest
 
 log = logging.getLogger(__name__)
 
@@ -91,56 +90,43 @@ class _Line:
         return self.runner is not None and self.runner.broken
 
     async def run(
-        self,
-        line: str,
-        stdin: bytes | None,
-        limit: float,
-        max_output: int,
-        program: Program | None,
-        heard: Hear | None,
-        keep: Keep | None,
+        self, step: StepRequest, limit: float, heard: Hear | None, keep: Keep | None
     ) -> Raw:
         """Run one step, rid of what rc files print before it."""
         runner = self.runner
         if keep is not None:
-            return await self._run_kept(line, stdin, limit, max_output, program, heard, keep)
+            return await self._run_kept(step, limit, heard, keep)
         if runner is not None and not runner.reads_rc:
-            return await runner.run(line, stdin, limit, max_output, program, heard)
-        line, mark = marked(line)
-        after = AfterMark(mark, max_output, heard) if heard else None
-        most = max_output + NOISE_LIMIT
+            return await runner.run(step, limit, heard)
+        line, mark = marked(step.line)
+        after = AfterMark(mark, step.max_output, heard) if heard else None
+        with_noise = replace(step, line=line, max_output=step.max_output + NOISE_LIMIT)
         if runner is not None:
-            raw = await runner.run(line, stdin, limit, most, program, after)
+            raw = await runner.run(with_noise, limit, after)
         else:
-            raw = await run_line(self.connection, line, stdin, limit, most, after)
+            most = with_noise.max_output
+            raw = await run_line(self.connection, line, step.input, limit, most, after)
         if after is not None:
             after.finish()
-        return without_noise(raw, mark, max_output)
+        return without_noise(raw, mark, step.max_output)
 
     async def _run_kept(
-        self,
-        line: str,
-        stdin: bytes | None,
-        limit: float,
-        max_output: int,
-        program: Program | None,
-        heard: Hear | None,
-        keep: Keep,
+        self, step: StepRequest, limit: float, heard: Hear | None, keep: Keep
     ) -> Raw:
         """The same for a step that survives: its mark is known to whoever finds it."""
         if self.runner is None:
             raise NotKept("there is no runner on the login node; nothing was sent")
-        with_mark, mark = marked(line, keep.name)
+        line, mark = marked(step.line, keep.name)
+        with_noise = replace(step, max_output=step.max_output + NOISE_LIMIT)
         if self.runner.reads_rc:
-            line = with_mark
+            with_noise = replace(with_noise, line=line)
             if heard is not None and keep.after is None:
-                keep.after = AfterMark(mark, max_output, heard)
+                keep.after = AfterMark(mark, step.max_output, heard)
             heard = keep.after
-        most = max_output + NOISE_LIMIT
-        raw = await self.runner.run(line, stdin, limit, most, program, heard, keep)
+        raw = await self.runner.run(with_noise, limit, heard, keep)
         if keep.after is not None:
             keep.after.finish()
-        return without_noise(raw, mark, max_output)
+        return without_noise(raw, mark, step.max_output)
 
 
 class Session:
@@ -172,20 +158,16 @@ class Session:
 
     async def run(
         self,
-        line: str,
-        stdin: bytes | None,
+        step: StepRequest,
         limit: float,
-        max_output: int = OUTPUT_LIMIT,
-        program: Program | None = None,
         heard: Hear | None = None,
         keep: Keep | None = None,
     ) -> Raw:
-        """Run one command line within `limit` seconds, waiting for a free channel included.
+        """Run one step within `limit` seconds, waiting for a free channel included.
 
-        `program` is what it runs where that is one program; `heard` is told what it prints, in
-        the order in which that arrives. Raises what `run_line` raises; a refused channel is asked
-        for again, since nothing was sent. With `keep` it raises as `Runner.run` does; `run_kept`
-        does better.
+        `heard` is told what it prints, in the order in which that arrives. Raises what `run_line`
+        raises; a refused channel is asked for again, since nothing was sent. With `keep` it raises
+        as `Runner.run` does; `run_kept` does better.
         """
         deadline = time.monotonic() + limit
         refusals = 0
@@ -193,7 +175,7 @@ class Session:
             async with self._channel(deadline, limit) as taken:
                 try:
                     left = max(0.0, deadline - time.monotonic())
-                    return await taken.run(line, stdin, left, max_output, program, heard, keep)
+                    return await taken.run(step, left, heard, keep)
                 except ChannelRefused:
                     if taken.used > 1 and not taken.stale and taken.runner is None:
                         # Fewer than six are allowed there: ask again as often as it takes.
@@ -203,14 +185,7 @@ class Session:
             await asyncio.sleep(PAUSE_SECONDS * 2**refusals)
 
     async def run_kept(
-        self,
-        line: str,
-        stdin: bytes | None,
-        limit: float,
-        max_output: int,
-        program: Program | None,
-        keep: Keep,
-        heard: Hear | None = None,
+        self, step: StepRequest, limit: float, keep: Keep, heard: Hear | None = None
     ) -> Raw:
         """Run a step that outlives connections: when one breaks it is found again over another.
 
@@ -225,7 +200,7 @@ class Session:
                 keep.find = keep.find or left <= 0  # it is too late to start it
                 left = left if left > 0 else FIND_SECONDS
                 try:
-                    return await self.run(line, stdin, left, max_output, program, heard, keep)
+                    return await self.run(step, left, heard, keep)
                 except _PASSING as fault:
                     if keep.over or not keep.sent:
                         raise
@@ -253,7 +228,7 @@ class Session:
         Raises NeverBegan where it was not started; now it never will be.
         """
         keep.find = keep.end = True
-        return await self.run("", None, FIND_SECONDS, keep=keep)
+        return await self.run(StepRequest("", ""), FIND_SECONDS, keep=keep)
 
     async def _is_ended(self, keep: Keep) -> bool:
         try:

@@ -325,10 +325,7 @@ class WorkerDoor:
                 self.keeping = None
                 # Before it is sent: else whoever takes the task up would send it once more.
                 await self._written(Change.progress(self.task_id, hand_overs=None))
-        limit = self._limit(step)
-        return await self.session.run(
-            step.line, step.input, limit, step.max_output, step.program, heard
-        )
+        return await self.session.run(step, self._limit(step), heard)
 
     async def _send_to_survive(self, step: StepRequest, keep: Keep, heard: Hear) -> Raw:
         self._stay()
@@ -340,9 +337,7 @@ class WorkerDoor:
         assert running is not None
         self._surviving[running] = keep
         try:
-            return await self.session.run_kept(
-                step.line, step.input, limit, step.max_output, step.program, keep, heard
-            )
+            return await self.session.run_kept(step, limit, keep, heard)
         except asyncio.CancelledError:
             if keep.leaving:
                 raise HandedOver from None

@@ -25,6 +25,7 @@ from resop.sessions import Session
 from tests.support.hostile import HostileSSH, Mode
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from tests.support.steps import line_step
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
@@ -113,7 +114,7 @@ TREES = [
 async def test_nothing_is_left_and_it_still_answers(
     server: OpenSSH, fresh: Runner, line: str, cancelled: bool
 ) -> None:
-    step = asyncio.create_task(fresh.run(line, None, LONG if cancelled else 0.4))
+    step = asyncio.create_task(fresh.run(line_step(line), LONG if cancelled else 0.4))
     await asyncio.sleep(0.3)
     assert processes(server) != []
     if cancelled:
@@ -122,25 +123,25 @@ async def test_nothing_is_left_and_it_still_answers(
         await step
     assert processes(server) == []
     assert getattr(caught.value, "details", {})["ended"] is True
-    assert (await fresh.run("echo usable", None, LONG)).stdout == b"usable\n"
+    assert (await fresh.run(line_step("echo usable"), LONG)).stdout == b"usable\n"
 
 
 async def test_job_of_the_scheduler_on_the_same_machine_is_not_touched(
     server: OpenSSH, fresh: Runner
 ) -> None:
     with pytest.raises(StepTimedOut) as caught:
-        await fresh.run("SLURM_JOB_ID=7 setsid -f sleep 400; sleep 300", None, 0.4)
+        await fresh.run(line_step("SLURM_JOB_ID=7 setsid -f sleep 400; sleep 300"), 0.4)
     assert caught.value.details["ended"] is True
     assert processes(server) == ["sleep 400"]
-    await fresh.run("pkill sleep", None, LONG)
+    await fresh.run(line_step("pkill sleep"), LONG)
 
 
 async def test_it_ends_what_runs_when_its_connection_is_gone(server: OpenSSH) -> None:
     connection = await login(server)
     made = await started(connection)
-    await made.run("sleep 400 </dev/null >/dev/null 2>&1 &", None, LONG)  # left on purpose
+    await made.run(line_step("sleep 400 </dev/null >/dev/null 2>&1 &"), LONG)  # left on purpose
     lines = ["trap '' TERM; sleep 300; :", "setsid -f sleep 301; sleep 302", "yes >/dev/null"]
-    steps = [asyncio.create_task(made.run(line, None, LONG)) for line in lines]
+    steps = [asyncio.create_task(made.run(line_step(line), LONG)) for line in lines]
     assert await eventually(lambda: len(processes(server)) >= 6)
     await asyncio.to_thread(server.drop_connections)
     faults = await asyncio.gather(*steps, return_exceptions=True)
@@ -154,7 +155,7 @@ async def test_it_ends_what_runs_when_its_connection_is_gone(server: OpenSSH) ->
 async def test_frozen_node_is_noticed_and_what_ran_there_ends(server: OpenSSH) -> None:
     connection = await login(server, keepalive=0.3)
     made = await started(connection)
-    step = asyncio.create_task(made.run("sleep 300 & sleep 301", None, LONG))
+    step = asyncio.create_task(made.run(line_step("sleep 300 & sleep 301"), LONG))
     assert await eventually(lambda: len(processes(server)) == 3)
     frozen = [each.pid for each in server._processes() if "sshd: alice" in each.command]
     for pid in frozen:
@@ -186,7 +187,7 @@ async def latency(made: Runner, count: int = 100) -> float:
     times = []
     for _ in range(count):
         began = time.perf_counter()
-        answer = await made.run("exec echo", None, LONG, program=Program(["echo", "hi"]))
+        answer = await made.run(line_step("exec echo", program=Program(["echo", "hi"])), LONG)
         times.append(time.perf_counter() - began)
         assert answer.stdout == b"hi\n"
     return statistics.quantiles(times, n=100)[-1]
@@ -204,7 +205,7 @@ async def latency(made: Runner, count: int = 100) -> float:
     ],
 )
 async def test_others_are_not_delayed(fresh: Runner, line: str, stdin: bytes | None) -> None:
-    busy = asyncio.create_task(fresh.run(line, stdin, LONG))
+    busy = asyncio.create_task(fresh.run(line_step(line, stdin), LONG))
     await asyncio.sleep(0.2)
     assert await latency(fresh) < 0.5  # the machine's other work included
     assert not busy.done()
@@ -215,33 +216,33 @@ async def test_others_are_not_delayed(fresh: Runner, line: str, stdin: bytes | N
 
 async def test_output_of_a_gibibyte_takes_no_memory(server: OpenSSH, fresh: Runner) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    big = asyncio.create_task(fresh.run("head -c 1073741824 /dev/zero", None, LONG))
+    big = asyncio.create_task(fresh.run(line_step("head -c 1073741824 /dev/zero"), LONG))
     assert await latency(fresh) < 0.5
     answer = await big
     assert (answer.stdout, answer.truncated, answer.exit_code) == (bytes(1 << 20), True, 0)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 << 10  # KiB
-    peak = await fresh.run("grep VmHWM /proc/$PPID/status", None, LONG)
+    peak = await fresh.run(line_step("grep VmHWM /proc/$PPID/status"), LONG)
     assert int(peak.stdout.split()[1]) < 32 << 10
 
 
 async def test_large_output_and_input_are_exact(fresh: Runner) -> None:
     data = random.Random(1).randbytes(50 << 20)
-    answer = await fresh.run("cat", data, LONG, len(data))
+    answer = await fresh.run(line_step("cat", data, max_output=len(data)), LONG)
     assert (answer.stdout == data, answer.truncated) == (True, False)
-    answer = await fresh.run("sha256sum", data, LONG)
+    answer = await fresh.run(line_step("sha256sum", data), LONG)
     assert answer.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
 async def test_thousands_of_commands_leave_nothing_behind(fresh: Runner) -> None:
     async def files() -> int:
-        return int((await fresh.run("ls /proc/$PPID/fd | wc -l", None, LONG)).stdout)
+        return int((await fresh.run(line_step("ls /proc/$PPID/fd | wc -l"), LONG)).stdout)
 
     before = await files()
     for begin in range(0, 2000, 100):
         numbers = range(begin, begin + 100)
         answers = await asyncio.gather(
             *(
-                fresh.run("", None, LONG, program=Program(["echo", str(number)]))
+                fresh.run(line_step("", program=Program(["echo", str(number)])), LONG)
                 for number in numbers
             )
         )
@@ -255,14 +256,14 @@ async def test_thousands_of_commands_leave_nothing_behind(fresh: Runner) -> None
 
 async def test_killed_runner_is_contact_lost_and_the_session_goes_on(server: OpenSSH) -> None:
     session = Session(lambda: login(server))
-    step = asyncio.create_task(session.run("sleep 300", None, LONG))
+    step = asyncio.create_task(session.run(line_step("sleep 300"), LONG))
     assert await eventually(lambda: "sleep 300" in processes(server))
-    killed = asyncio.create_task(session.run("kill -KILL $PPID", None, LONG))
+    killed = asyncio.create_task(session.run(line_step("kill -KILL $PPID"), LONG))
     faults = await asyncio.gather(step, killed, return_exceptions=True)
     assert {type(each) for each in faults} == {ContactLost}
-    assert (await session.run("echo again", None, LONG)).stdout == b"again\n"
+    assert (await session.run(line_step("echo again"), LONG)).stdout == b"again\n"
     assert session._lines[0].runner is not None
-    await session.run("pkill sleep", None, LONG)
+    await session.run(line_step("pkill sleep"), LONG)
     await session.close()
 
 
@@ -314,7 +315,7 @@ async def test_what_is_no_runner_is_not_used(
     monkeypatch.setattr(runner, "START_SECONDS", 1.0)
     speak(server, MARK, READ, said, END)
     session = Session(lambda: login(server, FAKE))
-    assert (await session.run("echo right", None, LONG)).stdout == b"right\n"
+    assert (await session.run(line_step("echo right"), LONG)).stdout == b"right\n"
     assert session._lines[0].runner is None
     assert session._runner_from > time.monotonic()  # it is not tried for each connection
     await session.close()
@@ -335,8 +336,8 @@ async def test_runner_that_talks_nonsense_is_given_up(server: OpenSSH, said: str
     session = Session(lambda: login(server, FAKE))
     for _ in range(sessions.BREAKDOWNS):
         with pytest.raises(ContactLost):
-            await session.run("echo wrong", None, 5)
-    assert (await session.run("echo right", None, LONG)).stdout == b"right\n"
+            await session.run(line_step("echo wrong"), 5)
+    assert (await session.run(line_step("echo right"), LONG)).stdout == b"right\n"
     await session.close()
 
 
@@ -349,7 +350,7 @@ async def test_runner_that_never_answers_is_left_in_time(
     for cancelled in (False, True):
         async with await login(server, FAKE) as connection:
             made = await started(connection)
-            step = asyncio.create_task(made.run("echo", None, LONG if cancelled else 0.2))
+            step = asyncio.create_task(made.run(line_step("echo"), LONG if cancelled else 0.2))
             await asyncio.sleep(0.1)
             if cancelled:
                 step.cancel()
@@ -370,7 +371,7 @@ async def test_hostile_server_is_an_error_in_time(
     with HostileSSH(mode) as server:
         session = Session(lambda: login(server, keepalive=0.2))
         with contextlib.suppress(ResopError):
-            await session.run("any", None, 1.0)
+            await session.run(line_step("any"), 1.0)
         assert time.monotonic() - begin < 10
         assert not session._waiters
         await session.close()

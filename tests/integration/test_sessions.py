@@ -26,6 +26,7 @@ from resop.ssh import Connector
 from tests.support.hostile import HostileSSH, Mode
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from tests.support.steps import line_step
 
 pytestmark = pytest.mark.timeout(40)
 
@@ -114,7 +115,7 @@ async def end(steps: list[asyncio.Task[Raw]]) -> None:
 
 
 def hold(session: Session, count: int, limit: float = LONG) -> list[asyncio.Task[Raw]]:
-    return [asyncio.create_task(session.run("sleep 300", None, limit)) for _ in range(count)]
+    return [asyncio.create_task(session.run(line_step("sleep 300"), limit)) for _ in range(count)]
 
 
 # -- many at once ---------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def hold(session: Session, count: int, limit: float = LONG) -> list[asyncio.Task
 
 async def test_hundred_short_commands_at_once_all_succeed(server: OpenSSH) -> None:
     async with opened(server) as (session, connect):
-        steps = [session.run(f"echo {number}", None, LONG) for number in range(100)]
+        steps = [session.run(line_step(f"echo {number}"), LONG) for number in range(100)]
         answers = await asyncio.gather(*steps)
         assert [answer.stdout for answer in answers] == [b"%d\n" % n for n in range(100)]
         assert connect.tried <= 2  # a handshake costs more than many short steps
@@ -136,7 +137,7 @@ async def test_commands_succeed_where_fewer_channels_are_allowed(
     need(reason_unavailable())
     with OpenSSH(tmp_path, [ALICE], config=f"MaxSessions {allowed}") as server:
         async with opened(server) as (session, _):
-            steps = [session.run(f"echo {number}", None, LONG) for number in range(100)]
+            steps = [session.run(line_step(f"echo {number}"), LONG) for number in range(100)]
             answers = await asyncio.gather(*steps)
             assert [answer.stdout for answer in answers] == [b"%d\n" % n for n in range(100)]
 
@@ -170,7 +171,7 @@ async def test_connections_and_channels_stay_within_their_limits(
 async def test_cold_start_waits_for_its_first_connection(server: OpenSSH) -> None:
     async with opened(server) as (session, connect):
         connect.go.clear()
-        steps = [asyncio.create_task(session.run("true", None, LONG)) for _ in range(50)]
+        steps = [asyncio.create_task(session.run(line_step("true"), LONG)) for _ in range(50)]
         await asyncio.sleep(0.05)
         assert connect.tried == 1
         connect.go.set()
@@ -187,7 +188,7 @@ async def test_server_that_refuses_every_channel_is_told_in_time(
     with HostileSSH(Mode.REFUSE_CHANNELS) as server:
         async with opened(server) as (session, _):
             begin = time.monotonic()
-            steps = [session.run("any", None, LONG) for _ in range(20)]
+            steps = [session.run(line_step("any"), LONG) for _ in range(20)]
             faults = await asyncio.gather(*steps, return_exceptions=True)
             assert {type(each) for each in faults} == {ChannelRefused}
             assert time.monotonic() - begin < 5
@@ -201,7 +202,7 @@ async def test_server_that_drops_at_every_channel_is_given_up(
     monkeypatch.setattr(sessions, "PAUSE_SECONDS", 0.005)
     with HostileSSH(Mode.DROP_AT_OPEN) as server:
         async with opened(server) as (session, _):
-            steps = [session.run("any", None, LONG) for _ in range(10)]
+            steps = [session.run(line_step("any"), LONG) for _ in range(10)]
             faults = await asyncio.gather(*steps, return_exceptions=True)
             assert {type(each) for each in faults} == {ChannelRefused}
         assert server.connections < 10 * sessions.REFUSALS
@@ -210,10 +211,10 @@ async def test_server_that_drops_at_every_channel_is_given_up(
 
 async def test_step_after_a_drop_connects_again(server: OpenSSH) -> None:
     async with opened(server) as (session, connect):
-        await session.run("true", None, LONG)
+        await session.run(line_step("true"), LONG)
         server.drop_connections()
         assert await eventually(connect.made[0].is_closed)
-        assert (await session.run("echo again", None, LONG)).stdout == b"again\n"
+        assert (await session.run(line_step("echo again"), LONG)).stdout == b"again\n"
         assert session.connections == 1
 
 
@@ -224,13 +225,15 @@ async def test_drop_ends_what_runs_and_spares_what_waits(
     async with opened(server) as (session, _):
         running = hold(session, CHANNELS)
         assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == CHANNELS)
-        waiting = [asyncio.create_task(session.run("echo later", None, LONG)) for _ in range(3)]
+        waiting = [
+            asyncio.create_task(session.run(line_step("echo later"), LONG)) for _ in range(3)
+        ]
         await asyncio.sleep(0)
         await asyncio.to_thread(server.drop_connections)
         faults = await asyncio.gather(*running, return_exceptions=True)
         assert {type(each) for each in faults} == {ContactLost}
         assert [step.stdout for step in await asyncio.gather(*waiting)] == [b"later\n"] * 3
-        await session.run("pkill sleep", None, LONG)
+        await session.run(line_step("pkill sleep"), LONG)
 
 
 async def test_every_waiter_gets_the_error_of_a_failed_connect_for_itself() -> None:
@@ -238,7 +241,7 @@ async def test_every_waiter_gets_the_error_of_a_failed_connect_for_itself() -> N
     connect.fault = KeyRefused()
     session = Session(connect)
     faults = await asyncio.gather(
-        *(session.run("any", None, LONG) for _ in range(20)), return_exceptions=True
+        *(session.run(line_step("any"), LONG) for _ in range(20)), return_exceptions=True
     )
     assert {type(each) for each in faults} == {KeyRefused}
     for number, each in enumerate(faults):  # as the worker's door does
@@ -253,7 +256,7 @@ async def test_mistake_in_connecting_is_told_and_logged(caplog: pytest.LogCaptur
     connect.fault = ZeroDivisionError("a mistake")
     session = Session(connect)
     with pytest.raises(ServiceFault):
-        await session.run("any", None, LONG)
+        await session.run(line_step("any"), LONG)
     assert connect.tried == 1
     assert "a mistake" in caplog.text
     caplog.clear()
@@ -288,7 +291,7 @@ async def test_time_limit_while_waiting_says_that_nothing_was_sent(
         held = hold(session, CHANNELS)
         assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == CHANNELS)
         with pytest.raises(StepTimedOut, match=r"within 0\.1 s; the step was not sent") as caught:
-            await session.run("touch never", None, 0.1)
+            await session.run(line_step("touch never"), 0.1)
         assert caught.value.details["ended"] is True
         assert not session._waiters
         await end(held)
@@ -300,7 +303,7 @@ async def test_time_limit_while_connecting_says_that_nothing_was_sent() -> None:
     connect.go.clear()
     session = Session(connect)
     with pytest.raises(StepTimedOut, match="not sent"):
-        await session.run("any", None, 0.05)
+        await session.run(line_step("any"), 0.05)
     await session.close()
     assert nothing_is_left(session)
 
@@ -310,9 +313,9 @@ async def test_cancelled_waiters_leak_no_channel(
 ) -> None:
     monkeypatch.setattr(sessions, "CONNECTIONS", 1)
     async with opened(server) as (session, _):
-        await session.run("true", None, LONG)
+        await session.run(line_step("true"), LONG)
         for delay in (0.0, 0.001, 0.002, 0.004, 0.008):  # before, at, and after they get theirs
-            steps = [asyncio.create_task(session.run("true", None, LONG)) for _ in range(20)]
+            steps = [asyncio.create_task(session.run(line_step("true"), LONG)) for _ in range(20)]
             await asyncio.sleep(delay)
             for step in steps[::2]:
                 step.cancel()
@@ -329,10 +332,10 @@ async def test_waiter_that_is_cancelled_when_it_gets_its_channel_gives_it_back(
 ) -> None:
     monkeypatch.setattr(sessions, "CONNECTIONS", 1)
     async with opened(server) as (session, _):
-        await session.run("true", None, LONG)
+        await session.run(line_step("true"), LONG)
         line = session._lines[0]
         line.used = CHANNELS  # as if all were taken
-        step = asyncio.create_task(session.run("true", None, LONG))
+        step = asyncio.create_task(session.run(line_step("true"), LONG))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert len(session._waiters) == 1
@@ -350,7 +353,7 @@ async def test_first_come_is_first_served(server: OpenSSH, monkeypatch: pytest.M
     monkeypatch.setattr(sessions, "CHANNELS", 1)
     async with opened(server) as (session, _):
         await asyncio.gather(
-            *(session.run(f"echo {number} >>order", None, LONG) for number in range(10))
+            *(session.run(line_step(f"echo {number} >>order"), LONG) for number in range(10))
         )
     order = (server.home(ALICE.name) / "order").read_text().split()
     assert order == [str(number) for number in range(10)]
@@ -363,7 +366,7 @@ async def test_close_tells_who_waits() -> None:
     connect = Counted()
     connect.go.clear()
     session = Session(connect)
-    steps = [asyncio.create_task(session.run("any", None, LONG)) for _ in range(3)]
+    steps = [asyncio.create_task(session.run(line_step("any"), LONG)) for _ in range(3)]
     await asyncio.sleep(0.01)
     await session.close()
     faults = await asyncio.gather(*steps, return_exceptions=True)
@@ -373,11 +376,11 @@ async def test_close_tells_who_waits() -> None:
 
 async def test_old_connection_is_replaced_and_closed(server: OpenSSH) -> None:
     async with opened(server) as (session, connect):
-        await session.run("true", None, LONG)
-        held = asyncio.create_task(session.run("sleep 0.3; echo done", None, LONG))
+        await session.run(line_step("true"), LONG)
+        held = asyncio.create_task(session.run(line_step("sleep 0.3; echo done"), LONG))
         assert await eventually(lambda: "sleep 0.3" in server.processes(ALICE.name))
         session._lines[0].opened -= sessions.LIFETIME_SECONDS
-        assert (await session.run("echo new", None, LONG)).stdout == b"new\n"
+        assert (await session.run(line_step("echo new"), LONG)).stdout == b"new\n"
         assert connect.tried == 2
         assert (await held).stdout == b"done\n"  # what runs on the old one may end
         await session.close_idle(time.monotonic() - 60)
@@ -406,7 +409,7 @@ async def test_user_has_one_session_on_a_cluster(server: OpenSSH) -> None:
 async def test_session_is_kept_while_its_connection_is_open(server: OpenSSH) -> None:
     async with pool_of(server) as (pool, connect):
         for _ in range(3):
-            await pool.session("alice", "here", connect).run("true", None, LONG)
+            await pool.session("alice", "here", connect).run(line_step("true"), LONG)
             gc.collect()
         assert connect.tried == 1
 
@@ -418,9 +421,9 @@ async def test_idle_connections_are_closed_and_their_session_forgotten(
     monkeypatch.setattr(sessions, "SWEEP_SECONDS", 0.02)
     async with pool_of(server) as (pool, connect):
         busy = asyncio.create_task(
-            pool.session("bob", "here", connect).run("sleep 0.5; echo done", None, LONG)
+            pool.session("bob", "here", connect).run(line_step("sleep 0.5; echo done"), LONG)
         )
-        await pool.session("alice", "here", connect).run("true", None, LONG)
+        await pool.session("alice", "here", connect).run(line_step("true"), LONG)
         assert await eventually(lambda: any(each.is_closed() for each in connect.made))
         assert (await busy).stdout == b"done\n"  # what runs is not idle
         assert await eventually(lambda: all(each.is_closed() for each in connect.made))
@@ -437,9 +440,9 @@ async def test_task_that_paused_longer_than_idle_time_leaves_no_connection_behin
     monkeypatch.setattr(sessions, "SWEEP_SECONDS", 0.02)
     async with pool_of(server) as (pool, connect):
         session = pool.session("alice", "here", connect)  # a task holds on to it
-        await session.run("true", None, LONG)
+        await session.run(line_step("true"), LONG)
         assert await eventually(connect.made[0].is_closed)
-        await session.run("true", None, LONG)
+        await session.run(line_step("true"), LONG)
         assert pool.session("alice", "here", connect) is session
         del session
         assert await eventually(lambda: all(each.is_closed() for each in connect.made))
@@ -450,7 +453,7 @@ async def test_closed_pool_leaves_no_connection(server: OpenSSH) -> None:
     connect = Counted(server)
     pool = SessionPool()
     users: list[Awaitable[Raw]] = [
-        pool.session(name, "here", connect).run("true", None, LONG) for name in "abc"
+        pool.session(name, "here", connect).run(line_step("true"), LONG) for name in "abc"
     ]
     await asyncio.gather(*users)
     await pool.close()
@@ -463,7 +466,7 @@ async def test_closed_pool_leaves_no_connection(server: OpenSSH) -> None:
 
 async def test_hundreds_at_once_share_one_connection(server: OpenSSH) -> None:
     async with opened(server, runner=True) as (session, connect):
-        steps = [session.run(f"echo {number}", None, LONG) for number in range(500)]
+        steps = [session.run(line_step(f"echo {number}"), LONG) for number in range(500)]
         answers = await asyncio.gather(*steps)
         assert [answer.stdout for answer in answers] == [b"%d\n" % n for n in range(500)]
         assert connect.tried <= 2
@@ -483,7 +486,7 @@ async def test_more_than_a_runner_may_start_go_to_further_ones(server: OpenSSH) 
 
 async def test_transfers_have_a_connection_of_their_own(server: OpenSSH) -> None:
     async with opened(server, runner=True) as (session, connect):
-        await session.run("true", None, LONG)
+        await session.run(line_step("true"), LONG)
         async with session.connection(LONG) as connection:
             assert connection is not connect.made[0]
             async with connection.start_sftp_client() as sftp:
@@ -499,7 +502,7 @@ async def test_idle_connection_of_transfers_is_closed_when_no_step_came_after(
     monkeypatch.setattr(sessions, "IDLE_SECONDS", 0.3)
     monkeypatch.setattr(sessions, "SWEEP_SECONDS", 0.02)
     async with pool_of(server) as (pool, connect):
-        await pool.session("alice", "here", connect).run("true", None, LONG)
+        await pool.session("alice", "here", connect).run(line_step("true"), LONG)
         async with pool.session("alice", "here", connect).connection(LONG):
             assert await eventually(connect.made[0].is_closed)
             gc.collect()
@@ -511,7 +514,7 @@ async def test_runner_works_where_one_channel_is_allowed(tmp_path: Path) -> None
     need(reason_unavailable())
     with OpenSSH(tmp_path, [ALICE], config="MaxSessions 1") as server:
         async with opened(server, runner=True) as (session, connect):
-            await asyncio.gather(*(session.run("true", None, LONG) for _ in range(50)))
+            await asyncio.gather(*(session.run(line_step("true"), LONG) for _ in range(50)))
             assert connect.tried == 1
             async with (
                 session.connection(LONG) as connection,
@@ -537,7 +540,9 @@ async def test_hundred_users_at_once_in_one_worker(tmp_path: Path) -> None:
                 cluster = settings.cluster(None)
                 return await connector.with_password(cluster, user.name, user.password, None)
 
-            return (await pool.session(user.name, "here", connect).run("id -un", None, 60)).stdout
+            return (
+                await pool.session(user.name, "here", connect).run(line_step("id -un"), 60)
+            ).stdout
 
         answers = await asyncio.gather(*(who(user) for user in users))
         assert answers == [f"{user.name}\n".encode() for user in users]

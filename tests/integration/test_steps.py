@@ -22,6 +22,7 @@ from resop.step import step_request
 from tests.integration.test_channel import HOSTILE_WORDS, STUBBORN
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from tests.support.steps import line_step
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
@@ -68,11 +69,11 @@ class Way:
     has_runner: bool
 
     async def run(self, line: str, stdin: bytes | None = None, limit: float = LONG) -> Raw:
-        return await self.session.run(line, stdin, limit)
+        return await self.session.run(line_step(line, stdin), limit)
 
     async def program(self, *argv: str, **options: str | dict[str, str]) -> Raw:
         step = step_request(argv, None, None, **options)  # type: ignore[arg-type]
-        return await self.session.run(step.line, step.input, LONG, step.max_output, step.program)
+        return await self.session.run(step, LONG)
 
     def processes(self) -> list[str]:
         """What runs of this account, without the runner itself."""
@@ -112,7 +113,7 @@ def connector(server: OpenSSH, account: Account) -> Callable[..., object]:
 @contextlib.asynccontextmanager
 async def session_of(server: OpenSSH, account: Account, runner: bool) -> AsyncIterator[Way]:
     session = Session(connector(server, account), runner=runner)  # type: ignore[arg-type]
-    await session.run("true", None, LONG)
+    await session.run(line_step("true"), LONG)
     has_runner = session._lines[0].runner is not None
     try:
         yield Way(server, account, session, has_runner)
@@ -294,7 +295,7 @@ async def test_output_is_exact_and_cut_at_its_limit(way: Way) -> None:
         assert len(out.stdout) == len(err.stderr) == OUTPUT_LIMIT
         assert (out.truncated, err.truncated) == (cut, cut)
         assert (out.exit_code, err.exit_code) == (7, 7)
-    answer = await way.session.run("head -c 100 /dev/zero", None, LONG, 10)
+    answer = await way.session.run(line_step("head -c 100 /dev/zero", max_output=10), LONG)
     assert (answer.stdout, answer.truncated) == (bytes(10), True)
 
 
@@ -319,7 +320,7 @@ async def test_what_is_printed_is_heard_as_it_comes_in_order(way: Way) -> None:
 
     wait = "until [ -e heard-$i ]; do sleep 0.02; done; rm -f heard-$i"
     script = f"for i in 1 2 3 4; do echo $i >&$((1 + i % 2)); {wait}; done"
-    await way.session.run(wire(["sh", "-c", script]), None, LONG, heard=hear)
+    await way.session.run(line_step(wire(["sh", "-c", script])), LONG, heard=hear)
     assert heard == [(2, b"1\n"), (1, b"2\n"), (2, b"3\n"), (1, b"4\n")]
 
 
@@ -332,7 +333,7 @@ async def test_what_is_heard_is_what_is_answered_in_the_end(way: Way) -> None:
             heard[stream] += data
 
         line = wire(["sh", "-c", f"head -c {size} /dev/urandom | tee /dev/stderr"])
-        answer = await way.session.run(line, None, LONG, most, heard=hear)
+        answer = await way.session.run(line_step(line, max_output=most), LONG, heard=hear)
         assert (heard[1], heard[2]) == (answer.stdout, answer.stderr)
         assert len(answer.stdout) == min(size, most)
 

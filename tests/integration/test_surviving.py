@@ -16,11 +16,11 @@ import pytest_asyncio
 from resop import channel
 from resop.errors import ClusterUnreachable, ContactLost, StepTimedOut, TaskCancelled
 from resop.keep import Keep, NeverBegan, NotKept
-from resop.limits import OUTPUT_LIMIT
 from resop.remote import runner as remote
 from resop.sessions import Session
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from tests.support.steps import line_step
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
@@ -68,7 +68,7 @@ def again(keep: Keep) -> Keep:
 
 
 async def run(session: Session, line: str, keep: Keep, stdin: bytes = b"") -> channel.Raw:
-    return await session.run_kept(line, stdin or None, LONG, OUTPUT_LIMIT, None, keep)
+    return await session.run_kept(line_step(line, stdin or None), LONG, keep)
 
 
 def folders(server: OpenSSH, user: str = "alice") -> list[Path]:
@@ -199,7 +199,7 @@ async def test_all_of_a_step_that_was_found_again_is_ended(
             await session.end_kept(again(keep))
         assert caught.value.details["ended"] is True
     if how == "forgotten":
-        await session.run("true", None, LONG)
+        await session.run(line_step("true"), LONG)
         session.forget(keep)
     assert await eventually(lambda: not any("sleep 410" in p for p in server.processes("alice")))
     assert await forgotten(server, session, keep)
@@ -207,7 +207,7 @@ async def test_all_of_a_step_that_was_found_again_is_ended(
 
 async def test_time_limit_holds_while_nobody_looks(server: OpenSSH, session: Session) -> None:
     keep = new()
-    step = asyncio.create_task(session.run_kept("sleep 4200", None, 1.0, OUTPUT_LIMIT, None, keep))
+    step = asyncio.create_task(session.run_kept(line_step("sleep 4200"), 1.0, keep))
     assert await eventually(lambda: "sleep 4200" in server.processes("alice"))
     keep.leaving = True
     step.cancel()

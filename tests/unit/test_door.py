@@ -36,8 +36,8 @@ class FakeRecorder:
 class FakeSession:
     """Every step succeeds, but `false`."""
 
-    async def run(self, line: str, *_: Any) -> Raw:
-        return Raw(b"", b"", int("false" in line), 0.0, False)
+    async def run(self, step: StepRequest, *_: Any) -> Raw:
+        return Raw(b"", b"", int("false" in step.line), 0.0, False)
 
 
 @pytest.fixture

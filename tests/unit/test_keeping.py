@@ -47,21 +47,20 @@ class FakeSession:
         self.keeps = True
         self.asked = asyncio.Event()
 
-    async def run(self, line: str, *_: Any) -> Raw:
-        self.sent.append(line)
+    async def run(self, step: StepRequest, *_: Any) -> Raw:
+        self.sent.append(step.line)
         return Raw(f"{len(self.sent)}\n".encode(), b"", 0, 0.0, False)
 
-    async def run_kept(self, line: str, *more: Any) -> Raw:
-        keep = more[4]
+    async def run_kept(self, step: StepRequest, limit: float, keep: Keep, *_: Any) -> Raw:
         self.kept.append(keep)
         self.asked.set()
         if not self.keeps:
             raise NotKept()
         if keep.find:
             raise NeverBegan()
-        await asyncio.sleep(0.05 if line == "exec slow" else 0)
+        await asyncio.sleep(0.05 if step.line == "exec slow" else 0)
         keep.sent = True
-        return await self.run(line)
+        return await self.run(step)
 
     def forget(self, keep: Keep) -> None:
         self.forgotten.append(keep.name)
