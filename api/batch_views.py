@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -11,8 +10,10 @@ from starlette.concurrency import run_in_threadpool
 
 from api.services import Services
 from resop.errors import UnknownBatch
+from resop.notifications import Notifications
 from resop.records import Batch, State, now
 from resop.tokens import Token
+from resop.view import batch_summary, standing
 
 RECENT = timedelta(seconds=60)
 """What the rate is taken over."""
@@ -34,6 +35,7 @@ class BatchShown(BaseModel):
     at_once: int | None
     tags: list[str]
     retry_of: str | None
+    notify: str | None
     created_at: datetime
     ended_at: datetime | None
     cancel_asked_at: datetime | None
@@ -50,6 +52,8 @@ class BatchProgress(BatchShown):
     """Tasks a second: over the last minute; of an ended batch over all of its time."""
     expected_end: datetime | None
     """At this rate; null where nothing can be said."""
+    notification: dict[str, Any] | None
+    """How the notification of its end stands."""
 
 
 async def own_batch(services: Services, token: Token, batch_id: str) -> Batch:
@@ -74,28 +78,20 @@ def _read_progress(services: Services, batch_id: str) -> BatchProgress:
     batch = services.batches.batch(batch_id)
     if batch is None or batch.ready_at is None:
         raise UnknownBatch(f"there is no batch {batch_id!r}")
-    stands = shown(batch, services.batches.counts([batch_id]).get(batch_id, {}))
+    stands = batch_summary(batch, services.batches.counts([batch_id]).get(batch_id, {}))
     until = batch.ended_at or now()
     since = batch.ready_at if batch.ended_at else max(batch.ready_at, until - RECENT)
     ran = services.batches.ran_since(batch_id, since)
     rate = ran / max((until - since).total_seconds(), 1e-3)
     left = sum(count for state, count in stands["counts"].items() if not state.ended)
     end = until + timedelta(seconds=left / rate) if left and rate else None
-    return BatchProgress(**stands, rate=round(rate, 3), expected_end=end)
-
-
-def shown(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
-    """What is shown of a batch, whose tasks are in these states."""
-    queued, running = counts.get(State.QUEUED, 0), counts.get(State.RUNNING, 0)
-    if not queued + running:
-        state, success = "ended", counts.get(State.SUCCEEDED) == batch.size
-    else:
-        state, success = "queued" if queued == batch.size else "running", None
-    return {
-        **batch.model_dump(),
-        "batch": batch.id,
-        "action": f"{batch.operator}:{batch.action}",
-        "state": state,
-        "success": success,
-        "counts": {each: counts.get(each, 0) for each in State},
-    }
+    told = Notifications(services.records).of(batch.id) if batch.notify is not None else None
+    return BatchProgress(
+        **stands,
+        options=batch.options,
+        sweep=batch.sweep,
+        combine=batch.combine,
+        rate=round(rate, 3),
+        expected_end=end,
+        notification=standing(told),
+    )

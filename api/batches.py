@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from api.batch_views import BatchProgress, BatchShown, look_again, own_batch, progress, shown
+from api.batch_views import BatchProgress, BatchShown, look_again, own_batch, progress
 from api.deps import Here, LoggedIn
 from api.history import LONGEST_PAGE, PAGE
 from api.services import Services
@@ -20,7 +20,7 @@ from api.tables import ndjson, table
 from api.tasks import Wait, never_ran
 from resop.errors import QueueUnavailable
 from resop.records import State, Task
-from resop.view import result, summary
+from resop.view import batch_summary, result, summary
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def list_batches(
     page = found[:limit]
     counts = services.batches.counts(batch.id for batch in page)
     return BatchList(
-        batches=[BatchShown(**shown(batch, counts.get(batch.id, {}))) for batch in page],
+        batches=[BatchShown(**batch_summary(batch, counts.get(batch.id, {}))) for batch in page],
         next=page[-1].id if len(found) > limit else None,
     )
 

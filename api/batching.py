@@ -31,7 +31,7 @@ PAUSE_SECONDS = 0.001
 """After so many items, some milliseconds of work, other requests have their turn."""
 
 
-def new_batch(action: Action, token: Token, tags: list[str], **values: Any) -> Batch:
+def new_batch(action: Action, token: Token, preferred: Preferences, **values: Any) -> Batch:
     """A batch without its tasks."""
     return Batch(
         id=new_id(),
@@ -40,7 +40,8 @@ def new_batch(action: Action, token: Token, tags: list[str], **values: Any) -> B
         action=action.name,
         username=token.username,
         cluster=token.cluster,
-        tags=tags,
+        tags=preferred.tag,
+        notify=preferred.notify,
         options={},
         size=0,
         **values,
@@ -66,7 +67,8 @@ class Maker:
         self._action = action
         self._token = token
         self._services = services
-        self.preferred = preferred
+        # The end of the batch is told, not that of each task.
+        self.preferred = preferred.model_copy(update={"notify": None})
         self._request_id = request_id
         self._faults: list[dict[str, str]] = []
         self._more_faults = 0

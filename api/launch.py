@@ -22,11 +22,11 @@ from api.expansion import BatchBody
 from api.idempotency import read_key
 from api.making import shown_dry
 from api.openapi import PREFERENCES, TEMPLATE
-from api.preferences import Preferences, read_preferences
+from api.preferences import read_preferences
 from api.services import Services, services_of
 from resop.catalog import Action, Kind
 from resop.command import Command
-from resop.errors import InvalidOptions, KeyReused, QueueUnavailable, RequestError, UnknownAction
+from resop.errors import KeyReused, QueueUnavailable, RequestError, UnknownAction
 from resop.operation import Operation
 from resop.options import check_options
 from resop.records import Batch, Key, State, Task
@@ -73,11 +73,11 @@ async def launch(
     if isinstance(found, Operation) and found.in_api:
         raise UnknownAction(f"{found.title} runs by itself only, not in a batch")
     count = await _permitted(found, services, token, request)
-    preferred = _preferences(request, services)
+    preferred = read_preferences(request, 0, services.settings.notify_hosts)
     given = await read_options(request, BatchBody)
     body = await run_in_threadpool(check_options, BatchBody, given)
     assert isinstance(body, BatchBody)
-    batch = new_batch(found, token, preferred.tag, at_once=body.at_once)
+    batch = new_batch(found, token, preferred, at_once=body.at_once)
     maker = Maker(batch, found, token, services, preferred, request.state.request_id)
     return await _launch(
         maker,
@@ -117,14 +117,12 @@ async def retry(
     kind: Kind = "cmd" if old.kind == Command.kind else "opn"
     action = services.catalog.action(old.operator, kind, old.action)
     count = await _permitted(action, services, token, request)
-    preferred = _preferences(request, services)
+    preferred = read_preferences(request, 0, services.settings.notify_hosts)
     given = await run_in_threadpool(services.batches.given, batch_id, state)
     if not given:
         raise RequestError(f"none of its tasks is {' or '.join(state)}")
-    batch = new_batch(
-        action, token, preferred.tag or old.tags, at_once=old.at_once, retry_of=old.id
-    )
-    preferred = preferred.model_copy(update={"tag": batch.tags})
+    preferred = preferred.model_copy(update={"tag": preferred.tag or old.tags})
+    batch = new_batch(action, token, preferred, at_once=old.at_once, retry_of=old.id)
     maker = Maker(batch, action, token, services, preferred, request.state.request_id)
     return await _launch(
         maker,
@@ -143,14 +141,6 @@ async def _permitted(
     decision = await services.permissions.decide(action.title, token.username, token.credential)
     decision.enforce()
     return partial(rates.count, services.redis, decision, token)
-
-
-def _preferences(request: Request, services: Services) -> Preferences:
-    preferred = read_preferences(request, 0, services.settings.notify_hosts)
-    if preferred.notify is not None:
-        message = "is for a task of its own; wait for a batch with GET /batches/{id}?wait="
-        raise InvalidOptions([{"field": "notify", "message": message}])
-    return preferred
 
 
 async def _launch(

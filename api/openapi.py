@@ -190,7 +190,7 @@ PREFERENCES = [
         "name": "notify",
         "in": "query",
         "schema": {"type": "string", "format": "uri", "maxLength": LONGEST_ADDRESS},
-        "description": "HTTPS address that is told when the task has ended",
+        "description": "HTTPS address that is told when the task, or the whole batch, has ended",
     },
 ]
 

@@ -47,7 +47,7 @@ class Preferences(BaseModel):
     dry_run: bool = False
     """Validate and show; run nothing."""
     notify: Annotated[str, AfterValidator(_allowed)] | None = None
-    """The HTTPS address to be told when the task has ended."""
+    """The HTTPS address to be told when the task, or the whole batch, has ended."""
     fresh: bool = False
     """Share no answer to the same question."""
     max_age: float = math.inf

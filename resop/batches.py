@@ -28,11 +28,12 @@ from sqlmodel import SQLModel
 from resop.errors import RecordsUnavailable
 from resop.history import GROUP as READ_GROUP
 from resop.history import LISTED
-from resop.records import Batch, Key, Records, State, Task, now
+from resop.records import Batch, Key, Notification, Records, State, Task, now
 from resop.turns import LONG_AGO, Lane, next_turn
 
 _TASK = SQLModel.metadata.tables["task"]
 _BATCH = SQLModel.metadata.tables["batch"]
+_NOTIFICATION = SQLModel.metadata.tables["notification"]
 _KEY = SQLModel.metadata.tables["idempotency_key"]
 _CREDENTIAL = SQLModel.metadata.tables["credential"]
 _OPEN = _BATCH.c.ready_at.is_not(None) & _BATCH.c.ended_at.is_(None)
@@ -123,12 +124,14 @@ class Batches:
         return None
 
     def _make_ready(self, batch: Batch, key: Key | None) -> None:
-        """With its key, so that there is none of a batch that was not written to its end."""
+        """With what goes with it: there is none of a batch that was not written to its end."""
         batch.ready_at = now()
         ready = update(_BATCH).where(_BATCH.c.id == batch.id).values(ready_at=batch.ready_at)
         with self._records.write() as db:
             if key is not None:
                 db.execute(insert(_KEY), [key.model_dump()])
+            if batch.notify is not None:
+                db.execute(insert(_NOTIFICATION), [Notification(task=batch.id).model_dump()])
             if not db.execute(ready).rowcount:
                 raise RecordsUnavailable("the batch took too long to be written: try again later")
 
@@ -267,6 +270,7 @@ class Batches:
             found = db.execute(old.limit(limit)).scalars().all()
             if found:
                 db.execute(delete(_BATCH).where(_BATCH.c.id.in_(found)))
+                db.execute(delete(_NOTIFICATION).where(_NOTIFICATION.c.task.in_(found)))
         return len(found)
 
     def forget_unready(self, created_before: datetime, limit: int) -> int:

@@ -1,4 +1,4 @@
-"""Notifications of tasks that have ended: which are due, and what became of an attempt.
+"""Notifications of tasks and batches that have ended: which are due, and what became of an attempt.
 
 An attempt belongs to one worker: it is counted before it is made, on the condition that nobody
 else has counted it, and until `next_at` nobody looks at it again.
@@ -9,12 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlmodel import SQLModel
 
 from resop.records import Notification, Records, now
 
 _TASK = SQLModel.metadata.tables["task"]
+_BATCH = SQLModel.metadata.tables["batch"]
 _NOTIFICATION = SQLModel.metadata.tables["notification"]
 
 
@@ -24,19 +25,21 @@ class Notifications:
     def __init__(self, records: Records) -> None:
         self._records = records
 
-    def of(self, task_id: str) -> Notification | None:
-        """How a task's notification stands; None when nobody is to be told."""
-        query = select(_NOTIFICATION).where(_NOTIFICATION.c.task == task_id)
+    def of(self, subject: str) -> Notification | None:
+        """How the notification of a task or batch stands; None when nobody is to be told."""
+        query = select(_NOTIFICATION).where(_NOTIFICATION.c.task == subject)
         with self._records.read() as db:
             row = db.execute(query).one_or_none()
         return None if row is None else Notification(**row._mapping)
 
     def due(self, limit: int) -> list[Notification]:
         """Those to be sent now, the oldest first."""
+        ended = func.coalesce(_TASK.c.ended_at, _BATCH.c.ended_at)
         query = (
             select(_NOTIFICATION)
-            .join(_TASK, _TASK.c.id == _NOTIFICATION.c.task)
-            .where(_NOTIFICATION.c.next_at <= now(), _TASK.c.ended_at.is_not(None))
+            .outerjoin(_TASK, _TASK.c.id == _NOTIFICATION.c.task)
+            .outerjoin(_BATCH, _BATCH.c.id == _NOTIFICATION.c.task)
+            .where(_NOTIFICATION.c.next_at <= now(), ended.is_not(None))
             .order_by(_NOTIFICATION.c.next_at)
             .limit(limit)
         )
@@ -55,9 +58,9 @@ class Notifications:
         """It failed; the next one is at that moment, if there is one."""
         self._write(seen.task, seen.attempts + 1, last_error=error, next_at=next_at)
 
-    def _write(self, task_id: str, so_far: int, **values: Any) -> bool:
+    def _write(self, subject: str, so_far: int, **values: Any) -> bool:
         chosen = (
-            _NOTIFICATION.c.task == task_id,
+            _NOTIFICATION.c.task == subject,
             _NOTIFICATION.c.attempts == so_far,
             _NOTIFICATION.c.delivered_at.is_(None),
         )

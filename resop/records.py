@@ -185,6 +185,8 @@ class Batch(SQLModel, table=True):
     """The most of its tasks in flight at the same time; None for no limit of its own."""
     tags: list[str] = Field(default_factory=list, sa_type=Json)
     retry_of: str | None = Field(default=None, max_length=36)
+    notify: str | None = Field(default=None, sa_type=LongText)
+    """The address that is told when all of its tasks have ended."""
     created_at: datetime = Field(default_factory=now, sa_type=Moment)
     ready_at: datetime | None = Field(default=None, sa_type=Moment)
     """When all of its tasks were written; before that it does not exist for anybody."""
@@ -229,9 +231,10 @@ class _KeyTable(Key, table=True):
 
 
 class Notification(SQLModel):
-    """How the notification of a task's end stands; written with the task, due when it has ended."""
+    """How the notification of an end stands; written with the task or batch, due at its end."""
 
     task: str = Field(primary_key=True, max_length=36)
+    """The id of the task, or of the batch."""
     attempts: int = 0
     next_at: datetime | None = Field(default_factory=now, sa_type=Moment, index=True)
     """When to try (again); None when that is over."""

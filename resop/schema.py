@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, inspect, text
 from sqlmodel import SQLModel
 
-NEWEST = "0013"
+NEWEST = "0014"
 """The last step; a database made now begins there."""
 FIRST = "0001"
 """What a database had that says nothing about itself."""

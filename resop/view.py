@@ -1,4 +1,4 @@
-"""A task as JSON, as it is looked at and told of: whole, or in short."""
+"""Tasks and batches as JSON, as they are looked at and told of: whole, or in short."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from resop.command import Command
-from resop.records import Notification, State, Step, Task
+from resop.records import Batch, Notification, State, Step, Task
 
 
 def result(task: Task) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def view(
         "progress": task.progress,
         "cancel_asked_at": shown_time(task.cancel_asked_at),
         "error": task.error,
-        "notification": notification and _standing(notification),
+        "notification": standing(notification),
         "steps": [step_view(step) for step in steps],
     }
 
@@ -73,6 +73,32 @@ def _title(task: Mapping[str, Any]) -> str:
     return f"{task['operator']}:{task['action']}"
 
 
+def batch_summary(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
+    """A batch whose tasks are in these states: what it is and how it stands."""
+    queued, running = counts.get(State.QUEUED, 0), counts.get(State.RUNNING, 0)
+    if not queued + running:
+        state, success = "ended", counts.get(State.SUCCEEDED) == batch.size
+    else:
+        state, success = "queued" if queued == batch.size else "running", None
+    return {
+        "batch": batch.id,
+        "action": f"{batch.operator}:{batch.action}",
+        "state": state,
+        "success": success,
+        "cluster": batch.cluster,
+        "size": batch.size,
+        "counts": {each: counts.get(each, 0) for each in State},
+        "parameters": batch.parameters,
+        "at_once": batch.at_once,
+        "tags": batch.tags,
+        "retry_of": batch.retry_of,
+        "notify": batch.notify,
+        "created_at": shown_time(batch.created_at),
+        "ended_at": shown_time(batch.ended_at),
+        "cancel_asked_at": shown_time(batch.cancel_asked_at),
+    }
+
+
 def step_view(step: Step) -> dict[str, Any]:
     """A step of an operation."""
     return {
@@ -89,8 +115,10 @@ def step_view(step: Step) -> dict[str, Any]:
     }
 
 
-def _standing(notification: Notification) -> dict[str, Any]:
+def standing(notification: Notification | None) -> dict[str, Any] | None:
     """How a notification stands; with neither time it was given up."""
+    if notification is None:
+        return None
     return {
         "attempts": notification.attempts,
         "next_at": shown_time(notification.next_at),

@@ -1,4 +1,5 @@
-"""Tells the addresses that callers gave of the ends of their tasks: signed, and again if need be.
+"""Tells the addresses that callers gave of the ends of their tasks and batches: signed, and again
+if need be.
 
 What is due, and when, is in the database alone: it outlives this process, and several of them
 share the work. As Standard Webhooks has it (https://www.standardwebhooks.com).
@@ -15,18 +16,20 @@ import logging
 import random
 import socket
 import threading
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
+from resop.batches import Batches
 from resop.errors import InvalidSettings, RecordsUnavailable
 from resop.logs import say
 from resop.notifications import Notifications
 from resop.receiver import Receiver, is_public
-from resop.records import Notification, Records, Task, now
+from resop.records import Batch, Notification, Records, State, Task, now
 from resop.settings import Settings
-from resop.view import shown_time, summary
+from resop.view import batch_summary, shown_time, summary
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,13 @@ class Refused(Exception):
     """An attempt that was not made, or not answered as it should be."""
 
 
+class Told(NamedTuple):
+    """What is told of the end of a task or batch."""
+
+    address: str
+    message: dict[str, Any]
+
+
 class Notifier:
     """A thread that sends what is due."""
 
@@ -57,6 +67,7 @@ class Notifier:
         self._key = settings.notify_key()
         self._private = settings.NOTIFY_PRIVATE
         self._records = records
+        self._batches = Batches(records)
         self._notifications = Notifications(records)
         try:
             self._certificates = httpx.create_ssl_context()
@@ -105,11 +116,11 @@ class Notifier:
             elif error:
                 next_at = _next_at(seen.attempts + 1)
                 await asyncio.to_thread(self._notifications.failed, seen, error, next_at)
-                log.warning("task %s: not notified: %s", seen.task, error)
+                log.warning("%s: not notified: %s", seen.task, error)
         except RecordsUnavailable as fault:
-            log.warning("task %s: its notification waits: %s", seen.task, fault.message)
+            log.warning("%s: its notification waits: %s", seen.task, fault.message)
         except Exception:
-            log.exception("task %s: a fault of the service", seen.task)
+            log.exception("%s: its notification: a fault of the service", seen.task)
 
     async def _error_of(self, seen: Notification) -> str | None:
         """Make the attempt: what went wrong, None for nothing, '' when it was another's to make."""
@@ -118,28 +129,37 @@ class Notifier:
             async with asyncio.timeout(ATTEMPT_SECONDS):
                 until = now() + timedelta(seconds=LEASE_SECONDS)
                 begun = await asyncio.to_thread(self._notifications.begin, seen, until)
-                task = await asyncio.to_thread(self._records.task, seen.task) if begun else None
-                if task is None:
+                told = await asyncio.to_thread(self._told, seen.task) if begun else None
+                if told is None:
                     return ""
-                await self._send(task)
+                await self._send(seen.task, told)
         except TimeoutError:
             return f"no answer within {ATTEMPT_SECONDS:g} s" if begun else ""
         except (Refused, OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as fault:
             return (str(fault) or type(fault).__name__)[:ERROR_LIMIT]
         return None
 
-    async def _send(self, task: Task) -> None:
+    def _told(self, subject: str) -> Told | None:
+        """What is told of a task or batch; None when it is there no more."""
+        if (task := self._records.task(subject)) is not None:
+            return Told(task.notify or "", task_ended(task))
+        if (batch := self._batches.batch(subject)) is not None:
+            counts = self._batches.counts([subject]).get(subject, {})
+            return Told(batch.notify or "", batch_ended(batch, counts))
+        return None
+
+    async def _send(self, subject: str, told: Told) -> None:
         """Send a notification; raises Refused, ValueError, OSError or what httpx raises."""
-        receiver = self._hosts.receiver(task.notify or "")  # the list may be another one now
-        body = json.dumps(message(task), ensure_ascii=False).encode()
+        receiver = self._hosts.receiver(told.address)  # the list may be another one now
+        body = json.dumps(told.message, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", "User-Agent": "resop"}
-        headers |= signed(self._key, task.id, int(now().timestamp()), body)
+        headers |= signed(self._key, subject, int(now().timestamp()), body)
         *others, last = await self._addresses(receiver)
         for address in others:
             try:
                 return await self._post(address, receiver, headers, body)
             except (httpx.ConnectError, httpx.ConnectTimeout) as fault:
-                log.debug("task %s: %s: %s", task.id, address, fault)
+                log.debug("%s: %s: %s", subject, address, fault)
         return await self._post(last, receiver, headers, body)
 
     async def _addresses(self, receiver: Receiver) -> list[str]:
@@ -180,7 +200,7 @@ class Notifier:
                 raise Refused(f"answered {answer.status_code}")
 
 
-def message(task: Task) -> dict[str, Any]:
+def task_ended(task: Task) -> dict[str, Any]:
     """What is told of a task: all but its steps and log, and its output only if it is short."""
     output = task.output
     omitted = len(json.dumps(output)) > OUTPUT_LIMIT
@@ -189,6 +209,15 @@ def message(task: Task) -> dict[str, Any]:
         "type": "task.ended",
         "timestamp": shown_time(task.ended_at),
         "data": {**summary(task.model_dump()), "exit_code": task.exit_code, **told},
+    }
+
+
+def batch_ended(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
+    """What is told of a batch: how many of its tasks ended how."""
+    return {
+        "type": "batch.ended",
+        "timestamp": shown_time(batch.ended_at),
+        "data": batch_summary(batch, counts),
     }
 
 

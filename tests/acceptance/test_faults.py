@@ -451,6 +451,9 @@ def test_who_is_to_be_told_of_an_end_is_told_although_worker_and_redis_die(site:
     assert answer.status_code == 200
     task = answer.json()["task"]
     refused = "answered 503"
+    body = {"items": [{"n": 1}, {"n": 2}], "options": {"command": "echo {{n}}"}}
+    launched = site.alice.http.post("/core/opn/run/batch", params=query, json=body)
+    batch = f"/batches/{launched.json()['batch']}"
     assert eventually(lambda: site.alice.task(task)["notification"]["last_error"] == refused)
     seen = site.alice.task(task)
     assert seen["notify"] == site.hook.address
@@ -468,6 +471,13 @@ def test_who_is_to_be_told_of_an_end_is_told_although_worker_and_redis_die(site:
     assert (last["state"], last["tags"]) == ("succeeded", ["told"])
     assert last["output"]["stdout"] == "done\n"
     assert site.alice.task(task)["notification"]["next_at"] is None
+
+    def told() -> Any:
+        return site.alice.http.get(batch).json()
+
+    assert eventually(lambda: told()["notification"]["delivered_at"])
+    counted = site.hook.of(told()["batch"])[-1].json["data"]["counts"]
+    assert (counted["succeeded"], told()["notify"]) == (2, site.hook.address)
 
 
 def test_cancelled_before_it_ran_is_an_end_that_is_told(site: Site) -> None:

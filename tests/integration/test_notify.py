@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
+from resop.batches import Batches
 from resop.history import History
 from resop.notifications import Notifications
-from resop.records import Notification, Records, State, now
+from resop.records import Change, Notification, Records, State, now
 from resop.settings import Settings
 from resop.types import Secret
 from tests.support.hooks import Hook, Told
 from tests.support.services import eventually
-from tests.support.tasks import new_task
+from tests.support.tasks import new_batch, new_task
 from worker import notify
 from worker.notify import Notifier, signed
 
@@ -107,6 +108,34 @@ def test_end_of_a_task_is_told_once_and_signed(records: Records, hook: Hook, sta
     after = standing(records, task)
     assert (after.attempts, after.next_at, after.last_error) == (1, None, None)
     assert (hook.of(running), standing(records, running).attempts) == ([], 0)
+
+
+def test_end_of_a_batch_is_told_once_for_all_of_it(
+    records: Records, hook: Hook, start: Start
+) -> None:
+    batches = Batches(records)
+    batch = new_batch(size=2, notify=hook.address)
+    tasks = [new_task(batch=batch.id, number=number) for number in range(2)]
+    batches.add(batch, tasks)
+    start()
+    batches.deal(2)
+    for task, state in zip(tasks, (State.SUCCEEDED, State.FAILED), strict=True):
+        assert records.claim(task.id, "w") and batches.deal(2).ended == []
+        records.apply([Change.ended(task.id, state)])
+    assert standing(records, batch.id).attempts == 0
+    assert batches.deal(2).ended == [batch.id]
+    [request] = told(hook, batch.id)
+    request.check_signature(SECRET.get_secret_value())
+    said = request.json
+    assert said["type"] == "batch.ended" and said["timestamp"] == said["data"]["ended_at"]
+    data = said["data"]
+    assert (data["batch"], data["state"], data["success"]) == (batch.id, "ended", False)
+    assert (data["counts"]["succeeded"], data["counts"]["failed"]) == (1, 1)
+    assert eventually(lambda: standing(records, batch.id).delivered_at)
+    assert all(hook.of(task.id) == [] for task in tasks)
+    History(records).forget(now() + timedelta(days=1), 9)
+    assert batches.forget(now() + timedelta(days=1), 9) == 1
+    assert Notifications(records).of(batch.id) is None
 
 
 def test_long_output_is_left_out_and_that_is_said(

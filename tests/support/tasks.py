@@ -1,8 +1,8 @@
-"""A task as a request makes it, for tests of the record."""
+"""Tasks and batches as requests make them, for tests of the record."""
 
 from typing import Any
 
-from resop.records import Task
+from resop.records import Batch, Task
 from tests.support.ids import next_id
 
 
@@ -21,3 +21,19 @@ def new_task(**values: Any) -> Task:
         "time_limit": 60.0,
     }
     return Task(**wanted | values)
+
+
+def new_batch(**values: Any) -> Batch:
+    """A batch of ada's, later than all before it, without its tasks."""
+    wanted: dict[str, Any] = {
+        "id": next_id(),
+        "kind": "command",
+        "operator": "utils",
+        "action": "echo",
+        "username": "ada",
+        "cluster": "tango",
+        "options": {"input": ["{{n}}"]},
+        "parameters": ["n"],
+        "size": 0,
+    }
+    return Batch(**wanted | values)

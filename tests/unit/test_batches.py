@@ -15,8 +15,7 @@ from resop.batches import WRITE_GROUP, Batches
 from resop.errors import RecordsUnavailable
 from resop.history import History, Wanted
 from resop.records import Batch, Change, Key, Records, State, Task, now
-from tests.support.ids import next_id
-from tests.support.tasks import new_task
+from tests.support.tasks import new_batch, new_task
 
 HOUR = timedelta(hours=1)
 
@@ -34,21 +33,6 @@ def batches(records: Records) -> Batches:
     return Batches(records)
 
 
-def batch(username: str = "ada", **values: Any) -> Batch:
-    wanted: dict[str, Any] = {
-        "id": next_id(),
-        "kind": "command",
-        "operator": "utils",
-        "action": "echo",
-        "username": username,
-        "cluster": "tango",
-        "options": {"input": ["{{n}}"]},
-        "parameters": ["n"],
-        "size": 0,
-    }
-    return Batch(**wanted | values)
-
-
 def task(of: Batch | None, number: int = 0, **values: Any) -> Task:
     whose = {"username": of.username, "cluster": of.cluster} if of else {}
     in_batch = {"batch": of.id, "number": number, "item": {"n": number}} if of else {}
@@ -57,7 +41,7 @@ def task(of: Batch | None, number: int = 0, **values: Any) -> Task:
 
 def added(batches: Batches, size: int, username: str = "ada", **values: Any) -> Batch:
     """A batch with so many tasks, ready."""
-    new = batch(username, size=size, **values)
+    new = new_batch(username=username, size=size, **values)
     batches.add(new, [task(new, number) for number in range(size)])
     return new
 
@@ -91,7 +75,7 @@ def test_batch_reads_back_with_all_its_tasks_in_order(batches: Batches) -> None:
 def test_batch_that_could_not_be_written_to_its_end_is_not_there(
     records: Records, batches: Batches
 ) -> None:
-    new = batch(size=2)
+    new = new_batch(size=2)
     twice = task(new)
     with pytest.raises(Exception, match="UNIQUE"):
         batches.add(new, [twice, twice])
@@ -102,7 +86,7 @@ def test_batch_that_could_not_be_written_to_its_end_is_not_there(
 def test_batch_whose_writer_died_is_nobodys_and_is_forgotten_a_few_at_a_time(
     records: Records, batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new = batch(size=5)
+    new = new_batch(size=5)
     tasks = [task(new, number) for number in range(5)]
     with monkeypatch.context() as dying:
         dying.setattr(batches, "_make_ready", lambda *_: None)
@@ -120,7 +104,7 @@ def test_batch_whose_writer_died_is_nobodys_and_is_forgotten_a_few_at_a_time(
 def test_key_is_that_of_the_first_batch_and_nothing_is_left_of_the_second(
     records: Records, batches: Batches
 ) -> None:
-    first, second = batch(size=1), batch(size=1)
+    first, second = new_batch(size=1), new_batch(size=1)
     keys = [Key(id="k", digest="d", task=each.id) for each in (first, second)]
     assert batches.add(first, [task(first)], keys[0]) is None
     late = task(second)
