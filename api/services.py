@@ -86,12 +86,18 @@ def make_services(settings: Settings) -> Services:
         waiters.hear(word)
         feeds.hear(word and word.partition(" ")[0])
 
+    access = Access(settings, records, sealer, connector, runner=False)
+
+    def hear_logged_out(credential: str | None) -> None:
+        logins.hear(credential)
+        access.hear_logged_out(credential)
+
     client = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
     handovers = Handovers(client, sealer)
     hearers = {
         ENDED: hear_ended,
         CHANGED: feeds.hear,
-        LOGGED_OUT: logins.hear,
+        LOGGED_OUT: hear_logged_out,
         ANSWER: handovers.hear,
     }
     return Services(
@@ -114,7 +120,7 @@ def make_services(settings: Settings) -> Services:
         OpenID(settings),
         Subscription(settings.redis_url, hearers),
         connector,
-        Access(settings, records, sealer, connector, runner=False),
+        access,
         Permissions(settings.policy(), catalog, records),
         client,
     )

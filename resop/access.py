@@ -6,7 +6,9 @@ That is unsealed, with its certificate if it has one, when a connection is opene
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from weakref import WeakValueDictionary
 
 import asyncssh
 
@@ -41,6 +43,8 @@ class Access:
         self._connector = connector
         self._kept = kept
         self._pool = SessionPool(runner=runner)
+        self._of_login: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def session(self, username: str, cluster: str, credential: str, half: str) -> Session:
         """The session of a login; `half` is what its token holds of the seal of its key."""
@@ -57,7 +61,18 @@ class Access:
             key = self._sealer.unseal_key(found.sealed_key, found.id, half)
             return await self._connector.with_key(target, username, key)
 
-        return self._pool.session(username, cluster, connect)
+        session = self._of_login[credential] = self._pool.session(username, cluster, connect)
+        return session
+
+    def hear_logged_out(self, credential: str | None) -> None:
+        """A login has ended: close the connections of its user that nothing runs over.
+
+        Another login of that user opens new ones. What is missed is closed when it was idle long.
+        """
+        if credential and (session := self._of_login.pop(credential, None)):
+            closing = asyncio.get_running_loop().create_task(session.close_idle(time.monotonic()))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Close every connection."""

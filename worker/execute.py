@@ -108,7 +108,7 @@ class Engine:
             BATCH: lambda _: deal(),
             OFFER: self._kept.hear_offer,
             self._kept.channel: self._kept.hear_login,
-            LOGGED_OUT: self._kept.hear_logged_out,
+            LOGGED_OUT: self._hear_logged_out,
         }
         self._subscription = Subscription(settings.redis_url, hearers)
         self._claimer = Claimer(name, records, self._begin_all, self._slots.release)
@@ -200,6 +200,10 @@ class Engine:
             # Its turn comes after that of the task itself, if that was only just begun: a
             # coroutine that is cancelled before its first line would record no end.
             self.loop.call_soon(_cancel, self._running[task_id])
+
+    def _hear_logged_out(self, credential: str | None) -> None:
+        self._kept.hear_logged_out(credential)
+        self._access.hear_logged_out(credential)
 
     async def _cancel_all(self) -> None:
         running = list(self._running.values())

@@ -81,7 +81,7 @@ def ended(shell: Shell, wanted: JobId, seen: Sequence[QueuedJob], total: int) ->
     """
     known = [job for job in seen if job["state"] not in NOT_ENDED]
     try:
-        parts = _accounted(shell, wanted, total)
+        parts = _accounted(shell, wanted, known, total)
     except (CommandFailed, DaemonAway) as fault:
         if count(known) < total or not seen:
             raise
@@ -92,8 +92,10 @@ def ended(shell: Shell, wanted: JobId, seen: Sequence[QueuedJob], total: int) ->
     return sorted([*parts, *_unaccounted(shell, wanted, left)], key=_place)
 
 
-def _accounted(shell: Shell, wanted: JobId, total: int) -> list[Part]:
+def _accounted(shell: Shell, wanted: JobId, known: Sequence[QueuedJob], total: int) -> list[Part]:
     """What has ended by the accounting database; waited for while it has less than `total`."""
+    # For a moment the database has a task of an array by its own number alone.
+    ids = {job["raw_id"]: job["id"] for job in known}
     jobs: list[PastJob] = []
     for pause in PAUSES:
         time.sleep(pause)
@@ -101,6 +103,9 @@ def _accounted(shell: Shell, wanted: JobId, total: int) -> list[Part]:
         jobs = [job for job in found if job["state"] not in NOT_ENDED]
         if count(jobs) >= total:
             break
+    for job in jobs:
+        if job["id"] == str(job["raw_id"]):
+            job["id"] = ids.get(job["raw_id"], job["id"])
     return [_part(job, (job["exit_code"], job["signal"])) for job in jobs]
 
 

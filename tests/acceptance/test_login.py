@@ -117,6 +117,14 @@ def test_logout_ends_one_of_several_logins_at_once_everywhere(
         (b'restrict,expiry-time="20200101000000" ssh-ed25519 AAAA resop:0:theirs\n', 0o400),
     ],
 )
+def test_logout_closes_the_connections_over_which_nothing_runs(service: Service) -> None:
+    bob = service.log_in(ACCOUNTS["bob"])
+    runner = bob.run("echo $PPID").json()["output"]["stdout"].strip()
+    assert Path(f"/proc/{runner}").exists()
+    bob.post("auth/opn/logout")
+    assert eventually(lambda: not Path(f"/proc/{runner}").exists())
+
+
 def test_authorized_keys_is_the_same_byte_by_byte_after_logout(
     service: Service, ssh: OpenSSH, content: bytes, mode: int
 ) -> None:
