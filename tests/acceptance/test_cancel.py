@@ -39,7 +39,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 def begun(caller: Caller, ssh: OpenSSH, line: str, number: str) -> str:
     """Begin to run a line; its task when it runs on the login node."""
     task = caller.begin("core/opn/run", {"command": line})
-    assert eventually(lambda: any(number in each for each in ssh.processes("alice")), 20)
+    assert eventually(lambda: any(number in each for each in ssh.processes("alice")))
     return task
 
 
@@ -68,7 +68,7 @@ def test_who_waits_for_a_cancelled_task_is_told_with_409(
 ) -> None:
     stubborn = f"trap '' TERM; sleep {number}"
     waiting = threads.submit(alice.run, stubborn, query={"tag": number})
-    assert eventually(lambda: any(number in each for each in ssh.processes("alice")), 20)
+    assert eventually(lambda: any(number in each for each in ssh.processes("alice")))
     [task] = [
         each["task"]
         for each in alice.http.get("/tasks").json()["tasks"]
@@ -91,7 +91,7 @@ def test_command_of_the_yaml_is_cancelled_like_an_operation(
     alice: Caller, ssh: OpenSSH, number: str
 ) -> None:
     task = alice.begin("utils/cmd/tail", {"follow": "name", "input": ["/dev/null", f"/{number}"]})
-    assert eventually(lambda: any(number in each for each in ssh.processes("alice")), 20)
+    assert eventually(lambda: any(number in each for each in ssh.processes("alice")))
     seen = cancel(alice, task).json()
     assert (seen["state"], seen["error"]["ended"]) == ("cancelled", True)
     assert [each for each in ssh.processes("alice") if number in each] == []
@@ -99,7 +99,7 @@ def test_command_of_the_yaml_is_cancelled_like_an_operation(
 
 def test_cancelled_operation_undoes_what_it_did(alice: Caller, ssh: OpenSSH, number: str) -> None:
     task = alice.begin("mysite/opn/build", {"file": number, "steps": 3, "stop_at": 1})
-    assert eventually(lambda: len(alice.task(task)["steps"]) == 3, 20)
+    assert eventually(lambda: len(alice.task(task)["steps"]) == 3)
     asked = [cancel(alice, task, wait=0) for _ in range(3)]  # what undoes is not broken off
     assert {each.status_code for each in asked} <= {200, 202}
     seen = alice.task(task, wait=30)

@@ -60,7 +60,7 @@ class Site:
         number = f"{secrets.randbelow(10**9)}.5"
         options = {"line": f"cat; exec sleep {number}", "secret": SECRET}
         task = self.alice.begin("mysite/opn/whisper", options)
-        assert eventually(lambda: any(number in each for each in self.ssh.processes("alice")), 10)
+        assert eventually(lambda: any(number in each for each in self.ssh.processes("alice")))
         return task
 
     def waiting(self, line: str, api: int = 0) -> Future[httpx.Response]:
@@ -69,7 +69,7 @@ class Site:
         caller = self.service.caller(self.alice.token, api)
         counted = f"echo {mark} >>trail-waiting\n{line} # {mark}\n:"
         answer = self.threads.submit(caller.run, counted)
-        assert eventually(lambda: any(mark in each for each in self.ssh.processes("alice")), 10)
+        assert eventually(lambda: any(mark in each for each in self.ssh.processes("alice")))
         return answer
 
     def ran_twice(self) -> list[str]:
@@ -156,9 +156,9 @@ def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere
     begun, trail = site.trail(steps=5, seconds=1)
     built = site.alice.begin("mysite/opn/build", {"file": "b", "steps": 3, "stop_at": 1})
     whisper = site.whisper()
-    assert eventually(lambda: lines(trail) and len(site.alice.task(built)["steps"]) == 3, 10)
+    assert eventually(lambda: lines(trail) and len(site.alice.task(built)["steps"]) == 3)
     # A step is recorded within a moment, not before it is sent.
-    assert eventually(lambda: all(site.alice.task(task)["steps"] for task in (begun, whisper)), 10)
+    assert eventually(lambda: all(site.alice.task(task)["steps"] for task in (begun, whisper)))
     victim.send(signal.SIGSTOP)  # it takes one more message from Redis, and never reads it
     queued = [site.trail(steps=2) for _ in range(5)]
     waiter = site.threads.submit(site.alice.task, begun, 55)
@@ -188,10 +188,10 @@ def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere
 def test_steps_of_a_killed_worker_are_ended_on_the_login_node(site: Site) -> None:
     waiting = site.waiting("echo begun; (trap '' TERM; sleep 4713; :) | cat & sleep 4714")
     task = site.alice.http.get("/tasks").json()["tasks"][0]["task"]
-    assert eventually(lambda: site.alice.task(task)["steps"][0]["stdout"] == "begun\n", 10)
+    assert eventually(lambda: site.alice.task(task)["steps"][0]["stdout"] == "begun\n")
     for victim in list(site.service.workers):
         site.service.kill_worker(victim)
-    assert eventually(lambda: not any("471" in p for p in site.ssh.processes("alice")), 10)
+    assert eventually(lambda: not any("471" in p for p in site.ssh.processes("alice")))
     site.service.add_workers(1)
     assert failure(waiting.result(), 502)["type"] == "ContactLost"
     assert site.alice.task(task)["steps"][0]["stdout"] == "begun\n"
@@ -207,7 +207,7 @@ def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
         assert site.ended(task)["state"] == "succeeded"
         queue.put(task, "hpc")
     assert site.alice.run("true").status_code == 200
-    assert eventually(lambda: queue_is_empty(site), 5)
+    assert eventually(lambda: queue_is_empty(site))
     for _, file in tasks:
         assert lines(file) == ["0", "1"]
 
@@ -248,7 +248,7 @@ def test_queued_task_runs_although_redis_lost_its_message(site: Site) -> None:
 def test_emptied_redis_is_not_noticed_by_those_who_wait(site: Site) -> None:
     waiting = [site.waiting("sleep 1; echo done", api) for api in (0, 1)]
     begun, trail = site.trail(steps=6, seconds=0.3)
-    assert eventually(lambda: lines(trail), 10)
+    assert eventually(lambda: lines(trail))
     site.service.redis().flushall()
     for each in waiting:
         assert each.result().json()["output"]["stdout"] == "done\n"
@@ -345,7 +345,7 @@ def test_stopped_worker_finishes_what_is_short_and_ends_what_is_long(site: Site)
     long = site.waiting("sleep 4711")
     whisper = site.whisper()
     trailing, trail = site.trail(steps=100, seconds=0.3)
-    assert eventually(lambda: lines(trail), 10)
+    assert eventually(lambda: lines(trail))
     site.service.stop_workers()
     left = lines(trail)
     later, file = site.trail(steps=2)
@@ -356,7 +356,7 @@ def test_stopped_worker_finishes_what_is_short_and_ends_what_is_long(site: Site)
     for task in (whisper, trailing):
         seen = site.ended(task)
         assert (seen["state"], seen["error"]["type"]) == ("cancelled", "TaskCancelled")
-    assert eventually(lambda: set(site.ssh.processes("alice")) <= before, 1)
+    assert eventually(lambda: set(site.ssh.processes("alice")) <= before, 5)
     assert site.alice.task(later)["state"] == "queued" and lines(file) == []
     assert site.places_of_secret() == []
     site.service.add_workers(1)
@@ -382,7 +382,7 @@ def test_request_repeated_elsewhere_after_its_api_died_finds_its_task(site: Site
     options = {"command": "sleep 1; echo once >>api-killed; cat api-killed"}
     first, second = (site.service.caller(site.alice.token, api) for api in (0, 1))
     answer = site.threads.submit(first.http.post, "/core/opn/run", json=options, headers=headers)
-    assert eventually(lambda: any("api-killed" in each for each in site.ssh.processes("alice")), 10)
+    assert eventually(lambda: any("api-killed" in each for each in site.ssh.processes("alice")))
     site.service.kill_api(0)
     with pytest.raises(httpx.TransportError):
         answer.result()
@@ -413,7 +413,7 @@ def test_watched_task_is_followed_over_api_and_redis_that_go_away(site: Site) ->
                 seen.append(event)
 
     watching = site.threads.submit(watch, 0)
-    assert eventually(lambda: len(seen) > 3, 10)
+    assert eventually(lambda: len(seen) > 3)
     site.service.kill_api(0)
     watching.result()
     watching = site.threads.submit(watch, 1)
@@ -435,10 +435,10 @@ def test_api_that_is_watched_stops_at_once(site: Site) -> None:
         watching = site.threads.submit(
             lambda: ids.extend(event.id for event in events(caller, task))
         )
-        assert eventually(lambda: ids, 10)
+        assert eventually(lambda: ids)
         began = time.monotonic()
     watching.result()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 12  # of the routine's 30 s
     assert ids[-1].startswith("running")
     site.alice.http.delete(f"/tasks/{task}")
     assert next(events(site.alice, task, ids[-1])).id != ids[-1]
@@ -521,7 +521,7 @@ def test_waiting_clients_step_whose_connection_breaks_is_lost_and_no_later_one_r
     trail = site.ssh.home("alice") / f"trail-{secrets.token_hex(4)}"
     options = {"file": trail.name, "steps": 5, "seconds": 0.5}
     begun = site.threads.submit(site.alice.post, "mysite/opn/trail", options)
-    assert eventually(lambda: lines(trail), 10)
+    assert eventually(lambda: lines(trail))
     before = lines(trail)
     site.ssh.drop_connections()
     for each in (waiting, begun):
@@ -553,7 +553,7 @@ def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> No
 def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Site) -> None:
     short, long = site.waiting("sleep 1; echo done"), site.waiting("echo on; sleep 3.5; echo done")
     begun, trail = site.trail(steps=12, seconds=0.5)
-    assert eventually(lambda: lines(trail), 10)
+    assert eventually(lambda: lines(trail))
     site.mariadb.stop()
     for answer in (site.alice.run("true"), site.alice.http.get("/tasks")):
         error = failure(answer, 503)

@@ -24,7 +24,7 @@ from tests.support.services import HOST
 pytestmark = [only_embedded, pytest.mark.timeout(120)]
 
 DATA = random.Random(1).randbytes(3_000_000)
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 NAMES = [
     *(b"a'; touch pwned; '", b"-rf", b"two  words", b" ", b"new\nline\n", b'quo"te', b"$(id)`id`"),

@@ -98,7 +98,9 @@ def test_logout_ends_one_of_several_logins_at_once_everywhere(
         "key_removed": True,
     }
     assert failure(ended.run("true"), 401)["type"] == "TokenRefused"
-    assert eventually(lambda: elsewhere.http.get("/tasks").status_code == 401, 1)
+    assert eventually(
+        lambda: elsewhere.http.get("/tasks").status_code == 401, 20
+    )  # else in a minute
     failure(elsewhere.run("true"), 401)
     failure(ended.post("auth/opn/logout"), 401)
 
@@ -106,6 +108,19 @@ def test_logout_ends_one_of_several_logins_at_once_everywhere(
         assert other.run("true").status_code == 200
         assert other.post("auth/opn/logout").status_code == 200
     assert authorized_keys(ssh, "bob").read_bytes() == before
+
+
+def test_logout_closes_the_connections_over_which_nothing_runs(
+    service: Service, ssh: OpenSSH
+) -> None:
+    def runners() -> int:
+        return sum(each.startswith("python3 -I -S") for each in ssh.processes("bob"))
+
+    bob = service.log_in(ACCOUNTS["bob"])
+    assert bob.run("true").status_code == 200
+    before = runners()
+    assert bob.post("auth/opn/logout").status_code == 200
+    assert eventually(lambda: runners() < before)
 
 
 @only_many  # it is the same code in both
@@ -117,14 +132,6 @@ def test_logout_ends_one_of_several_logins_at_once_everywhere(
         (b'restrict,expiry-time="20200101000000" ssh-ed25519 AAAA resop:0:theirs\n', 0o400),
     ],
 )
-def test_logout_closes_the_connections_over_which_nothing_runs(service: Service) -> None:
-    bob = service.log_in(ACCOUNTS["bob"])
-    runner = bob.run("echo $PPID").json()["output"]["stdout"].strip()
-    assert Path(f"/proc/{runner}").exists()
-    bob.post("auth/opn/logout")
-    assert eventually(lambda: not Path(f"/proc/{runner}").exists())
-
-
 def test_authorized_keys_is_the_same_byte_by_byte_after_logout(
     service: Service, ssh: OpenSSH, content: bytes, mode: int
 ) -> None:
@@ -202,14 +209,14 @@ def test_token_is_refused_when_its_hours_are_over_and_the_wait_is_the_servers_ow
 ) -> None:
     """Two settings of an API process of its own, since its start takes longest."""
     assert isinstance(service, Many)
-    with service.further_api(TOKEN_HOURS=str(2 / 3600), SYNC_WAIT="0.3") as short:
+    with service.further_api(TOKEN_HOURS=str(6 / 3600), SYNC_WAIT="0.3") as short:
         began = time.monotonic()
         caller = service.log_in(ACCOUNTS["bob"], api=short)
         assert caller.run("true", prefer="wait=20").status_code == 200
         answer = caller.run("sleep 1")
         assert answer.status_code == 202 and "preference-applied" not in answer.headers
-        assert eventually(lambda: caller.http.get("/tasks").status_code == 401, 5)
-        assert 1 < time.monotonic() - began < 4
+        assert eventually(lambda: caller.http.get("/tasks").status_code == 401)
+        assert time.monotonic() - began > 5
         assert failure(caller.run("true"), 401)["message"].startswith("the token has expired")
         failure(service.caller(caller.token).run("true"), 401)
 
@@ -246,7 +253,7 @@ def test_logout_neither_waits_for_running_tasks_nor_ends_them(service: Service) 
     line = f"until test -e {sign}; do sleep 0.1; done; rm {sign}; echo done"
     task = caller.begin("core/opn/run", {"command": line})
     other = service.log_in(ACCOUNTS["bob"])
-    assert eventually(lambda: other.task(task)["state"] == "running", 10)
+    assert eventually(lambda: other.task(task)["state"] == "running")
     assert caller.post("auth/opn/logout").status_code == 200
     assert other.task(task)["state"] == "running"
     assert other.run(f"touch {sign}").status_code == 200

@@ -176,7 +176,7 @@ def test_steps_run_over_the_runner(user: Caller) -> None:
 @only_many  # what differs is the shell
 def test_time_limit_is_504_and_the_remote_processes_are_gone(user: Caller, ssh: OpenSSH) -> None:
     def limited(action: str, options: dict[str, Any]) -> httpx.Response:
-        return user.post(action, options, query={"timeout": 0.3})
+        return user.post(action, options, query={"timeout": 2})
 
     name = user.post("utils/cmd/id", {"user": True, "name": True}).json()["output"].strip()
     with ThreadPoolExecutor(2) as pool:
@@ -186,7 +186,7 @@ def test_time_limit_is_504_and_the_remote_processes_are_gone(user: Caller, ssh: 
     for answer in answers:
         error = failure(answer, 504)
         assert error["type"] == "StepTimedOut" and error["ended"] is True
-        assert "time limit of 0." in error["message"]
+        assert "time limit of" in error["message"]
         task = user.task(answer.json()["task"])
         assert (task["state"], task["success"]) == ("timed_out", False)
     assert not [each for each in ssh.processes(name) if "4711" in each or "tail" in each]

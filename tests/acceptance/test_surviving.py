@@ -82,7 +82,7 @@ class Begun:
             for key, value in options.items()
         }
         self.task = self.caller.begin(action, given)
-        assert eventually(lambda: lines(self.file), 15)
+        assert eventually(lambda: lines(self.file))
 
     def go(self, stage: str = "go") -> None:
         self.file.with_name(f"{self.name}.{stage}").touch()
@@ -113,11 +113,11 @@ def test_task_outlives_its_worker(site: Site, bob: Caller, how: signal.Signals) 
     long = Begun(site, "core/opn/run", command=line)
     journey = Begun(site, "mysite/opn/journey", file="FILE")
     journey.go("first")
-    assert eventually(lambda: len(lines(journey.file)) == 4, 15)
+    assert eventually(lambda: len(lines(journey.file)) == 4)
     os.mkfifo(site.ssh.home("alice") / "pipe", 0o666)
     (site.ssh.home("alice") / "pipe").chmod(0o666)
     command = site.alice.begin("utils/cmd/cat", {"input": ["pipe"]})
-    assert eventually(lambda: "cat pipe" in "\n".join(site.ssh.processes("alice")), 15)
+    assert eventually(lambda: "cat pipe" in "\n".join(site.ssh.processes("alice")))
     ended = Begun(site, "core/opn/run", command="echo >>FILE; sleep 0.5; echo done; exit 0")
     cancelled = Begun(
         site, "core/opn/run", command="echo >>FILE; trap '' TERM; sleep 4400 & sleep 4401 | cat"
@@ -169,7 +169,7 @@ def test_task_outlives_its_connection(site: Site) -> None:
     site.ssh.drop_connections()
     journey.go("first")
     long.go()
-    assert eventually(lambda: len(lines(journey.file)) == 4, 15)
+    assert eventually(lambda: len(lines(journey.file)) == 4)
     site.ssh.drop_connections()
     journey.go("second")
     assert long.ended()["output"]["stdout"] == LONG_OUTPUT
@@ -179,7 +179,7 @@ def test_task_outlives_its_connection(site: Site) -> None:
 
 def test_operation_that_goes_another_way_when_taken_up_is_lost(site: Site) -> None:
     task = site.alice.begin("mysite/opn/wander", {})
-    assert eventually(lambda: any("sleep 4700" in each for each in site.ssh.processes("alice")), 15)
+    assert eventually(lambda: any("sleep 4700" in each for each in site.ssh.processes("alice")))
     site.service.stop_workers()
     site.service.add_workers(1)
     seen = site.ended(task)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse"
 USER = "ada"
 MEBIBYTE = 1024 * 1024
-PATIENCE = 20.0  # seconds for what takes well under one
+PATIENCE = 60.0  # seconds for what takes well under one
 
 
 class DemoNode:

@@ -22,7 +22,7 @@ from typing import Self
 import asyncssh
 
 FIRST_UID = 47001  # of the accounts; no distribution gives out numbers there
-PATIENCE = 15.0  # seconds for the server to come up or go; takes 0.1 s on an idle machine
+PATIENCE = 60.0  # seconds for the server to come up or go; takes 0.1 s on an idle machine
 
 _SSHD = Path("/usr/sbin/sshd")
 _NAMESPACES = (

@@ -23,7 +23,7 @@ import redis
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 HOST = "127.0.0.1"
-PATIENCE = 30.0  # seconds for a process to come up or go; takes about one on an idle machine
+PATIENCE = 90.0  # seconds for a process to come up or go; takes about one on an idle machine
 
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
@@ -54,10 +54,6 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bo
             return False
         time.sleep(0.02)
     return True
-
-
-START_SECONDS = 90.0
-"""Several services may start at once, beside the tests of two other groups."""
 
 
 class Process:
@@ -121,7 +117,7 @@ class Process:
 
     def until(self, ready: Callable[[], bool], what: str) -> None:
         """Wait until `ready`; RuntimeError with the log when it ends before or takes too long."""
-        over = eventually(lambda: self.exit_code is not None or ready(), START_SECONDS)
+        over = eventually(lambda: self.exit_code is not None or ready())
         if not over or not ready():
             self.kill()
             raise RuntimeError(f"{what} does not come up; its log ends:\n{self.said()[-2000:]}")

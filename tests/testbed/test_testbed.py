@@ -19,7 +19,7 @@ from tests.support.testbed import Testbed, totp
 
 pytestmark = pytest.mark.timeout(120)
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 HOST_FILES = ("passwd", "group", "shadow", "nsswitch.conf", "hosts", "sudoers", "pam.d", "ssh")
 
 
