@@ -24,12 +24,13 @@ BESIDE = 100
 """Calls on the idle service."""
 
 
-def ask(here: Site, token: str, path: str, body: Any = None) -> Any:
+def ask(here: Site, token: str, path: str, body: Any = None, method: str | None = None) -> Any:
     """Ask the service with a token: POST with a body, else GET; the JSON of its answer."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{here.port}{path}",
         json.dumps(body).encode() if body is not None else None,
         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        method=method,
     )
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -34,9 +34,9 @@ class Service:
     supervisor: int
     """Process id."""
 
-    def log_in_other(self) -> str:
+    def log_in_other(self, name: str = OTHER) -> str:
         """The token of another user."""
-        return _log_in(self.port, OTHER, PASSWORD)
+        return _log_in(self.port, name, PASSWORD)
 
     def memory(self) -> dict[str, float]:
         """Resident MiB of each process of the service, by its module."""
@@ -72,12 +72,16 @@ class Site(Service):
 
 
 @contextlib.contextmanager
-def site(folder: Path, runner: str = "auto", **environ: str) -> Iterator[Site]:
+def site(
+    folder: Path, runner: str = "auto", others: Sequence[str] = (OTHER,), **environ: str
+) -> Iterator[Site]:
     """Start sshd (MaxSessions 10) and the service, log in; stop both at the end.
 
-    `runner` is the setting REMOTE_RUNNER; `environ` further environment of the service.
+    `runner` is the setting REMOTE_RUNNER; `others` are further users; `environ` is further
+    environment of the service.
     """
-    with OpenSSH(folder / "ssh", [Account(USER, PASSWORD), Account(OTHER, PASSWORD)]) as ssh:
+    accounts = [Account(name, PASSWORD) for name in (USER, *others)]
+    with OpenSSH(folder / "ssh", accounts) as ssh:
         settings = {
             "CLUSTER_NAME": "bench",
             "CLUSTER_ADDRESS": ssh.host,
@@ -114,7 +118,7 @@ def service(
 
 
 def _until_ready(port: int, service: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline and service.poll() is None:
         with (
             contextlib.suppress(OSError),
