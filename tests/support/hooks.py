@@ -133,6 +133,7 @@ def _certify(authority: Path, certificate: Path) -> None:
     """Write the certificate of a new authority, and one for NAME with its key."""
     issuing, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
+    issued_by = issuing.public_key()
     made = datetime.now(UTC)
 
     def signed(name: x509.Name, key: ec.EllipticCurvePrivateKey, ca: bool) -> bytes:
@@ -145,6 +146,10 @@ def _certify(authority: Path, certificate: Path) -> None:
             .not_valid_before(made - FAR)
             .not_valid_after(made + FAR)
             .add_extension(x509.BasicConstraints(ca, None), critical=True)
+            # Without these two and KeyUsage, Python 3.13 takes none of both.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issued_by), False)
+            .add_extension(_usage(ca), critical=True)
         )
         if not ca:
             names = x509.SubjectAlternativeName([x509.DNSName(NAME)])
@@ -160,3 +165,18 @@ def _certify(authority: Path, certificate: Path) -> None:
         serialization.NoEncryption(),
     )
     certificate.write_bytes(private + signed(name, own, ca=False))
+
+
+def _usage(ca: bool) -> x509.KeyUsage:
+    """An authority signs certificates; who has one signs."""
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        encipher_only=False,
+        decipher_only=False,
+    )

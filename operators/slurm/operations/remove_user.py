@@ -9,10 +9,11 @@ from typing_extensions import TypedDict
 
 from operators.slurm.associations import Account, accounts_of, change
 from operators.slurm.client import ask
-from resop import Shell, Username, operation
+from resop import CommandFailed, Shell, Username, operation
 
 ENDING_SECONDS = 60
 """A job that ignores TERM is killed after Slurm's KillWait, 30 s by default."""
+BEHIND_SECONDS = 20
 PAUSE = 1.0
 
 
@@ -38,9 +39,22 @@ def remove_user(
         where = f"Slurm's account {account}" if account else "any account of Slurm"
         shell.fail(f"{user} is not in {where}")
     _end_jobs(shell, user, account, cancel_jobs)
-    change(shell, "delete", "user", f"name={user}", *([f"account={account}"] if account else []))
+    _delete(shell, f"name={user}", *([f"account={account}"] if account else []))
     shell.log(f"{user} is no longer in Slurm's {', '.join(accounts)}")
     return Removed(user=user, accounts=accounts)
+
+
+def _delete(shell: Shell, *whom: str) -> None:
+    """Delete; slurmdbd may be behind and still take a job for active that the queue saw end."""
+    ends = time.monotonic() + BEHIND_SECONDS
+    while True:
+        try:
+            change(shell, "delete", "user", *whom)
+            return
+        except CommandFailed as fault:
+            if "Job(s) active" not in fault.details["step"]["stderr"] or time.monotonic() > ends:
+                raise
+        time.sleep(PAUSE)
 
 
 def _end_jobs(shell: Shell, user: str, account: str | None, cancel: bool) -> None:
