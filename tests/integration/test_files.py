@@ -1,6 +1,7 @@
 """A file over the SFTP of a real OpenSSH: complete under its name, or as it was before."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import asyncssh
 import pytest
 import pytest_asyncio
 
+from resop.copying import copy
 from resop.errors import ContactLost, PathFailed, StepTimedOut, TaskCancelled
 from resop.files import read_file, write_file
 from resop.masking import Masker
@@ -36,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
 def home(server: OpenSSH) -> Path:
     home = server.home(ALICE.name)
     for left in home.iterdir():
-        left.unlink()
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     return home
 
 
@@ -114,6 +116,66 @@ async def test_of_several_that_may_not_replace_one_wins(
     assert names(home) == ["a"]
 
 
+@pytest.fixture(params=[True, False], ids=["copy-data", "block by block"])
+def copier(
+    request: pytest.FixtureRequest, sftp: asyncssh.SFTPClient, monkeypatch: pytest.MonkeyPatch
+) -> asyncssh.SFTPClient:
+    """SFTP to a server that copies by itself, or to one that cannot."""
+    if not request.param:
+        monkeypatch.setattr(type(sftp), "supports_remote_copy", False)
+    return sftp
+
+
+async def test_copy_is_whole_or_not_there(copier: asyncssh.SFTPClient, home: Path) -> None:
+    told: list[tuple[float, float]] = []
+
+    async def reason(source: str, target: str, overwrite: bool = False) -> str:
+        try:
+            await copy(copier, source, target, overwrite, lambda *each: told.append(each))
+        except PathFailed as fault:
+            return str(fault.details["reason"])
+        return ""
+
+    content = b"0123456789abcdef" * 2_500_000
+    await write_file(copier, content, "a", 0o640, overwrite=True)
+    assert await reason("a", "b") == ""
+    assert (home / "b").read_bytes() == content
+    assert (home / "b").stat().st_mode & 0o777 == 0o640
+    assert told[-1] == (len(content), len(content)), "done, of all"
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    await write_file(copier, b"", "empty", None, overwrite=True)
+    wanted = {
+        ("empty", "b", False): "exists",
+        ("empty", "b", True): "",
+        ("nowhere", "c", False): "missing",
+        ("a", "nowhere/c", False): "missing",
+        ("/etc/shadow", "c", False): "denied",
+        ("a", "/etc/c", False): "denied",
+        ("a", ".", True): "is_folder",
+        ("/dev/null", "c", False): "not_file",
+        (".", "c", False): "failed",  # into itself
+        (".", "/etc", False): "exists",
+    }
+    assert {each: await reason(*each) for each in wanted} == wanted
+    assert (home / "b").read_bytes() == b""
+    assert sorted(names(home)) == ["a", "b", "empty"]
+
+
+async def test_folder_is_copied_and_merged(copier: asyncssh.SFTPClient, home: Path) -> None:
+    await copier.makedirs("a/b", attrs=asyncssh.SFTPAttrs(permissions=0o750))
+    for number in range(40):
+        await write_file(copier, b"x" * number, f"a/b/{number}", None, overwrite=True)
+    await copier.symlink("b/1", "a/link")
+    assert await copy(copier, "a", "c", False, lambda *_: None) == (41, 780)
+    assert len(list((home / "c/b").iterdir())) == 40
+    assert (home / "c/b/39").read_bytes() == b"x" * 39
+    assert (home / "c/link").readlink() == Path("b/1")
+    (home / "a/b/1").write_bytes(b"other")
+    (home / "c/kept").touch()
+    assert await copy(copier, "a", "c", True, lambda *_: None) == (41, 784)
+    assert ((home / "c/b/1").read_bytes(), (home / "c/kept").exists()) == (b"other", True)
+
+
 class Steps:
     """In place of a recorder: counts the changes."""
 
@@ -156,3 +218,32 @@ async def test_transfer_ends_with_its_task(door: WorkerDoor, home: Path) -> None
     with pytest.raises(TaskCancelled, match="its transfer was ended"):
         await writing
     assert names(home) == []
+
+
+async def test_copy_ends_with_its_task_and_leaves_nothing(
+    door: WorkerDoor, home: Path, sftp: asyncssh.SFTPClient
+) -> None:
+    await sftp.mkdir("a")
+    async with sftp.open("a/x", "wb") as file:
+        await file.write(b"x", 3_000_000_000)  # and a hole before it
+    copying = asyncio.ensure_future(asyncio.to_thread(door.copy, "a", "b", False))
+    for _ in range(1000):
+        if door.progressed is not None:
+            break
+        await asyncio.sleep(0.01)
+    door.cancel()
+    with pytest.raises(TaskCancelled, match="its transfer was ended"):
+        await copying
+    assert names(home) == ["a"]
+
+
+async def test_file_that_an_operation_gets_may_be_large(door: WorkerDoor, home: Path) -> None:
+    content = b"x" * (5 << 20)
+    await asyncio.to_thread(door.put, content, "a", None, True)
+    read = await asyncio.to_thread(door.get, "a", 64 << 20)
+    assert read.content == content
+    proc = await asyncio.to_thread(door.get, "/proc/version", 64 << 20)
+    assert proc.content.startswith(b"Linux version ")
+    for path, limit in (("a", (5 << 20) - 1), ("/proc/version", 3), ("/dev/null", 3)):
+        with pytest.raises(PathFailed):
+            await asyncio.to_thread(door.get, path, limit)
