@@ -467,6 +467,40 @@ def test_folder_of_100000_files_is_listed_page_by_page(
 # -- the rest
 
 
+QUOTA = """#!/bin/sh
+[ "$*" = "--verbose --no-wrap --raw-grace --show-mntpoint --hide-device --user --group" ] || exit 2
+[ "$LC_ALL" = C ] || exit 3
+cat <<END
+Disk quotas for user alice (uid 20001):
+     Filesystem  blocks   quota   limit   grace   files   quota   limit   grace
+          /home 1500001* 1000000 2000000 1800000000      12    5000       0       0
+END
+exit 1
+"""
+
+
+def test_quotas_are_told_where_there_are_some(alice: Caller, bed: Testbed) -> None:
+    if bed.machine.succeeds(["sh", "-c", "command -v quota"]):
+        assert output(alice, "utils/opn/quota") == []
+    else:
+        error = failure(alice.post("utils/opn/quota"), 424)
+        assert "no program quota" in error["message"]
+    # The machine's kernel need not have quotas: it is told what the program prints.
+    put = "mount -t tmpfs -o mode=755 tmpfs $0 && cat >$0/quota && chmod 755 $0/quota"
+    bed.machine.run(["sh", "-c", put, "/usr/local/bin"], text=QUOTA)
+    try:
+        (quota,) = output(alice, "utils/opn/quota")
+    finally:
+        bed.machine.run(["umount", "/usr/local/bin"])
+    assert (quota["file_system"], quota["kind"], quota["name"]) == ("/home", "user", "alice")
+    assert quota["space"] == {
+        "used": 1_536_001_024,
+        "soft": 1_024_000_000,
+        "hard": 2_048_000_000,
+        "grace_ends": "2027-01-15T08:00:00Z",
+    }
+
+
 def test_disk_usage_counts_what_can_be_read_and_says_so(
     alice: Caller, bed: Testbed, place: str
 ) -> None:
