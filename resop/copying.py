@@ -145,6 +145,9 @@ async def _fill(
             except asyncssh.SFTPEOFError:
                 said = "was cut shorter while it was read"
                 raise PathFailed(shown(place), "failed", said) from None
+            # OpenSSH 9.2 answers that all is well, also where the disk is full.
+            if ((await file.stat()).size or 0) < start + length:
+                raise asyncssh.SFTPFailure("less was copied than was asked for")
             progress.add(length)
 
 

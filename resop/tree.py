@@ -305,7 +305,8 @@ async def folder_for(
 @contextlib.asynccontextmanager
 async def new_folder(sftp: asyncssh.SFTPClient, path: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
     """A new folder beside its place, and that place; renamed when all went well, else gone."""
-    place = (await sftp.realpath(path)).rstrip(b"/") or b"/"
+    # With a slash at its end it would have to be there.
+    place = await sftp.realpath(path.rstrip(b"/") or b"/")
     if await sftp.lexists(place):
         raise PathFailed(shown(path), "exists")
     beside = posixpath.join(posixpath.dirname(place), f".{secrets.token_hex(8)}.part".encode())

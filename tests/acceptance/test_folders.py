@@ -275,7 +275,7 @@ def test_what_is_no_whole_archive_leaves_nothing(
 
 
 def test_merge_replaces_files_and_leaves_others(alice: Caller, place: Path) -> None:
-    assert put(alice, "a", packed("x", "d/y")).status_code == 201
+    assert put(alice, "a/", packed("x", "d/y")).status_code == 201
     merged = packed(
         member("./", tarfile.DIRTYPE, mode=0o777), "d/z", member("x", tarfile.SYMTYPE, "d")
     )

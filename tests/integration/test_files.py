@@ -12,11 +12,12 @@ import pytest
 import pytest_asyncio
 
 from resop.copying import copy
-from resop.errors import ContactLost, PathFailed, StepTimedOut, TaskCancelled
+from resop.errors import ClusterError, ContactLost, PathFailed, StepTimedOut, TaskCancelled
 from resop.files import read_file, write_file
 from resop.masking import Masker
 from resop.records import Change
 from resop.sessions import Session
+from resop.sftp import sftp_of
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 from worker.door import WorkerDoor
@@ -24,13 +25,14 @@ from worker.door import WorkerDoor
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
 ALICE = Account("alice", "alice's password")
+NORA = Account("nora", "nora's password")  # her .bashrc prints
 LARGE = b"x" * 80_000_000  # takes a second, or nearly so
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
     need(reason_unavailable())
-    with OpenSSH(tmp_path_factory.mktemp("files"), [ALICE]) as running:
+    with OpenSSH(tmp_path_factory.mktemp("files"), [ALICE, NORA]) as running:
         yield running
 
 
@@ -247,3 +249,34 @@ async def test_file_that_an_operation_gets_may_be_large(door: WorkerDoor, home: 
     for path, limit in (("a", (5 << 20) - 1), ("/proc/version", 3), ("/dev/null", 3)):
         with pytest.raises(PathFailed):
             await asyncio.to_thread(door.get, path, limit)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    ["echo 1234 welcome; echo motd >&2", "printf x", "head -c 50000 /dev/zero", "printf '\\0\\0'"],
+)
+async def test_start_up_file_that_prints_does_no_harm(server: OpenSSH, noise: str) -> None:
+    (server.home(NORA.name) / ".bashrc").write_text(f"{noise}\n")
+    content = bytes(range(256)) * 4000
+
+    async def connected() -> asyncssh.SSHClientConnection:
+        return await server.login(NORA.name)
+
+    session = Session(connected, runner=False)
+    async with sftp_of(session, 30) as sftp:
+        await write_file(sftp, content, "a", None, overwrite=True)
+        assert (await read_file(sftp, "a", 1 << 20)).content == content
+    await session.close()
+
+
+async def test_what_is_no_sftp_is_told(server: OpenSSH) -> None:
+    (server.home(NORA.name) / ".bashrc").write_text("echo no; exit\n")
+
+    async def connected() -> asyncssh.SSHClientConnection:
+        return await server.login(NORA.name)
+
+    session = Session(connected, runner=False)
+    with pytest.raises(ClusterError, match="what answers is not SFTP"):
+        async with sftp_of(session, 30):
+            pass
+    await session.close()

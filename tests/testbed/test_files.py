@@ -355,6 +355,9 @@ def test_folder_that_does_not_fit_leaves_nothing(alice: Caller, bed: Testbed, pl
         answer = alice.post("core/opn/send_folder", {"path": f"{place}/new", "content": archive})
         error = failure(answer, 424)
         assert (error["reason"], error["needs_repair"]) == ("full", [])
+        copied = {"path": "/usr/share/common-licenses", "to": f"{place}/new"}
+        answer = alice.post("core/opn/copy", copied)
+        assert failure(answer, 424)["reason"] == "full"
         assert names(alice, place) == []
     finally:
         bed.machine.run(["umount", place])
