@@ -16,7 +16,7 @@ from resop.blocks import BlockWriter, read_blocks
 from resop.errors import PathFailed
 from resop.files import new_part, put_in_place, target_of
 from resop.sftp import check_regular, exact, mode_of, shown, told_apart
-from resop.tree import Content, Member, Transferred, Unpacking, folder_for, walk
+from resop.tree import SMALL, Content, Member, Transferred, Unpacking, folder_for, walk
 
 AT_ONCE = 32 << 20
 """Bytes that the server is asked to copy at a time: until it has, nothing else is answered."""
@@ -103,7 +103,10 @@ class _Copying(Unpacking):
         self._progress = progress
 
     async def _file(self, member: Member, content: Content) -> None:
-        await self._begin(member, content)
+        if member.size > SMALL:
+            await self._write(member, content)
+        else:
+            await self._begin(member, content)
 
     async def _fill(self, file: asyncssh.SFTPClientFile, member: Member, content: Content) -> None:
         source = posixpath.join(self._source, member.name)

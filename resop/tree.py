@@ -19,13 +19,15 @@ from typing import NamedTuple, Self
 
 import asyncssh
 
-from resop.blocks import ON_THEIR_WAY, BlockWriter, read_blocks
+from resop.blocks import BlockWriter, read_blocks
 from resop.errors import PathFailed
 from resop.files import Target, new_part, no_room_told, put_in_place
 from resop.sftp import mode_of, shown, told_apart
 
-SMALL = 128 << 10
+SMALL = 64 << 10
 """Files up to this size are read and written several at once."""
+AT_ONCE = 64
+"""So many of them, which hold 4 MiB at most: each takes several ways there and back."""
 RMTREE_SECONDS = 60.0
 
 
@@ -115,7 +117,7 @@ async def with_content(
                 )
                 opening.add_done_callback(lambda done: done.cancelled() or done.exception())
             ahead.append((member, opening))
-            if len(ahead) > ON_THEIR_WAY:
+            if len(ahead) > AT_ONCE:
                 member, opening = ahead.popleft()
                 yield member, content(member, opening)
         while ahead:
@@ -248,7 +250,7 @@ class Unpacking:
 
     async def _begin(self, member: Member, content: Content) -> None:
         """Write one while others are being written."""
-        if len(self._writing) == ON_THEIR_WAY:
+        if len(self._writing) == AT_ONCE:
             await self._oldest()
         self._writing[member.name] = asyncio.create_task(self._write(member, content))
 
