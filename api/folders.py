@@ -6,7 +6,6 @@ import contextlib
 import fnmatch
 import posixpath
 import re
-import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -16,17 +15,25 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from api import tar, zip
+from api import zip
 from api.download import Download
-from api.naming import refused
-from api.pieces import SENT_AT_ONCE, Pieces, joined
 from api.remote import RemotePath, Sftp
 from api.upload import body_of
+from resop import tar
 from resop.blocks import BlockWriter
-from resop.errors import BodyCut
 from resop.files import Target, new_part
+from resop.pieces import Pieces, joined
 from resop.sftp import shown, tidy_away, told_apart
-from resop.tree import Content, Member, Unpacking, Wanted, folder_at, new_folder, walk, with_content
+from resop.tree import (
+    Content,
+    Member,
+    Unpacking,
+    Wanted,
+    folder_at,
+    folder_for,
+    walk,
+    with_content,
+)
 
 router = APIRouter(prefix="/folders", tags=["files"])
 
@@ -100,31 +107,15 @@ async def write_folder(
     name that leads out of the folder, or through a link.
     """
     with told_apart(path):
-        async with _place(sftp, path, merge) as (top, place):
-            unpacking = Unpacking(sftp, top, merge=merge)
-            try:
-                async with _members(request, sftp, top) as members:
-                    async for member, content in members:
-                        await unpacking.add(member, content)
-                await unpacking.finish()
-            except BaseException:
-                await unpacking.abandon()
-                raise
-    answer = {"path": shown(place), "files": unpacking.files, "bytes": unpacking.bytes}
+        async with (
+            folder_for(sftp, path, merge=merge) as (top, place),
+            Unpacking(sftp, top, merge=merge) as made,
+            _members(request, sftp, top) as members,
+        ):
+            async for member, content in members:
+                await made.add(member, content)
+    answer = {"path": shown(place), "files": made.files, "bytes": made.bytes}
     return JSONResponse({"success": True, **answer}, 201)
-
-
-@contextlib.asynccontextmanager
-async def _place(
-    sftp: asyncssh.SFTPClient, path: bytes, merge: bool
-) -> AsyncIterator[tuple[bytes, bytes]]:
-    """Where an archive is unpacked, and where the folder is in the end."""
-    if merge:
-        place = await folder_at(sftp, path)
-        yield place, place
-    else:
-        async with new_folder(sftp, path) as places:
-            yield places
 
 
 @contextlib.asynccontextmanager
@@ -144,24 +135,8 @@ async def _members(
             async with sftp.open(kept, "rb") as whole:
                 yield zip.unpacked(whole, writer.reached)
         await tidy_away(sftp, kept)
-    elif beginning == b"\x1f\x8b":
-        yield tar.unpacked(Pieces(_gunzipped(archive)))
     else:
         yield tar.unpacked(archive)
-
-
-async def _gunzipped(archive: Pieces) -> AsyncIterator[bytes]:
-    gzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        async for piece in archive.rest():
-            while piece:
-                yield gzip.decompress(piece, SENT_AT_ONCE)
-                piece = gzip.unconsumed_tail
-    except zlib.error as fault:
-        raise refused(f"is no gzip: {fault}") from None
-    yield gzip.flush()
-    if not gzip.eof:
-        raise BodyCut("the archive ended early")
 
 
 async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from api.deps import Here
 from api.services import Services
 from resop import __version__
 from resop.errors import RecordsUnavailable
-from resop.limits import OUTPUT_LIMIT
+from resop.limits import FILE_LIMIT, OUTPUT_LIMIT, TRANSFER_LIMIT
 from resop.types import MAX_ARGUMENT_BYTES
 
 router = APIRouter(tags=["service"])
@@ -68,6 +68,8 @@ def _limits(services: Services) -> dict[str, Any]:
         "batch_tasks": services.settings.BATCH_SIZE,
         "argument_bytes": MAX_ARGUMENT_BYTES,
         "output_bytes": OUTPUT_LIMIT,
+        "answer_file_bytes": FILE_LIMIT,
+        "operation_file_bytes": TRANSFER_LIMIT,
         "queued_tasks": services.settings.QUEUED_TASKS,
         "login_failures": breaker.FAILURES,
         "login_failures_seconds": breaker.PERIOD_SECONDS,

@@ -18,7 +18,7 @@ from typing import IO
 
 import asyncssh
 
-from api.naming import inside, refused, shown
+from resop.naming import inside, refused, shown
 from resop.tree import SMALL, Content, Member
 
 MAX_LIST = 64 << 20
@@ -33,6 +33,8 @@ async def packed(members: AsyncIterator[tuple[Member, Content]]) -> AsyncIterato
     sink = _Sink()
     with zipfile.ZipFile(sink, "w") as archive:
         async for member, content in members:
+            if not member.name:
+                continue  # the folder itself
             with archive.open(_info(member), "w", force_zip64=member.size >= 1 << 31) as file:
                 file.write(member.target)
                 async for block in content:

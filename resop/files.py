@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import asyncssh
 
 from resop.errors import PathFailed
+from resop.limits import FILE_LIMIT
 from resop.sftp import (
     attributes_of,
     check_regular,
@@ -44,9 +45,13 @@ async def read_file(sftp: asyncssh.SFTPClient, path: str, limit: int) -> File:
         check_regular(path, await sftp.stat(path))
         async with sftp.open(path, "rb") as file:
             attributes = await file.stat()
-            content: bytes = await file.read(limit + 1)
-    if len(content) > limit:
-        raise too_large(path, limit)
+            size = attributes.size or 0  # those of /proc and the like have none, yet some content
+            if size > limit:
+                raise too_large(path, limit)
+            most = size or min(limit, FILE_LIMIT)
+            content: bytes = await file.read(size or most + 1)
+    if len(content) > most:
+        raise too_large(path, most)
     modified = datetime.fromtimestamp(attributes.mtime or 0, UTC)
     return File(content, mode_of(attributes), modified)
 

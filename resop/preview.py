@@ -35,6 +35,15 @@ class _ShutDoor:
     def get(self, path: str, limit: int) -> NoReturn:
         raise _Reached(None)
 
+    def put_folder(self, content: bytes, path: str, merge: bool) -> NoReturn:
+        raise _Reached(None)
+
+    def get_folder(self, path: str, limit: int) -> NoReturn:
+        raise _Reached(None)
+
+    def copy(self, source: str, target: str, overwrite: bool) -> NoReturn:
+        raise _Reached(None)
+
     def registered(self, undo: StepRequest) -> None:
         """Nothing will have to be undone."""
 

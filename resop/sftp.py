@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncssh
 
 from resop.errors import ClusterError, ContactLost, PathFailed
+from resop.greeting import start_behind_noise
 from resop.sessions import Session
 
 TIDY_SECONDS = 5.0
@@ -32,7 +33,10 @@ async def sftp_of(session: Session, limit: float) -> AsyncIterator[asyncssh.SFTP
 
 async def _started(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
     try:
-        return await connection.start_sftp_client()
+        try:
+            return await connection.start_sftp_client()
+        except asyncssh.SFTPError:
+            return await start_behind_noise(connection)
     except asyncssh.SFTPError as fault:
         said = f"what answers is not SFTP ({fault}): does .bashrc or the like print something?"
         raise ClusterError(said) from fault

@@ -13,6 +13,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, Protocol, TypeVar
 
+from resop.archive import check_archive
 from resop.command import Command
 from resop.errors import (
     ContactLost,
@@ -23,7 +24,7 @@ from resop.errors import (
     TaskCancelled,
 )
 from resop.files import File
-from resop.limits import FILE_LIMIT, OUTPUT_LIMIT
+from resop.limits import OUTPUT_LIMIT, TRANSFER_LIMIT
 from resop.options import check_options
 from resop.step import (
     UNDO_SECONDS,
@@ -34,6 +35,7 @@ from resop.step import (
     script_request,
     step_request,
 )
+from resop.tree import Transferred
 from resop.types import Secret
 
 Item = TypeVar("Item")
@@ -67,6 +69,15 @@ class Door(Protocol):
 
     def get(self, path: str, limit: int) -> File:
         """Read a file of the cluster of at most `limit` bytes."""
+
+    def put_folder(self, content: bytes, path: str, merge: bool) -> Transferred:
+        """Write a folder on the cluster from a tar archive that was checked."""
+
+    def get_folder(self, path: str, limit: int) -> bytes:
+        """Read a folder of the cluster as a tar archive of at most `limit` bytes."""
+
+    def copy(self, source: str, target: str, overwrite: bool) -> Transferred:
+        """Copy a file or folder of the cluster there, telling the progress."""
 
 
 class Surroundings(Protocol):
@@ -210,17 +221,45 @@ class Shell:
         content = content.encode() if isinstance(content, str) else content
         self.door.put(content, path, mode, overwrite)
 
-    def get(self, path: str, *, limit: int = FILE_LIMIT) -> bytes:
+    def get(self, path: str, *, limit: int = TRANSFER_LIMIT) -> bytes:
         """Read a file of the cluster; raises as `get_file` does."""
         return self.get_file(path, limit=limit).content
 
-    def get_file(self, path: str, *, limit: int = FILE_LIMIT) -> File:
+    def get_file(self, path: str, *, limit: int = TRANSFER_LIMIT) -> File:
         """Read a file of the cluster, its permissions and when it was changed.
 
         Raises PathFailed: `missing`, `denied`, `is_folder`, `too_large` (more than `limit`
         bytes), …
         """
         return self.door.get(path, limit)
+
+    def put_folder(self, content: bytes, path: str, *, merge: bool = False) -> Transferred:
+        """Write a folder on the cluster from a tar archive, also gzip: complete, or not at all.
+
+        With `merge` it is unpacked into the folder that is there, each file complete. Raises
+        InvalidOptions, before anything is unpacked, for an archive that holds a device or leads
+        out of the folder; PathFailed: `missing` (where it shall stand), `denied`, `exists`
+        (unless `merge`), `full`, …
+        """
+        check_archive(content)
+        return self.door.put_folder(content, path, merge)
+
+    def get_folder(self, path: str, *, limit: int = TRANSFER_LIMIT) -> bytes:
+        """Read a folder of the cluster as a tar archive. Symbolic links stay what they are.
+
+        Raises PathFailed: `missing`, `denied` (also for a part of it), `not_folder`, `too_large`
+        (more than `limit` bytes), …
+        """
+        return self.door.get_folder(path, limit)
+
+    def copy(self, source: str, target: str, *, overwrite: bool = False) -> Transferred:
+        """Copy a file, or a folder with all that is in it, on the cluster; progress in bytes.
+
+        Complete under its name, or not there at all; with `overwrite` a file is replaced, and a
+        folder goes into the one that is there, each file complete. Permissions and times stay.
+        Raises PathFailed: `missing`, `denied`, `exists`, `is_folder`, `full`, …
+        """
+        return self.door.copy(source, target, overwrite)
 
     def setting(self, name: str, default: str | None = None) -> str:
         """A setting of config.env for the site's own use.

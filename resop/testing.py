@@ -9,16 +9,19 @@ from typing import Any
 
 import yaml
 
+from resop.archive import contents_of
 from resop.catalog import Action, Catalog
 from resop.command import Command
 from resop.errors import InvalidOptions, PathFailed
 from resop.files import NEW_MODE, File, too_large
+from resop.limits import TRANSFER_LIMIT
 from resop.masking import Masker, secrets_in
 from resop.operation import Operation
 from resop.options import check_options
 from resop.perform import Outcome, perform_command, perform_operation
 from resop.shell import Item, Made, Shell
 from resop.step import Result, StepRequest
+from resop.tree import Transferred
 
 
 class UnexpectedStep(AssertionError):
@@ -49,7 +52,7 @@ class FakeDoor:
     progressed: list[tuple[float, float]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     files: dict[str, File | PathFailed] = field(default_factory=dict)
-    """What `get` finds at a path and `put` leaves there, or why it fails."""
+    """What `get` finds at a path and `put` leaves there, or why it fails; a folder's archive."""
     refused: UnexpectedStep | None = None
     """The first refusal: kept, since an operation may catch what it raises."""
 
@@ -122,6 +125,23 @@ class FakeDoor:
         if len(found.content) > limit:
             raise too_large(path, limit)
         return found
+
+    def put_folder(self, content: bytes, path: str, merge: bool) -> Transferred:
+        """Keep a folder as its archive, which stands for all that is in it."""
+        if merge and path not in self.files:
+            raise PathFailed(path, "missing")
+        self.put(content, path, None, overwrite=merge)
+        return contents_of(content)
+
+    def get_folder(self, path: str, limit: int) -> bytes:
+        """Give what is kept: the folder's archive."""
+        return self.get(path, limit).content
+
+    def copy(self, source: str, target: str, overwrite: bool) -> Transferred:
+        """Copy what is kept; a folder counts as one file."""
+        file = self.get(source, TRANSFER_LIMIT)
+        self.put(file.content, target, file.mode, overwrite)
+        return Transferred(1, len(file.content))
 
 
 @dataclass(slots=True)

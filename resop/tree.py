@@ -14,16 +14,20 @@ import stat
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import asyncssh
 
-from resop.blocks import ON_THEIR_WAY, BlockWriter, read_blocks
+from resop.blocks import BlockWriter, read_blocks
 from resop.errors import PathFailed
 from resop.files import Target, new_part, no_room_told, put_in_place
 from resop.sftp import mode_of, shown, told_apart
 
-SMALL = 128 << 10
+SMALL = 64 << 10
 """Files up to this size are read and written several at once."""
+AT_ONCE = 64
+"""So many of them, which hold 4 MiB at most: each takes several ways there and back."""
 RMTREE_SECONDS = 60.0
 
 
@@ -49,10 +53,12 @@ Content = AsyncIterator[bytes]
 
 
 async def walk(sftp: asyncssh.SFTPClient, top: bytes, wanted: Wanted) -> AsyncIterator[Member]:
-    """All that is wanted in a folder, each folder before what is in it; sockets and the like not.
+    """The folder, and all that is wanted in it, each folder before what is in it.
 
-    What is in a folder that is not wanted is not looked at.
+    Sockets and the like are left out; what is in a folder that is not wanted is not looked at.
     """
+    with told_apart(top):
+        yield await _member(sftp, top, b"", stat.S_IFDIR, await sftp.stat(top))
     folders = [b""]
     while folders:
         folder = folders.pop()
@@ -111,7 +117,7 @@ async def with_content(
                 )
                 opening.add_done_callback(lambda done: done.cancelled() or done.exception())
             ahead.append((member, opening))
-            if len(ahead) > ON_THEIR_WAY:
+            if len(ahead) > AT_ONCE:
                 member, opening = ahead.popleft()
                 yield member, content(member, opening)
         while ahead:
@@ -141,8 +147,15 @@ async def _begin(sftp: asyncssh.SFTPClient, path: bytes, member: Member) -> _Beg
     return _Begun(file, first, member.size - len(first))
 
 
+class Transferred(NamedTuple):
+    """What a folder got: files, links among them, and the bytes that they hold."""
+
+    files: int
+    bytes: int
+
+
 class Unpacking:
-    """Members of an archive become files in a folder."""
+    """Members of an archive become files in a folder: `async with`, so that it is finished."""
 
     def __init__(self, sftp: asyncssh.SFTPClient, top: bytes, *, merge: bool = False) -> None:
         """`top` is a folder, with no link on the way to it; its own mode stays in a `merge`."""
@@ -177,7 +190,22 @@ class Unpacking:
         self.files += 1
         self.bytes += member.size
 
-    async def finish(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                await self._finish()
+        finally:
+            await self._abandon()
+
+    async def _finish(self) -> None:
         """Wait for what is being written; give folders their permissions and times at last."""
         with told_apart(self._top):
             await self._settle()
@@ -186,8 +214,8 @@ class Unpacking:
             for name, attributes in reversed(self._attributes.items()):
                 await self._sftp.setstat(self._place(name), attributes)
 
-    async def abandon(self) -> None:
-        """Stop writing."""
+    async def _abandon(self) -> None:
+        """Stop writing what is still being written."""
         for each in self._writing.values():
             each.cancel()
         await asyncio.gather(*self._writing.values(), return_exceptions=True)
@@ -218,18 +246,25 @@ class Unpacking:
             await self._write(member, content)
             return
         held = b"".join([piece async for piece in content])
-        if len(self._writing) == ON_THEIR_WAY:
+        await self._begin(member, _one(held))
+
+    async def _begin(self, member: Member, content: Content) -> None:
+        """Write one while others are being written."""
+        if len(self._writing) == AT_ONCE:
             await self._oldest()
-        self._writing[member.name] = asyncio.create_task(self._write(member, _one(held)))
+        self._writing[member.name] = asyncio.create_task(self._write(member, content))
 
     async def _write(self, member: Member, content: Content) -> None:
         target = self._target(member.name)
         with told_apart(member.name):
             async with new_part(self._sftp, target, member.size) as (beside, file):
-                await BlockWriter(file).write(content)
+                await self._fill(file, member, content)
                 await file.setstat(_attributes(member))
                 await file.close()
                 await put_in_place(self._sftp, target, beside, overwrite=True)
+
+    async def _fill(self, file: asyncssh.SFTPClientFile, member: Member, content: Content) -> None:
+        await BlockWriter(file).write(content)
 
     async def _link(self, member: Member) -> None:
         place = self._place(member.name)
@@ -239,6 +274,8 @@ class Unpacking:
             await self._sftp.remove(place)
         if member.kind == stat.S_IFLNK:
             await self._sftp.symlink(member.target, place)
+            with contextlib.suppress(asyncssh.SFTPOpUnsupported):
+                await self._sftp.setstat(place, _times(member), follow_symlinks=False)
             return
         await self._settle()  # what it is to be another name of may just be written
         await self._folder(posixpath.dirname(member.target))
@@ -255,9 +292,23 @@ class Unpacking:
 
 
 @contextlib.asynccontextmanager
+async def folder_for(
+    sftp: asyncssh.SFTPClient, path: bytes, *, merge: bool
+) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Where to unpack, and where the folder is in the end: one that is there, or a new one."""
+    if merge:
+        place = await folder_at(sftp, path)
+        yield place, place
+    else:
+        async with new_folder(sftp, path) as places:
+            yield places
+
+
+@contextlib.asynccontextmanager
 async def new_folder(sftp: asyncssh.SFTPClient, path: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
     """A new folder beside its place, and that place; renamed when all went well, else gone."""
-    place = (await sftp.realpath(path)).rstrip(b"/") or b"/"
+    # With a slash at its end it would have to be there.
+    place = await sftp.realpath(path.rstrip(b"/") or b"/")
     if await sftp.lexists(place):
         raise PathFailed(shown(path), "exists")
     beside = posixpath.join(posixpath.dirname(place), f".{secrets.token_hex(8)}.part".encode())
@@ -284,8 +335,14 @@ async def folder_at(sftp: asyncssh.SFTPClient, path: bytes) -> bytes:
 
 
 def _attributes(member: Member) -> asyncssh.SFTPAttrs:
+    attributes = _times(member)
+    attributes.permissions = member.mode & 0o777
+    return attributes
+
+
+def _times(member: Member) -> asyncssh.SFTPAttrs:
     time = max(0, min(member.modified, 0xFFFFFFFF))  # what SFTP can say
-    return asyncssh.SFTPAttrs(permissions=member.mode & 0o777, atime=time, mtime=time)
+    return asyncssh.SFTPAttrs(atime=time, mtime=time)
 
 
 async def _one(piece: bytes) -> Content:

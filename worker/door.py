@@ -17,7 +17,9 @@ from typing import Any, TypeVar, cast
 
 import asyncssh
 
+from resop.archive import read_folder, write_folder
 from resop.channel import Hear, Raw
+from resop.copying import copy
 from resop.errors import ContactLost, ResopError, StepTimedOut, TaskCancelled
 from resop.files import File, read_file, write_file
 from resop.keep import Keep, NeverBegan, NotKept
@@ -27,6 +29,7 @@ from resop.records import Change, Output, Step, now
 from resop.sessions import Session
 from resop.sftp import sftp_of
 from resop.step import UNDO_SECONDS, Result, StepRequest
+from resop.tree import Transferred
 from resop.types import MASK
 from worker.heard import Heard
 from worker.keeping import HandedOver, Keeping, Left, answer_again, cannot_answer, is_exact
@@ -411,6 +414,27 @@ class WorkerDoor:
         """Read a file of at most `limit` bytes."""
         shown = f"get {shlex.quote(path)}"
         return self._wait(self._over_sftp(shown, lambda sftp: read_file(sftp, path, limit)))
+
+    def put_folder(self, content: bytes, path: str, merge: bool) -> Transferred:
+        """Write a folder from a tar archive that was checked."""
+        shown = f"put {shlex.quote(path)}/"
+        return self._wait(
+            self._over_sftp(shown, lambda sftp: write_folder(sftp, content, path, merge))
+        )
+
+    def get_folder(self, path: str, limit: int) -> bytes:
+        """Read a folder as a tar archive of at most `limit` bytes."""
+        shown = f"get {shlex.quote(path)}/"
+        return self._wait(self._over_sftp(shown, lambda sftp: read_folder(sftp, path, limit)))
+
+    def copy(self, source: str, target: str, overwrite: bool) -> Transferred:
+        """Copy on the cluster."""
+        shown = f"copy {shlex.quote(source)} {shlex.quote(target)}"
+        return self._wait(
+            self._over_sftp(
+                shown, lambda sftp: copy(sftp, source, target, overwrite, self.progress)
+            )
+        )
 
     async def _over_sftp(
         self,

@@ -69,14 +69,16 @@ def put(caller: Caller, path: str, content: Any, **how: Any) -> httpx.Response:
     return caller.http.put(f"/files/{path}", content=content, **how)
 
 
-def send_some(service: Service, caller: Caller, path: str, size: int, headers: str = "") -> None:
-    """Begin to upload DATA, and go away after `size` bytes of it."""
+def send_some(
+    service: Service, caller: Caller, path: str, size: int, headers: str = "", *, start: int = 0
+) -> None:
+    """Begin to upload DATA from `start` on, and go away after `size` bytes of it."""
     head = (
         f"PUT /files/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {caller.token}\r\n"
-        f"Content-Length: {len(DATA)}\r\n{headers}\r\n"
+        f"Content-Length: {len(DATA) - start}\r\n{headers}\r\n"
     )
     with socket.create_connection((HOST, service.ports[0])) as connection:
-        connection.sendall(head.encode() + DATA[:size])
+        connection.sendall(head.encode() + DATA[start : start + size])
 
 
 # -- names and paths
@@ -274,6 +276,54 @@ def received(caller: Caller) -> int:
     return int(answer.headers["upload-offset"])
 
 
+def settled(caller: Caller, before: int = 0) -> int:
+    """How far an upload that was cut has come, when nothing more arrives."""
+
+    def still() -> bool:
+        with contextlib.suppress(KeyError):
+            seen = received(caller)
+            time.sleep(0.2)
+            return seen == received(caller) > before
+        return False
+
+    until(still)
+    return received(caller)
+
+
+@pytest.mark.parametrize("seed", [5, 6])
+def test_upload_that_is_cut_again_and_again_is_whole_in_the_end(
+    service: Service, alice: Caller, home: Path, seed: int
+) -> None:
+    points, at = random.Random(seed), 0
+    for _ in range(3):
+        part = f"Content-Range: bytes {at}-{len(DATA) - 1}/{len(DATA)}\r\n"
+        some = points.randrange(500_000, 900_000)
+        send_some(service, alice, "a?upload=u", some, part, start=at)
+        at = settled(alice, at)
+    digest = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
+    done = sent_part(alice, at, len(DATA), headers={"Repr-Digest": f"sha-256=:{digest}:"})
+    assert done.status_code == 201
+    assert (home / "a").read_bytes() == DATA
+    assert names(home) == {b"a"}
+
+
+def test_two_uploads_in_parts_to_one_target_do_not_mix(alice: Caller, home: Path) -> None:
+    contents = {"u": DATA, "v": DATA[::-1]}
+    for start, end in ((0, 1_000_000), (1_000_000, len(DATA))):
+        for upload, content in contents.items():
+            made = put(
+                alice,
+                "a",
+                content[start:end],
+                headers={"Content-Range": f"bytes {start}-{end - 1}/{len(DATA)}"},
+                params={"upload": upload},
+            )
+            assert made.status_code in (200, 201, 202)
+            if made.status_code != 202:
+                assert (home / "a").read_bytes() == content
+    assert names(home) == {b"a"}
+
+
 def test_upload_that_is_cut_goes_on_where_it_was(
     service: Service, alice: Caller, home: Path
 ) -> None:
@@ -282,15 +332,7 @@ def test_upload_that_is_cut_goes_on_where_it_was(
     everything = f"Content-Range: bytes 0-{len(DATA) - 1}/{len(DATA)}\r\n"
     send_some(service, alice, "a?upload=u", points.randrange(600_000, 2_000_000), everything)
 
-    def settled() -> bool:
-        with contextlib.suppress(KeyError):
-            seen = received(alice)
-            time.sleep(0.2)
-            return seen == received(alice) > 0
-        return False
-
-    until(settled)
-    at = received(alice)
+    at = settled(alice)
     middle = points.randrange(at + 1, len(DATA))
     elsewhere = sent_part(alice, at + 1, middle)
     assert failure(elsewhere, 409)["received"] == at

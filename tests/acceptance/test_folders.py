@@ -62,7 +62,7 @@ def listed(folder: Path) -> set[str]:
 TREE = """set -e; cd "$1"; mkdir -p a/b a/empty a/.hidden
 echo x >a/b/x; chmod 750 a/b; chmod 400 a/b/x
 ln -s /etc/passwd a/absolute; ln -s ../.. a/up; ln -s nowhere "a/dangling'"; mkfifo a/pipe
-head -c 3000000 /dev/urandom >a/large; head -c 131072 /dev/urandom >a/exact; : >a/none
+head -c 3000000 /dev/urandom >a/large; head -c 65536 /dev/urandom >a/exact; : >a/none
 touch -d 2001-02-03 a/b/x a/.hidden; mkdir -p "a/$(printf '%0200d/%0200d' 1 2)"
 for n in $(seq 40); do echo $n >a/.hidden/$n; done
 """
@@ -275,7 +275,7 @@ def test_what_is_no_whole_archive_leaves_nothing(
 
 
 def test_merge_replaces_files_and_leaves_others(alice: Caller, place: Path) -> None:
-    assert put(alice, "a", packed("x", "d/y")).status_code == 201
+    assert put(alice, "a/", packed("x", "d/y")).status_code == 201
     merged = packed(
         member("./", tarfile.DIRTYPE, mode=0o777), "d/z", member("x", tarfile.SYMTYPE, "d")
     )

@@ -1,6 +1,7 @@
 """A file over the SFTP of a real OpenSSH: complete under its name, or as it was before."""
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -10,11 +11,13 @@ import asyncssh
 import pytest
 import pytest_asyncio
 
-from resop.errors import ContactLost, PathFailed, StepTimedOut, TaskCancelled
+from resop.copying import copy
+from resop.errors import ClusterError, ContactLost, PathFailed, StepTimedOut, TaskCancelled
 from resop.files import read_file, write_file
 from resop.masking import Masker
 from resop.records import Change
 from resop.sessions import Session
+from resop.sftp import sftp_of
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 from worker.door import WorkerDoor
@@ -22,13 +25,14 @@ from worker.door import WorkerDoor
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
 ALICE = Account("alice", "alice's password")
+NORA = Account("nora", "nora's password")  # her .bashrc prints
 LARGE = b"x" * 80_000_000  # takes a second, or nearly so
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
     need(reason_unavailable())
-    with OpenSSH(tmp_path_factory.mktemp("files"), [ALICE]) as running:
+    with OpenSSH(tmp_path_factory.mktemp("files"), [ALICE, NORA]) as running:
         yield running
 
 
@@ -36,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
 def home(server: OpenSSH) -> Path:
     home = server.home(ALICE.name)
     for left in home.iterdir():
-        left.unlink()
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     return home
 
 
@@ -114,6 +118,66 @@ async def test_of_several_that_may_not_replace_one_wins(
     assert names(home) == ["a"]
 
 
+@pytest.fixture(params=[True, False], ids=["copy-data", "block by block"])
+def copier(
+    request: pytest.FixtureRequest, sftp: asyncssh.SFTPClient, monkeypatch: pytest.MonkeyPatch
+) -> asyncssh.SFTPClient:
+    """SFTP to a server that copies by itself, or to one that cannot."""
+    if not request.param:
+        monkeypatch.setattr(type(sftp), "supports_remote_copy", False)
+    return sftp
+
+
+async def test_copy_is_whole_or_not_there(copier: asyncssh.SFTPClient, home: Path) -> None:
+    told: list[tuple[float, float]] = []
+
+    async def reason(source: str, target: str, overwrite: bool = False) -> str:
+        try:
+            await copy(copier, source, target, overwrite, lambda *each: told.append(each))
+        except PathFailed as fault:
+            return str(fault.details["reason"])
+        return ""
+
+    content = b"0123456789abcdef" * 2_500_000
+    await write_file(copier, content, "a", 0o640, overwrite=True)
+    assert await reason("a", "b") == ""
+    assert (home / "b").read_bytes() == content
+    assert (home / "b").stat().st_mode & 0o777 == 0o640
+    assert told[-1] == (len(content), len(content)), "done, of all"
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    await write_file(copier, b"", "empty", None, overwrite=True)
+    wanted = {
+        ("empty", "b", False): "exists",
+        ("empty", "b", True): "",
+        ("nowhere", "c", False): "missing",
+        ("a", "nowhere/c", False): "missing",
+        ("/etc/shadow", "c", False): "denied",
+        ("a", "/etc/c", False): "denied",
+        ("a", ".", True): "is_folder",
+        ("/dev/null", "c", False): "not_file",
+        (".", "c", False): "failed",  # into itself
+        (".", "/etc", False): "exists",
+    }
+    assert {each: await reason(*each) for each in wanted} == wanted
+    assert (home / "b").read_bytes() == b""
+    assert sorted(names(home)) == ["a", "b", "empty"]
+
+
+async def test_folder_is_copied_and_merged(copier: asyncssh.SFTPClient, home: Path) -> None:
+    await copier.makedirs("a/b", attrs=asyncssh.SFTPAttrs(permissions=0o750))
+    for number in range(40):
+        await write_file(copier, b"x" * number, f"a/b/{number}", None, overwrite=True)
+    await copier.symlink("b/1", "a/link")
+    assert await copy(copier, "a", "c", False, lambda *_: None) == (41, 780)
+    assert len(list((home / "c/b").iterdir())) == 40
+    assert (home / "c/b/39").read_bytes() == b"x" * 39
+    assert (home / "c/link").readlink() == Path("b/1")
+    (home / "a/b/1").write_bytes(b"other")
+    (home / "c/kept").touch()
+    assert await copy(copier, "a", "c", True, lambda *_: None) == (41, 784)
+    assert ((home / "c/b/1").read_bytes(), (home / "c/kept").exists()) == (b"other", True)
+
+
 class Steps:
     """In place of a recorder: counts the changes."""
 
@@ -156,3 +220,63 @@ async def test_transfer_ends_with_its_task(door: WorkerDoor, home: Path) -> None
     with pytest.raises(TaskCancelled, match="its transfer was ended"):
         await writing
     assert names(home) == []
+
+
+async def test_copy_ends_with_its_task_and_leaves_nothing(
+    door: WorkerDoor, home: Path, sftp: asyncssh.SFTPClient
+) -> None:
+    await sftp.mkdir("a")
+    async with sftp.open("a/x", "wb") as file:
+        await file.write(b"x", 3_000_000_000)  # and a hole before it
+    copying = asyncio.ensure_future(asyncio.to_thread(door.copy, "a", "b", False))
+    for _ in range(1000):
+        if door.progressed is not None:
+            break
+        await asyncio.sleep(0.01)
+    door.cancel()
+    with pytest.raises(TaskCancelled, match="its transfer was ended"):
+        await copying
+    assert names(home) == ["a"]
+
+
+async def test_file_that_an_operation_gets_may_be_large(door: WorkerDoor, home: Path) -> None:
+    content = b"x" * (5 << 20)
+    await asyncio.to_thread(door.put, content, "a", None, True)
+    read = await asyncio.to_thread(door.get, "a", 64 << 20)
+    assert read.content == content
+    proc = await asyncio.to_thread(door.get, "/proc/version", 64 << 20)
+    assert proc.content.startswith(b"Linux version ")
+    for path, limit in (("a", (5 << 20) - 1), ("/proc/version", 3), ("/dev/null", 3)):
+        with pytest.raises(PathFailed):
+            await asyncio.to_thread(door.get, path, limit)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    ["echo 1234 welcome; echo motd >&2", "printf x", "head -c 50000 /dev/zero", "printf '\\0\\0'"],
+)
+async def test_start_up_file_that_prints_does_no_harm(server: OpenSSH, noise: str) -> None:
+    (server.home(NORA.name) / ".bashrc").write_text(f"{noise}\n")
+    content = bytes(range(256)) * 4000
+
+    async def connected() -> asyncssh.SSHClientConnection:
+        return await server.login(NORA.name)
+
+    session = Session(connected, runner=False)
+    async with sftp_of(session, 30) as sftp:
+        await write_file(sftp, content, "a", None, overwrite=True)
+        assert (await read_file(sftp, "a", 1 << 20)).content == content
+    await session.close()
+
+
+async def test_what_is_no_sftp_is_told(server: OpenSSH) -> None:
+    (server.home(NORA.name) / ".bashrc").write_text("echo no; exit\n")
+
+    async def connected() -> asyncssh.SSHClientConnection:
+        return await server.login(NORA.name)
+
+    session = Session(connected, runner=False)
+    with pytest.raises(ClusterError, match="what answers is not SFTP"):
+        async with sftp_of(session, 30):
+            pass
+    await session.close()

@@ -1,19 +1,25 @@
 """Tar archives as streams (GNU's format written; ustar, GNU's and pax read), held nowhere.
 
+What is read may be compressed by gzip.
+
 tarfile knows the headers; what it reads of a pax or GNU header has no limit there, and has here.
 """
 
 from __future__ import annotations
 
+import math
 import stat
 import tarfile
+import zlib
 from collections.abc import AsyncIterator
 
-from api.naming import inside, refused, shown
-from api.pieces import Pieces
+from resop.errors import BodyCut
+from resop.naming import inside, refused, shown
+from resop.pieces import SENT_AT_ONCE, Pieces
 from resop.tree import Content, Member
 
 BLOCK = tarfile.BLOCKSIZE
+GZIP = b"\x1f\x8b"
 MAX_HEADER = 1 << 20
 _KINDS = {
     **dict.fromkeys((tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE), stat.S_IFREG),
@@ -31,7 +37,7 @@ _TYPES = {
 async def packed(members: AsyncIterator[tuple[Member, Content]]) -> AsyncIterator[bytes]:
     """An archive of them."""
     async for member, content in members:
-        info = tarfile.TarInfo(_text(member.name))
+        info = tarfile.TarInfo(_text(member.name) or ".")
         info.type, info.mode, info.size = _TYPES[member.kind], member.mode, member.size
         info.mtime, info.linkname = member.modified, _text(member.target)
         yield info.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
@@ -41,12 +47,18 @@ async def packed(members: AsyncIterator[tuple[Member, Content]]) -> AsyncIterato
     yield bytes(2 * BLOCK)
 
 
-async def unpacked(archive: Pieces) -> AsyncIterator[tuple[Member, Content]]:
+async def unpacked(
+    archive: Pieces, limit: float = math.inf
+) -> AsyncIterator[tuple[Member, Content]]:
     """The members; each one's content is to be read before the next.
+
+    `limit` is how many bytes a compressed archive may become.
 
     Raises BodyCut, or InvalidOptions for what is no archive, or holds what is no file, folder
     or link.
     """
+    if await archive.begins_with(2) == GZIP:
+        archive = Pieces(_gunzipped(archive, limit))
     said: dict[bytes, bytes] = {}
     while any(header := await archive.read(BLOCK)):
         try:
@@ -64,6 +76,24 @@ async def unpacked(archive: Pieces) -> AsyncIterator[tuple[Member, Content]]:
             await archive.read(-member.size % BLOCK)
     async for _ in archive.rest():
         pass  # tar fills up its last record
+
+
+async def _gunzipped(archive: Pieces, limit: float) -> AsyncIterator[bytes]:
+    gzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        async for piece in archive.rest():
+            while piece:
+                part = gzip.decompress(piece, SENT_AT_ONCE)
+                limit -= len(part)
+                if limit < 0:
+                    raise refused("holds more bytes than are unpacked here")
+                yield part
+                piece = gzip.unconsumed_tail
+    except zlib.error as fault:
+        raise refused(f"is no gzip: {fault}") from None
+    yield gzip.flush()
+    if not gzip.eof:
+        raise BodyCut("the archive ended early")
 
 
 async def _further(archive: Pieces, info: tarfile.TarInfo) -> bytes:
