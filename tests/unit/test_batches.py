@@ -238,7 +238,9 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
         records.add_credential(Credential(id=f"by-{worker}", worker=worker, **kept))
     records.heartbeat("alive")
     made = batch(size=4)
-    batches.add(made, [task(made, n, credential="by-dead", created_at=now() - HOUR) for n in (1, 2)])
+    batches.add(
+        made, [task(made, n, credential="by-dead", created_at=now() - HOUR) for n in (1, 2)]
+    )
     of_alive, of_none = (task(None, credential=each) for each in ("by-alive", "of a key"))
     for each in (of_alive, of_none):
         records.add_task(each)
