@@ -53,7 +53,7 @@ class Fuzzer:
         self.wrong: list[str] = []
         self.sent = 0
 
-    def ask(self, operation: APIOperation, declared: dict[str, Any]) -> None:
+    def ask(self, operation: APIOperation[Any, Any, Any, Any], declared: dict[str, Any]) -> None:
         """Some requests that keep to the document, and some that do not."""
         many = ASKED_OF_SSHD if operation.path in LOGINS else EXAMPLES
         how = settings(
@@ -74,7 +74,7 @@ class Fuzzer:
             with contextlib.suppress(Unsatisfiable):  # nothing is wrong where nothing is taken
                 how(ask)()
 
-    def send(self, case: Case, declared: dict[str, Any]) -> None:
+    def send(self, case: Case[Any], declared: dict[str, Any]) -> None:
         self.sent += 1
         path = case.operation.path
         caller = self.leaves if path == "/auth/opn/logout" else self.fiona
@@ -93,7 +93,7 @@ class Fuzzer:
         with contextlib.suppress(requests.exceptions.InvalidHeader, UnicodeError):
             self.check(case, declared, self.http.request(**kwargs, timeout=60))
 
-    def check(self, case: Case, declared: dict[str, Any], answer: requests.Response) -> None:
+    def check(self, case: Case[Any], declared: dict[str, Any], answer: requests.Response) -> None:
         status = answer.status_code
         what = f"{case.operation.label}: {status} {answer.text[:300]!r}"
         what += f" {case.query} {case.body!r:.200} {case.path_parameters}"
@@ -121,7 +121,7 @@ def test_whatever_is_made_up_from_the_document_is_answered_as_it_declares(
 ) -> None:
     fuzzer = Fuzzer(service, f"http://127.0.0.1:{service.ports[0]}")
     for found in schemathesis.openapi.from_dict(document).get_all_operations():
-        operation = found.ok()
+        operation = found.ok()  # type: ignore[union-attr]
         fuzzer.ask(operation, document["paths"][operation.path][operation.method])
     __import__("pathlib").Path("/tmp/sec-wrong").write_text("\n".join(fuzzer.wrong))
     assert fuzzer.wrong == []

@@ -49,6 +49,12 @@ def refused(issuer: OpenID, signer: RSAKey) -> str:
     return caught.value.message
 
 
+def drops() -> Iterator[bytes]:
+    while True:
+        time.sleep(0.05)
+        yield b" "
+
+
 def test_keys_are_read_by_https_and_then_believed_for_a_while(site: Hook, signer: RSAKey) -> None:
     issuer = trusting(site.address)
     assert issuer.user_of(token(signer)) == "alice"
@@ -105,5 +111,5 @@ def test_answer_that_does_not_end_is_given_up(
     site.page = 200, itertools.repeat(b" " * 65_536)
     assert "more than 1048576 bytes" in refused(trusting(site.address), signer)
     monkeypatch.setattr(openid, "FETCH_SECONDS", 1.0)
-    site.page = 200, (time.sleep(0.05) or b" " for _ in itertools.count())
+    site.page = 200, drops()
     assert "not within 1 s" in refused(trusting(site.address), signer)

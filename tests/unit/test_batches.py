@@ -234,7 +234,12 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
     records: Records, batches: Batches
 ) -> None:
     for worker in ("dead", "alive"):
-        kept = {"username": "ada", "cluster": "tango", "kind": "kept", "expires_at": now() + HOUR}
+        kept: dict[str, Any] = {
+            "username": "ada",
+            "cluster": "tango",
+            "kind": "kept",
+            "expires_at": now() + HOUR,
+        }
         records.add_credential(Credential(id=f"by-{worker}", worker=worker, **kept))
     records.heartbeat("alive")
     made = batch(size=4)
