@@ -4,7 +4,7 @@
 help:
 	@echo "make run     set up if needed, start resop here, show it doing its main job"
 	@echo "make test    set up if needed, check the code, run every test this machine can run"
-	@echo "make check   format, lint, types"
+	@echo "make check   format, lint, types, known vulnerabilities"
 	@echo "make bench   the measurements behind the figures in the README"
 	@echo "make testbed   as root on Debian 12: a small HPC centre here (docs/testbed.md);"
 	@echo "               make testbed-stop ends it"
@@ -19,7 +19,7 @@ test:
 		&& exec .venv/bin/python -m pytest -n 3 --dist loadgroup
 
 check:
-	@scripts/setup dev && exec scripts/check
+	@scripts/setup dev && scripts/check && exec .venv/bin/python scripts/audit.py
 
 bench:
 	@scripts/setup test && .venv/bin/python -m bench && .venv/bin/python -m bench.goals \

@@ -20,7 +20,7 @@ ANSWERS = {
     "202": "not finished yet: look at Location",
     "401": "no token, or not accepted",
     "403": "the site's policy forbids it",
-    "404": "no such action",
+    "404": "there is nothing of that name",
     "409": "cancelled",
     "413": "the body is too large",
     "415": "the body is of an unknown type",
@@ -55,18 +55,19 @@ def _tell_of_our_failures(made: dict[str, Any]) -> None:
     """FastAPI describes faults of parameters in a shape of its own, which we do not answer."""
     for name in ("HTTPValidationError", "ValidationError"):
         made["components"]["schemas"].pop(name, None)
-    for path in made["paths"].values():
-        for operation in path.values():
-            for status in {"422"} & set(operation["responses"]):
-                operation["responses"][status] = _failed(status)
-            if operation.get("security"):
-                operation["responses"]["401"] = _failed("401")
+    for path, item in made["paths"].items():
+        for operation in item.values():
+            told = {"422"} & set(operation["responses"])
+            told |= {"401"} if operation.get("security") else set()
+            told |= {"404"} if "{" in path else set()
+            operation["responses"] |= {status: _failed(ANSWERS[status]) for status in sorted(told)}
+            operation["responses"]["default"] = _failed("anything else: the error says what")
 
 
-def _failed(status: str) -> dict[str, Any]:
+def _failed(description: str) -> dict[str, Any]:
     schema = {"$ref": TEMPLATE.format(model="Failure")}
     content = {"application/json": {"schema": schema}}
-    return {"description": ANSWERS[status], "content": content}
+    return {"description": description, "content": content}
 
 
 def _path(action: Action) -> str:
@@ -123,7 +124,7 @@ def _responses(action: Action) -> Iterable[tuple[str, Any]]:
         response: dict[str, Any] = {"description": meaning}
         if status == "200":
             response["content"] = {"application/json": {"schema": _answer(action)}}
-        yield status, response if status in ("200", "202") else _failed(status)
+        yield status, response if status in ("200", "202") else _failed(meaning)
 
 
 def _answer(action: Action) -> dict[str, Any]:

@@ -5,10 +5,11 @@ Source: OpenID Connect Core 1.0, 3.1.3.7 (ID Token Validation), and RFC 7517 for
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import ssl
 import time
-import urllib.request
 from pathlib import Path
 
 from joserfc import jwt
@@ -22,8 +23,9 @@ from resop.settings import Settings
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 KEYS_SECONDS = 600.0
 """So long the issuer's keys are believed before they are read again."""
-FETCH_SECONDS = 10
+FETCH_SECONDS = 10.0
 LONGEST = 16_384
+LONGEST_KEYS = 1 << 20
 _USER = re.compile(r"[a-z_][a-z0-9_.-]{0,63}")
 
 
@@ -65,14 +67,42 @@ class OpenID:
         if self._keys is None or time.monotonic() - self._read_at > KEYS_SECONDS:
             try:
                 self._keys = KeySet.import_key_set(json.loads(self._read()))
-            except (OSError, ValueError, JoseError, TypeError, KeyError) as fault:
-                raise ClusterError(f"the issuer's keys cannot be read: {fault}") from fault
+            except TimeoutError:
+                raise _unread(f"not within {FETCH_SECONDS:g} s") from None
+            except (OSError, JoseError) as fault:
+                raise _unread(str(fault)) from fault
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as fault:
+                raise _unread(f"they are no JSON Web Key Set ({fault})") from fault
             self._read_at = time.monotonic()
         return self._keys
 
     def _read(self) -> bytes:
         if self._source.startswith("https://"):
-            with urllib.request.urlopen(self._source, timeout=FETCH_SECONDS) as answer:  # noqa: S310
-                content: bytes = answer.read(1 << 20)
-                return content
+            return asyncio.run(_fetch(self._source))
         return Path(self._source).read_bytes()
+
+
+def _unread(why: str) -> ClusterError:
+    return ClusterError(f"the issuer's keys cannot be read: {why}")
+
+
+async def _fetch(address: str) -> bytes:
+    """What stands at an address; raises OSError, TimeoutError too, whatever is wrong with it."""
+    import httpx  # not everybody's: most sites have no issuer
+
+    content = b""
+    try:
+        # The system's certificates, or SSL_CERT_FILE. A redirect is an error: it might leave https.
+        async with (
+            asyncio.timeout(FETCH_SECONDS),  # of all together; httpx would count each read
+            httpx.AsyncClient(verify=ssl.create_default_context(), timeout=FETCH_SECONDS) as client,
+            client.stream("GET", address) as answer,
+        ):
+            answer.raise_for_status()
+            async for piece in answer.aiter_bytes():
+                content += piece
+                if len(content) > LONGEST_KEYS:
+                    raise OSError(f"{address} gives more than {LONGEST_KEYS} bytes")
+    except (httpx.HTTPError, httpx.InvalidURL) as fault:
+        raise OSError(str(fault) or type(fault).__name__) from fault
+    return content

@@ -6,7 +6,7 @@ worker, ever: both are conditions in the statements below, not habits of their c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -605,11 +605,26 @@ class Records(Database):
         with self.read() as db:
             return [tuple(row) for row in db.execute(query)]
 
-    def workers(self, seen_since: datetime) -> set[str]:
-        """The workers that were alive then."""
+    def end_unheld(self, seen_before: datetime, error: Mapping[str, Any]) -> int:
+        """End the queued tasks whose session was kept by a worker that was not seen since.
+
+        Those of batches that are still to be dealt out, too; how many they were.
+        """
+        alive = select(_WORKER.c.id).where(_WORKER.c.seen_at >= seen_before)
+        kept_by = _CREDENTIAL.c.worker
+        chosen = (
+            _TASK.c.state == State.QUEUED,
+            _TASK.c.created_at < seen_before,  # a fresh worker logs in before it is heard of
+            _TASK.c.credential.in_(
+                select(_CREDENTIAL.c.id).where(kept_by.is_not(None), kept_by.not_in(alive))
+            ),
+        )
         with self.read() as db:
-            query = select(_WORKER.c.id).where(_WORKER.c.seen_at >= seen_since)
-            return set(db.execute(query).scalars())
+            if db.execute(select(_TASK.c.id).where(*chosen).limit(1)).first() is None:
+                return 0
+        ended = {"state": State.FAILED, "ended_at": now(), "sealed": None, "error": error}
+        with self.write() as db:
+            return db.execute(update(_TASK).where(*chosen).values(**ended)).rowcount
 
 
 class Change:

@@ -133,11 +133,7 @@ class Recovery:
 
     def end_unheld(self) -> None:
         """What waits for a worker that kept its user's session, and is dead, cannot run."""
-        waiting = self._records.waiting(now() - timedelta(seconds=FORGOTTEN_SECONDS), AT_ONCE)
-        alive = self._records.workers(now() - timedelta(seconds=DEAD_SECONDS))
         error = {**LoginAgain().as_json(), "undone": [], "needs_repair": []}
-        for task_id, _, worker in waiting:
-            if worker and worker not in alive:
-                ended = self._records.end(task_id, State.FAILED, when=State.QUEUED, error=error)
-                if ended:
-                    self._herald.ended({task_id: None})
+        if count := self._records.end_unheld(now() - timedelta(seconds=DEAD_SECONDS), error):
+            log.warning("%d tasks cannot run: the worker that kept their sessions died", count)
+            self._herald.many_ended()

@@ -100,7 +100,7 @@ class Users:
         )
         where = f" WHERE {' AND '.join(wanted)}" if wanted else ""
         order = f" ORDER BY {self._column('username')}"
-        sql = f"SELECT {shown} FROM {self.table}{where}{order}"  # noqa: S608
+        sql = f"SELECT {shown} FROM {self.table}{where}{order}"  # noqa: S608 # nosec B608 # names of settings, quoted; values are bound
         what = f"find {username} in the portal" if username else "list the portal's users"
         return self._users(self.database.read(what, Statement(sql, bound.values), limit))
 
@@ -114,7 +114,7 @@ class Users:
         bound, username = Bound(self.database), row["username"]
         names = ", ".join(self._column(name) for name in row)
         marks = ", ".join(map(bound, row.values()))
-        sql = f"INSERT INTO {self.table} ({names}) VALUES ({marks})"  # noqa: S608
+        sql = f"INSERT INTO {self.table} ({names}) VALUES ({marks})"  # noqa: S608 # nosec B608 # names of settings, quoted; values are bound
         with self.database.undone_by(f"remove {username} from the portal", self._removed(username)):
             self.database.change(f"add {username} to the portal", Statement(sql, bound.values))
 
@@ -148,13 +148,13 @@ class Users:
     def _set(self, username: str, name: str, value: Value) -> Statement:
         bound = Bound(self.database)
         where = f"{self._column(name)} = {bound(value)} WHERE {self._column('username')}"
-        sql = f"UPDATE {self.table} SET {where} = {bound(username)}"  # noqa: S608
+        sql = f"UPDATE {self.table} SET {where} = {bound(username)}"  # noqa: S608 # nosec B608 # names of settings, quoted; values are bound
         return Statement(sql, bound.values)
 
     def _removed(self, username: Value) -> Statement:
         bound = Bound(self.database)
         where = f"{self._column('username')} = {bound(username)}"
-        return Statement(f"DELETE FROM {self.table} WHERE {where}", bound.values)  # noqa: S608
+        return Statement(f"DELETE FROM {self.table} WHERE {where}", bound.values)  # noqa: S608 # nosec B608 # names of settings, quoted; values are bound
 
     def _column(self, name: str) -> str:
         if name not in self.columns:

@@ -2,8 +2,11 @@
 
 import base64
 import contextlib
-from collections.abc import Iterable, Iterator
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.support.service import Service
 
@@ -20,6 +23,34 @@ def written_forms(text: str) -> set[bytes]:
         inner = encoded[-(-shift * 8 // 6) : (shift + len(plain)) * 8 // 6]
         forms |= {inner, inner.replace(b"+", b"-").replace(b"/", b"_")}
     return forms
+
+
+def is_in(content: bytes, *texts: str) -> bool:
+    """Whether any of the texts stands there, in any form."""
+    return any(form in content for text in texts for form in written_forms(text))
+
+
+@contextlib.contextmanager
+def overheard(service: Service) -> Iterator[Callable[[], bytes]]:
+    """All that passes through a service's Redis, kept there or not: a function gives it so far."""
+    heard = bytearray()
+    address = urlsplit(service.settings.redis_url)
+    with socket.create_connection((address.hostname, address.port)) as listener:
+        listener.sendall(b"MONITOR\r\n")
+        heard += listener.recv(5)  # +OK
+
+        def listen() -> None:
+            with contextlib.suppress(OSError):
+                while said := listener.recv(1 << 20):
+                    heard.extend(said)
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            yield lambda: bytes(heard)
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def places_of(texts: Iterable[str], service: Service, *folders: Path) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
+from tests.acceptance.test_faults import IMPATIENT_WORKER
 from tests.support.openssh import OpenSSH
 from tests.support.service import Many, cluster_settings, failure
 from tests.support.services import MariaDB, eventually
@@ -16,7 +17,8 @@ from tests.support.services import MariaDB, eventually
 @pytest.fixture(scope="module")
 def keeping(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
     settings = {**cluster_settings(ssh), "CLUSTER_LOGIN": "kept", "LOG_LEVEL": "DEBUG"}
-    with Many(folder / "kept", settings, mariadb.database("kept")) as started:
+    database = mariadb.database("kept")
+    with Many(folder / "kept", settings, database, IMPATIENT_WORKER) as started:
         yield started
 
 
@@ -63,6 +65,8 @@ def test_a_dead_worker_means_to_log_in_again_at_once_and_leaves_no_secret(
         options = {"words": ["x"], "hidden_word": secret, "input": ["/dev/zero"]}
         task = caller.begin("template/cmd/search", options)
         assert eventually(lambda: caller.task(task)["state"] == "running")  # noqa: B023
+    body = {"options": {"command": "sleep {{n}}"}, "sweep": {"n": {"from": 600, "to": 800}}}
+    batch = callers[0].http.post("/core/opn/run/batch", json=body).headers["location"]
     for worker in keeping.workers:
         limits = Path(f"/proc/{worker.pid}/limits").read_text()
         assert re.search(r"Max core file size +0 +0 ", limits)
@@ -76,5 +80,9 @@ def test_a_dead_worker_means_to_log_in_again_at_once_and_leaves_no_secret(
     again = keeping.log_in(ACCOUNTS["bob"])
     assert again.run("true").status_code == 200
     assert places_of([secret], keeping, mariadb.folder) == []
+    assert eventually(lambda: again.http.get(batch).json()["ended_at"], 60)
+    counts = again.http.get(batch).json()["counts"]
+    assert counts["failed"] + counts["lost"] == 201
+    assert '"LoginAgain"' in again.http.get(f"{batch}/results.ndjson").text
     keeping.stop_workers(*keeping.workers)
     assert failure(again.run("true"), 401)["type"] == "LoginAgain"

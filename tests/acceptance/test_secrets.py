@@ -2,16 +2,21 @@
 
 import os
 import secrets
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import ACCOUNTS
-from tests.acceptance.secrecy import places_of, processes_that_show
+from tests.acceptance.secrecy import is_in, overheard, places_of, processes_that_show
+from tests.acceptance.test_batches import launched, look
+from tests.acceptance.test_faults import HOOK_SECRET
+from tests.support.hooks import Hook
 from tests.support.openssh import OpenSSH
-from tests.support.service import Caller, Many, Service, failure
+from tests.support.service import Caller, Many, Service, cluster_settings, failure
 from tests.support.services import MariaDB, eventually
 
 Places = Callable[..., list[str]]
@@ -137,3 +142,72 @@ def test_password_and_one_time_code_of_a_login_are_found_nowhere(
     logged_in.post("auth/opn/logout")
     token = logged_in.token
     assert places(wrong, code, ACCOUNTS["bob"].password, token, token[-40:]) == []
+
+
+@pytest.fixture
+def talkative(
+    tmp_path: Path, folder: Path, ssh: OpenSSH, operators: Path, mariadb: MariaDB
+) -> Iterator[tuple[Many, Hook]]:
+    """A service whose workers say and tell all that they can, and who is told of ends."""
+    with Hook(tmp_path) as hook:
+        settings = {
+            **cluster_settings(ssh),
+            "OPERATORS_PATH": operators,
+            "LOG_LEVEL": "DEBUG",
+            "NOTIFY_HOSTS": f"localhost:{hook.port}",
+            "NOTIFY_SECRET": HOOK_SECRET,
+            "NOTIFY_PRIVATE": True,
+        }
+        worker = [sys.executable, "-m", "tests.acceptance.talkative_worker"]
+        worker = ["env", f"SSL_CERT_FILE={hook.authority}", *worker]
+        database = mariadb.database("talkative")
+        with Many(folder / "talkative", settings, database, worker) as service:
+            yield service, hook
+
+
+def test_secret_passes_nobody_who_listens_and_is_in_no_dump_of_a_crash(
+    talkative: tuple[Many, Hook], ssh: OpenSSH, mariadb: MariaDB
+) -> None:
+    service, hook = talkative
+    secret, name, number = marker(), marker(), f"{secrets.randbelow(10**9)}.5"
+    with overheard(service) as heard:
+        alice = service.log_in(ACCOUNTS["alice"])
+        told = {"notify": hook.address, "tag": name}
+        options = {"line": "cat | rev | rev", "secret": secret}
+        headers = {"Idempotency-Key": name}
+        for _ in range(2):  # the second is answered with the first one's task
+            answer = alice.http.post(
+                "/mysite/opn/whisper", json=options, headers=headers, params=told
+            )
+            assert answer.status_code == 200 and "********" in answer.text
+        assert failure(
+            alice.http.post(
+                "/mysite/opn/whisper", json={**options, "line": "exit 3"}, headers=headers
+            ),
+            422,
+        )
+        form = {"line": "cat >&2; exit 3", "secret": secret}
+        assert alice.http.post("/mysite/opn/whisper", data=form, params=told).status_code == 424
+        assert alice.post("mysite/opn/blunder", {"secret": secret}, query=told).status_code == 500
+        items = [{"line": "cat", "secret": f"{secret}-{each}"} for each in range(3)]
+        batch = launched(alice, {"items": items}, "mysite/opn/whisper")
+        assert look(alice, batch, wait=30)["counts"]["succeeded"] == 3
+        assert eventually(lambda: len(hook.told) >= 3)
+
+        options = {"line": f"cat; exec sleep {number}", "secret": secret}
+        task = alice.begin("mysite/opn/whisper", options)
+        assert eventually(lambda: any(number in each for each in ssh.processes("alice")))
+        assert processes_that_show(secret) == []
+        for worker in service.workers:
+            worker.send(signal.SIGABRT)
+            assert worker.wait() == -signal.SIGABRT
+        service.workers.clear()
+
+        assert is_in(heard(), task) and is_in(heard(), "task-received")
+        assert not is_in(heard(), secret)
+    for each in hook.told:
+        each.check_signature(HOOK_SECRET)
+        assert not is_in(each.body + str(each.headers).encode(), secret)
+    said = service.log()
+    assert "Fatal Python error: Aborted" in said and "TaskPool: Apply" in said
+    assert places_of([secret], service, mariadb.folder) == []

@@ -5,7 +5,7 @@ import contextlib
 import json
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -65,6 +65,8 @@ class Hook:
         """What makes its certificate a good one."""
         self.told: list[Told] = []
         self.answers: Answers = lambda before: 204
+        self.page: tuple[int, Iterable[bytes]] = 404, ()
+        """What stands at its address for who only asks: status, and content piece by piece."""
         self._certificate = folder / "hook.pem"
         self._server: ThreadingHTTPServer | None = None
         _certify(self.authority, self._certificate)
@@ -107,6 +109,14 @@ class Hook:
         hook = self
 
         class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                status, pieces = hook.page
+                self.send_response(status)
+                self.send_header("Location", hook.address)
+                self.end_headers()
+                for piece in pieces:
+                    self.wfile.write(piece)
+
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}

@@ -14,7 +14,7 @@ import pytest
 from resop.batches import WRITE_GROUP, Batches
 from resop.errors import RecordsUnavailable
 from resop.history import History, Wanted
-from resop.records import Batch, Change, Key, Records, State, Task, now
+from resop.records import Batch, Change, Credential, Key, Records, State, Task, now
 from tests.support.tasks import new_batch, new_task
 
 HOUR = timedelta(hours=1)
@@ -212,6 +212,41 @@ def test_batch_ends_when_nothing_of_it_is_left_and_that_is_told_once(
     assert ended is not None and ended.ended_at is not None
     assert batches.ran_since(made.id, ended.created_at) == 2
     assert batches.given(made.id, [State.LOST, State.FAILED]) == [({"input": ["1"]}, {"n": 1})]
+
+
+def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
+    records: Records, batches: Batches
+) -> None:
+    for worker in ("dead", "alive"):
+        kept: dict[str, Any] = {
+            "username": "ada",
+            "cluster": "tango",
+            "kind": "kept",
+            "expires_at": now() + HOUR,
+        }
+        records.add_credential(Credential(id=f"by-{worker}", worker=worker, **kept))
+    records.heartbeat("alive")
+    made = new_batch(size=4)
+    batches.add(
+        made, [task(made, n, credential="by-dead", created_at=now() - HOUR) for n in (1, 2)]
+    )
+    of_alive, of_none = (task(None, credential=each) for each in ("by-alive", "of a key"))
+    for each in (of_alive, of_none):
+        records.add_task(each)
+    fresh = task(None, credential="by-dead", created_at=now() + HOUR)
+    records.add_task(fresh)
+    assert len(batches.deal(1).tasks) == 1
+    moment, error = now() - timedelta(minutes=1), {"type": "LoginAgain"}
+    assert records.end_unheld(moment, error) == 2
+    assert records.end_unheld(moment, error) == 0
+    assert batches.counts([made.id]) == {made.id: {State.FAILED: 2}}
+    assert {each.error["type"] for each in batches.whole_tasks(made.id) if each.error} == {
+        "LoginAgain"
+    }
+    assert {each.sealed for each in batches.whole_tasks(made.id)} == {None}
+    assert batches.deal(1).ended == [made.id]
+    left = [records.task(each.id) for each in (of_alive, of_none, fresh)]
+    assert [each and each.state for each in left] == [State.QUEUED] * 3
 
 
 # -- cancelled, forgotten

@@ -443,9 +443,6 @@ def test_waiting_tasks_of_a_kept_session_are_told_with_its_worker(records: Recor
     waits = task(created_at=now() - HOUR, credential="kept")
     records.add_task(waits)
     assert records.waiting(now(), 10) == [(waits.id, "tango", "w")]
-    records.heartbeat("w")
-    assert records.workers(now() - HOUR) == {"w"}
-    assert records.workers(now() + HOUR) == set()
 
 
 # -- on the disk

@@ -14,6 +14,7 @@ IN_A_FILE = """file=$(mktemp) || exit
 trap 'rm -f "$file"' EXIT
 trap 'exit 143' TERM INT HUP
 cat >"$file" && {interpreter} "$file" "$@" </dev/null"""
+FIRST_LINE = r"^#!\s*/[^\s\x00][^\n\x00]{0,250}(\n|$)"  # about as much as Linux reads of it
 
 
 @operation(
@@ -25,7 +26,7 @@ cat >"$file" && {interpreter} "$file" "$@" </dev/null"""
 )
 def script(
     shell: Shell,
-    script: Annotated[str, Field(pattern=r"^#!\s*/\S", description="its first line is '#!/…'")],
+    script: Annotated[str, Field(pattern=FIRST_LINE, description="its first line is '#!/…'")],
     arguments: Annotated[list[Argument] | None, Field(description="$1, $2, …")] = None,
     check: Annotated[bool, Field(description="a non-zero exit code is a failure")] = True,
 ) -> Answer:
@@ -33,7 +34,7 @@ def script(
 
     It stands in a private temporary file while it runs.
     """
-    interpreter = shlex.join(shlex.split(script.partition("\n")[0].removeprefix("#!")))
+    interpreter = shlex.join(script.partition("\n")[0].removeprefix("#!").split())
     starter = IN_A_FILE.format(interpreter=interpreter)
     result = shell.run(
         "/bin/sh", "-c", starter, "script", *(arguments or []), input=script, check=check

@@ -1,0 +1,107 @@
+"""What is another user's is not there, whatever is asked of it: no verb tells it from nothing."""
+
+import re
+import secrets
+from typing import Any
+
+import httpx
+
+from tests.acceptance.test_batches import launched, look
+from tests.acceptance.test_openapi import document
+from tests.support.ids import next_id
+from tests.support.openssh import OpenSSH
+from tests.support.service import Caller, Service, failure
+
+__all__ = ["document"]
+
+VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+QUERIES: list[dict[str, str]] = [{}, {"wait": "1"}, {"state": "lost"}]
+BODIES: dict[str, Any] = {"PATCH": {"note": "mine"}, "POST": {"input": "x"}, "PUT": {}}
+IDS = {"task_id", "batch_id"}
+NO_IDS = {"operator", "kind", "action"}  # those of a batch to be
+ON_THE_CLUSTER = {"path"}
+ASIDE = {"date", "x-request-id", "content-length"}
+
+
+def answered(caller: Caller, verb: str, path: str, **query: str) -> httpx.Response:
+    return caller.http.request(verb, path, params=query, json=BODIES.get(verb))
+
+
+def told(answer: httpx.Response, name: str) -> tuple[object, ...]:
+    """All that an answer tells, but for the name that was asked for and what no two share."""
+    headers = {key: value for key, value in answer.headers.items() if key not in ASIDE}
+    text = answer.text.replace(name, "NAME").replace(answer.headers["x-request-id"], "REQUEST")
+    return answer.status_code, headers, text
+
+
+def test_tasks_and_batches_of_another_user_are_404_for_all_verbs_as_if_there_were_none(
+    alice: Caller, bob: Caller, document: Any
+) -> None:
+    mark = f"mark-{secrets.token_hex(6)}"
+    batch = {"items": [{"command": f"exit 1; {mark}"}]}
+    ended = {
+        "task_id": alice.run(f"echo {mark}").json()["task"],
+        "batch_id": launched(alice, batch),
+    }
+    assert look(alice, ended["batch_id"], wait=20)["counts"]["failed"] == 1
+    batch = {"items": [{"command": f"sleep 600; {mark}"}] * 3}
+    running = {
+        "task_id": alice.begin("core/opn/run", {"command": f"sleep 600; {mark}"}),
+        "batch_id": launched(alice, batch),
+    }
+
+    def state() -> list[str]:
+        parts = [alice.http.get(f"/tasks/{each['task_id']}").text for each in (ended, running)]
+        shown = [look(alice, each["batch_id"]) for each in (ended, running)]
+        counted = [(each["counts"]["failed"], each["cancel_asked_at"]) for each in shown]
+        listed = [len(bob.http.get(address).json()[address[1:]]) for address in lists]
+        return [re.sub(r'"(state|started_at)": ?"?[^",]*', "", each) for each in parts] + [
+            str(counted),
+            str(listed),
+        ]
+
+    lists = ("/tasks", "/batches")
+    before, asked = state(), 0
+    try:
+        for path, declared in document["paths"].items():
+            names = set(re.findall(r"{(\w+)}", path))
+            assert names <= IDS | NO_IDS | ON_THE_CLUSTER, f"{path}: whose is it?"
+            if not names & IDS:
+                continue
+            [name] = names
+            for verb in VERBS:
+                for query in QUERIES:
+                    nobodys = next_id()
+                    none = told(
+                        answered(bob, verb, path.replace(f"{{{name}}}", nobodys), **query), nobodys
+                    )
+                    for theirs in (ended[name], running[name]):
+                        answer = answered(bob, verb, path.replace(f"{{{name}}}", theirs), **query)
+                        assert told(answer, theirs) == none, (verb, path, query)
+                        assert mark not in answer.text
+                        known = verb.lower() in declared
+                        allowed = {404, 422} if known and query else {404} if known else {404, 405}
+                        assert answer.status_code in allowed, (verb, path, answer.text)
+                        asked += 1
+        assert asked > 300
+        assert state() == before
+    finally:
+        for address in (f"/tasks/{running['task_id']}", f"/batches/{running['batch_id']}"):
+            alice.http.delete(address, params={"wait": 20})
+
+
+def test_home_of_another_user_tells_no_verb_what_is_in_it(
+    alice: Caller, bob: Caller, ssh: OpenSSH, service: Service
+) -> None:
+    name, none = "held", "missing"
+    assert alice.run(f"mkdir -p private; echo 42 >private/{name}").status_code == 200
+    for kind in ("files", "folders"):
+        for verb in VERBS:
+            answers = [
+                told(answered(bob, verb, f"/{kind}/%2Fhome/alice/private/{each}"), each)
+                for each in (name, none)
+            ]
+            assert answers[0] == answers[1], (kind, verb)
+            assert answers[0][0] in (403, 404, 405, 415, 422)
+    assert (ssh.home("alice") / "private" / name).read_text() == "42\n"
+    failure(service.caller().http.get(f"/files/%2Fhome/alice/private/{name}"), 401)

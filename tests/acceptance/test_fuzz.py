@@ -1,0 +1,162 @@
+"""The whole OpenAPI document, asked by a fuzzer: no 500, every answer as declared, every fault
+named; and hostile strings on a real login node, where no shell is ever reached."""
+
+import contextlib
+import secrets
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+from schemathesis.schemas import APIOperation
+
+from tests.acceptance.conftest import ACCOUNTS, only_embedded
+from tests.acceptance.test_batches import launched, look
+from tests.acceptance.test_openapi import document
+from tests.support.corpus import hurtful
+from tests.support.openssh import OpenSSH
+from tests.support.service import Service
+
+__all__ = ["document"]
+pytestmark = only_embedded
+
+EXAMPLES = 2
+POSITIVE = [GenerationMode.POSITIVE]
+LOGINS = ("/auth/opn/login", "/auth/opn/login_token")
+ASKED_OF_SSHD = 2
+"""Examples of a login; it has a limit on those that fail."""
+
+
+@schemathesis.serializer("application/x-tar", "application/zip", "application/gzip")
+def packed(_: Any, value: Any) -> Any:
+    return value
+
+
+class Fuzzer:
+    """Sends what was made up, where it can do no harm, and keeps what is wrong with an answer."""
+
+    def __init__(self, service: Service, address: str) -> None:
+        self.address = address
+        self.fiona = service.log_in(ACCOUNTS["fiona"])
+        self.leaves = service.log_in(ACCOUNTS["fiona"])  # until it logs out
+        batch = launched(self.fiona, {"items": [{"command": "true"}]})
+        assert look(self.fiona, batch, wait=20)["state"] == "ended"
+        self.own = {"task_id": self.fiona.run("true").json()["task"], "batch_id": batch}
+        self.own |= {"operator": "utils", "kind": "cmd", "action": "echo"}
+        self.http = requests.Session()
+        self.http.trust_env = False
+        self.http.headers["Connection"] = "close"  # it thinks for longer than one is kept open
+        self.wrong: list[str] = []
+        self.sent = 0
+
+    def ask(self, operation: APIOperation[Any, Any, Any, Any], declared: dict[str, Any]) -> None:
+        """Some requests that keep to the document, and some that do not."""
+        many = ASKED_OF_SSHD if operation.path in LOGINS else EXAMPLES
+        how = settings(
+            max_examples=many,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        modes = (
+            list(GenerationMode) if declared.keys() & {"parameters", "requestBody"} else POSITIVE
+        )
+        for mode in modes:
+            ask = given(operation.as_strategy(generation_mode=mode))(
+                lambda case: self.send(case, declared)
+            )
+            with contextlib.suppress(Unsatisfiable):  # nothing is wrong where nothing is taken
+                how(ask)()
+
+    def send(self, case: Case[Any], declared: dict[str, Any]) -> None:
+        self.sent += 1
+        path = case.operation.path
+        caller = self.leaves if path == "/auth/opn/logout" else self.fiona
+        headers = {"Authorization": f"Bearer {caller.token}"} if path not in LOGINS else {}
+        if self.sent % 4:  # else what was made up
+            case.path_parameters = {
+                name: self.own.get(name, value) for name, value in case.path_parameters.items()
+            }
+        names = {each["name"] for each in declared.get("parameters", [])}
+        if "dry_run" in names and case.query is not None:
+            case.query["dry_run"] = "true"
+            if self.sent % 2:
+                case.query.pop("notify", None)
+        kwargs = case.as_transport_kwargs(base_url=self.address)
+        kwargs["headers"] = {**kwargs.get("headers", {}), **headers}
+        with contextlib.suppress(requests.exceptions.InvalidHeader, UnicodeError):
+            self.check(case, declared, self.http.request(**kwargs, timeout=60))
+
+    def check(self, case: Case[Any], declared: dict[str, Any], answer: requests.Response) -> None:
+        status = answer.status_code
+        what = f"{case.operation.label}: {status} {answer.text[:300]!r}"
+        what += f" {case.query} {case.body!r:.200} {case.path_parameters}"
+        if status >= 500:
+            self.wrong.append(f"a fault of ours: {what}")
+        elif not {str(status), "default"} & set(declared["responses"]):
+            self.wrong.append(f"not declared: {what}")
+        elif status >= 400 and case.method != "HEAD":
+            error = answer.json()["error"]
+            if error["type"] == "InvalidOptions" and not all(
+                "field" in fault for fault in error["faults"]
+            ):
+                self.wrong.append(f"names no field: {what}")
+            if answer.json()["success"] is not False or not error["message"]:
+                self.wrong.append(f"another shape: {what}")
+        else:
+            try:
+                case.operation.validate_response(answer)
+            except Exception as fault:
+                self.wrong.append(f"another answer than declared: {what}: {fault}")
+
+
+def test_whatever_is_made_up_from_the_document_is_answered_as_it_declares(
+    service: Service, document: Any
+) -> None:
+    fuzzer = Fuzzer(service, f"http://127.0.0.1:{service.ports[0]}")
+    for found in schemathesis.openapi.from_dict(document).get_all_operations():
+        operation = found.ok()  # type: ignore[union-attr]
+        fuzzer.ask(operation, document["paths"][operation.path][operation.method])
+    __import__("pathlib").Path("/tmp/sec-wrong").write_text("\n".join(fuzzer.wrong))
+    assert fuzzer.wrong == []
+    assert fuzzer.sent > 500
+
+
+@pytest.mark.parametrize("name", ["alice", "tina", "fiona"])  # of bash, tcsh, fish
+def test_hostile_string_is_read_by_no_shell_of_the_login_node(
+    service: Service, ssh: OpenSSH, name: str
+) -> None:
+    caller, made = service.log_in(ACCOUNTS[name]), f"made-{secrets.token_hex(6)}"
+    texts = hurtful(made)
+    shown = caller.post("utils/cmd/echo", {"input": texts}).json()["output"]
+    assert shown == " ".join(texts) + "\n"
+    argued = caller.post("core/opn/script", {"script": "#!/bin/sh\necho $#", "arguments": texts})
+    assert argued.json()["output"]["stdout"] == f"{len(texts)}\n", argued.text
+    for text in texts:
+        path = f"hostile-{made}/{text.replace('/', '_')}"
+        asked: list[tuple[str, dict[str, Any]]] = [
+            ("utils/cmd/mkdir", {"input": [path], "parents": True}),
+            ("utils/cmd/ls", {"input": [path]}),
+            ("utils/opn/list_folder", {"path": path}),
+            ("utils/opn/disk_usage", {"path": path}),
+            ("core/opn/send_file", {"path": f"{path}/x", "content": text}),
+            ("core/opn/get_file", {"path": f"{path}/x"}),
+            ("core/opn/get_folder", {"path": path}),
+            ("utils/cmd/stat", {"input": [path]}),
+        ]
+        for action, options in asked:
+            answer = caller.post(action, options)
+            assert answer.status_code == 200, (action, text, answer.text)
+        quoted = quote(path, safe="")
+        assert caller.http.get(f"/files/{quoted}%2Fx").text == text
+        assert caller.http.get(f"/folders/{quoted}").status_code == 200
+    left = {each.name for each in ssh.home(name).iterdir()}
+    assert f"hostile-{made}" in left and made not in left
+    removed = {"input": [f"hostile-{made}"], "recursive": True}
+    assert caller.post("utils/cmd/rm", removed).status_code == 200
