@@ -5,16 +5,20 @@ from typing import Any
 from resop.records import Batch, Task
 from tests.support.ids import next_id
 
+_ASKED = {
+    "kind": "command",
+    "operator": "utils",
+    "action": "echo",
+    "username": "ada",
+    "cluster": "tango",
+}
+
 
 def new_task(**values: Any) -> Task:
     """A queued task of ada's, later than all before it; with these values in place of its own."""
     wanted: dict[str, Any] = {
+        **_ASKED,
         "id": next_id(),
-        "kind": "command",
-        "operator": "utils",
-        "action": "echo",
-        "username": "ada",
-        "cluster": "tango",
         "credential": "credential-1",
         "options": {"input": ["x"]},
         "sealed": b"\x00sealed",
@@ -26,12 +30,8 @@ def new_task(**values: Any) -> Task:
 def new_batch(**values: Any) -> Batch:
     """A batch of ada's, later than all before it, without its tasks."""
     wanted: dict[str, Any] = {
+        **_ASKED,
         "id": next_id(),
-        "kind": "command",
-        "operator": "utils",
-        "action": "echo",
-        "username": "ada",
-        "cluster": "tango",
         "options": {"input": ["{{n}}"]},
         "parameters": ["n"],
         "size": 0,
