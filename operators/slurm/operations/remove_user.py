@@ -14,6 +14,7 @@ from resop import CommandFailed, Shell, Username, operation
 ENDING_SECONDS = 60
 """A job that ignores TERM is killed after Slurm's KillWait, 30 s by default."""
 BEHIND_SECONDS = 20
+"""slurmdbd hears of a job's end some seconds after the queue does."""
 PAUSE = 1.0
 
 
