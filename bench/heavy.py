@@ -88,9 +88,10 @@ WORKS: list[Work] = [nothing, endless, large_input, binary, short_commands, at_o
 async def beside(session: Session, work: Work) -> tuple[bool, float, list[float]]:
     """Whether a work went right, its seconds, and those of each small command meanwhile."""
     times: list[float] = []
+    over = asyncio.Event()
 
     async def small() -> None:
-        while True:
+        while not over.is_set():
             began = time.perf_counter()
             done = await session.run(STEP, LONG)
             times.append(time.perf_counter() - began)
@@ -101,9 +102,8 @@ async def beside(session: Session, work: Work) -> tuple[bool, float, list[float]
     meanwhile = asyncio.create_task(small())
     right = await work(session)
     seconds = time.perf_counter() - began
-    meanwhile.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await meanwhile
+    over.set()
+    await meanwhile
     return right, seconds, times
 
 
