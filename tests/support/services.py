@@ -241,11 +241,13 @@ class MariaDB:
         return [f"--defaults-file={self.folder / 'my.cnf'}", f"--datadir={self.folder / 'data'}"]
 
     def _install(self) -> None:
-        (self.folder / "data").mkdir(parents=True)
+        own = [self.folder, self.folder / "data", self.folder / "tmp"]
+        for path in own:
+            path.mkdir(parents=True, exist_ok=True)
         shutil.copy(DEPLOY / "mariadb.cnf", self.folder / "my.cnf")
         if self._user is not None:
             owner = pwd.getpwnam(self._user)
-            for path in (self.folder, self.folder / "data"):
+            for path in own:
                 os.chown(path, owner.pw_uid, owner.pw_gid)
         administrator = [
             "--auth-root-authentication-method=socket",
@@ -257,7 +259,9 @@ class MariaDB:
 
     def _run(self, command: Sequence[str]) -> Process:
         log = self.folder / "mariadb.log"
-        return Process(command, log, {"PATH": _PATH}, cwd=self.folder, user=self._user)
+        # A server that starts removes every temporary table in its folder for them, another's too.
+        environ = {"PATH": _PATH, "TMPDIR": str(self.folder / "tmp")}
+        return Process(command, log, environ, cwd=self.folder, user=self._user)
 
 
 def _tied(user: str | None) -> list[str]:
