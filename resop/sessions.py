@@ -53,6 +53,8 @@ SWEEP_SECONDS = 30.0
 RETRY_SECONDS = 15.0
 """A further connection that failed is not tried again for so long: sshd bans who fails often."""
 BREAKDOWNS = 3
+BREAK_SECONDS = 0.25
+
 WITHOUT_RUNNER_SECONDS = 600.0
 """So long no runner is tried after one could not start, or so many broke down."""
 REFUSALS = 6
@@ -370,8 +372,7 @@ class Session:
 
     async def _open(self) -> None:
         try:
-            connection = await self._connect()
-            runner = await self._start_runner(connection)
+            connection, runner = await self._with_runner()
         except ResopError as fault:
             self._not_opened(fault)
         except Exception:
@@ -390,18 +391,27 @@ class Session:
     def _tries_runner(self) -> bool:
         return self._runner and time.monotonic() >= self._runner_from
 
-    async def _start_runner(self, connection: asyncssh.SSHClientConnection) -> Runner | None:
-        if not self._tries_runner:
-            return None
-        try:
-            runner = await Runner.start(connection)
-        except asyncio.CancelledError:
-            connection.close()
-            raise
-        if runner is None:
-            pause = RETRY_SECONDS if connection.is_closed() else WITHOUT_RUNNER_SECONDS
+    async def _with_runner(self) -> tuple[asyncssh.SSHClientConnection, Runner | None]:
+        """A connection, and the runner on it; None where there is to be none for a while.
+
+        One that breaks while its runner starts says nothing of runners, unless each does so.
+        """
+        for pause in (0.0, 0.0, RETRY_SECONDS):
+            connection = await self._connect()
+            if not self._tries_runner:
+                return connection, None
+            try:
+                runner = await Runner.start(connection)
+                if runner is not None:
+                    return connection, runner
+                if not await _breaks(connection):
+                    self._runner_from = time.monotonic() + WITHOUT_RUNNER_SECONDS
+                    return connection, None
+            except asyncio.CancelledError:
+                connection.close()
+                raise
             self._runner_from = time.monotonic() + pause
-        return runner
+        return await self._connect(), None
 
     def _not_opened(self, fault: ResopError) -> None:
         self._drop_stale()
@@ -439,6 +449,13 @@ class Session:
 def _not_found(fault: ResopError) -> ContactLost:
     said = f"contact was lost while the step ran, and it was not found again: {fault.message}"
     return ContactLost(said)
+
+
+async def _breaks(connection: asyncssh.SSHClientConnection) -> bool:
+    """Whether a channel failed since its connection did, which may be seen a little later."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(connection.wait_closed(), BREAK_SECONDS)
+    return connection.is_closed()
 
 
 def _own(fault: ResopError) -> ResopError:

@@ -57,8 +57,9 @@ def site(bob_and_site: tuple[Caller, Site]) -> Iterator[Site]:
     if not site.service.workers:
         site.service.add_workers(1)
     yield site
-    assert eventually(lambda: kept(site) == []), kept(site)
-    assert eventually(lambda: len(site.ssh.processes("alice")) <= 1), site.ssh.processes("alice")
+    assert eventually(lambda: kept(site) == [] or told_again(site)), kept(site)
+    runners = len(site.service.workers)  # one for the connection of each, and no keeper
+    assert eventually(lambda: len(site.ssh.processes("alice")) <= runners)
 
 
 def kept(site: Site) -> list[Path]:
@@ -66,6 +67,12 @@ def kept(site: Site) -> list[Path]:
     folder = site.ssh.home("alice") / remote.KEPT
     found = list(folder.iterdir()) if folder.exists() else []
     return [each for each in found if [*each.iterdir()] != [each / remote.NEVER_FILE]]
+
+
+def told_again(site: Site) -> bool:
+    """What was told over a connection that broke at once is told again over the next one."""
+    assert site.alice.run("true").status_code == 200
+    return kept(site) == []
 
 
 class Begun:
@@ -144,7 +151,7 @@ def test_task_outlives_its_worker(site: Site, bob: Caller, how: signal.Signals) 
         pipe.write("through the pipe\n")
     (site.ssh.home("alice") / "pipe").unlink()
     seen = long.ended()
-    assert seen["state"] == "succeeded", seen
+    assert (seen["state"], seen["error"]) == ("succeeded", None)
     assert (seen["output"]["stdout"], seen["output"]["stderr"]) == (LONG_OUTPUT, "err\n")
     assert len(lines(long.file)) == 1
     check_journey(journey)
@@ -172,7 +179,9 @@ def test_task_outlives_its_connection(site: Site) -> None:
     assert eventually(lambda: len(lines(journey.file)) == 4)
     site.ssh.drop_connections()
     journey.go("second")
-    assert long.ended()["output"]["stdout"] == LONG_OUTPUT
+    seen = long.ended()
+    assert (seen["state"], seen["error"]) == ("succeeded", None)
+    assert seen["output"]["stdout"] == LONG_OUTPUT
     assert len(lines(long.file)) == 1
     check_journey(journey)
 

@@ -244,6 +244,25 @@ async def test_restarted_login_node_is_told_truly(server: OpenSSH, session: Sess
     assert await forgotten(server, session, keep)
 
 
+async def test_connection_that_breaks_while_its_runner_starts_is_made_again(
+    server: OpenSSH,
+) -> None:
+    made: list[asyncssh.SSHClientConnection] = []
+
+    async def connect() -> asyncssh.SSHClientConnection:
+        made.append(await login(server))
+        if len(made) < 3:  # twice
+            asyncio.get_running_loop().call_soon(made[-1].abort)
+        return made[-1]
+
+    session = Session(connect)
+    keep = new()
+    await run(session, "echo >>begun-once", keep)  # which a node without a runner cannot keep
+    assert len(made) == 3 and lines(server, "begun-once") == [""]
+    assert await forgotten(server, session, keep)
+    await session.close()
+
+
 async def test_home_that_cannot_be_written_keeps_no_step(server: OpenSSH, session: Session) -> None:
     kept = server.home("alice") / remote.KEPT
     kept.rename(kept.with_name("aside"))
