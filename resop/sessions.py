@@ -54,7 +54,9 @@ RETRY_SECONDS = 15.0
 """A further connection that failed is not tried again for so long: sshd bans who fails often."""
 BREAKDOWNS = 3
 BREAK_SECONDS = 0.25
-
+"""So much later than its channel's end that of a connection may be seen."""
+BREAKS = 3
+"""After so many connections in a row that broke while a runner started, one is used without."""
 WITHOUT_RUNNER_SECONDS = 600.0
 """So long no runner is tried after one could not start, or so many broke down."""
 REFUSALS = 6
@@ -394,9 +396,9 @@ class Session:
     async def _with_runner(self) -> tuple[asyncssh.SSHClientConnection, Runner | None]:
         """A connection, and the runner on it; None where there is to be none for a while.
 
-        One that breaks while its runner starts says nothing of runners, unless each does so.
+        One that breaks while its runner starts says nothing of runners, unless BREAKS of them do.
         """
-        for pause in (0.0, 0.0, RETRY_SECONDS):
+        for _ in range(BREAKS):
             connection = await self._connect()
             if not self._tries_runner:
                 return connection, None
@@ -410,7 +412,7 @@ class Session:
             except asyncio.CancelledError:
                 connection.close()
                 raise
-            self._runner_from = time.monotonic() + pause
+        self._runner_from = time.monotonic() + RETRY_SECONDS
         return await self._connect(), None
 
     def _not_opened(self, fault: ResopError) -> None:
@@ -452,7 +454,7 @@ def _not_found(fault: ResopError) -> ContactLost:
 
 
 async def _breaks(connection: asyncssh.SSHClientConnection) -> bool:
-    """Whether a channel failed since its connection did, which may be seen a little later."""
+    """Whether it is its connection that has ended, not one channel of it alone."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(connection.wait_closed(), BREAK_SECONDS)
     return connection.is_closed()

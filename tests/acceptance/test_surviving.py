@@ -6,6 +6,7 @@ import secrets
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def site(bob_and_site: tuple[Caller, Site]) -> Iterator[Site]:
     yield site
     assert eventually(lambda: kept(site) == [] or told_again(site)), kept(site)
     runners = len(site.service.workers)  # one for the connection of each, and no keeper
-    assert eventually(lambda: len(site.ssh.processes("alice")) <= runners)
+    left = partial(site.ssh.processes, "alice")
+    assert eventually(lambda: len(left()) <= runners), left()
 
 
 def kept(site: Site) -> list[Path]:

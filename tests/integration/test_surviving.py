@@ -17,7 +17,7 @@ from resop import channel
 from resop.errors import ClusterUnreachable, ContactLost, StepTimedOut, TaskCancelled
 from resop.keep import Keep, NeverBegan, NotKept
 from resop.remote import runner as remote
-from resop.sessions import Session
+from resop.sessions import BREAKS, Session
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 from tests.support.steps import line_step
@@ -244,22 +244,43 @@ async def test_restarted_login_node_is_told_truly(server: OpenSSH, session: Sess
     assert await forgotten(server, session, keep)
 
 
+class Breaking:
+    """Connects; the first connections break at once."""
+
+    def __init__(self, server: OpenSSH, broken: int) -> None:
+        self.server = server
+        self.broken = broken
+        self.made = 0
+
+    async def __call__(self) -> asyncssh.SSHClientConnection:
+        connection = await login(self.server)
+        self.made += 1
+        if self.made <= self.broken:
+            asyncio.get_running_loop().call_soon(connection.abort)
+        return connection
+
+
 async def test_connection_that_breaks_while_its_runner_starts_is_made_again(
     server: OpenSSH,
 ) -> None:
-    made: list[asyncssh.SSHClientConnection] = []
-
-    async def connect() -> asyncssh.SSHClientConnection:
-        made.append(await login(server))
-        if len(made) < 3:  # twice
-            asyncio.get_running_loop().call_soon(made[-1].abort)
-        return made[-1]
-
+    connect = Breaking(server, BREAKS - 1)
     session = Session(connect)
     keep = new()
     await run(session, "echo >>begun-once", keep)  # which a node without a runner cannot keep
-    assert len(made) == 3 and lines(server, "begun-once") == [""]
+    assert connect.made == BREAKS and lines(server, "begun-once") == [""]
     assert await forgotten(server, session, keep)
+    await session.close()
+
+
+async def test_node_that_breaks_each_connection_with_a_runner_is_used_without(
+    server: OpenSSH,
+) -> None:
+    connect = Breaking(server, BREAKS)
+    session = Session(connect)
+    assert (await session.run(line_step("echo served"), 30)).stdout == b"served\n"
+    with pytest.raises(NotKept, match="no runner"):
+        await run(session, "true", new())
+    assert connect.made == BREAKS + 1
     await session.close()
 
 
