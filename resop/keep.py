@@ -24,6 +24,10 @@ class NotKept(ClusterUnreachable):
     """The login node cannot keep a step; nothing was sent."""
 
 
+class NoRunner(NotKept):
+    """It cannot over this connection, as there is no runner; over a later one it may."""
+
+
 class NeverBegan(ResopError):
     """The step was never started, and never will be."""
 

@@ -33,7 +33,7 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
-from resop.keep import Keep, NeverBegan, NotKept
+from resop.keep import Keep, NeverBegan, NoRunner, NotKept
 from resop.noise import NOISE_LIMIT, AfterMark, marked, without_noise
 from resop.remote.runner import AT_ONCE
 from resop.runner import Runner
@@ -65,7 +65,7 @@ LONGEST_PAUSE_SECONDS = 15.0
 FORGOTTEN = 200
 """So many steps that survived are remembered, to be forgotten on the node for certain."""
 FIND_SECONDS = 30.0
-"""For a step that survives: how much later than its time is over it is still looked for."""
+"""A step that survives is looked for so much longer than its time, and so long without a runner."""
 
 Connect = Callable[[], Awaitable[asyncssh.SSHClientConnection]]
 
@@ -80,13 +80,13 @@ class _Line:
     connection: asyncssh.SSHClientConnection
     runner: Runner | None = None
     used: int = 0
-    opened: float = field(default_factory=time.monotonic)
+    until: float = math.inf
+    """When it is too old to be used (time.monotonic)."""
     idle_since: float = field(default_factory=time.monotonic)
 
     @property
     def stale(self) -> bool:
-        old = time.monotonic() - self.opened > LIFETIME_SECONDS
-        return self.connection.is_closed() or old or self.broken
+        return self.connection.is_closed() or time.monotonic() > self.until or self.broken
 
     @property
     def broken(self) -> bool:
@@ -119,7 +119,7 @@ class _Line:
     ) -> Raw:
         """The same for a step that survives: its mark is known to whoever finds it."""
         if self.runner is None:
-            raise NotKept("there is no runner on the login node; nothing was sent")
+            raise NoRunner("there is no runner on the login node; nothing was sent")
         line, mark = marked(step.line, keep.name)
         with_noise = replace(step, max_output=step.max_output + NOISE_LIMIT)
         if self.runner.reads_rc:
@@ -197,6 +197,7 @@ class Session:
         keeps no steps; later ContactLost, when no connection could be had until its time was over.
         """
         deadline = time.monotonic() + limit
+        hopeless = deadline + FIND_SECONDS
         pause = PAUSE_SECONDS
         try:
             while True:
@@ -209,8 +210,11 @@ class Session:
                     if keep.over or not keep.sent:
                         raise
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-                    late = time.monotonic() + pause > deadline + FIND_SECONDS
-                    if late or isinstance(fault, NotKept):
+                    if isinstance(fault, NoRunner):
+                        hopeless = min(hopeless, time.monotonic() + FIND_SECONDS)
+                    else:
+                        hopeless = 0.0 if isinstance(fault, NotKept) else deadline + FIND_SECONDS
+                    if time.monotonic() + pause > hopeless:
                         raise _not_found(fault) from fault
                     log.info("a step that survives is looked for again: %s", fault.message)
                 except (AccessError, HostKeyMismatch) as fault:
@@ -382,12 +386,18 @@ class Session:
             self._not_opened(ServiceFault())
         else:
             connection.set_extra_info(session=self)  # which lives as long; see SessionPool
-            opened = math.inf if self._kept else time.monotonic()
-            self._lines.append(_Line(connection, runner, opened=opened))
+            self._lines.append(_Line(connection, runner, until=self._good_until(runner)))
             if runner is not None:
                 for keep in self._forgotten:
                     runner.forget(keep)
             self._hand_out()
+
+    def _good_until(self, runner: Runner | None) -> float:
+        """When a connection is to be replaced, be it by one that has a runner again."""
+        if self._kept:
+            return math.inf
+        old = time.monotonic() + LIFETIME_SECONDS
+        return old if runner is not None or not self._runner else min(old, self._runner_from)
 
     @property
     def _tries_runner(self) -> bool:

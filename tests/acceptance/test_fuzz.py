@@ -118,6 +118,7 @@ class Fuzzer:
 
 # Hypothesis takes it for the fuzzer's own when another thread of the tests throws dice.
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
+@pytest.mark.timeout(600)  # what is asked takes little of it, what makes it up the most
 def test_whatever_is_made_up_from_the_document_is_answered_as_it_declares(
     service: Service, document: Any
 ) -> None:

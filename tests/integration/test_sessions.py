@@ -382,7 +382,7 @@ async def test_old_connection_is_replaced_and_closed(server: OpenSSH) -> None:
         await session.run(line_step("true"), LONG)
         held = asyncio.create_task(session.run(line_step("sleep 0.3; echo done"), LONG))
         assert await eventually(lambda: "sleep 0.3" in server.processes(ALICE.name))
-        session._lines[0].opened -= sessions.LIFETIME_SECONDS
+        session._lines[0].until -= sessions.LIFETIME_SECONDS
         assert (await session.run(line_step("echo new"), LONG)).stdout == b"new\n"
         assert connect.tried == 2
         assert (await held).stdout == b"done\n"  # what runs on the old one may end

@@ -13,7 +13,7 @@ import asyncssh
 import pytest
 import pytest_asyncio
 
-from resop import channel
+from resop import channel, sessions
 from resop.errors import ClusterUnreachable, ContactLost, StepTimedOut, TaskCancelled
 from resop.keep import Keep, NeverBegan, NotKept
 from resop.remote import runner as remote
@@ -281,6 +281,22 @@ async def test_node_that_breaks_each_connection_with_a_runner_is_used_without(
     with pytest.raises(NotKept, match="no runner"):
         await run(session, "true", new())
     assert connect.made == BREAKS + 1
+    await session.close()
+
+
+async def test_step_is_found_though_its_node_is_used_without_a_runner_for_a_while(
+    server: OpenSSH, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "RETRY_SECONDS", 2.0)
+    connect = Breaking(server, 0)
+    session, keep = Session(connect), new()
+    step = asyncio.create_task(run(session, "echo >>begun-found; echo a; sleep 1; echo b", keep))
+    assert await eventually(lambda: b"a\n" in keep.output[1])
+    connect.broken = connect.made + BREAKS
+    await asyncio.to_thread(server.drop_connections)
+    assert (await step).stdout == b"a\nb\n" and lines(server, "begun-found") == [""]
+    assert connect.made == 1 + BREAKS + 1 + 1  # one without a runner, then one with it again
+    assert await forgotten(server, session, keep)
     await session.close()
 
 
