@@ -30,7 +30,7 @@ from resop.errors import QueueUnavailable
 from resop.masking import Masker, plain, secrets_in
 from resop.operation import Operation
 from resop.options import check_options, given_values
-from resop.records import Key, State, Task
+from resop.tables import Key, State, Task
 from resop.tokens import Token
 
 router = APIRouter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi.responses import JSONResponse
 
 from api.errors import failure, status_of_name
-from resop.records import State, Task
+from resop.tables import State, Task
 from resop.view import result, view
 
 

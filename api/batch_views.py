@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from api.services import Services
 from resop.errors import UnknownBatch
 from resop.notifications import Notifications
-from resop.records import Batch, State, now
+from resop.tables import Batch, State, now
 from resop.tokens import Token
 from resop.view import batch_summary, standing
 

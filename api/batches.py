@@ -19,7 +19,7 @@ from api.services import Services
 from api.tables import ndjson, table
 from api.tasks import Wait, never_ran
 from resop.errors import QueueUnavailable
-from resop.records import State, Task
+from resop.tables import State, Task
 from resop.view import batch_summary, result, summary
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from resop.ids import new_id
 from resop.masking import Masker, secrets_in
 from resop.operation import Operation
 from resop.options import check_options, given_values, option_names
-from resop.records import Batch, Task
+from resop.tables import Batch, Task
 from resop.tokens import Token
 from resop.types import MASK
 

@@ -14,8 +14,8 @@ from api.services import Services
 from resop.authorized_keys import KeyLine, added, removed
 from resop.errors import ClusterError, KeyRefused
 from resop.groups import groups_of
-from resop.records import Credential
 from resop.settings import Cluster
+from resop.tables import Credential
 from resop.tokens import Token
 
 KEY_TYPE = "ssh-ed25519"

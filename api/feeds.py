@@ -13,7 +13,8 @@ from starlette.concurrency import run_in_threadpool
 
 from resop.errors import UnknownTask
 from resop.printed import Printed
-from resop.records import Records, Step, Task
+from resop.records import Records
+from resop.tables import Step, Task
 
 FRESH_SECONDS = 1.0
 

@@ -24,8 +24,8 @@ from resop.errors import (
 from resop.events import LOGGED_OUT
 from resop.ids import new_id
 from resop.logs import say
-from resop.records import Credential, now
 from resop.settings import Cluster
+from resop.tables import Credential, now
 from resop.tokens import Token, new_half
 from resop.types import Secret
 

@@ -17,7 +17,7 @@ from api.tasks import own_task
 from api.waiting import look
 from resop.history import Wanted
 from resop.options import check_options
-from resop.records import State, Task
+from resop.tables import State, Task
 from resop.view import summary, view
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])

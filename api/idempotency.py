@@ -17,7 +17,7 @@ from api.services import Services
 from api.waiting import look, wait_for_end
 from resop.errors import InvalidOptions, KeyReused
 from resop.masking import plain
-from resop.records import Batch, Key, Task
+from resop.tables import Batch, Key, Task
 from resop.tokens import Sealer
 
 HEADER = "Idempotency-Key"

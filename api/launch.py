@@ -29,7 +29,7 @@ from resop.command import Command
 from resop.errors import KeyReused, QueueUnavailable, RequestError, UnknownAction
 from resop.operation import Operation
 from resop.options import check_options
-from resop.records import Batch, Key, State, Task
+from resop.tables import Batch, Key, State, Task
 from resop.tokens import Token
 
 log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from resop.command import Command
 from resop.errors import InvalidOptions, ResopError
 from resop.limits import PIECE
 from resop.printed import Printed, Whole
-from resop.records import State, Step
+from resop.tables import State, Step
 from resop.tokens import Token
 from resop.view import shown_time, step_view, summary
 

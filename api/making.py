@@ -18,8 +18,8 @@ from resop.operation import Operation
 from resop.options import given_values
 from resop.perform import command_step
 from resop.preview import first_step
-from resop.records import Task
 from resop.site import Site
+from resop.tables import Task
 from resop.tokens import Token
 
 

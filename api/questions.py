@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from resop.events import owner
-from resop.records import State, Task
+from resop.tables import State, Task
 
 
 @dataclass(slots=True, eq=False)

@@ -18,7 +18,7 @@ from resop.command import Command
 from resop.errors import QueueUnavailable, TaskCancelled, UnknownTask
 from resop.notifications import Notifications
 from resop.perform import Outcome
-from resop.records import State, Task
+from resop.tables import State, Task
 from resop.tokens import Token
 from resop.view import view
 

@@ -11,7 +11,7 @@ from api.questions import Question
 from api.services import Services
 from resop.errors import UnknownTask
 from resop.events import Waiter
-from resop.records import State, Task
+from resop.tables import State, Task
 
 
 async def wait_for_end(services: Services, task: Task, waiter: Waiter, deadline: float) -> Task:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert
-from sqlmodel import SQLModel
 
 from bench.load import Measured
 from resop.history import History, Wanted
 from resop.ids import first_id
-from resop.records import Records, State
+from resop.records import Records
+from resop.tables import TASK, State
 from tests.support.services import MariaDB
 from tests.support.tasks import new_task
 
@@ -34,8 +34,6 @@ PAGE = 50
 SECONDS_APART = 30
 """Between two tasks: a million of them are a year's."""
 NEWEST = datetime(2026, 1, 1, tzinfo=UTC)
-
-_TASK = SQLModel.metadata.tables["task"]
 
 
 def rows(first: int, count: int) -> Iterator[dict[str, Any]]:
@@ -97,7 +95,7 @@ def measure(url: str, sizes: list[int], times: int) -> None:
             while filled < size:
                 count = min(GROUP, size - filled)
                 with records.write(flushed=False) as db:
-                    db.execute(insert(_TASK), list(rows(filled, count)))
+                    db.execute(insert(TASK), list(rows(filled, count)))
                 filled += count
             for name, question in questions(History(records), size).items():
                 question()

@@ -9,8 +9,9 @@ from datetime import datetime
 import redis
 
 from resop.events import LOGGED_OUT
-from resop.records import Credential, Records
+from resop.records import Records
 from resop.settings import Settings
+from resop.tables import Credential
 
 LINE = "{:36}  {:16}  {:16}  {:11}  {:20}  {:20}"
 

@@ -23,50 +23,57 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import SQLModel
 
 from resop.errors import RecordsUnavailable
 from resop.history import GROUP as READ_GROUP
 from resop.history import LISTED
-from resop.records import Batch, Key, Notification, Records, State, Task, now
+from resop.records import Records
+from resop.tables import (
+    BATCH,
+    CREDENTIAL,
+    KEY,
+    NOTIFICATION,
+    TASK,
+    Batch,
+    Key,
+    Notification,
+    State,
+    Task,
+    now,
+)
 from resop.turns import LONG_AGO, Lane, next_turn
 
-_TASK = SQLModel.metadata.tables["task"]
-_BATCH = SQLModel.metadata.tables["batch"]
-_NOTIFICATION = SQLModel.metadata.tables["notification"]
-_KEY = SQLModel.metadata.tables["idempotency_key"]
-_CREDENTIAL = SQLModel.metadata.tables["credential"]
-_OPEN = _BATCH.c.ready_at.is_not(None) & _BATCH.c.ended_at.is_(None)
-_GOING = _TASK.c.state.in_([state for state in State if not state.ended])
-_DEALT = _TASK.c.dealt_at > datetime(1970, 1, 1, tzinfo=UTC)  # IS NOT NULL would use no index
-_UNDEALT = (_TASK.c.state == State.QUEUED) & _TASK.c.dealt_at.is_(None)
+_OPEN = BATCH.c.ready_at.is_not(None) & BATCH.c.ended_at.is_(None)
+_GOING = TASK.c.state.in_([state for state in State if not state.ended])
+_DEALT = TASK.c.dealt_at > datetime(1970, 1, 1, tzinfo=UTC)  # IS NOT NULL would use no index
+_UNDEALT = (TASK.c.state == State.QUEUED) & TASK.c.dealt_at.is_(None)
 
 # The statements of dealing are made once: to make one costs more than to run it.
-_ANY_OPEN = select(_BATCH.c.id).where(_OPEN).limit(1)
+_ANY_OPEN = select(BATCH.c.id).where(_OPEN).limit(1)
 _OPEN_ONES = (
-    select(*(_BATCH.c[name] for name in ("id", "username", "cluster", "at_once", "dealt_at")))
+    select(*(BATCH.c[name] for name in ("id", "username", "cluster", "at_once", "dealt_at")))
     .where(_OPEN)
-    .order_by(_BATCH.c.id)
+    .order_by(BATCH.c.id)
     .with_for_update()
 )
 _IN_FLIGHT = (
-    select(_TASK.c.batch, func.count())
-    .where(_TASK.c.batch.in_(bindparam("batches", expanding=True)), _GOING, _DEALT)
-    .group_by(_TASK.c.batch)
+    select(TASK.c.batch, func.count())
+    .where(TASK.c.batch.in_(bindparam("batches", expanding=True)), _GOING, _DEALT)
+    .group_by(TASK.c.batch)
 )
 _UNDEALT_ONES = (
-    select(_TASK.c.id, func.coalesce(_CREDENTIAL.c.worker, ""))
-    .outerjoin(_CREDENTIAL, _CREDENTIAL.c.id == _TASK.c.credential)
-    .where(_TASK.c.batch == bindparam("batch_id"), _UNDEALT)
-    .order_by(_TASK.c.number)
+    select(TASK.c.id, func.coalesce(CREDENTIAL.c.worker, ""))
+    .outerjoin(CREDENTIAL, CREDENTIAL.c.id == TASK.c.credential)
+    .where(TASK.c.batch == bindparam("batch_id"), _UNDEALT)
+    .order_by(TASK.c.number)
     .limit(bindparam("most", type_=Integer))
 )
 _MARK = (  # one by one: of several SQLite would look through all that are queued
-    update(_TASK).where(_TASK.c.id == bindparam("task"), _UNDEALT).values(dealt_at=bindparam("at"))
+    update(TASK).where(TASK.c.id == bindparam("task"), _UNDEALT).values(dealt_at=bindparam("at"))
 )
 _HAD_A_TURN = (
-    update(_BATCH)
-    .where(_BATCH.c.id.in_(bindparam("batches", expanding=True)))
+    update(BATCH)
+    .where(BATCH.c.id.in_(bindparam("batches", expanding=True)))
     .values(dealt_at=bindparam("at"))
 )
 
@@ -104,11 +111,11 @@ class Batches:
         """
         try:
             with self._records.write(flushed=False) as db:
-                db.execute(insert(_BATCH), [batch.model_dump()])
+                db.execute(insert(BATCH), [batch.model_dump()])
             for start in range(0, len(tasks), WRITE_GROUP):
                 rows = [task.model_dump() for task in tasks[start : start + WRITE_GROUP]]
                 with self._records.write(flushed=False) as db:
-                    db.execute(insert(_TASK), rows)
+                    db.execute(insert(TASK), rows)
                 time.sleep(PAUSE_SECONDS)
             self._make_ready(batch, key)
         except IntegrityError:
@@ -126,12 +133,12 @@ class Batches:
     def _make_ready(self, batch: Batch, key: Key | None) -> None:
         """With what goes with it: there is none of a batch that was not written to its end."""
         batch.ready_at = now()
-        ready = update(_BATCH).where(_BATCH.c.id == batch.id).values(ready_at=batch.ready_at)
+        ready = update(BATCH).where(BATCH.c.id == batch.id).values(ready_at=batch.ready_at)
         with self._records.write() as db:
             if key is not None:
-                db.execute(insert(_KEY), [key.model_dump()])
+                db.execute(insert(KEY), [key.model_dump()])
             if batch.notify is not None:
-                db.execute(insert(_NOTIFICATION), [Notification(task=batch.id).model_dump()])
+                db.execute(insert(NOTIFICATION), [Notification(task=batch.id).model_dump()])
             if not db.execute(ready).rowcount:
                 raise RecordsUnavailable("the batch took too long to be written: try again later")
 
@@ -141,51 +148,51 @@ class Batches:
 
     def _forget_some(self, batch_id: str, limit: int) -> int:
         """Forget tasks of an unready batch, with the last of them the batch; how many they were."""
-        some = select(_TASK.c.id).where(_TASK.c.batch == batch_id).limit(limit)
+        some = select(TASK.c.id).where(TASK.c.batch == batch_id).limit(limit)
         with self._records.write() as db:
             found = db.execute(some).scalars().all()
             if found:
-                db.execute(delete(_TASK).where(_TASK.c.id.in_(found)))
+                db.execute(delete(TASK).where(TASK.c.id.in_(found)))
             if len(found) < limit:
-                db.execute(delete(_BATCH).where(_BATCH.c.id == batch_id))
+                db.execute(delete(BATCH).where(BATCH.c.id == batch_id))
         return len(found)
 
     # -- read
 
     def batch(self, batch_id: str) -> Batch | None:
         """One batch, whoever's it is."""
-        found = self._found(_BATCH.c.id == batch_id, limit=1)
+        found = self._found(BATCH.c.id == batch_id, limit=1)
         return found[0] if found else None
 
     def batches(
         self, username: str, cluster: str, *, limit: int, before: str | None = None
     ) -> list[Batch]:
         """A user's batches, newest first; `before` is the id to go on from."""
-        chosen = [_BATCH.c.username == username, _BATCH.c.cluster == cluster]
+        chosen = [BATCH.c.username == username, BATCH.c.cluster == cluster]
         if before is not None:
-            chosen.append(_BATCH.c.id < before)
+            chosen.append(BATCH.c.id < before)
         return self._found(*chosen, limit=limit)
 
     def _found(self, *chosen: ColumnElement[bool], limit: int) -> list[Batch]:
-        query = select(_BATCH).where(*chosen, _BATCH.c.ready_at.is_not(None))
+        query = select(BATCH).where(*chosen, BATCH.c.ready_at.is_not(None))
         with self._records.read() as db:
-            rows = db.execute(query.order_by(_BATCH.c.id.desc()).limit(limit))
+            rows = db.execute(query.order_by(BATCH.c.id.desc()).limit(limit))
             return [Batch(**row._mapping) for row in rows]
 
     def counts(self, batch_ids: Iterable[str]) -> dict[str, dict[State, int]]:
         """How many tasks of each batch are in which state."""
-        chosen = _TASK.c.batch.in_(list(batch_ids))
-        query = select(_TASK.c.batch, _TASK.c.state, func.count()).where(chosen)
+        chosen = TASK.c.batch.in_(list(batch_ids))
+        query = select(TASK.c.batch, TASK.c.state, func.count()).where(chosen)
         counted: defaultdict[str, dict[State, int]] = defaultdict(dict)
         with self._records.read() as db:
-            for batch, state, count in db.execute(query.group_by(_TASK.c.batch, _TASK.c.state)):
+            for batch, state, count in db.execute(query.group_by(TASK.c.batch, TASK.c.state)):
                 counted[batch][State(state)] = count
         return counted
 
     def ran_since(self, batch_id: str, moment: datetime) -> int:
         """How many of its tasks that had begun have ended since."""
-        ran = _TASK.c.started_at.is_not(None) & (_TASK.c.ended_at >= moment)
-        query = select(func.count()).where(_TASK.c.batch == batch_id, ran)
+        ran = TASK.c.started_at.is_not(None) & (TASK.c.ended_at >= moment)
+        query = select(func.count()).where(TASK.c.batch == batch_id, ran)
         with self._records.read() as db:
             return int(db.execute(query).scalar_one())
 
@@ -195,16 +202,16 @@ class Batches:
         """Its tasks without their output in the order of their numbers, those behind `after`."""
         query = select(*LISTED).where(*_chosen(batch_id, after, [state] if state else []))
         with self._records.read() as db:
-            rows = db.execute(query.order_by(_TASK.c.number).limit(limit))
+            rows = db.execute(query.order_by(TASK.c.number).limit(limit))
             return [dict(row._mapping) for row in rows]
 
     def whole_tasks(self, batch_id: str, states: Sequence[State] = ()) -> Iterator[Task]:
         """All of them (in these states) in their order, with their output; read as taken."""
         after = None
         while True:
-            query = select(_TASK).where(*_chosen(batch_id, after, states))
+            query = select(TASK).where(*_chosen(batch_id, after, states))
             with self._records.read() as db:
-                rows = db.execute(query.order_by(_TASK.c.number).limit(READ_GROUP)).all()
+                rows = db.execute(query.order_by(TASK.c.number).limit(READ_GROUP)).all()
             yield from (Task(**row._mapping) for row in rows)
             if len(rows) < READ_GROUP:
                 return
@@ -212,9 +219,9 @@ class Batches:
 
     def given(self, batch_id: str, states: Sequence[State]) -> list[tuple[dict[str, Any], Any]]:
         """(options, item) of its tasks in these states, in their order."""
-        query = select(_TASK.c.options, _TASK.c.item).where(*_chosen(batch_id, None, states))
+        query = select(TASK.c.options, TASK.c.item).where(*_chosen(batch_id, None, states))
         with self._records.read() as db:
-            return [tuple(row) for row in db.execute(query.order_by(_TASK.c.number))]
+            return [tuple(row) for row in db.execute(query.order_by(TASK.c.number))]
 
     # -- dealt out
 
@@ -240,55 +247,55 @@ class Batches:
 
     def cancel(self, batch_id: str, error: Mapping[str, Any]) -> list[str]:
         """End its queued tasks with this error, mark the running ones; the ids of the latter."""
-        asked = func.coalesce(_BATCH.c.cancel_asked_at, now())
-        mine = _TASK.c.batch == batch_id
+        asked = func.coalesce(BATCH.c.cancel_asked_at, now())
+        mine = TASK.c.batch == batch_id
         with self._records.write() as db:
             # First, so that nothing is dealt out meanwhile.
             db.execute(
-                update(_BATCH)
-                .where(_BATCH.c.id == batch_id, _BATCH.c.ended_at.is_(None))
+                update(BATCH)
+                .where(BATCH.c.id == batch_id, BATCH.c.ended_at.is_(None))
                 .values(cancel_asked_at=asked)
             )
             ended = {"state": State.CANCELLED, "ended_at": now(), "sealed": None, "error": error}
-            db.execute(update(_TASK).where(mine, _TASK.c.state == State.QUEUED).values(**ended))
-            running = mine & (_TASK.c.state == State.RUNNING)
-            marked = func.coalesce(_TASK.c.cancel_asked_at, now())
-            db.execute(update(_TASK).where(running).values(cancel_asked_at=marked))
-            left = db.execute(select(_TASK.c.id).where(running)).scalars().all()
+            db.execute(update(TASK).where(mine, TASK.c.state == State.QUEUED).values(**ended))
+            running = mine & (TASK.c.state == State.RUNNING)
+            marked = func.coalesce(TASK.c.cancel_asked_at, now())
+            db.execute(update(TASK).where(running).values(cancel_asked_at=marked))
+            left = db.execute(select(TASK.c.id).where(running)).scalars().all()
             if not left:
                 _end(db, [batch_id])
         return list(left)
 
     def forget(self, created_before: datetime, limit: int) -> int:
         """Forget batches of that age whose tasks are all forgotten; how many there were."""
-        old = select(_BATCH.c.id).where(
-            _BATCH.c.created_at < created_before,
-            _BATCH.c.ready_at.is_not(None),
-            ~exists().where(_TASK.c.batch == _BATCH.c.id),
+        old = select(BATCH.c.id).where(
+            BATCH.c.created_at < created_before,
+            BATCH.c.ready_at.is_not(None),
+            ~exists().where(TASK.c.batch == BATCH.c.id),
         )
         with self._records.write() as db:
             found = db.execute(old.limit(limit)).scalars().all()
             if found:
-                db.execute(delete(_BATCH).where(_BATCH.c.id.in_(found)))
-                db.execute(delete(_NOTIFICATION).where(_NOTIFICATION.c.task.in_(found)))
+                db.execute(delete(BATCH).where(BATCH.c.id.in_(found)))
+                db.execute(delete(NOTIFICATION).where(NOTIFICATION.c.task.in_(found)))
         return len(found)
 
     def forget_unready(self, created_before: datetime, limit: int) -> int:
         """Forget tasks, at most so many, of a batch whose writer died; how many there were."""
-        old = _BATCH.c.ready_at.is_(None) & (_BATCH.c.created_at < created_before)
+        old = BATCH.c.ready_at.is_(None) & (BATCH.c.created_at < created_before)
         with self._records.read() as db:
-            found = db.execute(select(_BATCH.c.id).where(old).limit(1)).scalar_one_or_none()
+            found = db.execute(select(BATCH.c.id).where(old).limit(1)).scalar_one_or_none()
         return 0 if found is None else self._forget_some(found, limit)
 
 
 def _chosen(
     batch_id: str, after: int | None, states: Sequence[State]
 ) -> Iterator[ColumnElement[bool]]:
-    yield _TASK.c.batch == batch_id
+    yield TASK.c.batch == batch_id
     if after is not None:
-        yield _TASK.c.number > after
+        yield TASK.c.number > after
     if states:
-        yield _TASK.c.state.in_(states)
+        yield TASK.c.state.in_(states)
 
 
 def _open_lanes(db: Connection) -> dict[str, list[Lane]]:
@@ -323,8 +330,8 @@ def _end_finished(db: Connection, by_cluster: Mapping[str, list[Lane]]) -> list[
 
 
 def _end(db: Connection, batches: Sequence[str]) -> None:
-    chosen = _BATCH.c.id.in_(batches), _BATCH.c.ended_at.is_(None)
-    db.execute(update(_BATCH).where(*chosen).values(ended_at=now()))
+    chosen = BATCH.c.id.in_(batches), BATCH.c.ended_at.is_(None)
+    db.execute(update(BATCH).where(*chosen).values(ended_at=now()))
 
 
 def _deal_from(db: Connection, lanes: Sequence[Lane], places: int) -> list[tuple[str, str]]:

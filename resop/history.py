@@ -8,21 +8,20 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
-from sqlmodel import SQLModel
 
 from resop.columns import list_has, mentions
 from resop.ids import first_id
-from resop.records import Records, State, Task
+from resop.records import Records
+from resop.tables import NOTIFICATION, OUTPUT, STEP, TASK, State, Task
 
-_TASK = SQLModel.metadata.tables["task"]
-_PARTS = [SQLModel.metadata.tables[name] for name in ("step", "output", "notification")]
+_PARTS = [STEP, OUTPUT, NOTIFICATION]
 LISTED = [
     column
-    for column in _TASK.c
+    for column in TASK.c
     if column.name not in ("output", "stderr", "log", "sealed", "progress", "to_undo")
 ]
 """What a list shows of a task."""
-_SEARCHED = [_TASK.c.command, _TASK.c.options, _TASK.c.note]
+_SEARCHED = [TASK.c.command, TASK.c.options, TASK.c.note]
 GROUP = 20
 """Whole tasks read at a time: each may have megabytes."""
 
@@ -74,7 +73,7 @@ class History:
         while True:
             chosen = _chosen(username, cluster, before, wanted)
             with self._records.read() as db:
-                rows = _page(db, _TASK.c, chosen, GROUP)
+                rows = _page(db, TASK.c, chosen, GROUP)
             yield from (Task(**row._mapping) for row in rows)
             if len(rows) < GROUP:
                 return
@@ -84,13 +83,13 @@ class History:
         """Set a task's `tags`, its `note`, or both; whether it has ended does not matter."""
         if labels:
             with self._records.write() as db:
-                db.execute(update(_TASK).where(_TASK.c.id == task_id).values(**labels))
+                db.execute(update(TASK).where(TASK.c.id == task_id).values(**labels))
 
     def forget(self, created_before: datetime, limit: int) -> int:
         """Forget tasks of that age that have ended, at most so many; how many there were."""
-        old = select(_TASK.c.id).where(
-            _TASK.c.id < first_id(created_before),
-            _TASK.c.state.not_in([state for state in State if not state.ended]),
+        old = select(TASK.c.id).where(
+            TASK.c.id < first_id(created_before),
+            TASK.c.state.not_in([state for state in State if not state.ended]),
         )
         with self._records.write() as db:
             # Those of another worker that does the same are left to it.
@@ -99,7 +98,7 @@ class History:
             if found:
                 for part in _PARTS:
                     db.execute(delete(part).where(part.c.task.in_(found)))
-                db.execute(delete(_TASK).where(_TASK.c.id.in_(found)))
+                db.execute(delete(TASK).where(TASK.c.id.in_(found)))
         return len(found)
 
 
@@ -114,27 +113,27 @@ def _page(
     Their ids are found first, in the index alone where nothing else is asked for: MariaDB else
     reads every row of the user's that is newer than where the page begins.
     """
-    newest = _TASK.c.id.desc()
-    ids = db.execute(select(_TASK.c.id).where(*chosen).order_by(newest).limit(limit)).scalars()
-    return db.execute(select(*columns).where(_TASK.c.id.in_(ids.all())).order_by(newest)).all()
+    newest = TASK.c.id.desc()
+    ids = db.execute(select(TASK.c.id).where(*chosen).order_by(newest).limit(limit)).scalars()
+    return db.execute(select(*columns).where(TASK.c.id.in_(ids.all())).order_by(newest)).all()
 
 
 def _chosen(
     username: str, cluster: str, before: str | None, wanted: Wanted
 ) -> Iterator[ColumnElement[bool]]:
     """The conditions of a query. Ids begin with the time, so that an index serves for it."""
-    yield _TASK.c.username == username
-    yield _TASK.c.cluster == cluster
+    yield TASK.c.username == username
+    yield TASK.c.cluster == cluster
     if before is not None:
-        yield _TASK.c.id < before
+        yield TASK.c.id < before
     if wanted.since is not None:
-        yield _TASK.c.id >= first_id(wanted.since)
+        yield TASK.c.id >= first_id(wanted.since)
     if wanted.until is not None:
-        yield _TASK.c.id < first_id(wanted.until)
+        yield TASK.c.id < first_id(wanted.until)
     for name in ("state", "operator", "action", "batch"):
         if (value := getattr(wanted, name)) is not None:
-            yield _TASK.c[name] == value
+            yield TASK.c[name] == value
     for tag in wanted.tag:
-        yield list_has(_TASK.c.tags, tag)
+        yield list_has(TASK.c.tags, tag)
     if wanted.text is not None:
         yield or_(*(mentions(column, wanted.text) for column in _SEARCHED))

@@ -10,13 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlmodel import SQLModel
 
-from resop.records import Notification, Records, now
-
-_TASK = SQLModel.metadata.tables["task"]
-_BATCH = SQLModel.metadata.tables["batch"]
-_NOTIFICATION = SQLModel.metadata.tables["notification"]
+from resop.records import Records
+from resop.tables import BATCH, NOTIFICATION, TASK, Notification, now
 
 
 class Notifications:
@@ -27,20 +23,20 @@ class Notifications:
 
     def of(self, subject: str) -> Notification | None:
         """How the notification of a task or batch stands; None when nobody is to be told."""
-        query = select(_NOTIFICATION).where(_NOTIFICATION.c.task == subject)
+        query = select(NOTIFICATION).where(NOTIFICATION.c.task == subject)
         with self._records.read() as db:
             row = db.execute(query).one_or_none()
         return None if row is None else Notification(**row._mapping)
 
     def due(self, limit: int) -> list[Notification]:
         """Those to be sent now, the oldest first."""
-        ended = func.coalesce(_TASK.c.ended_at, _BATCH.c.ended_at)
+        ended = func.coalesce(TASK.c.ended_at, BATCH.c.ended_at)
         query = (
-            select(_NOTIFICATION)
-            .outerjoin(_TASK, _TASK.c.id == _NOTIFICATION.c.task)
-            .outerjoin(_BATCH, _BATCH.c.id == _NOTIFICATION.c.task)
-            .where(_NOTIFICATION.c.next_at <= now(), ended.is_not(None))
-            .order_by(_NOTIFICATION.c.next_at)
+            select(NOTIFICATION)
+            .outerjoin(TASK, TASK.c.id == NOTIFICATION.c.task)
+            .outerjoin(BATCH, BATCH.c.id == NOTIFICATION.c.task)
+            .where(NOTIFICATION.c.next_at <= now(), ended.is_not(None))
+            .order_by(NOTIFICATION.c.next_at)
             .limit(limit)
         )
         with self._records.read() as db:
@@ -60,9 +56,9 @@ class Notifications:
 
     def _write(self, subject: str, so_far: int, **values: Any) -> bool:
         chosen = (
-            _NOTIFICATION.c.task == subject,
-            _NOTIFICATION.c.attempts == so_far,
-            _NOTIFICATION.c.delivered_at.is_(None),
+            NOTIFICATION.c.task == subject,
+            NOTIFICATION.c.attempts == so_far,
+            NOTIFICATION.c.delivered_at.is_(None),
         )
         with self._records.write() as db:
-            return bool(db.execute(update(_NOTIFICATION).where(*chosen).values(**values)).rowcount)
+            return bool(db.execute(update(NOTIFICATION).where(*chosen).values(**values)).rowcount)

@@ -6,12 +6,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import func, select
-from sqlmodel import SQLModel
 
-from resop.records import Output, Records
+from resop.records import Records
+from resop.tables import OUTPUT, STEP, Output
 
-_OUTPUT = SQLModel.metadata.tables["output"]
-_STEP = SQLModel.metadata.tables["step"]
 _GROUP = 20
 """Rows read at a time: each may have 64 Ki characters."""
 _STEPS = 50
@@ -30,16 +28,16 @@ class Printed:
 
     def ends(self, task_id: str, *, after: int = 0) -> dict[int, int]:
         """The steps that have rows after that number, and the last of each."""
-        last = func.max(_OUTPUT.c.number)
-        chosen = _OUTPUT.c.task == task_id, _OUTPUT.c.number > after
-        query = select(_OUTPUT.c.step, last).where(*chosen).group_by(_OUTPUT.c.step)
+        last = func.max(OUTPUT.c.number)
+        chosen = OUTPUT.c.task == task_id, OUTPUT.c.number > after
+        query = select(OUTPUT.c.step, last).where(*chosen).group_by(OUTPUT.c.step)
         with self._records.read() as db:
             return {row.step: row[1] for row in db.execute(query)}
 
     def rows(self, task_id: str, *, after: int, until: int) -> list[Output]:
         """The next rows after a number, up to another one, but not all of very many."""
-        chosen = _OUTPUT.c.task == task_id, _OUTPUT.c.number > after, _OUTPUT.c.number <= until
-        query = select(_OUTPUT).where(*chosen).order_by(_OUTPUT.c.number).limit(_GROUP)
+        chosen = OUTPUT.c.task == task_id, OUTPUT.c.number > after, OUTPUT.c.number <= until
+        query = select(OUTPUT).where(*chosen).order_by(OUTPUT.c.number).limit(_GROUP)
         with self._records.read() as db:
             return [Output(**row._mapping) for row in db.execute(query)]
 
@@ -53,22 +51,22 @@ class Printed:
 
     def _wholes(self, task_id: str, first: int, steps: Sequence[int]) -> dict[int, Whole]:
         """The output of the first of some steps, and those of the others that are short."""
-        sizes = (func.coalesce(func.length(each), 0) for each in (_STEP.c.stdout, _STEP.c.stderr))
-        chosen = (_STEP.c.number == first) | (sum(sizes) <= _SHORT)
-        query = select(_STEP.c.number, _STEP.c.stdout, _STEP.c.stderr).where(
-            _STEP.c.task == task_id, _STEP.c.number.in_(steps), chosen
+        sizes = (func.coalesce(func.length(each), 0) for each in (STEP.c.stdout, STEP.c.stderr))
+        chosen = (STEP.c.number == first) | (sum(sizes) <= _SHORT)
+        query = select(STEP.c.number, STEP.c.stdout, STEP.c.stderr).where(
+            STEP.c.task == task_id, STEP.c.number.in_(steps), chosen
         )
         with self._records.read() as db:
             return {row.number: (row.stdout, row.stderr) for row in db.execute(query)}
 
     def so_far(self, task_id: str, steps: Collection[int]) -> dict[int, tuple[str, str]]:
         """What the rows of these steps make, of those that have any."""
-        chosen = _OUTPUT.c.task == task_id, _OUTPUT.c.step.in_(steps)
-        columns = _OUTPUT.c.step, _OUTPUT.c.stream, _OUTPUT.c.text
+        chosen = OUTPUT.c.task == task_id, OUTPUT.c.step.in_(steps)
+        columns = OUTPUT.c.step, OUTPUT.c.stream, OUTPUT.c.text
         found: defaultdict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
         with self._records.read() as db:
             for step, stream, text in db.execute(
-                select(*columns).where(*chosen).order_by(_OUTPUT.c.number)
+                select(*columns).where(*chosen).order_by(OUTPUT.c.number)
             ):
                 found[step][stream - 1].append(text)
         return {step: ("".join(out), "".join(err)) for step, (out, err) in found.items()}

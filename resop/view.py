@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from resop.command import Command
-from resop.records import Batch, Notification, State, Step, Task
+from resop.tables import Batch, Notification, State, Step, Task
 
 
 def result(task: Task) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Sequence
 
 from resop.errors import ResopError
-from resop.records import Records, Task
+from resop.records import Records
+from resop.tables import Task
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from resop.batches import Batches
 from resop.history import History
-from resop.records import Records, now
+from resop.records import Records
+from resop.tables import now
 
 KEY_AGE = CREDENTIAL_AGE = timedelta(hours=24)
 UNREADY_AGE = timedelta(minutes=10)

@@ -25,10 +25,11 @@ from resop.files import File, read_file, write_file
 from resop.keep import Keep, NeverBegan, NotKept
 from resop.limits import OUTPUT_LIMIT
 from resop.masking import Masker
-from resop.records import Change, Output, Step, now
+from resop.records import Change
 from resop.sessions import Session
 from resop.sftp import sftp_of
 from resop.step import UNDO_SECONDS, Result, StepRequest
+from resop.tables import Output, Step, now
 from resop.tree import Transferred
 from resop.types import MASK
 from worker.heard import Heard

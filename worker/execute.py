@@ -40,11 +40,12 @@ from resop.options import check_options, given_values
 from resop.perform import Outcome, command_outcome, command_step, perform_operation
 from resop.permissions import Permissions
 from resop.queue import Queue
-from resop.records import Change, Records, State, Task, now
+from resop.records import Change, Records
 from resop.settings import Settings
 from resop.shell import Shell
 from resop.site import Site
 from resop.ssh import Connector
+from resop.tables import State, Task, now
 from resop.tokens import Sealer
 from worker.claimer import Claimer
 from worker.door import WorkerDoor

@@ -14,8 +14,9 @@ from resop.errors import ContactLost
 from resop.keep import Keep, Names
 from resop.limits import OUTPUT_LIMIT
 from resop.printed import Printed
-from resop.records import Records, Step, Task
+from resop.records import Records
 from resop.step import Result, StepRequest
+from resop.tables import Step, Task
 from resop.types import MASK
 
 ASTRAY_SECONDS = 5.0

@@ -27,8 +27,9 @@ from resop.errors import InvalidSettings, RecordsUnavailable
 from resop.logs import say
 from resop.notifications import Notifications
 from resop.receiver import Receiver, is_public
-from resop.records import Batch, Notification, Records, State, Task, now
+from resop.records import Records
 from resop.settings import Settings
+from resop.tables import Batch, Notification, State, Task, now
 from resop.view import batch_summary, shown_time, summary
 
 log = logging.getLogger(__name__)

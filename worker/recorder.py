@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from resop.errors import QueueUnavailable, RecordsUnavailable, ServiceFault
 from resop.events import Herald
-from resop.records import Change, Records, State
+from resop.records import Change, Records
+from resop.tables import State
 
 log = logging.getLogger(__name__)
 

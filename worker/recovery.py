@@ -13,7 +13,8 @@ from datetime import timedelta
 from resop.errors import ContactLost, LoginAgain, QueueUnavailable, RecordsUnavailable
 from resop.events import Herald
 from resop.queue import Queue
-from resop.records import Records, State, now
+from resop.records import Records
+from resop.tables import State, now
 
 log = logging.getLogger(__name__)
 

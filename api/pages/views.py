@@ -46,7 +46,7 @@ from resop.errors import (
 from resop.history import Wanted
 from resop.operation import Operation
 from resop.policy import Decision
-from resop.records import State
+from resop.tables import State
 from resop.tokens import Token
 
 HERE = Path(__file__).parent

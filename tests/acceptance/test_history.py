@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from resop.history import History
-from resop.records import Records, State, Task
+from resop.records import Records
+from resop.tables import State, Task
 from tests.support.ids import id_of
 from tests.support.service import Caller, Service, failure
 

@@ -12,8 +12,9 @@ import pytest
 from resop.batches import Batches
 from resop.history import History
 from resop.notifications import Notifications
-from resop.records import Change, Notification, Records, State, now
+from resop.records import Change, Records
 from resop.settings import Settings
+from resop.tables import Notification, State, now
 from resop.types import Secret
 from tests.support.hooks import Hook, Told
 from tests.support.services import eventually

@@ -5,7 +5,7 @@ from itertools import count
 
 import uuid_utils
 
-from resop.records import now
+from resop.tables import now
 
 _BEGAN = now()
 _MILLISECONDS = count()

@@ -14,7 +14,8 @@ import pytest
 from resop.batches import WRITE_GROUP, Batches
 from resop.errors import RecordsUnavailable
 from resop.history import History, Wanted
-from resop.records import Batch, Change, Credential, Key, Records, State, Task, now
+from resop.records import Change, Records
+from resop.tables import Batch, Credential, Key, State, Task, now
 from tests.support.tasks import new_batch, new_task
 
 HOUR = timedelta(hours=1)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from resop.errors import RecordsUnavailable
-from resop.records import Records, Task
+from resop.records import Records
+from resop.tables import Task
 from tests.support.tasks import new_task
 from worker.claimer import Claimer
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from resop.batches import Batches
-from resop.records import Batch, Credential, Key, Records, State, now
+from resop.records import Records
+from resop.tables import Batch, Credential, Key, State, now
 from tests.support.ids import id_of
 from tests.support.tasks import new_task
 from worker import cleaning

@@ -7,7 +7,7 @@ import pytest
 
 from api.feeds import Feeds
 from resop.errors import RecordsUnavailable, UnknownTask
-from resop.records import State, Step, Task, now
+from resop.tables import State, Step, Task, now
 
 
 class FakeRecords:

@@ -11,7 +11,8 @@ import pytest
 
 from resop.history import History, Wanted
 from resop.printed import Printed
-from resop.records import Change, Output, Records, State, Step, Task, now
+from resop.records import Change, Records
+from resop.tables import Output, State, Step, Task, now
 from tests.support.ids import id_of
 from tests.support.tasks import new_task
 

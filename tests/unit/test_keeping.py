@@ -12,8 +12,9 @@ from resop.channel import Raw
 from resop.errors import ContactLost
 from resop.keep import Keep, Names, NeverBegan, NotKept
 from resop.masking import Masker
-from resop.records import Change, Step, now
+from resop.records import Change
 from resop.step import Result, StepRequest, step_request
+from resop.tables import Step, now
 from resop.types import MASK, Secret
 from worker import keeping as module
 from worker.door import WorkerDoor

@@ -15,7 +15,7 @@ from api.live import Event, Place, news
 from resop.errors import InvalidOptions
 from resop.limits import PIECE
 from resop.printed import Printed, Whole
-from resop.records import Output, State, Step, Task
+from resop.tables import Output, State, Step, Task
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -6,7 +6,8 @@ import pytest
 
 from resop import printed as module
 from resop.printed import Printed
-from resop.records import Change, Output, Records, Step, now
+from resop.records import Change, Records
+from resop.tables import Output, Step, now
 
 ROWS = [(1, 1, "one "), (2, 1, "two "), (1, 2, "err "), (1, 1, "three"), (2, 1, "four")]
 

@@ -4,7 +4,7 @@ import pytest
 
 from api.questions import Questions
 from resop.events import ANYBODYS, whose
-from resop.records import Task
+from resop.tables import Task
 
 ASKED = whose("ada", "hpc", asked=True)
 SUCCEEDED = '{"state": "succeeded", "output": 4}'

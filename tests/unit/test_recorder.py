@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from resop.errors import QueueUnavailable, RecordsUnavailable
-from resop.records import Change, Records, State, Step, Task, now
+from resop.records import Change, Records
+from resop.tables import State, Step, Task, now
 from worker import recorder as module
 from worker.recorder import Recorder
 

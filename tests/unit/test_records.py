@@ -16,17 +16,8 @@ from sqlalchemy import event
 
 from resop.audit import Audit, Entry, Outcome, Wanted, cut
 from resop.errors import LimitReached, RecordsUnavailable
-from resop.records import (
-    Change,
-    Credential,
-    Key,
-    Records,
-    State,
-    Step,
-    Task,
-    _check_room,
-    now,
-)
+from resop.records import Change, Records, _check_room
+from resop.tables import Credential, Key, State, Step, Task, now
 from tests.support.ids import next_id
 from tests.support.tasks import new_task as task
 
