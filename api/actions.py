@@ -30,6 +30,7 @@ from resop.errors import QueueUnavailable
 from resop.masking import Masker, plain, secrets_in
 from resop.operation import Operation
 from resop.options import check_options, given_values
+from resop.records import NewTask
 from resop.tables import Key, State, Task
 from resop.tokens import Token
 
@@ -133,9 +134,7 @@ async def _run_task(
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
         flushed = preferred.wait == 0
         with putting:
-            earlier = await run_in_threadpool(
-                _record_and_enqueue, request, task, key, token.worker, flushed=flushed
-            )
+            earlier = await _take_in(request, task, key, token.worker, flushed=flushed)
         deadline = time.monotonic() + preferred.wait
         if key is not None and earlier is not None:
             ended = await earlier_task(services, earlier, key.digest, deadline)
@@ -192,34 +191,20 @@ async def _run_here(
     )
 
 
-def _record_and_enqueue(
+async def _take_in(
     request: Request, task: Task, key: Key | None, worker: str, *, flushed: bool
 ) -> Key | None:
-    """Write the task, then hand it to a worker; if that fails, nothing is left to be run.
-
-    Returns the key of an earlier request where this one only repeats it.
-    """
-    services = services_of(request)
-    earlier = services.records.add_task(
-        task,
-        flushed=flushed,
-        key=key,
-        most_queued=services.settings.QUEUED_TASKS,
-        audit=entry_of(request.scope, outcome=Outcome.ACCEPTED, status=202, task=task.id),
-    )
-    if earlier is not None:
-        return earlier
-    request.state.audited = True
+    """Write the task and its entry of the audit, and hand it to a worker: as `Intake.add`."""
+    audit = entry_of(request.scope, outcome=Outcome.ACCEPTED, status=202, task=task.id)
+    intake = services_of(request).intake
     try:
-        services.queue.put(task.id, task.cluster, worker)
-    except QueueUnavailable as fault:
-        error = {**fault.as_json(), "undone": [], "needs_repair": []}
-        if services.records.end(task.id, State.FAILED, when=State.QUEUED, error=error):
-            if key is not None:
-                services.records.forget_key(key.id)
-            raise
-        # A worker has it all the same: the message did arrive.
-    return None
+        earlier = await intake.add(NewTask(task, key, audit), worker, flushed=flushed)
+    except QueueUnavailable:
+        request.state.audited = True
+        raise
+    if earlier is None:
+        request.state.audited = True
+    return earlier
 
 
 def _line(action: Action) -> dict[str, Any]:

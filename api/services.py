@@ -9,6 +9,7 @@ from fastapi import Request
 
 from api.certificates import UserCA
 from api.feeds import Feeds
+from api.intake import Intake
 from api.kept import Handovers
 from api.logins import Logins
 from api.openid import OpenID
@@ -41,7 +42,7 @@ class Services:
     printed: Printed
     audit: Audit
     sealer: Sealer
-    queue: Queue
+    intake: Intake
     herald: Herald
     waiters: Waiters
     feeds: Feeds
@@ -58,10 +59,12 @@ class Services:
 
     async def start(self) -> None:
         """Begin to listen for what becomes of tasks."""
+        self.intake.start()
         await self.subscription.start()
 
     async def stop(self) -> None:
         """Close what was opened."""
+        await self.intake.stop()
         await self.access.close()
         await self.subscription.stop()
         await self.redis.aclose()
@@ -109,7 +112,7 @@ def make_services(settings: Settings) -> Services:
         printed,
         Audit(records),
         sealer,
-        Queue(celery_app(settings)),
+        Intake(records, Queue(celery_app(settings)), settings.QUEUED_TASKS),
         Herald(settings.redis_url),
         waiters,
         feeds,

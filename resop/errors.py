@@ -51,7 +51,8 @@ ResopError
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import copy
+from typing import Any, ClassVar, Self
 
 
 class ResopError(Exception):
@@ -69,6 +70,12 @@ class ResopError(Exception):
         self.message = message or (type(self).__doc__ or type(self).__name__).strip()
         self.details = details
         super().__init__(self.message)
+
+    def own(self) -> Self:
+        """A copy, for one of several who are told: each may add details, and raises it anew."""
+        own = copy.copy(self)
+        own.details, own.__cause__ = dict(self.details), self.__cause__
+        return own
 
     def as_json(self) -> dict[str, Any]:
         """`{"type", "message", "retryable", …details}`: the `error` of an answer."""

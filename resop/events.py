@@ -64,8 +64,11 @@ class Herald:
         `whose` they were (see there), where that is known. Raises QueueUnavailable when Redis is
         away.
         """
-        for task_id, result in results.items():
-            self._publish(ENDED, _word(task_id, (whose or {}).get(task_id) or ANYBODYS, result))
+        words = (
+            _word(task_id, (whose or {}).get(task_id) or ANYBODYS, result)
+            for task_id, result in results.items()
+        )
+        self._publish(ENDED, *words)
 
     def many_ended(self) -> None:
         """Let every API process look after all that it waits for; as above."""
@@ -87,9 +90,12 @@ class Herald:
         """Close the connection."""
         self._redis.close()
 
-    def _publish(self, channel: str, word: str) -> None:
+    def _publish(self, channel: str, *words: str) -> None:
         try:
-            self._redis.publish(channel, word)
+            with self._redis.pipeline(transaction=False) as together:
+                for word in words:
+                    together.publish(channel, word)
+                together.execute()
         except (redis.RedisError, OSError) as fault:
             raise QueueUnavailable from fault
 

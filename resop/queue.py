@@ -1,11 +1,12 @@
 """The queue: Celery carries task ids, one queue for each cluster, and nothing else.
 
-No option, secret or result ever stands in Redis: a message is a task's id, the rest is in the
-record.
+No option, secret or result ever stands in Redis: a message is the ids of a few tasks, the rest is
+in the record.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from celery import Celery
@@ -16,6 +17,8 @@ from resop.settings import Settings
 
 TASK_NAME = "resop.execute"
 SOCKET_SECONDS = 5
+TOGETHER = 8
+"""Tasks of one message: one worker takes them all, so few of them, should it be full."""
 BEHIND = 9
 """The last of Celery's priorities on Redis; 0, where it is not given, is the first."""
 
@@ -54,21 +57,51 @@ def celery_app(settings: Settings) -> Celery:
     return app
 
 
+Waiting = tuple[str, str, str]
+"""A task's id, its cluster, and the worker that keeps its session, if there is one."""
+
+
 class Queue:
     """Where tasks are handed to the workers."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def put(self, task_id: str, cluster: str, worker: str = "", *, behind: bool = False) -> None:
+    def put(self, task_id: str, cluster: str, worker: str = "") -> None:
         """Hand a task to the workers of its cluster, or to the `worker` that keeps its session.
 
-        One that is put `behind` lets all others go first. QueueUnavailable when that failed.
+        QueueUnavailable when that failed.
         """
+        self._send((task_id,), cluster, worker)
+
+    def put_all(self, tasks: Iterable[Waiting], *, behind: bool = False) -> list[str]:
+        """Hand over many, with one message for a few; those that are put `behind` go last.
+
+        Returns the ids of those that no message was sent for: the queue was away.
+        """
+        places: dict[tuple[str, str], list[str]] = {}
+        for task_id, cluster, worker in tasks:
+            places.setdefault((cluster, worker), []).append(task_id)
+        left = [
+            (ids[first : first + TOGETHER], *place)
+            for place, ids in places.items()
+            for first in range(0, len(ids), TOGETHER)
+        ]
+        try:
+            while left:
+                self._send(*left[0], behind=behind)
+                del left[0]
+        except QueueUnavailable:
+            return [task_id for ids, *_ in left for task_id in ids]
+        return []
+
+    def _send(
+        self, task_ids: Sequence[str], cluster: str, worker: str, *, behind: bool = False
+    ) -> None:
         queue = queue_of_worker(worker) if worker else queue_of(cluster)
         priority = BEHIND if behind else None
         try:
-            self._app.send_task(TASK_NAME, (task_id,), queue=queue, priority=priority)
+            self._app.send_task(TASK_NAME, task_ids, queue=queue, priority=priority)
         except (OperationalError, OSError) as fault:
             raise QueueUnavailable from fault
 

@@ -63,6 +63,8 @@ _QUEUED = select(func.count()).select_from(
     .limit(bindparam("most", type_=Integer))
     .subquery()
 )
+_ADD_KEY = insert(KEY)
+_ADD_NOTIFICATION = insert(NOTIFICATION)
 _ADD_STEP = insert(STEP)
 _ADD_OUTPUT = insert(OUTPUT)
 _CLAIM = (
@@ -85,6 +87,18 @@ _END = (
     .values({name: bindparam(f"new_{name}", type_=TASK.c[name].type) for name in _RESULT})
 )
 _NO_RESULT = dict.fromkeys(_RESULT) | {"truncated": False, "log": []}
+
+
+KEY_TRIES = 3
+
+
+class NewTask(NamedTuple):
+    """A task that is to be written."""
+
+    task: Task
+    key: Key | None = None
+    audit: Entry | None = None
+    """Written with it, or not at all."""
 
 
 class Orphan(NamedTuple):
@@ -113,31 +127,31 @@ class Records(Database):
     ) -> Key | None:
         """Write a new task; `flushed` as in `write`: to claim the task flushes it too.
 
-        With a `key` that another task has, nothing is written: that other one's is returned.
-        LimitReached where `most_queued` tasks of the user wait on that cluster. `audit` is
-        written with it, or not at all.
+        Returns as `add_tasks` does, and raises its LimitReached.
         """
-        try:
-            with self.write(flushed=flushed) as db:
-                if key is not None:
-                    db.execute(insert(KEY), [key.model_dump()])
-                if most_queued is not None:
-                    _check_room(db, task, most_queued)
-                db.execute(_ADD, task.model_dump())
-                if task.notify is not None:
-                    db.execute(insert(NOTIFICATION), [Notification(task=task.id).model_dump()])
-                if audit is not None:
-                    db.execute(ADD_ENTRY, audit.model_dump())
-        except IntegrityError:
-            if key is None:
-                raise
-            if earlier := self.key(key.id):
-                return earlier
-            # It was forgotten at that very moment, and is free.
-            return self.add_task(
-                task, flushed=flushed, key=key, most_queued=most_queued, audit=audit
-            )
-        return None
+        new = [NewTask(task, key, audit)]
+        (refused,) = self.add_tasks(new, flushed=flushed, most_queued=most_queued)
+        if isinstance(refused, LimitReached):
+            raise refused
+        return refused
+
+    def add_tasks(
+        self, new: Sequence[NewTask], *, flushed: bool = True, most_queued: int | None = None
+    ) -> list[Key | LimitReached | None]:
+        """Write new tasks in one transaction; None for each that was written.
+
+        Nothing is written of one with a key that an earlier task has: that one's key is returned;
+        nor of one whose user has `most_queued` tasks that wait on that cluster: LimitReached.
+        """
+        for tries_left in reversed(range(KEY_TRIES)):
+            try:
+                with self.write(flushed=flushed) as db:
+                    return _add(db, new, most_queued)
+            except IntegrityError:
+                # Another process has just written one of the keys: now it is seen.
+                if not tries_left or not any(each.key for each in new):
+                    raise
+        raise AssertionError("each try returns or raises")
 
     def flush_task(self, task_id: str) -> None:
         """Make sure that a task that was not flushed is on the disk."""
@@ -440,10 +454,49 @@ class Change:
         return cls(task_id, update(TASK).where(*chosen).values(**values))
 
 
-def _check_room(db: Connection, task: Task, most: int) -> None:
-    whose = {"by": task.username, "on": task.cluster, "most": most}
-    if db.execute(_QUEUED, whose).scalar_one() >= most:
-        raise LimitReached(f"{most} tasks of {task.username} are waiting already; wait, or cancel")
+def _add(
+    db: Connection, new: Sequence[NewTask], most_queued: int | None
+) -> list[Key | LimitReached | None]:
+    keys = _keys(db, [each.key.id for each in new if each.key])
+    rooms: dict[tuple[str, str], int] = {}
+    outcomes: list[Key | LimitReached | None] = []
+    for task, key, _ in new:
+        outcome: Key | LimitReached | None = keys.get(key.id) if key else None
+        if outcome is None and most_queued is not None:
+            whose = task.username, task.cluster
+            if whose not in rooms:
+                rooms[whose] = most_queued - _queued(db, *whose, most_queued)
+            if rooms[whose] > 0:
+                rooms[whose] -= 1
+            else:
+                said = f"{most_queued} tasks of {task.username} are waiting already"
+                outcome = LimitReached(f"{said}; wait, or cancel")
+        if outcome is None and key is not None:
+            keys[key.id] = key
+        outcomes.append(outcome)
+    written = [each for each, outcome in zip(new, outcomes, strict=True) if outcome is None]
+    to_notify = [each.task.id for each in written if each.task.notify is not None]
+    for statement, rows in (
+        (_ADD_KEY, [each.key for each in written if each.key]),
+        (_ADD, [each.task for each in written]),
+        (_ADD_NOTIFICATION, [Notification(task=each) for each in to_notify]),
+        (ADD_ENTRY, [each.audit for each in written if each.audit]),
+    ):
+        if rows:
+            db.execute(statement, [row.model_dump() for row in rows])
+    return outcomes
+
+
+def _queued(db: Connection, username: str, cluster: str, most: int) -> int:
+    """How many tasks of a user wait on a cluster; counted up to `most`."""
+    return db.execute(_QUEUED, {"by": username, "on": cluster, "most": most}).scalar_one()
+
+
+def _keys(db: Connection, ids: Sequence[str]) -> dict[str, Key]:
+    if not ids:
+        return {}
+    found = db.execute(select(KEY).where(KEY.c.id.in_(ids)))
+    return {row.id: Key(**row._mapping) for row in found}
 
 
 def _ended(task_id: str, state: State, when: State, values: dict[str, Any]) -> Any:

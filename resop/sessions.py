@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import logging
 import math
 import time
@@ -455,7 +454,7 @@ class Session:
         waiters, self._waiters = self._waiters, deque()
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(_own(fault))
+                waiter.set_exception(fault.own())
 
 
 def _not_found(fault: ResopError) -> ContactLost:
@@ -468,13 +467,6 @@ async def _breaks(connection: asyncssh.SSHClientConnection) -> bool:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(connection.wait_closed(), BREAK_SECONDS)
     return connection.is_closed()
-
-
-def _own(fault: ResopError) -> ResopError:
-    """A copy: each waiter adds details of its own to the error that it raises."""
-    own = copy.copy(fault)
-    own.details = dict(fault.details)
-    return own
 
 
 async def _close(lines: list[_Line]) -> None:

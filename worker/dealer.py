@@ -63,7 +63,7 @@ class Dealer:
     def deal(self) -> None:
         """Hand the tasks whose turn it is to the queue; tell of batches that have ended."""
         dealt = self._batches.deal(self._places)
-        for task_id, cluster, worker in dealt.tasks:
-            self._queue.put(task_id, cluster, worker, behind=True)
+        if self._queue.put_all(dealt.tasks, behind=True):
+            raise QueueUnavailable
         if dealt.ended:
             self._herald.ended(dict.fromkeys(dealt.ended))

@@ -85,10 +85,12 @@ class Worker:
         sys.setswitchinterval(SWITCH_SECONDS)
         log.info("worker %s is ready", self.name)
 
-    def execute(self, task_id: str) -> None:
-        """Take a task from the queue."""
-        if not self._engine.take(task_id, lambda: celery_state.should_stop is not None):
-            raise Reject("the worker stops", requeue=True)
+    def execute(self, *task_ids: str) -> None:
+        """Take the tasks of a message."""
+        for task_id in task_ids:
+            if not self._engine.take(task_id, lambda: celery_state.should_stop is not None):
+                # With what was taken: it is claimed, and left alone.
+                raise Reject("the worker stops", requeue=True)
 
     def stop(self) -> None:
         """Leave to others what survives, finish or end what else runs, write everything down."""
@@ -122,10 +124,10 @@ class Taken(Request):
 
 
 @app.task(name=TASK_NAME, Request=Taken)
-def execute(task_id: str) -> None:
-    """Run a task of the record; the one Celery task there is."""
+def execute(*task_ids: str) -> None:
+    """Run tasks of the record; the one Celery task there is."""
     assert _worker is not None
-    _worker.execute(task_id)
+    _worker.execute(*task_ids)
 
 
 @signals.worker_init.connect

@@ -127,10 +127,11 @@ class Recovery:
         waiting = self._records.waiting(now() - timedelta(seconds=FORGOTTEN_SECONDS), AT_ONCE)
         queues = {(cluster, worker) for _, cluster, worker in waiting}
         empty = {each for each in queues if self._queue.length(*each) == 0}
-        for task_id, cluster, worker in waiting:
-            if (cluster, worker) in empty:
-                log.warning("task %s is enqueued again: its message was lost", task_id)
-                self._queue.put(task_id, cluster, worker)
+        lost = [each for each in waiting if each[1:] in empty]
+        for task_id, *_ in lost:
+            log.warning("task %s is enqueued again: its message was lost", task_id)
+        if self._queue.put_all(lost):
+            raise QueueUnavailable
 
     def end_unheld(self) -> None:
         """What waits for a worker that kept its user's session, and is dead, cannot run."""

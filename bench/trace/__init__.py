@@ -26,8 +26,8 @@ MODULES = ("api.main", "worker.main")
 MARKED = {
     "api.requests:RequestLog.__call__": ("request", "answered"),
     "resop.tokens:Sealer.read": (None, "token read"),
-    "resop.records:Records.add_task": ("options checked", "task written"),
-    "resop.queue:Queue.put": ("to be published", "published"),
+    "resop.records:Records.add_tasks": ("options checked", "task written"),
+    "resop.queue:Queue.put_all": ("to be published", "published"),
     "worker.execute:Engine.take": ("received", None),
     "resop.records:Records.claim_all": (None, "claimed"),
     "worker.execute:Engine._run": ("begun", None),
