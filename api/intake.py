@@ -6,12 +6,12 @@ So requests that come at the same time share the cost of a transaction and of a 
 from __future__ import annotations
 
 import asyncio
-import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resop.errors import QueueUnavailable, ResopError
+from resop.inbox import Inbox
 from resop.queue import Queue
 from resop.records import NewTask, Records
 from resop.tables import Key, State
@@ -48,7 +48,7 @@ class Intake:
         self._records = records
         self._tasks = tasks
         self._most_queued = most_queued
-        self._coming: queue.SimpleQueue[_Coming | None] = queue.SimpleQueue()
+        self._coming = Inbox[_Coming]()
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
 
     def start(self) -> None:
@@ -57,7 +57,7 @@ class Intake:
 
     async def stop(self) -> None:
         """Take in what has come, then stop."""
-        self._coming.put(None)
+        self._coming.close()
         await asyncio.to_thread(self._thread.join)
 
     async def add(self, new: NewTask, worker: str = "", *, flushed: bool = True) -> Key | None:
@@ -72,13 +72,7 @@ class Intake:
         return await coming.done
 
     def _work(self) -> None:
-        while (first := self._coming.get()) is not None:
-            group = [first]
-            while len(group) < GROUP and not self._coming.empty():
-                if (further := self._coming.get()) is None:
-                    self._coming.put(None)
-                    break
-                group.append(further)
+        for group in self._coming.groups(GROUP):
             self._take_in(group)
             for each in group:
                 each.done.get_loop().call_soon_threadsafe(each.tell)

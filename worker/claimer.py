@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from collections.abc import Callable, Sequence
 
 from resop.errors import ResopError
+from resop.inbox import Inbox
 from resop.records import Records
 from resop.tables import Task
 
@@ -32,7 +32,7 @@ class Claimer:
         self._records = records
         self._begin = begin
         self._release = release
-        self._ids: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._ids = Inbox[str]()
         self._thread = threading.Thread(target=self._work, name="claimer", daemon=True)
 
     def start(self) -> None:
@@ -45,17 +45,11 @@ class Claimer:
 
     def stop(self) -> None:
         """Claim what was put, then stop."""
-        self._ids.put(None)
+        self._ids.close()
         self._thread.join()
 
     def _work(self) -> None:
-        while (first := self._ids.get()) is not None:
-            ids = [first]
-            while len(ids) < GROUP and not self._ids.empty():
-                if (task_id := self._ids.get()) is None:
-                    self._ids.put(None)
-                    break
-                ids.append(task_id)
+        for ids in self._ids.groups(GROUP):
             self._claim(ids)
 
     def _claim(self, ids: Sequence[str]) -> None:
