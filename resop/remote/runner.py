@@ -7,6 +7,7 @@ service reads its frames with `Frames` from here.
 
 import binascii
 import contextlib
+import functools
 import json
 import os
 import pwd
@@ -55,6 +56,8 @@ OWN_JOB = [b"SLURM_JOB_ID=" + os.environb.get(b"SLURM_JOB_ID", b"")]
 HAVE_PROC = os.path.exists("/proc/self/stat")
 TICK_SECONDS = 0.05
 NEVER = float("inf")
+CHILD_SUBREAPER = 36
+"""Of prctl(2), since Linux 3.4."""
 KILL_SECONDS = 2.0
 """What KILL has not ended by then waits for a device or is not the user's."""
 
@@ -122,6 +125,9 @@ class Step:
         self.deadline = time.monotonic() + request["limit"]
         self.grace = request["grace"]
         self.how = ENDED_ITSELF
+        self.adopts = False
+        """Whether what its processes leave become children of ours, and of nobody else's step."""
+        self.group_told = False
         self.signalled: Set[int] = set()
 
     def members(self) -> List[int]:
@@ -135,12 +141,12 @@ class Step:
         for name in os.listdir("/proc"):
             if name.isdigit():
                 with contextlib.suppress(OSError):  # it has ended meanwhile
-                    if self._has(int(name)) and _state(name) not in "ZX":
+                    if self._has(int(name)) and _stat(name)[0] not in "ZX":
                         found.append(int(name))
         return found
 
     def _has(self, pid: int) -> bool:
-        if os.getsid(pid) == self.pid:
+        if os.getsid(pid) == self.pid or (self.adopts and int(_stat(str(pid))[1]) == os.getpid()):
             return True
         if os.stat(f"/proc/{pid}").st_uid != os.getuid():
             return False
@@ -150,19 +156,23 @@ class Step:
         jobs = [entry for entry in entries if entry.startswith(b"SLURM_JOB_ID=")]
         return f"{MARK}={self.mark}".encode() in entries and jobs in ([], OWN_JOB)
 
-    def signal(self, number: int) -> bool:
-        """Signal those of its processes that had no signal yet; tell whether there are any."""
-        grouped = not self.signalled and (self.exit_code is None or not HAVE_PROC)
-        if grouped:
-            # All at once, before one of them can start another. Later the group's number may be
-            # somebody else's.
+    def signal_group(self, number: int) -> None:
+        """Signal its process group: all at once, before one of them can start another."""
+        # Later the group's number may be somebody else's.
+        if not self.group_told and (self.exit_code is None or not HAVE_PROC):
+            self.group_told = True
             with contextlib.suppress(OSError):
                 os.killpg(self.pid, number)
                 os.killpg(self.pid, signal.SIGCONT)
+
+    def signal(self, number: int) -> bool:
+        """Signal those of its processes that had no signal yet; tell whether there are any."""
+        self.signal_group(number)
+        group = self.pid if self.group_told and not self.signalled else None
         members = self.members()
         for pid in set(members) - self.signalled:
             with contextlib.suppress(OSError):
-                if not grouped or os.getpgid(pid) != self.pid:
+                if os.getpgid(pid) != group:
                     os.kill(pid, number)
                     os.kill(pid, signal.SIGCONT)
         self.signalled.update(members)
@@ -185,6 +195,7 @@ class Runner:
         self.told_to_end: List[int] = []
         self.look_at = NEVER
         self.fault = ""
+        self.childless = False
         self.selector = selectors.DefaultSelector()
         self.null = os.open(os.devnull, os.O_RDWR)
         entry = pwd.getpwuid(os.getuid())
@@ -375,6 +386,7 @@ class Runner:
             raise
 
     def fork_keeper(self, folder: str, request: Dict[str, Any]) -> None:
+        _prctl()  # it takes memory, which all keepers then share
         os.mkfifo(os.path.join(folder, CONTROL), 0o600)
         files = []
         try:
@@ -558,7 +570,7 @@ class Runner:
         if self.told_to_end:
             self.disconnect("it was told to end")
         by_pid = {step.pid: step for step in self.steps.values()}
-        with contextlib.suppress(ChildProcessError):
+        try:
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
@@ -567,6 +579,8 @@ class Runner:
                     step = by_pid[pid]
                     step.exit_code = _exit_code(status)
                     self.finish(step)
+        except ChildProcessError:
+            self.childless = True
 
     def finish(self, step: Step) -> None:
         """Done once its first process has ended and nobody holds its output any more."""
@@ -590,7 +604,10 @@ class Runner:
             step.how = how
             now = time.monotonic()
             step.deadline = now + step.grace
-            step.signal(signal.SIGTERM)
+            if step.adopts:
+                step.signal_group(signal.SIGTERM)  # to look for others may not be needed
+            else:
+                step.signal(signal.SIGTERM)
             self.look_at = min(self.look_at, now + TICK_SECONDS)
 
     def look_after_time(self) -> None:
@@ -602,9 +619,13 @@ class Runner:
                 if now >= step.deadline:
                     self.end(step, AT_LIMIT)
                 continue
+            if step.adopts and self.childless and step.exit_code is not None:
+                self.tell_end(step, True)
+                continue
             killing = now >= step.deadline
             if killing:
                 step.signalled.clear()
+                step.group_told = False
             left = step.signal(signal.SIGKILL if killing else signal.SIGTERM)
             if not left and step.exit_code is not None:
                 self.tell_end(step, HAVE_PROC)
@@ -691,8 +712,10 @@ class Keeper(Runner):
 
     def run(self, request: Dict[str, Any]) -> None:
         """Run it to its end, and wait until it may be forgotten."""
+        adopts = _adopt()
         self.start(1, request)
         for step in self.steps.values():
+            step.adopts = adopts
             step.room = {1: 1 << 62, 2: 1 << 62}
             step.input += binascii.a2b_base64(request.pop("given"))
             step.input_ends = True
@@ -745,6 +768,23 @@ def _become_keeper(runner: Runner, folder: str, request: Dict[str, Any], files: 
         Keeper(folder).run(request)
     finally:
         os._exit(0)
+
+
+def _adopt() -> bool:
+    """Be the parent of what this process's descendants leave; False where that cannot be."""
+    prctl = _prctl()
+    return prctl is not None and prctl(CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+
+
+@functools.lru_cache(None)
+def _prctl() -> Optional[Callable[..., int]]:
+    try:
+        import ctypes
+
+        prctl: Callable[..., int] = ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return None
+    return prctl
 
 
 def forget(folder: str, named: bool) -> None:
@@ -873,10 +913,10 @@ def _environ() -> Dict[bytes, bytes]:
     return {name: value for name, equals, value in (e.partition(b"=") for e in entries) if equals}
 
 
-def _state(pid: str) -> str:
-    """The state of a process, as in proc(5); its name before that may hold anything."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return file.read().rpartition(b") ")[2][:1].decode()
+def _stat(pid: str) -> List[str]:
+    """State, parent and so on of a process, see proc(5); the name before may hold anything."""
+    with open(f"/proc/{pid}/stat", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
 
 
 def _exit_code(status: int) -> int:

@@ -181,7 +181,9 @@ async def test_all_of_a_step_that_was_found_again_is_ended(
     server: OpenSSH, session: Session, how: str
 ) -> None:
     keep = new()
-    line = "trap '' TERM; setsid -f sleep 4100; sleep 4101 & sleep 4102 | cat; :"
+    # One of them leaves session and environment behind.
+    line = "trap '' TERM; setsid -f sleep 4100; env -i setsid -f sleep 4103; "
+    line += "sleep 4101 & sleep 4102 | cat; :"
     step = asyncio.create_task(run(session, line, keep))
     assert await eventually(lambda: "sleep 4102" in server.processes("alice"))
     await asyncio.to_thread(server.drop_connections)
