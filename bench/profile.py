@@ -72,12 +72,13 @@ def between(marks: Sequence[Mark]) -> dict[str, list[float]]:
     """Milliseconds before each mark since the one before it, of each request."""
     found: dict[str, list[float]] = {name: [] for name in PARTS}
     for request in _requests(sorted(marks, key=lambda mark: mark[1])):
-        times = dict(reversed(request))  # of each mark the first
-        last = times["sent"]
+        last = request[0][1]
         for name in PARTS:
-            if name in times:
-                found[name].append((times[name] - last) / 1e6)
-                last = times[name]
+            # What the request before has left to do may be marked after this one was sent.
+            moments = (moment for what, moment in request if what == name and moment >= last)
+            if moment := next(moments, None):
+                found[name].append((moment - last) / 1e6)
+                last = moment
     return found
 
 
