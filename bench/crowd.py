@@ -80,9 +80,10 @@ def running(here: Site, other: str, tasks: int) -> None:
     batch = ask(here, here.token, "/core/opn/run/batch?timeout=100000", body)["batch"]
     next(each for each in _counts(here, batch) if each["running"] == tasks)
     seconds = time.perf_counter() - began
-    each = (here.memory()[WORKER] - before) * 1024 / tasks
-    print(f"{tasks} tasks run after {seconds:.1f} s; the worker has {each:.0f} KiB for each")
+    print(f"{tasks} tasks run after {seconds:.1f} s")
     said(f"another user, {tasks} tasks run", asyncio.run(again_and_again(here, token)), here)
+    each = (here.memory()[WORKER] - before) * 1024 / tasks
+    print(f"the worker has {each:.0f} KiB for each task")
     began = time.perf_counter()
     ask(here, here.token, f"/batches/{batch}", method="DELETE")
     next(each for each in _counts(here, batch) if each["cancelled"] == tasks)

@@ -21,6 +21,8 @@ from tests.support.openssh import Account, OpenSSH
 USER, PASSWORD = "bench", "bench-password"
 OTHER = "beside"
 """Another user, of the same password."""
+WORKER_SECONDS = 5.0
+"""In which a worker has begun to serve."""
 OPERATORS = Path(__file__).parent / "operators"
 """Actions that are measured."""
 
@@ -33,6 +35,8 @@ class Service:
     token: str
     supervisor: int
     """Process id."""
+    environ: Mapping[str, str]
+    """Of its processes."""
 
     def log_in_other(self, name: str = OTHER) -> str:
         """The token of another user."""
@@ -91,7 +95,7 @@ def site(
             **environ,
         }
         with service(folder, settings, USER, PASSWORD) as here:
-            yield Site(here.port, here.token, here.supervisor, ssh)
+            yield Site(here.port, here.token, here.supervisor, here.environ, ssh)
 
 
 @contextlib.contextmanager
@@ -111,9 +115,30 @@ def service(
     process = subprocess.Popen([sys.executable, "-m", "cli.main", "up"], env=environ)
     try:
         _until_ready(port, process)
-        yield Service(port, _log_in(port, username, password), process.pid)
+        yield Service(port, _log_in(port, username, password), process.pid, environ)
     finally:
         process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+@contextlib.contextmanager
+def further(here: Service, module: str) -> Iterator[int]:
+    """One more process of a service, `api.main` or `worker.main`; the port of the former.
+
+    A worker serves soon after.
+    """
+    port = _free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", module], env={**here.environ, "PORT": str(port)}
+    )
+    try:
+        if module == "api.main":
+            _until_ready(port, process)
+        else:
+            time.sleep(WORKER_SECONDS)
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
         process.wait(60)
 
 

@@ -55,6 +55,8 @@ VARIABLE_BYTES = 100000
 OWN_JOB = [b"SLURM_JOB_ID=" + os.environb.get(b"SLURM_JOB_ID", b"")]
 HAVE_PROC = os.path.exists("/proc/self/stat")
 TICK_SECONDS = 0.05
+ADOPTED_TICK_SECONDS, LONGEST_TICK_SECONDS = 0.5, 2.0
+"""Of a keeper, which need not search: as many keepers search at once as steps are ended."""
 NEVER = float("inf")
 CHILD_SUBREAPER = 36
 """Of prctl(2), since Linux 3.4."""
@@ -127,6 +129,8 @@ class Step:
         self.how = ENDED_ITSELF
         self.adopts = False
         """Whether what its processes leave become children of ours, and of nobody else's step."""
+        self.tick = TICK_SECONDS
+        """While it is being ended: until it is looked for what is left of it again."""
         self.group_told = False
         self.signalled: Set[int] = set()
 
@@ -581,11 +585,13 @@ class Runner:
                     self.finish(step)
         except ChildProcessError:
             self.childless = True
+            self.look_at = 0.0
 
     def finish(self, step: Step) -> None:
         """Done once its first process has ended and nobody holds its output any more."""
         if step.how != ENDED_ITSELF:
-            self.look_at = 0.0
+            if not step.adopts:
+                self.look_at = 0.0
         elif step.exit_code is not None and not step.pipes.keys() & {1, 2}:
             self.tell_end(step, True)
 
@@ -608,7 +614,7 @@ class Runner:
                 step.signal_group(signal.SIGTERM)  # to look for others may not be needed
             else:
                 step.signal(signal.SIGTERM)
-            self.look_at = min(self.look_at, now + TICK_SECONDS)
+            self.look_at = min(self.look_at, now + step.tick)
 
     def look_after_time(self) -> None:
         now = time.monotonic()
@@ -631,9 +637,13 @@ class Runner:
                 self.tell_end(step, HAVE_PROC)
             elif now >= step.deadline + KILL_SECONDS:
                 self.tell_end(step, False)
-        ending = any(step.how != ENDED_ITSELF for step in self.steps.values())
-        first = min((step.deadline for step in self.steps.values()), default=NEVER)
-        self.look_at = now + TICK_SECONDS if ending else first
+        looks = [step.deadline for step in self.steps.values() if step.deadline > now]
+        for step in self.steps.values():
+            if step.how != ENDED_ITSELF:
+                looks.append(now + step.tick)
+                if step.adopts:
+                    step.tick = min(2 * step.tick, LONGEST_TICK_SECONDS)
+        self.look_at = min(looks, default=NEVER)
 
 
 class Kept:
@@ -716,6 +726,8 @@ class Keeper(Runner):
         self.start(1, request)
         for step in self.steps.values():
             step.adopts = adopts
+            if adopts:  # most often the end of its last child comes first, and no search is needed
+                step.tick = ADOPTED_TICK_SECONDS
             step.room = {1: 1 << 62, 2: 1 << 62}
             step.input += binascii.a2b_base64(request.pop("given"))
             step.input_ends = True
