@@ -15,6 +15,7 @@ import pytest
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
+from tests.support.ports import HOST
 from tests.support.service import (
     RESOP,
     Caller,
@@ -25,7 +26,7 @@ from tests.support.service import (
     run_resop,
     write_config,
 )
-from tests.support.services import HOST, ROOT, MariaDB
+from tests.support.services import ROOT, MariaDB
 from tests.support.services import reason_unavailable as no_servers
 
 ACCOUNTS = {

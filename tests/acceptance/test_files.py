@@ -18,8 +18,8 @@ import pytest
 
 from tests.acceptance.conftest import only_embedded
 from tests.support.openssh import OpenSSH
+from tests.support.ports import HOST
 from tests.support.service import Caller, Service, failure
-from tests.support.services import HOST
 
 pytestmark = [only_embedded, pytest.mark.timeout(120)]
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.test_pages import LOGIN, Visitor
+from tests.support.ports import HOST, free_port
 from tests.support.service import RESOP, Caller, Many
-from tests.support.services import HOST, free_port
 
 PORTAL = "https://portal.example"
 

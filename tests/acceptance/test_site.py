@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.openssh import OpenSSH
+from tests.support.ports import HOST, free_port
 from tests.support.service import Caller, run_resop, write_config
-from tests.support.services import HOST, free_port
 
 GOOD = """- command: sort
 """

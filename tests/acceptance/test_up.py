@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.ports import HOST, free_port
 from tests.support.service import ENVIRON, RESOP, Caller, Embedded, run_resop, write_config
-from tests.support.services import HOST, Process, eventually, free_port
+from tests.support.services import Process, eventually
 
 DEMO = [*RESOP, "up", "--demo"]
 
@@ -116,7 +117,7 @@ def second_start(first: First) -> Second:
         started = descendants(process.pid)
         ran = still_run(started)
         process.kill()
-        eventually(lambda: not still_run(started), 10)
+        eventually(lambda: not still_run(started))
         return Second(tasks, task, answer, ran, still_run(started))
 
 

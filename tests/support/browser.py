@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import httpx
 
-from tests.support.services import HOST, PATIENCE, Process, eventually, free_port
+from tests.support.ports import HOST, free_port
+from tests.support.services import PATIENCE, Process, eventually
 
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the name of an element's id in the protocol
 _NO_SCRIPTS = {"profile.managed_default_content_settings.javascript": 2}

@@ -8,8 +8,8 @@ from typing import Any
 
 from testbed.settings import settings
 from testbed.site import Site
+from tests.support.ports import HOST
 from tests.support.service import Caller, Embedded
-from tests.support.services import HOST
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tests.support.services import free_port
+from tests.support.ports import free_port
 
 NAME = "localhost"
 FAR = timedelta(days=9)

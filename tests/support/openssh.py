@@ -7,7 +7,6 @@ replaced, so that the host is not edited and everything started ends together, w
 import contextlib
 import functools
 import os
-import random
 import shutil
 import signal
 import socket
@@ -20,6 +19,8 @@ from types import TracebackType
 from typing import Self
 
 import asyncssh
+
+from tests.support.ports import free_port
 
 FIRST_UID = 47001  # of the accounts; no distribution gives out numbers there
 PATIENCE = 60.0  # seconds for the server to come up or go; takes 0.1 s on an idle machine
@@ -143,7 +144,7 @@ class OpenSSH:
         each of its keywords replaces the default one."""
         self.folder = folder.absolute()
         self.accounts = {account.name: account for account in accounts}
-        self.port = _free_port() if port is None else port
+        self.port = free_port(self.host) if port is None else port
         self.known_hosts = self.folder / "known_hosts"
         self.log = self.folder / "sshd.log"
         self._config = config
@@ -400,12 +401,6 @@ def _is_free(host: str, port: int) -> bool:
         except OSError:
             return False
         return True
-
-
-def _free_port() -> int:
-    """A free port below the ephemeral ones, where no outgoing connection takes it meanwhile."""
-    ports = range(20000, 32000)
-    return next(port for port in random.sample(ports, 100) if _is_free(OpenSSH.host, port))
 
 
 def _wait(condition: Callable[[], bool], problem: str) -> None:

@@ -18,7 +18,8 @@ import redis
 
 from resop.settings import Settings, load_settings
 from tests.support.openssh import Account, OpenSSH
-from tests.support.services import HOST, PATIENCE, ROOT, Process, Redis, free_port
+from tests.support.ports import HOST, free_port
+from tests.support.services import PATIENCE, ROOT, Process, Redis
 
 RESOP = (str(Path(sys.executable).with_name("resop")),)
 # Nothing of the tests' own surroundings leaks in; it is this tree that is run.

@@ -6,10 +6,8 @@ import functools
 import getpass
 import os
 import pwd
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +18,10 @@ from typing import Self
 import pymysql
 import redis
 
+from tests.support.ports import HOST, free_port
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-HOST = "127.0.0.1"
 PATIENCE = 90.0  # seconds for a process to come up or go; takes about one on an idle machine
 
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -35,15 +34,6 @@ def reason_unavailable() -> str | None:
         if shutil.which(tool, path=_PATH) is None:
             return f"the command {tool} is missing (Debian packages redis-server, mariadb-server)"
     return None
-
-
-def free_port() -> int:
-    """A free port below the ephemeral ones, where no outgoing connection takes it meanwhile."""
-    for port in random.sample(range(20000, 32000), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
-    raise RuntimeError("no free port")
 
 
 def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:

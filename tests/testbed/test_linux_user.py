@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.support.centre import logged_in, output
+from tests.support.ports import HOST
 from tests.support.service import Caller, Embedded, failure
-from tests.support.services import HOST
 from tests.support.testbed import Testbed
 
 pytestmark = pytest.mark.timeout(120)

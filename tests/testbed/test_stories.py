@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import HOST
 from tests.support.service import Embedded
-from tests.support.services import HOST
 
 SCRIPT = Path(__file__).parents[2] / "testbed" / "stories.sh"
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support.ports import HOST
 from tests.support.service import ENVIRON, RESOP, Caller, Embedded, write_config
-from tests.support.services import HOST
 from tests.support.testbed import Testbed
 
 pytestmark = pytest.mark.timeout(120)

@@ -1,0 +1,31 @@
+"""Ports for servers that tests start."""
+
+from __future__ import annotations
+
+import random
+import socket
+
+HOST = "127.0.0.1"
+PORTS = range(20000, 32000)
+"""Below the ephemeral ones, where no outgoing connection takes one meanwhile."""
+
+_reserved: list[socket.socket] = []
+
+
+def free_port(host: str = HOST) -> int:
+    """A port that nobody listens on, and that no other process of the tests is given.
+
+    It is this process's until that ends, whenever its server begins to listen.
+    """
+    for port in random.sample(PORTS, 100):
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0resop-tests-port-{port}")  # no file: Linux's abstract namespace
+            with socket.socket() as probe:
+                probe.bind((host, port))
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        return port
+    raise RuntimeError("no free port")
