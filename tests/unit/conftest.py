@@ -1,4 +1,9 @@
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+from resop.records import Records
 
 
 @pytest.fixture(autouse=True)
@@ -10,3 +15,12 @@ def _told_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("operators.slurm.ending.PAUSES", (0, 0, 0))
     monkeypatch.setattr("operators.slurm.operations.wait.FIRST_PAUSE", 0)
     monkeypatch.setattr("operators.slurm.operations.cancel.PAUSES", (0, 0))
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    """An empty record of its own."""
+    opened = Records(f"sqlite:///{tmp_path}/resop.db")
+    opened.create_tables()
+    yield opened
+    opened.close()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +17,6 @@ from resop.tables import Batch, Credential, Key, State, Task, now
 from tests.support.tasks import new_batch, new_task
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    opened = Records(f"sqlite:///{tmp_path}/resop.db")
-    opened.create_tables()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Tasks are claimed in groups; each has its place given back or is begun, whatever happens."""
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -32,14 +31,6 @@ class Worker:
             self.claimer.put(task_id)
         self.claimer.start()
         self.claimer.stop()
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    opened = Records(f"sqlite:///{tmp_path}/resop.db")
-    opened.create_tables()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """What is old is forgotten in small groups, and never for long at a time."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +12,6 @@ from tests.support.ids import id_of
 from tests.support.tasks import new_task
 from worker import cleaning
 from worker.cleaning import GROUP, Cleaner
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    opened = Records(f"sqlite:///{tmp_path}/resop.db")
-    opened.create_tables()
-    yield opened
-    opened.close()
 
 
 def add(records: Records, days_ago: float, **values: Any) -> str:

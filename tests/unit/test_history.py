@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +15,6 @@ from tests.support.ids import id_of
 from tests.support.tasks import new_task
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    opened = Records(f"sqlite:///{tmp_path}/resop.db")
-    opened.create_tables()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

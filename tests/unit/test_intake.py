@@ -4,8 +4,7 @@ The queue's far end is a list: what Celery would send.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -36,14 +35,6 @@ class Messages:
             raise OperationalError
         self.sent.append((queue, list(ids)))
         self.priorities.append(priority)
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    opened = Records(f"sqlite:///{tmp_path}/resop.db")
-    opened.create_tables()
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
