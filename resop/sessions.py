@@ -209,6 +209,8 @@ class Session:
                     if keep.over or not keep.sent:
                         raise
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                    # While there is no runner it may still run; what the node itself refuses to
+                    # keep it refuses again.
                     if isinstance(fault, NoRunner):
                         hopeless = min(hopeless, time.monotonic() + FIND_SECONDS)
                     else:

@@ -83,7 +83,7 @@ def main() -> None:
     packages = look_up(Path(sys.argv[1])) if sys.argv[1:] else ask()
     asked = [each for each in packages if "vulns" in each]
     if not asked:
-        print("Known vulnerabilities: NOT AUDITED; the index was not reached, or knows of none")
+        print("Known vulnerabilities: NOT AUDITED; there was nobody, or no file, to ask")
         return
     if unknown := [each["name"] for each in packages if each not in asked]:
         print(f"Known vulnerabilities: not audited, since unknown there: {', '.join(unknown)}")
