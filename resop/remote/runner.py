@@ -77,6 +77,13 @@ POLL_SECONDS = (0.005, 0.25)
 SILENT_SECONDS = 1.0
 UNBORN_SECONDS = 10.0
 """A folder in which no keeper has begun by then was left by a runner that was killed."""
+SPARE_SECONDS, SPARE_AT_MOST = 10.0, 32
+"""So long a keeper that has nothing to do is held for another step, and so many of them."""
+HANDED_BYTES = 1 << 16
+"""What a socket takes at once; a larger step has a keeper of its own."""
+HANDED_FILES = struct.Struct("ii")
+"""A step's control and its spool."""
+NEWS, SPARE = b"n", b"s"
 
 
 class Frames:
@@ -191,6 +198,10 @@ class Runner:
         self.steps: Dict[int, Step] = {}
         self.followed: Dict[int, Kept] = {}
         """Steps that keepers run."""
+        self.lines: Dict[Line, Optional[Kept]] = {}
+        """To the keepers that it has forked, and the step that each was given last."""
+        self.spare: List[Line] = []
+        """To those that have nothing to do; the longest so first."""
         self.swept = False
         self.frames = Frames()
         self.out = bytearray()
@@ -223,7 +234,7 @@ class Runner:
         """Until the connection is gone, and then until all that runs has ended."""
         quiet = self.shell_name in ("dash", "sh") or self.reads_no_rc
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        at_once = AT_ONCE if files < 0 else max(1, min(AT_ONCE, (files - 32) // 3))
+        at_once = AT_ONCE if files < 0 else max(1, min(AT_ONCE, (files - 64) // 3))
         self.send(HELLO, 0, HELLO_FIELDS.pack(VERSION, at_once, not quiet))
         while self.connected or self.steps:
             self.turn()
@@ -232,13 +243,18 @@ class Runner:
         """Send, wait until something is to be done, and do it."""
         self.flush()
         first = min([self.look_at, *(each.look_at for each in self.followed.values())])
+        if self.spare:
+            first = min(first, self.spare[0].spare_until)
         patience = max(0.0, first - time.monotonic())
         for key, _ in self.selector.select(min(patience, TOUCH_SECONDS)):
             key.data()
         self.look_after_time()
+        now = time.monotonic()
         for kept in list(self.followed.values()):
-            if time.monotonic() >= kept.look_at:
+            if now >= kept.look_at:
                 self.follow(kept)
+        while self.spare and now >= self.spare[0].spare_until:
+            self.dismiss(self.spare[0])
 
     @property
     def reads_no_rc(self) -> bool:
@@ -262,6 +278,8 @@ class Runner:
             self.connected = False
             self.watch(0, 0, self.read_frames)
             self.followed.clear()
+            for line in list(self.lines):
+                self.dismiss(line)
             for step in list(self.steps.values()):
                 self.end(step, ON_REQUEST)
 
@@ -354,14 +372,18 @@ class Runner:
         To make its folder is the claim: whoever does it, on whichever login node, starts it.
         """
         folder = self.folder(request["keep"])
+        line = None
         try:
             self.make_room()
             if _made(folder):
-                self.claim(folder, request)
+                line = self.claim(folder, request)
         except OSError as fault:
             self.send(EXIT, number, _not_run(NOT_KEPT, str(fault)))
             return
         self.followed[number] = kept = Kept(number, folder, request["have"])
+        if line is not None:
+            self.lines[line] = kept
+            kept.brings_news = True
         if request["end"]:
             kept.tell(frame(END, 1))
 
@@ -378,19 +400,19 @@ class Runner:
             for name in os.listdir(self.kept_in):
                 _remove_old(os.path.join(self.kept_in, name))
 
-    def claim(self, folder: str, request: Dict[str, Any]) -> None:
-        """Have a keeper run the step, or see to it that none ever will."""
+    def claim(self, folder: str, request: Dict[str, Any]) -> "Optional[Line]":
+        """Have a keeper run the step, and return the line to it; or see to it that none does."""
         try:
-            if request["find"]:
-                _leave_name(folder)
-            else:
-                self.fork_keeper(folder, request)
+            if not request["find"]:
+                return self.hand_over(folder, request)
+            _leave_name(folder)
         except OSError:
             _remove(folder)
             raise
+        return None
 
-    def fork_keeper(self, folder: str, request: Dict[str, Any]) -> None:
-        _prctl()  # it takes memory, which all keepers then share
+    def hand_over(self, folder: str, request: Dict[str, Any]) -> "Line":
+        """Give the step to a keeper that has nothing to do, else to a new one."""
         os.mkfifo(os.path.join(folder, CONTROL), 0o600)
         files = []
         try:
@@ -399,21 +421,55 @@ class Runner:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             files.append(os.open(os.path.join(folder, SPOOL), flags, 0o600))
             os.write(files[1], frame(HELLO, 1, _here()))
-            child = os.fork()
-            if child == 0:
-                code = 1
-                try:
-                    os.setsid()
-                    if os.fork() == 0:
-                        _become_keeper(self, folder, request, files)
-                    code = 0
-                finally:
-                    os._exit(code)
-            if os.waitpid(child, 0)[1]:
-                raise BlockingIOError("no further process can be started")
+            content = json.dumps([folder, request]).encode()
+            while self.spare and len(content) <= HANDED_BYTES:
+                line = self.spare.pop()
+                if line.hand(content, files):
+                    return line
+                self.dismiss(line)
+            return self.fork_keeper(folder, request, files)
         finally:
             for file in files:
                 os.close(file)
+
+    def fork_keeper(self, folder: str, request: Dict[str, Any], files: List[int]) -> "Line":
+        _prctl()  # it takes memory, which all keepers then share
+        line, theirs = _line()
+        with contextlib.closing(theirs):
+            if os.fork() == 0:
+                try:
+                    os.setsid()
+                    _become_keeper(self, folder, request, files, theirs)
+                finally:
+                    os._exit(1)
+        self.lines[line] = None
+        self.watch(line.file, selectors.EVENT_READ, lambda: self.hear(line))
+        return line
+
+    def hear(self, line: "Line") -> None:
+        """There is news of a step, or its keeper has nothing to do any more, or has ended."""
+        if line not in self.lines:
+            return
+        said = line.heard()
+        kept = self.lines[line]
+        if kept is not None and said != SPARE:
+            kept.look_at = 0.0
+        if said == SPARE and len(self.spare) < SPARE_AT_MOST:
+            self.lines[line] = None
+            line.spare_until = time.monotonic() + SPARE_SECONDS
+            self.spare.append(line)
+        elif said != NEWS:
+            self.dismiss(line)
+
+    def dismiss(self, line: "Line") -> None:
+        """Leave a keeper alone: it ends when it has nothing to do."""
+        kept = self.lines.pop(line)
+        if kept is not None:
+            kept.brings_news = False
+        if line in self.spare:
+            self.spare.remove(line)
+        self.watch(line.file, 0, lambda: None)
+        line.close()
 
     def follow(self, kept: "Kept") -> None:
         """Pass on what a keeper has written since, as far as there is room for it."""
@@ -422,7 +478,8 @@ class Runner:
         gone = None
         if silent > SILENT_SECONDS or not kept.origin:
             gone = kept.is_gone(silent)
-        kept.look_at = now + min(max(silent / 4, POLL_SECONDS[0]), POLL_SECONDS[1])
+        pause = POLL_SECONDS[1] if kept.brings_news else silent / 4
+        kept.look_at = now + min(max(pause, POLL_SECONDS[0]), POLL_SECONDS[1])
         while len(self.out) <= BACKLOG:
             if not kept.waiting and not kept.read():
                 if gone:
@@ -662,6 +719,8 @@ class Kept:
         """Where its keeper runs; empty while that has not begun."""
         self.news_at = time.monotonic()
         self.look_at = 0.0
+        self.brings_news = False
+        """Whether its keeper says when there is more to be read."""
 
     def read(self) -> bool:
         """Read some more of the spool; tell whether there was a frame."""
@@ -710,23 +769,121 @@ class Kept:
             os.close(self.spool)
 
 
+class Line:
+    """One end of what joins a runner and a keeper that it has forked."""
+
+    def __init__(self, end: Any) -> None:
+        """`end` is a socket that keeps messages apart."""
+        end.setblocking(False)
+        self._end = end
+        self.file: int = end.fileno()
+        self.spare_until = 0.0
+
+    def hand(self, content: bytes, files: List[int]) -> bool:
+        """Send a message and open files, which stay open on their way; False if it is not taken."""
+        import socket
+
+        rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, HANDED_FILES.pack(*files)
+        with contextlib.suppress(OSError):
+            return bool(self._end.sendmsg([content], [rights]))
+        return False
+
+    def handed(self) -> Tuple[bytes, List[int]]:
+        """The message and the files; both empty when there is nobody any more."""
+        import socket
+
+        room = socket.CMSG_SPACE(HANDED_FILES.size)
+        with contextlib.suppress(OSError):
+            content, rights, _, _ = self._end.recvmsg(HANDED_BYTES, room)
+            if rights:
+                return content, list(HANDED_FILES.unpack(rights[0][2]))
+        return b"", []
+
+    def say(self, word: bytes) -> bool:
+        """Send one word, without waiting; tell whether that could be done."""
+        with contextlib.suppress(OSError):
+            return bool(self._end.send(word))
+        return False
+
+    def heard(self) -> bytes:
+        """One word; empty when there is nobody any more."""
+        try:
+            word: bytes = self._end.recv(1)
+        except BlockingIOError:
+            return NEWS
+        except OSError:
+            return b""
+        return word
+
+    def close(self) -> None:
+        self._end.close()
+
+
+def _line() -> Tuple[Line, Line]:
+    # Many a runner keeps no step, and need not take the time for this.
+    import socket
+
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Line(ours), Line(theirs)
+
+
 class Keeper(Runner):
-    """Runs one step whatever becomes of the connection: its frames go to the spool."""
+    """Runs steps whatever becomes of the connection, one after the other.
 
-    def __init__(self, folder: str) -> None:
-        super().__init__(os.path.basename(folder))
-        self.spool = os.path.join(folder, SPOOL)
-        self.home = folder
+    The frames of each go to its spool, which is file 1; file 0 is its control.
+    """
+
+    def __init__(self, line: Line) -> None:
+        super().__init__("")
+        self.adopts = _adopt()
+        self.line = line
+        self.home = ""
         self.forgotten = False
-        self.touched_at = time.monotonic()
+        self.touched_at = 0.0
+        self.handed: Tuple[str, Dict[str, Any]] = ("", {})
 
-    def run(self, request: Dict[str, Any]) -> None:
-        """Run it to its end, and wait until it may be forgotten."""
-        adopts = _adopt()
+    def run_all(self, folder: str, request: Dict[str, Any]) -> None:
+        """Run this step, and then those that the runner hands over while it is there."""
+        self.run(folder, request)
+        while self.has_next():
+            self.run(*self.handed)
+
+    def has_next(self) -> bool:
+        """Wait for another step; there is none where something of the last one is still there."""
+        self.watch(0, 0, self.read_frames)
+        free = self.connected and self.childless and not self.out
+        if not free or not self.line.say(SPARE):
+            return False
+        self.handed = ("", {})
+        self.watch(self.line.file, selectors.EVENT_READ, self.take_over)
+        while self.connected and not self.handed[0]:
+            self.turn()
+        self.watch(self.line.file, 0, self.take_over)
+        return self.connected
+
+    def take_over(self) -> None:
+        """The step that was handed over, with its control and its spool."""
+        content, files = self.line.handed()
+        for at, file in enumerate(files):
+            os.dup2(file, at)
+            os.close(file)
+        if content:
+            self.handed = json.loads(content.decode())
+        else:
+            self.connected = False
+
+    def run(self, folder: str, request: Dict[str, Any]) -> None:
+        """Run a step to its end, and wait until it may be forgotten."""
+        self.home, self.mark = folder, os.path.basename(folder)
+        self.frames, self.look_at = Frames(), NEVER
+        self.forgotten = self.childless = False
+        self.touched_at = time.monotonic()
+        os.set_blocking(0, False)
+        self.watch(0, selectors.EVENT_READ, self.read_frames)
         self.start(1, request)
         for step in self.steps.values():
-            step.adopts = adopts
-            if adopts:  # most often the end of its last child comes first, and no search is needed
+            step.adopts = self.adopts
+            if step.adopts:  # most often the end of its last child is the end, without a search
                 step.tick = ADOPTED_TICK_SECONDS
             step.room = {1: 1 << 62, 2: 1 << 62}
             step.input += binascii.a2b_base64(request.pop("given"))
@@ -753,10 +910,13 @@ class Keeper(Runner):
         if now >= self.touched_at + TOUCH_SECONDS:
             self.touched_at = now
             with contextlib.suppress(OSError):
-                os.utime(self.spool)
+                os.utime(os.path.join(self.home, SPOOL))
+        if not self.out:
+            return
         try:
             while self.out:
                 del self.out[: os.write(1, self.out)]
+            self.line.say(NEWS)
         except OSError:
             self.look_at = min(self.look_at, now + FULL_SECONDS)
 
@@ -766,18 +926,20 @@ class Keeper(Runner):
             self.look_at = min(self.look_at, time.monotonic() + FULL_SECONDS)
 
 
-def _become_keeper(runner: Runner, folder: str, request: Dict[str, Any], files: List[int]) -> None:
+def _become_keeper(
+    runner: Runner, folder: str, request: Dict[str, Any], files: List[int], line: Line
+) -> None:
     """In a process of its own: run a step, with nothing left of the runner and its channel."""
     signal.set_wakeup_fd(-1)
     runner.selector.close()
     for at, file in enumerate([*files, runner.null]):
         os.dup2(file, at)
     for name in os.listdir("/proc/self/fd") if HAVE_PROC else map(str, range(3, 4096)):
-        if int(name) > 2:
+        if int(name) > 2 and int(name) != line.file:
             with contextlib.suppress(OSError):
                 os.close(int(name))
     try:
-        Keeper(folder).run(request)
+        Keeper(line).run_all(folder, request)
     finally:
         os._exit(0)
 

@@ -221,6 +221,39 @@ async def test_time_limit_holds_while_nobody_looks(server: OpenSSH, session: Ses
     assert await forgotten(server, session, keep)
 
 
+async def test_keeper_runs_step_after_step_and_ends_when_there_is_no_more(
+    server: OpenSSH, session: Session
+) -> None:
+    keepers = set()
+    for number in range(5):
+        keep = new()
+        answer = await run(session, f"echo $PPID; cat; exit {number}", keep, b"%d" % number)
+        keeper, _, given = answer.stdout.partition(b"\n")
+        assert (given, answer.exit_code) == (b"%d" % number, number)
+        keepers.add(keeper)
+        assert await forgotten(server, session, keep)
+    assert len(keepers) < 5
+    assert await eventually(lambda: len(server.processes("alice")) == 1)  # the runner
+
+
+async def test_what_a_step_has_left_running_is_nothing_of_a_later_one(
+    server: OpenSSH, session: Session
+) -> None:
+    first, second = new(), new()
+    left = await run(session, "sleep 4250 >/dev/null 2>&1 & echo $PPID", first)
+    assert await forgotten(server, session, first)
+    step = asyncio.create_task(run(session, "echo $PPID; sleep 4251", second))
+    assert await eventually(lambda: "sleep 4251" in server.processes("alice"))
+    assert await eventually(lambda: second.output[1])
+    assert second.output[1] != left.stdout
+    step.cancel()
+    await asyncio.wait([step])
+    assert await eventually(lambda: "sleep 4251" not in server.processes("alice"))
+    assert "sleep 4250" in server.processes("alice")
+    await session.run(line_step("pkill -x -f 'sleep 4250'"), LONG)
+    assert await forgotten(server, session, second)
+
+
 async def test_killed_keeper_is_told_truly(server: OpenSSH, session: Session) -> None:
     keep = new()
     step = asyncio.create_task(run(session, "kill -9 $PPID; sleep 0.1", keep))
