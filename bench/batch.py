@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Client, Measured, post
-from bench.site import Site, site
+from bench.site import Service, Site, site
 
 PAUSE_SECONDS = 0.05
 """Between two calls of one who waits for each."""
@@ -24,7 +24,7 @@ BESIDE = 100
 """Calls on the idle service."""
 
 
-def ask(here: Site, token: str, path: str, body: Any = None, method: str | None = None) -> Any:
+def ask(here: Service, token: str, path: str, body: Any = None, method: str | None = None) -> Any:
     """Ask the service with a token: POST with a body, else GET; the JSON of its answer."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{here.port}{path}",

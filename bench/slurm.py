@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 
 import asyncssh
 
+from bench.batch import ask
 from bench.contest import Contest, Way
 from bench.load import Client, Measured, post, requests
 from bench.site import Service, service
@@ -42,7 +44,7 @@ async def slurm_contests(bed: Testbed, calls: int, jobs: int) -> AsyncIterator[l
         ) as node:
             await node.run("cat >bench.sh && chmod +x bench.sh", input=JOB, check=True)
             await _posted(here, "/utils/cmd/id", {}, 1, 4)()
-            yield [_array(here, node, jobs), _separate(here, node, jobs), _question(here, calls)]
+            yield [_array(here, node, jobs), *_separate(here, node, jobs), _question(here, calls)]
 
 
 def _array(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> Contest:
@@ -56,16 +58,23 @@ def _array(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> Cont
     )
 
 
-def _separate(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> Contest:
-    # When one request can hold them all, it stands here beside so many requests.
+def _separate(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> list[Contest]:
     line = f"yes bench.sh | head -n {jobs} | xargs -P {AT_ONCE} -n 1 sbatch"
-    return Contest(
-        f"{jobs} separate sbatch, {AT_ONCE} at once",
-        f"0.9 of the rate of xargs -P {AT_ONCE} sbatch on the login node",
-        "rate",
-        _tidied(node, _posted(here, "/slurm/opn/sbatchd", {"script": JOB}, AT_ONCE, jobs)),
-        {f"xargs -P {AT_ONCE} sbatch": _tidied(node, _typed(node, line, jobs))},
-    )
+    typed = f"xargs -P {AT_ONCE} sbatch"
+    ways = {
+        "one batch": _batch(here, jobs),
+        f"{AT_ONCE} at once": _posted(here, "/slurm/opn/sbatchd", {"script": JOB}, AT_ONCE, jobs),
+    }
+    return [
+        Contest(
+            f"{jobs} separate sbatch, {name}",
+            f"0.9 of the rate of {typed} on the login node",
+            "rate",
+            _tidied(node, way),
+            {typed: _tidied(node, _typed(node, line, jobs))},
+        )
+        for name, way in ways.items()
+    ]
 
 
 def _question(here: Service, calls: int) -> Contest:
@@ -85,6 +94,27 @@ def _posted(here: Service, path: str, options: dict[str, Any], callers: int, cal
     async def way() -> Measured:
         clients = [Client(here.port, asked, b'"success":true') for _ in range(callers)]
         return await requests(clients, calls)
+
+    return way
+
+
+def _batch(here: Service, jobs: int) -> Way:
+    """One request for all of them, and the wait for the last."""
+    options = {"script": JOB, "job_name": "bench-{{n}}"}
+    body = {"options": options, "sweep": {"n": {"from": 1, "to": jobs}}}
+
+    def launch_and_wait() -> int:
+        launched = ask(here, here.token, "/slurm/opn/sbatchd/batch", body)
+        path = f"/batches/{launched['batch']}?wait=30"
+        while (found := ask(here, here.token, path))["state"] != "ended":
+            pass
+        return int(found["counts"]["succeeded"])
+
+    async def way() -> Measured:
+        began = time.perf_counter()
+        done = await asyncio.to_thread(launch_and_wait)
+        seconds = time.perf_counter() - began
+        return Measured(1, seconds, [seconds / jobs] * done, jobs - done)
 
     return way
 

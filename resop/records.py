@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     Connection,
     Integer,
     Row,
+    Update,
     and_,
     bindparam,
     case,
@@ -81,11 +83,10 @@ _RESULT = (
     *("state", "ended_at", "seconds", "output", "stderr", "exit_code", "truncated"),
     *("log", "progress", "error", "to_undo", "sealed"),
 )
-_END = (
-    update(TASK)
-    .where(TASK.c.id == bindparam("ended"), TASK.c.state == State.RUNNING)
-    .values({name: bindparam(f"new_{name}", type_=TASK.c[name].type) for name in _RESULT})
+_STEP = update(STEP).where(
+    STEP.c.task == bindparam("of_task"), STEP.c.number == bindparam("of_number")
 )
+_RUNNING = update(TASK).where(TASK.c.id == bindparam("of_task"), TASK.c.state == State.RUNNING)
 _NO_RESULT = dict.fromkeys(_RESULT) | {"truncated": False, "log": []}
 
 
@@ -435,23 +436,34 @@ class Change:
     @classmethod
     def step_ended(cls, task: str, number: int, **values: Any) -> Change:
         """A step has ended."""
-        chosen = STEP.c.task == task, STEP.c.number == number
-        return cls(task, update(STEP).where(*chosen).values(**values))
+        chosen = {"of_task": task, "of_number": number}
+        return cls(task, _setting(_STEP, *values), chosen | _bound(values))
 
     @classmethod
     def ended(cls, task_id: str, state: State, **values: Any) -> Change:
         """A running task has ended; what it had already been said to be stays."""
         columns = _NO_RESULT | values | {"state": state, "ended_at": now()}
-        bound = {f"new_{name}": value for name, value in columns.items()}
-        change = cls(task_id, _END, {"ended": task_id, **bound})
+        change = cls(task_id, _setting(_RUNNING, *columns), {"of_task": task_id, **_bound(columns)})
         change.result = {"state": state, **values}
         return change
 
     @classmethod
     def progress(cls, task_id: str, **values: Any) -> Change:
         """A running task has something new to show."""
-        chosen = TASK.c.id == task_id, TASK.c.state == State.RUNNING
-        return cls(task_id, update(TASK).where(*chosen).values(**values))
+        return cls(task_id, _setting(_RUNNING, *values), {"of_task": task_id, **_bound(values)})
+
+
+@cache
+def _setting(statement: Update, *names: str) -> Update:
+    """The same, of these columns; made once, as that takes longer than to send it."""
+    columns = statement.table.c
+    return statement.values(
+        {name: bindparam(f"new_{name}", type_=columns[name].type) for name in names}
+    )
+
+
+def _bound(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in values.items()}
 
 
 def _add(

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 LOG_BYTES = 1 << 20
 SHOW_SECONDS = 1.0
+SHOWN_AFTER_SECONDS = 0.1
+"""What a short operation logs is written with its end alone."""
 WRITE_SECONDS = 5.0
 BARE = "bare-"
 """Before the name of what is known again but does not survive: transfers, and steps whose output
@@ -240,7 +242,7 @@ class WorkerDoor:
 
     def _note_and_forget(self, number: int, keep: Keep, values: dict[str, Any]) -> None:
         """Write down how a step has ended; then nobody needs to find it any more."""
-        written = self.recorder.write(Change.step_ended(self.task_id, number, **values))
+        written = self._note_step(number, **values)
         forget = partial(self.loop.call_soon_threadsafe, self.session.forget, keep)
         written.add_done_callback(lambda _: forget())
 
@@ -504,14 +506,14 @@ class WorkerDoor:
         left = self._left()
         return min(step.timeout or left, left)
 
-    def _note_step(self, number: int, **values: Any) -> None:
-        self.recorder.note(Change.step_ended(self.task_id, number, **values))
+    def _note_step(self, number: int, **values: Any) -> Future[None]:
+        return self.recorder.note(Change.step_ended(self.task_id, number, **values))
 
     def _show(self) -> None:
         """Let those who look at the running task see its log, once a second at most."""
         if not self._about_to_show:
             self._about_to_show = True
-            wait = max(0.0, self._shown_at + SHOW_SECONDS - time.monotonic())
+            wait = max(SHOWN_AFTER_SECONDS, self._shown_at + SHOW_SECONDS - time.monotonic())
             self.loop.call_soon_threadsafe(self.loop.call_later, wait, self._note_shown)
 
     def _note_shown(self) -> None:

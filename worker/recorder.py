@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from resop.errors import QueueUnavailable, RecordsUnavailable, ServiceFault
 from resop.events import Herald
@@ -32,11 +32,12 @@ PAUSE_SECONDS = 0.5
 @dataclass(slots=True)
 class _Entry:
     change: Change
+    at_once: bool = False
     ended: str | None = None
-    written: Future[None] | None = None
+    written: Future[None] = field(default_factory=Future)
 
 
-_LAST = _Entry(Change("", None))
+_LAST = _Entry(Change("", None), at_once=True)
 """Ends the thread when everything before it is written."""
 
 
@@ -62,21 +63,21 @@ class Recorder:
         if self._thread.is_alive():
             log.error("stopped with unwritten changes: the database does not answer")
 
-    def note(self, change: Change) -> None:
-        """Write a change soon: with the next end, or after a moment."""
-        self._entries.put(_Entry(change))
+    def note(self, change: Change) -> Future[None]:
+        """Write a change soon: with the next end, or after a moment; done when it is written."""
+        return self._put(_Entry(change))
 
     def write(self, change: Change) -> Future[None]:
         """Write a change at once; done when it is written."""
-        written: Future[None] = Future()
-        self._entries.put(_Entry(change, written=written))
-        return written
+        return self._put(_Entry(change, at_once=True))
 
     def end(self, task_id: str, change: Change) -> Future[None]:
         """Write a task's end, then tell those who wait; done when it is written."""
-        written: Future[None] = Future()
-        self._entries.put(_Entry(change, task_id, written))
-        return written
+        return self._put(_Entry(change, at_once=True, ended=task_id))
+
+    def _put(self, entry: _Entry) -> Future[None]:
+        self._entries.put(entry)
+        return entry.written
 
     def _work(self) -> None:
         group: list[_Entry] = []
@@ -86,7 +87,7 @@ class Recorder:
             if entry is not None and entry is not _LAST:
                 due = due if group else time.monotonic() + LINGER_SECONDS
                 group.append(entry)
-                if entry.written is None and len(group) < GROUP and time.monotonic() < due:
+                if not entry.at_once and len(group) < GROUP and time.monotonic() < due:
                     continue
                 self._collect(group)
             if group:
@@ -155,8 +156,7 @@ class Recorder:
         except QueueUnavailable:
             log.warning("nobody was told that %d tasks ended: Redis is away", len(ended))
         for entry in group:
-            if entry.written is not None:
-                entry.written.set_result(None)
+            entry.written.set_result(None)
         self._changed |= {entry.change.task for entry in group}
         self._changed -= ended.keys()
 

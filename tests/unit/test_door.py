@@ -21,16 +21,15 @@ class FakeRecorder:
     def __init__(self) -> None:
         self.left: list[list[str]] = []
 
-    def note(self, change: Change) -> None:
-        compiled = change.statement.compile().params
-        if "to_undo" in compiled:
-            self.left.append(compiled["to_undo"])
-
-    def write(self, change: Change) -> Future[None]:
-        self.note(change)
+    def note(self, change: Change) -> Future[None]:
+        assert isinstance(change.values, dict)
+        if "new_to_undo" in change.values:
+            self.left.append(change.values["new_to_undo"])
         written: Future[None] = Future()
         written.set_result(None)
         return written
+
+    write = note
 
 
 class FakeSession:

@@ -27,15 +27,17 @@ class FakeRecorder:
     def __init__(self) -> None:
         self.written: list[dict[str, Any]] = []
 
-    def note(self, change: Change) -> None:
-        assert not isinstance(change.values, list)
-        self.written.append({**change.statement.compile().params, **(change.values or {})})
-
-    def write(self, change: Change) -> Future[None]:
-        self.note(change)
+    def note(self, change: Change) -> Future[None]:
+        assert isinstance(change.values, dict)
+        bound = change.values.items()
+        self.written.append(
+            {name.removeprefix("new_").removeprefix("of_"): value for name, value in bound}
+        )
         written: Future[None] = Future()
         written.set_result(None)
         return written
+
+    write = note
 
 
 class FakeSession:
@@ -123,7 +125,7 @@ async def test_step_under_way_is_found_and_recorded_where_it_was() -> None:
     [keep] = site.session.kept
     assert keep.again and not keep.find
     [ended] = site.recorder.written
-    assert (ended["number_1"], ended["stdout"]) == (4, "1\n")
+    assert (ended["number"], ended["stdout"]) == (4, "1\n")
 
 
 async def test_steps_at_the_same_time_are_known_in_any_order() -> None:
