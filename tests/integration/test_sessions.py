@@ -478,7 +478,7 @@ async def test_hundreds_at_once_share_one_connection(server: OpenSSH) -> None:
 
 async def test_more_than_a_runner_may_start_go_to_further_ones(server: OpenSSH) -> None:
     rc_file = server.home(ALICE.name) / ".bashrc"
-    rc_file.write_text("ulimit -n 62\n")  # files for ten steps
+    rc_file.write_text("ulimit -n 94\n")  # files for ten steps
     async with opened(server, runner=True) as (session, connect):
         steps = hold(session, 25)
         assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == 25)
