@@ -1,6 +1,6 @@
 """The runner, seen from the service: many steps at once over one channel of a connection.
 
-docs/runner.md describes the protocol; `resop/remote/runner.py` is the other side.
+docs/runner.md describes the protocol; `resop/remote` is the other side.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import struct
 import textwrap
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -24,8 +23,10 @@ from resop import channel
 from resop.channel import ChannelRefused, Hear, Raw, cancelled, surely, timed_out
 from resop.errors import ContactLost, ResopError
 from resop.keep import Keep, NeverBegan, NotKept
-from resop.remote import runner as remote
-from resop.remote.runner import ERRORS, OUTPUT, Frames, frame
+from resop.program import SOURCE
+from resop.remote import protocol
+from resop.remote.engine import KILL_SECONDS
+from resop.remote.protocol import ERRORS, OUTPUT, Frames, frame
 from resop.step import StepRequest
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,9 @@ LATE_SECONDS = 5.0
 NOISE_LIMIT = 1 << 20
 """Bytes that rc files may print before the runner speaks."""
 SAID_LIMIT = 2000
-LARGEST_FRAME = remote.CHUNK
+LARGEST_FRAME = protocol.CHUNK
 STREAMS = {OUTPUT: 1, ERRORS: 2}
 
-SOURCE = Path(remote.__file__).read_bytes()
 # Read alike by every login shell. The program is sent once Python has said that it reads: an rc
 # file may read, too. Only bash knows `declare -f`; for the others it is nothing, or is left alone.
 _START = (
@@ -70,7 +70,7 @@ class _Sent:
     heard: Hear | None = None
     kept: Keep | None = None
     sent: bool = False
-    room: int = remote.WINDOW
+    room: int = protocol.WINDOW
     output: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
     taken: dict[int, int] = field(default_factory=lambda: {1: 0, 2: 0})
 
@@ -135,13 +135,13 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         if self.broken:
             raise ChannelRefused("the runner on the login node has ended")
         number, sent = self._begin(step, limit, heard, keep)
-        patience = channel.GRACE_SECONDS + remote.KILL_SECONDS + LATE_SECONDS
+        patience = channel.GRACE_SECONDS + KILL_SECONDS + LATE_SECONDS
         try:
             await asyncio.wait([sent.done], timeout=limit + patience)
         except asyncio.CancelledError:
             if keep is not None and keep.leaving:
                 raise
-            self._send(remote.END, number)
+            self._send(protocol.END, number)
             raise cancelled(await surely(self._gone(sent, patience))) from None
         if not sent.done.done():
             self._break("it does not answer")
@@ -149,13 +149,13 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         end = sent.done.result()
         if keep is not None:
             _note_end(keep, end)
-        if end.how == remote.NOT_STARTED:
+        if end.how == protocol.NOT_STARTED:
             raise ChannelRefused(f"the login node could not start the step: {end.reason}")
-        if end.how == remote.AT_LIMIT:
+        if end.how == protocol.AT_LIMIT:
             raise timed_out(limit, end.gone)
-        if end.how == remote.ON_REQUEST and keep is not None and keep.end:
+        if end.how == protocol.ON_REQUEST and keep is not None and keep.end:
             raise cancelled(end.gone)
-        if end.how == remote.ON_REQUEST:
+        if end.how == protocol.ON_REQUEST:
             raise ContactLost("the runner on the login node was ended, and the step with it")
         return Raw(
             bytes(sent.output[1]),
@@ -185,7 +185,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
             **kept,
         }
         self._unsent.append(sent)
-        self._send(remote.START, number, json.dumps(request).encode())
+        self._send(protocol.START, number, json.dumps(request).encode())
         self._send_input(number, sent)
         return number, sent
 
@@ -199,15 +199,15 @@ class Runner(asyncssh.SSHClientSession[bytes]):
 
     def forget(self, keep: Keep) -> None:
         """Have the node remove what it keeps of a step."""
-        content = remote.FORGET_FIELDS.pack(keep.again) + keep.name.encode()
-        self._send(remote.FORGET, 0, content)
+        content = protocol.FORGET_FIELDS.pack(keep.again) + keep.name.encode()
+        self._send(protocol.FORGET, 0, content)
 
     def _send_input(self, number: int, step: _Sent) -> None:
         while step.input and step.room:
-            piece = step.input[: min(step.room, remote.CHUNK)]
+            piece = step.input[: min(step.room, protocol.CHUNK)]
             step.input = step.input[len(piece) :]
             step.room -= len(piece)
-            kind = remote.INPUT if step.input else remote.INPUT_END
+            kind = protocol.INPUT if step.input else protocol.INPUT_END
             self._send(kind, number, bytes(piece))
 
     def _send(self, kind: int, number: int, content: bytes = b"") -> None:
@@ -291,23 +291,23 @@ class Runner(asyncssh.SSHClientSession[bytes]):
 
     def _take_frame(self, kind: int, number: int, content: bytes) -> None:
         if not self._ready.done():
-            version, self.at_once, self.reads_rc = remote.HELLO_FIELDS.unpack(content)
-            if kind != remote.HELLO or version != remote.VERSION or not self.at_once:
+            version, self.at_once, self.reads_rc = protocol.HELLO_FIELDS.unpack(content)
+            if kind != protocol.HELLO or version != protocol.VERSION or not self.at_once:
                 raise ValueError(f"version {version}")
             self._ready.set_result("")
             return
         step = self._steps[number]
         match kind:
-            case remote.OUTPUT | remote.ERRORS:
+            case protocol.OUTPUT | protocol.ERRORS:
                 self._take_output(number, step, STREAMS[kind], content)
-            case remote.ROOM:
-                _, size = remote.ROOM_FIELDS.unpack(content)
+            case protocol.ROOM:
+                _, size = protocol.ROOM_FIELDS.unpack(content)
                 step.room += size
                 self._send_input(number, step)
-            case remote.EXIT:
-                fields = content[: remote.EXIT_FIELDS.size]
+            case protocol.EXIT:
+                fields = content[: protocol.EXIT_FIELDS.size]
                 reason = content[len(fields) :].decode(errors="replace")
-                how, code, dropped, gone = remote.EXIT_FIELDS.unpack(fields)
+                how, code, dropped, gone = protocol.EXIT_FIELDS.unpack(fields)
                 del self._steps[number]
                 if not step.done.done():
                     step.done.set_result(_End(how, code, dropped, gone, reason))
@@ -322,9 +322,9 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         if step.heard is not None:
             step.heard(stream, content)
         step.taken[stream] += len(content)
-        if step.taken[stream] >= remote.WINDOW // 2:
-            room = remote.ROOM_FIELDS.pack(stream, step.taken[stream])
-            self._send(remote.ROOM, number, room)
+        if step.taken[stream] >= protocol.WINDOW // 2:
+            room = protocol.ROOM_FIELDS.pack(stream, step.taken[stream])
+            self._send(protocol.ROOM, number, room)
             step.taken[stream] = 0
 
     def _break(self, reason: str) -> None:
@@ -347,15 +347,15 @@ class Runner(asyncssh.SSHClientSession[bytes]):
 
 def _note_end(keep: Keep, end: _End) -> None:
     """Note what is known now of a step that survives; raise what is not an end of its own."""
-    keep.over = end.how not in (remote.NOT_STARTED, remote.NOT_KEPT)
-    if end.how == remote.NOT_STARTED:
+    keep.over = end.how not in (protocol.NOT_STARTED, protocol.NOT_KEPT)
+    if end.how == protocol.NOT_STARTED:
         keep.sent = False
-    if end.how == remote.NOT_KEPT:
+    if end.how == protocol.NOT_KEPT:
         keep.sent = keep.before  # whatever became of it when it was sent before
         raise NotKept(f"the login node cannot keep the step: {end.reason}; nothing was started")
-    if end.how == remote.NEVER_BEGAN:
+    if end.how == protocol.NEVER_BEGAN:
         raise NeverBegan()
-    if end.how == remote.UNKNOWN:
+    if end.how == protocol.UNKNOWN:
         raise ContactLost(f"nobody knows how the step ended: {end.reason}")
 
 

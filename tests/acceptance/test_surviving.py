@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from resop.remote import runner as remote
+from resop.remote import kept as remote
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.test_faults import IMPATIENT_WORKER, Site, lines
 from tests.support.hooks import Hook

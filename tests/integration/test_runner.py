@@ -19,7 +19,8 @@ import pytest_asyncio
 from resop import channel, runner, sessions
 from resop.errors import ContactLost, ResopError, StepTimedOut, TaskCancelled
 from resop.quoting import Program
-from resop.remote import runner as remote
+from resop.remote import protocol
+from resop.remote.protocol import frame
 from resop.runner import Runner
 from resop.sessions import Session
 from tests.support.hostile import HostileSSH, Mode
@@ -270,27 +271,27 @@ async def test_killed_runner_is_contact_lost_and_the_session_goes_on(server: Ope
 SPEAK = "import sys, os, time\nout = sys.stdout.buffer\nmark = sys.argv[-2].encode()\n"
 MARK = "out.write(b'\\n' + mark + b'\\n')\nout.flush()\n"
 READ = "got = 0\nwhile got < int(sys.argv[-1]): got += len(os.read(0, 1 << 16))\n"
-GREETING = remote.frame(65, 0, remote.HELLO_FIELDS.pack(remote.VERSION, 10, False))
+GREETING = frame(65, 0, protocol.HELLO_FIELDS.pack(protocol.VERSION, 10, False))
 HELLO = f"out.write({GREETING!r})\nout.flush()\n"
 STEP = "os.read(0, 1 << 16)\n"
 END = "out.flush()\ntime.sleep(60)\n"
 BEFORE = {
     "random bytes": "out.write(os.urandom(1 << 16))\n",
     "a huge frame": f"out.write({struct.pack('!BII', 65, 0, 1 << 31)!r})\n",
-    "another version": f"out.write({remote.frame(65, 0, struct.pack('!HI?', 9, 1, 0))!r})\n",
-    "no room": f"out.write({remote.frame(65, 0, struct.pack('!HI?', remote.VERSION, 0, 0))!r})\n",
-    "a short frame": f"out.write({remote.frame(65, 0, b'x')!r})\n",
-    "a frame before its time": f"out.write({remote.frame(66, 1, b'x')!r})\n",
+    "another version": f"out.write({frame(65, 0, struct.pack('!HI?', 9, 1, 0))!r})\n",
+    "no room": f"out.write({frame(65, 0, struct.pack('!HI?', protocol.VERSION, 0, 0))!r})\n",
+    "a short frame": f"out.write({frame(65, 0, b'x')!r})\n",
+    "a frame before its time": f"out.write({frame(66, 1, b'x')!r})\n",
     "silence": "",
     "its end": "sys.exit()\n",
 }
 AFTER = {
     "random bytes": "out.write(os.urandom(1 << 16))\n",
     "a huge frame": f"out.write({struct.pack('!BII', 66, 1, 1 << 31)!r})\n",
-    "a step that nobody began": f"out.write({remote.frame(66, 7, b'x')!r})\n",
-    "an unknown type": f"out.write({remote.frame(200, 1, b'x')!r})\n",
-    "too much output": f"out.write({remote.frame(66, 1, bytes(30000))!r} * 40)\n",
-    "a short end": f"out.write({remote.frame(68, 1, b'x')!r})\n",
+    "a step that nobody began": f"out.write({frame(66, 7, b'x')!r})\n",
+    "an unknown type": f"out.write({frame(200, 1, b'x')!r})\n",
+    "too much output": f"out.write({frame(66, 1, bytes(30000))!r} * 40)\n",
+    "a short end": f"out.write({frame(68, 1, b'x')!r})\n",
     "its end": "sys.exit()\n",
 }
 
@@ -345,7 +346,7 @@ async def test_runner_that_never_answers_is_left_in_time(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runner, "LATE_SECONDS", 0.1)
-    monkeypatch.setattr(remote, "KILL_SECONDS", 0.1)
+    monkeypatch.setattr(runner, "KILL_SECONDS", 0.1)
     speak(server, MARK, READ, HELLO, "time.sleep(60)\n")
     for cancelled in (False, True):
         async with await login(server, FAKE) as connection:

@@ -16,7 +16,8 @@ import pytest_asyncio
 from resop import channel, sessions
 from resop.errors import ClusterUnreachable, ContactLost, StepTimedOut, TaskCancelled
 from resop.keep import Keep, NeverBegan, NotKept
-from resop.remote import runner as remote
+from resop.remote import kept as remote
+from resop.remote.process import here
 from resop.sessions import BREAKS, Session
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
@@ -271,7 +272,7 @@ async def test_restarted_login_node_is_told_truly(server: OpenSSH, session: Sess
     spool = folders(server)[0] / remote.SPOOL
     text = spool.read_bytes()
     await asyncio.to_thread(server.stop)
-    boot = remote._here().split(b"\n")[1]
+    boot = here().split(b"\n")[1]
     spool.write_bytes(text.replace(boot, b"0" * len(boot)))
     await asyncio.to_thread(server.start)
     with pytest.raises(ContactLost, match="restarted"):
