@@ -35,7 +35,8 @@ def queue_of_worker(worker: str) -> str:
 
 def celery_app(settings: Settings) -> Celery:
     """The Celery application of both sides."""
-    app = Celery("resop", broker=settings.broker_url)
+    # Without what Celery does for Django, which would have the API import Celery's worker.
+    app = Celery("resop", broker=settings.broker_url, fixups=[])
     app.conf.update(
         task_ignore_result=True,
         task_serializer="json",

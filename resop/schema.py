@@ -6,13 +6,15 @@ taken. Alembic itself is imported only when one has to be.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 from sqlmodel import SQLModel
 
 NEWEST = "0014"
 """The last step; a database made now begins there."""
 FIRST = "0001"
 """What a database had that says nothing about itself."""
+_VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+"""As Alembic makes it."""
 
 
 def prepare_tables(db: Connection) -> None:
@@ -27,13 +29,16 @@ def prepare_tables(db: Connection) -> None:
         found = FIRST if "task" in tables else None
     if found == NEWEST:
         return
-    if found is None:
-        SQLModel.metadata.create_all(db)
-    _upgrade(db, found)
+    if found is not None:
+        _upgrade(db, found)
+        return
+    SQLModel.metadata.create_all(db)
+    _VERSION.create(db, checkfirst=True)
+    db.execute(insert(_VERSION).values(version_num=NEWEST))
 
 
-def _upgrade(db: Connection, found: str | None) -> None:
-    """Take the steps after `found`; none for a database that was made now, but that is noted."""
+def _upgrade(db: Connection, found: str) -> None:
+    """Take the steps after `found`."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -41,8 +46,8 @@ def _upgrade(db: Connection, found: str | None) -> None:
     config = Config(attributes={"connection": db})
     config.set_main_option("script_location", "resop:migrations")
     try:
-        if found in (None, FIRST):
-            command.stamp(config, FIRST if found else NEWEST)
+        if found == FIRST:
+            command.stamp(config, FIRST)
         command.upgrade(config, NEWEST)
     except CommandError as fault:
         raise LookupError(
