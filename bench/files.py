@@ -199,6 +199,7 @@ async def listed(here: Site, entries: int, calls: int) -> None:
     lister = Client(here.port, listing, f'"total":{entries}'.encode())
     if not await lister.call():  # the first one also opens connections
         raise RuntimeError("the folder was not listed")
+    await lister.close()  # the service closes it if nothing comes for a while
     alone = await requests([command], calls)
     listings = Measured(1)
 
