@@ -455,7 +455,7 @@ class Change:
 
 @cache
 def _setting(statement: Update, *names: str) -> Update:
-    """The same, of these columns; made once, as that takes longer than to send it."""
+    """The statement, setting these columns to `_bound` values; made once for each set of them."""
     columns = statement.table.c
     return statement.values(
         {name: bindparam(f"new_{name}", type_=columns[name].type) for name in names}
@@ -463,6 +463,7 @@ def _setting(statement: Update, *names: str) -> Update:
 
 
 def _bound(values: Mapping[str, Any]) -> dict[str, Any]:
+    """New values by the names that `_setting` gives them."""
     return {f"new_{name}": value for name, value in values.items()}
 
 

@@ -39,7 +39,7 @@ VARIABLE_BYTES = 100000
 NEVER = float("inf")
 LONGEST_TICK_SECONDS = 2.0
 TOUCH_SECONDS = 3600.0
-"""The longest wait for anything to be done."""
+"""The longest wait for anything to be done: a keeper touches its spool as often."""
 KILL_SECONDS = 2.0
 """What KILL has not ended by then waits for a device or is not the user's."""
 

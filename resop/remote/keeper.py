@@ -94,6 +94,7 @@ class Keeper(Engine):
     """
 
     def __init__(self, line: Line) -> None:
+        """`line` is its end of the one to the runner."""
         super().__init__("")
         self.adopts = adopt()
         self.line = line

@@ -84,7 +84,7 @@ class Runner(Engine):
             self.turn()
 
     def turn(self, until: float = NEVER) -> None:
-        """The same, for what keepers do, too."""
+        """Do what is to be done, also for the steps that keepers run."""
         looks = [each.look_at for each in self.followed.values()]
         looks += [each.spare_until for each in self.spare[:1]]
         super().turn(min([until, *looks]))

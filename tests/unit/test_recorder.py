@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,14 +35,6 @@ class FakeHerald:
         if self.away:
             raise QueueUnavailable
         self.changes.append(set(task_ids))
-
-
-@pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    records = Records(f"sqlite:///{tmp_path / 'r.db'}")
-    records.create_tables()
-    yield records
-    records.close()
 
 
 @pytest.fixture
