@@ -7,9 +7,9 @@ away changes are kept and tried again.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -37,17 +37,17 @@ class _Entry:
     written: Future[None] = field(default_factory=Future)
 
 
-_LAST = _Entry(Change("", None), at_once=True)
-"""Ends the thread when everything before it is written."""
-
-
 class Recorder:
     """One thread that writes for the whole worker."""
 
     def __init__(self, records: Records, herald: Herald) -> None:
         self._records = records
         self._herald = herald
-        self._entries: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
+        self._entries: deque[_Entry] = deque()
+        self._ready = threading.Condition()
+        self._hurries = False
+        self._lingers = False
+        self._stops = False
         self._changed: set[str] = set()
         self._told_at = 0.0
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
@@ -58,7 +58,9 @@ class Recorder:
 
     def stop(self, seconds: float) -> None:
         """Write what is left, for at most `seconds`."""
-        self._entries.put(_LAST)
+        with self._ready:
+            self._stops = True
+            self._ready.notify()
         self._thread.join(seconds)
         if self._thread.is_alive():
             log.error("stopped with unwritten changes: the database does not answer")
@@ -76,42 +78,38 @@ class Recorder:
         return self._put(_Entry(change, at_once=True, ended=task_id))
 
     def _put(self, entry: _Entry) -> Future[None]:
-        self._entries.put(entry)
+        with self._ready:
+            self._entries.append(entry)
+            self._hurries |= entry.at_once
+            # To wake the thread costs more than to write an entry: one that lingers is let be.
+            if self._is_due() or not self._lingers:
+                self._ready.notify()
         return entry.written
 
     def _work(self) -> None:
-        group: list[_Entry] = []
-        due = 0.0
-        while True:
-            entry = self._next(group)
-            if entry is not None and entry is not _LAST:
-                due = due if group else time.monotonic() + LINGER_SECONDS
-                group.append(entry)
-                if not entry.at_once and len(group) < GROUP and time.monotonic() < due:
-                    continue
-                self._collect(group)
-            if group:
+        while self._entries or not self._stops:
+            if group := self._next():
                 self._write(group)
-                group = []
             self._tell_changed()
-            if entry is _LAST:
-                return
 
-    def _next(self, group: list[_Entry]) -> _Entry | None:
-        """The next entry; None when there is something to do without one."""
-        try:
-            return self._entries.get(timeout=LINGER_SECONDS if group or self._changed else None)
-        except queue.Empty:
-            return None
+    def _next(self) -> list[_Entry]:
+        """What is to be written together; empty when there is something to do without."""
+        with self._ready:
+            self._ready.wait_for(self._is_any, LINGER_SECONDS if self._changed else None)
+            if not self._entries:
+                return []
+            self._lingers = True
+            self._ready.wait_for(self._is_due, LINGER_SECONDS)
+            self._lingers = False
+            group = [self._entries.popleft() for _ in range(min(len(self._entries), GROUP))]
+            self._hurries = any(each.at_once for each in self._entries)
+            return group
 
-    def _collect(self, group: list[_Entry]) -> None:
-        """What else has come meanwhile goes into the same transaction."""
-        while len(group) < GROUP and not self._entries.empty():
-            entry = self._entries.get()
-            if entry is _LAST:
-                self._entries.put(_LAST)
-                return
-            group.append(entry)
+    def _is_any(self) -> bool:
+        return bool(self._entries) or self._stops
+
+    def _is_due(self) -> bool:
+        return self._hurries or self._stops or len(self._entries) >= GROUP
 
     def _write(self, group: list[_Entry]) -> None:
         try:

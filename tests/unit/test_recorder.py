@@ -165,3 +165,34 @@ def test_what_is_noted_again_and_again_is_written_all_the_same(
         time.sleep(0.01)
     found = records.task(task)
     assert found is not None and found.log == ["so far"]
+
+
+def test_what_hurries_does_not_wait_for_what_lingers_nor_does_the_end(
+    records: Records, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINGER_SECONDS", 60.0)
+    task = claimed(records, "t1")
+    for number in range(100):
+        before = recorder.note(Change.progress(task, log=["before"]))
+        hurried = recorder.write(Change.progress(task, log=[str(number)]))
+        recorder.note(Change.progress(task, log=["after"]))
+        hurried.result(5)
+        assert before.done()
+    after = recorder.note(Change.progress(task, log=["after"]))
+    recorder.stop(5)
+    assert after.done()
+    found = records.task(task)
+    assert found is not None and found.log == ["after"]
+
+
+def test_more_than_one_transaction_takes_is_written_in_order(
+    records: Records, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LINGER_SECONDS", 60.0)
+    monkeypatch.setattr(module, "GROUP", 7)
+    task = claimed(records, "t1")
+    notes = [recorder.note(Change.progress(task, log=[str(number)])) for number in range(50)]
+    recorder.write(Change.progress(task, log=["last"])).result(5)
+    assert all(note.done() for note in notes)
+    found = records.task(task)
+    assert found is not None and found.log == ["last"]
