@@ -22,7 +22,8 @@ from bench.load import Measured
 from resop.history import History, Wanted
 from resop.ids import first_id
 from resop.records import Records
-from resop.tables import TASK, State
+from resop.tables import TASK, State, Task
+from resop.tagged import ADD_TAGGED, tagged
 from tests.support.services import MariaDB
 from tests.support.tasks import new_task
 
@@ -94,8 +95,12 @@ def measure(url: str, sizes: list[int], times: int) -> None:
         for size in sizes:
             while filled < size:
                 count = min(GROUP, size - filled)
+                group = list(rows(filled, count))
+                tags = [row.model_dump() for each in group for row in tagged(Task(**each))]
                 with records.write(flushed=False) as db:
-                    db.execute(insert(TASK), list(rows(filled, count)))
+                    db.execute(insert(TASK), group)
+                    if tags:
+                        db.execute(ADD_TAGGED, tags)
                 filled += count
             for name, question in questions(History(records), size).items():
                 question()

@@ -33,6 +33,7 @@ from resop.tables import (
     CREDENTIAL,
     KEY,
     NOTIFICATION,
+    TAGGED,
     TASK,
     Batch,
     Key,
@@ -41,6 +42,7 @@ from resop.tables import (
     Task,
     now,
 )
+from resop.tagged import ADD_TAGGED, tagged
 from resop.turns import LONG_AGO, Lane, next_turn
 
 _OPEN = BATCH.c.ready_at.is_not(None) & BATCH.c.ended_at.is_(None)
@@ -113,9 +115,12 @@ class Batches:
             with self._records.write(flushed=False) as db:
                 db.execute(insert(BATCH), [batch.model_dump()])
             for start in range(0, len(tasks), WRITE_GROUP):
-                rows = [task.model_dump() for task in tasks[start : start + WRITE_GROUP]]
+                group = tasks[start : start + WRITE_GROUP]
+                tags = [row.model_dump() for task in group for row in tagged(task)]
                 with self._records.write(flushed=False) as db:
-                    db.execute(insert(TASK), rows)
+                    db.execute(insert(TASK), [task.model_dump() for task in group])
+                    if tags:
+                        db.execute(ADD_TAGGED, tags)
                 time.sleep(PAUSE_SECONDS)
             self._make_ready(batch, key)
         except IntegrityError:
@@ -152,6 +157,7 @@ class Batches:
         with self._records.write() as db:
             found = db.execute(some).scalars().all()
             if found:
+                db.execute(delete(TAGGED).where(TAGGED.c.task.in_(found)))
                 db.execute(delete(TASK).where(TASK.c.id.in_(found)))
             if len(found) < limit:
                 db.execute(delete(BATCH).where(BATCH.c.id == batch_id))

@@ -6,22 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    DateTime,
-    Dialect,
-    LargeBinary,
-    Text,
-    exists,
-    func,
-    literal,
-    select,
-    type_coerce,
-)
+from sqlalchemy import ColumnElement, DateTime, Dialect, LargeBinary, Text, type_coerce
 from sqlalchemy.dialects.mysql import DATETIME, LONGBLOB, LONGTEXT
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 LongText = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
@@ -68,31 +54,6 @@ class Json(TypeDecorator[Any]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """The value as it was."""
         return None if value is None else json.loads(value)
-
-
-class _Contains(FunctionElement[bool]):
-    """Whether the list of texts in a Json column has a text."""
-
-    type = Boolean()
-    inherit_cache = True
-
-
-@compiles(_Contains, "sqlite")
-def _contains_in_sqlite(element: _Contains, compiler: Any, **options: Any) -> str:
-    column, text = element.clauses
-    each = func.json_each(column).table_valued("value")
-    return str(compiler.process(exists(select(each).where(each.c.value == text)), **options))
-
-
-@compiles(_Contains, "mysql", "mariadb")
-def _contains_in_mariadb(element: _Contains, compiler: Any, **options: Any) -> str:
-    column, text = (compiler.process(each, **options) for each in element.clauses)
-    return f"JSON_CONTAINS({column}, JSON_QUOTE({text}))"
-
-
-def list_has(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
-    """The condition that a Json column's list of texts has this one."""
-    return _Contains(type_coerce(column, Text), literal(text, Text))
 
 
 def mentions(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:

@@ -7,14 +7,15 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, Connection, Row, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, or_, select, update
 
-from resop.columns import list_has, mentions
+from resop.columns import mentions
 from resop.ids import first_id
 from resop.records import Records
-from resop.tables import NOTIFICATION, OUTPUT, STEP, TASK, State, Task
+from resop.tables import NOTIFICATION, OUTPUT, STEP, TAGGED, TASK, State, Task
+from resop.tagged import ADD_TAGGED, tag_id, tagged
 
-_PARTS = [STEP, OUTPUT, NOTIFICATION]
+_PARTS = [STEP, OUTPUT, NOTIFICATION, TAGGED]
 LISTED = [
     column
     for column in TASK.c
@@ -65,7 +66,7 @@ class History:
         """A user's tasks without their output, newest first; `before` is the id to go on from."""
         chosen = _chosen(username, cluster, before, wanted)
         with self._records.read() as db:
-            return [dict(row._mapping) for row in _page(db, LISTED, chosen, limit)]
+            return [dict(row._mapping) for row in _page(db, LISTED, chosen.limit(limit))]
 
     def whole_tasks(self, username: str, cluster: str, wanted: Wanted) -> Iterator[Task]:
         """All of them, newest first, with their output; read as they are taken."""
@@ -73,7 +74,7 @@ class History:
         while True:
             chosen = _chosen(username, cluster, before, wanted)
             with self._records.read() as db:
-                rows = _page(db, TASK.c, chosen, GROUP)
+                rows = _page(db, TASK.c, chosen.limit(GROUP))
             yield from (Task(**row._mapping) for row in rows)
             if len(rows) < GROUP:
                 return
@@ -84,6 +85,8 @@ class History:
         if labels:
             with self._records.write() as db:
                 db.execute(update(TASK).where(TASK.c.id == task_id).values(**labels))
+                if "tags" in labels:
+                    _tag(db, task_id)
 
     def forget(self, created_before: datetime, limit: int) -> int:
         """Forget tasks of that age that have ended, at most so many; how many there were."""
@@ -102,38 +105,61 @@ class History:
         return len(found)
 
 
+def _tag(db: Connection, task_id: str) -> None:
+    """A task is found by the tags that it has now."""
+    db.execute(delete(TAGGED).where(TAGGED.c.task == task_id))
+    row = db.execute(select(TASK).where(TASK.c.id == task_id)).one_or_none()
+    rows = [] if row is None else tagged(Task(**row._mapping))
+    if rows:
+        db.execute(ADD_TAGGED, [each.model_dump() for each in rows])
+
+
 def _page(
-    db: Connection,
-    columns: Iterable[ColumnElement[Any]],
-    chosen: Iterable[ColumnElement[bool]],
-    limit: int,
+    db: Connection, columns: Iterable[ColumnElement[Any]], chosen: Select[tuple[str]]
 ) -> Sequence[Row[Any]]:
-    """The newest of the chosen rows, newest first.
+    """The chosen rows, newest first.
 
     Their ids are found first, in the index alone where nothing else is asked for: MariaDB else
     reads every row of the user's that is newer than where the page begins.
     """
-    newest = TASK.c.id.desc()
-    ids = db.execute(select(TASK.c.id).where(*chosen).order_by(newest).limit(limit)).scalars()
-    return db.execute(select(*columns).where(TASK.c.id.in_(ids.all())).order_by(newest)).all()
+    ids = db.execute(chosen).scalars().all()
+    return db.execute(select(*columns).where(TASK.c.id.in_(ids)).order_by(TASK.c.id.desc())).all()
 
 
-def _chosen(
-    username: str, cluster: str, before: str | None, wanted: Wanted
+def _chosen(username: str, cluster: str, before: str | None, wanted: Wanted) -> Select[tuple[str]]:
+    """The ids that are looked for, newest first: of the user's tasks, or of those with the tag."""
+    if wanted.tag:
+        id = TAGGED.c.task
+        first, *others = (tag_id(username, cluster, tag) for tag in wanted.tag)
+        query = select(id).where(TAGGED.c.tag == first)
+        for tag in others:
+            too = TAGGED.alias()
+            query = query.where(exists().where(too.c.tag == tag, too.c.task == id))
+        if conditions := list(_conditions(wanted)):
+            query = query.where(TASK.c.id == id, *conditions)
+    else:
+        id = TASK.c.id
+        whose = TASK.c.username == username, TASK.c.cluster == cluster
+        query = select(id).where(*whose, *_conditions(wanted))
+    return query.where(*_places(id, before, wanted)).order_by(id.desc())
+
+
+def _places(
+    id: ColumnElement[str], before: str | None, wanted: Wanted
 ) -> Iterator[ColumnElement[bool]]:
-    """The conditions of a query. Ids begin with the time, so that an index serves for it."""
-    yield TASK.c.username == username
-    yield TASK.c.cluster == cluster
+    """Where in time. Ids begin with it, so that an index serves for it."""
     if before is not None:
-        yield TASK.c.id < before
+        yield id < before
     if wanted.since is not None:
-        yield TASK.c.id >= first_id(wanted.since)
+        yield id >= first_id(wanted.since)
     if wanted.until is not None:
-        yield TASK.c.id < first_id(wanted.until)
+        yield id < first_id(wanted.until)
+
+
+def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+    """What is asked of the tasks themselves."""
     for name in ("state", "operator", "action", "batch"):
         if (value := getattr(wanted, name)) is not None:
             yield TASK.c[name] == value
-    for tag in wanted.tag:
-        yield list_has(TASK.c.tags, tag)
     if wanted.text is not None:
         yield or_(*(mentions(column, wanted.text) for column in _SEARCHED))

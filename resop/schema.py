@@ -9,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 from sqlmodel import SQLModel
 
-NEWEST = "0014"
+NEWEST = "0015"
 """The last step; a database made now begins there."""
 FIRST = "0001"
 """What a database had that says nothing about itself."""

@@ -1,5 +1,5 @@
-"""The tables of the record: tasks, their steps and what these print, keys, batches, notifications,
-credentials, workers.
+"""The tables of the record: tasks, their tags, their steps and what these print, keys, batches,
+notifications, credentials, workers.
 """
 
 from __future__ import annotations
@@ -132,6 +132,19 @@ class _StepTable(Step, table=True):
     __tablename__ = "step"
 
 
+class Tagged(SQLModel):
+    """That a task has a tag: finds the few that do among all of its user's."""
+
+    tag: str = Field(primary_key=True, max_length=64)
+    """Digest of the tag and of whose task it is."""
+    task: str = Field(primary_key=True, max_length=36)
+
+
+class _TaggedTable(Tagged, table=True):
+    __tablename__ = "tagged"
+    __table_args__ = (Index("tagged_by_task", "task"), {"sqlite_with_rowid": False})
+
+
 class Batch(SQLModel, table=True):
     """Tasks of one action, launched by one request."""
 
@@ -259,5 +272,6 @@ OUTPUT = SQLModel.metadata.tables["output"]
 KEY = SQLModel.metadata.tables["idempotency_key"]
 NOTIFICATION = SQLModel.metadata.tables["notification"]
 CREDENTIAL = SQLModel.metadata.tables["credential"]
+TAGGED = SQLModel.metadata.tables["tagged"]
 BATCH = SQLModel.metadata.tables["batch"]
 WORKER = SQLModel.metadata.tables["worker"]

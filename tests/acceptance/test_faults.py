@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from resop.history import History, Wanted
 from resop.queue import Queue, celery_app
 from resop.records import Records
 from tests.acceptance.conftest import ACCOUNTS
@@ -143,8 +144,11 @@ def test_database_of_the_first_version_is_upgraded(site: Site) -> None:
     records = Records(url)
     records.create_tables()
     found = records.task("t1")
+    wanted = [Wanted(tag=[tag]) for tag in ("old", "Ünd")]
+    listed = [History(records).tasks("ada", "hpc", limit=9, wanted=each) for each in wanted]
     records.close()
     assert found is not None and found.to_undo is None
+    assert [[each["id"] for each in tasks] for tasks in listed] == [["t1"], ["t1"]]
     assert differences(url) == []
 
 

@@ -23,13 +23,14 @@ def as_at_first(url: str) -> None:
             db.execute(text(f"ALTER TABLE credential DROP COLUMN {column}"))
         for column in ("log_lines", "keep"):
             db.execute(text(f"ALTER TABLE step DROP COLUMN {column}"))
-        for table in ("idempotency_key", "output", "batch", "notification", "audit"):
+        for table in ("idempotency_key", "output", "batch", "notification", "audit", "tagged"):
             db.execute(text(f"DROP TABLE {table}"))
         db.execute(
             text(
                 "INSERT INTO task (id, kind, operator, action, username, cluster, credential, "
                 "request, state, options, tags, time_limit, created_at, truncated, log) VALUES "
-                "('t1', 'command', 'utils', 'id', 'ada', 'hpc', 'c', '', 'queued', '{}', '[]', 9, "
+                "('t1', 'command', 'utils', 'id', 'ada', 'hpc', 'c', '', 'queued', '{}', "
+                """'["old","Ünd"]', 9, """
                 "'2026-01-02 03:04:05', 0, '[]')"
             )
         )

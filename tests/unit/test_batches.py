@@ -8,12 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from resop.batches import WRITE_GROUP, Batches
 from resop.errors import RecordsUnavailable
 from resop.history import History, Wanted
 from resop.records import Change, Records
-from resop.tables import Batch, Credential, Key, State, Task, now
+from resop.tables import TAGGED, Batch, Credential, Key, State, Task, now
 from tests.support.tasks import new_batch, new_task
 
 HOUR = timedelta(hours=1)
@@ -78,16 +79,20 @@ def test_batch_whose_writer_died_is_nobodys_and_is_forgotten_a_few_at_a_time(
     records: Records, batches: Batches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = new_batch(size=5)
-    tasks = [task(new, number) for number in range(5)]
+    tasks = [task(new, number, tags=["x"]) for number in range(5)]
     with monkeypatch.context() as dying:
         dying.setattr(batches, "_make_ready", lambda *_: None)
         batches.add(new, tasks)
     assert batches.batch(new.id) is None
     assert batches.batches("ada", "tango", limit=9) == []
     assert (batches.deal(9).tasks, records.waiting(now() + HOUR, 9)) == ([], [])
+    with records.read() as db:
+        assert len(db.execute(select(TAGGED)).all()) == 5
     assert batches.forget_unready(now() - HOUR, 3) == 0
     assert [batches.forget_unready(now(), 3) for _ in range(3)] == [3, 2, 0]
     assert not any(records.task(each.id) for each in tasks)
+    with records.read() as db:
+        assert db.execute(select(TAGGED)).all() == []
     with pytest.raises(RecordsUnavailable):  # should it live after all
         batches._make_ready(new, None)
 

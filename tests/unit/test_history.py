@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from resop.history import History, Wanted
 from resop.printed import Printed
 from resop.records import Change, Records
-from resop.tables import Output, State, Step, Task, now
+from resop.tables import TAGGED, Output, State, Step, Task, now
 from tests.support.ids import id_of
 from tests.support.tasks import new_task
 
@@ -153,14 +154,40 @@ def test_labels_are_set_whatever_the_state_and_nothing_else_is(
     assert records.task(added.id) == before.model_copy(update={"tags": ["b", "c"]})
     left = records.task(other.id)
     assert left is not None and (left.tags, left.note) == (["a"], None)
+    assert [ids(history, tag=[tag]) for tag in "abc"] == [[other.id], [added.id], [added.id]]
+    history.label(added.id, tags=[])
+    assert [ids(history, tag=[tag]) for tag in "abc"] == [[other.id], [], []]
+    history.label(new_task().id, tags=["b"])
+    assert ids(history, tag=["b"]) == []
+
+
+def test_tag_is_its_user_s_alone_and_goes_with_whatever_else_is_wanted(
+    records: Records, history: History
+) -> None:
+    long_ago, moment = now() - 48 * HOUR, now() - 24 * HOUR
+    tagged = [task(made, tags=["x", "y", "x"]) for made in (long_ago, None, None)]
+    for each in (*tagged, task(tags=["x"], username="eve"), task(tags=["x"], cluster="waltz")):
+        records.add_task(each)
+    records.add_task(task(tags=["X", "y "]))
+    old, *young = (each.id for each in tagged)
+    records.claim(young[0], "w")
+    assert ids(history, tag=["x"]) == ids(history, tag=["x", "y"]) == [old, *young]
+    assert ids(history, tag=["x", "z"]) == []
+    assert ids(history, tag=["x"], since=moment) == young
+    assert ids(history, tag=["x", "y"], until=moment) == [old]
+    assert ids(history, tag=["x"], state=State.RUNNING) == young[:1]
+    assert ids(history, tag=["x"], text="no such text") == []
+    last = history.tasks("ada", "tango", limit=2, wanted=Wanted(tag=["x"]))[-1]["id"]
+    page = history.tasks("ada", "tango", limit=2, before=last, wanted=Wanted(tag=["x"]))
+    assert [each["id"] for each in page] == [old]
 
 
 def test_old_tasks_that_have_ended_are_forgotten_with_their_steps_a_few_at_a_time(
     records: Records, history: History
 ) -> None:
     long_ago, moment = now() - 48 * HOUR, now() - 24 * HOUR
-    old = [task(long_ago, state=State.FAILED) for _ in range(5)]
-    kept = [task(long_ago), task(long_ago, state=State.RUNNING), task(state=State.LOST)]
+    old = [task(long_ago, state=State.FAILED, tags=["x"]) for _ in range(5)]
+    kept = [task(long_ago, tags=["x"]), task(long_ago, state=State.RUNNING), task(state=State.LOST)]
     for each in (*old, *kept):
         records.add_task(each)
         records.apply(
@@ -176,3 +203,5 @@ def test_old_tasks_that_have_ended_are_forgotten_with_their_steps_a_few_at_a_tim
     assert [each for each in old if records.task(each.id) or records.steps(each.id)] == []
     assert [each for each in (*old, *kept) if printed.ends(each.id)] == kept
     assert [each for each in kept if records.task(each.id) and records.steps(each.id)] == kept
+    with records.read() as db:
+        assert db.execute(select(TAGGED.c.task)).scalars().all() == [kept[0].id]

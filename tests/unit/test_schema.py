@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from resop.errors import InvalidSettings
+from resop.history import History, Wanted
 from resop.records import Records
 from resop.schema import NEWEST
 from tests.support.schema import as_at_first, differences, version_of
@@ -37,6 +38,9 @@ def test_database_of_the_first_version_is_upgraded_with_its_tasks(url: str) -> N
     assert (version_of(url), differences(url) != []) == (None, True)
     with prepared(url) as records:
         task = records.task("t1")
+        for tag in ("old", "Ünd"):
+            (found,) = History(records).tasks("ada", "hpc", limit=9, wanted=Wanted(tag=[tag]))
+            assert found["id"] == "t1"
     assert task is not None and task.to_undo is None
     assert (version_of(url), differences(url)) == (NEWEST, [])
 

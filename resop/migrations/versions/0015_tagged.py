@@ -1,0 +1,33 @@
+"""Tasks are found by their tags in a table of their own."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from resop.columns import Json
+from resop.tagged import tag_id
+
+revision = "0015"
+down_revision = "0014"
+
+GROUP = 1000
+
+
+def upgrade() -> None:
+    """Those that have tags already are found by them, too."""
+    tagged = op.create_table(
+        "tagged",
+        sa.Column("tag", sa.String(64), primary_key=True),
+        sa.Column("task", sa.String(36), primary_key=True),
+        sqlite_with_rowid=False,
+    )
+    names = ("id", "username", "cluster")
+    task = sa.table("task", *map(sa.column, names), sa.column("tags", Json))
+    last, db = "", op.get_bind()
+    some = sa.select(task).where(sa.type_coerce(task.c.tags, sa.Text) != "[]")
+    while rows := db.execute(some.where(task.c.id > last).order_by(task.c.id).limit(GROUP)).all():
+        last = rows[-1].id
+        pairs = {
+            (tag_id(row.username, row.cluster, tag), row.id) for row in rows for tag in row.tags
+        }
+        op.bulk_insert(tagged, [{"tag": tag, "task": id} for tag, id in sorted(pairs)])
+    op.create_index("tagged_by_task", "tagged", ["task"])
