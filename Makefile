@@ -22,8 +22,8 @@ check:
 	@scripts/setup dev && scripts/check && exec .venv/bin/python scripts/audit.py
 
 bench:
-	@scripts/setup test && .venv/bin/python -m bench && .venv/bin/python -m bench.goals \
-		&& exec .venv/bin/python -m bench.profile
+	@scripts/setup test && for each in goals crowd growth history profile; do \
+		echo "== bench.$$each" && .venv/bin/python -m bench.$$each || exit; done
 
 testbed:
 	@scripts/setup && scripts/packages testbed && exec .venv/bin/python -m testbed start

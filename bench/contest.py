@@ -69,7 +69,7 @@ def show(summary: Mapping[str, Any]) -> None:
     print(f"\n{summary['work']}   (goal: {summary['goal']})")
     for name, each in summary["ways"].items():
         line = (
-            f"  {name:<28} {each['per_s']:>8.1f}/s  p50 {each['p50_ms']:>8.1f} ms  "
+            f"  {name:<28} {each['per_s']:>8.4g}/s  p50 {each['p50_ms']:>8.1f} ms  "
             f"p99 {each['p99_ms']:>8.1f} ms  failed {each['failed']}"
         )
         if ratio := summary["ratios"].get(name):

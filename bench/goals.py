@@ -1,7 +1,7 @@
 """`python -m bench.goals`: our speed beside bare floors, and beside other services, in one run.
 
-Without more it needs no root: one command and an operation of ten steps, beside a bare asyncssh
-loop and the bare runner. `--testbed FOLDER` adds Slurm's work on a running testbed, `--targets
+One command and an operation of ten steps stand beside a bare asyncssh loop and the bare runner, a
+file beside OpenSSH's sftp. `--testbed FOLDER` adds Slurm's work on a running testbed, `--targets
 FILE` other services (bench/targets.py). Every round measures all ways of a work in turn; ratios are
 taken within a round. Absolute figures are this machine's: all that is measured shares its cores.
 """
@@ -15,7 +15,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ import asyncssh
 
 from bench.__main__ import floor, ours
 from bench.contest import Contest, show
+from bench.files import Clients
 from bench.load import Client, Measured, closed_loop, post, requests
 from bench.site import USER, Site, site
 from bench.slurm import slurm_contests
@@ -103,6 +104,34 @@ async def command_contests(
         bare.close()
 
 
+def file_contests(here: Site, folder: Path, mib: int) -> list[Contest]:
+    """A file of so many MiB up and down; it is there on both sides before."""
+    clients = Clients(here, folder, mib << 20, small=0)
+    ways = {"up": (clients.our_up, clients.sftp_up), "down": (clients.our_down, clients.sftp_down)}
+    for way in ways["up"]:
+        way()
+    return [
+        Contest(
+            f"a file of {mib} MiB {direction}",
+            "0.8 of sftp's rate",
+            "rate",
+            partial(_once, ours),
+            {"sftp": partial(_once, theirs)},
+        )
+        for direction, (ours, theirs) in ways.items()
+    ]
+
+
+async def _once(work: Callable[[], None]) -> Measured:
+    """One call of what blocks and raises if it fails."""
+
+    async def call() -> bool:
+        await asyncio.to_thread(work)
+        return True
+
+    return await closed_loop([call], 1)
+
+
 async def measure(contests: Sequence[Contest], rounds: int) -> list[dict[str, Any]]:
     """All contests, round after round; printed when all are done."""
     for _ in range(rounds):
@@ -121,6 +150,10 @@ async def _commands(
         return await measure(contests, rounds)
 
 
+async def _files(here: Site, folder: Path, mib: int, rounds: int) -> list[dict[str, Any]]:
+    return await measure(file_contests(here, folder, mib), rounds)
+
+
 async def _slurm(bed: Testbed, calls: int, jobs: int, rounds: int) -> list[dict[str, Any]]:
     async with slurm_contests(bed, calls, jobs) as contests:
         return await measure(contests, rounds)
@@ -131,6 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench.goals", description=__doc__)
     parser.add_argument("-n", "--calls", type=int, default=200, help="calls at each point")
     parser.add_argument("-r", "--rounds", type=int, default=3)
+    parser.add_argument("--file", type=int, default=1024, help="MiB of the file", metavar="MIB")
     parser.add_argument("--targets", type=Path, help="other services, as bench/targets.py says")
     parser.add_argument("--testbed", type=Path, help="state of a running testbed (as root)")
     parser.add_argument("--jobs", type=int, default=1000, help="jobs of a sweep, and of a batch")
@@ -144,6 +178,7 @@ def main() -> None:
         idle = here.memory()
         found = asyncio.run(_commands(here, targets, arguments.calls, arguments.rounds))
         memory = here.memory()
+        found += asyncio.run(_files(here, Path(folder), arguments.file, arguments.rounds))
     if bed is not None:
         found += asyncio.run(_slurm(bed, arguments.calls, arguments.jobs, arguments.rounds))
     print("\nresident MiB, idle: " + ", ".join(f"{k} {v:.0f}" for k, v in idle.items()))
