@@ -18,6 +18,7 @@ from resop.ids import new_id
 from resop.tokens import Sealer, Token
 
 OFFER_SECONDS = 5.0
+AGAIN_SECONDS = 0.5
 LOGIN_SECONDS = 90.0
 """More than a worker takes to connect and to log in at the most."""
 
@@ -46,11 +47,9 @@ class Handovers:
         name = new_id()
         passage = Passage(self._sealer, name)
         with self._answers(name) as answers:
-            await self._say(OFFER, {"id": name, "cluster": login["cluster"], "key": passage.key})
+            offer = {"id": name, "cluster": login["cluster"], "key": passage.key}
             async with _patience(OFFER_SECONDS, "no worker of this cluster answers"):
-                worker, key, _ = await answers.get()
-                while not passage.join(key):
-                    worker, key, _ = await answers.get()
+                worker = await self._offer(offer, passage, answers)
             word = {"id": name, "sealed": passage.seal(login, TO_WORKER)}
             await self._say(channel_of(worker), word)
             async with _patience(LOGIN_SECONDS, "the worker does not answer"):
@@ -61,6 +60,19 @@ class Handovers:
         if "type" in answer:
             raise getattr(errors, answer["type"], ServiceFault)(answer["message"])
         return worker, answer["groups"]
+
+    async def _offer(
+        self, offer: dict[str, Any], passage: Passage, answers: asyncio.Queue[tuple[str, str, str]]
+    ) -> str:
+        """The first worker that answers; asked again and again, as words in Redis can be missed."""
+        while True:
+            await self._say(OFFER, offer)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN_SECONDS):
+                    worker, key, _ = await answers.get()
+                    while not passage.join(key):
+                        worker, key, _ = await answers.get()
+                    return worker
 
     async def check(self, token: Token) -> None:
         """LoginAgain when the worker that holds a token's session is no more.

@@ -77,10 +77,13 @@ class KeptSessions:
         """Somebody logs in: say that this worker would hold the session."""
         login, cluster, key = fields(word, "id", "cluster", "key")
         if cluster in self._clusters:
-            passage = Passage(self._sealer, login)
+            # Who asks again has missed the answer: it stays the same one.
+            passage = self._offered.get(login) or Passage(self._sealer, login)
             if passage.join(key):
-                self._offered[login] = passage
-                asyncio.get_running_loop().call_later(OFFER_SECONDS, self._offered.pop, login, None)
+                if login not in self._offered:
+                    self._offered[login] = passage
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(OFFER_SECONDS, self._offered.pop, login, None)
                 self._do(self._say({"id": login, "worker": self._worker, "key": passage.key}))
 
     def hear_login(self, word: str | None) -> None:
