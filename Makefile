@@ -5,7 +5,7 @@ help:
 	@echo "make run     set up if needed, start resop here, show it doing its main job"
 	@echo "make test    set up if needed, check the code, run every test this machine can run"
 	@echo "make check   format, lint, types, known vulnerabilities"
-	@echo "make bench   the measurements behind the figures in the README"
+	@echo "make bench   our speed, row by row of the goals in docs/speed.md"
 	@echo "make testbed   as root on Debian 12: a small HPC centre here (docs/testbed.md);"
 	@echo "               make testbed-stop ends it"
 	@echo "make clean   remove .venv and everything generated"

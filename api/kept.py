@@ -19,6 +19,7 @@ from resop.tokens import Sealer, Token
 
 OFFER_SECONDS = 5.0
 AGAIN_SECONDS = 0.5
+"""After which an offer is repeated: either side may have been about to subscribe."""
 LOGIN_SECONDS = 90.0
 """More than a worker takes to connect and to log in at the most."""
 
@@ -64,7 +65,7 @@ class Handovers:
     async def _offer(
         self, offer: dict[str, Any], passage: Passage, answers: asyncio.Queue[tuple[str, str, str]]
     ) -> str:
-        """The first worker that answers; asked again and again, as words in Redis can be missed."""
+        """Offer a login again and again: the first worker that answers, with `passage` joined."""
         while True:
             await self._say(OFFER, offer)
             with contextlib.suppress(TimeoutError):

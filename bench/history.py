@@ -23,7 +23,7 @@ from resop.history import History, Wanted
 from resop.ids import first_id
 from resop.records import Records
 from resop.tables import TASK, State, Task
-from resop.tagged import ADD_TAGGED, tagged
+from resop.tagged import ADD_TAGGED, tagged_tasks
 from tests.support.services import MariaDB
 from tests.support.tasks import new_task
 
@@ -96,7 +96,7 @@ def measure(url: str, sizes: list[int], times: int) -> None:
             while filled < size:
                 count = min(GROUP, size - filled)
                 group = list(rows(filled, count))
-                tags = [row.model_dump() for each in group for row in tagged(Task(**each))]
+                tags = [row.model_dump() for row in tagged_tasks(Task(**each) for each in group)]
                 with records.write(flushed=False) as db:
                     db.execute(insert(TASK), group)
                     if tags:

@@ -42,7 +42,7 @@ from resop.tables import (
     Task,
     now,
 )
-from resop.tagged import ADD_TAGGED, tagged
+from resop.tagged import ADD_TAGGED, tagged_tasks
 from resop.turns import LONG_AGO, Lane, next_turn
 
 _OPEN = BATCH.c.ready_at.is_not(None) & BATCH.c.ended_at.is_(None)
@@ -116,7 +116,7 @@ class Batches:
                 db.execute(insert(BATCH), [batch.model_dump()])
             for start in range(0, len(tasks), WRITE_GROUP):
                 group = tasks[start : start + WRITE_GROUP]
-                tags = [row.model_dump() for task in group for row in tagged(task)]
+                tags = [row.model_dump() for row in tagged_tasks(group)]
                 with self._records.write(flushed=False) as db:
                     db.execute(insert(TASK), [task.model_dump() for task in group])
                     if tags:

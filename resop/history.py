@@ -86,7 +86,7 @@ class History:
             with self._records.write() as db:
                 db.execute(update(TASK).where(TASK.c.id == task_id).values(**labels))
                 if "tags" in labels:
-                    _tag(db, task_id)
+                    _tag(db, task_id, labels["tags"])
 
     def forget(self, created_before: datetime, limit: int) -> int:
         """Forget tasks of that age that have ended, at most so many; how many there were."""
@@ -105,11 +105,12 @@ class History:
         return len(found)
 
 
-def _tag(db: Connection, task_id: str) -> None:
-    """A task is found by the tags that it has now."""
+def _tag(db: Connection, task_id: str, tags: Iterable[str]) -> None:
+    """Have a task found by these tags, and by no others."""
     db.execute(delete(TAGGED).where(TAGGED.c.task == task_id))
-    row = db.execute(select(TASK).where(TASK.c.id == task_id)).one_or_none()
-    rows = [] if row is None else tagged(Task(**row._mapping))
+    whose = select(TASK.c.username, TASK.c.cluster).where(TASK.c.id == task_id)
+    row = db.execute(whose).one_or_none()
+    rows = [] if row is None else tagged(task_id, row.username, row.cluster, tags)
     if rows:
         db.execute(ADD_TAGGED, [each.model_dump() for each in rows])
 

@@ -50,7 +50,7 @@ from resop.tables import (
     Task,
     now,
 )
-from resop.tagged import ADD_TAGGED, tagged
+from resop.tagged import ADD_TAGGED, tagged_tasks
 
 # Running and nobody's: another worker has left it.
 _HANDED_OVER = and_(TASK.c.state == State.RUNNING, TASK.c.worker.is_(None), TASK.c.hand_overs > 0)
@@ -493,7 +493,7 @@ def _add(
     for statement, rows in (
         (_ADD_KEY, [each.key for each in written if each.key]),
         (_ADD, [each.task for each in written]),
-        (ADD_TAGGED, [row for each in written for row in tagged(each.task)]),
+        (ADD_TAGGED, tagged_tasks(each.task for each in written)),
         (_ADD_NOTIFICATION, [Notification(task=each) for each in to_notify]),
         (ADD_ENTRY, [each.audit for each in written if each.audit]),
     ):

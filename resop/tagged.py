@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from sqlalchemy import insert
 
@@ -12,14 +13,22 @@ ADD_TAGGED = insert(TAGGED)
 
 
 def tag_id(username: str, cluster: str, tag: str) -> str:
-    """What a user's tag is known by: a digest, since no two tags are the same to a database then
-    that only look so to its collation."""
+    """What a user's tag is known by: SHA-256, hex.
+
+    A digest, since a database's collation takes tags for the same that only look so.
+    """
     return hashlib.sha256(
         "\0".join((username, cluster, tag)).encode("utf-8", "replace")
     ).hexdigest()
 
 
-def tagged(task: Task) -> list[Tagged]:
-    """The rows of a task's tags."""
-    ids = {tag_id(task.username, task.cluster, tag) for tag in task.tags}
-    return [Tagged(tag=each, task=task.id) for each in ids]
+def tagged(task_id: str, username: str, cluster: str, tags: Iterable[str]) -> list[Tagged]:
+    """The rows of a user's task for its tags, one for each that differs."""
+    return [Tagged(tag=tag_id(username, cluster, tag), task=task_id) for tag in sorted(set(tags))]
+
+
+def tagged_tasks(tasks: Iterable[Task]) -> list[Tagged]:
+    """The rows of many tasks."""
+    return [
+        row for each in tasks for row in tagged(each.id, each.username, each.cluster, each.tags)
+    ]

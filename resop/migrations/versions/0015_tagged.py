@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from resop.columns import Json
-from resop.tagged import tag_id
+from resop.tagged import tagged
 
 revision = "0015"
 down_revision = "0014"
@@ -14,7 +14,7 @@ GROUP = 1000
 
 def upgrade() -> None:
     """Those that have tags already are found by them, too."""
-    tagged = op.create_table(
+    table = op.create_table(
         "tagged",
         sa.Column("tag", sa.String(64), primary_key=True),
         sa.Column("task", sa.String(36), primary_key=True),
@@ -26,8 +26,6 @@ def upgrade() -> None:
     some = sa.select(task).where(sa.type_coerce(task.c.tags, sa.Text) != "[]")
     while rows := db.execute(some.where(task.c.id > last).order_by(task.c.id).limit(GROUP)).all():
         last = rows[-1].id
-        pairs = {
-            (tag_id(row.username, row.cluster, tag), row.id) for row in rows for tag in row.tags
-        }
-        op.bulk_insert(tagged, [{"tag": tag, "task": id} for tag, id in sorted(pairs)])
+        found = [each for row in rows for each in tagged(*row)]
+        op.bulk_insert(table, [each.model_dump() for each in found])
     op.create_index("tagged_by_task", "tagged", ["task"])
