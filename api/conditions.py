@@ -21,6 +21,11 @@ def tag_of(attributes: asyncssh.SFTPAttrs) -> str:
     return f'"{size:x}-{time:x}-{part:x}"'
 
 
+def is_conditional(headers: Headers) -> bool:
+    """Whether it matters what is there."""
+    return "if-match" in headers or "if-none-match" in headers
+
+
 def check_conditions(headers: Headers, present: asyncssh.SFTPAttrs | None) -> None:
     """PreconditionFailed unless If-Match and If-None-Match hold for what is there, or is not."""
     tag = None if present is None else tag_of(present)

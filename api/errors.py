@@ -45,6 +45,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
 }
 PATH_STATUS: Mapping[str, int] = {
     "missing": 404,
+    "hidden": 404,
     "denied": 403,
     "exists": 409,
     "is_folder": 409,

@@ -15,7 +15,16 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from api.conditions import Part, Span, check_conditions, is_known, part_of, range_of, tag_of
+from api.conditions import (
+    Part,
+    Span,
+    check_conditions,
+    is_conditional,
+    is_known,
+    part_of,
+    range_of,
+    tag_of,
+)
 from api.digests import Algorithm, Digests, Hashes, as_header, check_digests, expected
 from api.download import Download
 from api.remote import RemotePath, Sftp
@@ -171,7 +180,10 @@ async def remove_file(
         if upload is not None:
             await sftp.remove(kept_at(await target_of(sftp, path), upload))
             return Response(status_code=204)
-        check_conditions(request.headers, await attributes_of(sftp, path))
+        if is_conditional(
+            request.headers
+        ):  # a link goes, too, where it leads to nothing to be seen
+            check_conditions(request.headers, await attributes_of(sftp, path))
         if stat.S_ISDIR((await sftp.lstat(path)).permissions or 0):
             raise PathFailed(shown(path), "is_folder")
         await sftp.remove(path)

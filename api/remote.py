@@ -11,9 +11,9 @@ from fastapi import Depends, Path, Request
 from starlette.convertors import Convertor, register_url_convertor
 
 from api.deps import Here, LoggedIn
-from resop.errors import InvalidOptions
+from resop.errors import InvalidOptions, PathFailed
 from resop.permissions import READ_FILES, WRITE_FILES
-from resop.sftp import sftp_of
+from resop.sftp import is_hidden, sftp_of, shown
 
 WAIT_SECONDS = 30.0
 """For a connection that has room for one more transfer."""
@@ -54,8 +54,11 @@ async def _path_of(
     return raw or b"."
 
 
+RemotePath = Annotated[bytes, Depends(_path_of)]
+
+
 async def _sftp(
-    request: Request, services: Here, token: LoggedIn
+    request: Request, services: Here, token: LoggedIn, path: RemotePath
 ) -> AsyncIterator[asyncssh.SFTPClient]:
     """In this process, so that the content goes neither through the queue nor the record."""
     action = READ_FILES if request.method in ("GET", "HEAD") else WRITE_FILES
@@ -63,9 +66,14 @@ async def _sftp(
     (await services.permissions.decide(action, token.username, token.credential)).enforce()
     session = services.access.session(token.username, token.cluster, token.credential, token.half)
     async with sftp_of(session, WAIT_SECONDS) as sftp:
-        yield sftp
+        try:
+            yield sftp
+        except PathFailed as fault:
+            # What the cluster keeps from this user is not there, whatever is asked of it.
+            if fault.details["reason"] == "denied" and await is_hidden(sftp, path):
+                raise PathFailed(shown(path), "hidden") from fault
+            raise
 
 
-RemotePath = Annotated[bytes, Depends(_path_of)]
 Sftp = Annotated[asyncssh.SFTPClient, Depends(_sftp)]
 """Open until the response has been sent."""

@@ -247,6 +247,7 @@ class CommandFailed(ActionError):
 PATH_REASONS = {
     "missing": "there is no such file or folder",
     "denied": "permission denied",
+    "hidden": "lies where you may not look",
     "exists": "exists already",
     "is_folder": "is a folder",
     "not_folder": "is not a folder",

@@ -90,6 +90,17 @@ async def attributes_of(sftp: asyncssh.SFTPClient, place: bytes) -> asyncssh.SFT
         return None
 
 
+async def is_hidden(sftp: asyncssh.SFTPClient, place: bytes) -> bool:
+    """Whether the cluster keeps from the user whether anything is there."""
+    try:
+        await sftp.stat(place)
+    except asyncssh.SFTPPermissionDenied:
+        return True
+    except (OSError, asyncssh.Error):
+        return False  # then what was denied before is what there is to tell
+    return False
+
+
 async def is_full(sftp: asyncssh.SFTPClient, place: bytes, size: int) -> bool:
     """Whether a file of `size` bytes finds no room: the protocol has no word for a full disk."""
     with contextlib.suppress(asyncssh.SFTPError):

@@ -83,7 +83,10 @@ def main() -> None:
     packages = look_up(Path(sys.argv[1])) if sys.argv[1:] else ask()
     asked = [each for each in packages if "vulns" in each]
     if not asked:
-        print("Known vulnerabilities: NOT AUDITED; there was nobody, or no file, to ask")
+        why = next(
+            (each["skip_reason"] for each in packages), "there was nobody, or no file, to ask"
+        )
+        print(f"Known vulnerabilities: NOT AUDITED; {why}")
         return
     if unknown := [each["name"] for each in packages if each not in asked]:
         print(f"Known vulnerabilities: not audited, since unknown there: {', '.join(unknown)}")

@@ -90,18 +90,30 @@ def test_tasks_and_batches_of_another_user_are_404_for_all_verbs_as_if_there_wer
             alice.http.delete(address, params={"wait": 20})
 
 
-def test_home_of_another_user_tells_no_verb_what_is_in_it(
-    alice: Caller, bob: Caller, ssh: OpenSSH, service: Service
+def test_files_of_another_user_are_404_for_all_verbs_as_if_there_were_none(
+    alice: Caller, bob: Caller, ssh: OpenSSH, service: Service, document: Any
 ) -> None:
     name, none = "held", "missing"
     assert alice.run(f"mkdir -p private; echo 42 >private/{name}").status_code == 200
+    assert bob.run("ln -sfn /home/alice/private private").status_code == 200
     for kind in ("files", "folders"):
+        declared = document["paths"][f"/{kind}/{{path}}"]
         for verb in VERBS:
-            answers = [
-                told(answered(bob, verb, f"/{kind}/%2Fhome/alice/private/{each}"), each)
-                for each in (name, none)
-            ]
-            assert answers[0] == answers[1], (kind, verb)
-            assert answers[0][0] in (403, 404, 405, 415, 422)
+            for place in ("%2Fhome/alice/private", "private"):
+                answers = [
+                    told(answered(bob, verb, f"/{kind}/{place}/{each}"), each)
+                    for each in (name, none)
+                ]
+                assert answers[0] == answers[1], (kind, verb)
+                assert answers[0][0] == (404 if verb.lower() in declared else 405), (kind, verb)
+    for verb, query in (
+        ("GET", {"checksum": "sha256"}),
+        ("HEAD", {"upload": "abcdefgh"}),
+        ("DELETE", {"upload": "abcdefgh"}),
+    ):
+        path = f"/files/%2Fhome/alice/private/{name}"
+        assert answered(bob, verb, path, **query).status_code == 404, (verb, query)
     assert (ssh.home("alice") / "private" / name).read_text() == "42\n"
+    assert bob.http.delete("/files/private").status_code == 204, "the link is his own"
+    assert not (ssh.home("bob") / "private").is_symlink()
     failure(service.caller().http.get(f"/files/%2Fhome/alice/private/{name}"), 401)
