@@ -7,6 +7,7 @@ worker, ever: both are conditions in the statements below, not habits of their c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ from resop.tables import (
     STEP,
     TASK,
     WORKER,
+    Claimed,
     Credential,
     Key,
     Notification,
@@ -79,7 +81,8 @@ _CLAIM = (
         started_at=func.coalesce(TASK.c.started_at, bindparam("at", type_=Moment)),
     )
 )
-_CLAIM_RETURNING = _CLAIM.returning(*TASK.c)
+_CLAIMED = [TASK.c[each.name] for each in fields(Claimed)]
+_CLAIM_RETURNING = _CLAIM.returning(*_CLAIMED)
 _RESULT = (
     *("state", "ended_at", "seconds", "output", "stderr", "exit_code", "truncated"),
     *("log", "progress", "error", "to_undo", "sealed"),
@@ -166,14 +169,14 @@ class Records(Database):
             row = db.execute(select(TASK).where(TASK.c.id == task_id)).one_or_none()
         return None if row is None else Task(**row._mapping)
 
-    def claim(self, task_id: str, worker: str) -> Task | None:
+    def claim(self, task_id: str, worker: str) -> Claimed | None:
         """Make `worker` the one that runs a task that is queued, or was left by another worker.
 
         None when it is not to be run.
         """
         return next(iter(self.claim_all([task_id], worker)), None)
 
-    def claim_all(self, task_ids: Sequence[str], worker: str) -> list[Task]:
+    def claim_all(self, task_ids: Sequence[str], worker: str) -> list[Claimed]:
         """Claim many in one transaction; those that are to be run."""
         rows: list[Row[Any]] = []
         with self.write() as db:
@@ -182,8 +185,8 @@ class Records(Database):
                 if db.dialect.update_returning:
                     rows += db.execute(_CLAIM_RETURNING, claim).all()
                 elif db.execute(_CLAIM, claim).rowcount:  # MariaDB
-                    rows += db.execute(select(TASK).where(TASK.c.id == task_id)).all()
-        return [Task(**row._mapping) for row in rows]
+                    rows += db.execute(select(*_CLAIMED).where(TASK.c.id == task_id)).all()
+        return [Claimed(**row._mapping) for row in rows]
 
     def unclaim(self, task_id: str, worker: str) -> bool:
         """Put a claimed task of which nothing was sent back into the queue."""

@@ -4,6 +4,7 @@ notifications, credentials, workers.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -89,6 +90,32 @@ class Task(SQLModel):
     """How many workers have left it to others; None where its steps do not survive a worker."""
     notify: str | None = Field(default=None, sa_type=LongText)
     """The HTTPS address that is told of its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What a worker needs of a task that it has made its own; columns of the task by their names.
+
+    Thousands are held at once, so that it is no row with all that a task has.
+    """
+
+    id: str
+    kind: str
+    operator: str
+    action: str
+    username: str
+    cluster: str
+    credential: str
+    request: str
+    sealed: bytes | None
+    time_limit: float
+    started_at: datetime | None
+    log: list[str]
+    progress: dict[str, float] | None
+    to_undo: list[str] | None
+    cancel_asked_at: datetime | None
+    batch: str | None
+    hand_overs: int | None
 
 
 class Step(SQLModel):

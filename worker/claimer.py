@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from resop.errors import ResopError
 from resop.inbox import Inbox
 from resop.records import Records
-from resop.tables import Task
+from resop.tables import Claimed
 
 log = logging.getLogger(__name__)
 
 GROUP = 100
 
-Begin = Callable[[Sequence[Task]], None]
+Begin = Callable[[Sequence[Claimed]], None]
 
 
 class Claimer:
@@ -53,7 +53,7 @@ class Claimer:
             self._claim(ids)
 
     def _claim(self, ids: Sequence[str]) -> None:
-        claimed: Sequence[Task] = []
+        claimed: Sequence[Claimed] = []
         try:
             claimed = self._records.claim_all(ids, self._worker)
         except ResopError as fault:

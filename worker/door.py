@@ -185,16 +185,17 @@ class WorkerDoor:
         number = earlier.number if earlier is not None else next(self._numbers)
         began = time.monotonic()
         if earlier is None:
-            begun = Step(
-                task=self.task_id,
-                number=number,
-                command=self.masker.text(shown),
-                undo=undo,
-                log_lines=len(self.logged),
-                started_at=now(),
-                keep=keep,
+            await self._note_begun(
+                Step(
+                    task=self.task_id,
+                    number=number,
+                    command=self.masker.text(shown),
+                    undo=undo,
+                    log_lines=len(self.logged),
+                    started_at=now(),
+                    keep=keep,
+                )
             )
-            await self._note_begun(begun)
         values: dict[str, Any] = {}
         try:
             yield number, values

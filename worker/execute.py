@@ -45,7 +45,7 @@ from resop.settings import Settings
 from resop.shell import Shell
 from resop.site import Site
 from resop.ssh import Connector
-from resop.tables import State, Task, now
+from resop.tables import Claimed, State, now
 from resop.tokens import Sealer
 from worker.claimer import Claimer
 from worker.door import WorkerDoor
@@ -162,21 +162,21 @@ class Engine:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def _begin_all(self, tasks: Sequence[Task]) -> None:
+    def _begin_all(self, tasks: Sequence[Claimed]) -> None:
         for task in tasks:
             if task.hand_overs:
                 asyncio.run_coroutine_threadsafe(self._take_up(task), self.loop)
             else:
                 self.loop.call_soon_threadsafe(self._begin, task)
 
-    def _begin(self, task: Task, left: Left = NOTHING) -> None:
+    def _begin(self, task: Claimed, left: Left = NOTHING) -> None:
         running = self.loop.create_task(self._run(task, left))
         self._running[task.id] = running
         running.add_done_callback(lambda _: self._finished(task.id))
         if task.cancel_asked_at is not None:  # while no worker had it
             self._hear_cancel(task.id)
 
-    async def _take_up(self, task: Task) -> None:
+    async def _take_up(self, task: Claimed) -> None:
         """Begin a task where another worker has left it."""
         left: Left | None = None
         while left is None:
@@ -213,7 +213,7 @@ class Engine:
         if running:
             await asyncio.wait(running)
 
-    async def _run(self, task: Task, left: Left) -> None:
+    async def _run(self, task: Claimed, left: Left) -> None:
         """Run a claimed task to its recorded end, whatever happens."""
         began = time.monotonic() - _age(task)
         door: WorkerDoor | None = None
@@ -256,13 +256,13 @@ class Engine:
                 self._deal()
             _say_ended(task, state, seconds, outcome)
 
-    def _note_resumable(self, task: Task, door: WorkerDoor, action: Action) -> None:
+    def _note_resumable(self, task: Claimed, door: WorkerDoor, action: Action) -> None:
         if door.keeping is not None and (isinstance(action, Command) or action.resumable):
             self._resumable[task.id] = door
             if self._leaving:
                 door.leave()
 
-    async def _hand_over(self, task: Task, door: WorkerDoor) -> None:
+    async def _hand_over(self, task: Claimed, door: WorkerDoor) -> None:
         """Let another worker take up a task whose steps go on."""
         door.close()
         await door.show()
@@ -273,7 +273,7 @@ class Engine:
             log.warning("task %s is left to the others' recovery: %s", task.id, fault.message)
         log.info("task %s is left to another worker", task.id)
 
-    def _open(self, task: Task, left: Left) -> tuple[WorkerDoor, Action, BaseModel]:
+    def _open(self, task: Claimed, left: Left) -> tuple[WorkerDoor, Action, BaseModel]:
         """Open a task's envelope: its options, and a door to its user's session."""
         sealed = self._sealer.unseal(task.sealed or b"", task.id)
         kind: Kind = "cmd" if task.kind == Command.kind else "opn"
@@ -298,7 +298,7 @@ class Engine:
         return door, action, options
 
     async def _perform(
-        self, task: Task, door: WorkerDoor, action: Action, options: BaseModel
+        self, task: Claimed, door: WorkerDoor, action: Action, options: BaseModel
     ) -> Outcome:
         if isinstance(action, Command):
             return command_outcome(action, await door.run_command(command_step(action, options)))
@@ -318,7 +318,7 @@ class Engine:
             outcome.error = await _end_under_way(door, door.keeping, door.keeping.astray().message)
         return outcome
 
-    async def _end_left(self, task: Task, door: WorkerDoor, keeping: Keeping) -> Outcome:
+    async def _end_left(self, task: Claimed, door: WorkerDoor, keeping: Keeping) -> Outcome:
         """End what another worker has left of an operation that cannot be resumed."""
         door.logged, door.progressed = task.log, task.progress
         said = "the worker that ran this task died, and its operation cannot be resumed"
@@ -332,7 +332,7 @@ def _cancel(running: asyncio.Task[None]) -> None:
         running.cancel()
 
 
-def _age(task: Task) -> float:
+def _age(task: Claimed) -> float:
     """How long a task has been running when this worker took it up, in seconds."""
     return max(0.0, (now() - (task.started_at or now())).total_seconds()) if task.hand_overs else 0
 
@@ -393,7 +393,7 @@ def _values(outcome: Outcome, door: WorkerDoor | None) -> dict[str, Any]:
     return values
 
 
-def _say_ended(task: Task, state: State, seconds: float, outcome: Outcome) -> None:
+def _say_ended(task: Claimed, state: State, seconds: float, outcome: Outcome) -> None:
     say(
         log,
         "task",

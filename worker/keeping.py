@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from resop.errors import ContactLost
@@ -16,7 +17,7 @@ from resop.limits import OUTPUT_LIMIT
 from resop.printed import Printed
 from resop.records import Records
 from resop.step import Result, StepRequest
-from resop.tables import Step, Task
+from resop.tables import Claimed, Step
 from resop.types import MASK
 
 ASTRAY_SECONDS = 5.0
@@ -40,7 +41,7 @@ class Left(NamedTuple):
 NOTHING = Left()
 
 
-def what_is_left(records: Records, task: Task) -> Left:
+def what_is_left(records: Records, task: Claimed) -> Left:
     """Read it; of a command there are no steps. Blocks; raises RecordsUnavailable."""
     printed = Printed(records)
     ends = printed.ends(task.id)
@@ -65,9 +66,12 @@ class Keeping:
         recorded = recorded or ()
         self.recorded = {step.keep: step for step in recorded if step.keep}
         """Of an earlier worker, those that were not asked for again yet."""
-        self._found = asyncio.Condition()
         self.kept: dict[str, Keep] = {}
         """On the login node, to be forgotten when the task has ended."""
+
+    @cached_property
+    def _all_found(self) -> asyncio.Event:
+        return asyncio.Event()  # few tasks are taken up, and thousands may be held
 
     @property
     def under_way(self) -> list[Step]:
@@ -82,14 +86,13 @@ class Keeping:
         """
         if name not in self.recorded and self.recorded:
             try:
-                async with asyncio.timeout(ASTRAY_SECONDS), self._found:
-                    await self._found.wait_for(lambda: not self.recorded)
+                async with asyncio.timeout(ASTRAY_SECONDS):
+                    await self._all_found.wait()
             except TimeoutError:
                 raise self.astray() from None
         step = self.recorded.pop(name, None)
-        if not self.recorded:
-            async with self._found:
-                self._found.notify_all()
+        if step is not None and not self.recorded:
+            self._all_found.set()
         return step
 
     def astray(self) -> ContactLost:

@@ -6,7 +6,7 @@ import pytest
 
 from resop.errors import RecordsUnavailable
 from resop.records import Records
-from resop.tables import Task
+from resop.tables import Claimed
 from tests.support.tasks import new_task
 from worker.claimer import Claimer
 
@@ -19,7 +19,7 @@ class Worker:
         self.released = 0
         self.claimer = Claimer("w", records, self._begin, self._release)
 
-    def _begin(self, tasks: Sequence[Task]) -> None:
+    def _begin(self, tasks: Sequence[Claimed]) -> None:
         self.begun += [task.id for task in tasks]
 
     def _release(self) -> None:
@@ -50,7 +50,7 @@ def test_what_has_come_is_claimed_in_one_transaction(
 ) -> None:
     groups = []
 
-    def counted(ids: Sequence[str], worker: str) -> list[Task]:
+    def counted(ids: Sequence[str], worker: str) -> list[Claimed]:
         groups.append(list(ids))
         return claim_all(ids, worker)
 
@@ -75,7 +75,7 @@ def test_one_that_is_not_queued_is_left_alone(records: Records, add: Callable[[]
 def test_while_the_database_is_away_nothing_is_begun(
     records: Records, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    def refuse(ids: Sequence[str], worker: str) -> list[Task]:
+    def refuse(ids: Sequence[str], worker: str) -> list[Claimed]:
         raise fault
 
     monkeypatch.setattr(records, "claim_all", refuse)
