@@ -22,8 +22,7 @@ check:
 	@scripts/setup dev && scripts/check && exec .venv/bin/python scripts/audit.py
 
 bench:
-	@scripts/setup test && for each in goals crowd growth history profile; do \
-		echo "== bench.$$each" && .venv/bin/python -m bench.$$each || exit; done
+	@scripts/setup test && .venv/bin/python -m bench && exec .venv/bin/python -m bench.profile
 
 testbed:
 	@scripts/setup && scripts/packages testbed && exec .venv/bin/python -m testbed start

@@ -1,158 +1,141 @@
-"""`python -m bench`: one remote command per request, beside a bare asyncssh loop, in one run.
+"""`python -m bench [PART …]`: the table of our goals, all of it or these parts, in one run.
 
-Each round measures the floor and the service one after the other at every number of callers;
-ratios are taken within a round, and their median and spread over the rounds are shown. Absolute
-figures are this machine's: client, service and sshd share its cores.
+commands: one command and an operation of ten steps, beside a bare asyncssh loop and the bare runner
+          (and other services with --targets FILE, bench/targets.py); memory of an idle service
+files:    a large file beside OpenSSH's sftp
+crowd:    100 users whose sessions are cold; 2,000 tasks that run at once in one worker
+growth:   one and two API processes and workers
+history:  pages of a long history in SQLite (and MariaDB with --mariadb)
+slurm:    an array, separate submissions, a question of many, on a running testbed
+          (--testbed FOLDER, as root; else it is left out)
+
+Every round measures all ways of a work in turn; ratios are taken within a round. Absolute figures
+are this machine's: all that is measured shares its cores.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
-import statistics
 import tempfile
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import asyncssh
-
-from bench.load import Client, Measured, closed_loop, post, requests
-from bench.site import PASSWORD, USER, Site, site
-
-FLOOR_CHANNELS = 5
-"""Exec channels at a time over one connection: above six, OpenSSH begins to refuse some."""
-COMMAND = "id"
-
-
-@dataclass(slots=True)
-class Point:
-    """All rounds at one number of callers."""
-
-    at_once: int
-    floor: list[Measured] = field(default_factory=list)
-    ours: list[Measured] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        """Medians over the rounds; ratios are ours to the floor's."""
-        pairs = list(zip(self.ours, self.floor, strict=True))
-        rates = [ours.rate / floor.rate for ours, floor in pairs]
-        times = [ours.percentile(50) / floor.percentile(50) for ours, floor in pairs]
-        return {
-            "at_once": self.at_once,
-            "floor_per_s": _median([each.rate for each in self.floor]),
-            "floor_p50_ms": _median([each.percentile(50) for each in self.floor]),
-            "per_s": _median([each.rate for each in self.ours]),
-            "p50_ms": _median([each.percentile(50) for each in self.ours]),
-            "p99_ms": _median([each.percentile(99) for each in self.ours]),
-            "failed": sum(each.failed for each in self.ours),
-            "rate_ratio": _spread(rates),
-            "p50_ratio": _spread(times),
-        }
+from bench.commands import command_contests
+from bench.contest import compete
+from bench.crowd import cold, running
+from bench.files import Clients, file_contests, peak, resident
+from bench.growth import grow
+from bench.history import pages
+from bench.site import site
+from bench.slurm import slurm_contests
+from bench.table import Row, fact, write
+from bench.targets import read_targets
+from testbed.site import Site as Testbed
+from tests.support.services import MariaDB
 
 
-async def floor(connection: asyncssh.SSHClientConnection, callers: int, calls: int) -> Measured:
-    """A bare asyncssh loop, as somebody would write it by hand."""
-    free = asyncio.Semaphore(FLOOR_CHANNELS)
-
-    async def call() -> bool:
-        async with free:
-            done = await connection.run(COMMAND, stdin=asyncssh.DEVNULL)
-        return done.exit_status == 0 and f"({USER})" in str(done.stdout)
-
-    return await closed_loop([call] * callers, calls)
-
-
-async def ours(here: Site, callers: int, calls: int) -> Measured:
-    """The same command through HTTP, token, validation, queue, worker and record."""
-    request = post(f"/utils/cmd/{COMMAND}", here.token, b"{}")
-    clients = [Client(here.port, request, f"({USER})".encode()) for _ in range(callers)]
-    return await requests(clients, calls)
-
-
-async def measure(here: Site, levels: list[int], calls: int, rounds: int) -> list[Point]:
-    """Every level, floor and service in turn, `rounds` times."""
-    points = [Point(level) for level in levels]
-    async with asyncssh.connect(
-        here.ssh.host,
-        here.ssh.port,
-        username=USER,
-        password=PASSWORD,
-        known_hosts=str(here.ssh.known_hosts),
-        config=None,
-        client_keys=None,
-    ) as connection:
-        await ours(here, 4, 20)
-        await floor(connection, 4, 20)
-        for _ in range(rounds):
-            for point in points:
-                point.floor.append(await floor(connection, point.at_once, calls))
-                point.ours.append(await ours(here, point.at_once, calls))
-    return points
-
-
-def show(summaries: list[dict[str, Any]], memory: dict[str, float]) -> None:
-    """Print the table."""
-    print(f"{'':>8} | {'bare asyncssh loop':>20} | {'resop':>28} | ratio (min-max over rounds)")
-    print(
-        f"{'at once':>8} | {'per s':>9} {'p50 ms':>10} | {'per s':>7} {'p50 ms':>7} "
-        f"{'p99 ms':>7} {'bad':>4} | {'per s':>18} {'p50':>18}"
-    )
-    for each in summaries:
-        print(
-            f"{each['at_once']:>8} | {each['floor_per_s']:>9.1f} {each['floor_p50_ms']:>10.1f} | "
-            f"{each['per_s']:>7.1f} {each['p50_ms']:>7.1f} {each['p99_ms']:>7.1f} "
-            f"{each['failed']:>4} | {_ratio(each['rate_ratio']):>18} "
-            f"{_ratio(each['p50_ratio']):>18}"
+def commands(wanted: argparse.Namespace, folder: Path) -> list[Row]:
+    """What a command takes."""
+    targets = read_targets(wanted.targets) if wanted.targets else []
+    with site(folder) as here:
+        idle = fact(
+            "an idle service, resident MiB", "API under 120, worker under 150", resident(here)
         )
-    print("resident MiB after it: " + ", ".join(f"{k} {v:.0f}" for k, v in memory.items()))
+
+        async def rounds() -> list[Row]:
+            async with command_contests(here, targets, wanted.calls) as contests:
+                return await compete(contests, wanted.rounds)
+
+        rows = asyncio.run(rounds())
+        return [idle, *rows, fact("after the commands, resident MiB", "none", resident(here))]
+
+
+def files(wanted: argparse.Namespace, folder: Path) -> list[Row]:
+    """What a file takes."""
+    with site(folder) as here:
+        before = resident(here)
+        contests = file_contests(Clients(here, folder, wanted.file << 20, small=0), wanted.file)
+        with peak(here) as most:
+            rows = asyncio.run(compete(contests, wanted.rounds))
+        grown = {f"{name} (to {most[name]:.0f})": most[name] - before[name] for name in most}
+        return [*rows, fact("meanwhile the service grew by MiB", "less than 32", grown)]
+
+
+def slurm(wanted: argparse.Namespace, folder: Path) -> list[Row]:
+    """What Slurm's work takes."""
+    bed = Testbed.load(wanted.testbed.absolute())
+    if bed is None:
+        raise SystemExit(f"{wanted.testbed}: no testbed has run there")
+
+    async def rounds() -> list[Row]:
+        async with slurm_contests(bed, folder, wanted.calls, wanted.jobs) as contests:
+            return await compete(contests, wanted.rounds)
+
+    return asyncio.run(rounds())
+
+
+def crowd(wanted: argparse.Namespace, folder: Path) -> list[Row]:
+    """Many users, and many tasks."""
+    users = [f"user{number}" for number in range(max(1, wanted.users))]
+    room = str(wanted.tasks + 100)
+    limits = {"WORKER_TASKS": room, "BATCH_AT_ONCE": room, "QUEUED_TASKS": room}
+    with site(folder, others=users, **limits) as here:
+        return [*cold(here, users), *running(here, users[0], wanted.tasks)]
+
+
+def growth(wanted: argparse.Namespace, folder: Path) -> list[Row]:
+    """More processes."""
+    with site(folder) as here:
+        return grow(here, wanted.calls, wanted.rounds)
+
+
+def history(wanted: argparse.Namespace, folder: Path) -> list[Row]:
+    """A long history."""
+    sizes = [int(each) for each in wanted.sizes.split(",")]
+    rows = pages("SQLite", f"sqlite:///{folder}/resop.db", sizes, wanted.calls)
+    if wanted.mariadb:
+        with MariaDB(folder / "mariadb") as mariadb:
+            rows += pages("MariaDB", mariadb.database("bench"), sizes, wanted.calls)
+    return rows
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
+    each.__name__: each for each in (commands, files, slurm, crowd, growth, history)
+}
 
 
 def main() -> None:
     """Measure, print, and write JSON where asked to."""
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("-c", "--callers", default="1,8,32,100", help="numbers of callers")
-    parser.add_argument("-n", "--calls", type=int, default=400, help="calls at each point")
+    parser = argparse.ArgumentParser(
+        "bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("-n", "--calls", type=int, default=200, help="calls at each point")
     parser.add_argument("-r", "--rounds", type=int, default=3)
-    parser.add_argument("--runner", default="auto", help="REMOTE_RUNNER of the service")
-    parser.add_argument("-o", "--output", type=Path, help="write the figures as JSON")
-    arguments = parser.parse_args()
-    levels = [int(each) for each in arguments.callers.split(",")]
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        site(Path(folder), arguments.runner) as here,
-    ):
-        points = asyncio.run(measure(here, levels, arguments.calls, arguments.rounds))
-        memory = here.memory()
-    summaries = [point.summary() for point in points]
-    show(summaries, memory)
-    if arguments.output:
-        made = {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-            "python": platform.python_version(),
-            "rounds": arguments.rounds,
-            "points": summaries,
-            "resident_mib": memory,
-        }
-        arguments.output.write_text(json.dumps(made, indent=1) + "\n")
-
-
-def _median(values: list[float]) -> float:
-    return round(statistics.median(values), 2)
-
-
-def _spread(values: list[float]) -> list[float]:
-    return [round(each, 2) for each in (statistics.median(values), min(values), max(values))]
-
-
-def _ratio(spread: list[float]) -> str:
-    middle, least, most = spread
-    return f"{middle:.2f} ({least:.2f}-{most:.2f})"
+    parser.add_argument("--targets", type=Path, metavar="FILE", help="other services")
+    parser.add_argument("--file", type=int, default=1024, metavar="MIB", help="of the file")
+    parser.add_argument("--users", type=int, default=100, help="whose sessions are cold")
+    parser.add_argument("--tasks", type=int, default=2000, help="that run at once")
+    parser.add_argument("--sizes", default="10000,1000000", help="tasks of the history")
+    parser.add_argument("--mariadb", action="store_true", help="also in a MariaDB of its own")
+    parser.add_argument("--testbed", type=Path, metavar="FOLDER", help="state of a running one")
+    parser.add_argument("--jobs", type=int, default=1000, help="of an array, and separate ones")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows here")
+    wanted = parser.parse_args()
+    if unknown := set(wanted.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    if "slurm" in wanted.parts and wanted.testbed is None:
+        parser.error("slurm needs --testbed")
+    chosen = wanted.parts or [each for each in PARTS if each != "slurm" or wanted.testbed]
+    rows = []
+    for part in chosen:
+        with tempfile.TemporaryDirectory(prefix="bench-") as name:
+            folder = Path(name)
+            folder.chmod(0o755)  # MariaDB's own user passes through it
+            rows += PARTS[part](wanted, folder)
+        if wanted.json:  # what was measured is kept, whatever becomes of the rest
+            write(wanted.json, wanted.rounds, rows)
 
 
 if __name__ == "__main__":

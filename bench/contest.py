@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bench.load import Measured
+from bench.table import Row
 
 Way = Callable[[], Awaitable[Measured]]
 
@@ -64,7 +65,18 @@ def _figures(taken: list[Measured]) -> dict[str, float]:
     }
 
 
-def show(summary: Mapping[str, Any]) -> None:
+async def compete(contests: Sequence[Contest], rounds: int) -> list[Row]:
+    """All contests, round after round; printed when all are done."""
+    for _ in range(rounds):
+        for contest in contests:
+            await contest.round()
+    rows: list[Row] = [contest.summary() for contest in contests]
+    for row in rows:
+        show(row)
+    return rows
+
+
+def show(summary: Row) -> None:
     """Print a row: a line for each way."""
     print(f"\n{summary['work']}   (goal: {summary['goal']})")
     for name, each in summary["ways"].items():

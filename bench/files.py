@@ -20,9 +20,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from bench.load import Client, Measured, post, requests
+from bench.contest import Contest
+from bench.load import Client, Measured, closed_loop, post, requests
 from bench.site import OTHER, USER, Site, site
 
 PROCESSES = {"API": "api.main", "worker": "worker.main"}
@@ -108,6 +110,33 @@ class Clients:
         to = [] if "--output" in words else ["--output", "/dev/null"]
         command = ["curl", "--config", "-", *silent, *to, *words, address]
         subprocess.run(command, input=token.encode(), check=True)
+
+
+def file_contests(clients: Clients, mib: int) -> list[Contest]:
+    """Its file of so many MiB up and down; it is there on both sides before."""
+    ways = {"up": (clients.our_up, clients.sftp_up), "down": (clients.our_down, clients.sftp_down)}
+    for way in ways["up"]:
+        way()
+    return [
+        Contest(
+            f"a file of {mib} MiB {direction}",
+            "0.8 of sftp's rate",
+            "rate",
+            partial(_once, ours),
+            {"sftp": partial(_once, theirs)},
+        )
+        for direction, (ours, theirs) in ways.items()
+    ]
+
+
+async def _once(work: Callable[[], None]) -> Measured:
+    """One call of what blocks and raises if it fails."""
+
+    async def call() -> bool:
+        await asyncio.to_thread(work)
+        return True
+
+    return await closed_loop([call], 1)
 
 
 def resident(here: Site) -> Memory:

@@ -1,25 +1,23 @@
-"""`python -m bench.growth`: the same commands through one and two API processes, and workers.
+"""The same commands through one and two API processes, and workers.
 
-Every round measures each number of processes in turn; rates are compared within a round. Client,
-service and sshd share the machine, so on one of two cores nothing is left for more processes to
-use: it shows then what it costs to have them.
+On a machine whose cores client, service and sshd have used up, nothing is left for more processes:
+it shows then what it costs to have them.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import statistics
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from bench.load import Client, Measured, post, requests
-from bench.site import USER, Site, further, site
+from bench.site import USER, Site, further
+from bench.table import Row, fact
 
 PROCESSES = [(1, 1), (1, 2), (2, 1), (2, 2)]
 """API processes and workers."""
+CALLERS = 64
 
 
 @contextlib.contextmanager
@@ -32,46 +30,34 @@ def grown(here: Site, apis: int, workers: int) -> Iterator[list[int]]:
         yield [here.port, *others]
 
 
-async def commands(here: Site, ports: list[int], callers: int, calls: int) -> Measured:
+async def commands(here: Site, ports: list[int], calls: int) -> Measured:
     """One command for each call, the callers shared by the ports."""
     request = post("/utils/cmd/id", here.token, b"{}")
     expected = f"({USER})".encode()
-    clients = [Client(ports[n % len(ports)], request, expected) for n in range(callers)]
+    clients = [Client(ports[n % len(ports)], request, expected) for n in range(CALLERS)]
     return await requests(clients, calls)
 
 
-def show(found: dict[tuple[int, int], list[Measured]]) -> None:
-    """A line for each number of processes."""
-    alone = found[PROCESSES[0]]
-    for (apis, workers), measured in found.items():
-        ratios = [each.rate / one.rate for each, one in zip(measured, alone, strict=True)]
-        print(
-            f"{apis} API, {workers} worker: "
-            f"{statistics.median(each.rate for each in measured):6.1f}/s, "
-            f"p50 {statistics.median(each.percentile(50) for each in measured):6.1f} ms, "
-            f"failed {sum(each.failed for each in measured)}, rate to that of one each "
-            f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-        )
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench.growth", description=__doc__)
-    parser.add_argument("-c", "--callers", type=int, default=64)
-    parser.add_argument("-n", "--calls", type=int, default=1000)
-    parser.add_argument("-r", "--rounds", type=int, default=3)
-    arguments = parser.parse_args()
+def grow(here: Site, calls: int, rounds: int) -> list[Row]:
+    """Each number of processes in turn, round after round; rates are compared within a round."""
     found: dict[tuple[int, int], list[Measured]] = {each: [] for each in PROCESSES}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, site(Path(folder)) as here:
-        for _ in range(arguments.rounds):
-            for processes in PROCESSES:
-                with grown(here, *processes) as ports:
-                    callers = arguments.callers
-                    asyncio.run(commands(here, ports, callers, callers * 4))  # all are warm then
-                    measured = asyncio.run(commands(here, ports, callers, arguments.calls))
-                    found[processes].append(measured)
-    show(found)
+    for _ in range(rounds):
+        for processes in PROCESSES:
+            with grown(here, *processes) as ports:
+                asyncio.run(commands(here, ports, CALLERS * 4))  # all are warm then
+                taken = asyncio.run(commands(here, ports, max(calls, CALLERS * 8)))
+                found[processes].append(taken)
+    return [_row(*processes, taken, found[PROCESSES[0]]) for processes, taken in found.items()]
 
 
-if __name__ == "__main__":
-    main()
+def _row(apis: int, workers: int, taken: list[Measured], alone: list[Measured]) -> Row:
+    ratios = [each.rate / one.rate for each, one in zip(taken, alone, strict=True)]
+    figures = {
+        "per s": statistics.median(each.rate for each in taken),
+        "p50 ms": statistics.median(each.percentile(50) for each in taken),
+        "failed": sum(each.failed for each in taken),
+        "rate to that of one each": statistics.median(ratios),
+        "at least": min(ratios),
+        "at most": max(ratios),
+    }
+    return fact(f"{CALLERS} callers of {apis} API, {workers} worker", "the rate grows", figures)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,13 +26,12 @@ QUESTION = "/slurm/opn/nodes"
 
 
 @contextlib.asynccontextmanager
-async def slurm_contests(bed: Testbed, calls: int, jobs: int) -> AsyncIterator[list[Contest]]:
+async def slurm_contests(
+    bed: Testbed, folder: Path, calls: int, jobs: int
+) -> AsyncIterator[list[Contest]]:
     """An array, so many separate submissions, and a question that many ask."""
     user = bed.users[0]
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as folder,
-        service(Path(folder), settings(bed), user.name, user.password) as here,
-    ):
+    with service(folder, settings(bed), user.name, user.password) as here:
         async with asyncssh.connect(
             bed.ssh.host,
             bed.ssh.port,

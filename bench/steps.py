@@ -17,7 +17,7 @@ from pathlib import Path
 import asyncssh
 import uvloop
 
-from bench.__main__ import floor
+from bench.floor import floor
 from bench.load import Measured, closed_loop
 from bench.site import PASSWORD, USER
 from resop.sessions import Session
