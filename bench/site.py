@@ -112,7 +112,8 @@ def service(
         "OPERATORS_PATH": str(OPERATORS),
         **settings,
     }
-    process = subprocess.Popen([sys.executable, "-m", "cli.main", "up"], env=environ)
+    command = [sys.executable, "-m", "cli.main", "up"]
+    process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:
         _until_ready(port, process)
         yield Service(port, _log_in(port, username, password), process.pid, environ)
@@ -128,9 +129,13 @@ def further(here: Service, module: str) -> Iterator[int]:
     A worker serves soon after.
     """
     port = _free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", module], env={**here.environ, "PORT": str(port)}
-    )
+    with Path(here.environ["DATA_DIR"], "further.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env={**here.environ, "PORT": str(port)},
+            stdout=log,
+            stderr=log,
+        )
     try:
         if module == "api.main":
             _until_ready(port, process)

@@ -69,6 +69,8 @@ PriorityType=priority/multifactor
 PriorityWeightFairshare=1000
 PriorityWeightAge=100
 MaxArraySize=1001
+# Thousands of jobs may end within MinJobAge, and still count.
+MaxJobCount=100000
 MinJobAge={slurm.min_job_age}
 KillWait=5
 InactiveLimit=0
