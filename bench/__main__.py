@@ -3,6 +3,7 @@
 commands: one command and an operation of ten steps, beside a bare asyncssh loop and the bare runner
           (and other services with --targets FILE, bench/targets.py); memory of an idle service
 files:    a large file beside OpenSSH's sftp
+startup:  until new processes serve, and a new user's first command is answered
 crowd:    100 users whose sessions are cold; 2,000 tasks that run at once in one worker
 growth:   one and two API processes and workers
 history:  pages of a long history in SQLite (and MariaDB with --mariadb)
@@ -21,14 +22,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.commands import command_contests
+from bench.commands import GOALS, command_contests
 from bench.contest import compete
 from bench.crowd import cold, running
 from bench.files import Clients, file_contests, peak, resident
 from bench.growth import grow
 from bench.history import pages
+from bench.model import model
 from bench.site import site
 from bench.slurm import slurm_contests
+from bench.startup import begun, first_commands
 from bench.table import Row, fact, write
 from bench.targets import read_targets
 from testbed.site import Site as Testbed
@@ -48,7 +51,13 @@ def commands(wanted: argparse.Namespace, folder: Path) -> list[Row]:
                 return await compete(contests, wanted.rounds)
 
         rows = asyncio.run(rounds())
-        return [idle, *rows, fact("after the commands, resident MiB", "none", resident(here))]
+        ours = {n: row["ways"]["resop"]["per_s"] for n, row in zip(GOALS, rows, strict=False)}
+        return [
+            idle,
+            *rows,
+            model(ours),
+            fact("after the commands, resident MiB", "none", resident(here)),
+        ]
 
 
 def files(wanted: argparse.Namespace, folder: Path) -> list[Row]:
@@ -73,6 +82,14 @@ def slurm(wanted: argparse.Namespace, folder: Path) -> list[Row]:
             return await compete(contests, wanted.rounds)
 
     return asyncio.run(rounds())
+
+
+def startup(wanted: argparse.Namespace, folder: Path) -> list[Row]:
+    """What comes before the first answer."""
+    users = [f"new{number}" for number in range(wanted.rounds)]
+    with site(folder, others=users) as here:
+        first = first_commands(here, users)
+        return [*begun(here, folder, wanted.rounds), *asyncio.run(compete([first], wanted.rounds))]
 
 
 def crowd(wanted: argparse.Namespace, folder: Path) -> list[Row]:
@@ -101,7 +118,7 @@ def history(wanted: argparse.Namespace, folder: Path) -> list[Row]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
-    each.__name__: each for each in (commands, files, slurm, crowd, growth, history)
+    each.__name__: each for each in (commands, files, slurm, startup, crowd, growth, history)
 }
 
 
