@@ -180,9 +180,8 @@ async def remove_file(
         if upload is not None:
             await sftp.remove(kept_at(await target_of(sftp, path), upload))
             return Response(status_code=204)
-        if is_conditional(
-            request.headers
-        ):  # a link goes, too, where it leads to nothing to be seen
+        # Only then: a link of one's own goes, too, where it leads to what its user may not see.
+        if is_conditional(request.headers):
             check_conditions(request.headers, await attributes_of(sftp, path))
         if stat.S_ISDIR((await sftp.lstat(path)).permissions or 0):
             raise PathFailed(shown(path), "is_folder")

@@ -7,17 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from bench.__main__ import main
+
 SMALL = ["-n", "2", "-r", "2", "--file", "1", "--users", "2", "--tasks", "3", "--sizes", "60,120"]
-
-
-def bench(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_rows_are_printed_and_written_as_json(tmp_path: Path) -> None:
     made = tmp_path / "made.json"
-    done = bench("history", "files", "crowd", *SMALL, "--json", str(made))
+    command = [sys.executable, "-m", "bench", "history", "files", "crowd", *SMALL]
+    command += ["--json", str(made)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     table = json.loads(made.read_text())
     assert table["rounds"] == 2 and table["machine"] and table["date"]
@@ -47,7 +48,18 @@ def test_rows_are_printed_and_written_as_json(tmp_path: Path) -> None:
     assert all(row["goal"] for row in rows.values())
 
 
-def test_what_cannot_be_measured_is_said_before_anything_is() -> None:
-    for words, said in ((["crowds"], "no such part: crowds"), (["slurm"], "slurm needs --testbed")):
-        done = bench(*words)
-        assert done.returncode == 2 and said in done.stderr and not done.stdout
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["crowds"], "no such part: crowds"), (["slurm"], "slurm needs --testbed")],
+)
+def test_what_cannot_be_measured_is_said_before_anything_is(
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
