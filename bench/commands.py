@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
@@ -27,10 +28,14 @@ GOALS = {
 """By the number of callers."""
 
 
-async def ours(here: Site, callers: int, calls: int) -> Measured:
-    """A command through HTTP, token, validation, queue, worker and record."""
-    request = post("/utils/cmd/id", here.token, b"{}")
-    clients = [Client(here.port, request, f"({USER})".encode()) for _ in range(callers)]
+async def ours(here: Site, callers: int, calls: int, ports: Sequence[int] = ()) -> Measured:
+    """A command through HTTP, token, validation, queue, worker and record.
+
+    The callers share the `ports`, where more than the site's own API serves.
+    """
+    request, expected = post("/utils/cmd/id", here.token, b"{}"), f"({USER})".encode()
+    shared = itertools.cycle(ports or [here.port])
+    clients = [Client(next(shared), request, expected) for _ in range(callers)]
     return await requests(clients, calls)
 
 

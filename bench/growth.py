@@ -11,8 +11,9 @@ import contextlib
 import statistics
 from collections.abc import Iterator
 
-from bench.load import Client, Measured, post, requests
-from bench.site import USER, Site, further
+from bench.commands import ours
+from bench.load import Measured
+from bench.site import Site, further
 from bench.table import Row, fact
 
 PROCESSES = [(1, 1), (1, 2), (2, 1), (2, 2)]
@@ -30,22 +31,14 @@ def grown(here: Site, apis: int, workers: int) -> Iterator[list[int]]:
         yield [here.port, *others]
 
 
-async def commands(here: Site, ports: list[int], calls: int) -> Measured:
-    """One command for each call, the callers shared by the ports."""
-    request = post("/utils/cmd/id", here.token, b"{}")
-    expected = f"({USER})".encode()
-    clients = [Client(ports[n % len(ports)], request, expected) for n in range(CALLERS)]
-    return await requests(clients, calls)
-
-
 def grow(here: Site, calls: int, rounds: int) -> list[Row]:
     """Each number of processes in turn, round after round; rates are compared within a round."""
     found: dict[tuple[int, int], list[Measured]] = {each: [] for each in PROCESSES}
     for _ in range(rounds):
         for processes in PROCESSES:
             with grown(here, *processes) as ports:
-                asyncio.run(commands(here, ports, CALLERS * 4))  # all are warm then
-                taken = asyncio.run(commands(here, ports, max(calls, CALLERS * 8)))
+                asyncio.run(ours(here, CALLERS, CALLERS * 4, ports))  # all are warm then
+                taken = asyncio.run(ours(here, CALLERS, max(calls, CALLERS * 8), ports))
                 found[processes].append(taken)
     return [_row(*processes, taken, found[PROCESSES[0]]) for processes, taken in found.items()]
 

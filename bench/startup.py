@@ -13,7 +13,7 @@ import asyncssh
 
 from bench.contest import Contest
 from bench.load import Client, Measured, closed_loop, post, requests
-from bench.site import PASSWORD, Service, Site, further
+from bench.site import Service, Site, further
 from bench.table import Row, fact
 
 READY = b" is ready"
@@ -81,15 +81,7 @@ def first_commands(here: Site, users: Sequence[str]) -> Contest:
 
 async def _bare(here: Site, names: Iterator[str]) -> Measured:
     async def call() -> bool:
-        async with asyncssh.connect(
-            here.ssh.host,
-            here.ssh.port,
-            username=next(names),
-            password=PASSWORD,
-            known_hosts=str(here.ssh.known_hosts),
-            config=None,
-            client_keys=None,
-        ) as connection:
+        async with await here.ssh.login(next(names)) as connection:
             done = await connection.run("id", stdin=asyncssh.DEVNULL)
         return done.exit_status == 0
 
