@@ -219,7 +219,7 @@ def test_batches_are_listed_newest_first_and_are_nobody_elses(
 def test_one_bad_item_refuses_the_batch_and_is_named(alice: Caller) -> None:
     items: list[dict[str, Any]] = [{"input": "x"} for _ in range(60)]
     items[7], items[41] = {"input": "'"}, {"stdin": 5, "other": 1}
-    before = alice.http.get("/batches").json()
+    before = alice.newest("batch")
     error = failure(launch(alice, {"items": items}, "utils/cmd/echo"), 422)
     assert [each["field"] for each in error["faults"]] == ["items.7.input", "items.41.other"]
     bad = launch(alice, {"items": [{"input": {}}] * 60}, "utils/cmd/echo")
@@ -238,16 +238,16 @@ def test_one_bad_item_refuses_the_batch_and_is_named(alice: Caller) -> None:
     assert "more than 67108864 bytes" in failure(launch(alice, long), 422)["message"]
     for action in ("core/opn/nosuch", "auth/opn/login", "nosuch/cmd/x"):
         assert failure(launch(alice, {"items": [{}]}, action), 404)["type"] == "UnknownAction"
-    assert alice.http.get("/batches").json() == before
+    assert alice.newest("batch") == before
 
 
 def test_dry_run_shows_the_first_items_and_makes_nothing(alice: Caller, file: str) -> None:
-    before = alice.http.get("/batches").json()
+    before = alice.newest("batch")
     body = {"options": {"input": ["{{n}}"]}, "sweep": {"n": {"from": 1, "to": 900}}}
     shown = launch(alice, body, "utils/cmd/ls", params={"dry_run": True}).json()
     assert (shown["dry_run"], shown["size"], len(shown["items"])) == (True, 900, 5)
     assert shown["items"][1] == {"item": {"n": 2}, "command": "ls 2", "options": {"input": ["2"]}}
-    assert alice.http.get("/batches").json() == before
+    assert alice.newest("batch") == before
     described = alice.http.get("/utils/cmd/ls").json()
     assert described["batch"] == "/utils/cmd/ls/batch"
 

@@ -104,12 +104,12 @@ def test_key_belongs_to_its_user_and_its_letters_count(
 
 @pytest.mark.parametrize("given", ["", "x" * 256, "a\tb", "é"])
 def test_bad_key_is_refused_before_anything_is_made(alice: Caller, given: str) -> None:
-    before = alice.http.get("/tasks", params={"limit": 1}).json()["tasks"]
+    before = alice.newest("task")
     headers = [(b"Idempotency-Key", given.encode())]
     answer = alice.http.post("/core/opn/run", json={"command": "true"}, headers=headers)
     [fault] = failure(answer, 422)["faults"]
     assert fault["field"] == "Idempotency-Key"
-    assert alice.http.get("/tasks", params={"limit": 1}).json()["tasks"] == before
+    assert alice.newest("task") == before
 
 
 def test_secret_of_a_keyed_request_is_found_nowhere(

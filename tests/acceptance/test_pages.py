@@ -144,18 +144,20 @@ def test_login_goes_on_to_the_page_that_was_asked_for_and_to_no_other_site(
 
 
 @pytest.mark.parametrize("guard", ["", "0" * 64, "é"])
-def test_form_that_is_not_ours_does_nothing(visitor: Visitor, admin: Visitor, guard: str) -> None:
+def test_form_that_is_not_ours_does_nothing(
+    visitor: Visitor, admin: Visitor, alice: Caller, guard: str
+) -> None:
     right = {"username": "alice", "password": ACCOUNTS["alice"].password, ":guard": guard}
     visitor.get(LOGIN)
     answer = visitor.http.post(LOGIN, data=right)
     assert answer.status_code == 403 and "location" not in answer.headers
     assert "set-cookie" not in answer.headers
 
-    before = admin.get("/pages/tasks")
+    before = alice.newest("task")
     answer = admin.http.post(RUN, data={"command": "id -u", ":guard": guard})
     assert answer.status_code == 403 and "not one of ours" in answer.text
     assert 'value="id -u"' in answer.text  # to be looked at, and sent again
-    assert admin.get("/pages/tasks") == before
+    assert alice.newest("task") == before
     assert admin.http.post(LOGOUT, data={":guard": guard}).status_code == 403
     admin.get("/pages/")
 
@@ -268,12 +270,12 @@ def test_every_fault_stands_beside_its_field_and_what_was_typed_is_kept(admin: V
     assert secret not in shown
 
 
-def test_check_shows_what_would_run_and_runs_nothing(admin: Visitor) -> None:
-    before = admin.get("/pages/tasks")
+def test_check_shows_what_would_run_and_runs_nothing(admin: Visitor, alice: Caller) -> None:
+    before = alice.newest("task")
     shown = admin.send("/utils/cmd/ls/submit", long="true", input="/etc 'a b'", __dry_run="true")
     assert "ls -l /etc 'a b'" in html.unescape(shown)
     assert re.search(r'name="long"[^>]* checked', shown)
-    assert admin.get("/pages/tasks") == before
+    assert alice.newest("task") == before
 
 
 def test_failure_is_shown_with_its_step(admin: Visitor) -> None:

@@ -63,10 +63,6 @@ def demo(home: Path) -> Iterator[Process]:
         process.stop(signal.SIGINT)
 
 
-def listed(caller: Caller) -> list[str]:
-    return [each["task"] for each in caller.http.get("/tasks").json()["tasks"]]
-
-
 @dataclass
 class First:
     """What a newcomer has seen of the first start, and did with it."""
@@ -90,7 +86,7 @@ def first_start(folder: Path) -> First:
         token = process.said().partition("export TOKEN=")[2].split()[0]
         with contextlib.closing(Caller(address, token)) as caller:
             task = caller.run("echo kept >file; cat file").json()
-            tasks = listed(caller)
+            tasks = caller.newest("task")
         started = descendants(process.pid)
         exit_code = process.stop(signal.SIGINT)
         return First(home, address, process.said(), token, task, tasks, started, exit_code)
@@ -112,7 +108,7 @@ def second_start(first: First) -> Second:
     with demo(first.home) as process:
         process.until(lambda: "resop is ready" in process.said(), "resop up --demo")
         with contextlib.closing(Caller(first.address, first.token)) as caller:
-            tasks, task = listed(caller), caller.task(first.task["task"])
+            tasks, task = caller.newest("task"), caller.task(first.task["task"])
             answer = caller.run("cat file").json()
         started = descendants(process.pid)
         ran = still_run(started)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import httpx
 import redis
@@ -100,6 +100,13 @@ class Caller:
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found
+
+    def newest(self, kind: Literal["task", "batch"]) -> list[str]:
+        """The ids of its newest, which stay the same while they run and end."""
+        named = {"task": "tasks", "batch": "batches"}[kind]
+        answer = self.http.get(f"/{named}")
+        assert answer.status_code == 200, answer.text
+        return [each[kind] for each in answer.json()[named]]
 
     def close(self) -> None:
         """Close its connections."""

@@ -113,11 +113,11 @@ def test_dry_run_shows_the_script_and_the_options_and_submits_nothing(alice: Cal
 
 
 def test_options_that_do_not_go_together_are_refused_before_the_queue(alice: Caller) -> None:
-    before = alice.http.get("/tasks").json()["tasks"]
+    before = alice.newest("task")
     for query in ({}, {"dry_run": "true"}):
         error = failure(alice.post("slurm/opn/submit", {"partition": "batch"}, query=query), 422)
         assert error["faults"] == [{"field": "script", "message": "give either script or path"}]
-    assert alice.http.get("/tasks").json()["tasks"] == before
+    assert alice.newest("task") == before
 
 
 def test_modules_are_loaded_for_the_shell_and_for_python(alice: Caller, bed: Testbed) -> None:
