@@ -21,6 +21,7 @@ from resop.errors import (
     PasswordExpired,
     ResopError,
 )
+from resop.fillers import leave_out_fillers
 from resop.hostkeys import HostKeys, host_keys
 from resop.settings import Cluster, Settings
 
@@ -223,7 +224,7 @@ class Connector:
     ) -> asyncssh.SSHClientConnection:
         known = client.host_keys.listed()
         async with asyncio.timeout(CONNECT_SECONDS) as client.patience:
-            return await asyncssh.connect(
+            connection = await asyncssh.connect(
                 cluster.address,
                 cluster.ssh_port,
                 username=username,
@@ -243,6 +244,8 @@ class Connector:
                 keepalive_interval=KEEPALIVE_SECONDS,
                 keepalive_count_max=KEEPALIVE_MISSES,
             )
+        leave_out_fillers(connection)
+        return connection
 
 
 def _explain(fault: Exception, cluster: Cluster, client: _Client, with_key: bool) -> ResopError:
