@@ -36,6 +36,12 @@ def login_shell(request: pytest.FixtureRequest) -> str:
     return shell
 
 
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of two fish that make their first folders at the same moment, one complains on stderr.
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A program that prints its folder, $GIVEN and its arguments, a NUL behind each."""
