@@ -7,14 +7,41 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, DateTime, Dialect, LargeBinary, Text, type_coerce
-from sqlalchemy.dialects.mysql import DATETIME, LONGBLOB, LONGTEXT
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
-LongText = Text().with_variant(LONGTEXT(), "mysql", "mariadb")
-"""Text without MariaDB's limit of 64 KiB."""
 
-Sealed = LargeBinary().with_variant(LONGBLOB(), "mysql", "mariadb")
-"""Bytes of an envelope."""
+def _type_of(
+    dialect: Dialect, plain: TypeEngine[Any], mariadb: str, **given: Any
+) -> TypeEngine[Any]:
+    """The type of that name in MariaDB, and the plain one elsewhere."""
+    if dialect.name not in ("mysql", "mariadb"):
+        return dialect.type_descriptor(plain)
+    # Not above: it is 1 MiB of each process, and SQLite needs nothing of it.
+    from sqlalchemy.dialects import mysql
+
+    return dialect.type_descriptor(getattr(mysql, mariadb)(**given))
+
+
+class LongText(TypeDecorator[str]):
+    """Text without MariaDB's limit of 64 KiB."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Of 4 GiB."""
+        return _type_of(dialect, Text(), "LONGTEXT")
+
+
+class Sealed(TypeDecorator[bytes]):
+    """Bytes of an envelope."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Without MariaDB's limit of 64 KiB."""
+        return _type_of(dialect, LargeBinary(), "LONGBLOB")
 
 
 class Moment(TypeDecorator[datetime]):
@@ -23,10 +50,9 @@ class Moment(TypeDecorator[datetime]):
     impl = DateTime
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> Any:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """MariaDB drops fractions of a second unless told otherwise."""
-        wide = dialect.name in ("mysql", "mariadb")
-        return dialect.type_descriptor(DATETIME(fsp=6) if wide else DateTime())
+        return _type_of(dialect, DateTime(), "DATETIME", fsp=6)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Store UTC without a zone."""
@@ -40,8 +66,12 @@ class Moment(TypeDecorator[datetime]):
 class Json(TypeDecorator[Any]):
     """A JSON value kept as text: readable in any client, with no limit on its size."""
 
-    impl = LongText
+    impl = Text
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """As a LongText."""
+        return _type_of(dialect, Text(), "LONGTEXT")
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """None is NULL; everything else is its JSON."""
