@@ -18,10 +18,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.chosen import chosen, parser_of, working_folder
 from bench.commands import GOALS, command_contests
 from bench.contest import compete
 from bench.crowd import cold, running
@@ -30,11 +30,10 @@ from bench.growth import grow
 from bench.history import pages
 from bench.model import model
 from bench.site import site
-from bench.slurm import slurm_contests
+from bench.slurm import running_bed, slurm_contests
 from bench.startup import begun, first_commands
 from bench.table import Row, fact, write
 from bench.targets import read_targets
-from testbed.site import Site as Testbed
 from tests.support.services import MariaDB
 
 
@@ -75,9 +74,7 @@ def files(wanted: argparse.Namespace, folder: Path) -> list[Row]:
 
 def slurm(wanted: argparse.Namespace, folder: Path) -> list[Row]:
     """What Slurm's work takes."""
-    bed = Testbed.load(wanted.testbed.absolute())
-    if bed is None:
-        raise SystemExit(f"{wanted.testbed}: no testbed has run there")
+    bed = running_bed(wanted.testbed)
 
     async def rounds() -> list[Row]:
         async with slurm_contests(bed, folder, wanted.calls, wanted.jobs) as contests:
@@ -126,32 +123,18 @@ PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
 
 def main() -> None:
     """Measure, print, and write JSON where asked to."""
-    parser = argparse.ArgumentParser(
-        "bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("-n", "--calls", type=int, default=200, help="calls at each point")
+    parser = parser_of("bench", __doc__, PARTS)
     parser.add_argument("-r", "--rounds", type=int, default=3)
     parser.add_argument("--targets", type=Path, metavar="FILE", help="other services")
-    parser.add_argument("--file", type=int, default=1024, metavar="MIB", help="of the file")
     parser.add_argument("--users", type=int, default=100, help="whose sessions are cold")
     parser.add_argument("--tasks", type=int, default=2000, help="that run at once")
     parser.add_argument("--sizes", default="10000,1000000", help="tasks of the history")
     parser.add_argument("--mariadb", action="store_true", help="also in a MariaDB of its own")
-    parser.add_argument("--testbed", type=Path, metavar="FOLDER", help="state of a running one")
-    parser.add_argument("--jobs", type=int, default=1000, help="of an array, and separate ones")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows here")
-    wanted = parser.parse_args()
-    if unknown := set(wanted.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    if "slurm" in wanted.parts and wanted.testbed is None:
-        parser.error("slurm needs --testbed")
-    chosen = wanted.parts or [each for each in PARTS if each != "slurm" or wanted.testbed]
+    wanted = chosen(parser, PARTS)
     rows = []
-    for part in chosen:
-        with tempfile.TemporaryDirectory(prefix="bench-") as name:
-            folder = Path(name)
-            folder.chmod(0o755)  # MariaDB's own user passes through it
+    for part in wanted.parts:
+        with working_folder() as folder:
             rows += PARTS[part](wanted, folder)
         if wanted.json:  # what was measured is kept, whatever becomes of the rest
             write(wanted.json, wanted.rounds, rows)

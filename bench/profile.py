@@ -1,8 +1,14 @@
-"""`python -m bench.profile`: what each millisecond of one waiting command goes to, part by part.
+"""`python -m bench.profile [PART …]`: what the time and the memory of a service go to.
 
-Marks in API and worker (bench/trace) are laid beside those of the caller: all are times of one
-clock. One caller, so that what lies between two marks is that request's; medians of all requests.
-Then the processor time of each process for 1,000 requests, of one caller and of many at once.
+command: each millisecond of one waiting command, and processor time with one and with many callers
+steps:   the same of an operation of ten steps
+file:    processor time of a large file up and down, beside OpenSSH's sftp
+memory:  of an API process, from the interpreter to the idle service
+slurm:   each millisecond of a job array; processor time of separate submissions as a batch, beside
+         xargs (--testbed FOLDER, as root; else it is left out)
+
+Medians of all requests of one caller; processor seconds of each process of the service, and of all
+the machine, whose other part is the client's and the login node's.
 """
 
 from __future__ import annotations
@@ -10,131 +16,140 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import signal
-import statistics
-import tempfile
+import subprocess
+import sys
 import time
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from bench import trace
+from bench import parts
+from bench.chosen import chosen, parser_of, working_folder
 from bench.commands import ours
+from bench.files import Clients
 from bench.load import Client, post
-from bench.site import USER, Site, site
+from bench.site import Service, machine, site
+from bench.slurm import ARRAY, array, batch, bed_service, by_xargs, login_node, running_bed, tidy
 
-Mark = tuple[str, int]
+WARM = 50
+"""Calls before those that count."""
+ARRAYS = 20
+"""Arrays that are submitted; Slurm keeps them all."""
 
-PARTS = {
-    "request": "HTTP is read and routed",
-    "token read": "the token is opened",
-    "options checked": "login, options and the command line are checked, the task is sealed",
-    "task written": "the task is written (hop to a thread, SQLite)",
-    "published": "its id is published (Celery, Redis)",
-    "received": "Celery's thread in the worker has it",
-    "claimed": "it is claimed, on the disk (SQLite)",
-    "begun": "the worker's loop begins it (hop from Celery's thread)",
-    "opened": "the envelope is opened, the options are checked again",
-    "to be sent": "the step is made",
-    "step ended": "SSH, the runner and the command itself",
-    "to be recorded": "its output is read and masked",
-    "recorded": "the end is written, on the disk (hop to a thread, SQLite)",
-    "heard": "the API hears of it (Redis)",
-    "answered": "the answer is made and sent",
-    "received by the caller": "the caller has read it",
+
+class Spent:
+    """Processor time from one moment to another."""
+
+    def __init__(self, here: Service) -> None:
+        self._here = here
+        self._before = self._now()
+
+    def _now(self) -> dict[str, float]:
+        return {**self._here.processor(), "the whole machine": machine()}
+
+    def show(self, what: str, count: float) -> None:
+        """Print what one of `count` took since this was made."""
+        now = self._now()
+        told = ", ".join(
+            f"{name} {(now[name] - before) / count:.2f}" for name, before in self._before.items()
+        )
+        print(f"processor {what}: {told}", flush=True)
+
+
+def _profile(
+    here: Service, path: str, body: bytes, folder: Path, count: int, warm: int = WARM
+) -> None:
+    """Print the parts of one request, and its processor time."""
+    client = Client(here.port, post(path, here.token, body), b'"success":true')
+    asyncio.run(parts.calls(client, warm))
+    spent = Spent(here)
+    marks = asyncio.run(parts.calls(client, count))
+    print(f"\n{path}, one caller, {count} requests")
+    parts.show(parts.between([*marks, *parts.written(here, folder)]))
+    spent.show("milliseconds of a request", count / 1e3)
+
+
+def command(wanted: argparse.Namespace, folder: Path) -> None:
+    """One command."""
+    marked = folder / "marks"
+    with site(folder, **parts.traced(marked)) as here:
+        _profile(here, "/utils/cmd/id", b"{}", marked, wanted.calls)
+        spent = Spent(here)
+        asyncio.run(ours(here, wanted.callers, wanted.calls))
+        print(f"\n{wanted.callers} callers at once, {wanted.calls} requests")
+        spent.show("milliseconds of a request", wanted.calls / 1e3)
+
+
+def steps(wanted: argparse.Namespace, folder: Path) -> None:
+    """Ten steps."""
+    marked = folder / "marks"
+    with site(folder, **parts.traced(marked)) as here:
+        _profile(here, "/measured/opn/ten_steps", b"{}", marked, wanted.calls)
+
+
+def file(wanted: argparse.Namespace, folder: Path) -> None:
+    """A large file."""
+    with site(folder) as here:
+        clients = Clients(here, folder, wanted.file << 20, small=0)
+        ways: dict[str, Callable[[], None]] = {
+            "up": clients.our_up,
+            "up by sftp": clients.sftp_up,
+            "down": clients.our_down,
+            "down by sftp": clients.sftp_down,
+        }
+        for way in ways.values():
+            way()
+        print(f"\na file of {wanted.file} MiB")
+        for name, way in ways.items():
+            spent, began = Spent(here), time.perf_counter()
+            way()
+            spent.show(f"seconds {name}", 1)
+            print(f"          it took {time.perf_counter() - began:.2f} s")
+
+
+def memory(wanted: argparse.Namespace, folder: Path) -> None:
+    """An idle API."""
+    with site(folder) as here:
+        idle = here.memory()["api.main"]
+        command = [sys.executable, "-m", "bench.stages"]
+        staged = subprocess.run(command, env=dict(here.environ), capture_output=True, check=True)
+    print("\nan API process, resident MiB")
+    print(staged.stdout.decode(), end="")
+    print(f"{idle:>8.1f}  when it serves: database, Redis, threads, the event loop")
+
+
+def slurm(wanted: argparse.Namespace, folder: Path) -> None:
+    """An array, and separate submissions."""
+    bed, marked, jobs = running_bed(wanted.testbed), folder / "marks", wanted.jobs
+
+    async def separate(here: Service) -> None:
+        async with login_node(bed) as node:
+            await tidy(node)
+            for name, way in {"batch": batch(here, jobs), "xargs": by_xargs(node, jobs)}.items():
+                spent = Spent(here)
+                measured = await way()
+                spent.show(f"milliseconds of a job by {name}", jobs / 1e3)
+                print(f"          {measured.rate:.0f}/s")
+                await tidy(node)
+
+    with bed_service(bed, folder, **parts.traced(marked)) as here:
+        _profile(here, ARRAY, json.dumps(array(jobs)).encode(), marked, ARRAYS, warm=3)
+        print(f"\n{jobs} separate submissions")
+        asyncio.run(separate(here))
+
+
+PARTS: dict[str, Callable[[argparse.Namespace, Path], None]] = {
+    each.__name__: each for each in (command, steps, file, memory, slurm)
 }
-"""Each mark, and what lies between the one before it and it."""
-
-
-async def calls(here: Site, count: int) -> list[Mark]:
-    """One caller, again and again: when each request was sent, and when it was answered."""
-    client = Client(here.port, post("/utils/cmd/id", here.token, b"{}"), USER.encode())
-    marks: list[Mark] = []
-    for _ in range(count):
-        marks.append(("sent", time.perf_counter_ns()))
-        if not await client.call():
-            raise SystemExit("a request failed")
-        marks.append(("received by the caller", time.perf_counter_ns()))
-    await client.close()
-    return marks
-
-
-def written(here: Site, module: str, folder: Path) -> list[Mark]:
-    """The marks of a process of the service."""
-    file = folder / str(here.signal(signal.SIGUSR2, module))
-    while not file.exists():
-        time.sleep(0.05)
-    return [(what, moment) for what, moment in json.loads(file.read_text())]
-
-
-def between(marks: Sequence[Mark]) -> dict[str, list[float]]:
-    """Milliseconds before each mark since the one before it, of each request."""
-    found: dict[str, list[float]] = {name: [] for name in PARTS}
-    for request in _requests(sorted(marks, key=lambda mark: mark[1])):
-        last = request[0][1]
-        for name in PARTS:
-            # What the request before has left to do may be marked after this one was sent.
-            moments = (moment for what, moment in request if what == name and moment >= last)
-            if moment := next(moments, None):
-                found[name].append((moment - last) / 1e6)
-                last = moment
-    return found
-
-
-def _requests(marks: Sequence[Mark]) -> Iterator[list[Mark]]:
-    """The marks of each request: from its own first to its last."""
-    times = [moment for _, moment in marks]
-    for name, moment in marks:
-        if name == "sent":
-            first = bisect_left(times, moment)
-            last = next(n for n in range(first, len(marks)) if marks[n][0] == [*PARTS][-1])
-            yield list(marks[first : last + 1])
-
-
-def show_parts(found: dict[str, list[float]]) -> None:
-    """Print what lies before each mark; the sum of the medians stands for the whole."""
-    total = sum(statistics.median(each) for each in found.values() if each)
-    print(f"{'ms':>8} {'p90':>8} {'part':>5}")
-    for name, each in found.items():
-        if each:
-            middle, high = statistics.median(each), sorted(each)[int(len(each) * 0.9)]
-            print(f"{middle:>8.2f} {high:>8.2f} {middle / total:>5.0%}  {PARTS[name]}")
-    print(f"{total:>8.2f}                 in all")
-
-
-def show_processor(before: dict[str, float], after: dict[str, float], count: int) -> None:
-    """Print processor seconds for 1,000 requests."""
-    each = {name: (after[name] - before[name]) / count * 1000 for name in after}
-    shown = ", ".join(f"{name} {seconds:.2f}" for name, seconds in each.items())
-    print(f"processor seconds for 1,000 requests: {shown}")
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench.profile", description=__doc__)
-    parser.add_argument("-n", "--calls", type=int, default=300)
+    parser = parser_of("bench.profile", __doc__, PARTS)
     parser.add_argument("-c", "--callers", type=int, default=32, help="for the processor time")
-    arguments = parser.parse_args()
-    count = arguments.calls
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        marked = folder / "marks"
-        marked.mkdir()
-        path = os.pathsep.join(map(str, [Path(trace.__file__).parent, Path.cwd()]))
-        with site(folder, PYTHONPATH=path, **{trace.FOLDER: str(marked)}) as here:
-            asyncio.run(calls(here, 50))
-            spent = [here.processor()]
-            marks = asyncio.run(calls(here, count))
-            spent.append(here.processor())
-            asyncio.run(ours(here, arguments.callers, count))
-            spent.append(here.processor())
-            marks += [mark for module in trace.MODULES for mark in written(here, module, marked)]
-    print(f"\none caller, {count} requests")
-    show_parts(between(marks))
-    show_processor(spent[0], spent[1], count)
-    print(f"\n{arguments.callers} callers at once, {count} requests")
-    show_processor(spent[1], spent[2], count)
+    wanted = chosen(parser, PARTS)
+    for part in wanted.parts:
+        with working_folder() as folder:
+            PARTS[part](wanted, folder)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from testbed.site import Site as Testbed
 # Held: what the jobs themselves would take of the machine is not measured.
 JOB = "#!/bin/sh\n#SBATCH --hold --time=1\ntrue\n"
 AT_ONCE = 8
-QUESTION = "/slurm/opn/nodes"
+ARRAY, QUESTION = "/slurm/opn/sweep", "/slurm/opn/nodes"
 
 
 @contextlib.asynccontextmanager
@@ -30,37 +30,63 @@ async def slurm_contests(
     bed: Testbed, folder: Path, calls: int, jobs: int
 ) -> AsyncIterator[list[Contest]]:
     """An array, so many separate submissions, and a question that many ask."""
-    user = bed.users[0]
-    with service(folder, settings(bed), user.name, user.password) as here:
-        async with asyncssh.connect(
-            bed.ssh.host,
-            bed.ssh.port,
-            username=user.name,
-            client_keys=[str(user.key)],
-            known_hosts=str(bed.ssh.known_hosts),
-            config=None,
-        ) as node:
-            await node.run("cat >bench.sh && chmod +x bench.sh", input=JOB, check=True)
+    with bed_service(bed, folder) as here:
+        async with login_node(bed) as node:
             await _posted(here, "/utils/cmd/id", {}, 1, 4)()
             yield [_array(here, node, jobs), *_separate(here, node, jobs), _question(here, calls)]
 
 
+def running_bed(folder: Path) -> Testbed:
+    """The testbed whose state is there; ends the program where there is none."""
+    bed = Testbed.load(folder.absolute())
+    if bed is None:
+        raise SystemExit(f"{folder}: no testbed has run there")
+    return bed
+
+
+@contextlib.contextmanager
+def bed_service(bed: Testbed, folder: Path, **environ: str) -> Iterator[Service]:
+    """The service in front of a testbed, used by one of its users."""
+    user = bed.users[0]
+    with service(folder, settings(bed) | environ, user.name, user.password) as here:
+        yield here
+
+
+@contextlib.asynccontextmanager
+async def login_node(bed: Testbed) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """The same user there, with the job as a file."""
+    user = bed.users[0]
+    async with asyncssh.connect(
+        bed.ssh.host,
+        bed.ssh.port,
+        username=user.name,
+        client_keys=[str(user.key)],
+        known_hosts=str(bed.ssh.known_hosts),
+        config=None,
+    ) as node:
+        await node.run("cat >bench.sh && chmod +x bench.sh", input=JOB, check=True)
+        yield node
+
+
+def array(jobs: int) -> dict[str, Any]:
+    """Options of ARRAY for so many."""
+    return {"script": JOB, "parameters": {"N": {"start": 1, "stop": jobs}}}
+
+
 def _array(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> Contest:
-    options = {"script": JOB, "parameters": {"N": {"start": 1, "stop": jobs}}}
     return Contest(
         f"{jobs} simulations as one array",
         "1.2 times sbatch --array on the login node",
         "p50",
-        _tidied(node, _posted(here, "/slurm/opn/sweep", options, 1, 1)),
+        _tidied(node, _posted(here, ARRAY, array(jobs), 1, 1)),
         {"sbatch --array": _tidied(node, _typed(node, f"sbatch --array=1-{jobs} bench.sh", 1))},
     )
 
 
 def _separate(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> list[Contest]:
-    line = f"yes bench.sh | head -n {jobs} | xargs -P {AT_ONCE} -n 1 sbatch"
     typed = f"xargs -P {AT_ONCE} sbatch"
     ways = {
-        "one batch": _batch(here, jobs),
+        "one batch": batch(here, jobs),
         f"{AT_ONCE} at once": _posted(here, "/slurm/opn/sbatchd", {"script": JOB}, AT_ONCE, jobs),
     }
     return [
@@ -69,7 +95,7 @@ def _separate(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> l
             f"0.9 of the rate of {typed} on the login node",
             "rate",
             _tidied(node, way),
-            {typed: _tidied(node, _typed(node, line, jobs))},
+            {typed: _tidied(node, by_xargs(node, jobs))},
         )
         for name, way in ways.items()
     ]
@@ -96,7 +122,7 @@ def _posted(here: Service, path: str, options: dict[str, Any], callers: int, cal
     return way
 
 
-def _batch(here: Service, jobs: int) -> Way:
+def batch(here: Service, jobs: int) -> Way:
     """One request for all of them, and the wait for the last."""
     options = {"script": JOB, "job_name": "bench-{{n}}"}
     body = {"options": options, "sweep": {"n": {"from": 1, "to": jobs}}}
@@ -117,6 +143,11 @@ def _batch(here: Service, jobs: int) -> Way:
     return way
 
 
+def by_xargs(node: asyncssh.SSHClientConnection, jobs: int) -> Way:
+    """As many by xargs on the login node."""
+    return _typed(node, f"yes bench.sh | head -n {jobs} | xargs -P {AT_ONCE} -n 1 sbatch", jobs)
+
+
 def _typed(node: asyncssh.SSHClientConnection, line: str, jobs: int) -> Way:
     """A line typed on the login node, which submits so many jobs."""
 
@@ -135,7 +166,12 @@ def _tidied(node: asyncssh.SSHClientConnection, way: Way) -> Way:
 
     async def tidied() -> Measured:
         measured = await way()
-        await node.run("scancel --user=$USER", check=True)
+        await tidy(node)
         return measured
 
     return tidied
+
+
+async def tidy(node: asyncssh.SSHClientConnection) -> None:
+    """Leave nothing of the user in the queue."""
+    await node.run("scancel --user=$USER", check=True)

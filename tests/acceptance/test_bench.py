@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from bench.__main__ import main
+from bench.parts import PARTS
 
 SMALL = ["-n", "2", "-r", "2", "--file", "1", "--users", "2", "--tasks", "3", "--sizes", "60,120"]
 
@@ -46,6 +48,17 @@ def test_rows_are_printed_and_written_as_json(tmp_path: Path) -> None:
         ratio = row["ratios"]["sftp"]
         assert 0 < ratio["min"] <= ratio["median"] <= ratio["max"]
     assert all(row["goal"] for row in rows.values())
+
+
+def test_what_time_and_memory_go_to_is_told() -> None:
+    command = [sys.executable, "-m", "bench.profile", "steps", "memory", "-n", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    for part in ("step ended", "between steps"):
+        assert re.search(rf"^ +\d+\.\d\d .* {re.escape(PARTS[part])}$", done.stdout, re.MULTILINE)
+    stages = re.findall(r"^ +(\d+\.\d)  (?:the|with|when) ", done.stdout, re.MULTILINE)
+    assert len(stages) == 4
+    assert sorted(map(float, stages)) == list(map(float, stages))
 
 
 @pytest.mark.parametrize(
