@@ -11,6 +11,7 @@ from tests.acceptance.test_openapi import document
 from tests.support.ids import next_id
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
+from tests.support.services import eventually
 
 __all__ = ["document"]
 
@@ -49,6 +50,7 @@ def test_tasks_and_batches_of_another_user_are_404_for_all_verbs_as_if_there_wer
         "task_id": alice.begin("core/opn/run", {"command": f"sleep 600; {mark}"}),
         "batch_id": launched(alice, batch),
     }
+    assert eventually(lambda: alice.task(running["task_id"])["steps"])  # and then rests
 
     def state() -> list[str]:
         parts = [alice.http.get(f"/tasks/{each['task_id']}").text for each in (ended, running)]

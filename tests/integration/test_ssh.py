@@ -440,7 +440,7 @@ async def test_closed_port_is_told_at_once() -> None:
     begin = time.monotonic()
     with pytest.raises(ClusterUnreachable, match=f"127.0.0.1:{server.port}"):
         await log_in(server)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 2  # five tries have pauses of 2.2 s or more between them
 
 
 def test_longest_waits_are_those_that_were_promised() -> None:
