@@ -42,6 +42,9 @@ log = logging.getLogger(__name__)
 
 CHANNELS = 6
 CONNECTIONS = 8
+FEWER_SECONDS = 60.0
+"""So long no more channels are asked for than a login node has allowed: those of steps that were
+cancelled may just not have been closed yet."""
 PATIENCE_SECONDS = 0.2
 """Another connection is opened when steps wait and no channel became free for so long: a
 handshake costs more than many short steps."""
@@ -147,7 +150,8 @@ class Session:
         self._waiters: deque[asyncio.Future[_Line]] = deque()
         self._forgotten: deque[Keep] = deque(maxlen=FORGOTTEN)
         self._opening: set[asyncio.Task[None]] = set()
-        self._channels = CHANNELS
+        self._allowed = CHANNELS
+        self._allowed_until = 0.0
         self._retry_at = 0.0
         self._freed_at = 0.0
         self._waiting_since = 0.0
@@ -182,7 +186,8 @@ class Session:
                 except ChannelRefused:
                     if taken.used > 1 and not taken.stale and taken.runner is None:
                         # Fewer than six are allowed there: ask again as often as it takes.
-                        self._channels = max(1, min(self._channels, taken.used - 1))
+                        self._allowed = max(1, min(self._channels, taken.used - 1))
+                        self._allowed_until = time.monotonic() + FEWER_SECONDS
                     elif (refusals := refusals + 1) == REFUSALS:
                         raise
             await asyncio.sleep(PAUSE_SECONDS * 2**refusals)
@@ -275,6 +280,11 @@ class Session:
         of_transfers = self._transfers.connections if self._transfers is not None else 0
         return len(self._lines) + of_transfers
 
+    @property
+    def _channels(self) -> int:
+        """How many one connection without a runner may have at present."""
+        return self._allowed if time.monotonic() < self._allowed_until else CHANNELS
+
     async def close_idle(self, before: float) -> None:
         """Close the connections over which nothing has run since `before` (time.monotonic)."""
         idle = [line for line in self._lines if not line.used and line.idle_since < before]
@@ -361,7 +371,7 @@ class Session:
         if self._waiters:
             if time.monotonic() >= moved + PATIENCE_SECONDS:
                 self._grow()
-            self._look_after_waiters()
+            self._hand_out()  # more may be allowed by now
 
     def _usable(self) -> bool:
         return any(not line.stale for line in self._lines)
@@ -443,7 +453,7 @@ class Session:
                 line.connection.close()
         self._lines = [line for line in self._lines if not line.stale or line.used]
         if not self._lines:
-            self._channels = CHANNELS
+            self._allowed_until = 0.0
 
     def _note_breakdown(self, line: _Line) -> None:
         """Do without a runner for a while when they break down again and again."""

@@ -11,7 +11,7 @@ import asyncssh
 import pytest
 
 from resop import sessions
-from resop.channel import ChannelRefused, Raw
+from resop.channel import ChannelRefused, Raw, run_line
 from resop.errors import (
     ClusterUnreachable,
     ContactLost,
@@ -143,6 +143,31 @@ async def test_commands_succeed_where_fewer_channels_are_allowed(
             steps = [session.run(line_step(f"echo {number}"), LONG) for number in range(100)]
             answers = await asyncio.gather(*steps)
             assert [answer.stdout for answer in answers] == [b"%d\n" % n for n in range(100)]
+
+
+async def test_channels_that_were_refused_are_asked_for_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need(reason_unavailable())
+    monkeypatch.setattr(sessions, "CONNECTIONS", 1)
+    monkeypatch.setattr(sessions, "FEWER_SECONDS", 2.0)
+    with OpenSSH(tmp_path, [ALICE]) as server:
+
+        def running(command: str) -> int:
+            return server.processes(ALICE.name).count(command)
+
+        async with opened(server) as (session, connect):
+            await session.run(line_step("true"), LONG)
+            others = [  # as of steps that were cancelled: taken there, free here
+                asyncio.create_task(run_line(connect.made[0], "sleep 200", None, LONG))
+                for _ in range(8)
+            ]
+            assert await eventually(lambda: running("sleep 200") == 8)
+            steps = hold(session, CHANNELS)
+            assert await eventually(lambda: session._channels < CHANNELS)
+            await end(others)
+            assert await eventually(lambda: running("sleep 300") == CHANNELS)
+            await end(steps)
 
 
 async def test_long_commands_make_it_open_more_connections(server: OpenSSH) -> None:
@@ -315,6 +340,7 @@ async def test_cancelled_waiters_leak_no_channel(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "CONNECTIONS", 1)
+    monkeypatch.setattr(sessions, "FEWER_SECONDS", 1.0)  # if some are not closed there yet
     async with opened(server) as (session, _):
         await session.run(line_step("true"), LONG)
         for delay in (0.0, 0.001, 0.002, 0.004, 0.008):  # before, at, and after they get theirs

@@ -75,8 +75,11 @@ async def run(session: Session, line: str, keep: Keep, stdin: bytes = b"") -> ch
 def folders(server: OpenSSH, user: str = "alice") -> list[Path]:
     """What is kept on the node, names that stay taken aside."""
     kept = server.home(user) / remote.KEPT
-    found = list(kept.iterdir()) if kept.exists() else []
-    return [each for each in found if [*each.iterdir()] != [each / remote.NEVER_FILE]]
+    inside: dict[Path, set[str]] = {}
+    for folder, _, files in os.walk(kept):  # which may go while it is looked at
+        inside[Path(folder)] = set(files)
+    inside.pop(kept, None)
+    return [each for each, files in inside.items() if files != {remote.NEVER_FILE}]
 
 
 def lines(server: OpenSSH, name: str, user: str = "alice") -> list[str]:
