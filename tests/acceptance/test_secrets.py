@@ -200,7 +200,8 @@ def test_secret_passes_nobody_who_listens_and_is_in_no_dump_of_a_crash(
         assert processes_that_show(secret) == []
         for worker in service.workers:
             worker.send(signal.SIGABRT)
-            assert worker.wait() == -signal.SIGABRT
+            # faulthandler shows the frames of all threads while they run on, and may fall over one.
+            assert worker.wait() in (-signal.SIGABRT, -signal.SIGSEGV)
         service.workers.clear()
 
         assert is_in(heard(), task) and is_in(heard(), "task-received")
