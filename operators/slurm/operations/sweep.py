@@ -102,7 +102,7 @@ def _row(run: Run) -> str:
 
 
 def _text(value: Value) -> str:
-    """As JSON has it; for a number what `repr` gives, in a quarter of the time."""
+    """As JSON has it; for a number `repr` gives the same, and sooner."""
     if isinstance(value, str):
         return value
     return json.dumps(value) if isinstance(value, bool) else repr(value)
