@@ -14,29 +14,28 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from uvicorn.config import STARTUP_FAILURE
 
-from api import (
+from api import pages
+from api.http import errors, openapi
+from api.middleware.audit_trail import AuditTrail
+from api.middleware.request_log import RequestLog
+from api.middleware.security_headers import SecurityHeaders, cors
+from api.routes import (
     actions,
+    batch_launch,
     batches,
-    errors,
     files,
     folders,
-    history,
-    launch,
-    live,
-    openapi,
-    pages,
+    service,
+    task_events,
+    task_list,
     tasks,
-    welcome,
 )
-from api.headers import SecurityHeaders, cors
-from api.requests import RequestLog
-from api.services import Services, make_services
-from api.trail import AuditTrail
+from api.state.services import Services, make_services
 from resop import __version__
+from resop.config.hardening import leave_no_core
+from resop.config.logging import set_up_logging
+from resop.config.settings import Settings, load_settings
 from resop.errors import ServiceError, SetupError
-from resop.logs import set_up_logging
-from resop.process import leave_no_core
-from resop.settings import Settings, load_settings
 
 DESCRIPTION = "Remote shell operations: any command of a Linux cluster as JSON over HTTP."
 
@@ -61,12 +60,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(SecurityHeaders)
     errors.install(app)
     app.include_router(actions.runs)  # first, since routes are tried in turn
-    app.include_router(welcome.router)
-    app.include_router(history.router)  # before: /tasks/export.csv is no task's id
+    app.include_router(service.router)
+    app.include_router(task_list.router)  # before: /tasks/export.csv is no task's id
     app.include_router(tasks.router)
-    app.include_router(live.router)
+    app.include_router(task_events.router)
     app.include_router(batches.router)
-    app.include_router(launch.router)
+    app.include_router(batch_launch.router)
     app.include_router(files.router)
     app.include_router(folders.router)
     app.include_router(actions.router)  # last of the API: its paths begin with a name

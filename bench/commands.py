@@ -16,7 +16,7 @@ from bench.load import Client, Measured, closed_loop, post, requests
 from bench.site import USER, Site
 from bench.steps import STEP, steps
 from bench.targets import Target
-from resop.sessions import Session
+from resop.ssh.session import Session
 
 GOALS = {
     1: "p50 at most 0.6 of FirecREST's",

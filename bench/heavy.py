@@ -25,7 +25,7 @@ import uvloop
 from bench.site import PASSWORD, USER
 from bench.steps import STEP
 from resop.limits import OUTPUT_LIMIT
-from resop.sessions import Session
+from resop.ssh.session import Session
 from tests.support.openssh import Account, OpenSSH
 from tests.support.steps import line_step
 

@@ -17,11 +17,11 @@ from sqlalchemy import insert
 
 from bench.load import Measured
 from bench.table import Row, fact, times
-from resop.history import History, Wanted
-from resop.ids import first_id
-from resop.records import Records
-from resop.tables import TASK, State, Task
-from resop.tagged import ADD_TAGGED, tagged_tasks
+from resop.storage.ids import first_id
+from resop.storage.models import TASK, State, Task
+from resop.storage.tags import ADD_TAGGED, tagged_tasks
+from resop.storage.task_search import History, Wanted
+from resop.storage.tasks import Records
 from tests.support.tasks import new_task
 
 CLUSTER, USER = "bench", "user0"

@@ -20,8 +20,8 @@ def main() -> None:
     """Go the way of an API's start, and print how far it has come."""
     print(f"{resident():>8.1f}  the interpreter")
     import api.main  # noqa: F401
-    from resop.catalog import load_catalog
-    from resop.settings import load_settings
+    from resop.actions.catalog import load_catalog
+    from resop.config.settings import load_settings
 
     print(f"{resident():>8.1f}  with all that the API imports")
     catalog = load_catalog(load_settings().operator_folders)

@@ -20,8 +20,8 @@ import uvloop
 from bench.floor import floor
 from bench.load import Measured, closed_loop
 from bench.site import PASSWORD, USER
-from resop.sessions import Session
-from resop.step import step_request
+from resop.ssh.session import Session
+from resop.steps.step import step_request
 from tests.support.openssh import Account, OpenSSH
 
 STEP = step_request(["id"], None, None)

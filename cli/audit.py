@@ -14,10 +14,10 @@ from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
-from resop.audit import Audit, Entry, Outcome, Wanted
+from resop.config.settings import Settings
 from resop.errors import SetupError
-from resop.records import Records
-from resop.settings import Settings
+from resop.storage.audit_log import Audit, Entry, Outcome, Wanted
+from resop.storage.tasks import Records
 
 PAGE = 50
 

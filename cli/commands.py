@@ -8,8 +8,8 @@ import signal
 import sys
 
 from resop import __version__
+from resop.config.settings import load_settings
 from resop.errors import ServiceError, SetupError
-from resop.settings import load_settings
 
 
 def run() -> None:
@@ -86,7 +86,7 @@ def _add_audit_options(audit: argparse.ArgumentParser) -> None:
 
 
 def _up(arguments: argparse.Namespace) -> None:
-    from cli.up import up
+    from cli.supervisor import up
 
     up(load_settings(), demo=arguments.demo)
 
@@ -105,8 +105,8 @@ def _worker(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from resop.catalog import load_catalog
-    from resop.permissions import governed
+    from resop.access.permissions import governed
+    from resop.actions.catalog import load_catalog
 
     settings = load_settings()
     catalog = load_catalog(settings.operator_folders)
@@ -121,7 +121,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
-    from resop.records import Records
+    from resop.storage.tasks import Records
 
     with contextlib.closing(Records(load_settings().database_url)) as records:
         records.create_tables()
@@ -134,8 +134,8 @@ def _audit(arguments: argparse.Namespace) -> None:
 
 
 def _policy_check(arguments: argparse.Namespace) -> None:
-    from resop.catalog import load_catalog
-    from resop.permissions import governed
+    from resop.access.permissions import governed
+    from resop.actions.catalog import load_catalog
 
     settings = load_settings()
     policy, actions = settings.policy(), governed(load_catalog(settings.operator_folders))

@@ -8,10 +8,10 @@ from datetime import datetime
 
 import redis
 
-from resop.events import LOGGED_OUT
-from resop.records import Records
-from resop.settings import Settings
-from resop.tables import Credential
+from resop.config.settings import Settings
+from resop.messaging.publisher import LOGGED_OUT
+from resop.storage.models import Credential
+from resop.storage.tasks import Records
 
 LINE = "{:36}  {:16}  {:16}  {:11}  {:20}  {:20}"
 

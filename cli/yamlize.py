@@ -10,18 +10,18 @@ from typing import Any
 
 import yaml
 
-from cli import help_text
-from resop.command import Command, CommandEntry
+from cli import help_parser
+from resop.actions.command import Command, CommandEntry
+from resop.config.settings import load_settings
 from resop.errors import SetupError
-from resop.quoting import wire
-from resop.settings import load_settings
+from resop.steps.quoting import wire
 
 PATIENCE = 60.0
 
 
 def yamlize(command: str, subcommand: str, text: str) -> str:
     """The entry as YAML, which a catalog loads as it is. SetupError where no option was found."""
-    found = help_text.options(text)
+    found = help_parser.options(text)
     if not found:
         raise SetupError(f"no option was found in what {command} says about itself")
     entry: dict[str, Any] = {"command": command}
@@ -29,7 +29,7 @@ def yamlize(command: str, subcommand: str, text: str) -> str:
         entry["subcommand"] = subcommand
     if "/" in command:
         entry["name"] = "_".join([Path(command).name, *subcommand.split()])
-    if about := help_text.description(text):
+    if about := help_parser.description(text):
         entry["description"] = about
     entry["options"] = found
     Command("yamlize", CommandEntry.model_validate(entry))
@@ -77,4 +77,4 @@ def _printed(argv: Sequence[str]) -> str:
 
 
 def _options_in(text: str) -> int:
-    return len(help_text.options(text))
+    return len(help_parser.options(text))

@@ -1,5 +1,8 @@
 """resop: remote shell operations. What an operation's author imports."""
 
+from resop.actions.login_gateway import Gate
+from resop.actions.operation import Operation, operation
+from resop.actions.shell import Shell
 from resop.errors import (
     CommandFailed,
     ContactLost,
@@ -10,11 +13,8 @@ from resop.errors import (
     PathFailed,
     StepTimedOut,
 )
-from resop.gate import Gate
 from resop.limits import FILE_LIMIT
-from resop.operation import Operation, operation
-from resop.shell import Shell
-from resop.step import Result
+from resop.steps.result import Result
 from resop.types import Argument, FileMode, RemotePath, Secret, Username
 
 __version__ = "0.1.0"

@@ -9,19 +9,19 @@ from typing import Any
 
 import yaml
 
-from resop.archive import contents_of
-from resop.catalog import Action, Catalog
-from resop.command import Command
+from resop.actions.catalog import Action, Catalog
+from resop.actions.command import Command
+from resop.actions.execute import Outcome, perform_command, perform_operation
+from resop.actions.operation import Operation
+from resop.actions.options import check_options
+from resop.actions.shell import Item, Made, Shell
+from resop.archives.entry import NEW_MODE, File, Transferred, too_large
+from resop.archives.validation import contents_of
 from resop.errors import InvalidOptions, PathFailed
-from resop.files import NEW_MODE, File, too_large
 from resop.limits import TRANSFER_LIMIT
-from resop.masking import Masker, secrets_in
-from resop.operation import Operation
-from resop.options import check_options
-from resop.perform import Outcome, perform_command, perform_operation
-from resop.shell import Item, Made, Shell
-from resop.step import Result, StepRequest
-from resop.tree import Transferred
+from resop.security.masking import Masker, secrets_in
+from resop.steps.result import Result
+from resop.steps.step import StepRequest
 
 
 class UnexpectedStep(AssertionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
@@ -10,6 +11,13 @@ MASK = "********"
 
 MAX_ARGUMENT_BYTES = 131_071
 """The longest single argument Linux passes to a program (MAX_ARG_STRLEN - 1; execve(2))."""
+
+
+class ActionKind(StrEnum):
+    """The two kinds of actions."""
+
+    COMMAND = "command"
+    OPERATION = "operation"
 
 
 class Secret(SecretStr):

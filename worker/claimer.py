@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from resop.errors import ResopError
-from resop.inbox import Inbox
-from resop.records import Records
-from resop.tables import Claimed
+from resop.messaging.batch_queue import Inbox
+from resop.storage.models import Claimed
+from resop.storage.tasks import Records
 
 log = logging.getLogger(__name__)
 

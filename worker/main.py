@@ -13,20 +13,20 @@ from celery.exceptions import Reject
 from celery.worker import state as celery_state
 from celery.worker.request import Request
 
-from resop.batches import Batches
-from resop.catalog import load_catalog
+from resop.actions.catalog import load_catalog
+from resop.config.hardening import leave_no_core
+from resop.config.logging import set_up_logging
+from resop.config.settings import Settings, load_settings
 from resop.errors import ResopError, SetupError
-from resop.events import Herald
-from resop.logs import set_up_logging
-from resop.process import leave_no_core
-from resop.queue import TASK_NAME, Queue, celery_app, queue_of, queue_of_worker
-from resop.records import Records
-from resop.settings import Settings, load_settings
-from worker.cleaning import Cleaner
-from worker.dealer import Dealer
-from worker.execute import Engine
-from worker.recorder import Recorder
+from resop.messaging.publisher import Herald
+from resop.messaging.task_queue import TASK_NAME, Queue, celery_app, queue_of, queue_of_worker
+from resop.storage.batches import Batches
+from resop.storage.tasks import Records
+from worker.batch_dispatcher import Dealer
+from worker.engine import Engine
+from worker.record_writer import Recorder
 from worker.recovery import Recovery
+from worker.retention import Cleaner
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Worker:
         )
         self._notifier = None
         if settings.notify_hosts:
-            from worker.notify import Notifier  # brings an HTTP client along
+            from worker.webhooks import Notifier  # brings an HTTP client along
 
             self._notifier = Notifier(settings, self._records)
         cleaner = Cleaner(self._records, settings.HISTORY_DAYS)

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from resop.errors import ContactLost, LoginAgain, QueueUnavailable, RecordsUnavailable
-from resop.events import Herald
-from resop.queue import Queue
-from resop.records import Records
-from resop.tables import State, now
+from resop.messaging.publisher import Herald
+from resop.messaging.task_queue import Queue
+from resop.storage.models import State, now
+from resop.storage.tasks import Records
 
 log = logging.getLogger(__name__)
 

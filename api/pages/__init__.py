@@ -11,7 +11,7 @@ from typing import get_args
 
 from fastapi import APIRouter, Request, Response
 
-from resop.catalog import Kind
+from resop.actions.catalog import Kind
 
 router = APIRouter()
 

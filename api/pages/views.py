@@ -14,13 +14,8 @@ from fastapi import Request, Response
 from fastapi.responses import FileResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from api import actions, history
-from api import tasks as api_tasks
-from api.errors import refuse
-from api.pages.fields import Field, Sent, fields_of, options_in, sent_for
-from api.pages.render import page
-from api.pages.sent import api_request, read_form
-from api.pages.session import (
+from api.http.errors import refuse
+from api.pages.browser_session import (
     GUARD,
     LOGIN,
     check_guard,
@@ -32,9 +27,16 @@ from api.pages.session import (
     onward_of,
     user_of,
 )
-from api.services import services_of
-from resop.catalog import Action, Catalog, Kind
-from resop.command import Command
+from api.pages.form_data import api_request, read_form
+from api.pages.form_fields import Field, Sent, fields_of, options_in, sent_for
+from api.pages.rendering import page
+from api.routes import actions, task_list
+from api.routes import tasks as api_tasks
+from api.state.services import services_of
+from resop.actions.catalog import Action, Catalog, Kind
+from resop.actions.command import Command
+from resop.actions.operation import Operation
+from resop.config.policy import Decision
 from resop.errors import (
     InvalidOptions,
     NotLoggedIn,
@@ -43,11 +45,9 @@ from resop.errors import (
     TokenRefused,
     UnknownAction,
 )
-from resop.history import Wanted
-from resop.operation import Operation
-from resop.policy import Decision
-from resop.tables import State
-from resop.tokens import Token
+from resop.security.tokens import Token
+from resop.storage.models import State
+from resop.storage.task_search import Wanted
 
 HERE = Path(__file__).parent
 ASSETS = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
@@ -103,7 +103,7 @@ async def _tasks(request: Request) -> Response:
     state = next((each for each in State if each == asked.get("state")), None)
     operator, cursor = asked.get("operator") or None, asked.get("cursor") or None
     found = await run_in_threadpool(
-        history.list_tasks, services, token, Wanted(state=state, operator=operator), cursor=cursor
+        task_list.list_tasks, services, token, Wanted(state=state, operator=operator), cursor=cursor
     )
     return await page(
         "tasks.html",

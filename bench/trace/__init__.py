@@ -24,19 +24,19 @@ MODULES = ("api.main", "worker.main")
 """What the processes run in which moments are marked."""
 
 MARKED = {
-    "api.requests:RequestLog.__call__": ("request", "answered"),
-    "resop.tokens:Sealer.read": (None, "token read"),
-    "resop.records:Records.add_tasks": ("options checked", "task written"),
-    "resop.queue:Queue.put_all": ("to be published", "published"),
-    "worker.execute:Engine.take": ("received", None),
-    "resop.records:Records.claim_all": (None, "claimed"),
-    "worker.execute:Engine._run": ("begun", None),
-    "worker.execute:Engine._open": (None, "opened"),
-    "resop.sessions:Session.run": ("to be sent", "step ended"),
-    "worker.recorder:Recorder.end": ("to be recorded", None),
-    "resop.records:Records.apply": (None, "recorded"),
-    "resop.events:Herald.ended": (None, "told"),
-    "resop.events:Waiter.hear": ("heard", None),
+    "api.middleware.request_log:RequestLog.__call__": ("request", "answered"),
+    "resop.security.sealing:Sealer.read": (None, "token read"),
+    "resop.storage.tasks:Records.add_tasks": ("options checked", "task written"),
+    "resop.messaging.task_queue:Queue.put_all": ("to be published", "published"),
+    "worker.engine:Engine.take": ("received", None),
+    "resop.storage.tasks:Records.claim_all": (None, "claimed"),
+    "worker.engine:Engine._run": ("begun", None),
+    "worker.engine:Engine._open": (None, "opened"),
+    "resop.ssh.session:Session.run": ("to be sent", "step ended"),
+    "worker.record_writer:Recorder.end": ("to be recorded", None),
+    "resop.storage.tasks:Records.apply": (None, "recorded"),
+    "resop.messaging.publisher:Herald.ended": (None, "told"),
+    "api.state.task_waiters:Waiter.hear": ("heard", None),
 }
 """Method: the mark when it is called, and the one when it returns."""
 

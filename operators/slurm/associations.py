@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from operators.slurm import table, values
+from operators.slurm import listings, parsing
 from operators.slurm.client import BROKEN_OFF, ask
 from resop import CommandFailed, ContactLost, NotPermitted, Result, Shell
 
@@ -55,8 +55,8 @@ def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str
     Jobs here are those that wait and those that run (MaxSubmitJobs). Only `account` when given.
     """
     which = [f"user={user}", *([f"account={account}"] if account else [])]
-    rows = table.sacctmgr(shell, ["account", "maxsubmitjobs"], "associations", *which)
-    return {row["account"]: values.whole(row["maxsubmitjobs"]) for row in rows}
+    rows = listings.sacctmgr(shell, ["account", "maxsubmitjobs"], "associations", *which)
+    return {row["account"]: parsing.whole(row["maxsubmitjobs"]) for row in rows}
 
 
 def limit_jobs(shell: Shell, user: str, limit: int | None) -> list[str]:
@@ -78,7 +78,7 @@ def _limit(jobs: int | None) -> str:
 
 def has_account(shell: Shell, account: str) -> bool:
     """Whether there is an account of that name."""
-    return bool(table.sacctmgr(shell, ["account"], "account", f"name={account}"))
+    return bool(listings.sacctmgr(shell, ["account"], "account", f"name={account}"))
 
 
 def _argv(*words: str) -> tuple[str, ...]:

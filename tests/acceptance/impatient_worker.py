@@ -3,7 +3,7 @@
 A script of its own, so that the worker itself needs no knobs for tests.
 """
 
-from worker import main, notify, recovery
+from worker import main, recovery, webhooks
 
 recovery.BEAT_SECONDS = 0.5  # type: ignore[assignment]
 recovery.DEAD_SECONDS = 2.5  # type: ignore[assignment]
@@ -15,9 +15,9 @@ main.app.conf.broker_transport_options |= {
     "unacked_restore_interval": 0.5,
     "unacked_restore_throttle": 1,
 }
-notify.LOOK_SECONDS = 0.5
-notify.PAUSES = (0.5,) * 1000  # type: ignore[assignment]
-notify.ATTEMPT_SECONDS, notify.LEASE_SECONDS = 4, 6
+webhooks.LOOK_SECONDS = 0.5
+webhooks.PAUSES = (0.5,) * 1000  # type: ignore[assignment]
+webhooks.ATTEMPT_SECONDS, webhooks.LEASE_SECONDS = 4, 6
 
 if __name__ == "__main__":
     main.main()

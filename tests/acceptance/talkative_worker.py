@@ -3,10 +3,10 @@ threads when it crashes: what an administrator may turn on who looks for a fault
 
 import faulthandler
 
-from resop import logs
+from resop.config import logging
 from worker import main
 
-logs.QUIET = ()  # type: ignore[assignment]
+logging.QUIET = ()  # type: ignore[assignment]
 main.app.conf.worker_send_task_events = True
 
 if __name__ == "__main__":

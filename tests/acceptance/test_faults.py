@@ -18,12 +18,12 @@ from typing import Any
 import httpx
 import pytest
 
-from resop.history import History, Wanted
-from resop.queue import Queue, celery_app
-from resop.records import Records
+from resop.messaging.task_queue import Queue, celery_app
+from resop.storage.task_search import History, Wanted
+from resop.storage.tasks import Records
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
-from tests.acceptance.test_live import Event, events
+from tests.acceptance.test_task_events import Event, events
 from tests.support.hooks import Hook
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from resop.tokens import Sealer, Token
+from resop.security.sealing import Sealer
+from resop.security.tokens import Token
 from tests.acceptance.conftest import ACCOUNTS, only_many
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Many, Service, failure

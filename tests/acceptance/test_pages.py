@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from resop.tokens import Sealer
+from resop.security.sealing import Sealer
 from tests.acceptance.conftest import ACCOUNTS, only_embedded
 from tests.acceptance.secrecy import places_of
 from tests.support.service import Caller, Service, failure

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from resop.events import ENDED
+from resop.messaging.publisher import ENDED
 from tests.acceptance.conftest import only_many
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure

@@ -5,7 +5,7 @@ from itertools import count
 
 import uuid_utils
 
-from resop.tables import now
+from resop.storage.models import now
 
 _BEGAN = now()
 _MILLISECONDS = count()

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 import httpx
 import redis
 
-from resop.settings import Settings, load_settings
+from resop.config.settings import Settings, load_settings
 from tests.support.openssh import Account, OpenSSH
 from tests.support.ports import HOST, free_port
 from tests.support.services import PATIENCE, ROOT, Process, Redis

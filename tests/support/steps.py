@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from resop.step import StepRequest
+from resop.steps.step import StepRequest
 
 
 def line_step(line: str, given: bytes | None = None, **more: Any) -> StepRequest:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from resop.tables import Batch, Task
+from resop.storage.models import Batch, Task
 from tests.support.ids import next_id
 
 _ASKED = {

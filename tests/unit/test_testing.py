@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from resop import Secret, Shell, operation
-from resop.catalog import Catalog
-from resop.operation import Operation
+from resop.actions.catalog import Catalog
+from resop.actions.operation import Operation
 from resop.testing import FakeShell, Scenario, UnexpectedStep, play, read_scenarios
 
 

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm import table, values
-from operators.slurm.job import Names, Seconds
+from operators.slurm import listings, parsing
+from operators.slurm.job_types import Names, Seconds
 from resop import Shell, operation
 
 _ASSOCIATION = [
@@ -92,7 +92,7 @@ def accounts(
         (["Account", "Organization", "Description"], "account"),
         (["User", "DefaultAccount"], "user"),
     ]
-    rows, about, default = shell.map(lambda each: table.sacctmgr(shell, *each), questions)
+    rows, about, default = shell.map(lambda each: listings.sacctmgr(shell, *each), questions)
     known = {row["Account"]: row for row in about}
     tree = {_key(row): _account(row, known.get(row["Account"], {})) for row in rows if _own(row)}
     defaults = {(row["User"], row["DefaultAccount"]) for row in default}
@@ -105,12 +105,12 @@ def accounts(
     return roots if users is None else _with_users(roots, {*users})
 
 
-def _own(row: table.Row) -> bool:
+def _own(row: listings.Row) -> bool:
     """Whether this is the association of the account itself, not that of a user of it."""
     return not row["User"]
 
 
-def _key(row: table.Row) -> Key:
+def _key(row: listings.Row) -> Key:
     return row["Cluster"], row["Account"]
 
 
@@ -141,7 +141,7 @@ def _with_users(accounts: list[Account], users: set[str]) -> list[Account]:
     return kept
 
 
-def _account(row: table.Row, about: table.Row) -> Account:
+def _account(row: listings.Row, about: listings.Row) -> Account:
     return Account(
         cluster=row["Cluster"],
         name=row["Account"],
@@ -153,7 +153,7 @@ def _account(row: table.Row, about: table.Row) -> Account:
     )
 
 
-def _member(row: table.Row, *, is_default: bool) -> Member:
+def _member(row: listings.Row, *, is_default: bool) -> Member:
     return Member(
         user=row["User"],
         partition=row["Partition"] or None,
@@ -162,24 +162,24 @@ def _member(row: table.Row, *, is_default: bool) -> Member:
     )
 
 
-def _association(row: table.Row) -> Association:
+def _association(row: listings.Row) -> Association:
     return Association(
-        shares=values.whole(row["Share"]),
-        priority=values.whole(row["Priority"]),
-        qos=values.words(row["QOS"]),
+        shares=parsing.whole(row["Share"]),
+        priority=parsing.whole(row["Priority"]),
+        qos=parsing.words(row["QOS"]),
         default_qos=row["DefaultQOS"] or None,
         limits=Limits(
-            group_jobs=values.whole(row["GrpJobs"]),
-            group_submitted_jobs=values.whole(row["GrpSubmit"]),
-            group_wall=values.duration(row["GrpWall"]),
-            group_resources=values.tres(row["GrpTRES"]),
-            group_resource_minutes=values.tres(row["GrpTRESMins"]),
-            group_running_minutes=values.tres(row["GrpTRESRunMins"]),
-            max_jobs=values.whole(row["MaxJobs"]),
-            max_submitted_jobs=values.whole(row["MaxSubmit"]),
-            max_wall=values.duration(row["MaxWall"]),
-            max_resources=values.tres(row["MaxTRES"]),
-            max_resources_per_node=values.tres(row["MaxTRESPerNode"]),
-            max_resource_minutes=values.tres(row["MaxTRESMins"]),
+            group_jobs=parsing.whole(row["GrpJobs"]),
+            group_submitted_jobs=parsing.whole(row["GrpSubmit"]),
+            group_wall=parsing.duration(row["GrpWall"]),
+            group_resources=parsing.tres(row["GrpTRES"]),
+            group_resource_minutes=parsing.tres(row["GrpTRESMins"]),
+            group_running_minutes=parsing.tres(row["GrpTRESRunMins"]),
+            max_jobs=parsing.whole(row["MaxJobs"]),
+            max_submitted_jobs=parsing.whole(row["MaxSubmit"]),
+            max_wall=parsing.duration(row["MaxWall"]),
+            max_resources=parsing.tres(row["MaxTRES"]),
+            max_resources_per_node=parsing.tres(row["MaxTRESPerNode"]),
+            max_resource_minutes=parsing.tres(row["MaxTRESMins"]),
         ),
     )

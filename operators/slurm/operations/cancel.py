@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from operators.slurm.accounting import accounted
 from operators.slurm.client import ask
-from operators.slurm.ending import by_state, meant, waiting
-from operators.slurm.job import Job, JobName
-from operators.slurm.options import Names
-from operators.slurm.past import accounted
-from operators.slurm.queue import QueuedJob, queued
-from operators.slurm.values import JobId
+from operators.slurm.job_outcome import by_state, meant, waiting
+from operators.slurm.job_queue import QueuedJob, queued
+from operators.slurm.job_types import Job, JobName
+from operators.slurm.parsing import JobId
+from operators.slurm.submit_options import Names
 from resop import InvalidOptions, OperationFailed, Shell, Username, operation
 
 AT_ONCE = 500

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.job import JobName, Names, State
-from operators.slurm.past import PastJob, accounted
+from operators.slurm.accounting import PastJob, accounted
+from operators.slurm.job_types import JobName, Names, State
 from resop import Shell, operation
 
 # Named all of them: without, sacct leaves out jobs that were cancelled before they were eligible.

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from operators.slurm import queue
-from operators.slurm.job import NOT_ENDED, Bytes, Job, OneJob, Seconds, Time
-from operators.slurm.past import PastJob, Step, find
-from operators.slurm.queue import QueuedJob
-from operators.slurm.values import JobId, indexes
+from operators.slurm import job_queue
+from operators.slurm.accounting import PastJob, Step, find
+from operators.slurm.job_queue import QueuedJob
+from operators.slurm.job_types import NOT_ENDED, Bytes, Job, OneJob, Seconds, Time
+from operators.slurm.parsing import JobId, indexes
 from resop import Shell, operation
 
 PAUSES = (0.3, 0.7, 2.0)
@@ -81,7 +81,7 @@ def job(
     while. The operation fails for a job that never was, or that the database no longer has.
     """
     wanted = JobId.parse(id)
-    queued = queue.queued(shell, "--states=all", ids=[wanted])
+    queued = job_queue.queued(shell, "--states=all", ids=[wanted])
     by_number = wanted.task is None and wanted.component is None
     is_whole = by_number and any(each["job"] == wanted.job and is_part(each) for each in queued)
     past: list[PastJob] = []
@@ -104,7 +104,7 @@ def job(
         found["id"] = id
     if queued:
         has_ended = found["state"] not in NOT_ENDED
-        found |= queue.details(shell, found["id"], has_ended=has_ended) or {}
+        found |= job_queue.details(shell, found["id"], has_ended=has_ended) or {}
     return FoundJob(**found)
 
 

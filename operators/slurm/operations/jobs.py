@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from operators.slurm.job import JobIds, JobName, Names, State
-from operators.slurm.queue import QueuedJob, queued
-from operators.slurm.values import JobId
+from operators.slurm.job_queue import QueuedJob, queued
+from operators.slurm.job_types import JobIds, JobName, Names, State
+from operators.slurm.parsing import JobId
 from resop import Shell, operation
 
 

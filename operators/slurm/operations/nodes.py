@@ -6,9 +6,9 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm import table, values
+from operators.slurm import listings, parsing
 from operators.slurm.client import ask
-from operators.slurm.job import Bytes, Names, Time
+from operators.slurm.job_types import Bytes, Names, Time
 from resop import Shell, operation
 
 MEGABYTE = 1 << 20
@@ -97,7 +97,7 @@ def nodes(
 
 def _node(line: str) -> Node:
     about, _, _ = line.partition(" Reason=")
-    (told,) = table.records([about])
+    (told,) = listings.records([about])
     state, *flags = told["State"].split("+")
     if "*" in state:
         flags.append("NOT_RESPONDING")
@@ -106,8 +106,8 @@ def _node(line: str) -> Node:
         state=re.sub(r"[^A-Z_]", "", state),
         flags=[re.sub(r"[^A-Z_]", "", flag) for flag in flags],
         reason=_reason(line),
-        partitions=values.words(told.get("Partitions", "")),
-        features=values.words(told.get("ActiveFeatures", "")),
+        partitions=parsing.words(told.get("Partitions", "")),
+        features=parsing.words(told.get("ActiveFeatures", "")),
         cpus=_count(told, "CPUTot"),
         allocated_cpus=_count(told, "CPUAlloc"),
         sockets=_count(told, "Sockets"),
@@ -115,16 +115,16 @@ def _node(line: str) -> Node:
         threads_per_core=_count(told, "ThreadsPerCore"),
         memory=_count(told, "RealMemory") * MEGABYTE,
         allocated_memory=_count(told, "AllocMem") * MEGABYTE,
-        free_memory=values.memory(told.get("FreeMem", "")),
+        free_memory=parsing.memory(told.get("FreeMem", "")),
         gpus=_gpus(told.get("Gres", ""), told.get("GresUsed", "")),
-        load=values.decimal(told.get("CPULoad", "")),
-        booted=values.time(told.get("BootTime", "")),
-        version=values.given(told.get("Version", "")),
+        load=parsing.decimal(told.get("CPULoad", "")),
+        booted=parsing.time(told.get("BootTime", "")),
+        version=parsing.given(told.get("Version", "")),
     )
 
 
-def _count(told: table.Row, name: str) -> int:
-    return values.whole(told.get(name, "")) or 0
+def _count(told: listings.Row, name: str) -> int:
+    return parsing.whole(told.get(name, "")) or 0
 
 
 def _reason(line: str) -> Reason | None:
@@ -137,7 +137,7 @@ def _reason(line: str) -> Reason | None:
     for found in since:
         text = text[: found.start()] + text[found.end() :]
     by, when = since[0].groups() if since else (None, "")
-    return Reason(text=" ".join(text.split()), by=by, since=values.time(when))
+    return Reason(text=" ".join(text.split()), by=by, since=parsing.time(when))
 
 
 def _gpus(there: str, used: str) -> dict[str, Gpus]:

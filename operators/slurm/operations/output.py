@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.job import NOT_ENDED
+from operators.slurm.accounting import PastJob, find
+from operators.slurm.job_types import NOT_ENDED
 from operators.slurm.operations.job import FoundJob, job
-from operators.slurm.options import OneJob
-from operators.slurm.past import PastJob, find
-from operators.slurm.values import JobId
+from operators.slurm.parsing import JobId
+from operators.slurm.submit_options import OneJob
 from resop import RemotePath, Shell, operation
 
 Stream = Literal["stdout", "stderr"]

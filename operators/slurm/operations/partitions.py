@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm import table, values
+from operators.slurm import listings, parsing
 from operators.slurm.client import ask
-from operators.slurm.job import Bytes, Names, Seconds
+from operators.slurm.job_types import Bytes, Names, Seconds
 from resop import Shell, operation
 
 
@@ -71,42 +71,42 @@ def partitions(
     for line in ask(shell, "sinfo", *how).lines:
         name, *about = line.split("|")
         nodes[name].append(about)
-    found = [_partition(each, nodes[each["PartitionName"]]) for each in table.records(told)]
+    found = [_partition(each, nodes[each["PartitionName"]]) for each in listings.records(told)]
     return [partition for partition in found if names is None or partition["name"] in names]
 
 
-def _partition(told: table.Row, nodes: Iterable[list[str]]) -> Partition:
+def _partition(told: listings.Row, nodes: Iterable[list[str]]) -> Partition:
     states: Counter[str] = Counter()
     cpus = [0, 0, 0, 0]
     for state, number, by_use in nodes:
         states[re.sub(r"[^A-Z_]", "", state.upper())] += int(number)
         cpus = [have + int(more) for have, more in zip(cpus, by_use.split("/"), strict=True)]
-    resources = values.tres(told.get("TRES", ""))
+    resources = parsing.tres(told.get("TRES", ""))
     return Partition(
         name=told["PartitionName"],
         state=told["State"],
         is_default=told["Default"] == "YES",
         is_hidden=told["Hidden"] == "YES",
         nodes=int(told["TotalNodes"]),
-        node_names=values.hostlist(told["Nodes"]),
+        node_names=parsing.hostlist(told["Nodes"]),
         nodes_by_state=dict(states),
         cpus=Cpus(allocated=cpus[0], idle=cpus[1], other=cpus[2], total=cpus[3]),
         gpus=resources.get("gres/gpu", 0),
         memory=resources.get("mem", 0),
-        max_time=values.duration(told["MaxTime"]),
-        default_time=values.duration(told["DefaultTime"]),
+        max_time=parsing.duration(told["MaxTime"]),
+        default_time=parsing.duration(told["DefaultTime"]),
         min_nodes=int(told["MinNodes"]),
-        max_nodes=values.whole(told["MaxNodes"]),
-        max_cpus_per_node=values.whole(told["MaxCPUsPerNode"]),
-        max_memory_per_node=values.memory(told.get("MaxMemPerNode", "")),
-        max_memory_per_cpu=values.memory(told.get("MaxMemPerCPU", "")),
-        default_memory_per_node=values.memory(told.get("DefMemPerNode", "")),
-        default_memory_per_cpu=values.memory(told.get("DefMemPerCPU", "")),
+        max_nodes=parsing.whole(told["MaxNodes"]),
+        max_cpus_per_node=parsing.whole(told["MaxCPUsPerNode"]),
+        max_memory_per_node=parsing.memory(told.get("MaxMemPerNode", "")),
+        max_memory_per_cpu=parsing.memory(told.get("MaxMemPerCPU", "")),
+        default_memory_per_node=parsing.memory(told.get("DefMemPerNode", "")),
+        default_memory_per_cpu=parsing.memory(told.get("DefMemPerCPU", "")),
         allowed_accounts=_some(told.get("AllowAccounts", "ALL")),
-        denied_accounts=values.words(told.get("DenyAccounts", "")),
+        denied_accounts=parsing.words(told.get("DenyAccounts", "")),
         allowed_groups=_some(told.get("AllowGroups", "ALL")),
         allowed_qos=_some(told.get("AllowQos", "ALL")),
-        qos=values.given(told.get("QoS", "")),
+        qos=parsing.given(told.get("QoS", "")),
         priority_tier=int(told["PriorityTier"]),
         oversubscribe=told["OverSubscribe"],
         preemption=told["PreemptMode"],
@@ -115,4 +115,4 @@ def _partition(told: table.Row, nodes: Iterable[list[str]]) -> Partition:
 
 def _some(text: str) -> list[str] | None:
     """The names of a list; None for all."""
-    return None if text == "ALL" else values.words(text)
+    return None if text == "ALL" else parsing.words(text)

@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 from pydantic import Field, NaiveDatetime
 from typing_extensions import TypedDict
 
-from operators.slurm import values
+from operators.slurm import parsing
 from operators.slurm.client import ask
-from operators.slurm.job import Names, Time
+from operators.slurm.job_types import Names, Time
 from resop import Shell, operation
 
 REPORTS = {
@@ -190,8 +190,8 @@ def _period(lines: list[str]) -> Period:
     assert span is not None
     names = header.split("|")
     return Period(
-        start=values.time(span[1]) or "",
-        end=values.time(str(int(span[2]) + 1)) or "",
+        start=parsing.time(span[1]) or "",
+        end=parsing.time(str(int(span[2]) + 1)) or "",
         rows=[_row(dict(zip(names, line.split("|"), strict=False))) for line in rows],
         total=[],
     )
@@ -202,7 +202,7 @@ def _row(cells: dict[str, str]) -> Row:
     figures = {
         _FIGURES.get(name, name.lower() if name.isalpha() else name): number
         for name, cell in cells.items()
-        if name not in _WORDS and (number := values.decimal(cell.rstrip("%"))) is not None
+        if name not in _WORDS and (number := parsing.decimal(cell.rstrip("%"))) is not None
     }
     return Row(
         cluster=told.get("cluster"),
@@ -235,4 +235,4 @@ def _total(rows: list[Row]) -> list[Row]:
 def _rolled_up(shell: Shell) -> str | None:
     answer = ask(shell, "sacctmgr", "--readonly", "show", "stats", check=False)
     found = re.search(r"rollup last ran .*\(([0-9]+)\)", answer.stdout)
-    return values.time(found[1]) if found else None
+    return parsing.time(found[1]) if found else None

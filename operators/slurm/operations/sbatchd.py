@@ -4,8 +4,8 @@ from typing import Annotated, Unpack
 
 from pydantic import Field
 
-from operators.slurm.options import Array, JobOptions, flags
 from operators.slurm.submission import sbatch
+from operators.slurm.submit_options import Array, JobOptions, flags
 from resop import Shell, operation
 
 

@@ -4,9 +4,9 @@ from typing import Annotated, Unpack
 
 from pydantic import Field
 
-from operators.slurm.options import Array, BatchOptions, Script, Variable, flags
-from operators.slurm.scripts import unix, with_preparation
+from operators.slurm.batch_script import unix, with_preparation
 from operators.slurm.submission import Submitted, sbatch
+from operators.slurm.submit_options import Array, BatchOptions, Script, Variable, flags
 from resop import Argument, InvalidOptions, RemotePath, Shell, operation
 
 ENVIRONMENT = {"EXPERIMENT": "first, with a comma", "OMP_NUM_THREADS": "4"}

@@ -10,11 +10,11 @@ from typing import Annotated, Unpack
 
 from pydantic import Field
 
+from operators.slurm.batch_script import quoted, with_preparation
 from operators.slurm.client import ask
-from operators.slurm.grid import MOST_RUNS, Mode, Run, Value, Values, runs
-from operators.slurm.options import BatchOptions, Count, Script, Variable, flags
-from operators.slurm.scripts import quoted, with_preparation
+from operators.slurm.parameter_grid import MOST_RUNS, Mode, Run, Value, Values, runs
 from operators.slurm.submission import Submitted, sbatch
+from operators.slurm.submit_options import BatchOptions, Count, Script, Variable, flags
 from resop import CommandFailed, InvalidOptions, Shell, operation
 
 LISTED = 1000

@@ -7,11 +7,11 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.ending import Part, by_state, count, ended, meant, waiting
+from operators.slurm.job_outcome import Part, by_state, count, ended, meant, waiting
+from operators.slurm.job_queue import QueuedJob, queued
 from operators.slurm.operations.job import is_part
-from operators.slurm.options import OneJob
-from operators.slurm.queue import QueuedJob, queued
-from operators.slurm.values import JobId
+from operators.slurm.parsing import JobId
+from operators.slurm.submit_options import OneJob
 from resop import DaemonAway, Shell, operation
 
 DAY = 86_400

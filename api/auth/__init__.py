@@ -1,0 +1,1 @@
+"""Log users in and out, and check the token of each request."""

@@ -1,0 +1,1 @@
+"""Turn HTTP into values and back: bodies, headers, files, errors, OpenAPI."""

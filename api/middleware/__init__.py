@@ -1,0 +1,1 @@
+"""Wrap every request: security headers, request log, audit trail."""

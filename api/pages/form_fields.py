@@ -1,0 +1,232 @@
+"""An action's options as fields of a form, and what such a form sends as options of a request."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from starlette.datastructures import ImmutableMultiDict
+
+from resop.actions.catalog import Action
+from resop.actions.command import Command
+from resop.errors import InvalidOptions
+
+Schema = Mapping[str, Any]
+Sent = ImmutableMultiDict[str, str]
+Box = Literal["text", "number", "secret", "check", "choice", "choices", "area", "lines", "json"]
+
+ALONE = ":alone"
+"""Names the options given without a value: `--flag` alone, where it may also take one."""
+LONG_TEXTS = frozenset(["script", "stdin"])
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One option, as a form asks for it."""
+
+    name: str
+    id: str
+    box: Box
+    description: str
+    required: bool
+    secret: bool
+    """Never written into a page."""
+    default: Any
+    examples: Sequence[Any]
+    choices: Sequence[Any]
+    alone: bool
+    """May be given without a value."""
+    limits: Mapping[str, Any]
+    """Attributes of its input, which the browser holds a person to."""
+
+    def read(self, sent: Sent) -> Any:
+        """The value for a request; None when the field was left open."""
+        if self.alone and self.name in sent.getlist(ALONE):
+            return True
+        texts = sent.getlist(self.name)
+        text = texts[0] if texts else ""
+        match self.box:
+            case "check":
+                # One that is not ticked is not sent.
+                ticked = bool(texts)
+                return None if ticked == bool(self.default) else ticked
+            case "choices":
+                return [self._choice(each) for each in texts] or None
+            case "lines":
+                return [line for line in text.splitlines() if line.strip()] or None
+            case _ if text == "":
+                return None
+            case "choice":
+                return self._choice(text)
+            case "json":
+                return self._json(text)
+        return text
+
+    def write(self, value: Any) -> list[str]:
+        """What the form sends for a value of a request; nothing for a secret."""
+        if value is None or self.secret:
+            return []
+        match self.box:
+            case "json":
+                return [json.dumps(value, ensure_ascii=False, indent=2)]
+            case "check":
+                return ["true"] if value is True else []
+            case "choices":
+                return [_text(each) for each in value]
+            case "lines":
+                return ["\n".join(map(_text, value))]
+        return [shlex.join(map(_text, value)) if isinstance(value, list) else _text(value)]
+
+    @property
+    def example(self) -> str:
+        """What the form could send."""
+        return next(iter(self.write(next(iter(self.examples), None))), "")
+
+    def _choice(self, text: str) -> Any:
+        """The choice that a text stands for: '1' for 1, 'true' for true."""
+        return next((each for each in self.choices if _text(each) == text), text)
+
+    def _json(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as fault:
+            faults = [{"field": self.name, "message": f"is not JSON: {fault}"}]
+            raise InvalidOptions(faults) from None
+
+
+def fields_of(action: Action) -> list[Field]:
+    """The fields of an action's form: required ones first, then a command's arguments."""
+    schema = action.options.model_json_schema()
+    required, definitions = schema.get("required", []), schema.get("$defs", {})
+    entries = action.entry.options if isinstance(action, Command) else {}
+    fields = []
+    for number, (name, option) in enumerate(schema.get("properties", {}).items(), 1):
+        entry = entries.get(name)
+        if entry is not None and entry.form is False:
+            continue
+        kinds = list(_kinds(option, definitions))
+        types = {kind.get("type") for kind in kinds}
+        box, choices = _box(name, kinds, definitions)
+        default = option.get("default")
+        if types == {"boolean"} and (entry.type == "flag" if entry else default is not None):
+            box = "check"
+        fields.append(
+            Field(
+                name=name,
+                id=f"option-{number}",
+                box=box,
+                description=option.get("description", ""),
+                required=name in required,
+                secret=_is_secret(option, definitions),
+                default=default,
+                examples=[example[name] for example in action.examples if name in example],
+                choices=choices,
+                alone=types == {"string", "boolean"},
+                limits=_limits(box, kinds),
+            )
+        )
+    return sorted(fields, key=lambda field: (not field.required, field.name != "input"))
+
+
+def options_in(fields: Iterable[Field], sent: Sent) -> dict[str, Any]:
+    """The options that a form gives, not yet checked; what no field asks for is left in.
+
+    Raises InvalidOptions for what cannot be sent on.
+    """
+    asked = {field.name for field in fields}
+    options: dict[str, Any] = {
+        name: text for name, text in sent.items() if name not in asked and not name.startswith(":")
+    }
+    faults: list[dict[str, str]] = []
+    for field in fields:
+        try:
+            value = field.read(sent)
+        except InvalidOptions as fault:
+            faults += fault.details["faults"]
+        else:
+            options |= {} if value is None else {field.name: value}
+    if faults:
+        raise InvalidOptions(faults)
+    return options
+
+
+def sent_for(fields: Iterable[Field], options: Mapping[str, Any]) -> Sent:
+    """What a form would send to give these options, secrets apart; its defaults for the others."""
+    pairs = []
+    for field in fields:
+        value = options.get(field.name, field.default)
+        if field.alone and value is True:
+            pairs.append((ALONE, field.name))
+        else:
+            pairs += [(field.name, text) for text in field.write(value)]
+    return Sent(pairs)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _kinds(option: Schema, definitions: Schema) -> Iterator[Schema]:
+    """The kinds of value that an option takes, null apart."""
+    if "$ref" in option:
+        yield from _kinds(definitions[option["$ref"].rpartition("/")[2]], definitions)
+    elif "anyOf" in option:
+        for each in option["anyOf"]:
+            yield from _kinds(each, definitions)
+    elif option.get("type") != "null":
+        yield option
+
+
+def _box(name: str, kinds: Sequence[Schema], definitions: Schema) -> tuple[Box, Sequence[Any]]:
+    """How an option is asked for, and what can be chosen."""
+    types = {kind.get("type") for kind in kinds}
+    first = kinds[0] if kinds else {}
+    if choices := _choices(first):
+        return "choice", choices
+    if types == {"boolean"}:
+        return "choice", [True, False]
+    if types == {"array"}:
+        items = list(_kinds(first.get("items", {}), definitions))
+        if len(items) == 1 and (choices := _choices(items[0])):
+            return "choices", choices
+        simple = {item.get("type") for item in items} <= {"string", "integer", "number"}
+        return ("lines" if simple else "json"), []
+    if types and types <= {"integer", "number"}:
+        return "number", []
+    if "string" not in types:
+        return "json", []
+    if first.get("format") == "password":
+        return "secret", []
+    long = name in LONG_TEXTS or first.get("pattern", "").startswith("^#!")
+    return ("area" if long else "text"), []
+
+
+def _choices(kind: Schema) -> Sequence[Any]:
+    return [kind["const"]] if "const" in kind else kind.get("enum", [])
+
+
+def _limits(box: Box, kinds: Sequence[Schema]) -> dict[str, Any]:
+    first = kinds[0] if kinds else {}
+    if box == "number":
+        fine = {} if all(kind.get("type") == "integer" for kind in kinds) else {"step": "any"}
+        names = {"minimum": "min", "maximum": "max"}
+    else:
+        fine, names = {}, {"maxLength": "maxlength"} if box in ("text", "secret") else {}
+    return {**fine, **{html: first[name] for name, html in names.items() if name in first}}
+
+
+def _is_secret(value: Any, definitions: Schema, met: frozenset[str] = frozenset()) -> bool:
+    """Whether a secret stands anywhere in what an option takes."""
+    if isinstance(value, list):
+        return any(_is_secret(each, definitions, met) for each in value)
+    if not isinstance(value, dict):
+        return False
+    if value.get("format") == "password":
+        return True
+    if (reference := value.get("$ref")) and reference not in met:
+        target = definitions[reference.rpartition("/")[2]]
+        return _is_secret(target, definitions, met | {reference})
+    return any(_is_secret(each, definitions, met) for each in value.values())

@@ -1,0 +1,1 @@
+"""Answer the JSON API, one module for each group of endpoints."""

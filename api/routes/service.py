@@ -1,0 +1,82 @@
+"""What is open to everybody: the welcome, the limits, the probes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.concurrency import run_in_threadpool
+
+from api.auth.dependencies import Here
+from api.http import body, preferences, resumable_upload, upload
+from api.state import login_throttle
+from api.state.services import Services
+from resop import __version__
+from resop.errors import RecordsUnavailable
+from resop.limits import FILE_LIMIT, OUTPUT_LIMIT, TRANSFER_LIMIT
+from resop.types import MAX_ARGUMENT_BYTES
+
+router = APIRouter(tags=["service"])
+
+
+@router.get("/", response_model=dict[str, Any])
+def welcome(request: Request, services: Here) -> Any:
+    """What this is, which clusters there are, and where to go on; a browser goes to the pages."""
+    if "text/html" in request.headers.get("accept", ""):
+        return RedirectResponse("/pages/", 303, {"Vary": "Accept"})
+    return {
+        "service": "resop",
+        "version": __version__,
+        "clusters": list(services.settings.clusters()),
+        "login": "POST /auth/opn/login with username and password",
+        "then": "GET /operators",
+        "documentation": "/docs",
+        "limits": _limits(services),
+    }
+
+
+@router.get("/limits")
+def limits(services: Here) -> dict[str, Any]:
+    """The limits that requests are held to."""
+    return _limits(services)
+
+
+@router.get("/health/live")
+async def live() -> dict[str, bool]:
+    """This process answers."""
+    return {"live": True}
+
+
+@router.get("/health/ready")
+async def ready(services: Here) -> JSONResponse:
+    """Database and Redis answer: 200, else 503 with what does not."""
+    parts = {"database": True, "redis": services.subscription.connected}
+    try:
+        await run_in_threadpool(services.records.check)
+    except RecordsUnavailable:
+        parts["database"] = False
+    good = all(parts.values())
+    return JSONResponse({"ready": good, **parts}, 200 if good else 503)
+
+
+def _limits(services: Services) -> dict[str, Any]:
+    """Bytes and seconds; failures are those of one user from one address."""
+    return {
+        "body_bytes": body.MAX_BYTES,
+        "body_depth": body.MAX_DEPTH,
+        "options": body.MAX_OPTIONS,
+        "batch_tasks": services.settings.BATCH_SIZE,
+        "argument_bytes": MAX_ARGUMENT_BYTES,
+        "output_bytes": OUTPUT_LIMIT,
+        "answer_file_bytes": FILE_LIMIT,
+        "operation_file_bytes": TRANSFER_LIMIT,
+        "queued_tasks": services.settings.QUEUED_TASKS,
+        "login_failures": login_throttle.FAILURES,
+        "login_failures_seconds": login_throttle.PERIOD_SECONDS,
+        "wait_seconds": preferences.LONGEST_WAIT,
+        "task_seconds": services.settings.TASK_TIMEOUT,
+        "transfer_stall_seconds": upload.STALL_SECONDS,
+        "upload_kept_seconds": resumable_upload.KEPT_SECONDS,
+        "token_seconds": services.settings.TOKEN_HOURS * 3600,
+    }

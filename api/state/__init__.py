@@ -1,0 +1,1 @@
+"""Hold what one API process shares between its requests."""

@@ -1,0 +1,45 @@
+"""Which logins are live: the record is asked once, then trusted until word that one has ended."""
+
+from __future__ import annotations
+
+import time
+
+from starlette.concurrency import run_in_threadpool
+
+from resop.security.tokens import Token
+from resop.storage.tasks import Records
+
+TRUST_SECONDS = 60.0
+MOST = 10_000
+
+
+class Logins:
+    """Remembers live logins in one API process."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._live: dict[str, float] = {}
+
+    async def live(self, token: Token, *, trusted: bool) -> bool:
+        """Whether a token's login has not been ended.
+
+        `trusted` says that word of a logout would have been heard; without it the record is
+        asked each time.
+        """
+        if trusted and self._live.get(token.credential, 0.0) > time.monotonic():
+            return True
+        # Before the record is asked: a logout heard meanwhile takes the mark away again.
+        if len(self._live) >= MOST:
+            self._live.clear()
+        self._live[token.credential] = time.monotonic() + TRUST_SECONDS
+        found = await run_in_threadpool(self._records.credential, token.credential)
+        if found is None:
+            self._live.pop(token.credential, None)
+        return found is not None
+
+    def hear(self, credential: str | None) -> None:
+        """A login has ended; None: any may have."""
+        if credential is None:
+            self._live.clear()
+        else:
+            self._live.pop(credential, None)

@@ -1,0 +1,1 @@
+"""Create tasks and batches, wait for them, and follow their events."""

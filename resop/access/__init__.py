@@ -1,0 +1,1 @@
+"""Decide which session a login gets, and what its user may do."""

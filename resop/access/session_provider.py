@@ -1,0 +1,80 @@
+"""The way from a login to its user's session: the one that is kept, or by the credential's key.
+
+That is unsealed, with its certificate if it has one, when a connection is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+import asyncssh
+
+from resop.config.settings import Settings
+from resop.errors import LoginAgain, SessionElsewhere
+from resop.security.sealing import Sealer
+from resop.ssh.connector import Connector
+from resop.ssh.session import Session
+from resop.ssh.session_pool import SessionPool
+from resop.storage.tasks import Records
+
+
+class Access:
+    """The sessions of one process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        records: Records,
+        sealer: Sealer,
+        connector: Connector,
+        *,
+        runner: bool,
+        kept: Callable[[str], Session | None] | None = None,
+    ) -> None:
+        """`runner`: whether steps are to run; without, there are sessions for transfers alone.
+
+        `kept` tells the session of a credential that is held here; None where none is held.
+        """
+        self._settings = settings
+        self._records = records
+        self._sealer = sealer
+        self._connector = connector
+        self._kept = kept
+        self._pool = SessionPool(runner=runner)
+        self._of_login: WeakValueDictionary[str, Session] = WeakValueDictionary()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def session(self, username: str, cluster: str, credential: str, half: str) -> Session:
+        """The session of a login; `half` is what its token holds of the seal of its key."""
+        if self._kept and (held := self._kept(credential)):
+            return held
+        target = self._settings.cluster(cluster)
+
+        async def connect() -> asyncssh.SSHClientConnection:
+            found = await asyncio.to_thread(self._records.credential, credential)
+            if found is not None and found.kind == "kept" and self._kept is None:
+                raise SessionElsewhere
+            if found is None or found.sealed_key is None:
+                raise LoginAgain("this login has ended: log in again")
+            key = self._sealer.unseal_key(found.sealed_key, found.id, half)
+            return await self._connector.with_key(target, username, key)
+
+        session = self._of_login[credential] = self._pool.session(username, cluster, connect)
+        return session
+
+    def hear_logged_out(self, credential: str | None) -> None:
+        """A login has ended: close the connections of its user that nothing runs over.
+
+        Another login of that user opens new ones. What is missed is closed when it was idle long.
+        """
+        if credential and (session := self._of_login.pop(credential, None)):
+            closing = asyncio.get_running_loop().create_task(session.close_idle(time.monotonic()))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()

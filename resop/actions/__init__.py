@@ -1,0 +1,1 @@
+"""Define actions: commands, operations, their options, and how they are run."""

@@ -1,0 +1,1 @@
+"""Read and write tar and zip archives as streams, without SSH."""

@@ -1,0 +1,72 @@
+"""A stream of bytes in pieces of any size, read in sizes that are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from resop.errors import BodyCut
+
+SENT_AT_ONCE = 64 << 10
+
+
+class Pieces:
+    """What is left of a stream."""
+
+    def __init__(self, stream: AsyncIterator[bytes]) -> None:
+        self._stream = stream
+        self._held = b""
+
+    async def read(self, size: int) -> bytes:
+        """So many bytes; BodyCut when there are fewer."""
+        return b"".join([piece async for piece in self.some(size)])
+
+    async def some(self, size: int) -> AsyncIterator[bytes]:
+        """The same in pieces."""
+        while size > 0:
+            held = self._held
+            while not held:
+                try:
+                    held = await anext(self._stream)
+                except StopAsyncIteration:
+                    raise BodyCut("the archive ended early") from None
+            piece, self._held = held[:size], held[size:]
+            size -= len(piece)
+            yield piece
+
+    async def begins_with(self, size: int) -> bytes:
+        """Its first bytes, which are still there to be read; fewer when there are no more."""
+        while len(self._held) < size:
+            more = await anext(self._stream, b"")
+            if not more:
+                break
+            self._held += more
+        return self._held[:size]
+
+    async def rest(self) -> AsyncIterator[bytes]:
+        """All that is left."""
+        held, self._held = self._held, b""
+        yield held
+        async for piece in self._stream:
+            yield piece
+
+
+def pieces_of(content: bytes) -> Pieces:
+    """Return a stream of bytes that are in memory already."""
+
+    async def sliced() -> AsyncIterator[bytes]:
+        for start in range(0, len(content), SENT_AT_ONCE):
+            yield content[start : start + SENT_AT_ONCE]
+
+    return Pieces(sliced())
+
+
+async def joined(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The same stream without small pieces: each costs a message of its own."""
+    held = bytearray()
+    async for piece in stream:
+        held += piece
+        if len(held) >= SENT_AT_ONCE:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)

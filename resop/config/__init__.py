@@ -1,0 +1,1 @@
+"""Read and check what a site configures: settings, the policy, logging."""

@@ -1,0 +1,1 @@
+"""Send task ids through Celery and messages through Redis pub/sub."""

@@ -1,9 +1,0 @@
-"""How Alembic takes the steps: on the connection that `resop.schema` has opened."""
-
-from alembic import context
-from sqlmodel import SQLModel
-
-context.configure(
-    connection=context.config.attributes["connection"], target_metadata=SQLModel.metadata
-)
-context.run_migrations()

@@ -1,0 +1,1 @@
+"""Protect tokens, secrets and logins: encryption, masking, key exchange."""

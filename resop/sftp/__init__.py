@@ -1,0 +1,1 @@
+"""Transfer files and folders over SFTP."""

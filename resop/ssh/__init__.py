@@ -1,0 +1,1 @@
+"""Connect to a cluster over SSH and run steps there."""

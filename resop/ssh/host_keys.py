@@ -1,0 +1,114 @@
+"""Which host keys are believed: a known_hosts file, pinned fingerprints, or the first one seen."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncssh
+
+from resop.config.settings import Cluster, Settings
+from resop.errors import InvalidSettings
+
+log = logging.getLogger(__name__)
+
+PINS_FILE = "known_hosts"
+SSH_PORT = 22
+
+# In OpenSSH's order. asyncssh's own begins with certificates: a server that has one would show it,
+# and not be believed where only its key is known.
+PLAIN_KEYS = (
+    "ssh-ed25519",
+    *("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
+    *("rsa-sha2-512", "rsa-sha2-256"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HostKeys:
+    """What is known of the host keys of one cluster."""
+
+    cluster: Cluster
+    file: Path | None = None
+    """In the format of known_hosts, hashed names, authorities and revoked keys included."""
+    fingerprints: frozenset[str] = frozenset()
+    first_use: bool = False
+    """Believe the first key and keep it: for a single machine in development only."""
+
+    def listed(self) -> asyncssh.SSHKnownHosts:
+        """What the file lists now; InvalidSettings when it cannot be read."""
+        if self.file is None or (self.first_use and not self.file.exists()):
+            return asyncssh.SSHKnownHosts()
+        try:
+            status = self.file.stat()
+            return _read(self.file, status.st_mtime_ns, status.st_size)
+        except (OSError, ValueError) as fault:
+            raise InvalidSettings(f"KNOWN_HOSTS: {self.file}: {fault}") from None
+
+    def algorithms(self, listed: asyncssh.SSHKnownHosts) -> list[str]:
+        """The kinds of key to ask for, those that are listed first: a server shows one only."""
+        keys, authorities = self._of_cluster(listed)
+        kinds = {key.get_algorithm().replace("ssh-rsa", "rsa-sha2-512") for key in keys}
+        certificates = [f"{kind}-cert-v01@openssh.com" for kind in PLAIN_KEYS if authorities]
+        return [*certificates, *sorted(PLAIN_KEYS, key=lambda kind: kind not in kinds)]
+
+    def believes(self, key: asyncssh.SSHKey) -> bool:
+        """Whether a key that the server shows is the right one, though none listed."""
+        if not self.first_use:
+            return key.get_fingerprint() in self.fingerprints
+        known, _ = self._of_cluster(self.listed())
+        if known:
+            return key in known
+        self._pin(key)
+        return True
+
+    def _of_cluster(
+        self, listed: asyncssh.SSHKnownHosts
+    ) -> tuple[Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey]]:
+        """The cluster's keys and those of authorities, as asyncssh finds them."""
+        port = self.cluster.ssh_port
+        keys, authorities, *_ = listed.match(
+            self.cluster.address, "", None if port == SSH_PORT else port
+        )
+        return keys, authorities
+
+    def _pin(self, key: asyncssh.SSHKey) -> None:
+        assert self.file is not None
+        address, port = self.cluster.address, self.cluster.ssh_port
+        host = address if port == SSH_PORT else f"[{address}]:{port}"
+        line = f"{host} {key.export_public_key('openssh').decode().strip()}\n"
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(descriptor, "w") as stream:
+                stream.write(line)
+        except OSError as fault:
+            raise InvalidSettings(f"DATA_DIR: the host key cannot be kept: {fault}") from None
+        log.warning("host key of %s pinned at first use: %s", host, key.get_fingerprint())
+
+
+def host_keys(cluster: Cluster, settings: Settings) -> HostKeys:
+    """Return what the settings say about the host keys of `cluster`.
+
+    Raises InvalidSettings when KNOWN_HOSTS names no readable file and no fingerprints.
+    """
+    known = cluster.known_hosts or settings.KNOWN_HOSTS
+    if known is None:
+        return HostKeys(cluster, settings.DATA_DIR / PINS_FILE, first_use=True)
+    if known.startswith("SHA256:"):
+        pinned = frozenset(each.strip() for each in known.split(","))
+        if wrong := [each for each in pinned if not each.startswith("SHA256:")]:
+            raise InvalidSettings(f"KNOWN_HOSTS: {wrong[0]!r} is not a fingerprint (SHA256:…)")
+        return HostKeys(cluster, fingerprints=pinned)
+    keys = HostKeys(cluster, Path(known))
+    keys.listed()  # a file that cannot be read is found at start-up, not at a login
+    return keys
+
+
+@functools.lru_cache(maxsize=8)  # a site's file may hold thousands of keys
+def _read(file: Path, modified: int, size: int) -> asyncssh.SSHKnownHosts:
+    return asyncssh.read_known_hosts(str(file))

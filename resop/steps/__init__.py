@@ -1,0 +1,1 @@
+"""Describe a step and its result: plain values, quoting and text, without SSH."""

@@ -1,0 +1,1 @@
+"""Read and write the database: tasks, batches, credentials, the audit log."""

@@ -1,0 +1,1 @@
+"""Upgrade the database schema from one release to the next."""

@@ -1,0 +1,136 @@
+"""Tasks and batches as JSON, as they are looked at and told of: whole, or in short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from resop.storage.models import Batch, Notification, State, Step, Task
+from resop.types import ActionKind
+
+
+def result(task: Task) -> dict[str, Any]:
+    """What an action answered, in the keys of its kind."""
+    if task.kind == ActionKind.COMMAND:
+        return {
+            "task": task.id,
+            "command": task.command,
+            "output": task.output,
+            "stderr": task.stderr,
+            "exit_code": task.exit_code,
+            "seconds": _seconds(task.seconds),
+            **({"truncated": True} if task.truncated else {}),
+        }
+    return {
+        "task": task.id,
+        "operation": f"{task.operator}:{task.action}",
+        "output": task.output,
+        "log": task.log,
+        "seconds": _seconds(task.seconds),
+    }
+
+
+def view(
+    task: Task, steps: Sequence[Step], notification: Notification | None = None
+) -> dict[str, Any]:
+    """Everything about a task, whatever its state."""
+    return {
+        **summary(task.model_dump()),
+        **result(task),
+        "progress": task.progress,
+        "cancel_asked_at": shown_time(task.cancel_asked_at),
+        "error": task.error,
+        "notification": standing(notification),
+        "steps": [step_view(step) for step in steps],
+    }
+
+
+def summary(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task in a list: what it is and how it stands, without its output."""
+    state = State(task["state"])
+    return {
+        "task": task["id"],
+        task["kind"]: (task["command"] if task["kind"] == ActionKind.COMMAND else _title(task)),
+        "action": _title(task),
+        "state": state,
+        "success": state == State.SUCCEEDED if state.ended else None,
+        "cluster": task["cluster"],
+        "options": task["options"],
+        "tags": task["tags"],
+        "note": task["note"],
+        **({name: task[name] for name in ("batch", "number", "item")} if task["batch"] else {}),
+        "notify": task["notify"],
+        "created_at": shown_time(task["created_at"]),
+        "started_at": shown_time(task["started_at"]),
+        "ended_at": shown_time(task["ended_at"]),
+        "seconds": _seconds(task["seconds"]),
+        "error": task["error"],
+    }
+
+
+def _title(task: Mapping[str, Any]) -> str:
+    return f"{task['operator']}:{task['action']}"
+
+
+def batch_summary(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
+    """A batch whose tasks are in these states: what it is and how it stands."""
+    queued, running = counts.get(State.QUEUED, 0), counts.get(State.RUNNING, 0)
+    if not queued + running:
+        state, success = "ended", counts.get(State.SUCCEEDED) == batch.size
+    else:
+        state, success = "queued" if queued == batch.size else "running", None
+    return {
+        "batch": batch.id,
+        "action": f"{batch.operator}:{batch.action}",
+        "state": state,
+        "success": success,
+        "cluster": batch.cluster,
+        "size": batch.size,
+        "counts": {each: counts.get(each, 0) for each in State},
+        "parameters": batch.parameters,
+        "at_once": batch.at_once,
+        "tags": batch.tags,
+        "retry_of": batch.retry_of,
+        "notify": batch.notify,
+        "created_at": shown_time(batch.created_at),
+        "ended_at": shown_time(batch.ended_at),
+        "cancel_asked_at": shown_time(batch.cancel_asked_at),
+    }
+
+
+def step_view(step: Step) -> dict[str, Any]:
+    """A step of an operation."""
+    return {
+        "number": step.number,
+        "command": step.command,
+        "undo": step.undo,
+        "started_at": shown_time(step.started_at),
+        "seconds": _seconds(step.seconds),
+        "exit_code": step.exit_code,
+        "stdout": step.stdout,
+        "stderr": step.stderr,
+        "truncated": step.truncated,
+        "error": step.error,
+    }
+
+
+def standing(notification: Notification | None) -> dict[str, Any] | None:
+    """How a notification stands; with neither time it was given up."""
+    if notification is None:
+        return None
+    return {
+        "attempts": notification.attempts,
+        "next_at": shown_time(notification.next_at),
+        "delivered_at": shown_time(notification.delivered_at),
+        "last_error": notification.last_error,
+    }
+
+
+def shown_time(moment: datetime | None) -> str | None:
+    """ISO 8601, UTC."""
+    return moment.isoformat().replace("+00:00", "Z") if moment else None
+
+
+def _seconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)

@@ -1,0 +1,282 @@
+"""A file over the SFTP of a real OpenSSH: complete under its name, or as it was before."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+import pytest_asyncio
+
+from resop.errors import ClusterError, ContactLost, PathFailed, StepTimedOut, TaskCancelled
+from resop.security.masking import Masker
+from resop.sftp.client import sftp_of
+from resop.sftp.copy import copy
+from resop.sftp.files import read_file, write_file
+from resop.ssh.session import Session
+from resop.storage.tasks import Change
+from tests.support.needs import need
+from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from worker.step_executor import WorkerDoor
+
+pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
+
+ALICE = Account("alice", "alice's password")
+NORA = Account("nora", "nora's password")  # her .bashrc prints
+LARGE = b"x" * 80_000_000  # takes a second, or nearly so
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
+    need(reason_unavailable())
+    with OpenSSH(tmp_path_factory.mktemp("files"), [ALICE, NORA]) as running:
+        yield running
+
+
+@pytest.fixture
+def home(server: OpenSSH) -> Path:
+    home = server.home(ALICE.name)
+    for left in home.iterdir():
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return home
+
+
+def connect(server: OpenSSH) -> Any:
+    return server.login(ALICE.name)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sftp(server: OpenSSH) -> AsyncIterator[asyncssh.SFTPClient]:
+    async with await connect(server) as connection, connection.start_sftp_client() as client:
+        yield client
+
+
+def names(home: Path) -> list[str]:
+    return [each.name for each in home.iterdir()]
+
+
+def grows(home: Path) -> bool:
+    return any(part.stat().st_size for part in home.glob(".*.part"))
+
+
+async def part_grows(home: Path) -> None:
+    """Wait until a file is being written beside its place."""
+    for _ in range(1000):
+        if grows(home):
+            return
+        await asyncio.sleep(0.01)
+
+
+async def test_file_that_is_being_replaced_is_the_old_one_until_it_is_the_new_one(
+    sftp: asyncssh.SFTPClient, home: Path
+) -> None:
+    await write_file(sftp, b"old", "a", None, True)
+    writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
+    await part_grows(home)
+    assert (home / "a").read_bytes() == b"old"
+    await writing
+    assert (home / "a").stat().st_size == len(LARGE)
+    assert names(home) == ["a"]
+
+
+async def test_cancelled_write_leaves_what_was_there(sftp: asyncssh.SFTPClient, home: Path) -> None:
+    await write_file(sftp, b"old", "a", None, True)
+    writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
+    await part_grows(home)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert names(home) == ["a"]
+    assert (await read_file(sftp, "a", 3)).content == b"old"
+
+
+async def test_broken_connection_leaves_what_was_there(
+    server: OpenSSH, sftp: asyncssh.SFTPClient, home: Path
+) -> None:
+    await write_file(sftp, b"old", "a", None, True)
+    writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
+    await part_grows(home)
+    await asyncio.to_thread(server.drop_connections)
+    with pytest.raises(ContactLost):
+        await writing
+    assert (home / "a").read_bytes() == b"old"
+
+
+async def test_of_several_that_may_not_replace_one_wins(
+    sftp: asyncssh.SFTPClient, home: Path
+) -> None:
+    contents = [bytes([number]) * 100_000 for number in range(8)]
+    writes = [write_file(sftp, content, "a", None, False) for content in contents]
+    ended = await asyncio.gather(*writes, return_exceptions=True)
+    (winner,) = [number for number, fault in enumerate(ended) if fault is None]
+    faults = [fault for fault in ended if isinstance(fault, PathFailed)]
+    assert [fault.details["reason"] for fault in faults] == ["exists"] * 7
+    assert (home / "a").read_bytes() == contents[winner]
+    assert names(home) == ["a"]
+
+
+@pytest.fixture(params=[True, False], ids=["copy-data", "block by block"])
+def copier(
+    request: pytest.FixtureRequest, sftp: asyncssh.SFTPClient, monkeypatch: pytest.MonkeyPatch
+) -> asyncssh.SFTPClient:
+    """SFTP to a server that copies by itself, or to one that cannot."""
+    if not request.param:
+        monkeypatch.setattr(type(sftp), "supports_remote_copy", False)
+    return sftp
+
+
+async def test_copy_is_whole_or_not_there(copier: asyncssh.SFTPClient, home: Path) -> None:
+    told: list[tuple[float, float]] = []
+
+    async def reason(source: str, target: str, overwrite: bool = False) -> str:
+        try:
+            await copy(copier, source, target, overwrite, lambda *each: told.append(each))
+        except PathFailed as fault:
+            return str(fault.details["reason"])
+        return ""
+
+    content = b"0123456789abcdef" * 2_500_000
+    await write_file(copier, content, "a", 0o640, overwrite=True)
+    assert await reason("a", "b") == ""
+    assert (home / "b").read_bytes() == content
+    assert (home / "b").stat().st_mode & 0o777 == 0o640
+    assert told[-1] == (len(content), len(content)), "done, of all"
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    await write_file(copier, b"", "empty", None, overwrite=True)
+    wanted = {
+        ("empty", "b", False): "exists",
+        ("empty", "b", True): "",
+        ("nowhere", "c", False): "missing",
+        ("a", "nowhere/c", False): "missing",
+        ("/etc/shadow", "c", False): "denied",
+        ("a", "/etc/c", False): "denied",
+        ("a", ".", True): "is_folder",
+        ("/dev/null", "c", False): "not_file",
+        (".", "c", False): "failed",  # into itself
+        (".", "/etc", False): "exists",
+    }
+    assert {each: await reason(*each) for each in wanted} == wanted
+    assert (home / "b").read_bytes() == b""
+    assert sorted(names(home)) == ["a", "b", "empty"]
+
+
+async def test_folder_is_copied_and_merged(copier: asyncssh.SFTPClient, home: Path) -> None:
+    await copier.makedirs("a/b", attrs=asyncssh.SFTPAttrs(permissions=0o750))
+    for number in range(40):
+        await write_file(copier, b"x" * number, f"a/b/{number}", None, overwrite=True)
+    await copier.symlink("b/1", "a/link")
+    assert await copy(copier, "a", "c", False, lambda *_: None) == (41, 780)
+    assert len(list((home / "c/b").iterdir())) == 40
+    assert (home / "c/b/39").read_bytes() == b"x" * 39
+    assert (home / "c/link").readlink() == Path("b/1")
+    (home / "a/b/1").write_bytes(b"other")
+    (home / "c/kept").touch()
+    assert await copy(copier, "a", "c", True, lambda *_: None) == (41, 784)
+    assert ((home / "c/b/1").read_bytes(), (home / "c/kept").exists()) == (b"other", True)
+
+
+class Steps:
+    """In place of a recorder: counts the changes."""
+
+    def __init__(self) -> None:
+        self.changes: list[Change] = []
+
+    def note(self, change: Change) -> None:
+        self.changes.append(change)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def door(server: OpenSSH) -> AsyncIterator[WorkerDoor]:
+    async def connected() -> asyncssh.SSHClientConnection:
+        connection: asyncssh.SSHClientConnection = await connect(server)
+        return connection
+
+    session = Session(connected)
+    steps: Any = Steps()
+    loop = asyncio.get_running_loop()
+    yield WorkerDoor("1", session, steps, Masker(), loop, time.monotonic() + 30)
+    await session.close()
+
+
+async def test_transfer_is_a_step_that_ends_at_the_time_limit(door: WorkerDoor, home: Path) -> None:
+    await asyncio.to_thread(door.put, b"old", "a", 0o640, True)
+    assert (await asyncio.to_thread(door.get, "a", 10)).mode == 0o640
+    door.deadline = time.monotonic() + 0.2
+    with pytest.raises(StepTimedOut):
+        await asyncio.to_thread(door.put, LARGE, "a", None, True)
+    assert (home / "a").read_bytes() == b"old"
+    assert names(home) == ["a"]
+    steps: Any = door.recorder
+    assert len(steps.changes) == 6, "each is recorded when it begins and when it ends"
+
+
+async def test_transfer_ends_with_its_task(door: WorkerDoor, home: Path) -> None:
+    writing = asyncio.ensure_future(asyncio.to_thread(door.put, LARGE, "a", None, True))
+    await part_grows(home)
+    door.cancel()
+    with pytest.raises(TaskCancelled, match="its transfer was ended"):
+        await writing
+    assert names(home) == []
+
+
+async def test_copy_ends_with_its_task_and_leaves_nothing(
+    door: WorkerDoor, home: Path, sftp: asyncssh.SFTPClient
+) -> None:
+    await sftp.mkdir("a")
+    async with sftp.open("a/x", "wb") as file:
+        await file.write(b"x", 3_000_000_000)  # and a hole before it
+    copying = asyncio.ensure_future(asyncio.to_thread(door.copy, "a", "b", False))
+    for _ in range(1000):
+        if door.progressed is not None:
+            break
+        await asyncio.sleep(0.01)
+    door.cancel()
+    with pytest.raises(TaskCancelled, match="its transfer was ended"):
+        await copying
+    assert names(home) == ["a"]
+
+
+async def test_file_that_an_operation_gets_may_be_large(door: WorkerDoor, home: Path) -> None:
+    content = b"x" * (5 << 20)
+    await asyncio.to_thread(door.put, content, "a", None, True)
+    read = await asyncio.to_thread(door.get, "a", 64 << 20)
+    assert read.content == content
+    proc = await asyncio.to_thread(door.get, "/proc/version", 64 << 20)
+    assert proc.content.startswith(b"Linux version ")
+    for path, limit in (("a", (5 << 20) - 1), ("/proc/version", 3), ("/dev/null", 3)):
+        with pytest.raises(PathFailed):
+            await asyncio.to_thread(door.get, path, limit)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    ["echo 1234 welcome; echo motd >&2", "printf x", "head -c 50000 /dev/zero", "printf '\\0\\0'"],
+)
+async def test_start_up_file_that_prints_does_no_harm(server: OpenSSH, noise: str) -> None:
+    (server.home(NORA.name) / ".bashrc").write_text(f"{noise}\n")
+    content = bytes(range(256)) * 4000
+
+    async def connected() -> asyncssh.SSHClientConnection:
+        return await server.login(NORA.name)
+
+    session = Session(connected, runner=False)
+    async with sftp_of(session, 30) as sftp:
+        await write_file(sftp, content, "a", None, overwrite=True)
+        assert (await read_file(sftp, "a", 1 << 20)).content == content
+    await session.close()
+
+
+async def test_what_is_no_sftp_is_told(server: OpenSSH) -> None:
+    (server.home(NORA.name) / ".bashrc").write_text("echo no; exit\n")
+
+    async def connected() -> asyncssh.SSHClientConnection:
+        return await server.login(NORA.name)
+
+    session = Session(connected, runner=False)
+    with pytest.raises(ClusterError, match="what answers is not SFTP"):
+        async with sftp_of(session, 30):
+            pass
+    await session.close()

@@ -1,0 +1,392 @@
+"""What an operation's author holds in hand: steps, their results, undo."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from resop.actions.shell import Shell
+from resop.archives.entry import File
+from resop.errors import (
+    CommandFailed,
+    ContactLost,
+    InvalidOptions,
+    NotPermitted,
+    OperationFailed,
+    OperationFault,
+    PathFailed,
+    ResopError,
+    StepTimedOut,
+    TaskCancelled,
+)
+from resop.limits import OUTPUT_LIMIT
+from resop.steps.result import Result
+from resop.steps.step import UNDO_SECONDS, StepRequest
+from resop.testing import FakeDoor, FakeShell, FakeSurroundings
+from resop.types import Secret
+
+
+class LocalDoor(FakeDoor):
+    """Runs what a login node would run, here; keeps the steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[StepRequest] = []
+
+    def run(self, step: StepRequest) -> Result:
+        self.steps.append(step)
+        done = subprocess.run(
+            ["sh", "-c", step.line], input=step.input or b"", capture_output=True, check=False
+        )
+        printed = done.stdout.decode("utf-8", "replace")
+        return Result(printed, done.stderr.decode(), done.returncode, command=step.shown)
+
+
+def local_shell() -> tuple[Shell, LocalDoor]:
+    door = LocalDoor()
+    return Shell("ada", "here", door, FakeSurroundings({}, None, door)), door
+
+
+def test_run_passes_arguments_input_folder_and_environment(tmp_path: PurePosixPath) -> None:
+    shell, _ = local_shell()
+    program = 'printf "%s|" "$PWD" "$LEVEL" "$@"; cat'
+    argv = ("sh", "-c", program, "sh", "; id", 7, 1.5, PurePosixPath("/a b"))
+    result = shell.run(*argv, input="in\n", cwd=str(tmp_path), env={"LEVEL": "!"})
+    assert result.stdout == f"{tmp_path}|!|; id|7|1.5|/a b|in\n"
+
+
+def test_standard_input_is_closed_unless_given() -> None:
+    shell, door = local_shell()
+    shell.run("true")
+    shell.run("cat", input=b"\xff\x00")
+    shell.run("cat", input=Secret("hunter2"))
+    shell.script("cat", input="")
+    assert [step.input for step in door.steps] == [None, b"\xff\x00", b"hunter2", b""]
+    assert [step.secrets for step in door.steps] == [(), (), ("hunter2",), ()]
+    assert "hunter2" not in door.steps[2].line + door.steps[2].shown
+
+
+def test_script_is_the_line_itself() -> None:
+    shell, door = local_shell()
+    assert shell.script("echo 'a b' | tr a-z A-Z", timeout=3).stdout == "A B\n"
+    assert door.steps[0].line == door.steps[0].shown == "echo 'a b' | tr a-z A-Z"
+    assert door.steps[0].timeout == 3
+
+
+def test_unsuccessful_step_is_a_failure_unless_it_is_not_to_be_checked() -> None:
+    shell, _ = local_shell()
+    assert shell.script("exit 3", check=False).exit_code == 3
+    with pytest.raises(CommandFailed, match="exit code 3"):
+        shell.script("exit 3")
+
+
+SECRET: Any = Secret("hunter2")
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        lambda shell: shell.run("mysql", SECRET),
+        lambda shell: shell.run(SECRET),
+        lambda shell: shell.script(SECRET),
+        lambda shell: shell.run("mysql", env={"MYSQL_PWD": SECRET}),
+        lambda shell: shell.run("ls", cwd=SECRET),
+        lambda shell: shell.on_failure("mysql", SECRET),
+    ],
+)
+def test_secret_never_stands_on_a_command_line(leak: Callable[[Shell], object]) -> None:
+    shell, door = local_shell()
+    with pytest.raises(OperationFault, match="pass it with input=") as refusal:
+        leak(shell)
+    assert "hunter2" not in str(refusal.value.as_json())
+    assert door.steps == []
+    assert shell.undo() == ([], [])
+
+
+@pytest.mark.parametrize("word", [None, ["a"], b"a", {"a": 1}])
+def test_what_is_no_word_is_refused_instead_of_written_out(word: Any) -> None:
+    shell, door = local_shell()
+    with pytest.raises(OperationFault, match=type(word).__name__):
+        shell.run("echo", word)
+    with pytest.raises(OperationFault, match="program's name"):
+        shell.run()
+    assert door.steps == []
+
+
+@pytest.mark.parametrize("line", ["a\x00b", "\ud800", "x" * 131_072])
+def test_script_that_cannot_be_sent_is_refused(line: str) -> None:
+    shell, door = local_shell()
+    with pytest.raises(InvalidOptions, match="command line"):
+        shell.script(line)
+    assert door.steps == []
+
+
+# -- results
+
+
+def test_lines_end_at_newlines_only() -> None:
+    assert Result("a\nb c\n\x0b\u2028d\n").lines == ["a", "b c", "\x0b\u2028d"]
+    assert Result("a\n\n").lines == ["a", ""]
+    assert Result("no end").lines == ["no end"]
+    assert Result("").lines == []
+
+
+def test_json_is_parsed() -> None:
+    assert Result('{"a": [1, null]}\n').json() == {"a": [1, None]}
+
+
+@pytest.mark.parametrize("text", ["", "slurm_load_jobs error", "[" * 100_000])
+def test_what_is_no_json_fails_with_the_beginning_of_what_was_said(text: str) -> None:
+    with pytest.raises(OperationFailed) as failure:
+        Result(text, command="squeue --json").json()
+    message = failure.value.message
+    assert message.startswith("squeue --json: expected JSON (")
+    assert len(message) < 400
+    assert message.endswith(f"got {text!r}") or len(text) > 200
+
+
+def test_no_half_of_a_secret_is_left_at_the_cut() -> None:
+    secret = "hunter2-and-more"
+    with pytest.raises(OperationFailed) as failure:
+        Result("word " * 38 + secret, command="x").json()
+    assert "hunter2" not in failure.value.message
+
+
+def test_failure_carries_the_last_lines_and_names_the_program() -> None:
+    said = "\n".join(f"line {number}" for number in range(30)) + "\n"
+    failure = Result("out", said, 2, command="cat 'a b'").failure().as_json()
+    assert failure["message"] == "cat: line 29 (exit code 2)"
+    assert failure["step"] == {
+        "command": "cat 'a b'",
+        "exit_code": 2,
+        "stderr": "\n".join(f"line {number}" for number in range(20, 30)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "message"),
+    [
+        ("", "cat: x: No such file\n", "cat: x: No such file (exit code 1)"),
+        ("it went wrong\n", " \n", "cat: it went wrong (exit code 1)"),
+        ("", "", "cat: no message (exit code 1)"),
+    ],
+)
+def test_failure_says_what_the_command_said(stdout: str, stderr: str, message: str) -> None:
+    assert Result(stdout, stderr, 1, command="cat x").failure().message == message
+
+
+# -- undo
+
+
+def test_undo_runs_in_reverse_order_and_once() -> None:
+    shell = FakeShell().expect("rm c").expect("rm b").expect("rm a")
+    for name in "abc":
+        shell.on_failure("rm", name)
+    assert shell.undo() == (["rm c", "rm b", "rm a"], [])
+    assert shell.undo() == ([], [])
+    shell.finished()
+
+
+def test_undo_reports_truthfully_and_goes_on_after_every_kind_of_failure() -> None:
+    shell = (
+        FakeShell()
+        .expect("undo 5")
+        .expect("undo 4", stderr="busy\n", exit_code=1)
+        .expect("undo 3", raises=ContactLost())
+        .expect("undo 2", raises=StepTimedOut("too slow"))
+        .expect("undo 1", raises=RuntimeError("hunter2"))
+        .expect("undo 0", input="gone")
+    )
+    shell.on_failure("undo", "0", input="gone")
+    for number in range(1, 6):
+        shell.on_failure("undo", number)
+    undone, needs_repair = shell.undo()
+    assert undone == ["undo 5", "undo 0"]
+    assert needs_repair == [
+        "undo 4: undo: busy (exit code 1)",
+        "undo 3: Contact was lost after the step was sent: nobody knows whether it ran to its end.",
+        "undo 2: too slow",
+        "undo 1: RuntimeError",
+    ]
+    shell.finished()
+
+
+def test_undo_has_time_of_its_own() -> None:
+    shell, door = local_shell()
+    shell.on_failure("true")
+    shell.undo()
+    assert [(step.undo, step.timeout) for step in door.steps] == [(True, UNDO_SECONDS)]
+
+
+# -- map
+
+
+def test_map_works_at_once_and_keeps_the_order() -> None:
+    shell, _ = local_shell()
+    together = threading.Barrier(3, timeout=5)
+    turns = [threading.Event() for _ in range(3)]
+
+    def late_first(number: int) -> int:
+        together.wait()
+        if number < 2:
+            turns[number + 1].wait(5)
+        turns[number].set()
+        return number * 10
+
+    assert shell.map(late_first, range(3), at_once=3) == [0, 10, 20]
+
+
+def test_map_begins_nothing_after_a_failure() -> None:
+    shell, _ = local_shell()
+    begun: list[int] = []
+
+    def failing(number: int) -> int:
+        begun.append(number)
+        if number > 0:
+            threading.Event().wait(0.001)  # all of them take longer than the failure to be seen
+        shell.fail("no")
+
+    with pytest.raises(OperationFailed, match="no"):
+        shell.map(failing, range(1000), at_once=1)
+    assert len(begun) < 1000
+
+
+def test_map_of_nothing_is_nothing() -> None:
+    shell, _ = local_shell()
+    assert shell.map(str, []) == []
+
+
+# -- the rest
+
+
+def test_setting_that_is_missing_is_named() -> None:
+    shell = FakeShell(settings={"LDAP_BASE": "dc=x"})
+    assert shell.setting("LDAP_BASE") == "dc=x"
+    with pytest.raises(OperationFailed, match="LDAP_HOST"):
+        shell.setting("LDAP_HOST")
+
+
+def test_put_encodes_text_and_get_gives_bytes_within_the_limit() -> None:
+    shell = FakeShell()
+    shell.put("é", "a")
+    shell.put(b"\xff", "b")
+    assert (shell.get("a"), shell.get("b")) == ("é".encode(), b"\xff")
+    with pytest.raises(PathFailed, match="more than 1 bytes"):
+        shell.get("a", limit=1)
+
+
+def test_put_keeps_the_mode_of_what_it_replaces_and_may_refuse_to_replace() -> None:
+    shell = FakeShell()
+    shell.put("one", "a", mode=0o750)
+    shell.put("two", "a")
+    assert shell.get_file("a") == File(b"two", 0o750)
+    with pytest.raises(PathFailed) as fault:
+        shell.put("three", "a", overwrite=False)
+    assert fault.value.as_json() == {
+        "type": "PathFailed",
+        "message": "a: exists already",
+        "retryable": False,
+        "path": "a",
+        "reason": "exists",
+    }
+
+
+def test_output_that_is_no_text_stays_bytes_where_a_step_asks_for_it() -> None:
+    shell = FakeShell().expect("tar", stdout=b"\xff\0").expect("tar", stdout=b"\xff\0")
+    assert shell.run("tar", raw=True) == Result(raw=b"\xff\0", command="tar")
+    assert shell.run("tar") == Result(stdout="\ufffd\0", command="tar")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("du: cannot access 'a': No such file or directory\n", "missing"),
+        ("tar: a: Cannot open: Permission denied\ntar: Exiting with failure status\n", "denied"),
+        ("mktemp: failed to create file via template 'a/X': Not a directory\n", "not_folder"),
+        ("tee: a: Disk quota exceeded\n", "full"),
+    ],
+)
+def test_failure_about_a_path_says_what_is_wrong_with_it(said: str, reason: str) -> None:
+    shell = FakeShell().expect("du a", stderr=said, exit_code=1)
+    with pytest.raises(PathFailed) as fault:
+        shell.run("du", "a", about="a")
+    assert (fault.value.details["path"], fault.value.details["reason"]) == ("a", reason)
+    assert fault.value.details["step"]["command"] == "du a"
+
+
+def test_other_failure_about_a_path_is_one_of_the_command() -> None:
+    said = "du: invalid option: 'Permission denied'\n"
+    shell = FakeShell().expect("du a", stderr=said, exit_code=1)
+    with pytest.raises(CommandFailed):
+        shell.run("du", "a", about="a")
+
+
+def test_step_about_a_path_speaks_english() -> None:
+    shell, _ = local_shell()
+    given = {"LC_ALL": "de_DE.UTF-8", "A": "b"}
+    result = shell.run("sh", "-c", 'echo "$LC_ALL $A"', about="a", env=given)
+    assert result.stdout == "C b\n"
+
+
+def test_log_and_progress_reach_the_door() -> None:
+    shell = FakeShell()
+    shell.log("half done")
+    shell.progress(1, 2)
+    assert shell.fake.logged == ["half done"]
+    assert shell.fake.progressed == [(1, 2)]
+
+
+def test_input_of_several_parts_hides_each_secret_by_itself() -> None:
+    shell, door = local_shell()
+    result = shell.run("cat", input=[Secret("hunter2"), "\n", b"dn: x\n"])
+    assert result.stdout == "hunter2\ndn: x\n"
+    assert door.steps[0].secrets == ("hunter2",)
+
+
+def test_setting_that_is_a_secret_is_one() -> None:
+    settings = {"LDAP_PASSWORD": "hunter2", "ADMINISTRATORS": "root, ada"}
+    shell = FakeShell(settings=settings)
+    assert shell.secret("LDAP_PASSWORD") == Secret("hunter2")
+    with pytest.raises(OperationFailed, match="the setting OTHER is missing"):
+        shell.secret("OTHER")
+
+
+@pytest.mark.parametrize("administrators", ["", "adam", "a,d,a", "ADA"])
+def test_setting_that_is_a_secret_is_for_administrators_alone(administrators: str) -> None:
+    settings = {"LDAP_PASSWORD": "hunter2", "ADMINISTRATORS": administrators}
+    with pytest.raises(NotPermitted, match="ada is not among the ADMINISTRATORS"):
+        FakeShell(settings=settings).secret("LDAP_PASSWORD")
+
+
+@pytest.mark.parametrize("fault", [StepTimedOut, ContactLost, TaskCancelled])
+def test_step_that_may_have_happened_is_undone(fault: type[ResopError]) -> None:
+    shell = FakeShell().expect("add", raises=fault()).expect("remove")
+    with pytest.raises(fault), shell.undone_by("remove"):
+        shell.run("add")
+    assert shell.undo() == (["remove"], [])
+
+
+def test_step_that_was_refused_is_not_undone() -> None:
+    shell = FakeShell().expect("add", exit_code=1, stderr="it exists")
+    with pytest.raises(CommandFailed), shell.undone_by("remove"):
+        shell.run("add")
+    assert shell.undo() == ([], [])
+
+
+def test_step_that_was_made_is_undone_when_a_later_one_fails() -> None:
+    shell = FakeShell().expect("add").expect("remove", input="x")
+    with shell.undone_by("remove", input="x"):
+        shell.run("add")
+    assert shell.undo() == (["remove"], [])
+
+
+def test_more_output_is_kept_where_a_step_asks_for_it() -> None:
+    shell, door = local_shell()
+    shell.run("true", max_output=1 << 24)
+    shell.run("true")
+    assert [step.max_output for step in door.steps] == [1 << 24, OUTPUT_LIMIT]

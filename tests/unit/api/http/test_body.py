@@ -1,0 +1,104 @@
+"""What a body may be: JSON or form fields, within limits, each refusal named."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from fastapi import Request
+from pydantic import BaseModel
+
+from api.http.body import MAX_BYTES, MAX_DEPTH, read_options
+from resop.errors import BodyTooLarge, InvalidOptions, UnsupportedBody
+
+FORM = "application/x-www-form-urlencoded"
+
+
+class Model(BaseModel):
+    """Options of an action."""
+
+    text: str = ""
+    names: list[str] | None = None
+    either: str | list[str] | None = None
+    needed: str
+
+
+async def read(body: bytes, kind: str | None = "application/json") -> dict[str, Any]:
+    async def parts() -> AsyncIterator[bytes]:
+        for begin in range(0, len(body), 60_000):
+            yield body[begin : begin + 60_000]
+
+    sent = parts()
+
+    async def receive() -> dict[str, Any]:
+        try:
+            return {"type": "http.request", "body": await anext(sent), "more_body": True}
+        except StopAsyncIteration:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+    headers = [(b"content-type", kind.encode())] if kind else []
+    return await read_options(Request({"type": "http", "headers": headers}, receive), Model)
+
+
+@pytest.mark.parametrize("kind", ["application/json", None, "application/vnd.site+json"])
+async def test_json_gives_its_members(kind: str | None) -> None:
+    assert await read(b'{"text": "a\\u00fc", "names": ["b"]}', kind) == {
+        "text": "aü",
+        "names": ["b"],
+    }
+
+
+@pytest.mark.parametrize("body", [b"", b"  \n"])
+async def test_an_empty_body_gives_no_options(body: bytes) -> None:
+    assert await read(body, None) == {}
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        (b"text=a+b%26&needed=1", {"text": "a b&", "needed": "1"}),
+        (b"names=one", {"names": ["one"]}),
+        (b"names=one&names=two", {"names": ["one", "two"]}),
+        (b"either=one", {"either": "one"}),
+        (b"either=one&either=two", {"either": ["one", "two"]}),
+        (b"text=&needed=", {"needed": ""}),
+        ("text=ü".encode(), {"text": "ü"}),
+    ],
+)
+async def test_form_fields_become_options(form: bytes, options: dict[str, Any]) -> None:
+    assert await read(form, FORM) == options
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"[1]", "application/json"),
+        (b'"text"', "application/json"),
+        (b"{", "application/json"),
+        (b'{"a": NaN}', "application/json"),
+        (b'{"a": "\xff"}', "application/json"),
+        (b'{"a": "\\ud800"}', "application/json"),
+        (b'{"a": ' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}", "application/json"),
+        (b"[" * 100_000, "application/json"),
+        (b"{" + b",".join(b'"k%d": 1' % n for n in range(201)) + b"}", "application/json"),
+        (b"a=%ff", FORM),
+        (b"a=\xff", FORM),
+        (b"no-equals-sign", FORM),
+        (b"a=1&" * 3000, FORM),
+    ],
+)
+async def test_what_gives_no_options_is_refused_by_name(body: bytes, kind: str) -> None:
+    with pytest.raises(InvalidOptions) as refused:
+        await read(body, kind)
+    assert [fault["field"] for fault in refused.value.details["faults"]] == ["body"]
+
+
+async def test_a_body_over_the_limit_is_refused_before_it_is_read_to_its_end() -> None:
+    assert await read(b'{"text": "' + b"x" * (MAX_BYTES - 12) + b'"}')
+    with pytest.raises(BodyTooLarge):
+        await read(b'{"text": "' + b"x" * MAX_BYTES + b'"}')
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x"])
+async def test_another_kind_of_body_is_refused_by_its_name(kind: str) -> None:
+    with pytest.raises(UnsupportedBody, match=kind.partition(";")[0]):
+        await read(b"a=1", kind)

@@ -1,0 +1,81 @@
+"""Who shares whose answer, by what is heard."""
+
+import pytest
+
+from api.state.answer_cache import Questions
+from resop.messaging.publisher import ANYBODYS, whose
+from resop.storage.models import Task
+
+ASKED = whose("ada", "hpc", asked=True)
+SUCCEEDED = '{"state": "succeeded", "output": 4}'
+
+
+def task(task_id: str, credential: str = "first", username: str = "ada") -> Task:
+    return Task(
+        id=task_id,
+        kind="operation",
+        operator="slurm",
+        action="jobs",
+        username=username,
+        cluster="hpc",
+        credential=credential,
+        options={},
+        time_limit=60,
+    )
+
+
+@pytest.fixture
+async def questions() -> Questions:
+    made = Questions()
+    with made.asking("digest", task("t1"), 60):
+        pass
+    return made
+
+
+def shared(questions: Questions, digest: str = "digest", max_age: float = 9, **of: str) -> bool:
+    return questions.find(digest, task("t2", **of), max_age) is not None
+
+
+async def test_running_question_is_shared_within_its_login(questions: Questions) -> None:
+    assert shared(questions)
+    assert not shared(questions, "other")
+    assert not shared(questions, max_age=0)
+    assert not shared(questions, credential="second")
+    assert not shared(questions, username="bob")
+
+
+async def test_answer_is_shared_with_all_logins_of_its_user(questions: Questions) -> None:
+    questions.hear(f"t1 {ASKED} {SUCCEEDED}")
+    found = questions.find("digest", task("t2", "second"), 9)
+    assert found is not None and found.task.output == 4
+    assert not shared(questions, username="bob")
+    assert not shared(questions, max_age=0)
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        (f"t3 {ASKED} {SUCCEEDED}", True),
+        (f"t1 {ASKED} ", True),
+        (f"t3 {whose('bob', 'hpc', asked=False)} {SUCCEEDED}", True),
+        (f"t3 {whose('ada', 'other', asked=False)} ", True),
+        (f"t3 {whose('ada', 'hpc', asked=False)} ", False),
+        (f't1 {ASKED} {{"state": "failed"}}', False),
+        (f"t3 {ANYBODYS} ", False),
+        (None, False),
+    ],
+)
+async def test_what_is_heard_decides_what_is_still_shared(
+    questions: Questions, word: str | None, kept: bool
+) -> None:
+    questions.hear(word)
+    assert shared(questions) is kept
+
+
+async def test_question_that_could_not_be_put_is_not_shared() -> None:
+    questions = Questions()
+    with pytest.raises(OSError, match="away"), questions.asking("digest", task("t1"), 60):
+        found = questions.find("digest", task("t2"), 9)
+        raise OSError("away")
+    assert found is not None and found.put.result() is False
+    assert not shared(questions)

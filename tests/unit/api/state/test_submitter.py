@@ -1,0 +1,198 @@
+"""New tasks are taken in together; each is told what became of itself, whatever becomes of others.
+
+The queue's far end is a list: what Celery would send.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from kombu.exceptions import OperationalError
+
+from api.state.submitter import Intake
+from resop.errors import LimitReached, QueueUnavailable, RecordsUnavailable
+from resop.messaging.task_queue import BEHIND, TOGETHER, Queue
+from resop.storage import tasks as record
+from resop.storage.models import Key, State
+from resop.storage.tasks import NewTask, Records
+from tests.support.tasks import new_task
+
+ROOM = 10
+
+
+class Messages:
+    """Notes what is sent, as long as the broker is there."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, list[str]]] = []
+        self.priorities: list[int | None] = []
+        self.most = 1000
+        """After so many messages the broker is away."""
+
+    def send_task(self, _: str, ids: Sequence[str], *, queue: str, priority: int | None) -> None:
+        if len(self.sent) == self.most:
+            raise OperationalError
+        self.sent.append((queue, list(ids)))
+        self.priorities.append(priority)
+
+
+@pytest.fixture
+def messages() -> Messages:
+    return Messages()
+
+
+async def taken_in(records: Records, messages: Messages, *new: NewTask, worker: str = "") -> Any:
+    """What each is told when all of them come before the first is looked at."""
+    intake = Intake(records, Queue(messages), ROOM)  # type: ignore[arg-type]
+    adding = [asyncio.create_task(intake.add(each, worker, flushed=False)) for each in new]
+    await asyncio.sleep(0)
+    intake.start()
+    told = await asyncio.gather(*adding, return_exceptions=True)
+    await intake.stop()
+    return told
+
+
+def new(key: str | None = None, **values: Any) -> NewTask:
+    task = new_task(**values)
+    return NewTask(task, Key(id=key, digest="d", task=task.id) if key else None)
+
+
+def states(records: Records, tasks: Sequence[NewTask]) -> list[str | None]:
+    found = [records.task(each.task.id) for each in tasks]
+    return [each.state if each else None for each in found]
+
+
+async def test_what_has_come_is_written_in_one_transaction_and_sent_in_few_messages(
+    records: Records, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = []
+    add_tasks = records.add_tasks
+
+    def counted(tasks: Sequence[NewTask], **how: Any) -> Any:
+        groups.append((len(tasks), how["flushed"]))
+        return add_tasks(tasks, **how)
+
+    monkeypatch.setattr(records, "add_tasks", counted)
+    tasks = [new() for _ in range(TOGETHER + 1)]
+    assert await taken_in(records, messages, *tasks) == [None] * len(tasks)
+    ids = [each.task.id for each in tasks]
+    assert groups == [(len(tasks), False)]
+    assert messages.sent == [("cluster.tango", ids[:TOGETHER]), ("cluster.tango", ids[TOGETHER:])]
+    assert set(states(records, tasks)) == {State.QUEUED}
+
+
+async def test_only_who_has_no_room_is_refused(records: Records, messages: Messages) -> None:
+    tasks = [new() for _ in range(ROOM + 2)]
+    others = [new(username="bob"), new(cluster="salsa")]
+    told = await taken_in(records, messages, *tasks, *others)
+    assert told[:ROOM] + told[-2:] == [None] * (ROOM + 2)
+    assert [type(each) for each in told[ROOM:-2]] == [LimitReached] * 2
+    assert states(records, tasks)[ROOM:] == [None, None]
+    assert sum(len(ids) for _, ids in messages.sent) == ROOM + 2
+
+
+async def test_key_that_comes_twice_is_that_of_the_first(
+    records: Records, messages: Messages
+) -> None:
+    tasks = [new("k"), new("k"), new("other")]
+    first, second, third = await taken_in(records, messages, *tasks)
+    assert first is third is None and second.task == tasks[0].task.id
+    assert states(records, tasks) == [State.QUEUED, None, State.QUEUED]
+    assert (await taken_in(records, messages, new("k")))[0].task == tasks[0].task.id
+
+
+async def test_what_no_message_was_sent_for_is_given_up(
+    records: Records, messages: Messages
+) -> None:
+    messages.most = 1
+    tasks = [new("k"), new(cluster="salsa"), new("l", cluster="salsa")]
+    first, *told = await taken_in(records, messages, *tasks)
+    assert first is None and [type(each) for each in told] == [QueueUnavailable] * 2
+    assert states(records, tasks) == [State.QUEUED, State.FAILED, State.FAILED]
+    assert records.key("k") and records.key("l") is None
+
+
+async def test_what_a_worker_has_all_the_same_is_not_given_up(
+    records: Records, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def arrives(_: str, ids: Sequence[str], **how: Any) -> None:
+        assert len(records.claim_all(ids, "w")) == 1
+        raise OperationalError
+
+    monkeypatch.setattr(messages, "send_task", arrives)
+    assert await taken_in(records, messages, task := new()) == [None]
+    assert states(records, [task]) == [State.RUNNING]
+
+
+async def test_while_the_database_is_away_each_is_told_so_for_itself(
+    records: Records, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **how: Any) -> Any:
+        raise RecordsUnavailable
+
+    monkeypatch.setattr(records, "add_tasks", away)
+    first, second = await taken_in(records, messages, new(), new())
+    assert isinstance(first, RecordsUnavailable) and isinstance(second, RecordsUnavailable)
+    assert first is not second and messages.sent == []
+
+
+async def test_one_that_cannot_be_written_is_the_only_one_that_is_not(
+    records: Records, messages: Messages
+) -> None:
+    tasks = [new(), new(options={"input": object()}), new()]
+    first, second, third = await taken_in(records, messages, *tasks)
+    assert first is third is None and isinstance(second, Exception)
+    assert states(records, tasks) == [State.QUEUED, None, State.QUEUED]
+    assert [ids for _, ids in messages.sent] == [[tasks[0].task.id, tasks[2].task.id]]
+
+
+async def test_fault_of_ours_is_told_and_does_not_end_the_intake(
+    records: Records, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake = Intake(records, Queue(messages), ROOM)  # type: ignore[arg-type]
+    intake.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(messages, "send_task", None)
+        with pytest.raises(TypeError):
+            await intake.add(new())
+    assert await intake.add(new()) is None
+    await intake.stop()
+
+
+async def test_task_of_who_has_gone_is_taken_in(records: Records, messages: Messages) -> None:
+    intake, task = Intake(records, Queue(messages), ROOM), new()  # type: ignore[arg-type]
+    adding = asyncio.create_task(intake.add(task, "kept"))
+    await asyncio.sleep(0)
+    adding.cancel()
+    await asyncio.sleep(0)
+    intake.start()
+    await intake.stop()
+    assert states(records, [task]) == [State.QUEUED]
+    assert messages.sent == [("worker.kept", [task.task.id])]
+
+
+def test_who_hands_over_many_is_told_of_those_that_are_left(messages: Messages) -> None:
+    messages.most = 1
+    tasks = [(f"t{number}", "tango", "") for number in range(TOGETHER + 1)] + [("u", "tango", "w")]
+    assert Queue(messages).put_all(tasks, behind=True) == [f"t{TOGETHER}", "u"]  # type: ignore[arg-type]
+    assert messages.priorities == [BEHIND]
+    assert Queue(messages).put_all([]) == []  # type: ignore[arg-type]
+
+
+def test_key_that_another_process_writes_at_that_moment_is_found(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier, looked = new("k"), []
+
+    def look(*asked: Any) -> dict[str, Key]:
+        looked.append(asked)
+        return keys(*asked) if len(looked) > 1 else {}
+
+    keys = record._keys
+    monkeypatch.setattr(record, "_keys", look)
+    records.add_tasks([earlier])
+    looked.clear()
+    (told,) = records.add_tasks([new("k")])
+    assert isinstance(told, Key) and told.task == earlier.task.id
+    assert len(looked) == 2

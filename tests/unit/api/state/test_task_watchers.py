@@ -1,0 +1,148 @@
+"""Feeds: all who watch a task share what is read of it, and hear of what is new."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from api.state.task_watchers import Feeds
+from resop.errors import RecordsUnavailable, UnknownTask
+from resop.storage.models import State, Step, Task, now
+
+
+class FakeRecords:
+    """One task and its steps; counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.found: Task | None = Task(
+            id="t1",
+            kind="operation",
+            operator="utils",
+            action="x",
+            username="ada",
+            cluster="hpc",
+            credential="c",
+            options={},
+            time_limit=9,
+            state=State.RUNNING,
+        )
+        self.all: list[Step] = []
+        self.rows: dict[int, int] = {}
+        self.reads = 0
+        self.asked_after: list[int] = []
+        self.away = False
+
+    def add(self, number: int, seconds: float | None) -> None:
+        self.all = [each for each in self.all if each.number != number]
+        self.all.append(
+            Step(task="t1", number=number, command="x", started_at=now(), seconds=seconds)
+        )
+        self.all.sort(key=lambda each: each.number)
+
+    def task(self, task_id: str) -> Task | None:
+        self.reads += 1
+        if self.away:
+            raise RecordsUnavailable
+        return self.found
+
+    def ends(self, task_id: str, *, after: int) -> dict[int, int]:
+        return {step: row for step, row in self.rows.items() if row > after}
+
+    def steps(self, task_id: str, *, after: int, output: bool) -> list[Step]:
+        self.asked_after.append(after)
+        assert not output
+        return [each for each in self.all if each.number > after]
+
+
+@pytest.fixture
+def records() -> FakeRecords:
+    return FakeRecords()
+
+
+@pytest.fixture
+def feeds(records: FakeRecords) -> Feeds:
+    untyped: Any = records
+    return Feeds(untyped, untyped)
+
+
+async def test_a_thousand_watchers_read_the_record_once_a_change(
+    feeds: Feeds, records: FakeRecords
+) -> None:
+    seen = []
+    looked = asyncio.Barrier(1001)
+
+    async def watch() -> None:
+        with feeds.feed("t1") as feed:
+            for _ in range(3):
+                changed = feed.changed
+                seen.append(len((await feed.look()).steps))
+                await looked.wait()
+                await changed.wait()
+
+    watchers = [asyncio.create_task(watch()) for _ in range(1000)]
+    for number in (1, 2, 3):
+        await looked.wait()
+        records.add(number, None)
+        feeds.hear("t0 t1 t2")
+    await asyncio.gather(*watchers)
+    assert records.reads == 3
+    assert seen == [0] * 1000 + [1] * 1000 + [2] * 1000
+    assert not feeds._feeds
+
+
+async def test_steps_that_have_ended_are_not_read_again(feeds: Feeds, records: FakeRecords) -> None:
+    with feeds.feed("t1") as feed:
+        for number, seconds in ((1, 1.0), (2, None), (3, 1.0), (2, 2.0), (4, None)):
+            records.add(number, seconds)
+            feeds.hear("t1")
+            seen = await feed.look()
+            assert seen.steps == records.all
+    assert records.asked_after == [0, 1, 1, 1, 3]
+
+
+async def test_rows_of_output_are_known_by_the_last_of_each_step(
+    feeds: Feeds, records: FakeRecords
+) -> None:
+    with feeds.feed("t1") as feed:
+        before = await feed.look()
+        for step, row in ((1, 3), (2, 4), (1, 7)):
+            records.rows[step] = row
+            feeds.hear("t1")
+            assert (await feed.look()).printed == records.rows
+        assert before.printed == {}
+
+
+async def test_what_might_have_been_missed_wakes_all_who_watch(feeds: Feeds) -> None:
+    with feeds.feed("t1") as one, feeds.feed("t2") as other:
+        for word in (None, "t1 t2"):
+            events = [one.changed, other.changed]
+            feeds.hear(word)
+            assert all(event.is_set() for event in events)
+
+
+async def test_fault_of_one_reading_is_not_that_of_the_next(
+    feeds: Feeds, records: FakeRecords
+) -> None:
+    with feeds.feed("t1") as feed:
+        records.away = True
+        with pytest.raises(RecordsUnavailable):
+            await feed.look()
+        records.away = False
+        feeds.hear("t1")
+        assert (await feed.look()).task == records.found
+        records.found = None
+        feeds.hear("t1")
+        with pytest.raises(UnknownTask):
+            await feed.look()
+
+
+async def test_watcher_that_goes_away_takes_no_reading_from_others(
+    feeds: Feeds, records: FakeRecords
+) -> None:
+    with feeds.feed("t1") as feed:
+        first, second = (asyncio.create_task(feed.look()) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).task == records.found
+        assert first.cancelled() or first.done()
+    assert records.reads == 1

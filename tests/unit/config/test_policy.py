@@ -1,0 +1,143 @@
+"""The policy: which rule decides, who may read a setting, and what is refused at start-up."""
+
+from pathlib import Path
+
+import fakeredis
+import pytest
+
+from api.state.rate_limit import PERIOD_SECONDS, count
+from resop.config.policy import OPEN, Decision, Policy, load_policy
+from resop.errors import Forbidden, InvalidSettings, LimitReached, QueueUnavailable
+from resop.security.tokens import Token
+
+FILE = """\
+default: deny
+settings:
+  BIND_PASSWORD: [ldap, hpc*]
+rules:
+  - deny: core:run
+  - deny: ["slurm:*account", slurm:add_user]
+    groups: students
+  - allow: slurm:*
+    rate: 60
+  - allow: "hpccenter:*"
+    users: [hpcadmin]
+    groups: ["staff*", domain users]
+"""
+ACTIONS = [
+    *("core:run", "core:script", "slurm:squeue", "slurm:create_account", "slurm:add_user"),
+    *("hpccenter:create_user", "ldap:ldapsearch"),
+]
+TOKEN = Token("ada", "hpc", "c", "", 0)
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Policy:
+    file = tmp_path / "policy.yml"
+    file.write_text(FILE)
+    made = load_policy(file)
+    made.check_names(ACTIONS)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("action", "username", "groups", "allowed", "place"),
+    [
+        ("core:run", "hpcadmin", [], False, "policy.yml:5"),
+        ("core:script", "hpcadmin", [], False, "policy.yml"),
+        ("slurm:squeue", "bob", [], True, "policy.yml:8"),
+        ("slurm:create_account", "bob", ["students"], False, "policy.yml:6"),
+        ("slurm:create_account", "bob", ["student"], True, "policy.yml:8"),
+        ("slurm:create_account", "bob", None, False, "policy.yml:6"),
+        ("slurm:squeue", "bob", None, True, "policy.yml:8"),
+        ("hpccenter:create_user", "hpcadmin", None, True, "policy.yml:10"),
+        ("hpccenter:create_user", "hpcadmin2", [], False, "policy.yml"),
+        ("hpccenter:create_user", "bob", ["x", "staff-2"], True, "policy.yml:10"),
+        ("hpccenter:create_user", "bob", ["domain users"], True, "policy.yml:10"),
+        ("hpccenter:create_user", "bob", None, False, "policy.yml"),
+    ],
+)
+def test_first_rule_that_fits_decides(
+    policy: Policy,
+    action: str,
+    username: str,
+    groups: list[str] | None,
+    allowed: bool,
+    place: str,
+) -> None:
+    decision = policy.decide(action, username, groups)
+    assert (decision.allowed, decision.place) == (allowed, place)
+
+
+def test_refusal_names_the_rule_and_what_it_says(policy: Policy) -> None:
+    with pytest.raises(Forbidden) as refused:
+        policy.decide("slurm:add_user", "bob", None).enforce()
+    assert refused.value.message == (
+        "policy.yml:6: denies slurm:*account, slurm:add_user to the group students "
+        "(whose groups are not known: log in again)"
+    )
+    assert refused.value.details == {"rule": "policy.yml:6"}
+
+
+def test_setting_is_for_the_operators_that_are_named(policy: Policy) -> None:
+    for setting, operator in [("BIND_PASSWORD", "hpccenter"), ("OTHER", "mysite")]:
+        policy.check_reader(setting, operator)
+    with pytest.raises(Forbidden, match=r"^policy\.yml:3: the setting BIND_PASSWORD is not for"):
+        policy.check_reader("BIND_PASSWORD", "mysite")
+
+
+def test_without_a_file_everything_is_allowed() -> None:
+    assert OPEN.decide("core:run", "bob", None).allowed and not OPEN.asks_groups
+    OPEN.check_reader("BIND_PASSWORD", "mysite")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "1: default: Field required"),
+        ("default: maybe\n", "1: default: Input should be 'allow' or 'deny'"),
+        ("default: deny\nrule: []\n", "2: rule: Extra inputs are not permitted"),
+        ("default: deny\ndefault: allow\n", "2: 'default' stands there twice"),
+        ("default: deny\nrules:\n  - allow: *\n", "3: "),
+        ("default: deny\nrules:\n  - user: ada\n", "3: rules.0.user: Extra inputs"),
+        ("default: deny\nrules:\n\n  - users: ada\n", "4: rules.0: a rule has either 'allow' or"),
+        ("default: deny\nrules:\n  - deny: '*'\n    rate: 3\n", "3: rules.0: 'rate' belongs to"),
+        ("default: deny\nrules:\n  - allow: '*'\n    rate: 0\n", "4: rules.0.rate: Input should"),
+        ("default: deny\nrules:\n  - allow: '*'\n    users: []\n", "4: rules.0.users: "),
+        ("default: deny\nrules:\n  - deny: core:rum\n", "3: rules.0.deny: there is no 'core:rum'"),
+        ("default: deny\nrules:\n  - deny: core\n", "3: rules.0.deny: there is no 'core'"),
+        ("default: deny\nsettings:\n  X: ldapp\n", "3: settings.X: there is no 'ldapp'"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line_and_key(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "policy.yml"
+    file.write_text(text)
+    with pytest.raises(InvalidSettings) as refused:
+        load_policy(file).check_names(ACTIONS)
+    assert refused.value.message.startswith(f"POLICY_FILE: {file}:{said}"), refused.value.message
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=r"POLICY_FILE: .*/none\.yml: No such file"):
+        load_policy(tmp_path / "none.yml")
+
+
+async def test_rate_holds_a_user_for_the_rest_of_the_minute() -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    twice = Decision(True, "policy.yml:8", "", 2)
+    await count(redis, twice, TOKEN)
+    await count(redis, twice, TOKEN)
+    with pytest.raises(LimitReached) as reached:
+        await count(redis, twice, TOKEN)
+    assert 0 < reached.value.details["retry_after"] <= PERIOD_SECONDS
+    await count(redis, twice, Token("bob", "hpc", "c", "", 0))
+    await count(redis, Decision(True, "policy.yml:9", "", 1), TOKEN)
+
+
+async def test_without_redis_a_rate_lets_nothing_through() -> None:
+    server = fakeredis.FakeServer()
+    server.connected = False
+    redis = fakeredis.FakeAsyncRedis(server=server)
+    await count(redis, Decision(True), TOKEN)
+    with pytest.raises(QueueUnavailable):
+        await count(redis, Decision(True, "policy.yml:8", "", 2), TOKEN)

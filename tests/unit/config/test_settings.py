@@ -1,0 +1,433 @@
+"""Settings: config.env, the environment over it, and what is refused at start-up."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from resop.config.settings import Settings, load_settings
+from resop.errors import InvalidSettings, UnknownAction
+
+CONFIG = Path(__file__).parents[3] / "config.env"
+NAMES = [name for name in Settings.model_fields if name != "own"]
+GOOD_KEY = "Zk3wVb9qLx7TgH2mRd5sNc8yPf4jUa6e"
+
+Read = Callable[..., Settings]
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [*NAMES, "RESOP_CONFIG"]:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Load a config.env of these lines, with these variables in the environment."""
+    monkeypatch.chdir(tmp_path)
+
+    def loaded(*lines: str, **environ: str) -> Settings:
+        Path("config.env").write_text("\n".join([*lines, ""]), encoding="utf-8")
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        return load_settings()
+
+    return loaded
+
+
+def refusal(read: Read, *lines: str, **environ: str) -> str:
+    with pytest.raises(InvalidSettings) as refused:
+        read(*lines, **environ)
+    assert "\n" not in refused.value.message
+    return refused.value.message
+
+
+# -- config.env
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    """(help, name, value) of every setting that config.env shows, in their order."""
+    lines = CONFIG.read_text(encoding="utf-8").splitlines()
+    found = []
+    for before, line in itertools.pairwise(lines):
+        if setting := re.fullmatch(r"#?([A-Z][A-Z_]*) ?=(.*)", line):
+            found.append((before, setting[1], setting[2]))
+    return found
+
+
+def test_config_env_shows_every_setting_once_in_the_order_of_the_class() -> None:
+    assert [name for _, name, _ in blocks()] == NAMES
+
+
+@pytest.mark.parametrize(("help_line", "name", "value"), blocks(), ids=NAMES)
+def test_config_env_explains_each_setting_in_one_line(
+    help_line: str, name: str, value: str
+) -> None:
+    assert re.fullmatch(r"# [A-Za-z].*\.", help_line)
+    assert len(help_line) <= 100
+
+
+@pytest.mark.parametrize(("help_line", "name", "value"), blocks(), ids=NAMES)
+def test_config_env_shows_the_default_of_each_setting(
+    help_line: str, name: str, value: str, read: Read
+) -> None:
+    default = Settings.model_fields[name].default
+    assert default is not PydanticUndefined
+    assert getattr(read(f"{name}={value}"), name) == default
+    assert (value == "") == (default in (None, ""))
+
+
+def test_config_env_as_it_is_gives_the_defaults() -> None:
+    assert load_settings(CONFIG, {}) == Settings()
+
+
+# -- reading
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "CLUSTER_NAME = 'tango'",
+        'CLUSTER_NAME="tango"',
+        "CLUSTER_NAME=tango",
+        "export CLUSTER_NAME=tango",
+        "  CLUSTER_NAME = tango  # the old one",
+        "CLUSTER_NAME=tango\r",
+    ],
+)
+def test_values_are_read_as_people_write_them(read: Read, line: str) -> None:
+    assert read("# a comment", "", line).CLUSTER_NAME == "tango"
+
+
+def test_settings_of_the_original_still_work(read: Read, tmp_path: Path) -> None:
+    for name in ("key.pem", "cert.pem"):
+        (tmp_path / name).touch()
+    settings = read(
+        "CLUSTER_NAME = 'tango'",
+        "CLUSTER_ADDRESS = 'login.example.org'",
+        "CLUSTER_SSH_PORT = '2222'",
+        "ENABLE_HTTPS = 'true'",
+        "SSL_PRIVATE_KEY = 'key.pem'",
+        "SSL_CERTIFICATE = 'cert.pem'",
+        "LDAP_BASE = 'dc=example,dc=org'",
+    )
+    cluster = settings.cluster(None)
+    assert (cluster.name, cluster.address, cluster.ssh_port) == ("tango", "login.example.org", 2222)
+    assert settings.ENABLE_HTTPS
+    assert settings.setting("LDAP_BASE") == "dc=example,dc=org"
+
+
+def test_environment_wins_over_the_file(read: Read) -> None:
+    settings = read("PORT=1", "OWN=file", PORT="2", OWN="environment")
+    assert settings.PORT == 2
+    assert settings.setting("OWN") == "environment"
+
+
+def test_empty_value_leaves_a_setting_unset(read: Read) -> None:
+    settings = read("PORT=", "REDIS_URL=", "SECRET_KEY=''", "OWN=", HOST="")
+    assert settings == Settings(own={"OWN": ""})
+    assert settings.setting("OWN") is None
+
+
+def test_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "config.env"
+    file.write_bytes(b"\xef\xbb\xbfPORT=4000\r\n")
+    assert load_settings(file, {}).PORT == 4000
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    assert load_settings(tmp_path / "none", {}) == Settings()
+
+
+def test_file_that_the_environment_names_must_be_there(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "other.env").write_text("PORT=4000\n")
+    assert read("PORT=1", RESOP_CONFIG=str(tmp_path / "other.env")).PORT == 4000
+    message = refusal(read, RESOP_CONFIG=str(tmp_path / "none"))
+    assert message == f"RESOP_CONFIG: {tmp_path}/none is not a file"
+
+
+def test_no_operator_reads_what_is_the_services_own(read: Read) -> None:
+    settings = read(f"SECRET_KEY={GOOD_KEY}", DEMO_PASSWORD="hunter2")
+    assert settings.setting("SECRET_KEY") is None
+    assert settings.setting("DEMO_PASSWORD") is None
+    assert settings.setting("NO_SUCH_SETTING") is None
+
+
+def test_secrets_of_the_settings_are_not_shown(read: Read) -> None:
+    shown = repr(read(f"SECRET_KEY={GOOD_KEY}", "DEMO_PASSWORD=hunter2"))
+    assert GOOD_KEY not in shown
+    assert "hunter2" not in shown
+
+
+# -- what is refused, with its line
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "part"),
+    [
+        (["PORT=abc"], 1, "PORT: Input should be a valid integer"),
+        (["# x", "", "  ", "# y", "PORT=70000"], 5, "PORT: Input should be less than"),
+        (["", "", "   ", "", "PORT=x"], 5, "PORT"),
+        (["A='x\ny'", "PORT=x"], 3, "PORT"),
+        (["ENABLE_HTTPS=maybe"], 1, "ENABLE_HTTPS"),
+        (["LOG_LEVEL=LOUD"], 1, "'DEBUG', 'INFO'"),
+        (["TASK_TIMEOUT=inf"], 1, "finite"),
+        (["TASK_TIMEOUT=nan"], 1, "TASK_TIMEOUT"),
+        (["SYNC_WAIT=-1"], 1, "SYNC_WAIT"),
+        (["WORKER_TASKS=0"], 1, "WORKER_TASKS"),
+        (["CLUSTER_NAME=a b", "CLUSTER_ADDRESS=x"], 1, "CLUSTER_NAME"),
+        (["REDIS_URL=localhost:6379"], 1, "REDIS_URL"),
+        (["DATABASE_URL=postgresql://x/y"], 1, "DATABASE_URL"),
+        (["X=1", "PROT=3000"], 2, "unknown setting PROT; did you mean PORT?"),
+        (["CLUSTER_ADRESS=x"], 1, "did you mean CLUSTER_ADDRESS?"),
+        (["SECRETKEY=x"], 1, "did you mean SECRET_KEY?"),
+        (["port=3000"], 1, "did you mean PORT?"),
+        (["PORT=1", "", "PORT=2"], 3, "PORT is set twice; the first time in line 1"),
+        (["PORT"], 1, "not of the form KEY=value"),
+        (["X=1", "PORT: 3000"], 2, "not of the form KEY=value"),
+        (["X='unbalanced"], 1, "not of the form KEY=value"),
+        (["X=1", "ENABLE_HTTPS=true"], 2, "ENABLE_HTTPS needs SSL_PRIVATE_KEY"),
+        (["X=1", "SECRET_KEY=short"], 2, "SECRET_KEY has 5 characters, 32 are needed"),
+        (["X=1", "NOTIFY_HOSTS=10.0.0.1"], 2, "NOTIFY_HOSTS: '10.0.0.1' is not of the form"),
+        (["NOTIFY_SECRET=whsec_c2hvcnQ="], 1, "NOTIFY_SECRET is whsec_ and 24 to 64"),
+        (["NOTIFY_SECRET=whsec_no base64"], 1, "NOTIFY_SECRET is whsec_ and 24 to 64"),
+        (["X=1", "DATA_DIR=/tmp/a?b"], 2, "DATA_DIR"),
+    ],
+)
+def test_wrong_line_is_named(read: Read, lines: list[str], line: int, part: str) -> None:
+    message = refusal(read, *lines)
+    assert message.startswith(f"config.env:{line}: ")
+    assert part in message
+
+
+def test_notifications_need_a_secret(read: Read) -> None:
+    said = refusal(read, "NOTIFY_HOSTS=hooks.hpc.example")
+    assert said == "config.env: NOTIFY_SECRET is needed when NOTIFY_HOSTS is set; see config.env"
+
+
+def test_every_wrong_line_is_named(read: Read) -> None:
+    message = refusal(read, "PORT=x", "SYNC_WAIT=y", LOG_LEVEL="z")
+    assert [part.split(": ")[:2] for part in message.split("; ")] == [
+        ["config.env:1", "PORT"],
+        ["config.env:2", "SYNC_WAIT"],
+        ["environment", "LOG_LEVEL"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["LDAP_HOST", "DB_PORT", "TEMPLATE_NAME", "MAIL_PASSWORD"])
+def test_further_names_are_an_operators_own(read: Read, name: str) -> None:
+    assert read(f"{name}=x").setting(name) == "x"
+
+
+def test_values_are_not_repeated_in_a_refusal(read: Read) -> None:
+    for line in ("SECRET_KEY=hunter2", "REDIS_URL=hunter2", "SECRET_KEY hunter2", "X='hunter2"):
+        assert "hunter2" not in refusal(read, line)
+
+
+@pytest.mark.parametrize("content", [b"PORT=\xff\n", b"\xff\xfeP\x00"])
+def test_file_that_is_no_text_is_named(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "config.env"
+    file.write_bytes(content)
+    with pytest.raises(InvalidSettings, match=rf"{file}: .*utf-8"):
+        load_settings(file, {})
+
+
+# -- secret key
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "changeme",
+        "a" * 31,
+        "a" * 64,
+        "0123" * 16,
+        "change-me-Zk3wVb9qLx7TgH2mRd5sNc8yPf4j",
+        "this-is-an-EXAMPLE-Zk3wVb9qLx7TgH2mRd5s",
+        "insecure-Zk3wVb9qLx7TgH2mRd5sNc8yPf4j",
+    ],
+)
+def test_weak_or_example_secret_key_is_refused(read: Read, key: str) -> None:
+    message = refusal(read, f"SECRET_KEY={key}")
+    assert "openssl rand -base64 48" in message
+    assert key not in message
+
+
+@pytest.mark.parametrize("key", [GOOD_KEY, "0b1c7a9e5d3f20486ace13579bdf2468"])
+def test_random_secret_key_is_used_as_it_is(read: Read, tmp_path: Path, key: str) -> None:
+    assert read(f"SECRET_KEY={key}").secret_key() == key.encode()
+    assert not (tmp_path / "data").exists()
+
+
+def test_secret_key_is_made_once_and_kept_to_its_owner(tmp_path: Path) -> None:
+    settings = Settings(DATA_DIR=tmp_path / "new/data")
+    key = settings.secret_key()
+    assert len(key) >= 48
+    assert settings.secret_key() == Settings(DATA_DIR=tmp_path / "new/data").secret_key() == key
+    file = tmp_path / "new/data/secret_key"
+    assert file.read_bytes() == key
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    assert [each.name for each in file.parent.iterdir()] == ["secret_key"]
+
+
+def make_key(folder: Path, start: multiprocessing.synchronize.Barrier) -> bytes:
+    start.wait(30)
+    return Settings(DATA_DIR=folder).secret_key()
+
+
+def test_eight_processes_starting_at_once_share_one_secret_key(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["resop.config.settings"])
+    with context.Manager() as manager, context.Pool(8) as pool:
+        start = manager.Barrier(8)
+        for number in range(5):
+            folder = tmp_path / str(number)
+            keys = pool.starmap(make_key, [(folder, start)] * 8, chunksize=1)
+            assert len(set(keys)) == 1
+            assert [each.name for each in folder.iterdir()] == ["secret_key"]
+
+
+def test_damaged_secret_key_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "secret_key"
+    file.write_bytes(b"short\n")
+    with pytest.raises(InvalidSettings, match=f"{file}: .*damaged"):
+        Settings(DATA_DIR=tmp_path).secret_key()
+    assert file.read_bytes() == b"short\n"
+
+
+def test_secret_key_that_cannot_be_kept_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where a folder is to be")
+    with pytest.raises(InvalidSettings, match="the secret key cannot be kept"):
+        Settings(DATA_DIR=tmp_path / "data").secret_key()
+
+
+# -- one machine or many
+
+
+def test_one_machine_needs_nothing_and_listens_to_itself(tmp_path: Path) -> None:
+    settings = Settings(DATA_DIR=tmp_path)
+    assert settings.embedded
+    assert settings.HOST == "127.0.0.1"
+    assert settings.redis_url == f"unix://{tmp_path}/valkey.sock"
+    assert settings.broker_url == f"redis+socket://{tmp_path}/valkey.sock"
+    assert settings.database_url == f"sqlite:///{tmp_path}/resop.db"
+
+
+def test_relative_data_folder_is_the_same_for_every_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Settings(DATA_DIR=Path("data")).redis_socket == tmp_path / "data/valkey.sock"
+
+
+def test_data_folder_too_long_for_a_socket_is_refused(read: Read) -> None:
+    longest = "/" + "d" * (107 - len("//valkey.sock"))
+    assert len(bytes(read(f"DATA_DIR={longest}").redis_socket)) == 107
+    assert "longer than 107 bytes" in refusal(read, f"DATA_DIR={longest}d")
+    assert "longer than 107 bytes" in refusal(read, f"DATA_DIR=/{'é' * 50}")
+
+
+MANY = [f"SECRET_KEY={GOOD_KEY}", "REDIS_URL=rediss://r:1/0", "KNOWN_HOSTS=/etc/ssh/known_hosts"]
+
+
+def test_many_machines_share_redis_and_secret_key(read: Read) -> None:
+    settings = read(*MANY, "CLUSTER_ADDRESS=x", f"DATA_DIR=/{'d' * 200}")
+    assert not settings.embedded
+    assert settings.redis_url == settings.broker_url == "rediss://r:1/0"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "part"), [(0, "SECRET_KEY is needed"), (2, "KNOWN_HOSTS is needed")]
+)
+def test_many_machines_need_what_one_makes_for_itself(read: Read, left_out: int, part: str) -> None:
+    lines = [line for number, line in enumerate(MANY) if number != left_out]
+    assert part in refusal(read, *lines, "CLUSTER_ADDRESS=x")
+
+
+# -- clusters
+
+CLUSTERS = """
+- {name: tango, address: tango.example.org, known_hosts: "SHA256:abc"}
+- {name: waltz, address: 10.0.0.1, ssh_port: 2222}
+"""
+
+
+@pytest.fixture
+def clusters_file(tmp_path: Path) -> Path:
+    file = tmp_path / "clusters.yml"
+    file.write_text(CLUSTERS)
+    return file
+
+
+def test_clusters_file_lists_several_and_the_first_is_the_default(
+    read: Read, clusters_file: Path
+) -> None:
+    settings = read(f"CLUSTERS_FILE={clusters_file}", "CLUSTER_ADDRESS=ignored")
+    assert list(settings.clusters()) == ["tango", "waltz"]
+    assert settings.cluster(None).name == "tango"
+    assert settings.cluster("waltz").ssh_port == 2222
+    with pytest.raises(UnknownAction, match="'polka'; there is tango, waltz"):
+        settings.cluster("polka")
+
+
+def test_no_cluster_at_all_is_told_when_one_is_needed() -> None:
+    assert Settings().clusters() == {}
+    with pytest.raises(InvalidSettings, match="set CLUSTER_ADDRESS"):
+        Settings().cluster(None)
+
+
+def test_no_cluster_of_many_machines_is_trusted_at_first_sight(
+    read: Read, clusters_file: Path
+) -> None:
+    lines = [*MANY[:2], f"CLUSTERS_FILE={clusters_file}"]
+    assert "KNOWN_HOSTS is needed" in refusal(read, *lines)
+    clusters_file.with_name("pinned.yml").write_text(CLUSTERS.splitlines()[1])
+    lines[2] = f"CLUSTERS_FILE={clusters_file.with_name('pinned.yml')}"
+    assert list(read(*lines).clusters()) == ["tango"]
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        ("- {name: a, address: x}\n- {name: a, address: y}\n", "the same name"),
+        ("- {name: a}\n", "address: Field required"),
+        ("- {name: a, address: ''}\n", "address: "),
+        ("- {name: '../a', address: x}\n", "name: "),
+        ("- {name: a, address: x, ssh_port: 0}\n", "ssh_port: "),
+        ("- {name: a, address: x, port: 1}\n", "port: Extra inputs"),
+        ("- text\n", "entry: "),
+        ("{name: a, address: x}\n", "a list is expected"),
+        ("", "a list is expected"),
+        ("[]", "a list is expected"),
+        ("- {name: [\n", "line 2"),
+        ("- \udcff", "utf-8"),
+    ],
+)
+def test_wrong_clusters_file_is_named_at_start_up(
+    read: Read, tmp_path: Path, content: str, part: str
+) -> None:
+    file = tmp_path / "clusters.yml"
+    file.write_bytes(content.encode(errors="surrogateescape"))
+    message = refusal(read, f"CLUSTERS_FILE={file}")
+    assert message.startswith(f"CLUSTERS_FILE: {file}: ")
+    assert part in message
+
+
+def test_missing_clusters_file_is_named(read: Read) -> None:
+    assert "CLUSTERS_FILE: none.yml" in refusal(read, "CLUSTERS_FILE=none.yml")
+
+
+def test_folders_of_operators_are_made_absolute(read: Read, tmp_path: Path) -> None:
+    assert read("OPERATORS_PATH=ours:/opt/theirs:").operator_folders == [
+        tmp_path / "ours",
+        Path("/opt/theirs"),
+    ]
+    assert read("OPERATORS_PATH=").operator_folders == []

@@ -1,0 +1,77 @@
+"""`resop audit`: pages for people, NDJSON and CSV for programs."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.commands import run
+from resop.storage.audit_log import Audit, Entry, Outcome
+from resop.storage.tasks import Records
+
+Told = Callable[..., str]
+
+
+@pytest.fixture
+def told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Told]:
+    """What `resop audit WORDS` prints, of a database with three entries."""
+    records = Records(f"sqlite:///{tmp_path}/resop.db")
+    records.create_tables()
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for username in ("ada", "=1+1", "x\x1b[2J"):
+        entry = Entry(
+            username=username,
+            address="192.0.2.1",
+            method="POST",
+            path="/auth/opn/login",
+            action="auth:login",
+            options={"username": username, "password": "********"},
+            outcome=Outcome.REFUSED,
+            status=401,
+            error="LoginRefused",
+        )
+        Audit(records).add(entry)
+
+    def printed(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["resop", "audit", *words])
+        run()
+        return capsys.readouterr().out
+
+    yield printed
+    records.close()
+
+
+def test_list_goes_on_where_it_ended(told: Told) -> None:
+    *newest, further = told("--limit", "2").splitlines()
+    assert len(newest) == 2
+    oldest, further = told(*further.removeprefix("older ones: ").split()).splitlines()
+    options = '{"username": "ada", "password": "********"}'
+    assert oldest.endswith(f"ada from 192.0.2.1 refused LoginRefused auth:login {options}")
+    assert told(*further.removeprefix("older ones: ").split()) == ""
+
+
+def test_list_does_not_move_the_cursor_of_who_reads_it(told: Told) -> None:
+    shown = told("--since", "2000-01-01", "--until", "2999-01-01T00:00+01:00")
+    assert "x?[2J from" in shown and "\x1b" not in shown
+
+
+def test_export_has_every_field(told: Told) -> None:
+    entries = [json.loads(line) for line in told("--format", "ndjson").splitlines()]
+    assert [each["username"] for each in entries] == ["x\x1b[2J", "=1+1", "ada"]
+    rows = list(csv.DictReader(io.StringIO(told("--format", "csv"))))
+    assert list(rows[0]) == list(entries[0]) == list(Entry.model_fields)
+    assert json.loads(rows[2]["options"]) == entries[2]["options"]
+    assert rows[1]["username"] == "'=1+1"  # which no spreadsheet calculates
+    assert told("--format", "csv", "--user", "bob").count("\n") == 1
+
+
+def test_time_that_is_none_is_told(told: Told) -> None:
+    with pytest.raises(SystemExit, match="resop: --since: 'yesterday' is no time"):
+        told("--since", "yesterday")

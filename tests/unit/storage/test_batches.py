@@ -1,0 +1,288 @@
+"""Batches in the record: written as a whole, dealt out in turn and once, cancelled, forgotten."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from resop.errors import RecordsUnavailable
+from resop.storage.batches import WRITE_GROUP, Batches
+from resop.storage.models import TAGGED, Batch, Credential, Key, State, Task, now
+from resop.storage.task_search import History, Wanted
+from resop.storage.tasks import Change, Records
+from tests.support.tasks import new_batch, new_task
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def batches(records: Records) -> Batches:
+    return Batches(records)
+
+
+def task(of: Batch | None, number: int = 0, **values: Any) -> Task:
+    whose = {"username": of.username, "cluster": of.cluster} if of else {}
+    in_batch = {"batch": of.id, "number": number, "item": {"n": number}} if of else {}
+    return new_task(options={"input": [str(number)]}, **whose | in_batch | values)
+
+
+def added(batches: Batches, size: int, username: str = "ada", **values: Any) -> Batch:
+    """A batch with so many tasks, ready."""
+    new = new_batch(username=username, size=size, **values)
+    batches.add(new, [task(new, number) for number in range(size)])
+    return new
+
+
+def numbers(records: Records, dealt: list[tuple[str, str, str]]) -> list[int | None]:
+    found = [records.task(task_id) for task_id, *_ in dealt]
+    return [each.number for each in found if each]
+
+
+def run(records: Records, task_id: str, state: State = State.SUCCEEDED) -> None:
+    assert records.claim(task_id, "w")
+    records.apply([Change.ended(task_id, state)])
+
+
+# -- written
+
+
+def test_batch_reads_back_with_all_its_tasks_in_order(batches: Batches) -> None:
+    made = added(batches, WRITE_GROUP + 1, sweep={"n": [1]}, tags=["t"], at_once=3)
+    assert made.ready_at is not None
+    read = batches.batch(made.id)
+    assert read is not None and read.model_dump() == made.model_dump()
+    assert batches.counts([made.id]) == {made.id: {State.QUEUED: WRITE_GROUP + 1}}
+    tasks = list(batches.whole_tasks(made.id))
+    assert [each.number for each in tasks] == list(range(WRITE_GROUP + 1))
+    assert (tasks[7].item, tasks[7].sealed) == ({"n": 7}, b"\x00sealed")
+    page = batches.tasks(made.id, limit=3, after=5, state=State.QUEUED)
+    assert [each["number"] for each in page] == [6, 7, 8] and "output" not in page[0]
+
+
+def test_batch_that_could_not_be_written_to_its_end_is_not_there(
+    records: Records, batches: Batches
+) -> None:
+    new = new_batch(size=2)
+    twice = task(new)
+    with pytest.raises(Exception, match="UNIQUE"):
+        batches.add(new, [twice, twice])
+    assert batches.batch(new.id) is None and batches.deal(9).tasks == []
+    assert records.task(twice.id) is None
+
+
+def test_batch_whose_writer_died_is_nobodys_and_is_forgotten_a_few_at_a_time(
+    records: Records, batches: Batches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = new_batch(size=5)
+    tasks = [task(new, number, tags=["x"]) for number in range(5)]
+    with monkeypatch.context() as dying:
+        dying.setattr(batches, "_make_ready", lambda *_: None)
+        batches.add(new, tasks)
+    assert batches.batch(new.id) is None
+    assert batches.batches("ada", "tango", limit=9) == []
+    assert (batches.deal(9).tasks, records.waiting(now() + HOUR, 9)) == ([], [])
+    with records.read() as db:
+        assert len(db.execute(select(TAGGED)).all()) == 5
+    assert batches.forget_unready(now() - HOUR, 3) == 0
+    assert [batches.forget_unready(now(), 3) for _ in range(3)] == [3, 2, 0]
+    assert not any(records.task(each.id) for each in tasks)
+    with records.read() as db:
+        assert db.execute(select(TAGGED)).all() == []
+    with pytest.raises(RecordsUnavailable):  # should it live after all
+        batches._make_ready(new, None)
+
+
+def test_key_is_that_of_the_first_batch_and_nothing_is_left_of_the_second(
+    records: Records, batches: Batches
+) -> None:
+    first, second = new_batch(size=1), new_batch(size=1)
+    keys = [Key(id="k", digest="d", task=each.id) for each in (first, second)]
+    assert batches.add(first, [task(first)], keys[0]) is None
+    late = task(second)
+    earlier = batches.add(second, [late], keys[1])
+    assert earlier is not None and earlier.task == first.id
+    assert records.task(late.id) is None and batches.batch(second.id) is None
+    records.forget_key("k")
+    assert batches.add(second, [late], keys[1]) is None
+
+
+def test_pages_of_batches_are_a_users_own_newest_first(batches: Batches) -> None:
+    mine = [added(batches, 1) for _ in range(3)]
+    added(batches, 1, "eve")
+    added(batches, 1, cluster="waltz")
+    page = batches.batches("ada", "tango", limit=2)
+    assert [each.id for each in page] == [mine[2].id, mine[1].id]
+    rest = batches.batches("ada", "tango", limit=2, before=page[-1].id)
+    assert [each.id for each in rest] == [mine[0].id]
+
+
+def test_tasks_are_found_by_their_batch(records: Records, batches: Batches) -> None:
+    made = added(batches, 2)
+    records.add_task(task(None))
+    found = History(records).tasks("ada", "tango", limit=9, wanted=Wanted(batch=made.id))
+    assert sorted(each["number"] for each in found) == [0, 1]
+
+
+# -- dealt out
+
+
+def test_a_few_are_in_flight_and_the_next_follow_as_they_end(
+    records: Records, batches: Batches
+) -> None:
+    made = added(batches, 5)
+    first = batches.deal(2).tasks
+    assert numbers(records, first) == [0, 1]
+    assert batches.deal(2).tasks == []
+    assert {cluster for _, cluster, _ in first} == {"tango"}
+    records.claim(first[0][0], "w")
+    assert batches.deal(2).tasks == []
+    records.apply([Change.ended(first[0][0], State.FAILED)])
+    assert numbers(records, batches.deal(2).tasks) == [2]
+    assert batches.counts([made.id]) == {made.id: {State.FAILED: 1, State.QUEUED: 4}}
+
+
+def test_places_are_each_clusters_own_and_shared_fairly(records: Records, batches: Batches) -> None:
+    long, short = added(batches, 50), added(batches, 50, "eve", at_once=3)
+    far = added(batches, 1, "eve", cluster="waltz")
+    dealt = batches.deal(8).tasks
+    of = [found.batch for task_id, *_ in dealt if (found := records.task(task_id))]
+    assert [of.count(each.id) for each in (long, short, far)] == [5, 3, 1]
+
+
+def test_each_task_is_dealt_once_and_at_once_holds_although_many_deal(
+    records: Records, batches: Batches
+) -> None:
+    made = added(batches, 40, at_once=4)
+    start = threading.Barrier(6, timeout=20)
+
+    def deal_and_run(_: int) -> list[str]:
+        start.wait()
+        mine: list[str] = []
+        for _ in range(200):
+            dealt = [task_id for task_id, *_ in batches.deal(30).tasks]
+            counts = batches.counts([made.id])[made.id]
+            assert counts.get(State.RUNNING, 0) <= 4
+            for task_id in dealt:
+                run(records, task_id)
+            mine += dealt
+            if counts.get(State.SUCCEEDED) == 40:
+                break
+        return mine
+
+    with ThreadPoolExecutor(6) as pool:
+        dealt = [task_id for mine in pool.map(deal_and_run, range(6)) for task_id in mine]
+    assert len(dealt) == len(set(dealt)) == 40
+
+
+def test_dealt_task_whose_message_was_lost_is_waiting_and_an_undealt_one_is_not(
+    records: Records, batches: Batches
+) -> None:
+    added(batches, 3)
+    alone = task(None, created_at=now() - HOUR)
+    records.add_task(alone)
+    [(dealt, *_)] = batches.deal(1).tasks
+    assert [each for each, *_ in records.waiting(now() - timedelta(minutes=1), 9)] == [alone.id]
+    assert {each for each, *_ in records.waiting(now() + HOUR, 9)} == {alone.id, dealt}
+    records.claim(dealt, "w")
+    records.unclaim(dealt, "w")
+    assert dealt in {each for each, *_ in records.waiting(now() + HOUR, 9)}
+    assert batches.deal(1).tasks == []
+
+
+def test_batch_ends_when_nothing_of_it_is_left_and_that_is_told_once(
+    records: Records, batches: Batches
+) -> None:
+    made = added(batches, 2)
+    for state in (State.SUCCEEDED, State.LOST):
+        dealt = batches.deal(1)
+        assert dealt.ended == []
+        run(records, dealt.tasks[0][0], state)
+    assert batches.deal(1).ended == [made.id]
+    assert batches.deal(1).ended == []
+    ended = batches.batch(made.id)
+    assert ended is not None and ended.ended_at is not None
+    assert batches.ran_since(made.id, ended.created_at) == 2
+    assert batches.given(made.id, [State.LOST, State.FAILED]) == [({"input": ["1"]}, {"n": 1})]
+
+
+def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
+    records: Records, batches: Batches
+) -> None:
+    for worker in ("dead", "alive"):
+        kept: dict[str, Any] = {
+            "username": "ada",
+            "cluster": "tango",
+            "kind": "kept",
+            "expires_at": now() + HOUR,
+        }
+        records.add_credential(Credential(id=f"by-{worker}", worker=worker, **kept))
+    records.heartbeat("alive")
+    made = new_batch(size=4)
+    batches.add(
+        made, [task(made, n, credential="by-dead", created_at=now() - HOUR) for n in (1, 2)]
+    )
+    of_alive, of_none = (task(None, credential=each) for each in ("by-alive", "of a key"))
+    for each in (of_alive, of_none):
+        records.add_task(each)
+    fresh = task(None, credential="by-dead", created_at=now() + HOUR)
+    records.add_task(fresh)
+    assert len(batches.deal(1).tasks) == 1
+    moment, error = now() - timedelta(minutes=1), {"type": "LoginAgain"}
+    assert records.end_unheld(moment, error) == 2
+    assert records.end_unheld(moment, error) == 0
+    assert batches.counts([made.id]) == {made.id: {State.FAILED: 2}}
+    assert {each.error["type"] for each in batches.whole_tasks(made.id) if each.error} == {
+        "LoginAgain"
+    }
+    assert {each.sealed for each in batches.whole_tasks(made.id)} == {None}
+    assert batches.deal(1).ended == [made.id]
+    left = [records.task(each.id) for each in (of_alive, of_none, fresh)]
+    assert [each and each.state for each in left] == [State.QUEUED] * 3
+
+
+# -- cancelled, forgotten
+
+
+def test_cancelled_batch_ends_what_is_queued_and_marks_what_runs(
+    records: Records, batches: Batches
+) -> None:
+    made = added(batches, 6)
+    ended, running, dealt = (task_id for task_id, *_ in batches.deal(3).tasks)
+    other = added(batches, 1)
+    run(records, ended)
+    records.claim(running, "w")
+    for _ in range(2):
+        assert batches.cancel(made.id, {"type": "TaskCancelled"}) == [running]
+    assert records.to_cancel("w") == [running]
+    assert batches.counts([made.id, other.id]) == {
+        made.id: {State.SUCCEEDED: 1, State.RUNNING: 1, State.CANCELLED: 4},
+        other.id: {State.QUEUED: 1},
+    }
+    gone = records.task(dealt)
+    assert gone is not None and (gone.sealed, gone.error) == (None, {"type": "TaskCancelled"})
+    assert records.claim(dealt, "w") is None
+
+
+def test_batch_that_is_cancelled_while_nothing_runs_has_ended(batches: Batches) -> None:
+    made = added(batches, 3)
+    assert batches.cancel(made.id, {"type": "TaskCancelled"}) == []
+    found = batches.batch(made.id)
+    assert found is not None and found.cancel_asked_at is not None and found.ended_at is not None
+    again = found.model_dump()
+    batches.cancel(made.id, {})
+    found = batches.batch(made.id)
+    assert found is not None and found.model_dump() == again
+
+
+def test_old_batch_is_forgotten_when_its_tasks_are(records: Records, batches: Batches) -> None:
+    made = added(batches, 2, created_at=now() - 2 * HOUR)
+    added(batches, 0)
+    assert batches.forget(now() - HOUR, 9) == 0
+    batches.cancel(made.id, {})
+    assert History(records).forget(now() + HOUR, 9) == 2
+    assert (batches.forget(now() - HOUR, 9), batches.batch(made.id)) == (1, None)

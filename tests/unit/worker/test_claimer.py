@@ -1,0 +1,85 @@
+"""Tasks are claimed in groups; each has its place given back or is begun, whatever happens."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from resop.errors import RecordsUnavailable
+from resop.storage.models import Claimed
+from resop.storage.tasks import Records
+from tests.support.tasks import new_task
+from worker.claimer import Claimer
+
+
+class Worker:
+    """What a claimer is given, and what it did with it."""
+
+    def __init__(self, records: Records) -> None:
+        self.begun: list[str] = []
+        self.released = 0
+        self.claimer = Claimer("w", records, self._begin, self._release)
+
+    def _begin(self, tasks: Sequence[Claimed]) -> None:
+        self.begun += [task.id for task in tasks]
+
+    def _release(self) -> None:
+        self.released += 1
+
+    def claim(self, *task_ids: str) -> None:
+        """Have these claimed, to the end."""
+        for task_id in task_ids:
+            self.claimer.put(task_id)
+        self.claimer.start()
+        self.claimer.stop()
+
+
+@pytest.fixture
+def add(records: Records) -> Callable[[], str]:
+    """Adds a queued task."""
+
+    def added() -> str:
+        task = new_task()
+        records.add_task(task)
+        return task.id
+
+    return added
+
+
+def test_what_has_come_is_claimed_in_one_transaction(
+    records: Records, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = []
+
+    def counted(ids: Sequence[str], worker: str) -> list[Claimed]:
+        groups.append(list(ids))
+        return claim_all(ids, worker)
+
+    claim_all = records.claim_all
+    monkeypatch.setattr(records, "claim_all", counted)
+    ids = [add() for _ in range(5)]
+    worker = Worker(records)
+    worker.claim(*ids)
+    assert groups == [ids]
+    assert (worker.begun, worker.released) == (ids, 0)
+
+
+def test_one_that_is_not_queued_is_left_alone(records: Records, add: Callable[[], str]) -> None:
+    claimed, queued = add(), add()
+    records.claim(claimed, "another")
+    worker = Worker(records)
+    worker.claim(claimed, queued, queued, "no-such-task")
+    assert (worker.begun, worker.released) == ([queued], 3)
+
+
+@pytest.mark.parametrize("fault", [RecordsUnavailable(), ValueError("the driver's own")])
+def test_while_the_database_is_away_nothing_is_begun(
+    records: Records, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def refuse(ids: Sequence[str], worker: str) -> list[Claimed]:
+        raise fault
+
+    monkeypatch.setattr(records, "claim_all", refuse)
+    task = add()
+    worker = Worker(records)
+    worker.claim(task, task)
+    assert (worker.begun, worker.released) == ([], 2)
