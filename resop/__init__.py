@@ -6,7 +6,7 @@ from resop.actions.shell import Shell
 from resop.errors import (
     CommandFailed,
     ContactLost,
-    DaemonAway,
+    DaemonUnavailable,
     InvalidOptions,
     NotPermitted,
     OperationFailed,
@@ -24,7 +24,7 @@ __all__ = [
     "Argument",
     "CommandFailed",
     "ContactLost",
-    "DaemonAway",
+    "DaemonUnavailable",
     "FileMode",
     "Gate",
     "InvalidOptions",

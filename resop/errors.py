@@ -6,9 +6,9 @@ ResopError
 │   ├── UnknownTask           no such task, or somebody else's
 │   ├── UnknownBatch          no such batch, or somebody else's
 │   ├── InvalidOptions        options that do not fit; every fault is listed
-│   ├── KeyReused             an Idempotency-Key that stands for another request
+│   ├── IdempotencyKeyReused             an Idempotency-Key that stands for another request
 │   ├── BodyTooLarge
-│   ├── BodyCut               less came than was announced
+│   ├── BodyTruncated               less came than was announced
 │   ├── UnsupportedBody       neither JSON nor form fields
 │   ├── PreconditionFailed    a file is not as If-Match or If-None-Match want it
 │   ├── RangeNotSatisfiable   a file is not that long
@@ -20,9 +20,9 @@ ResopError
 │   ├── LoginRefused          the cluster refused the password
 │   ├── PasswordExpired       right, and to be changed on the cluster first
 │   ├── OtpRequired           the cluster asks for a one-time code
-│   ├── FormRefused           an HTML form that this browser did not get from us
-│   ├── LoginAgain            the session of this login is gone, or the login is over
-│   ├── SessionElsewhere      a worker holds the session of this login, for tasks alone
+│   ├── CsrfFailed           an HTML form that this browser did not get from us
+│   ├── SessionExpired            the session of this login is gone, or the login is over
+│   ├── SessionHeldByWorker      a worker holds the session of this login, for tasks alone
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
 │   ├── NotPermitted          known, and not allowed to do this
 │   ├── Forbidden             not allowed by the site's policy, whose rule is named
@@ -38,7 +38,7 @@ ResopError
 │   ├── StepTimedOut          a step was ended at its time limit
 │   ├── TaskCancelled         ended on request, or since the service was stopped
 │   ├── OperationFailed       the operation said so: shell.fail("…")
-│   ├── DaemonAway            a daemon that the action needs is away; nothing was changed
+│   ├── DaemonUnavailable            a daemon that the action needs is away; nothing was changed
 │   └── OperationFault        a mistake in an operation's code
 ├── ServiceError            a part of the service is away
 │   ├── QueueUnavailable
@@ -112,7 +112,7 @@ class InvalidOptions(RequestError):
         super().__init__(message or summary, faults=faults)
 
 
-class KeyReused(RequestError):
+class IdempotencyKeyReused(RequestError):
     """This Idempotency-Key was already used for another request."""
 
 
@@ -124,7 +124,7 @@ class UnsupportedBody(RequestError):
     """The request body is of an unknown type: send JSON or form fields."""
 
 
-class BodyCut(RequestError):
+class BodyTruncated(RequestError):
     """The request body ended early, or nothing more of it came."""
 
 
@@ -176,15 +176,15 @@ class OtpRequired(AccessError):
     """The cluster asks for a one-time code: send it as 'otp'."""
 
 
-class FormRefused(AccessError):
+class CsrfFailed(AccessError):
     """The form is older than this login, or not one of ours: look at it and send it again."""
 
 
-class LoginAgain(AccessError):
+class SessionExpired(AccessError):
     """The session of this login has ended: log in again."""
 
 
-class SessionElsewhere(AccessError):
+class SessionHeldByWorker(AccessError):
     """A worker holds the connection of this login, for tasks alone: use actions, not /files."""
 
 
@@ -281,7 +281,7 @@ class OperationFailed(ActionError):
     """The operation failed."""
 
 
-class DaemonAway(ActionError):
+class DaemonUnavailable(ActionError):
     """A daemon of the cluster does not answer; nothing was changed."""
 
     retryable = True

@@ -225,7 +225,7 @@ class Engine:
             (await self._permissions.decide(title, task.username, task.credential)).enforce()
             door, action, options = self._open(task, left)
             self._note_resumable(task, door, action)
-            asked = action.fresh is not None
+            asked = action.share_for is not None
             outcome = await self._perform(task, door, action, options)
         except HandedOver:
             assert door is not None

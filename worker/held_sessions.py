@@ -19,7 +19,7 @@ import redis.asyncio
 
 from resop.config.logging import say
 from resop.config.settings import Settings
-from resop.errors import LoginAgain, ResopError, ServiceFault
+from resop.errors import ResopError, ServiceFault, SessionExpired
 from resop.messaging.publisher import LOGGED_OUT
 from resop.security.login_handover import ANSWER, TO_API, TO_WORKER, Passage, channel_of, fields
 from resop.security.sealing import Sealer
@@ -172,6 +172,6 @@ def _once(connection: asyncssh.SSHClientConnection) -> Connect:
     async def connect() -> asyncssh.SSHClientConnection:
         if left and not left[0].is_closed():
             return left.pop()
-        raise LoginAgain
+        raise SessionExpired
 
     return connect

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from resop.errors import ContactLost, LoginAgain, QueueUnavailable, RecordsUnavailable
+from resop.errors import ContactLost, QueueUnavailable, RecordsUnavailable, SessionExpired
 from resop.messaging.publisher import Herald
 from resop.messaging.task_queue import Queue
 from resop.storage.models import State, now
@@ -135,7 +135,7 @@ class Recovery:
 
     def end_unheld(self) -> None:
         """What waits for a worker that kept its user's session, and is dead, cannot run."""
-        error = {**LoginAgain().as_json(), "undone": [], "needs_repair": []}
+        error = {**SessionExpired().as_json(), "undone": [], "needs_repair": []}
         if count := self._records.end_unheld(now() - timedelta(seconds=DEAD_SECONDS), error):
             log.warning("%d tasks cannot run: the worker that kept their sessions died", count)
             self._herald.many_ended()

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.state.services import Services, services_of
-from resop.errors import LoginAgain, NotLoggedIn, TokenRefused
+from resop.errors import NotLoggedIn, SessionExpired, TokenRefused
 from resop.security.tokens import Token
 
 
@@ -30,13 +30,13 @@ async def logged_in(
 ) -> Token:
     """The caller's token; NotLoggedIn without one, TokenRefused when it is over or revoked.
 
-    LoginAgain where it stands for a kept session that is gone.
+    SessionExpired where it stands for a kept session that is gone.
     """
     if shown is None:
         raise NotLoggedIn
     token = services.sealer.read(shown.credentials)
     if not await services.logins.live(token, trusted=services.subscription.connected):
-        raise LoginAgain if token.worker else TokenRefused("the token was ended: log in again")
+        raise SessionExpired if token.worker else TokenRefused("the token was ended: log in again")
     if token.worker:
         await services.handovers.check(token)
     request.state.username, request.state.cluster = token.username, token.cluster

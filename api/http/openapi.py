@@ -93,7 +93,7 @@ def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
             "required": bool(schema.get("required")),
             "content": {"application/json": body, "application/x-www-form-urlencoded": body},
         },
-        "parameters": [] if in_api else PREFERENCES + (_FRESHNESS if action.fresh else []),
+        "parameters": [] if in_api else PREFERENCES + (_FRESHNESS if action.share_for else []),
         "responses": dict(_responses(action)),
         "security": [] if action.title in OPEN else _BEARER,
     }

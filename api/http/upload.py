@@ -11,7 +11,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from api.http.body import content_type
-from resop.errors import BodyCut, InvalidOptions, ServiceError, UnsupportedBody
+from resop.errors import BodyTruncated, InvalidOptions, ServiceError, UnsupportedBody
 
 MULTIPART = "multipart/form-data"
 STALL_SECONDS = 120.0
@@ -21,7 +21,7 @@ STALL_SECONDS = 120.0
 async def body_of(request: Request, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Read what is uploaded, piece by piece, until the service is `stopping`.
 
-    Raises BodyCut, UnsupportedBody, or InvalidOptions for a form that does not hold one file.
+    Raises BodyTruncated, UnsupportedBody, or InvalidOptions for a form that does not hold one file.
     """
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedBody("files are kept as they come: send them without Content-Encoding")
@@ -50,9 +50,9 @@ async def _pieces(request: Request, stopping: Callable[[], bool]) -> AsyncIterat
                 raise ServiceError("the service is being stopped: send it again")
             yield piece
     except TimeoutError:
-        raise BodyCut(f"nothing more came for {STALL_SECONDS:g} s") from None
+        raise BodyTruncated(f"nothing more came for {STALL_SECONDS:g} s") from None
     except ClientDisconnect:
-        raise BodyCut from None
+        raise BodyTruncated from None
 
 
 async def _file_of_form(request: Request, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
@@ -64,7 +64,7 @@ async def _file_of_form(request: Request, stopping: Callable[[], bool]) -> Async
         for content in form.content_of(piece):
             yield content
     if not form.complete:
-        raise BodyCut("the form ended early")
+        raise BodyTruncated("the form ended early")
     if not form.files:
         raise _fault("body", "is a form without a file")
 

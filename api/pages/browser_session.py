@@ -18,7 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 
 from api.auth.dependencies import logged_in
 from api.state.services import services_of
-from resop.errors import FormRefused, NotLoggedIn
+from resop.errors import CsrfFailed, NotLoggedIn
 from resop.security.tokens import Token
 
 GUARD = ":guard"
@@ -48,10 +48,10 @@ def guard(cookie: str) -> str:
 
 
 def check_guard(request: Request, shown: str) -> None:
-    """FormRefused for a form that this browser did not get from us."""
+    """CsrfFailed for a form that this browser did not get from us."""
     cookie = cookie_of(request)
     if not cookie or not hmac.compare_digest(guard(cookie).encode(), shown.encode()):
-        raise FormRefused
+        raise CsrfFailed
 
 
 def new_cookie() -> str:

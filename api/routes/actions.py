@@ -79,7 +79,7 @@ async def describe(kind: Kind, operator: str, action: str, services: Here) -> di
         "examples": found.examples,
         "schema": schema,
         "timeout": found.timeout or services.settings.TASK_TIMEOUT,
-        "fresh": found.fresh,
+        "share_for": found.share_for,
     }
     if not (isinstance(found, Operation) and found.in_api):
         described["batch"] = f"{described['url']}/batch"
@@ -114,9 +114,9 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
         return JSONResponse({**shown, **shown_dry(task, first), "time_limit": task.time_limit})
     request.state.options = task.options
     await rate_limit.count(services.redis, decision, token)
-    if found.fresh and key is None and preferred.may_share:
+    if found.share_for and key is None and preferred.may_share:
         digest = request_digest(services.sealer, task, given_values(options))
-        return await _ask(request, token, digest, task, found.fresh, preferred)
+        return await _ask(request, token, digest, task, found.share_for, preferred)
     return answer(await _run_task(request, token, task, preferred, key), preferred.applied)
 
 
@@ -146,7 +146,12 @@ async def _run_task(
 
 
 async def _ask(
-    request: Request, token: Token, digest: str, task: Task, fresh: float, preferred: Preferences
+    request: Request,
+    token: Token,
+    digest: str,
+    task: Task,
+    share_for: float,
+    preferred: Preferences,
 ) -> JSONResponse:
     """Answer a question with the task of who has just asked the same, or with one of its own."""
     services = services_of(request)
@@ -157,12 +162,12 @@ async def _ask(
         age = question.age
         ended = await share(services, question, deadline)
     if ended is None:
-        putting, age = services.questions.asking(digest, task, fresh), 0.0
+        putting, age = services.questions.asking(digest, task, share_for), 0.0
         ended = await _run_task(request, token, task, preferred, putting=putting)
     response = answer(ended, preferred.applied)
     if ended.state == State.SUCCEEDED:
         response.headers["Age"] = str(int(age))
-        response.headers["Cache-Control"] = f"private, max-age={int(fresh)}"
+        response.headers["Cache-Control"] = f"private, max-age={int(share_for)}"
     return response
 
 

@@ -27,7 +27,7 @@ from resop.actions.catalog import Action, Kind
 from resop.actions.operation import Operation
 from resop.actions.options import check_options
 from resop.actions.sweep import BatchBody
-from resop.errors import KeyReused, QueueUnavailable, RequestError, UnknownAction
+from resop.errors import IdempotencyKeyReused, QueueUnavailable, RequestError, UnknownAction
 from resop.security.tokens import Token
 from resop.storage.models import Batch, Key, State, Task
 from resop.types import ActionKind
@@ -177,9 +177,12 @@ async def _launch(
 
 
 def _same(earlier: Key, key: Key) -> str:
-    """The batch that an earlier request has made; KeyReused if it was another request."""
+    """The batch that an earlier request has made.
+
+    IdempotencyKeyReused if it was another request.
+    """
     if earlier.digest != key.digest:
-        raise KeyReused
+        raise IdempotencyKeyReused
     return earlier.task
 
 

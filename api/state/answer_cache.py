@@ -1,6 +1,6 @@
 """Questions asked once for many: identical requests of a user share one task and its answer.
 
-An action that only asks declares for how long its answer may be shared (`fresh`). Who asks the
+An action that only asks declares for how long its answer may be shared (`share_for`). Who asks the
 same while it runs, or within that time of its end, gets that same task, unless a task of the user
 that may have changed something has ended meanwhile. Each API process shares by itself.
 """
@@ -26,7 +26,7 @@ class Question:
     """Of what is asked."""
     task: Task
     """As it was put, or as it has ended where its result came with the word of that."""
-    fresh: float
+    share_for: float
     """Seconds."""
     put: asyncio.Future[bool]
     """Done when its task is in the queue (True), or could not be put there."""
@@ -45,7 +45,7 @@ class Question:
         """
         if self.ended_at is None:
             return max_age > 0 and self.task.credential == task.credential
-        return self.age <= min(max_age, self.fresh) and max_age > 0
+        return self.age <= min(max_age, self.share_for) and max_age > 0
 
 
 class Questions:
@@ -61,10 +61,10 @@ class Questions:
         return question if question is not None and question.serves(task, max_age) else None
 
     @contextlib.contextmanager
-    def asking(self, digest: str, task: Task, fresh: float) -> Iterator[None]:
+    def asking(self, digest: str, task: Task, share_for: float) -> Iterator[None]:
         """In here `task` is put into the queue; others may share it from now on."""
         put = asyncio.get_running_loop().create_future()
-        question = Question(digest, task, fresh, put)
+        question = Question(digest, task, share_for, put)
         self._asked.setdefault(_owner(task), {})[digest] = question
         try:
             yield
@@ -95,7 +95,7 @@ class Questions:
         if State(question.task.state).ended and question.task.state != State.SUCCEEDED:
             self.forget(question)
         else:
-            asyncio.get_running_loop().call_later(question.fresh, self.forget, question)
+            asyncio.get_running_loop().call_later(question.share_for, self.forget, question)
 
     def forget(self, question: Question) -> None:
         """Its answer is shared no more."""

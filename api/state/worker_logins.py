@@ -12,7 +12,7 @@ import redis
 import redis.asyncio
 
 from resop import errors
-from resop.errors import LoginAgain, QueueUnavailable, ServiceFault
+from resop.errors import QueueUnavailable, ServiceFault, SessionExpired
 from resop.security.login_handover import OFFER, TO_API, TO_WORKER, Passage, channel_of, fields
 from resop.security.sealing import Sealer
 from resop.security.tokens import Token
@@ -77,7 +77,7 @@ class Handovers:
                     return worker
 
     async def check(self, token: Token) -> None:
-        """LoginAgain when the worker that holds a token's session is no more.
+        """SessionExpired when the worker that holds a token's session is no more.
 
         Asked of Redis, which sees at once when a process ends, however it ends.
         """
@@ -86,7 +86,7 @@ class Handovers:
         except (redis.RedisError, OSError) as fault:
             raise QueueUnavailable from fault
         if not listeners:
-            raise LoginAgain
+            raise SessionExpired
 
     async def _say(self, channel: str, word: dict[str, Any]) -> None:
         try:

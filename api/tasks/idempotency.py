@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.state.services import Services
 from api.tasks.waiting import look, wait_for_end
-from resop.errors import InvalidOptions, KeyReused
+from resop.errors import IdempotencyKeyReused, InvalidOptions
 from resop.security.masking import plain
 from resop.security.sealing import Sealer
 from resop.storage.models import Batch, Key, Task
@@ -60,12 +60,14 @@ def request_digest(sealer: Sealer, made: Task | Batch, asked: Any) -> str:
 
 
 async def earlier_task(services: Services, earlier: Key, digest: str, deadline: float) -> Task:
-    """The task that the key stands for, waited for; KeyReused when `digest` is of another request.
+    """Return the task of an earlier request with this key, once it has ended.
+
+    Raises IdempotencyKeyReused when `digest` shows that the request was another one.
 
     `deadline` as for `wait_for_end`.
     """
     if earlier.digest != digest:
-        raise KeyReused
+        raise IdempotencyKeyReused
     with services.waiters.waiting(earlier.task) as waiter:
         task = await look(services, earlier.task)
         return await wait_for_end(services, task, waiter, deadline)

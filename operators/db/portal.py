@@ -14,7 +14,7 @@ from functools import partial
 
 from operators.db import mariadb, postgresql
 from operators.db.statement import Engine, Parts, Row, Server, Statement
-from resop import CommandFailed, ContactLost, DaemonAway, Result, Secret, Shell
+from resop import CommandFailed, ContactLost, DaemonUnavailable, Result, Secret, Shell
 
 STEP_SECONDS = 60.0
 ANSWER_LIMIT = 16 << 20
@@ -39,8 +39,8 @@ class Portal:
     def read(self, what: str, statement: Statement, limit: int) -> list[Row]:
         """At most `limit` rows of a SELECT, as JSON values.
 
-        Raises DaemonAway, CommandFailed with what the server says, OperationFailed for more than
-        ANSWER_LIMIT bytes.
+        Raises DaemonUnavailable, CommandFailed with what the server says, OperationFailed for more
+        than ANSWER_LIMIT bytes.
         """
         ask = partial(self._run, what, changes=False)
         return self.engine.read(ask, statement, limit)
@@ -84,7 +84,7 @@ class Portal:
         failed = result.failure()
         lost = self.engine.LOST.search(result.stderr)
         if self.engine.AWAY.search(result.stderr) or (lost and not changes):
-            return DaemonAway(f"{where} is away", daemon=name, **failed.details)
+            return DaemonUnavailable(f"{where} is away", daemon=name, **failed.details)
         if lost:
             return ContactLost(f"{where} was lost: nobody knows whether the change was made")
         said = self.engine.FAULT.search(result.stderr)

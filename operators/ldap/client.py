@@ -13,7 +13,7 @@ from typing import Literal
 
 from operators.ldap import ldif
 from operators.ldap.ldif import Entry
-from resop import CommandFailed, ContactLost, DaemonAway, Result, Secret, Shell
+from resop import CommandFailed, ContactLost, DaemonUnavailable, Result, Secret, Shell
 
 # The first line of standard input is the password, the rest is LDIF. The clients read a password
 # from a file (-y) and LDIF from standard input: so the password gets a pipe of its own. The word
@@ -134,7 +134,7 @@ def _failure(shell: Shell, program: str, result: Result) -> Exception:
     uri = shell.setting("LDAP_URI")
     nothing_changed = program == "ldapsearch" or call == "ldap_sasl_bind"
     if code in BUSY or (code in GONE and nothing_changed):
-        return DaemonAway(f"the LDAP server {uri} is away", daemon="LDAP server")
+        return DaemonUnavailable(f"the LDAP server {uri} is away", daemon="LDAP server")
     if code in GONE:
         return ContactLost(f"{program} lost the LDAP server {uri}: nobody knows what it has done")
     if code == REFUSED_PASSWORD:

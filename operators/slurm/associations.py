@@ -27,7 +27,7 @@ Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
 def change(shell: Shell, *words: str) -> Result:
     """Have sacctmgr change something, without a question; its exit code is 1 for no change, too.
 
-    Raises NotPermitted for who is no administrator of Slurm's, DaemonAway, ContactLost where
+    Raises NotPermitted for who is no administrator of Slurm's, DaemonUnavailable, ContactLost where
     nobody knows what became of it, CommandFailed with what it said.
     """
     result = ask(shell, *_argv(*words), changes=True, check=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from resop import DaemonAway, Result, Shell, StepTimedOut
+from resop import DaemonUnavailable, Result, Shell, StepTimedOut
 
 PATIENCE = 5.0
 """Seconds after which a client that asks slurmctld makes us ask what is wrong."""
@@ -51,8 +51,8 @@ def ask(
     """Run one of Slurm's clients; its times are seconds since 1970 unless it `changes` things.
 
     A question has `timeout` seconds (LONG when not given). What `changes` something is never cut
-    short unless `timeout` says so, as it may have happened. Raises DaemonAway, with the `daemon`
-    (munged, slurmctld, slurmdbd or MariaDB), only where certainly nothing was changed;
+    short unless `timeout` says so, as it may have happened. Raises DaemonUnavailable, with the
+    `daemon` (munged, slurmctld, slurmdbd or MariaDB), only where certainly nothing was changed;
     StepTimedOut; OperationFailed for an answer of more than `max_output` bytes; CommandFailed for
     any other failure, unless `check` is False.
     """
@@ -63,7 +63,9 @@ def ask(
     if result.exit_code != 0:
         fault = result.failure()
         if daemon := daemon_away(program, result.stderr, changes=changes):
-            raise DaemonAway(f"{daemon} is away: {fault.message}", daemon=daemon, **fault.details)
+            raise DaemonUnavailable(
+                f"{daemon} is away: {fault.message}", daemon=daemon, **fault.details
+            )
         if check:
             raise fault
     if result.truncated:
@@ -85,7 +87,10 @@ def daemon_away(program: str, said: str, *, changes: bool = False) -> str | None
 
 
 def _answer(shell: Shell, program: str, run: partial[Result], limit: float) -> Result:
-    """What `run` answers within the limit; DaemonAway as soon as it is known to wait in vain."""
+    """What `run` answers within the limit.
+
+    DaemonUnavailable as soon as it is known to wait in vain.
+    """
     if program not in _OF_THE_DATABASE and limit > PATIENCE:
         try:
             return run(timeout=PATIENCE)
@@ -100,12 +105,12 @@ def _answer(shell: Shell, program: str, run: partial[Result], limit: float) -> R
 
 
 def _check_daemons(shell: Shell, program: str, fault: StepTimedOut) -> None:
-    """DaemonAway if a daemon that `program` needs does not answer a quick question either."""
+    """Raise DaemonUnavailable if a daemon that `program` needs does not answer a quick query."""
     last = ("slurmdbd", _CLUSTERS) if program in _OF_THE_DATABASE else ("slurmctld", _PING)
     for daemon, question in (("munged", _MUNGE), last):
         if away := _lack(shell, daemon, question):
             message = f"{away} is away: {fault.message}"
-            raise DaemonAway(message, daemon=away, **fault.details) from None
+            raise DaemonUnavailable(message, daemon=away, **fault.details) from None
 
 
 def _lack(shell: Shell, daemon: str, question: tuple[str, ...]) -> str | None:

@@ -15,7 +15,7 @@ from operators.slurm.accounting import PastJob
 from operators.slurm.job_queue import QueuedJob, exit_codes
 from operators.slurm.job_types import NOT_ENDED, Job, is_asked
 from operators.slurm.parsing import JobId, indexes
-from resop import CommandFailed, DaemonAway, Shell
+from resop import CommandFailed, DaemonUnavailable, Shell
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 
@@ -82,7 +82,7 @@ def ended(shell: Shell, wanted: JobId, seen: Sequence[QueuedJob], total: int) ->
     known = [job for job in seen if job["state"] not in NOT_ENDED]
     try:
         parts = _accounted(shell, wanted, known, total)
-    except (CommandFailed, DaemonAway) as fault:
+    except (CommandFailed, DaemonUnavailable) as fault:
         if count(known) < total or not seen:
             raise
         shell.log(f"as the queue has it: {fault.message}")
@@ -115,7 +115,7 @@ def _unaccounted(shell: Shell, wanted: JobId, jobs: Sequence[QueuedJob]) -> list
     if jobs:
         try:
             codes = exit_codes(shell, wanted.job)
-        except DaemonAway as fault:
+        except DaemonUnavailable as fault:
             shell.log(f"without exit codes: {fault.message}")
     return [_part(job, codes.get(job["raw_id"], (None, None))) for job in jobs]
 

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import asyncssh
 
 from resop.config.settings import Settings
-from resop.errors import LoginAgain, SessionElsewhere
+from resop.errors import SessionExpired, SessionHeldByWorker
 from resop.security.sealing import Sealer
 from resop.ssh.connector import Connector
 from resop.ssh.session import Session
@@ -56,9 +56,9 @@ class Access:
         async def connect() -> asyncssh.SSHClientConnection:
             found = await asyncio.to_thread(self._records.credential, credential)
             if found is not None and found.kind == "kept" and self._kept is None:
-                raise SessionElsewhere
+                raise SessionHeldByWorker
             if found is None or found.sealed_key is None:
-                raise LoginAgain("this login has ended: log in again")
+                raise SessionExpired("this login has ended: log in again")
             key = self._sealer.unseal_key(found.sealed_key, found.id, half)
             return await self._connector.with_key(target, username, key)
 

@@ -172,7 +172,7 @@ class CommandEntry(BaseModel):
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Time limit in seconds; the service's own (TASK_TIMEOUT) when not given."""
     output: Literal["text", "json"] = "text"
-    fresh: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    share_for: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """For one that only asks: so many seconds a user's identical requests share its answer."""
     examples: list[dict[str, Any]] = Field(default_factory=list)
     """Options as a request would give them, shown with the description."""
@@ -186,8 +186,8 @@ class CommandEntry(BaseModel):
                 raise ValueError(f"option '{reserved}': the name is taken by every command")
         if sum(option.secret for option in self.options.values()) > 1:
             raise ValueError("only one option can be secret: standard input carries one value")
-        if self.fresh and any(option.secret for option in self.options.values()):
-            raise ValueError("'fresh': an answer to a secret is not shared")
+        if self.share_for and any(option.secret for option in self.options.values()):
+            raise ValueError("'share_for': an answer to a secret is not shared")
         if not NAME.fullmatch(self.url_name):
             raise ValueError(f"{self.url_name!r} cannot stand in a URL: give the entry a 'name'")
         return self
@@ -225,7 +225,7 @@ class Command:
         self.name = entry.url_name
         self.description = entry.description
         self.timeout = entry.timeout
-        self.fresh = entry.fresh
+        self.share_for = entry.share_for
         self._flags = {name: flag for name, flag in entry.options.items() if flag.enabled}
         self.options = self._options_model()
         self.examples = entry.examples

@@ -55,13 +55,13 @@ class Operation(Generic[P, R]):
         examples: Sequence[Mapping[str, Any]] = (),
         preview: bool = False,
         resumable: bool = False,
-        fresh: float | None = None,
+        share_for: float | None = None,
     ) -> None:
         self.function = function
         self.timeout = timeout
         self.preview = preview
         self.resumable = resumable
-        self.fresh = fresh
+        self.share_for = share_for
         self.examples = [dict(example) for example in examples]
         self.name = function.__name__
         self.operator = ""  # the catalog knows which folder the file stands in
@@ -170,12 +170,12 @@ class Operation(Generic[P, R]):
                 raise self._broken(f"the example {example} is refused: {fault.message}") from None
 
     def _check_shared(self) -> None:
-        if self.fresh is None:
+        if self.share_for is None:
             return
-        if self.fresh <= 0 or self.in_api:
-            raise self._broken("'fresh' is more than 0 s, and for what runs on the cluster")
+        if self.share_for <= 0 or self.in_api:
+            raise self._broken("'share_for' is more than 0 s, and for what runs on the cluster")
         if takes_secret(self.options):
-            raise self._broken("'fresh': an answer to a secret is not shared")
+            raise self._broken("'share_for': an answer to a secret is not shared")
 
     def _broken(self, fault: str) -> BrokenOperator:
         file = Path(inspect.getsourcefile(self.function) or self.module)
@@ -199,7 +199,7 @@ def operation(
     examples: Sequence[Mapping[str, Any]] = (),
     preview: bool = False,
     resumable: bool = False,
-    fresh: float | None = None,
+    share_for: float | None = None,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Operation[P, R]]: ...
 def operation(
     function: Callable[..., Any] | None = None,
@@ -209,7 +209,7 @@ def operation(
     examples: Sequence[Mapping[str, Any]] = (),
     preview: bool = False,
     resumable: bool = False,
-    fresh: float | None = None,
+    share_for: float | None = None,
 ) -> Any:
     """Make an endpoint of a function `name(shell: Shell, option: type = default, …) -> answer`.
 
@@ -221,10 +221,10 @@ def operation(
     refuses until then: for one that does nothing else before that step. With `resumable` another
     worker takes it up should its own die or be stopped: it is called again, and its steps answer
     what they have answered before; for one that asks for the same steps again then, whatever time
-    it is. `fresh` is for one that only asks: identical requests of a user share one answer, so
+    it is. `share_for` is for one that only asks: identical requests of a user share one answer, so
     many seconds long. Raises BrokenOperator, with file and line, for a signature that cannot be an
     endpoint.
     """
     if function is not None:
-        return Operation(function, timeout, examples, preview, resumable, fresh)
-    return lambda decorated: Operation(decorated, timeout, examples, preview, resumable, fresh)
+        return Operation(function, timeout, examples, preview, resumable, share_for)
+    return lambda decorated: Operation(decorated, timeout, examples, preview, resumable, share_for)

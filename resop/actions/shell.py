@@ -103,7 +103,7 @@ class Shell:
         env: Mapping[str, str] | None = None,
         max_output: int = OUTPUT_LIMIT,
         raw: bool = False,
-        about: str | None = None,
+        path: str | None = None,
         secret_output: bool = False,
     ) -> Result:
         """Run one program with exactly these arguments; no shell reads them.
@@ -113,12 +113,12 @@ class Shell:
         in the record none of standard output where that is a secret.
         With `raw` the standard output is no text: it is in `Result.raw`, and not in the record.
         A non-zero exit code raises CommandFailed unless `check` is False; where the step is
-        `about` a path, PathFailed for what the system says of that.
+        about the file or folder `path`, PathFailed for what the system says of that.
         """
-        if about is not None:
+        if path is not None:
             env = {**(env or {}), **C_LOCALE}
         step = step_request(argv, input, timeout, cwd=cwd, env=env, max_output=max_output, raw=raw)
-        return self._checked(replace(step, secret_output=secret_output), check, about)
+        return self._checked(replace(step, secret_output=secret_output), check, path)
 
     def script(
         self,
@@ -302,8 +302,8 @@ class Shell:
                 needs_repair.append(f"{result.command}: {result.failure().message}")
         return undone, needs_repair
 
-    def _checked(self, step: StepRequest, check: bool, about: str | None = None) -> Result:
+    def _checked(self, step: StepRequest, check: bool, path: str | None = None) -> Result:
         result = self.door.run(step)
         if check and result.exit_code != 0:
-            raise result.failure() if about is None else result.path_failure(about)
+            raise result.failure() if path is None else result.path_failure(path)
         return result

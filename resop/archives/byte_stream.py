@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from resop.errors import BodyCut
+from resop.errors import BodyTruncated
 
 SENT_AT_ONCE = 64 << 10
 
@@ -17,7 +17,7 @@ class Pieces:
         self._held = b""
 
     async def read(self, size: int) -> bytes:
-        """So many bytes; BodyCut when there are fewer."""
+        """So many bytes; BodyTruncated when there are fewer."""
         return b"".join([piece async for piece in self.some(size)])
 
     async def some(self, size: int) -> AsyncIterator[bytes]:
@@ -28,7 +28,7 @@ class Pieces:
                 try:
                     held = await anext(self._stream)
                 except StopAsyncIteration:
-                    raise BodyCut("the archive ended early") from None
+                    raise BodyTruncated("the archive ended early") from None
             piece, self._held = held[:size], held[size:]
             size -= len(piece)
             yield piece

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from resop.archives.byte_stream import SENT_AT_ONCE, Pieces
 from resop.archives.entry import Content, Member
 from resop.archives.safe_names import inside, refused, shown
-from resop.errors import BodyCut
+from resop.errors import BodyTruncated
 
 BLOCK = tarfile.BLOCKSIZE
 GZIP = b"\x1f\x8b"
@@ -54,7 +54,7 @@ async def unpacked(
 
     `limit` is how many bytes a compressed archive may become.
 
-    Raises BodyCut, or InvalidOptions for what is no archive, or holds what is no file, folder
+    Raises BodyTruncated, or InvalidOptions for what is no archive, or holds what is no file, folder
     or link.
     """
     if await archive.begins_with(2) == GZIP:
@@ -93,7 +93,7 @@ async def _gunzipped(archive: Pieces, limit: float) -> AsyncIterator[bytes]:
         raise refused(f"is no gzip: {fault}") from None
     yield gzip.flush()
     if not gzip.eof:
-        raise BodyCut("the archive ended early")
+        raise BodyTruncated("the archive ended early")
 
 
 async def _further(archive: Pieces, info: tarfile.TarInfo) -> bytes:

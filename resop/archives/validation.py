@@ -11,7 +11,7 @@ from resop.archives import tar
 from resop.archives.byte_stream import pieces_of
 from resop.archives.entry import Member, Transferred
 from resop.archives.safe_names import refused, shown
-from resop.errors import BodyCut, InvalidOptions
+from resop.errors import BodyTruncated, InvalidOptions
 from resop.limits import TRANSFER_LIMIT
 
 
@@ -21,7 +21,7 @@ def check_archive(content: bytes) -> None:
         members = asyncio.run(_members(content))
         for fault in _faults(members):
             raise refused(fault)
-    except BodyCut as fault:
+    except BodyTruncated as fault:
         raise InvalidOptions([{"field": "content", "message": fault.message}]) from None
     except InvalidOptions as fault:
         faults = [{**each, "field": "content"} for each in fault.details["faults"]]

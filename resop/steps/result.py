@@ -81,7 +81,7 @@ class Result:
     def path_failure(self, path: str) -> PathFailed | CommandFailed:
         """The same for a step that was about `path`, told apart by what the system said.
 
-        It speaks English where the step ran in the C locale, as one `about` a path does.
+        It speaks English where the step ran in the C locale, as one with `path=` does.
         """
         failure = self.failure()
         for line in self.stderr.splitlines():

@@ -271,9 +271,9 @@ def test_repeated_request_finds_its_batch_and_only_one_is_made(
     assert lines(ssh, "alice", file) == list(range(1, 51))
     assert launch(alice, appending(file, 50), headers=headers).json()["batch"] == batch
     other = launch(alice, appending(file, 51), headers=headers)
-    assert failure(other, 422)["type"] == "KeyReused"
+    assert failure(other, 422)["type"] == "IdempotencyKeyReused"
     single = alice.http.post("/core/opn/run", json={"command": "true"}, headers=headers)
-    assert failure(single, 422)["type"] == "KeyReused"
+    assert failure(single, 422)["type"] == "IdempotencyKeyReused"
 
 
 def test_secrets_of_a_batch_are_found_nowhere_and_it_is_not_made_again(

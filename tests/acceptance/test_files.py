@@ -214,7 +214,7 @@ def test_form_with_one_file_is_taken(alice: Caller, home: Path) -> None:
     mixed = alice.http.put("/files/b", files={"f": ("f", b"1")}, data={"mode": "0600"})
     assert failure(mixed, 422)["faults"][0]["field"] == "mode"
     cut = put(alice, "b", b"--x\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"})
-    assert failure(cut, 400)["type"] == "BodyCut"
+    assert failure(cut, 400)["type"] == "BodyTruncated"
     assert names(home) == {b"a"}
 
 

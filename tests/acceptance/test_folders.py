@@ -269,7 +269,7 @@ def test_what_is_no_whole_archive_leaves_nothing(
     alice: Caller, place: Path, archive: bytes
 ) -> None:
     answer = put(alice, "new", archive)
-    assert failure(answer, answer.status_code)["type"] in ("InvalidOptions", "BodyCut")
+    assert failure(answer, answer.status_code)["type"] in ("InvalidOptions", "BodyTruncated")
     assert answer.status_code in (400, 422)
     assert listed(place) == set()
 

@@ -37,7 +37,7 @@ def test_batch_goes_to_the_worker_that_keeps_the_session_and_files_have_to_go_ot
     batch = bob.http.get(address, params={"wait": 30}).json()
     assert batch["counts"]["succeeded"] == 3
     error = failure(bob.http.get("/files//etc/hostname"), 403)
-    assert error["type"] == "SessionElsewhere" and "/files" in error["message"]
+    assert error["type"] == "SessionHeldByWorker" and "/files" in error["message"]
 
 
 def test_each_login_works_through_every_api_process_and_leaves_no_trace(
@@ -74,7 +74,7 @@ def test_a_dead_worker_means_to_log_in_again_at_once_and_leaves_no_secret(
         keeping.kill_worker(worker)
     for caller in callers:
         assert eventually(lambda: caller.http.get("/tasks").status_code == 401)  # noqa: B023
-        assert failure(caller.run("true"), 401)["type"] == "LoginAgain"
+        assert failure(caller.run("true"), 401)["type"] == "SessionExpired"
     assert failure(keeping.caller().login("bob", ACCOUNTS["bob"].password), 503)["retryable"]
     keeping.add_workers(1)
     again = keeping.log_in(ACCOUNTS["bob"])
@@ -83,6 +83,6 @@ def test_a_dead_worker_means_to_log_in_again_at_once_and_leaves_no_secret(
     assert eventually(lambda: again.http.get(batch).json()["ended_at"], 60)
     counts = again.http.get(batch).json()["counts"]
     assert counts["failed"] + counts["lost"] == 201
-    assert '"LoginAgain"' in again.http.get(f"{batch}/results.ndjson").text
+    assert '"SessionExpired"' in again.http.get(f"{batch}/results.ndjson").text
     keeping.stop_workers(*keeping.workers)
-    assert failure(again.run("true"), 401)["type"] == "LoginAgain"
+    assert failure(again.run("true"), 401)["type"] == "SessionExpired"

@@ -81,7 +81,7 @@ def test_key_of_another_request_is_refused(alice: Caller, ssh: OpenSSH, key: str
         post(alice, key, {"input": ["x"]}, "utils/cmd/echo"),
     ):
         error = failure(answer, 422)
-        assert (error["type"], error["retryable"]) == ("KeyReused", False)
+        assert (error["type"], error["retryable"]) == ("IdempotencyKeyReused", False)
     assert lines(ssh, key) == 1
 
 
@@ -121,5 +121,5 @@ def test_secret_of_a_keyed_request_is_found_nowhere(
     assert first.status_code == second.status_code == 200
     assert first.json()["task"] == second.json()["task"]
     other = post(alice, key, {**options, "secret": "another"}, "mysite/opn/whisper")
-    assert failure(other, 422)["type"] == "KeyReused"
+    assert failure(other, 422)["type"] == "IdempotencyKeyReused"
     assert places_of([secret, key], service) == []

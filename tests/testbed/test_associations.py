@@ -98,5 +98,5 @@ def test_accounting_that_is_away_is_named(admin: Caller, bed: Testbed) -> None:
         error = failure(admin.post("slurm/opn/create_account", {"account": "late"}), 424)
     finally:
         bed.daemon("start", "slurmdbd")
-    assert (error["type"], error["daemon"]) == ("DaemonAway", "slurmdbd")
+    assert (error["type"], error["daemon"]) == ("DaemonUnavailable", "slurmdbd")
     assert shown(bed, "account", "late") == ""

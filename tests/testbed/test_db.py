@@ -265,7 +265,7 @@ def test_database_that_is_down_is_named(admin: Caller, bed: Testbed, engine: str
             ("db/opn/change_password", {"username": "alice", "password": "abc"}),
         ]:
             error = failure(admin.post(action, options), 424)
-            assert error["type"] == "DaemonAway"
+            assert error["type"] == "DaemonUnavailable"
             assert error["retryable"]
             assert error["message"] == f"{error['daemon']} at 127.0.0.1:{port(bed, engine)} is away"
             assert error["daemon"].lower() == engine

@@ -186,7 +186,11 @@ def test_nobody_is_created_where_a_daemon_is_away(
     with away(bed, daemon):
         answer = admin.post("hpccenter/opn/create_user", about(name))
     error = failure(answer, 424)
-    assert (error["type"], error["daemon"], error["retryable"]) == ("DaemonAway", named, True)
+    assert (error["type"], error["daemon"], error["retryable"]) == (
+        "DaemonUnavailable",
+        named,
+        True,
+    )
     assert error["needs_repair"] == []
     assert len(error["undone"]) == len(undone)
     assert all(word in step for word, step in zip(undone, error["undone"], strict=True))

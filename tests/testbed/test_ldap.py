@@ -200,7 +200,7 @@ def test_directory_that_is_away_is_named(admin: Caller, bed: Testbed, how: str) 
         else:
             bed.machine.run(["sh", "-c", signal.format("CONT")])
     assert time.monotonic() - began < 20
-    assert (error["type"], error["daemon"]) == ("DaemonAway", "LDAP server")
+    assert (error["type"], error["daemon"]) == ("DaemonUnavailable", "LDAP server")
     assert bed.site.ldap.uri in error["message"]
 
 

@@ -340,7 +340,7 @@ def test_outage_of_slurmctld_is_named_and_a_wait_outlives_it(alice: Caller, bed:
         }
         for action, options in actions.items():
             error = failure(alice.post(f"slurm/opn/{action}", options), 424)
-            assert (error["type"], error["daemon"]) == ("DaemonAway", "slurmctld"), action
+            assert (error["type"], error["daemon"]) == ("DaemonUnavailable", "slurmctld"), action
     seen = alice.task(task, wait=60)
     if seen["state"] == "running":
         seen = alice.task(task, wait=60)

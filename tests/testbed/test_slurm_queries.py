@@ -434,7 +434,7 @@ def refused(caller: Caller, names: tuple[str, ...], daemon: str, seconds: float)
         error = failure(
             caller.post(f"slurm/opn/{name}", QUESTIONS[name], query={"fresh": True}), 424
         )
-        assert (error["type"], error["daemon"]) == ("DaemonAway", daemon), error
+        assert (error["type"], error["daemon"]) == ("DaemonUnavailable", daemon), error
         assert error["message"].startswith(f"{daemon} is away: ")
         assert error["retryable"] is True
         assert time.monotonic() - began < seconds, name

@@ -71,7 +71,7 @@ def test_only_what_was_surely_not_done_may_be_asked_again() -> None:
     retryable = {kind.__name__ for kind in KINDS if kind.retryable}
     assert retryable == {
         *("TooManyAttempts", "LimitReached", "ClusterUnreachable"),
-        *("DaemonAway", "ServiceError", "QueueUnavailable", "RecordsUnavailable"),
+        *("DaemonUnavailable", "ServiceError", "QueueUnavailable", "RecordsUnavailable"),
     }
 
 

@@ -73,7 +73,7 @@ class Account(Association):
     accounts: list[Account]
 
 
-@operation(fresh=5, examples=[{}, {"accounts": ["project1"]}, {"users": ["alice"]}])
+@operation(share_for=5, examples=[{}, {"accounts": ["project1"]}, {"users": ["alice"]}])
 def accounts(
     shell: Shell,
     accounts: Annotated[

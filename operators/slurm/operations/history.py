@@ -27,7 +27,7 @@ class History(TypedDict):
 
 
 @operation(
-    fresh=5,
+    share_for=5,
     examples=[
         {"start": "now-7days", "states": ["FAILED", "TIMEOUT"]},
         {"start": "2024-05-01", "end": "2024-06-01", "all_users": True, "limit": 1000},

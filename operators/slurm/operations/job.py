@@ -65,7 +65,7 @@ class FoundJob(BaseModel):
     """The tasks of an array (those that wait are one), the components of a heterogeneous job."""
 
 
-@operation(fresh=2, examples=[{"id": "4242"}, {"id": "4243_7", "steps": True}])
+@operation(share_for=2, examples=[{"id": "4242"}, {"id": "4243_7", "steps": True}])
 def job(
     shell: Shell,
     id: Annotated[

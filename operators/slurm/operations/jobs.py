@@ -11,7 +11,7 @@ from resop import Shell, operation
 
 
 @operation(
-    fresh=2,
+    share_for=2,
     examples=[
         {"users": ["alice"]},
         {"partitions": ["batch"], "states": ["PENDING"]},

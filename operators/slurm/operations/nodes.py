@@ -63,7 +63,7 @@ class Node(TypedDict):
 
 
 @operation(
-    fresh=5,
+    share_for=5,
     examples=[
         {},
         {"partitions": ["batch"], "states": ["IDLE", "MIXED"]},

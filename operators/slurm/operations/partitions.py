@@ -60,7 +60,7 @@ class Partition(TypedDict):
     preemption: str
 
 
-@operation(fresh=5, examples=[{}, {"names": ["debug", "batch"]}])
+@operation(share_for=5, examples=[{}, {"names": ["debug", "batch"]}])
 def partitions(
     shell: Shell, names: Annotated[Names | None, Field(description="only these")] = None
 ) -> list[Partition]:

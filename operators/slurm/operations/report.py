@@ -97,7 +97,7 @@ class Report(TypedDict):
 
 
 @operation(
-    fresh=10,
+    share_for=10,
     examples=[
         {"type": "utilization", "start": "2024-05-01", "unit": "percent"},
         {

@@ -12,7 +12,7 @@ from operators.slurm.job_queue import QueuedJob, queued
 from operators.slurm.operations.job import is_part
 from operators.slurm.parsing import JobId
 from operators.slurm.submit_options import OneJob
-from resop import DaemonAway, Shell, operation
+from resop import DaemonUnavailable, Shell, operation
 
 DAY = 86_400
 FIRST_PAUSE = 0.5
@@ -87,7 +87,7 @@ def _looked_again(
     """The job in the queue now, with those parts that had ended and have left it meanwhile."""
     try:
         now = _looked(shell, wanted)
-    except DaemonAway as fault:
+    except DaemonUnavailable as fault:
         if time.monotonic() >= deadline:
             raise
         shell.log(f"still waiting: {fault.message}")

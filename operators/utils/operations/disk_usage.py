@@ -37,7 +37,7 @@ def disk_usage(shell: Shell, path: RemotePath = ".") -> Answer:
     Fails with PathFailed, whose `reason` is missing or denied.
     """
     block_size, blocks, free, inodes, free_inodes, kind = shell.run(
-        "stat", "--file-system", f"--format={FORMAT}", "--", path, about=path
+        "stat", "--file-system", f"--format={FORMAT}", "--", path, path=path
     ).stdout.split(maxsplit=5)
     space, count = shell.map(lambda unit: summed(shell, path, unit), ["--block-size=1", "--inodes"])
     return Answer(
@@ -57,7 +57,7 @@ def disk_usage(shell: Shell, path: RemotePath = ".") -> Answer:
 def summed(shell: Shell, path: str, unit: str) -> Result:
     """The sum of du; a part that it could not read makes it end with 1."""
     argv = ("du", "--summarize", "--dereference-args", unit, "--", path)
-    result = shell.run(*argv, about=path, check=False)
+    result = shell.run(*argv, path=path, check=False)
     if not result.stdout:
         raise result.path_failure(path)
     return result

@@ -95,7 +95,7 @@ def list_folder(
     place = f"{path if path.startswith('/') else f'./{path}'}/"
     tests = ("-mindepth", "1", "-maxdepth", "1", *(() if hidden else ("-not", "-name", ".*")))
     argv = ("find", place, "-ignore_readdir_race", *tests, "-printf", FORMAT)
-    printed = shell.run(*argv, about=path, raw=True, max_output=LISTING_LIMIT)
+    printed = shell.run(*argv, path=path, raw=True, max_output=LISTING_LIMIT)
     if printed.truncated:
         raise PathFailed(path, "too_large", "has more entries than can be listed")
     found = sorted(entries(printed.raw), key=ORDER[sort], reverse=descending)

@@ -18,7 +18,7 @@ def temp_file(
 ) -> str:
     """Return its path. It stays until somebody removes it."""
     where = "--tmpdir" if folder is None else f"--tmpdir={folder}"
-    made = shell.run("mktemp", where, "resop.XXXXXXXXXX", about=folder or "the temporary folder")
+    made = shell.run("mktemp", where, "resop.XXXXXXXXXX", path=folder or "the temporary folder")
     path = made.stdout.removesuffix("\n")
     shell.on_failure("rm", "--force", "--", path)
     shell.put(content, path, mode=int(mode, 8))

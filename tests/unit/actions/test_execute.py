@@ -17,7 +17,7 @@ from resop.actions.options import check_options
 from resop.errors import (
     CommandFailed,
     ContactLost,
-    DaemonAway,
+    DaemonUnavailable,
     InvalidOptions,
     OperationFailed,
     OperationFault,
@@ -245,7 +245,7 @@ def test_what_was_not_undone_is_not_asked_for_again(exit_code: int, retryable: b
     @operation
     def halfway(shell: Shell) -> None:
         shell.on_failure("drop", "a")
-        raise DaemonAway()
+        raise DaemonUnavailable()
 
     outcome = perform(halfway, FakeShell().expect("drop a", exit_code=exit_code))
     error = outcome.error_json()

@@ -262,11 +262,11 @@ def test_answer_to_a_secret_is_not_declared_to_be_shared() -> None:
 
     def nested(shell: Shell, keys: list[Secret] | None = None) -> None: ...
 
-    assert operation(fresh=2)(look).fresh == 2
+    assert operation(share_for=2)(look).share_for == 2
     with pytest.raises(BrokenOperator, match="an answer to a secret is not shared"):
-        operation(fresh=2)(nested)
-    with pytest.raises(BrokenOperator, match="'fresh' is more than 0 s"):
-        operation(fresh=0)(look)
+        operation(share_for=2)(nested)
+    with pytest.raises(BrokenOperator, match="'share_for' is more than 0 s"):
+        operation(share_for=0)(look)
     option = OptionEntry(flag="--key", secret=True)
     with pytest.raises(ValidationError, match="an answer to a secret is not shared"):
-        CommandEntry(command="look", fresh=2, options={"key": option})
+        CommandEntry(command="look", share_for=2, options={"key": option})

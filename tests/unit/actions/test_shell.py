@@ -314,7 +314,7 @@ def test_output_that_is_no_text_stays_bytes_where_a_step_asks_for_it() -> None:
 def test_failure_about_a_path_says_what_is_wrong_with_it(said: str, reason: str) -> None:
     shell = FakeShell().expect("du a", stderr=said, exit_code=1)
     with pytest.raises(PathFailed) as fault:
-        shell.run("du", "a", about="a")
+        shell.run("du", "a", path="a")
     assert (fault.value.details["path"], fault.value.details["reason"]) == ("a", reason)
     assert fault.value.details["step"]["command"] == "du a"
 
@@ -323,13 +323,13 @@ def test_other_failure_about_a_path_is_one_of_the_command() -> None:
     said = "du: invalid option: 'Permission denied'\n"
     shell = FakeShell().expect("du a", stderr=said, exit_code=1)
     with pytest.raises(CommandFailed):
-        shell.run("du", "a", about="a")
+        shell.run("du", "a", path="a")
 
 
 def test_step_about_a_path_speaks_english() -> None:
     shell, _ = local_shell()
     given = {"LC_ALL": "de_DE.UTF-8", "A": "b"}
-    result = shell.run("sh", "-c", 'echo "$LC_ALL $A"', about="a", env=given)
+    result = shell.run("sh", "-c", 'echo "$LC_ALL $A"', path="a", env=given)
     assert result.stdout == "C b\n"
 
 

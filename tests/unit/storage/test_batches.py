@@ -232,12 +232,12 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
     fresh = task(None, credential="by-dead", created_at=now() + HOUR)
     records.add_task(fresh)
     assert len(batches.deal(1).tasks) == 1
-    moment, error = now() - timedelta(minutes=1), {"type": "LoginAgain"}
+    moment, error = now() - timedelta(minutes=1), {"type": "SessionExpired"}
     assert records.end_unheld(moment, error) == 2
     assert records.end_unheld(moment, error) == 0
     assert batches.counts([made.id]) == {made.id: {State.FAILED: 2}}
     assert {each.error["type"] for each in batches.whole_tasks(made.id) if each.error} == {
-        "LoginAgain"
+        "SessionExpired"
     }
     assert {each.sealed for each in batches.whole_tasks(made.id)} == {None}
     assert batches.deal(1).ended == [made.id]

@@ -21,7 +21,7 @@ from resop import Secret, Shell, operation
 from resop.actions.catalog import Action, load_catalog
 from resop.actions.command import Command, CommandEntry, OptionEntry
 from resop.actions.options import check_options
-from resop.errors import BodyTooLarge, FormRefused, InvalidOptions, UnsupportedBody
+from resop.errors import BodyTooLarge, CsrfFailed, InvalidOptions, UnsupportedBody
 
 ROOT = Path(__file__).parents[4]
 CATALOG = list(load_catalog())
@@ -207,7 +207,7 @@ def test_guard_belongs_to_one_cookie() -> None:
         ("mine", "\u00e9"),
         ("", guard("")),
     ]:
-        with pytest.raises(FormRefused):
+        with pytest.raises(CsrfFailed):
             check_guard(request(cookie=cookie), shown)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from operators.slurm.client import ask, daemon_away
-from resop.errors import CommandFailed, DaemonAway, OperationFailed, StepTimedOut
+from resop.errors import CommandFailed, DaemonUnavailable, OperationFailed, StepTimedOut
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
 from resop.testing import FakeDoor, FakeShell
@@ -46,7 +46,9 @@ def test_daemon_is_told_by_what_the_client_says(
 
 def test_outage_is_retryable_and_names_the_daemon() -> None:
     shell = FakeShell().expect("squeue --me", stderr=NO_CONTROLLER, exit_code=1)
-    with pytest.raises(DaemonAway, match="slurmctld is away: squeue: slurm_load_jobs") as outage:
+    with pytest.raises(
+        DaemonUnavailable, match="slurmctld is away: squeue: slurm_load_jobs"
+    ) as outage:
         ask(shell, "squeue", "--me")
     assert outage.value.retryable
     assert outage.value.details["daemon"] == "slurmctld"
@@ -85,28 +87,28 @@ def test_slow_controller_is_given_time() -> None:
 def test_stuck_controller_is_named() -> None:
     shell = FakeShell().expect("squeue", raises=StepTimedOut()).expect("munge --no-input")
     shell.expect("scontrol ping", raises=StepTimedOut())
-    with pytest.raises(DaemonAway, match="slurmctld"):
+    with pytest.raises(DaemonUnavailable, match="slurmctld"):
         ask(shell, "squeue")
 
 
 def test_controller_that_is_down_is_named() -> None:
     shell = FakeShell().expect("squeue", raises=StepTimedOut()).expect("munge --no-input")
     shell.expect("scontrol ping", stdout="Slurmctld(primary) at n1 is DOWN\n", exit_code=1)
-    with pytest.raises(DaemonAway, match="slurmctld"):
+    with pytest.raises(DaemonUnavailable, match="slurmctld"):
         ask(shell, "squeue")
 
 
 def test_stuck_munged_is_named() -> None:
     shell = FakeShell().expect("sinfo", raises=StepTimedOut())
     shell.expect("munge --no-input", raises=StepTimedOut())
-    with pytest.raises(DaemonAway, match="munged"):
+    with pytest.raises(DaemonUnavailable, match="munged"):
         ask(shell, "sinfo")
 
 
 def test_stuck_slurmdbd_is_named() -> None:
     shell = FakeShell().expect("sacct", raises=StepTimedOut()).expect("munge --no-input")
     shell.expect(DATABASE, raises=StepTimedOut())
-    with pytest.raises(DaemonAway, match="slurmdbd"):
+    with pytest.raises(DaemonUnavailable, match="slurmdbd"):
         ask(shell, "sacct")
 
 

@@ -3,7 +3,7 @@
 from resop import Shell, operation
 
 
-@operation(fresh=60)
+@operation(share_for=60)
 def ask(shell: Shell, key: str, exit_code: int = 0, seconds: float = 0.5, size: int = 1) -> str:
     """Return so much text."""
     line = f"echo once >>asked-{key}; sleep {seconds}; exit {exit_code}"
