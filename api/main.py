@@ -32,7 +32,7 @@ from api.routes import (
 )
 from api.state.services import Services, make_services
 from resop import __version__
-from resop.config.hardening import leave_no_core
+from resop.config.hardening import disable_core_dumps
 from resop.config.logging import set_up_logging
 from resop.config.settings import Settings, load_settings
 from resop.errors import ServiceError, SetupError
@@ -54,7 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(RequestLog)
-    app.add_middleware(AuditTrail, audit=services.audit)  # around it: it needs the request's id
+    app.add_middleware(AuditTrail, audit=services.audit_log)  # around it: it needs the request's id
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(SecurityHeaders)
@@ -97,13 +97,13 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         services: Services = self.config.app.state.services  # type: ignore[union-attr]
-        services.feeds.close()
+        services.watches.close()
         await super().shutdown(sockets)
 
 
 def main() -> None:
     """Serve until stopped."""
-    leave_no_core()
+    disable_core_dumps()
     settings = load_settings()
     settings.cluster(None)  # at least one is needed
     https: dict[str, Any] = {}

@@ -17,10 +17,10 @@ from sqlalchemy import insert
 
 from bench.load import Measured
 from bench.table import Row, fact, times
-from resop.storage.ids import first_id
+from resop.storage.ids import lower_bound
 from resop.storage.models import TASK, State, Task
-from resop.storage.tags import ADD_TAGGED, tagged_tasks
-from resop.storage.task_search import History, Wanted
+from resop.storage.tags import ADD_TAGGED, tag_rows
+from resop.storage.task_search import TaskFilter, TaskSearch
 from resop.storage.tasks import Records
 from tests.support.tasks import new_task
 
@@ -37,12 +37,14 @@ NEWEST = datetime(2026, 1, 1, tzinfo=UTC)
 def ended(first: int, count: int) -> Iterator[dict[str, Any]]:
     """Tasks that have ended, each older than those before it."""
     dice = random.Random(first)
-    plain = new_task(sealed=None, exit_code=0, command="squeue --me", output="x" * 200).model_dump()
+    plain = new_task(
+        encrypted_payload=None, exit_code=0, command="squeue --me", output="x" * 200
+    ).model_dump()
     for number in range(first, first + count):
         at = NEWEST - timedelta(seconds=SECONDS_APART * number)
         mine = dice.random() < 0.1
         yield plain | {
-            "id": first_id(at),
+            "id": lower_bound(at),
             "username": USER if mine else f"user{dice.randint(1, OTHERS)}",
             "cluster": CLUSTER,
             "action": "squeue" if dice.random() < 0.9 else "sinfo",
@@ -54,13 +56,13 @@ def ended(first: int, count: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def questions(history: History, size: int) -> dict[str, Callable[[], Any]]:
+def questions(history: TaskSearch, size: int) -> dict[str, Callable[[], Any]]:
     """What is measured, by its name."""
-    middle = first_id(NEWEST - timedelta(seconds=SECONDS_APART * size // 2))
+    middle = lower_bound(NEWEST - timedelta(seconds=SECONDS_APART * size // 2))
 
     def page(before: str | None = None, **wanted: Any) -> Callable[[], Any]:
         return lambda: history.tasks(
-            USER, CLUSTER, limit=PAGE, before=before, wanted=Wanted(**wanted)
+            USER, CLUSTER, limit=PAGE, before=before, wanted=TaskFilter(**wanted)
         )
 
     return {
@@ -94,7 +96,7 @@ def pages(engine: str, url: str, sizes: list[int], calls: int) -> list[Row]:
             fill(records, filled, size)
             filled = size
             figures: dict[str, float] = {}
-            for name, question in questions(History(records), size).items():
+            for name, question in questions(TaskSearch(records), size).items():
                 question()
                 figures |= times(measured(question, calls), f"{name}: ")
             work = f"{PAGE} of {size} tasks in {engine}"
@@ -107,7 +109,7 @@ def fill(records: Records, filled: int, size: int) -> None:
     while filled < size:
         count = min(GROUP, size - filled)
         group = list(ended(filled, count))
-        tags = [row.model_dump() for row in tagged_tasks(Task(**each) for each in group)]
+        tags = [row.model_dump() for row in tag_rows(Task(**each) for each in group)]
         with records.write(flushed=False) as db:
             db.execute(insert(TASK), group)
             if tags:

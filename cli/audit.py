@@ -16,7 +16,7 @@ from typing import Any
 
 from resop.config.settings import Settings
 from resop.errors import SetupError
-from resop.storage.audit_log import Audit, Entry, Outcome, Wanted
+from resop.storage.audit_log import AuditEntry, AuditFilter, AuditLog, RequestOutcome
 from resop.storage.tasks import Records
 
 PAGE = 50
@@ -27,10 +27,10 @@ def audit(settings: Settings, asked: argparse.Namespace) -> None:
 
     Raises SetupError for a time that is none, RecordsUnavailable.
     """
-    wanted = Wanted(
+    wanted = AuditFilter(
         username=asked.user,
         action=asked.action,
-        outcome=Outcome(asked.outcome) if asked.outcome else None,
+        outcome=RequestOutcome(asked.outcome) if asked.outcome else None,
         task=asked.task,
         since=_moment("--since", asked.since),
         until=_moment("--until", asked.until),
@@ -38,12 +38,12 @@ def audit(settings: Settings, asked: argparse.Namespace) -> None:
     limit = asked.limit or (PAGE if asked.format == "text" else None)
     with closing(Records(settings.database_url)) as records:
         records.create_tables()
-        found = Audit(records).all_entries(wanted, asked.before)
+        found = AuditLog(records).all_entries(wanted, asked.before)
         for line in FORMATS[asked.format](itertools.islice(found, limit)):
             sys.stdout.write(line)
 
 
-def _as_text(entries: Iterator[Entry]) -> Iterator[str]:
+def _as_text(entries: Iterator[AuditEntry]) -> Iterator[str]:
     entry = None
     for entry in entries:
         what = entry.action or f"{entry.method} {entry.path}"
@@ -57,27 +57,27 @@ def _as_text(entries: Iterator[Entry]) -> Iterator[str]:
         yield f"older ones: --before {shlex.quote(entry.id)}\n"
 
 
-def _as_ndjson(entries: Iterator[Entry]) -> Iterator[str]:
+def _as_ndjson(entries: Iterator[AuditEntry]) -> Iterator[str]:
     for entry in entries:
         yield f"{json.dumps(_shown(entry), ensure_ascii=False)}\n"
 
 
-def _as_csv(entries: Iterator[Entry]) -> Iterator[str]:
+def _as_csv(entries: Iterator[AuditEntry]) -> Iterator[str]:
     """RFC 4180; options are JSON."""
-    yield _row(list(Entry.model_fields))
+    yield _row(list(AuditEntry.model_fields))
     for entry in entries:
         options = json.dumps(entry.options, ensure_ascii=False) if entry.options else None
         yield _row(list((_shown(entry) | {"options": options}).values()))
 
 
-FORMATS: dict[str, Callable[[Iterator[Entry]], Iterator[str]]] = {
+FORMATS: dict[str, Callable[[Iterator[AuditEntry]], Iterator[str]]] = {
     "text": _as_text,
     "ndjson": _as_ndjson,
     "csv": _as_csv,
 }
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
+def _shown(entry: AuditEntry) -> dict[str, Any]:
     return entry.model_dump() | {"at": entry.at.isoformat().replace("+00:00", "Z")}
 
 

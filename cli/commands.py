@@ -105,12 +105,12 @@ def _worker(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from resop.access.permissions import governed
+    from resop.access.permissions import governed_actions
     from resop.actions.catalog import load_catalog
 
     settings = load_settings()
     catalog = load_catalog(settings.operator_folders)
-    settings.policy().check_names(governed(catalog))
+    settings.policy().check_names(governed_actions(catalog))
     clusters = ", ".join(settings.clusters()) or "none configured"
     print(f"clusters: {clusters}")
     for operator in catalog.operators.values():
@@ -134,11 +134,11 @@ def _audit(arguments: argparse.Namespace) -> None:
 
 
 def _policy_check(arguments: argparse.Namespace) -> None:
-    from resop.access.permissions import governed
+    from resop.access.permissions import governed_actions
     from resop.actions.catalog import load_catalog
 
     settings = load_settings()
-    policy, actions = settings.policy(), governed(load_catalog(settings.operator_folders))
+    policy, actions = settings.policy(), governed_actions(load_catalog(settings.operator_folders))
     policy.check_names(actions)
     if arguments.action not in actions:
         raise SetupError(f"there is no action {arguments.action!r} that a policy is about")

@@ -14,7 +14,7 @@ from cli import help_parser
 from resop.actions.command import Command, CommandEntry
 from resop.config.settings import load_settings
 from resop.errors import SetupError
-from resop.steps.quoting import wire
+from resop.steps.quoting import login_shell_line
 
 PATIENCE = 60.0
 
@@ -48,7 +48,7 @@ def read_help(argv: Sequence[str], on: str | None, file: str | None) -> str:
         except OSError as fault:
             raise SetupError(f"{file}: {fault.strerror}") from None
     asked = [*argv, "--help"]
-    return _printed([*_ssh(on), wire(asked)] if on else asked)
+    return _printed([*_ssh(on), login_shell_line(asked)] if on else asked)
 
 
 def _ssh(on: str) -> list[str]:

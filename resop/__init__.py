@@ -1,6 +1,6 @@
 """resop: remote shell operations. What an operation's author imports."""
 
-from resop.actions.login_gateway import Gate
+from resop.actions.login_gateway import LoginGateway
 from resop.actions.operation import Operation, operation
 from resop.actions.shell import Shell
 from resop.errors import (
@@ -17,6 +17,8 @@ from resop.limits import FILE_LIMIT
 from resop.steps.result import Result
 from resop.types import Argument, FileMode, RemotePath, Secret, Username
 
+Gate = LoginGateway  # the name that operators of 0.1 import
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "FileMode",
     "Gate",
     "InvalidOptions",
+    "LoginGateway",
     "NotPermitted",
     "Operation",
     "OperationFailed",

@@ -11,12 +11,12 @@ import yaml
 
 from resop.actions.catalog import Action, Catalog
 from resop.actions.command import Command
-from resop.actions.execute import Outcome, perform_command, perform_operation
+from resop.actions.execute import ActionOutcome, perform_command, perform_operation
 from resop.actions.operation import Operation
 from resop.actions.options import check_options
-from resop.actions.shell import Item, Made, Shell
-from resop.archives.entry import NEW_MODE, File, Transferred, too_large
-from resop.archives.validation import contents_of
+from resop.actions.shell import Item, Mapped, Shell
+from resop.archives.entry import NEW_FILE_MODE, File, TransferStats, file_too_large
+from resop.archives.validation import archive_stats
 from resop.errors import InvalidOptions, PathFailed
 from resop.limits import TRANSFER_LIMIT
 from resop.security.masking import Masker, secrets_in
@@ -43,7 +43,7 @@ class Expected:
 
 
 @dataclass(slots=True)
-class FakeDoor:
+class FakeExecutor:
     """Answers steps in the order in which they were told."""
 
     expected: list[Expected] = field(default_factory=list)
@@ -72,7 +72,7 @@ class FakeDoor:
     def _answer(self, step: StepRequest) -> Result:
         given = step.input.decode("utf-8", "backslashreplace") if step.input is not None else None
         self.masker.learn(step.secrets)
-        shown = self.masker.text(step.shown)
+        shown = self.masker.text(step.display)
         if not self.expected:
             raise UnexpectedStep(f"no step was expected, got: {shown}")
         wanted = self.expected[0]
@@ -89,7 +89,7 @@ class FakeDoor:
         text, raw = ("", kept) if step.raw else (kept.decode("utf-8", "replace"), b"")
         return Result(text, wanted.stderr, wanted.exit_code, 0.0, cut, shown, raw)
 
-    def registered(self, undo: StepRequest) -> None:
+    def register_undo(self, undo: StepRequest) -> None:
         """Nothing: a test's shell does not die before its operation."""
 
     def log(self, text: str) -> None:
@@ -100,7 +100,7 @@ class FakeDoor:
         """Keep a progress report."""
         self.progressed.append((done, total))
 
-    def fault(self, trace: str) -> None:
+    def log_fault(self, trace: str) -> None:
         """Keep a traceback."""
         self.faults.append(self.masker.text(trace))
 
@@ -112,7 +112,7 @@ class FakeDoor:
         if isinstance(before, File) and not overwrite:
             raise PathFailed(path, "exists")
         if mode is None:
-            mode = before.mode if isinstance(before, File) else NEW_MODE
+            mode = before.mode if isinstance(before, File) else NEW_FILE_MODE
         self.files[path] = File(content, mode)
 
     def get(self, path: str, limit: int) -> File:
@@ -123,34 +123,34 @@ class FakeDoor:
         if isinstance(found, PathFailed):
             raise found
         if len(found.content) > limit:
-            raise too_large(path, limit)
+            raise file_too_large(path, limit)
         return found
 
-    def put_folder(self, content: bytes, path: str, merge: bool) -> Transferred:
+    def put_folder(self, content: bytes, path: str, merge: bool) -> TransferStats:
         """Keep a folder as its archive, which stands for all that is in it."""
         if merge and path not in self.files:
             raise PathFailed(path, "missing")
         self.put(content, path, None, overwrite=merge)
-        return contents_of(content)
+        return archive_stats(content)
 
     def get_folder(self, path: str, limit: int) -> bytes:
         """Give what is kept: the folder's archive."""
         return self.get(path, limit).content
 
-    def copy(self, source: str, target: str, overwrite: bool) -> Transferred:
+    def copy(self, source: str, target: str, overwrite: bool) -> TransferStats:
         """Copy what is kept; a folder counts as one file."""
         file = self.get(source, TRANSFER_LIMIT)
         self.put(file.content, target, file.mode, overwrite)
-        return Transferred(1, len(file.content))
+        return TransferStats(1, len(file.content))
 
 
 @dataclass(slots=True)
-class FakeSurroundings:
+class FakeContext:
     """Settings given by the test; commands from a catalog, where one is given."""
 
     settings: Mapping[str, str]
     catalog: Catalog | None
-    door: FakeDoor
+    door: FakeExecutor
 
     def command(self, operator: str, name: str) -> Command:
         """Find a declared command."""
@@ -167,7 +167,7 @@ class FakeSurroundings:
 class FakeShell(Shell):
     """A Shell for tests: `FakeShell().expect("squeue --user ada", stdout="…")`."""
 
-    fake: FakeDoor
+    fake: FakeExecutor
 
     def __init__(
         self,
@@ -178,8 +178,8 @@ class FakeShell(Shell):
         settings: Mapping[str, str] | None = None,
         catalog: Catalog | None = None,
     ) -> None:
-        self.fake = FakeDoor()
-        surroundings = FakeSurroundings(settings or {}, catalog, self.fake)
+        self.fake = FakeExecutor()
+        surroundings = FakeContext(settings or {}, catalog, self.fake)
         super().__init__(username, cluster, self.fake, surroundings, operator)
 
     def expect(
@@ -197,8 +197,8 @@ class FakeShell(Shell):
         return self
 
     def map(
-        self, function: Callable[[Item], Made], items: Iterable[Item], *, at_once: int = 5
-    ) -> list[Made]:
+        self, function: Callable[[Item], Mapped], items: Iterable[Item], *, at_once: int = 5
+    ) -> list[Mapped]:
         """One item after the other, so that the steps come in the order in which they are told."""
         return [function(item) for item in items]
 
@@ -289,7 +289,7 @@ def _told_file(path: str, told: Mapping[str, Any]) -> File | PathFailed:
     if "reason" in told:
         return PathFailed(path, told["reason"])
     content = told["content"]
-    mode = int(told["mode"], 8) if "mode" in told else NEW_MODE
+    mode = int(told["mode"], 8) if "mode" in told else NEW_FILE_MODE
     return File(content.encode() if isinstance(content, str) else content, mode)
 
 
@@ -308,7 +308,7 @@ def _validated(scenario: Scenario, action: Action) -> Any:
     return None
 
 
-def _compare(scenario: Scenario, outcome: Outcome, shell: FakeShell) -> None:
+def _compare(scenario: Scenario, outcome: ActionOutcome, shell: FakeShell) -> None:
     hide = shell.fake.masker.json  # as a worker does with all that is kept
     error = hide(outcome.error_json())
     wanted_error = scenario.answer.get("error")

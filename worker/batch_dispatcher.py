@@ -10,9 +10,9 @@ import logging
 import threading
 
 from resop.errors import QueueUnavailable, RecordsUnavailable
-from resop.messaging.publisher import Herald
-from resop.messaging.task_queue import Queue
-from resop.storage.batches import Batches
+from resop.messaging.publisher import EventPublisher
+from resop.messaging.task_queue import TaskQueue
+from resop.storage.batches import BatchStore
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +20,12 @@ PAUSE_SECONDS = 0.02
 """The ends of so long are dealt for together."""
 
 
-class Dealer:
+class BatchDispatcher:
     """A thread that deals out when it is woken; who wakes it in vain costs one small query."""
 
-    def __init__(self, batches: Batches, queue: Queue, herald: Herald, places: int) -> None:
+    def __init__(
+        self, batches: BatchStore, queue: TaskQueue, herald: EventPublisher, places: int
+    ) -> None:
         """`places` is how many tasks of batches are in flight at once on each cluster."""
         self._batches = batches
         self._queue = queue
@@ -51,7 +53,7 @@ class Dealer:
         while self._woken.wait() and not self._stopping.is_set():
             self._woken.clear()
             try:
-                self.deal()
+                self.dispatch()
             except (RecordsUnavailable, QueueUnavailable) as fault:
                 # Who is woken at the next beat tries again; what was marked and not handed over
                 # is found by the recovery, like any task whose message was lost.
@@ -60,9 +62,9 @@ class Dealer:
                 log.exception("dealing: a fault of the service")
             self._stopping.wait(PAUSE_SECONDS)
 
-    def deal(self) -> None:
+    def dispatch(self) -> None:
         """Hand the tasks whose turn it is to the queue; tell of batches that have ended."""
-        dealt = self._batches.deal(self._places)
+        dealt = self._batches.dispatch(self._places)
         if self._queue.put_all(dealt.tasks, behind=True):
             raise QueueUnavailable
         if dealt.ended:

@@ -7,15 +7,15 @@ import threading
 from collections.abc import Callable, Sequence
 
 from resop.errors import ResopError
-from resop.messaging.batch_queue import Inbox
-from resop.storage.models import Claimed
+from resop.messaging.batch_queue import BatchQueue
+from resop.storage.models import ClaimedTask
 from resop.storage.tasks import Records
 
 log = logging.getLogger(__name__)
 
 GROUP = 100
 
-Begin = Callable[[Sequence[Claimed]], None]
+Begin = Callable[[Sequence[ClaimedTask]], None]
 
 
 class Claimer:
@@ -32,7 +32,7 @@ class Claimer:
         self._records = records
         self._begin = begin
         self._release = release
-        self._ids = Inbox[str]()
+        self._ids = BatchQueue[str]()
         self._thread = threading.Thread(target=self._work, name="claimer", daemon=True)
 
     def start(self) -> None:
@@ -53,7 +53,7 @@ class Claimer:
             self._claim(ids)
 
     def _claim(self, ids: Sequence[str]) -> None:
-        claimed: Sequence[Claimed] = []
+        claimed: Sequence[ClaimedTask] = []
         try:
             claimed = self._records.claim_all(ids, self._worker)
         except ResopError as fault:

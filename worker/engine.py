@@ -19,14 +19,14 @@ import uvloop
 from pydantic import BaseModel
 
 from resop.access.permissions import Permissions
-from resop.access.session_provider import Access
+from resop.access.session_provider import SessionProvider
 from resop.actions.catalog import Action, Catalog, Kind
 from resop.actions.command import Command
-from resop.actions.context import Site
-from resop.actions.execute import Outcome, command_outcome, command_step, perform_operation
-from resop.actions.options import check_options, given_values
+from resop.actions.context import ServiceContext
+from resop.actions.execute import ActionOutcome, command_outcome, command_step, perform_operation
+from resop.actions.options import check_options, option_values
 from resop.actions.shell import Shell
-from resop.config.logging import say
+from resop.config.logging import log_event
 from resop.config.settings import Settings
 from resop.errors import (
     ContactLost,
@@ -39,22 +39,22 @@ from resop.errors import (
     TaskCancelled,
 )
 from resop.messaging.publisher import BATCH, CANCEL, LOGGED_OUT, whose
-from resop.messaging.subscriber import Subscription
-from resop.messaging.task_queue import Queue
+from resop.messaging.subscriber import Subscriber
+from resop.messaging.task_queue import TaskQueue
 from resop.security.login_handover import OFFER
 from resop.security.masking import Masker, secrets_in
-from resop.security.sealing import Sealer
+from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
-from resop.ssh.runner.durable_step import Names
-from resop.storage.models import Claimed, State, now
+from resop.ssh.runner.durable_step import StepIdGenerator
+from resop.storage.models import ClaimedTask, State, now
 from resop.storage.tasks import Change, Records
 from resop.types import ActionKind
 from worker.claimer import Claimer
-from worker.held_sessions import KeptSessions
-from worker.record_writer import Recorder
+from worker.held_sessions import HeldSessions
+from worker.record_writer import RecordWriter
 from worker.recovery import left_undone
-from worker.resumed_steps import NOTHING, HandedOver, Keeping, Left, what_is_left
-from worker.step_executor import WorkerDoor
+from worker.resumed_steps import NOTHING, PreviousRun, ResumeState, TaskHandedOff, what_is_left
+from worker.step_executor import SshStepExecutor
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ ANSWER_LIMIT = 8 << 20
 """Characters of an operation's answer as JSON."""
 
 
-class Engine:
+class TaskRunner:
     """Everything that runs tasks in one worker process."""
 
     def __init__(
@@ -73,8 +73,8 @@ class Engine:
         clusters: list[str],
         catalog: Catalog,
         records: Records,
-        recorder: Recorder,
-        queue: Queue,
+        recorder: RecordWriter,
+        queue: TaskQueue,
         deal: Callable[[], None],
     ) -> None:
         """`deal` is called when a batch may have tasks to deal out; it returns at once."""
@@ -84,20 +84,20 @@ class Engine:
         self._records = records
         self._recorder = recorder
         self._queue = queue
-        self._sealer = Sealer(settings.secret_key(), settings.old_secret_key())
-        self._surroundings = Site(catalog, settings)
+        self._sealer = Encryptor(settings.secret_key(), settings.old_secret_key())
+        self._surroundings = ServiceContext(catalog, settings)
         self._permissions = Permissions(settings.policy(), catalog, records)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._resumable: dict[str, WorkerDoor] = {}
+        self._resumable: dict[str, SshStepExecutor] = {}
         """Doors of the running tasks that another worker can take up."""
         self._leaving = False
         self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
         connector = Connector(settings)
-        self._kept = KeptSessions(name, settings, clusters, connector, self._sealer, records)
-        self._access = Access(
+        self._kept = HeldSessions(name, settings, clusters, connector, self._sealer, records)
+        self._access = SessionProvider(
             settings,
             records,
             self._sealer,
@@ -109,11 +109,11 @@ class Engine:
         hearers = {
             CANCEL: self._hear_cancel,
             BATCH: lambda _: deal(),
-            OFFER: self._kept.hear_offer,
-            self._kept.channel: self._kept.hear_login,
+            OFFER: self._kept.on_offer,
+            self._kept.channel: self._kept.on_login,
             LOGGED_OUT: self._hear_logged_out,
         }
-        self._subscription = Subscription(settings.redis_url, hearers)
+        self._subscription = Subscriber(settings.redis_url, hearers)
         self._claimer = Claimer(name, records, self._begin_all, self._slots.release)
 
     def start(self) -> None:
@@ -164,23 +164,23 @@ class Engine:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
 
-    def _begin_all(self, tasks: Sequence[Claimed]) -> None:
+    def _begin_all(self, tasks: Sequence[ClaimedTask]) -> None:
         for task in tasks:
-            if task.hand_overs:
+            if task.resume_count:
                 asyncio.run_coroutine_threadsafe(self._take_up(task), self.loop)
             else:
                 self.loop.call_soon_threadsafe(self._begin, task)
 
-    def _begin(self, task: Claimed, left: Left = NOTHING) -> None:
+    def _begin(self, task: ClaimedTask, left: PreviousRun = NOTHING) -> None:
         running = self.loop.create_task(self._run(task, left))
         self._running[task.id] = running
         running.add_done_callback(lambda _: self._finished(task.id))
         if task.cancel_asked_at is not None:  # while no worker had it
             self._hear_cancel(task.id)
 
-    async def _take_up(self, task: Claimed) -> None:
+    async def _take_up(self, task: ClaimedTask) -> None:
         """Begin a task where another worker has left it."""
-        left: Left | None = None
+        left: PreviousRun | None = None
         while left is None:
             try:
                 left = await asyncio.to_thread(what_is_left, self._records, task)
@@ -205,8 +205,8 @@ class Engine:
             self.loop.call_soon(_cancel, self._running[task_id])
 
     def _hear_logged_out(self, credential: str | None) -> None:
-        self._kept.hear_logged_out(credential)
-        self._access.hear_logged_out(credential)
+        self._kept.on_logout(credential)
+        self._access.on_logout(credential)
 
     async def _cancel_all(self) -> None:
         running = list(self._running.values())
@@ -215,10 +215,10 @@ class Engine:
         if running:
             await asyncio.wait(running)
 
-    async def _run(self, task: Claimed, left: Left) -> None:
+    async def _run(self, task: ClaimedTask, left: PreviousRun) -> None:
         """Run a claimed task to its recorded end, whatever happens."""
         began = time.monotonic() - _age(task)
-        door: WorkerDoor | None = None
+        door: SshStepExecutor | None = None
         asked = False
         try:
             title = f"{task.operator}:{task.action}"
@@ -227,18 +227,18 @@ class Engine:
             self._note_resumable(task, door, action)
             asked = action.share_for is not None
             outcome = await self._perform(task, door, action, options)
-        except HandedOver:
+        except TaskHandedOff:
             assert door is not None
             await self._hand_over(task, door)
             return
         except ResopError as fault:
-            outcome = Outcome(error=fault)
+            outcome = ActionOutcome(error=fault)
         except asyncio.CancelledError:
-            outcome = Outcome(error=TaskCancelled("the task was cancelled; no step was sent"))
+            outcome = ActionOutcome(error=TaskCancelled("the task was cancelled; no step was sent"))
         except Exception:
             # A fault of ours must not leave a task running for ever.
             log.exception("task %s: a fault of the service", task.id)
-            outcome = Outcome(error=ServiceFault())
+            outcome = ActionOutcome(error=ServiceFault())
         finally:
             self._resumable.pop(task.id, None)
         if door is not None:
@@ -248,7 +248,7 @@ class Engine:
         state = _state(outcome)
         change = Change.ended(task.id, state, **values)
         change.whose = whose(task.username, task.cluster, asked=asked)
-        written = self._recorder.end(task.id, change)
+        written = self._recorder.write_end(task.id, change)
         try:
             await asyncio.shield(asyncio.wrap_future(written))
             if door is not None:
@@ -258,13 +258,13 @@ class Engine:
                 self._deal()
             _say_ended(task, state, seconds, outcome)
 
-    def _note_resumable(self, task: Claimed, door: WorkerDoor, action: Action) -> None:
+    def _note_resumable(self, task: ClaimedTask, door: SshStepExecutor, action: Action) -> None:
         if door.keeping is not None and (isinstance(action, Command) or action.resumable):
             self._resumable[task.id] = door
             if self._leaving:
                 door.leave()
 
-    async def _hand_over(self, task: Claimed, door: WorkerDoor) -> None:
+    async def _hand_over(self, task: ClaimedTask, door: SshStepExecutor) -> None:
         """Let another worker take up a task whose steps go on."""
         door.close()
         await door.show()
@@ -275,33 +275,35 @@ class Engine:
             log.warning("task %s is left to the others' recovery: %s", task.id, fault.message)
         log.info("task %s is left to another worker", task.id)
 
-    def _open(self, task: Claimed, left: Left) -> tuple[WorkerDoor, Action, BaseModel]:
+    def _open(
+        self, task: ClaimedTask, left: PreviousRun
+    ) -> tuple[SshStepExecutor, Action, BaseModel]:
         """Open a task's envelope: its options, and a door to its user's session."""
-        sealed = self._sealer.unseal(task.sealed or b"", task.id)
+        sealed = self._sealer.decrypt(task.encrypted_payload or b"", task.id)
         kind: Kind = "cmd" if task.kind == ActionKind.COMMAND else "opn"
         action = self._catalog.action(task.operator, kind, task.action)
         options = check_options(action.options, sealed["options"])
-        door = WorkerDoor(
+        door = SshStepExecutor(
             task.id,
             self._access.session(task.username, task.cluster, task.credential, sealed["half"]),
             self._recorder,
-            Masker(secrets_in(given_values(options))),
+            Masker(secrets_in(option_values(options))),
             self.loop,
             time.monotonic() + task.time_limit - _age(task),
             shown_before=len(task.log),
         )
-        if task.hand_overs is not None:
-            door.keeping = Keeping(
-                Names(task.id, sealed["half"]),
-                taken_over=task.hand_overs > 0,
+        if task.resume_count is not None:
+            door.keeping = ResumeState(
+                StepIdGenerator(task.id, sealed["half"]),
+                taken_over=task.resume_count > 0,
                 recorded=None if isinstance(action, Command) else left.steps,
             )
             door.go_on_from(left)
         return door, action, options
 
     async def _perform(
-        self, task: Claimed, door: WorkerDoor, action: Action, options: BaseModel
-    ) -> Outcome:
+        self, task: ClaimedTask, door: SshStepExecutor, action: Action, options: BaseModel
+    ) -> ActionOutcome:
         if isinstance(action, Command):
             return command_outcome(action, await door.run_command(command_step(action, options)))
         if door.keeping is not None and door.keeping.recorded and not action.resumable:
@@ -317,15 +319,19 @@ class Engine:
             door.cancel()
             outcome = await performing
         if door.keeping is not None and door.keeping.recorded:
-            outcome.error = await _end_under_way(door, door.keeping, door.keeping.astray().message)
+            outcome.error = await _end_under_way(
+                door, door.keeping, door.keeping.diverged().message
+            )
         return outcome
 
-    async def _end_left(self, task: Claimed, door: WorkerDoor, keeping: Keeping) -> Outcome:
+    async def _end_left(
+        self, task: ClaimedTask, door: SshStepExecutor, keeping: ResumeState
+    ) -> ActionOutcome:
         """End what another worker has left of an operation that cannot be resumed."""
         door.logged, door.progressed = task.log, task.progress
         said = "the worker that ran this task died, and its operation cannot be resumed"
         fault = await _end_under_way(door, keeping, said)
-        return Outcome(error=fault, needs_repair=left_undone(task.to_undo))
+        return ActionOutcome(error=fault, needs_repair=left_undone(task.pending_undo))
 
 
 def _cancel(running: asyncio.Task[None]) -> None:
@@ -334,12 +340,14 @@ def _cancel(running: asyncio.Task[None]) -> None:
         running.cancel()
 
 
-def _age(task: Claimed) -> float:
+def _age(task: ClaimedTask) -> float:
     """How long a task has been running when this worker took it up, in seconds."""
-    return max(0.0, (now() - (task.started_at or now())).total_seconds()) if task.hand_overs else 0
+    return (
+        max(0.0, (now() - (task.started_at or now())).total_seconds()) if task.resume_count else 0
+    )
 
 
-async def _end_under_way(door: WorkerDoor, keeping: Keeping, said: str) -> ContactLost:
+async def _end_under_way(door: SshStepExecutor, keeping: ResumeState, said: str) -> ContactLost:
     """End what another worker has left under way; the error that tells what became of it."""
     became = [
         f"of its step {step.number} ({step.command}): {await door.end_left(step)}"
@@ -349,7 +357,7 @@ async def _end_under_way(door: WorkerDoor, keeping: Keeping, said: str) -> Conta
     return ContactLost("; ".join([said, *became, "no later step was sent"]))
 
 
-def _state(outcome: Outcome) -> State:
+def _state(outcome: ActionOutcome) -> State:
     match outcome.error:
         case None:
             return State.SUCCEEDED
@@ -363,7 +371,7 @@ def _state(outcome: Outcome) -> State:
             return State.FAILED
 
 
-def _refuse_long_answer(outcome: Outcome) -> None:
+def _refuse_long_answer(outcome: ActionOutcome) -> None:
     """A step's output is bounded where it is read; what an operation makes of it, here."""
     if outcome.result is None and outcome.output is not None:
         size = len(json.dumps(outcome.output))
@@ -374,7 +382,7 @@ def _refuse_long_answer(outcome: Outcome) -> None:
             )
 
 
-def _values(outcome: Outcome, door: WorkerDoor | None) -> dict[str, Any]:
+def _values(outcome: ActionOutcome, door: SshStepExecutor | None) -> dict[str, Any]:
     """The columns of a task that has ended, secrets masked."""
     if door is None:
         return {"error": outcome.error_json()}
@@ -395,8 +403,8 @@ def _values(outcome: Outcome, door: WorkerDoor | None) -> dict[str, Any]:
     return values
 
 
-def _say_ended(task: Claimed, state: State, seconds: float, outcome: Outcome) -> None:
-    say(
+def _say_ended(task: ClaimedTask, state: State, seconds: float, outcome: ActionOutcome) -> None:
+    log_event(
         log,
         "task",
         task=task.id,

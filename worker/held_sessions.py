@@ -17,12 +17,19 @@ import asyncssh
 import redis
 import redis.asyncio
 
-from resop.config.logging import say
+from resop.config.logging import log_event
 from resop.config.settings import Settings
 from resop.errors import ResopError, ServiceFault, SessionExpired
 from resop.messaging.publisher import LOGGED_OUT
-from resop.security.login_handover import ANSWER, TO_API, TO_WORKER, Passage, channel_of, fields
-from resop.security.sealing import Sealer
+from resop.security.login_handover import (
+    ANSWER,
+    TO_API,
+    TO_WORKER,
+    LoginKeyExchange,
+    channel_of,
+    fields,
+)
+from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
 from resop.ssh.session import Connect, Session
 from resop.ssh.user_groups import groups_of
@@ -36,13 +43,13 @@ GRACE = timedelta(seconds=60)
 
 
 @dataclass(slots=True)
-class _Kept:
+class _HeldSession:
     session: Session
     connection: asyncssh.SSHClientConnection
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-class KeptSessions:
+class HeldSessions:
     """Those of one worker; all but `drop_ended` runs on the worker's loop."""
 
     def __init__(
@@ -51,7 +58,7 @@ class KeptSessions:
         settings: Settings,
         clusters: list[str],
         connector: Connector,
-        sealer: Sealer,
+        sealer: Encryptor,
         records: Records,
     ) -> None:
         """`clusters` are those that this worker serves."""
@@ -64,8 +71,8 @@ class KeptSessions:
         self._connector = connector
         self._asks_groups = settings.policy().asks_groups
         self._redis = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
-        self._offered: dict[str, Passage] = {}
-        self._kept: dict[str, _Kept] = {}
+        self._offered: dict[str, LoginKeyExchange] = {}
+        self._kept: dict[str, _HeldSession] = {}
         self._chores: set[asyncio.Task[None]] = set()
 
     def session(self, credential: str) -> Session | None:
@@ -73,26 +80,26 @@ class KeptSessions:
         kept = self._kept.get(credential)
         return kept.session if kept else None
 
-    def hear_offer(self, word: str | None) -> None:
+    def on_offer(self, word: str | None) -> None:
         """Somebody logs in: say that this worker would hold the session."""
         login, cluster, key = fields(word, "id", "cluster", "key")
         if cluster in self._clusters:
             # Who asks again has missed the answer: it stays the same one.
-            passage = self._offered.get(login) or Passage(self._sealer, login)
-            if passage.join(key):
+            passage = self._offered.get(login) or LoginKeyExchange(self._sealer, login)
+            if passage.derive(key):
                 if login not in self._offered:
                     self._offered[login] = passage
                     loop = asyncio.get_running_loop()
                     loop.call_later(OFFER_SECONDS, self._offered.pop, login, None)
                 self._do(self._say({"id": login, "worker": self._worker, "key": passage.key}))
 
-    def hear_login(self, word: str | None) -> None:
+    def on_login(self, word: str | None) -> None:
         """The offer was taken: open the session."""
         login, sealed = fields(word, "id", "sealed")
         if passage := self._offered.pop(login, None):
             self._do(self._log_in(login, sealed, passage))
 
-    def hear_logged_out(self, credential: str | None) -> None:
+    def on_logout(self, credential: str | None) -> None:
         """A login has ended."""
         if credential in self._kept:
             self._do(self._drop(credential))
@@ -102,24 +109,24 @@ class KeptSessions:
         for credential, kept in list(self._kept.items()):
             old = datetime.now(UTC) - kept.since > GRACE
             if old and self._records.credential(credential) is None:
-                loop.call_soon_threadsafe(self.hear_logged_out, credential)
+                loop.call_soon_threadsafe(self.on_logout, credential)
 
     async def close(self) -> None:
         """End all of them: nobody else can go on with them."""
         await asyncio.gather(*(self._drop(each) for each in list(self._kept)))
         await self._redis.aclose()
 
-    async def _log_in(self, login: str, sealed: str, passage: Passage) -> None:
+    async def _log_in(self, login: str, sealed: str, passage: LoginKeyExchange) -> None:
         answer: dict[str, Any]
         try:
-            answer = await self._hold(**passage.open(sealed, TO_WORKER))
+            answer = await self._hold(**passage.decrypt(sealed, TO_WORKER))
         except ResopError as fault:
             answer = {"type": type(fault).__name__, "message": fault.message}
         except Exception as fault:
             # Without a traceback: its frames know the password.
             log.error("a session was not opened: a fault of the service: %s", type(fault).__name__)
             answer = {"type": ServiceFault.__name__, "message": str(ServiceFault())}
-        await self._say({"id": login, "sealed": passage.seal(answer, TO_API)})
+        await self._say({"id": login, "sealed": passage.encrypt(answer, TO_API)})
 
     async def _hold(
         self, cluster: str, username: str, password: str, otp: str | None, credential: str
@@ -129,9 +136,9 @@ class KeptSessions:
         groups = await groups_of(connection) if self._asks_groups else None
         runner = self._settings.REMOTE_RUNNER == "auto"
         session = Session(_once(connection), runner=runner, kept=True)
-        self._kept[credential] = _Kept(session, connection)
+        self._kept[credential] = _HeldSession(session, connection)
         self._do(self._end_with(credential, connection))
-        say(log, "session kept", user=username, cluster=cluster, credential=credential)
+        log_event(log, "session kept", user=username, cluster=cluster, credential=credential)
         return {"groups": groups}
 
     async def _end_with(self, credential: str, connection: asyncssh.SSHClientConnection) -> None:
@@ -144,7 +151,7 @@ class KeptSessions:
         kept = self._kept.pop(credential, None)
         if kept is None:
             return
-        say(log, "session ended", credential=credential)
+        log_event(log, "session ended", credential=credential)
         await kept.session.close()
         kept.connection.close()  # which may not have been used yet
         try:

@@ -14,19 +14,19 @@ from celery.worker import state as celery_state
 from celery.worker.request import Request
 
 from resop.actions.catalog import load_catalog
-from resop.config.hardening import leave_no_core
+from resop.config.hardening import disable_core_dumps
 from resop.config.logging import set_up_logging
 from resop.config.settings import Settings, load_settings
 from resop.errors import ResopError, SetupError
-from resop.messaging.publisher import Herald
-from resop.messaging.task_queue import TASK_NAME, Queue, celery_app, queue_of, queue_of_worker
-from resop.storage.batches import Batches
+from resop.messaging.publisher import EventPublisher
+from resop.messaging.task_queue import TASK_NAME, TaskQueue, celery_app, cluster_queue, worker_queue
+from resop.storage.batches import BatchStore
 from resop.storage.tasks import Records
-from worker.batch_dispatcher import Dealer
-from worker.engine import Engine
-from worker.record_writer import Recorder
+from worker.batch_dispatcher import BatchDispatcher
+from worker.engine import TaskRunner
+from worker.record_writer import RecordWriter
 from worker.recovery import Recovery
-from worker.retention import Cleaner
+from worker.retention import RetentionCleaner
 
 log = logging.getLogger(__name__)
 
@@ -45,20 +45,22 @@ class Worker:
         catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
         self._records = Records(settings.database_url)
         self._records.create_tables()
-        herald = Herald(settings.redis_url)
-        self._recorder = Recorder(self._records, herald)
-        queue = Queue(app)
-        self._dealer = Dealer(Batches(self._records), queue, herald, settings.BATCH_AT_ONCE)
+        herald = EventPublisher(settings.redis_url)
+        self._recorder = RecordWriter(self._records, herald)
+        queue = TaskQueue(app)
+        self._dealer = BatchDispatcher(
+            BatchStore(self._records), queue, herald, settings.BATCH_AT_ONCE
+        )
         deal = self._dealer.wake
-        self._engine = Engine(
+        self._engine = TaskRunner(
             self.name, settings, clusters, catalog, self._records, self._recorder, queue, deal
         )
         self._notifier = None
         if settings.notify_hosts:
-            from worker.webhooks import Notifier  # brings an HTTP client along
+            from worker.webhooks import WebhookSender  # brings an HTTP client along
 
-            self._notifier = Notifier(settings, self._records)
-        cleaner = Cleaner(self._records, settings.HISTORY_DAYS)
+            self._notifier = WebhookSender(settings, self._records)
+        cleaner = RetentionCleaner(self._records, settings.HISTORY_DAYS)
         self._recovery = Recovery(
             self.name,
             self._records,
@@ -111,7 +113,7 @@ clusters = list(settings.clusters())
 _worker: Worker | None = None
 
 
-class Taken(Request):
+class AckOnReceipt(Request):
     """A message that is done with as soon as it is here: the record keeps what the task needs.
 
     So Redis neither notes what a worker has nor is told when it is done with it, which would
@@ -123,7 +125,7 @@ class Taken(Request):
         self.acknowledged = True
 
 
-@app.task(name=TASK_NAME, Request=Taken)
+@app.task(name=TASK_NAME, Request=AckOnReceipt)
 def execute(*task_ids: str) -> None:
     """Run tasks of the record; the one Celery task there is."""
     assert _worker is not None
@@ -156,12 +158,12 @@ def _log(**_: object) -> None:
 
 def main(chosen: list[str] | None = None) -> None:
     """Serve the queues of the `chosen` clusters (all when not given) until stopped."""
-    leave_no_core()
+    disable_core_dumps()
     set_up_logging(settings)
     clusters[:] = chosen or clusters
     if not clusters:
         raise SetupError("no cluster is configured: set CLUSTER_ADDRESS in config.env")
-    queues = ",".join([*map(queue_of, clusters), queue_of_worker(name)])
+    queues = ",".join([*map(cluster_queue, clusters), worker_queue(name)])
     # 'solo': Celery only receives; the engine's event loop runs any number of tasks at once.
     arguments = ["worker", "--pool=solo", f"--queues={queues}", f"--loglevel={settings.LOG_LEVEL}"]
     app.worker_main(["--quiet", *arguments, "--without-mingle", "--without-gossip"])

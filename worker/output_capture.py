@@ -12,7 +12,7 @@ from typing import Self
 
 from resop.limits import OUTPUT_LIMIT, PIECE
 from resop.security.masking import Masker
-from worker.resumed_steps import HandedOver
+from worker.resumed_steps import TaskHandedOff
 
 SHOW_SECONDS = 1.0
 TICK_SECONDS = 0.5
@@ -26,7 +26,7 @@ Write = Callable[[list[tuple[int, str]]], Future[None]]
 """Records texts, each with its stream; done when that is written."""
 
 
-class Heard:
+class OutputCapture:
     """One step's output, called with each piece on the worker's loop; a context manager.
 
     Nothing is written when the step ends within about a second of its first word: the record has
@@ -78,7 +78,7 @@ class Heard:
         """The step has ended, or has been left to another worker, who will hear it all again."""
         if self._timer is not None:
             self._timer.cancel()
-        if kind is HandedOver:
+        if kind is TaskHandedOff:
             return
         if self._written is not None or kind is not None:
             self._show(last=True, failed=kind is not None)

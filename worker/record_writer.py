@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from resop.errors import QueueUnavailable, RecordsUnavailable, ServiceFault
-from resop.messaging.publisher import Herald
+from resop.messaging.publisher import EventPublisher
 from resop.storage.models import State
 from resop.storage.tasks import Change, Records
 
@@ -37,10 +37,10 @@ class _Entry:
     written: Future[None] = field(default_factory=Future)
 
 
-class Recorder:
+class RecordWriter:
     """One thread that writes for the whole worker."""
 
-    def __init__(self, records: Records, herald: Herald) -> None:
+    def __init__(self, records: Records, herald: EventPublisher) -> None:
         self._records = records
         self._herald = herald
         self._entries: deque[_Entry] = deque()
@@ -65,15 +65,15 @@ class Recorder:
         if self._thread.is_alive():
             log.error("stopped with unwritten changes: the database does not answer")
 
-    def note(self, change: Change) -> Future[None]:
+    def write_soon(self, change: Change) -> Future[None]:
         """Write a change soon: with the next end, or after a moment; done when it is written."""
         return self._put(_Entry(change))
 
-    def write(self, change: Change) -> Future[None]:
+    def write_now(self, change: Change) -> Future[None]:
         """Write a change at once; done when it is written."""
         return self._put(_Entry(change, at_once=True))
 
-    def end(self, task_id: str, change: Change) -> Future[None]:
+    def write_end(self, task_id: str, change: Change) -> Future[None]:
         """Write a task's end, then tell those who wait; done when it is written."""
         return self._put(_Entry(change, at_once=True, ended=task_id))
 

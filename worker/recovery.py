@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from resop.errors import ContactLost, QueueUnavailable, RecordsUnavailable, SessionExpired
-from resop.messaging.publisher import Herald
-from resop.messaging.task_queue import Queue
+from resop.messaging.publisher import EventPublisher
+from resop.messaging.task_queue import TaskQueue
 from resop.storage.models import State, now
 from resop.storage.tasks import Records
 
@@ -26,9 +26,9 @@ MOST_HAND_OVERS = 10
 AT_ONCE = 500
 
 
-def left_undone(to_undo: Sequence[str] | None) -> list[str]:
+def left_undone(pending_undo: Sequence[str] | None) -> list[str]:
     """What a person has to look at after a worker died that would have undone its steps."""
-    return [f"{line}: not run, the worker died" for line in reversed(to_undo or ())]
+    return [f"{line}: not run, the worker died" for line in reversed(pending_undo or ())]
 
 
 class Recovery:
@@ -38,8 +38,8 @@ class Recovery:
         self,
         worker: str,
         records: Records,
-        queue: Queue,
-        herald: Herald,
+        queue: TaskQueue,
+        herald: EventPublisher,
         chores: Sequence[Callable[[], None]],
     ) -> None:
         """`chores` are what else is to be done at every beat; each is short."""
@@ -99,7 +99,7 @@ class Recovery:
         """
         lost, left = [], []
         for orphan in self._records.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
-            if orphan.hand_overs is not None and orphan.hand_overs < MOST_HAND_OVERS:
+            if orphan.resume_count is not None and orphan.resume_count < MOST_HAND_OVERS:
                 if self._records.hand_over(orphan.id, orphan.worker):
                     log.warning("task %s is to be taken up: its worker died", orphan.id)
                     left.append(orphan)
@@ -109,7 +109,7 @@ class Recovery:
                 "no later step was sent"
             )
             # Whether the step that each of them belongs to was run, a person has to look.
-            needs_repair = left_undone(orphan.to_undo)
+            needs_repair = left_undone(orphan.pending_undo)
             error = {**fault.as_json(), "undone": [], "needs_repair": needs_repair}
             if self._records.end(orphan.id, State.LOST, error=error):
                 log.warning("task %s is lost: its worker died", orphan.id)

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from resop.errors import ContactLost
 from resop.limits import OUTPUT_LIMIT
-from resop.ssh.runner.durable_step import Keep, Names
+from resop.ssh.runner.durable_step import DurableStep, StepIdGenerator
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
-from resop.storage.models import Claimed, Step
-from resop.storage.step_output import Printed
+from resop.storage.models import ClaimedTask, Step
+from resop.storage.step_output import StepOutputStore
 from resop.storage.tasks import Records
 from resop.types import MASK
 
@@ -25,11 +25,11 @@ ASTRAY_SECONDS = 5.0
 """Steps that run at the same time are asked for in any order, but within a moment."""
 
 
-class HandedOver(BaseException):
+class TaskHandedOff(BaseException):
     """This worker stops: another one will take the task up. No operation is to catch it."""
 
 
-class Left(NamedTuple):
+class PreviousRun(NamedTuple):
     """What another worker has recorded of a task that it has left."""
 
     steps: Sequence[Step] = ()
@@ -39,35 +39,35 @@ class Left(NamedTuple):
     """By step and stream, how many characters of it stand there."""
 
 
-NOTHING = Left()
+NOTHING = PreviousRun()
 
 
-def what_is_left(records: Records, task: Claimed) -> Left:
+def what_is_left(records: Records, task: ClaimedTask) -> PreviousRun:
     """Read it; of a command there are no steps. Blocks; raises RecordsUnavailable."""
-    printed = Printed(records)
+    printed = StepOutputStore(records)
     ends = printed.ends(task.id)
     told = {
         (step, stream): len(text)
         for step, both in printed.so_far(task.id, ends).items()
         for stream, text in enumerate(both, 1)
     }
-    return Left(records.steps(task.id), max(ends.values(), default=0), told)
+    return PreviousRun(records.steps(task.id), max(ends.values(), default=0), told)
 
 
-class Keeping:
+class ResumeState:
     """What one task knows of its surviving steps. Used on the worker's loop."""
 
     def __init__(
-        self, names: Names, *, taken_over: bool, recorded: Sequence[Step] | None = None
+        self, names: StepIdGenerator, *, taken_over: bool, recorded: Sequence[Step] | None = None
     ) -> None:
         """`recorded` is None for a command, whose only step has no record of its own."""
         self.names = names
         self.taken_over = taken_over
         self.is_command = recorded is None
         recorded = recorded or ()
-        self.recorded = {step.keep: step for step in recorded if step.keep}
+        self.recorded = {step.step_id: step for step in recorded if step.step_id}
         """Of an earlier worker, those that were not asked for again yet."""
-        self.kept: dict[str, Keep] = {}
+        self.kept: dict[str, DurableStep] = {}
         """On the login node, to be forgotten when the task has ended."""
 
     @cached_property
@@ -90,13 +90,13 @@ class Keeping:
                 async with asyncio.timeout(ASTRAY_SECONDS):
                     await self._all_found.wait()
             except TimeoutError:
-                raise self.astray() from None
+                raise self.diverged() from None
         step = self.recorded.pop(name, None)
         if step is not None and not self.recorded:
             self._all_found.set()
         return step
 
-    def astray(self) -> ContactLost:
+    def diverged(self) -> ContactLost:
         """The operation does not do again what it did with an earlier worker."""
         missed = ", ".join(step.command for step in self.recorded.values())
         return ContactLost(
@@ -104,9 +104,9 @@ class Keeping:
             f"again: {missed}"
         )
 
-    def keep(self, name: str, earlier: Step | None) -> Keep:
+    def keep(self, name: str, earlier: Step | None) -> DurableStep:
         """A step to be sent or, where an earlier worker may have done so, to be found."""
-        keep = Keep(name, sent=self.taken_over if self.is_command else earlier is not None)
+        keep = DurableStep(name, sent=self.taken_over if self.is_command else earlier is not None)
         keep.again = self.taken_over  # by that worker, if it is not dead after all
         keep.find = earlier is not None and earlier.seconds is not None
         self.kept[name] = keep

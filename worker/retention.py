@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from resop.storage.batches import Batches
+from resop.storage.batches import BatchStore
 from resop.storage.models import now
-from resop.storage.task_search import History
+from resop.storage.task_search import TaskSearch
 from resop.storage.tasks import Records
 
 KEY_AGE = CREDENTIAL_AGE = timedelta(hours=24)
@@ -24,12 +24,12 @@ Forget = Callable[[datetime, int], int]
 """Forgets what was made before a moment, at most so much; tells how much it was."""
 
 
-class Cleaner:
+class RetentionCleaner:
     """What is too old, of one record."""
 
     def __init__(self, records: Records, history_days: int) -> None:
         """`history_days` is how long tasks are kept, 0 for ever."""
-        batches = Batches(records)
+        batches = BatchStore(records)
         self._old: list[tuple[Forget, timedelta]] = [
             (records.forget_old_keys, KEY_AGE),
             (records.forget_old_credentials, CREDENTIAL_AGE),
@@ -37,7 +37,7 @@ class Cleaner:
         ]
         if history_days:
             age = timedelta(days=history_days)
-            self._old += [(History(records).forget, age), (batches.forget, age)]
+            self._old += [(TaskSearch(records).forget, age), (batches.forget, age)]
 
     def clean(self) -> None:
         """Forget some of it; what is left is for the next time. Takes 2 s at most."""

@@ -17,25 +17,32 @@ from typing import Any, TypeVar, cast
 
 import asyncssh
 
-from resop.archives.entry import File, Transferred
+from resop.archives.entry import File, TransferStats
 from resop.errors import ContactLost, ResopError, StepTimedOut, TaskCancelled
 from resop.limits import OUTPUT_LIMIT
 from resop.security.masking import Masker
-from resop.sftp.client import sftp_of
+from resop.sftp.client import open_sftp
 from resop.sftp.copy import copy
 from resop.sftp.files import read_file, write_file
 from resop.sftp.folders import read_folder, write_folder
-from resop.ssh.runner.durable_step import Keep, NeverBegan, NotKept
+from resop.ssh.runner.durable_step import DurabilityUnavailable, DurableStep, NeverStarted
 from resop.ssh.session import Session
-from resop.steps.output import Hear, Raw
+from resop.steps.output import OutputCallback, RawResult
 from resop.steps.result import Result
 from resop.steps.step import UNDO_SECONDS, StepRequest
-from resop.storage.models import Output, Step, now
+from resop.storage.models import Step, StepOutput, now
 from resop.storage.tasks import Change
 from resop.types import MASK
-from worker.output_capture import Heard
-from worker.record_writer import Recorder
-from worker.resumed_steps import HandedOver, Keeping, Left, answer_again, cannot_answer, is_exact
+from worker.output_capture import OutputCapture
+from worker.record_writer import RecordWriter
+from worker.resumed_steps import (
+    PreviousRun,
+    ResumeState,
+    TaskHandedOff,
+    answer_again,
+    cannot_answer,
+    is_exact,
+)
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +51,7 @@ SHOW_SECONDS = 1.0
 SHOWN_AFTER_SECONDS = 0.1
 """What a short operation logs is written with its end alone."""
 WRITE_SECONDS = 5.0
-BARE = "bare-"
+NOT_DURABLE_PREFIX = "bare-"
 """Before the name of what is known again but does not survive: transfers, and steps whose output
 may not stand on a disk."""
 
@@ -52,17 +59,17 @@ Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
-class WorkerDoor:
+class SshStepExecutor:
     """One task's way to the login node. `run`, `put` and `get` block the calling thread."""
 
     task_id: str
     session: Session
-    recorder: Recorder
+    recorder: RecordWriter
     masker: Masker
     loop: asyncio.AbstractEventLoop
     deadline: float
     """When the task's own time is over (time.monotonic)."""
-    keeping: Keeping | None = None
+    keeping: ResumeState | None = None
     """Where steps survive."""
     shown_before: int = 0
     """Lines of its log that are in the record already."""
@@ -72,7 +79,7 @@ class WorkerDoor:
     _cancelled: bool = False
     _closed: bool = False
     _leaving: bool = False
-    _surviving: dict[asyncio.Task[Any], Keep] = field(default_factory=dict)
+    _surviving: dict[asyncio.Task[Any], DurableStep] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _rows: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     _told: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -103,7 +110,7 @@ class WorkerDoor:
                 keep.leaving = True
                 step.cancel()
 
-    def go_on_from(self, left: Left) -> None:
+    def go_on_from(self, left: PreviousRun) -> None:
         """Number further steps, and what they print, after what an earlier worker has recorded."""
         self._numbers = itertools.count(1 + max((step.number for step in left.steps), default=0))
         self._rows = itertools.count(left.rows + 1)
@@ -124,14 +131,14 @@ class WorkerDoor:
 
     async def end_left(self, step: Step) -> str:
         """End a step that an earlier worker has left, unless it has ended; tell which."""
-        assert self.keeping is not None and step.keep is not None
+        assert self.keeping is not None and step.step_id is not None
         values: dict[str, Any] = {}
-        keep = self.keeping.keep(step.keep, step)
+        keep = self.keeping.keep(step.step_id, step)
         try:
-            if step.keep.startswith(BARE):
+            if step.step_id.startswith(NOT_DURABLE_PREFIX):
                 raise ContactLost()
-            raw = await self.session.end_kept(keep)
-        except NeverBegan:
+            raw = await self.session.end_durable(keep)
+        except NeverStarted:
             said = "it was never started"
         except TaskCancelled as fault:
             said = "it was ended"
@@ -152,11 +159,13 @@ class WorkerDoor:
     async def _run_recorded(self, step: StepRequest) -> Result:
         """Run one step of an operation and keep what it answered."""
         self._stay()
-        name, earlier = await self._earlier(step, prefix=BARE if step.secret_output else "")
+        name, earlier = await self._earlier(
+            step, prefix=NOT_DURABLE_PREFIX if step.secret_output else ""
+        )
         if earlier is not None and (known := self._known(earlier, step)) is not None:
-            self.session.forget(Keep(name or "", again=True))
+            self.session.forget(DurableStep(name or "", again=True))
             return known
-        recorded = self._recorded(step.shown, step.undo, keep=name, earlier=earlier)
+        recorded = self._recorded(step.display, step.undo, keep=name, earlier=earlier)
         async with recorded as (number, ended):
             result = await self.run_bare(step, number, name, earlier)
             stdout, stderr = self._kept(result.stdout), self._kept(result.stderr)
@@ -194,7 +203,7 @@ class WorkerDoor:
                     undo=undo,
                     log_lines=len(self.logged),
                     started_at=now(),
-                    keep=keep,
+                    step_id=keep,
                 )
             )
         values: dict[str, Any] = {}
@@ -234,15 +243,15 @@ class WorkerDoor:
 
     async def _note_begun(self, begun: Step) -> None:
         change = Change.step_begun(begun)
-        if begun.keep is None:
-            self.recorder.note(change)
+        if begun.step_id is None:
+            self.recorder.write_soon(change)
         else:
             await self._written(change)
 
     async def _written(self, change: Change) -> None:
-        await asyncio.shield(asyncio.wrap_future(self.recorder.write(change)))
+        await asyncio.shield(asyncio.wrap_future(self.recorder.write_now(change)))
 
-    def _note_and_forget(self, number: int, keep: Keep, values: dict[str, Any]) -> None:
+    def _note_and_forget(self, number: int, keep: DurableStep, values: dict[str, Any]) -> None:
         """Write down how a step has ended; then nobody needs to find it any more."""
         written = self._note_step(number, **values)
         forget = partial(self.loop.call_soon_threadsafe, self.session.forget, keep)
@@ -260,7 +269,7 @@ class WorkerDoor:
         `number` is what its output is recorded with while it runs; 0 for a command's only step.
         """
         self.masker.learn(step.secrets)
-        shown = self.masker.text(step.shown)
+        shown = self.masker.text(step.display)
         try:
             with self._heard(step, number) as heard:
                 raw = await self._send(step, heard, name, earlier)
@@ -284,23 +293,23 @@ class WorkerDoor:
             text = text.removesuffix(self.masker.so_far(text)[1])
         return text
 
-    def _heard(self, step: StepRequest, number: int) -> Heard:
+    def _heard(self, step: StepRequest, number: int) -> OutputCapture:
         """Who hears what a step prints, of it what is going to be in the record."""
         streams = () if step.secret_output else (2,) if step.raw else (1, 2)
         write = partial(self._printed, number)
-        return Heard(write, self.masker, step.max_output, streams)
+        return OutputCapture(write, self.masker, step.max_output, streams)
 
     def _printed(self, step: int, texts: list[tuple[int, str]]) -> Future[None]:
         """Record what a running step has printed."""
         rows = [
-            Output(
+            StepOutput(
                 task=self.task_id, number=next(self._rows), step=step, stream=stream, text=untold
             )
             for stream, text in texts
             if (untold := self._untold(step, stream, text))
         ]
         if rows:
-            return self.recorder.write(Change.printed(self.task_id, rows))
+            return self.recorder.write_now(Change.printed(self.task_id, rows))
         nothing: Future[None] = Future()
         nothing.set_result(None)
         return nothing
@@ -318,24 +327,30 @@ class WorkerDoor:
         return await self.run_bare(step, name=name)
 
     async def _send(
-        self, step: StepRequest, heard: Hear, name: str | None, earlier: Step | None
-    ) -> Raw:
-        if self.keeping is not None and name is not None and not name.startswith(BARE):
+        self, step: StepRequest, heard: OutputCallback, name: str | None, earlier: Step | None
+    ) -> RawResult:
+        if (
+            self.keeping is not None
+            and name is not None
+            and not name.startswith(NOT_DURABLE_PREFIX)
+        ):
             keep = self.keeping.keep(name, earlier)
             try:
                 return await self._send_to_survive(step, keep, heard)
-            except NeverBegan:
+            except NeverStarted:
                 if earlier is None:
                     raise
                 raise cannot_answer(earlier) from None
-            except NotKept as fault:
+            except DurabilityUnavailable as fault:
                 log.info("task %s: its steps do not survive: %s", self.task_id, fault.message)
                 self.keeping = None
                 # Before it is sent: else whoever takes the task up would send it once more.
-                await self._written(Change.progress(self.task_id, hand_overs=None))
+                await self._written(Change.progress(self.task_id, resume_count=None))
         return await self.session.run(step, self._limit(step), heard)
 
-    async def _send_to_survive(self, step: StepRequest, keep: Keep, heard: Hear) -> Raw:
+    async def _send_to_survive(
+        self, step: StepRequest, keep: DurableStep, heard: OutputCallback
+    ) -> RawResult:
         self._stay()
         over = keep.sent and not step.undo and time.monotonic() >= self.deadline
         if keep.sent and self._cancelled and not step.undo:
@@ -345,29 +360,29 @@ class WorkerDoor:
         assert running is not None
         self._surviving[running] = keep
         try:
-            return await self.session.run_kept(step, limit, keep, heard)
+            return await self.session.run_durable(step, limit, keep, heard)
         except asyncio.CancelledError:
             if keep.leaving:
-                raise HandedOver from None
+                raise TaskHandedOff from None
             raise
         finally:
             del self._surviving[running]
 
-    async def _end_found(self, keep: Keep) -> Raw:
+    async def _end_found(self, keep: DurableStep) -> RawResult:
         try:
-            return await self.session.end_kept(keep)
-        except NeverBegan:
+            return await self.session.end_durable(keep)
+        except NeverStarted:
             said = "the task was cancelled; this step was not sent"
             raise TaskCancelled(said, ended=True) from None
 
-    def registered(self, undo: StepRequest) -> None:
+    def register_undo(self, undo: StepRequest) -> None:
         """Record what would undo a step; returns when that is written."""
         self.masker.learn(undo.secrets)
         with self._undo_lock:
             self._to_undo.append(undo)
             if self.keeping is not None and self.keeping.recorded:
                 return  # as an earlier worker has written it, before those steps
-            written = self.recorder.write(self._left_to_undo())
+            written = self.recorder.write_now(self._left_to_undo())
         # Also when the task's time is over: what may have happened then is to be undone, too.
         patience = max(WRITE_SECONDS, self.deadline - time.monotonic())
         try:
@@ -381,11 +396,11 @@ class WorkerDoor:
     def _undone(self, step: StepRequest, result: Result) -> None:
         if result.exit_code == 0 and step in self._to_undo:
             self._to_undo.remove(step)
-            self.recorder.note(self._left_to_undo())
+            self.recorder.write_soon(self._left_to_undo())
 
     def _left_to_undo(self) -> Change:
-        left = [self.masker.text(step.shown) for step in self._to_undo]
-        return Change.progress(self.task_id, to_undo=left)
+        left = [self.masker.text(step.display) for step in self._to_undo]
+        return Change.progress(self.task_id, pending_undo=left)
 
     def log(self, text: str) -> None:
         """Add a line to the task's log; what exceeds 1 MiB is cut, and that is said."""
@@ -402,7 +417,7 @@ class WorkerDoor:
         self.progressed = {"done": done, "total": total}
         self._show()
 
-    def fault(self, trace: str) -> None:
+    def log_fault(self, trace: str) -> None:
         """Write a traceback to the worker's log, secrets masked."""
         log.error("task %s: %s", self.task_id, self.masker.text(trace))
 
@@ -420,7 +435,7 @@ class WorkerDoor:
         shown = f"get {shlex.quote(path)}"
         return self._wait(self._over_sftp(shown, lambda sftp: read_file(sftp, path, limit)))
 
-    def put_folder(self, content: bytes, path: str, merge: bool) -> Transferred:
+    def put_folder(self, content: bytes, path: str, merge: bool) -> TransferStats:
         """Write a folder from a tar archive that was checked."""
         shown = f"put {shlex.quote(path)}/"
         return self._wait(
@@ -432,7 +447,7 @@ class WorkerDoor:
         shown = f"get {shlex.quote(path)}/"
         return self._wait(self._over_sftp(shown, lambda sftp: read_folder(sftp, path, limit)))
 
-    def copy(self, source: str, target: str, overwrite: bool) -> Transferred:
+    def copy(self, source: str, target: str, overwrite: bool) -> TransferStats:
         """Copy on the cluster."""
         shown = f"copy {shlex.quote(source)} {shlex.quote(target)}"
         return self._wait(
@@ -453,7 +468,9 @@ class WorkerDoor:
         """
         self._stay()
         shown = f"sftp: {shown}"
-        name, earlier = await self._earlier(StepRequest(shown, shown), written or b"", BARE)
+        name, earlier = await self._earlier(
+            StepRequest(shown, shown), written or b"", NOT_DURABLE_PREFIX
+        )
         if earlier is not None:
             if written is None or earlier.seconds is None:
                 raise cannot_answer(earlier)
@@ -463,7 +480,7 @@ class WorkerDoor:
             try:
                 async with (
                     asyncio.timeout(left),
-                    sftp_of(self.session, left) as sftp,
+                    open_sftp(self.session, left) as sftp,
                 ):
                     answer = await work(sftp)
             except TimeoutError:
@@ -492,7 +509,7 @@ class WorkerDoor:
 
     def _stay(self) -> None:
         if self._leaving:
-            raise HandedOver
+            raise TaskHandedOff
 
     def _left(self) -> float:
         if self._cancelled:
@@ -509,7 +526,7 @@ class WorkerDoor:
         return min(step.timeout or left, left)
 
     def _note_step(self, number: int, **values: Any) -> Future[None]:
-        return self.recorder.note(Change.step_ended(self.task_id, number, **values))
+        return self.recorder.write_soon(Change.step_ended(self.task_id, number, **values))
 
     def _show(self) -> None:
         """Let those who look at the running task see its log, once a second at most."""
@@ -527,4 +544,4 @@ class WorkerDoor:
         if len(self.logged) < self.shown_before or (self.keeping and self.keeping.recorded):
             return  # what is in the record already is not told again
         values = {"log": list(self.logged), "progress": self.progressed}
-        self.recorder.note(Change.progress(self.task_id, **values))
+        self.recorder.write_soon(Change.progress(self.task_id, **values))

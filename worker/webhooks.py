@@ -22,15 +22,15 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from resop.config.logging import say
+from resop.config.logging import log_event
 from resop.config.settings import Settings
-from resop.config.webhook_hosts import Receiver, is_public
+from resop.config.webhook_hosts import WebhookHost, is_public
 from resop.errors import InvalidSettings, RecordsUnavailable
-from resop.storage.batches import Batches
-from resop.storage.models import Batch, Notification, State, Task, now
-from resop.storage.serializers import batch_summary, shown_time, summary
+from resop.storage.batches import BatchStore
+from resop.storage.models import Batch, State, Task, WebhookDelivery, now
+from resop.storage.serializers import batch_summary, iso_time, task_summary
 from resop.storage.tasks import Records
-from resop.storage.webhooks import Notifications
+from resop.storage.webhooks import WebhookStore
 
 log = logging.getLogger(__name__)
 
@@ -48,18 +48,18 @@ OUTPUT_LIMIT = 10_000
 ERROR_LIMIT = 500
 
 
-class Refused(Exception):
+class DeliveryRefused(Exception):
     """An attempt that was not made, or not answered as it should be."""
 
 
-class Told(NamedTuple):
+class Payload(NamedTuple):
     """What is told of the end of a task or batch."""
 
     address: str
     message: dict[str, Any]
 
 
-class Notifier:
+class WebhookSender:
     """A thread that sends what is due."""
 
     def __init__(self, settings: Settings, records: Records) -> None:
@@ -68,8 +68,8 @@ class Notifier:
         self._key = settings.notify_key()
         self._private = settings.NOTIFY_PRIVATE
         self._records = records
-        self._batches = Batches(records)
-        self._notifications = Notifications(records)
+        self._batches = BatchStore(records)
+        self._notifications = WebhookStore(records)
         try:
             self._certificates = httpx.create_ssl_context()
         except OSError as fault:
@@ -107,13 +107,13 @@ class Notifier:
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
 
-    async def _attempt(self, seen: Notification) -> None:
+    async def _attempt(self, seen: WebhookDelivery) -> None:
         """Send one notification if it is not another worker's, and record what came of it."""
         try:
             error = await self._error_of(seen)
             if error is None:
                 await asyncio.to_thread(self._notifications.delivered, seen)
-                say(log, "notified", task=seen.task, attempt=seen.attempts + 1)
+                log_event(log, "notified", task=seen.task, attempt=seen.attempts + 1)
             elif error:
                 next_at = _next_at(seen.attempts + 1)
                 await asyncio.to_thread(self._notifications.failed, seen, error, next_at)
@@ -123,7 +123,7 @@ class Notifier:
         except Exception:
             log.exception("%s: its notification: a fault of the service", seen.task)
 
-    async def _error_of(self, seen: Notification) -> str | None:
+    async def _error_of(self, seen: WebhookDelivery) -> str | None:
         """Make the attempt: what went wrong, None for nothing, '' when it was another's to make."""
         begun = False
         try:
@@ -136,20 +136,20 @@ class Notifier:
                 await self._send(seen.task, told)
         except TimeoutError:
             return f"no answer within {ATTEMPT_SECONDS:g} s" if begun else ""
-        except (Refused, OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as fault:
+        except (DeliveryRefused, OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as fault:
             return (str(fault) or type(fault).__name__)[:ERROR_LIMIT]
         return None
 
-    def _told(self, subject: str) -> Told | None:
+    def _told(self, subject: str) -> Payload | None:
         """What is told of a task or batch; None when it is there no more."""
         if (task := self._records.task(subject)) is not None:
-            return Told(task.notify or "", task_ended(task))
+            return Payload(task.notify or "", task_ended(task))
         if (batch := self._batches.batch(subject)) is not None:
             counts = self._batches.counts([subject]).get(subject, {})
-            return Told(batch.notify or "", batch_ended(batch, counts))
+            return Payload(batch.notify or "", batch_ended(batch, counts))
         return None
 
-    async def _send(self, subject: str, told: Told) -> None:
+    async def _send(self, subject: str, told: Payload) -> None:
         """Send a notification; raises Refused, ValueError, OSError or what httpx raises."""
         receiver = self._hosts.receiver(told.address)  # the list may be another one now
         body = json.dumps(told.message, ensure_ascii=False).encode()
@@ -163,7 +163,7 @@ class Notifier:
                 log.debug("%s: %s: %s", subject, address, fault)
         return await self._post(last, receiver, headers, body)
 
-    async def _addresses(self, receiver: Receiver) -> list[str]:
+    async def _addresses(self, receiver: WebhookHost) -> list[str]:
         """The IP addresses of a host; Refused when one of them is not to be connected to."""
         found = await asyncio.get_running_loop().getaddrinfo(
             receiver.host, receiver.port, type=socket.SOCK_STREAM
@@ -171,11 +171,11 @@ class Notifier:
         addresses = list(dict.fromkeys(str(where[0]) for *_, where in found))
         for address in addresses:
             if not self._private and not is_public(address):
-                raise Refused(f"{receiver.host} is {address}, which is no public address")
+                raise DeliveryRefused(f"{receiver.host} is {address}, which is no public address")
         return addresses
 
     async def _post(
-        self, address: str, receiver: Receiver, headers: dict[str, str], body: bytes
+        self, address: str, receiver: WebhookHost, headers: dict[str, str], body: bytes
     ) -> None:
         """Send it to the very address that was checked, with the host's own name for TLS."""
         target = receiver.target.encode()
@@ -196,9 +196,9 @@ class Notifier:
             ) as answer,
         ):
             if answer.is_redirect:
-                raise Refused(f"answered {answer.status_code}: redirects are not followed")
+                raise DeliveryRefused(f"answered {answer.status_code}: redirects are not followed")
             if not answer.is_success:
-                raise Refused(f"answered {answer.status_code}")
+                raise DeliveryRefused(f"answered {answer.status_code}")
 
 
 def task_ended(task: Task) -> dict[str, Any]:
@@ -208,8 +208,8 @@ def task_ended(task: Task) -> dict[str, Any]:
     told = {"output": None if omitted else output, "output_omitted": omitted}
     return {
         "type": "task.ended",
-        "timestamp": shown_time(task.ended_at),
-        "data": {**summary(task.model_dump()), "exit_code": task.exit_code, **told},
+        "timestamp": iso_time(task.ended_at),
+        "data": {**task_summary(task.model_dump()), "exit_code": task.exit_code, **told},
     }
 
 
@@ -217,7 +217,7 @@ def batch_ended(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
     """What is told of a batch: how many of its tasks ended how."""
     return {
         "type": "batch.ended",
-        "timestamp": shown_time(batch.ended_at),
+        "timestamp": iso_time(batch.ended_at),
         "data": batch_summary(batch, counts),
     }
 

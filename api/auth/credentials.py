@@ -36,7 +36,7 @@ class Login:
         return f"Login({self.username!r}, {self.cluster.name!r})"
 
 
-class Kind(Protocol):
+class CredentialKind(Protocol):
     """One kind of credential."""
 
     async def make(self, login: Login, credential: Credential) -> None:
@@ -50,7 +50,7 @@ class Kind(Protocol):
         """Undo what `make` has left on the cluster; ResopError says what stays there."""
 
 
-class KeyLines:
+class InstalledKey:
     """A key pair, its public half a line in the user's authorized_keys."""
 
     def __init__(self, services: Services) -> None:
@@ -64,7 +64,7 @@ class KeyLines:
         lifetime = timedelta(hours=services.settings.TOKEN_HOURS)
 
         def with_line(content: bytes, node_time: datetime) -> bytes:
-            sealer, ends = services.sealer, node_time + lifetime
+            sealer, ends = services.encryptor, node_time + lifetime
             line = KeyLine(credential.public_key, sealer.instance, credential.id, ends)
             return added(content, line, node_time, sealer.instances)
 
@@ -82,17 +82,21 @@ class KeyLines:
                 raise ClusterError(
                     f"the password is right, but {login.cluster.name} does not accept a key from "
                     "~/.ssh/authorized_keys alone: it wants a code at every connection (then "
-                    "CLUSTER_LOGIN=kept is for it), or the home folder or the file is writable "
+                    "CLUSTER_LOGIN=held is for it), or the home folder or the file is writable "
                     "by others"
                 ) from fault
-        credential.sealed_key = services.sealer.seal_key(private, credential.id, login.half)
+        credential.encrypted_key = services.encryptor.encrypt_key(
+            private, credential.id, login.half
+        )
 
     async def take_back(self, token: Token, credential: Credential) -> None:
         """Take the line off, with the key itself."""
         services = self._services
-        if credential.sealed_key is None:
+        if credential.encrypted_key is None:
             raise KeyRefused("the key was already gone")
-        key = services.sealer.unseal_key(credential.sealed_key, credential.id, token.half)
+        key = services.encryptor.decrypt_key(
+            credential.encrypted_key, credential.id, token.key_share
+        )
         cluster = services.settings.cluster(token.cluster)
         async with await services.connector.with_key(cluster, token.username, key) as connection:
             await self._remove_line(connection, credential.id)
@@ -100,13 +104,13 @@ class KeyLines:
     async def _remove_line(
         self, connection: asyncssh.SSHClientConnection, credential_id: str
     ) -> None:
-        instances = self._services.sealer.instances
+        instances = self._services.encryptor.instances
         await edit_authorized_keys(
             connection, lambda content, time: removed(content, instances, credential_id, time)
         )
 
 
-class KeptSession:
+class HeldConnection:
     """The very connection that was logged in, held by a worker."""
 
     def __init__(self, services: Services) -> None:
@@ -114,7 +118,7 @@ class KeptSession:
 
     async def make(self, login: Login, credential: Credential) -> None:
         """Have a worker log in; nothing is left on the cluster."""
-        credential.worker, credential.remote_groups = await self._services.handovers.log_in(
+        credential.worker, credential.remote_groups = await self._services.worker_logins.log_in(
             {
                 "cluster": login.cluster.name,
                 "username": login.username,
@@ -142,7 +146,7 @@ class Certificate:
             (await log_in(services, login)).close()
         key = asyncssh.generate_private_key(KEY_TYPE)
         credential.public_key = key.export_public_key("openssh").decode().strip()
-        name = f"resop:{services.sealer.instance}:{credential.id}"
+        name = f"resop:{services.encryptor.instance}:{credential.id}"
         expires = credential.expires_at.timestamp()
         certificate = services.user_ca.sign(key, login.username, name, expires)
         opens = key.export_private_key("openssh") + certificate
@@ -156,7 +160,7 @@ class Certificate:
                 f"{login.cluster.name} does not accept certificates of this USER_CA_KEY: its "
                 "public half is to stand in the file that sshd's TrustedUserCAKeys names"
             ) from fault
-        credential.sealed_key = services.sealer.seal_key(opens, credential.id, login.half)
+        credential.encrypted_key = services.encryptor.encrypt_key(opens, credential.id, login.half)
 
     async def take_back(self, token: Token, credential: Credential) -> None:
         """Nothing is on the cluster, and with its sealed key the certificate is useless."""
@@ -178,9 +182,9 @@ async def log_in(services: Services, login: Login) -> asyncssh.SSHClientConnecti
     )
 
 
-KINDS: Mapping[str, Callable[[Services], Kind]] = {
-    "key": KeyLines,
-    "kept": KeptSession,
+CREDENTIAL_KINDS: Mapping[str, Callable[[Services], CredentialKind]] = {
+    "key": InstalledKey,
+    "held": HeldConnection,
     "certificate": Certificate,
 }
 """By what a cluster's `login` says, and a credential's `kind`."""

@@ -13,19 +13,19 @@ from resop.errors import NotLoggedIn, SessionExpired, TokenRefused
 from resop.security.tokens import Token
 
 
-async def _here(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     # async, since FastAPI would run a plain function in a thread, at each request.
     return services_of(request)
 
 
-Here = Annotated[Services, Depends(_here)]
+ServicesDep = Annotated[Services, Depends(_services)]
 
 _bearer = HTTPBearer(auto_error=False, description="the token of POST /auth/opn/login")
 
 
 async def logged_in(
     request: Request,
-    services: Here,
+    services: ServicesDep,
     shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Token:
     """The caller's token; NotLoggedIn without one, TokenRefused when it is over or revoked.
@@ -34,18 +34,18 @@ async def logged_in(
     """
     if shown is None:
         raise NotLoggedIn
-    token = services.sealer.read(shown.credentials)
-    if not await services.logins.live(token, trusted=services.subscription.connected):
+    token = services.encryptor.read_token(shown.credentials)
+    if not await services.logins.live(token, trusted=services.subscriber.connected):
         raise SessionExpired if token.worker else TokenRefused("the token was ended: log in again")
     if token.worker:
-        await services.handovers.check(token)
+        await services.worker_logins.check(token)
     request.state.username, request.state.cluster = token.username, token.cluster
     return token
 
 
 async def still_logged_in(services: Services, token: Token) -> bool:
     """Whether a token that was good before still is: for answers that take their time."""
-    trusted = services.subscription.connected
+    trusted = services.subscriber.connected
     return token.expires > time.time() and await services.logins.live(token, trusted=trusted)
 
 
@@ -54,4 +54,4 @@ async def login_of(request: Request, services: Services) -> Token:
     return await logged_in(request, services, await _bearer(request))
 
 
-LoggedIn = Annotated[Token, Depends(logged_in)]
+CurrentToken = Annotated[Token, Depends(logged_in)]

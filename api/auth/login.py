@@ -10,11 +10,11 @@ import redis
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.credentials import KINDS, Login
+from api.auth.credentials import CREDENTIAL_KINDS, Login
 from api.auth.dependencies import login_of
-from api.state.login_throttle import Breaker
+from api.state.login_throttle import LoginThrottle
 from api.state.services import Services
-from resop.config.logging import say
+from resop.config.logging import log_event
 from resop.config.settings import Cluster
 from resop.errors import (
     InvalidOptions,
@@ -24,7 +24,7 @@ from resop.errors import (
     UnknownAction,
 )
 from resop.messaging.publisher import LOGGED_OUT
-from resop.security.tokens import Token, new_half
+from resop.security.tokens import Token, new_key_share
 from resop.storage.ids import new_id
 from resop.storage.models import Credential, now
 from resop.types import Secret
@@ -32,7 +32,7 @@ from resop.types import Secret
 log = logging.getLogger(__name__)
 
 
-class ApiGate:
+class ApiLoginGateway:
     """The gate of one request."""
 
     def __init__(self, services: Services, request: Request) -> None:
@@ -45,9 +45,9 @@ class ApiGate:
         """Log in over SSH, leave a credential, and return a token."""
         target = self._cluster(cluster)
         self._request.state.claimed, self._request.state.cluster = username, target.name
-        breaker = Breaker(self._services.redis, username, target.name, self._client_address())
+        breaker = LoginThrottle(self._services.redis, username, target.name, self._client_address())
         code = otp.get_secret_value() if otp else None
-        login = Login(target, username, password.get_secret_value(), code, new_half())
+        login = Login(target, username, password.get_secret_value(), code, new_key_share())
         async with breaker.attempt():
             return await self._finish(login)
 
@@ -60,7 +60,7 @@ class ApiGate:
         text = id_token.get_secret_value()
         username = await run_in_threadpool(self._services.openid.user_of, text)
         self._request.state.claimed = username
-        return await self._finish(Login(target, username, None, None, new_half()))
+        return await self._finish(Login(target, username, None, None, new_key_share()))
 
     async def _finish(self, login: Login) -> dict[str, Any]:
         """Make the credential and the token that stands for it."""
@@ -73,7 +73,7 @@ class ApiGate:
             kind=target.login,
             expires_at=now() + lifetime,
         )
-        await KINDS[target.login](self._services).make(login, credential)
+        await CREDENTIAL_KINDS[target.login](self._services).make(login, credential)
         self._request.state.username = username
         token = Token(
             username,
@@ -84,9 +84,9 @@ class ApiGate:
             credential.worker or "",
         )
         await run_in_threadpool(self._services.records.add_credential, credential)
-        say(log, "login", user=username, cluster=target.name, credential=token.credential)
+        log_event(log, "login", user=username, cluster=target.name, credential=token.credential)
         return {
-            "token": self._services.sealer.issue(token),
+            "token": self._services.encryptor.issue_token(token),
             "username": username,
             "cluster": target.name,
             "expires_at": _iso(token),
@@ -102,14 +102,14 @@ class ApiGate:
         try:
             if credential is None:
                 raise KeyRefused("the key was already gone")
-            await KINDS[credential.kind](self._services).take_back(token, credential)
+            await CREDENTIAL_KINDS[credential.kind](self._services).take_back(token, credential)
         except ResopError as fault:
             reason = f"{fault.message}; it ends by itself at {_iso(token)}"
             return {**answer, "key_removed": False, "reason": reason}
         return {**answer, "key_removed": True}
 
     async def _tell_logged_out(self, credential: str) -> None:
-        self._services.logins.hear(credential)
+        self._services.logins.on_logout(credential)
         try:
             await self._services.redis.publish(LOGGED_OUT, credential)
         except (redis.RedisError, OSError):

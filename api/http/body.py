@@ -66,7 +66,7 @@ def _from_json(body: bytes) -> dict[str, Any]:
     return value
 
 
-def form_pairs(body: bytes) -> list[tuple[str, str]]:
+def parse_form(body: bytes) -> list[tuple[str, str]]:
     """The fields of a form in their order; InvalidOptions for what is none."""
     try:
         return parse_qsl(
@@ -86,7 +86,7 @@ def form_pairs(body: bytes) -> list[tuple[str, str]]:
 def _from_form(body: bytes, model: type[BaseModel]) -> dict[str, Any]:
     fields = {field.alias or name: field for name, field in model.model_fields.items()}
     options: dict[str, Any] = {}
-    for name, text in form_pairs(body):
+    for name, text in parse_form(body):
         field = fields.get(name)
         if text == "" and field is not None and not field.is_required():
             continue  # what a person left open in a form

@@ -16,8 +16,8 @@ from pydantic import (
     ValidationInfo,
 )
 
-from resop.actions.options import faults_of
-from resop.config.webhook_hosts import Hosts
+from resop.actions.options import option_faults
+from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidOptions
 
 LONGEST_WAIT = 600.0
@@ -30,7 +30,7 @@ Tags = Annotated[
 
 def _allowed(address: str, checked: ValidationInfo) -> str:
     hosts = checked.context
-    assert isinstance(hosts, Hosts)
+    assert isinstance(hosts, WebhookHosts)
     hosts.receiver(address)
     return address
 
@@ -63,7 +63,7 @@ class Preferences(BaseModel):
         return not self.tag and self.timeout is None and self.notify is None
 
 
-def read_preferences(request: Request, default_wait: float, hosts: Hosts) -> Preferences:
+def read_preferences(request: Request, default_wait: float, hosts: WebhookHosts) -> Preferences:
     """Read the preferences of a request; InvalidOptions names what is wrong in its query.
 
     `hosts` are those that may be notified.
@@ -79,7 +79,7 @@ def read_preferences(request: Request, default_wait: float, hosts: Hosts) -> Pre
             {**given, "tag": query.getlist("tag"), "wait": wait, "applied": applied}, context=hosts
         )
     except ValidationError as fault:
-        raise InvalidOptions(faults_of(fault)) from None
+        raise InvalidOptions(option_faults(fault)) from None
 
 
 def _max_age(cache_control: str) -> float:

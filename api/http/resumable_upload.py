@@ -17,10 +17,10 @@ import asyncssh
 from pydantic import StringConstraints
 
 from api.http.conditions import Part
-from resop.archives.entry import NEW_MODE
+from resop.archives.entry import NEW_FILE_MODE
 from resop.errors import InvalidOptions, UploadMismatch
-from resop.sftp.client import tidy_away
-from resop.sftp.files import Target, no_room_told
+from resop.sftp.client import remove_quietly
+from resop.sftp.files import Target, translate_disk_full
 
 KEPT_SECONDS = 86_400
 SWEPT_ENTRIES = 5_000
@@ -32,8 +32,8 @@ UploadId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,128}$")
 
 def kept_at(target: Target, upload: str) -> bytes:
     """Where that is which has arrived of an upload."""
-    known_by = hashlib.sha256(target.place + b"\0" + upload.encode()).hexdigest()
-    return target.beside(f".resop-{known_by[:32]}.upload")
+    known_by = hashlib.sha256(target.real_path + b"\0" + upload.encode()).hexdigest()
+    return target.temp_path(f".resop-{known_by[:32]}.upload")
 
 
 async def received_of(sftp: asyncssh.SFTPClient, kept: bytes) -> int | None:
@@ -51,11 +51,11 @@ async def open_kept(
     sftp: asyncssh.SFTPClient, target: Target, kept: bytes, part: Part
 ) -> asyncssh.SFTPClientFile:
     """The file that a part continues, or a new one; UploadMismatch for a part from elsewhere."""
-    async with no_room_told(sftp, target, part.size):
+    async with translate_disk_full(sftp, target, part.size):
         if part.start == 0:
             await _sweep(sftp, target)
-            await tidy_away(sftp, kept)
-            return await sftp.open(kept, "x+b", asyncssh.SFTPAttrs(permissions=NEW_MODE))
+            await remove_quietly(sftp, kept)
+            return await sftp.open(kept, "x+b", asyncssh.SFTPAttrs(permissions=NEW_FILE_MODE))
         received = await received_of(sftp, kept)
         if part.start != received:
             raise UploadMismatch(received or 0)
@@ -78,11 +78,11 @@ async def exactly(content: AsyncIterator[bytes], size: int) -> AsyncIterator[byt
 async def _sweep(sftp: asyncssh.SFTPClient, target: Target) -> None:
     """Take away what was kept of uploads that nobody has gone on with for a day."""
     seen = 0
-    async for entry in sftp.scandir(target.beside("").rstrip(b"/") or b"/"):
+    async for entry in sftp.scandir(target.temp_path("").rstrip(b"/") or b"/"):
         name = entry.filename
         assert isinstance(name, bytes)  # as the folder's own
         if _NAME.fullmatch(name) and _is_old(entry.attrs):
-            await tidy_away(sftp, target.beside(name.decode()))
+            await remove_quietly(sftp, target.temp_path(name.decode()))
         if (seen := seen + 1) == SWEPT_ENTRIES:
             return
 

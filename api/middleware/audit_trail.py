@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resop.errors import RecordsUnavailable
-from resop.storage.audit_log import Audit, Entry, Outcome, cut
+from resop.storage.audit_log import AuditEntry, AuditLog, RequestOutcome, cut
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _MADE = re.compile(r"/(?:tasks|batches)/([0-9a-f-]{36})$")
 class AuditTrail:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, audit: Audit) -> None:
+    def __init__(self, app: ASGIApp, audit: AuditLog) -> None:
         self._app = app
         self._audit = audit
 
@@ -51,10 +51,10 @@ class AuditTrail:
             return
         made = _MADE.search(Headers(raw=answer["headers"]).get("location", ""))
         error = state.get("error")
-        answered = Outcome.ACCEPTED if made else Outcome.DONE
+        answered = RequestOutcome.ACCEPTED if made else RequestOutcome.DONE
         entry = entry_of(
             scope,
-            outcome=Outcome.REFUSED if error else answered,
+            outcome=RequestOutcome.REFUSED if error else answered,
             status=answer["status"],
             error=error,
             task=made[1] if made else None,
@@ -67,10 +67,10 @@ class AuditTrail:
             log.error("missing in the audit table, the database is away: %s", entry)
 
 
-def entry_of(scope: Scope, **values: Any) -> Entry:
+def entry_of(scope: Scope, **values: Any) -> AuditEntry:
     """The entry of a request: what is known of it by now, and `values`."""
     state, client = scope["state"], scope.get("client")
-    return Entry(
+    return AuditEntry(
         username=state.get("username") or state.get("claimed", ""),
         cluster=state.get("cluster", ""),
         address=client[0][:LONGEST_ADDRESS] if client else "local",

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.errors import respond
-from resop.config.logging import say
+from resop.config.logging import log_event
 from resop.errors import ServiceFault
 from resop.storage.ids import new_id
 
@@ -58,7 +58,7 @@ class RequestLog:
             if not status:
                 await self._apologise(request_id)(scope, receive, send_with_id)
         finally:
-            say(
+            log_event(
                 log,
                 "request",
                 request=request_id,

@@ -21,7 +21,7 @@ from api.state.services import services_of
 from resop.errors import CsrfFailed, NotLoggedIn
 from resop.security.tokens import Token
 
-GUARD = ":guard"
+CSRF_FIELD = ":guard"
 """The form field that shows where a form came from."""
 LOGIN = "/auth/opn/login/submit"
 INDEX = "/pages/"
@@ -42,15 +42,15 @@ async def user_of(request: Request) -> Token:
     return await logged_in(request, services_of(request), shown)
 
 
-def guard(cookie: str) -> str:
+def csrf_token(cookie: str) -> str:
     """The digest that a form carries for the browser that holds `cookie`."""
     return hmac.digest(cookie.encode(), b"resop form", hashlib.sha256).hex()
 
 
-def check_guard(request: Request, shown: str) -> None:
+def check_csrf_token(request: Request, shown: str) -> None:
     """CsrfFailed for a form that this browser did not get from us."""
     cookie = cookie_of(request)
-    if not cookie or not hmac.compare_digest(guard(cookie).encode(), shown.encode()):
+    if not cookie or not hmac.compare_digest(csrf_token(cookie).encode(), shown.encode()):
         raise CsrfFailed
 
 
@@ -59,7 +59,9 @@ def new_cookie() -> str:
     return secrets.token_urlsafe(32)
 
 
-def keep(request: Request, response: Response, cookie: str, expires: int | None = None) -> None:
+def set_session_cookie(
+    request: Request, response: Response, cookie: str, expires: int | None = None
+) -> None:
     """Hand the browser its cookie, until a Unix time in seconds or until it is closed."""
     response.set_cookie(
         _name(request),
@@ -76,7 +78,7 @@ def login_address(onward: str) -> str:
     return f"{LOGIN}?next={quote(onward, safe='')}"
 
 
-def onward_of(request: Request) -> str:
+def next_url(request: Request) -> str:
     """Where to go after a login: a page of ours, whatever the link says."""
     onward = request.query_params.get("next", "")
     return onward if _OURS.fullmatch(onward) else INDEX

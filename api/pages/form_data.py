@@ -12,28 +12,28 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.types import Message
 
-from api.http.body import FORM, MAX_BYTES, content_type, form_pairs, read_body
+from api.http.body import FORM, MAX_BYTES, content_type, parse_form, read_body
 from api.pages.browser_session import cookie_of
-from api.pages.form_fields import Sent
+from api.pages.form_fields import FormData
 from resop.errors import InvalidOptions, UnsupportedBody
 
 MULTIPART = "multipart/form-data"
 
 
-async def read_form(request: Request) -> Sent:
+async def read_form(request: Request) -> FormData:
     """The fields of the form that was sent; a file stands in place of the text of its name.
 
     Raises BodyTooLarge, UnsupportedBody, or InvalidOptions for what is no form.
     """
     body, kind = await read_body(request), content_type(request)
     if kind == MULTIPART:
-        return Sent(await _parts(request.headers, body))
+        return FormData(await _parts(request.headers, body))
     if body and kind != FORM:
         raise UnsupportedBody(f"the body is of type {kind!r}: send {FORM} or {MULTIPART}")
-    return Sent([(name, _lines(text)) for name, text in form_pairs(body)] if body else [])
+    return FormData([(name, _lines(text)) for name, text in parse_form(body)] if body else [])
 
 
-def api_request(request: Request, options: Mapping[str, Any], sent: Sent) -> Request:
+def api_request(request: Request, options: Mapping[str, Any], sent: FormData) -> Request:
     """The request that asks the API for what the form asks, in the name of this browser."""
     headers = {"authorization": f"Bearer {cookie_of(request)}", "content-type": "application/json"}
     if sent.get(":async"):

@@ -15,21 +15,21 @@ from resop.actions.command import Command
 from resop.errors import InvalidOptions
 
 Schema = Mapping[str, Any]
-Sent = ImmutableMultiDict[str, str]
-Box = Literal["text", "number", "secret", "check", "choice", "choices", "area", "lines", "json"]
+FormData = ImmutableMultiDict[str, str]
+Widget = Literal["text", "number", "secret", "check", "choice", "choices", "area", "lines", "json"]
 
-ALONE = ":alone"
+FLAG_ONLY = ":alone"
 """Names the options given without a value: `--flag` alone, where it may also take one."""
 LONG_TEXTS = frozenset(["script", "stdin"])
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FormField:
     """One option, as a form asks for it."""
 
     name: str
     id: str
-    box: Box
+    box: Widget
     description: str
     required: bool
     secret: bool
@@ -42,9 +42,9 @@ class Field:
     limits: Mapping[str, Any]
     """Attributes of its input, which the browser holds a person to."""
 
-    def read(self, sent: Sent) -> Any:
+    def read(self, sent: FormData) -> Any:
         """The value for a request; None when the field was left open."""
-        if self.alone and self.name in sent.getlist(ALONE):
+        if self.alone and self.name in sent.getlist(FLAG_ONLY):
             return True
         texts = sent.getlist(self.name)
         text = texts[0] if texts else ""
@@ -97,7 +97,7 @@ class Field:
             raise InvalidOptions(faults) from None
 
 
-def fields_of(action: Action) -> list[Field]:
+def fields_of(action: Action) -> list[FormField]:
     """The fields of an action's form: required ones first, then a command's arguments."""
     schema = action.options.model_json_schema()
     required, definitions = schema.get("required", []), schema.get("$defs", {})
@@ -114,7 +114,7 @@ def fields_of(action: Action) -> list[Field]:
         if types == {"boolean"} and (entry.type == "flag" if entry else default is not None):
             box = "check"
         fields.append(
-            Field(
+            FormField(
                 name=name,
                 id=f"option-{number}",
                 box=box,
@@ -131,7 +131,7 @@ def fields_of(action: Action) -> list[Field]:
     return sorted(fields, key=lambda field: (not field.required, field.name != "input"))
 
 
-def options_in(fields: Iterable[Field], sent: Sent) -> dict[str, Any]:
+def options_in(fields: Iterable[FormField], sent: FormData) -> dict[str, Any]:
     """The options that a form gives, not yet checked; what no field asks for is left in.
 
     Raises InvalidOptions for what cannot be sent on.
@@ -153,16 +153,16 @@ def options_in(fields: Iterable[Field], sent: Sent) -> dict[str, Any]:
     return options
 
 
-def sent_for(fields: Iterable[Field], options: Mapping[str, Any]) -> Sent:
+def sent_for(fields: Iterable[FormField], options: Mapping[str, Any]) -> FormData:
     """What a form would send to give these options, secrets apart; its defaults for the others."""
     pairs = []
     for field in fields:
         value = options.get(field.name, field.default)
         if field.alone and value is True:
-            pairs.append((ALONE, field.name))
+            pairs.append((FLAG_ONLY, field.name))
         else:
             pairs += [(field.name, text) for text in field.write(value)]
-    return Sent(pairs)
+    return FormData(pairs)
 
 
 def _text(value: Any) -> str:
@@ -180,7 +180,7 @@ def _kinds(option: Schema, definitions: Schema) -> Iterator[Schema]:
         yield option
 
 
-def _box(name: str, kinds: Sequence[Schema], definitions: Schema) -> tuple[Box, Sequence[Any]]:
+def _box(name: str, kinds: Sequence[Schema], definitions: Schema) -> tuple[Widget, Sequence[Any]]:
     """How an option is asked for, and what can be chosen."""
     types = {kind.get("type") for kind in kinds}
     first = kinds[0] if kinds else {}
@@ -208,7 +208,7 @@ def _choices(kind: Schema) -> Sequence[Any]:
     return [kind["const"]] if "const" in kind else kind.get("enum", [])
 
 
-def _limits(box: Box, kinds: Sequence[Schema]) -> dict[str, Any]:
+def _limits(box: Widget, kinds: Sequence[Schema]) -> dict[str, Any]:
     first = kinds[0] if kinds else {}
     if box == "number":
         fine = {} if all(kind.get("type") == "integer" for kind in kinds) else {"step": "any"}

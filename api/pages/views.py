@@ -16,19 +16,19 @@ from starlette.concurrency import run_in_threadpool
 
 from api.http.errors import refuse
 from api.pages.browser_session import (
-    GUARD,
+    CSRF_FIELD,
     LOGIN,
-    check_guard,
+    check_csrf_token,
     cookie_of,
-    guard,
-    keep,
+    csrf_token,
     login_address,
     new_cookie,
-    onward_of,
+    next_url,
+    set_session_cookie,
     user_of,
 )
 from api.pages.form_data import api_request, read_form
-from api.pages.form_fields import Field, Sent, fields_of, options_in, sent_for
+from api.pages.form_fields import FormData, FormField, fields_of, options_in, sent_for
 from api.pages.rendering import page
 from api.routes import actions, task_list
 from api.routes import tasks as api_tasks
@@ -47,7 +47,7 @@ from resop.errors import (
 )
 from resop.security.tokens import Token
 from resop.storage.models import State
-from resop.storage.task_search import Wanted
+from resop.storage.task_search import TaskFilter
 
 HERE = Path(__file__).parent
 ASSETS = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
@@ -103,7 +103,11 @@ async def _tasks(request: Request) -> Response:
     state = next((each for each in State if each == asked.get("state")), None)
     operator, cursor = asked.get("operator") or None, asked.get("cursor") or None
     found = await run_in_threadpool(
-        task_list.list_tasks, services, token, Wanted(state=state, operator=operator), cursor=cursor
+        task_list.list_tasks,
+        services,
+        token,
+        TaskFilter(state=state, operator=operator),
+        cursor=cursor,
     )
     return await page(
         "tasks.html",
@@ -143,7 +147,7 @@ async def _submit(kind: Kind, request: Request) -> Response:
     token, action = await _asked(kind, request)
     sent = await read_form(request)
     try:
-        check_guard(request, sent.get(GUARD, ""))
+        check_csrf_token(request, sent.get(CSRF_FIELD, ""))
         asked = api_request(request, options_in(_fields(request, action), sent), sent)
         answer = json.loads(bytes((await actions.run(kind, asked)).body))
     except (NotLoggedIn, TokenRefused):
@@ -160,14 +164,16 @@ async def _submit(kind: Kind, request: Request) -> Response:
 
 
 def _logged_in(request: Request, token: str) -> Response:
-    response = RedirectResponse(onward_of(request), 303)
-    keep(request, response, token, services_of(request).sealer.read(token).expires)
+    response = RedirectResponse(next_url(request), 303)
+    set_session_cookie(
+        request, response, token, services_of(request).encryptor.read_token(token).expires
+    )
     return response
 
 
 def _logged_out(request: Request, key_removed: bool) -> Response:
     response = RedirectResponse(f"{LOGIN}?left={'all' if key_removed else 'key'}", 303)
-    keep(request, response, new_cookie())
+    set_session_cookie(request, response, new_cookie())
     return response
 
 
@@ -175,7 +181,7 @@ async def _show_form(
     request: Request,
     token: Token | None,
     action: Action,
-    sent: Sent,
+    sent: FormData,
     fault: ResopError | None = None,
     answer: Any = None,
 ) -> Response:
@@ -203,12 +209,12 @@ async def _show_form(
         **_frame(request, token, cookie),
     )
     if cookie != cookie_of(request):
-        keep(request, response, cookie)
+        set_session_cookie(request, response, cookie)
     return response
 
 
 def _by_field(
-    fault: ResopError | None, fields: list[Field]
+    fault: ResopError | None, fields: list[FormField]
 ) -> tuple[dict[str, list[str]], list[str]]:
     """What is wrong with each field, and what else is wrong."""
     own: dict[str, list[str]] = {}
@@ -230,7 +236,7 @@ def _by_field(
     return own, others
 
 
-def _groups(fields: list[Field]) -> list[tuple[str, list[Field]]]:
+def _groups(fields: list[FormField]) -> list[tuple[str, list[FormField]]]:
     """The fields under the headings of a form."""
     flags = [field for field in fields if field.box == "check"]
     others = [field for field in fields if field.box != "check"]
@@ -271,7 +277,7 @@ def _has_form(action: Action) -> bool:
     return not (isinstance(action, Command) and action.entry.form is False)
 
 
-def _fields(request: Request, action: Action) -> list[Field]:
+def _fields(request: Request, action: Action) -> list[FormField]:
     fields = fields_of(action)
     if action.title != LOGIN_ACTION:
         return fields
@@ -292,7 +298,7 @@ def _address(action: Action) -> str:
 
 def _frame(request: Request, token: Token | None, cookie: str | None = None) -> dict[str, Any]:
     """What every page shows around its own."""
-    return {"user": token, "guard": guard(cookie or cookie_of(request)), "address": _address}
+    return {"user": token, "guard": csrf_token(cookie or cookie_of(request)), "address": _address}
 
 
 def _headers(told: Response) -> dict[str, str]:

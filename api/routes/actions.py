@@ -12,26 +12,26 @@ from fastapi.responses import JSONResponse
 from pydantic_core import to_jsonable_python
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import Here, logged_in, login_of
-from api.auth.login import ApiGate
+from api.auth.dependencies import ServicesDep, logged_in, login_of
+from api.auth.login import ApiLoginGateway
 from api.http.body import read_options
 from api.http.preferences import Preferences, read_preferences
-from api.http.responses import answer
+from api.http.responses import task_response
 from api.middleware.audit_trail import entry_of
 from api.state import rate_limit
 from api.state.services import Services, services_of
 from api.tasks.factory import first_step_of, new_task, shown_dry
 from api.tasks.idempotency import earlier_task, read_key, request_digest
-from api.tasks.waiting import share, wait_for_end
+from api.tasks.waiting import wait_for_end, wait_for_shared
 from resop.actions.catalog import Action, Kind
 from resop.actions.command import Command
 from resop.actions.operation import Operation
-from resop.actions.options import check_options, given_values
+from resop.actions.options import check_options, option_values
 from resop.errors import QueueUnavailable
 from resop.security.masking import Masker, plain, secrets_in
 from resop.security.tokens import Token
-from resop.storage.audit_log import Outcome
-from resop.storage.models import Key, State, Task
+from resop.storage.audit_log import RequestOutcome
+from resop.storage.models import IdempotencyKey, State, Task
 from resop.storage.tasks import NewTask
 
 router = APIRouter()
@@ -39,33 +39,33 @@ runs = APIRouter()
 
 
 @router.get("/operators", tags=["operators"], dependencies=[Depends(logged_in)])
-def operators(services: Here) -> dict[str, Any]:
+def operators(services: ServicesDep) -> dict[str, Any]:
     """What there is, in one line each."""
     return {"operators": [each.summary() for each in services.catalog.operators.values()]}
 
 
 @router.get("/{operator}", include_in_schema=False, dependencies=[Depends(logged_in)])
-def operator_summary(operator: str, services: Here) -> dict[str, Any]:
+def operator_summary(operator: str, services: ServicesDep) -> dict[str, Any]:
     """One operator."""
     return services.catalog.operator(operator).summary()
 
 
 @router.get("/{operator}/commands", include_in_schema=False, dependencies=[Depends(logged_in)])
-def commands(operator: str, services: Here) -> dict[str, Any]:
+def commands(operator: str, services: ServicesDep) -> dict[str, Any]:
     """An operator's commands."""
     found = services.catalog.operator(operator)
     return {"operator": found.name, "commands": [_line(each) for each in found.commands.values()]}
 
 
 @router.get("/{operator}/operations", include_in_schema=False, dependencies=[Depends(logged_in)])
-def operations(operator: str, services: Here) -> dict[str, Any]:
+def operations(operator: str, services: ServicesDep) -> dict[str, Any]:
     """An operator's operations."""
     found = services.catalog.operator(operator)
     listed = [_line(each) for each in found.operations.values()]
     return {"operator": found.name, "operations": listed}
 
 
-async def describe(kind: Kind, operator: str, action: str, services: Here) -> dict[str, Any]:
+async def describe(kind: Kind, operator: str, action: str, services: ServicesDep) -> dict[str, Any]:
     """An action: what it does and which options it takes; the cluster is not asked."""
     found = services.catalog.action(operator, kind, action)
     schema = found.options.model_json_schema()
@@ -104,7 +104,7 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     options = check_options(found.options, await read_options(request, found.options))
     task = new_task(found, options, token, services, preferred)
     task.request = request.state.request_id
-    key = await read_key(request, services, task, given_values(options))
+    key = await read_key(request, services, task, option_values(options))
     first: dict[str, Any] = {}
     if isinstance(found, Operation) and found.preview:
         first = await run_in_threadpool(first_step_of, found, options, token, services)
@@ -115,9 +115,9 @@ async def run(kind: Kind, request: Request) -> JSONResponse:
     request.state.options = task.options
     await rate_limit.count(services.redis, decision, token)
     if found.share_for and key is None and preferred.may_share:
-        digest = request_digest(services.sealer, task, given_values(options))
+        digest = request_digest(services.encryptor, task, option_values(options))
         return await _ask(request, token, digest, task, found.share_for, preferred)
-    return answer(await _run_task(request, token, task, preferred, key), preferred.applied)
+    return task_response(await _run_task(request, token, task, preferred, key), preferred.applied)
 
 
 async def _run_task(
@@ -125,7 +125,7 @@ async def _run_task(
     token: Token,
     task: Task,
     preferred: Preferences,
-    key: Key | None = None,
+    key: IdempotencyKey | None = None,
     putting: AbstractContextManager[None] = nullcontext(),  # noqa: B008
 ) -> Task:
     """Record and enqueue a task, or find the earlier one of its key; wait for its end."""
@@ -158,13 +158,13 @@ async def _ask(
     deadline = time.monotonic() + preferred.wait
     oldest = 0.0 if preferred.fresh else preferred.max_age
     ended, age = None, 0.0
-    while ended is None and (question := services.questions.find(digest, task, oldest)):
+    while ended is None and (question := services.answers.find(digest, task, oldest)):
         age = question.age
-        ended = await share(services, question, deadline)
+        ended = await wait_for_shared(services, question, deadline)
     if ended is None:
-        putting, age = services.questions.asking(digest, task, share_for), 0.0
+        putting, age = services.answers.publishing(digest, task, share_for), 0.0
         ended = await _run_task(request, token, task, preferred, putting=putting)
-    response = answer(ended, preferred.applied)
+    response = task_response(ended, preferred.applied)
     if ended.state == State.SUCCEEDED:
         response.headers["Age"] = str(int(age))
         response.headers["Cache-Control"] = f"private, max-age={int(share_for)}"
@@ -178,13 +178,13 @@ async def _run_here(
     began = time.monotonic()
     request.state.action = operation.title
     options = check_options(operation.options, await read_options(request, operation.options))
-    values = given_values(options)
+    values = option_values(options)
     shown = to_jsonable_python(plain(values, reveal=False))
     request.state.options = Masker(secrets_in(values)).json(shown)
     if read_preferences(request, 0, services.settings.notify_hosts).dry_run:
         request.state.audited = True
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})
-    gate = ApiGate(services, request)
+    gate = ApiLoginGateway(services, request)
     output = await operation(gate, **operation.arguments(options))
     return JSONResponse(
         {
@@ -197,11 +197,11 @@ async def _run_here(
 
 
 async def _take_in(
-    request: Request, task: Task, key: Key | None, worker: str, *, flushed: bool
-) -> Key | None:
+    request: Request, task: Task, key: IdempotencyKey | None, worker: str, *, flushed: bool
+) -> IdempotencyKey | None:
     """Write the task and its entry of the audit, and hand it to a worker: as `Intake.add`."""
-    audit = entry_of(request.scope, outcome=Outcome.ACCEPTED, status=202, task=task.id)
-    intake = services_of(request).intake
+    audit = entry_of(request.scope, outcome=RequestOutcome.ACCEPTED, status=202, task=task.id)
+    intake = services_of(request).submitter
     try:
         earlier = await intake.add(NewTask(task, key, audit), worker, flushed=flushed)
     except QueueUnavailable:

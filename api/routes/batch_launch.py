@@ -13,14 +13,14 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import Here, LoggedIn
+from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.body import read_options
 from api.http.openapi import PREFERENCES, TEMPLATE
 from api.http.preferences import read_preferences
 from api.routes.batch_models import BatchProgress, look_again, own_batch, progress
 from api.state import rate_limit
 from api.state.services import Services, services_of
-from api.tasks.batch_factory import SHOWN_ITEMS, Maker, new_batch
+from api.tasks.batch_factory import SHOWN_ITEMS, BatchFactory, new_batch
 from api.tasks.factory import shown_dry
 from api.tasks.idempotency import read_key
 from resop.actions.catalog import Action, Kind
@@ -29,7 +29,7 @@ from resop.actions.options import check_options
 from resop.actions.sweep import BatchBody
 from resop.errors import IdempotencyKeyReused, QueueUnavailable, RequestError, UnknownAction
 from resop.security.tokens import Token
-from resop.storage.models import Batch, Key, State, Task
+from resop.storage.models import Batch, IdempotencyKey, State, Task
 from resop.types import ActionKind
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,12 @@ _at_work = anyio.CapacityLimiter(2)
     },
 )
 async def launch(
-    operator: str, kind: Kind, action: str, services: Here, token: LoggedIn, request: Request
+    operator: str,
+    kind: Kind,
+    action: str,
+    services: ServicesDep,
+    token: CurrentToken,
+    request: Request,
 ) -> Response:
     """Run an action with many sets of options: one task for each item.
 
@@ -78,7 +83,7 @@ async def launch(
     body = await run_in_threadpool(check_options, BatchBody, given)
     assert isinstance(body, BatchBody)
     batch = new_batch(found, token, preferred, at_once=body.at_once)
-    maker = Maker(batch, found, token, services, preferred, request.state.request_id)
+    maker = BatchFactory(batch, found, token, services, preferred, request.state.request_id)
     return await _launch(
         maker,
         lambda: maker.from_body(body),
@@ -96,8 +101,8 @@ async def launch(
 )
 async def retry(
     batch_id: str,
-    services: Here,
-    token: LoggedIn,
+    services: ServicesDep,
+    token: CurrentToken,
     request: Request,
     state: Annotated[
         list[Ended], Query(description="states of the tasks to repeat; 'lost' only if given")
@@ -118,12 +123,12 @@ async def retry(
     action = services.catalog.action(old.operator, kind, old.action)
     count = await _permitted(action, services, token, request)
     preferred = read_preferences(request, 0, services.settings.notify_hosts)
-    given = await run_in_threadpool(services.batches.given, batch_id, state)
+    given = await run_in_threadpool(services.batches.options_and_parameters, batch_id, state)
     if not given:
         raise RequestError(f"none of its tasks is {' or '.join(state)}")
     preferred = preferred.model_copy(update={"tag": preferred.tag or old.tags})
     batch = new_batch(action, token, preferred, at_once=old.at_once, retry_of=old.id)
-    maker = Maker(batch, action, token, services, preferred, request.state.request_id)
+    maker = BatchFactory(batch, action, token, services, preferred, request.state.request_id)
     return await _launch(
         maker,
         lambda: maker.again(old, given),
@@ -144,7 +149,7 @@ async def _permitted(
 
 
 async def _launch(
-    maker: Maker,
+    maker: BatchFactory,
     make: Callable[[], list[Task]],
     asked: Callable[[], Any],
     count: Callable[[int], Coroutine[Any, Any, None]],
@@ -176,7 +181,7 @@ async def _launch(
     return JSONResponse(shown.model_dump(mode="json"), 202, look_again(made))
 
 
-def _same(earlier: Key, key: Key) -> str:
+def _same(earlier: IdempotencyKey, key: IdempotencyKey) -> str:
     """The batch that an earlier request has made.
 
     IdempotencyKeyReused if it was another request.
@@ -188,7 +193,7 @@ def _same(earlier: Key, key: Key) -> str:
 
 def _tell(services: Services) -> None:
     try:
-        services.herald.batch()
+        services.publisher.batch()
     except QueueUnavailable:
         log.warning("no worker was told of a new batch: Redis is away")
 
@@ -201,7 +206,7 @@ def _dry(batch: Batch, tasks: list[Task], first_steps: list[dict[str, Any]]) -> 
         "action": f"{batch.operator}:{batch.action}",
         "size": batch.size,
         "items": [
-            {"item": task.item, **shown_dry(task, first)}
+            {"item": task.parameters, **shown_dry(task, first)}
             for task, first in zip(tasks, begins, strict=False)
         ],
         "time_limit": tasks[0].time_limit,

@@ -12,8 +12,8 @@ from api.state.services import Services
 from resop.errors import UnknownBatch
 from resop.security.tokens import Token
 from resop.storage.models import Batch, State, now
-from resop.storage.serializers import batch_summary, standing
-from resop.storage.webhooks import Notifications
+from resop.storage.serializers import batch_summary, delivery_json
+from resop.storage.webhooks import WebhookStore
 
 RECENT = timedelta(seconds=60)
 """What the rate is taken over."""
@@ -85,7 +85,7 @@ def _read_progress(services: Services, batch_id: str) -> BatchProgress:
     rate = ran / max((until - since).total_seconds(), 1e-3)
     left = sum(count for state, count in stands["counts"].items() if not state.ended)
     end = until + timedelta(seconds=left / rate) if left and rate else None
-    told = Notifications(services.records).of(batch.id) if batch.notify is not None else None
+    told = WebhookStore(services.records).of(batch.id) if batch.notify is not None else None
     return BatchProgress(
         **stands,
         options=batch.options,
@@ -93,5 +93,5 @@ def _read_progress(services: Services, batch_id: str) -> BatchProgress:
         combine=batch.combine,
         rate=round(rate, 3),
         expected_end=end,
-        notification=standing(told),
+        notification=delivery_json(told),
     )

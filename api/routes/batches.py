@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import Here, LoggedIn
+from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.export import ndjson, table
 from api.routes.batch_models import BatchProgress, BatchShown, look_again, own_batch, progress
 from api.routes.task_list import LONGEST_PAGE, PAGE
@@ -20,7 +20,7 @@ from api.routes.tasks import Wait, never_ran
 from api.state.services import Services
 from resop.errors import QueueUnavailable
 from resop.storage.models import State, Task
-from resop.storage.serializers import batch_summary, result, summary
+from resop.storage.serializers import batch_summary, result_json, task_summary
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class TaskList(BaseModel):
 
 @router.get("")
 def list_batches(
-    services: Here,
-    token: LoggedIn,
+    services: ServicesDep,
+    token: CurrentToken,
     limit: Annotated[int, Query(ge=1, le=100)] = BATCHES_PAGE,
     cursor: Annotated[str | None, Query(max_length=36, description="'next' of a page")] = None,
 ) -> BatchList:
@@ -65,7 +65,7 @@ def list_batches(
 
 @router.get("/{batch_id}")
 async def show_batch(
-    batch_id: str, services: Here, token: LoggedIn, wait: Wait = 0
+    batch_id: str, services: ServicesDep, token: CurrentToken, wait: Wait = 0
 ) -> BatchProgress:
     """One batch: how many tasks are in which state, its pace, and when it may end."""
     with services.waiters.waiting(batch_id) as waiter:
@@ -81,8 +81,8 @@ async def show_batch(
 @router.get("/{batch_id}/tasks")
 async def list_tasks(
     batch_id: str,
-    services: Here,
-    token: LoggedIn,
+    services: ServicesDep,
+    token: CurrentToken,
     state: State | None = None,
     limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE,
     cursor: Annotated[int | None, Query(description="'next' of a page")] = None,
@@ -94,7 +94,7 @@ async def list_tasks(
     )
     page = found[:limit]
     further = page[-1]["number"] if len(found) > limit else None
-    return TaskList(tasks=[summary(task) for task in page], next=further)
+    return TaskList(tasks=[task_summary(task) for task in page], next=further)
 
 
 States = Annotated[list[State], Query(description="tasks in one of these states; all if not given")]
@@ -103,8 +103,8 @@ States = Annotated[list[State], Query(description="tasks in one of these states;
 @router.get("/{batch_id}/results.ndjson", response_class=StreamingResponse)
 async def results_ndjson(
     batch_id: str,
-    services: Here,
-    token: LoggedIn,
+    services: ServicesDep,
+    token: CurrentToken,
     state: States = [],  # noqa: B006
 ) -> StreamingResponse:
     """What became of each item, in their order: a JSON object a line."""
@@ -115,8 +115,8 @@ async def results_ndjson(
 @router.get("/{batch_id}/results.csv", response_class=StreamingResponse)
 async def results_csv(
     batch_id: str,
-    services: Here,
-    token: LoggedIn,
+    services: ServicesDep,
+    token: CurrentToken,
     state: States = [],  # noqa: B006
 ) -> StreamingResponse:
     """The same as a table (RFC 4180): each parameter is a column, beside what came of it.
@@ -135,7 +135,7 @@ async def results_csv(
     responses={202: {"description": "asked to end; some of its tasks still run"}},
 )
 async def cancel_batch(
-    batch_id: str, services: Here, token: LoggedIn, response: Response, wait: Wait = 0
+    batch_id: str, services: ServicesDep, token: CurrentToken, response: Response, wait: Wait = 0
 ) -> BatchProgress:
     """Cancel all of its tasks: those that are queued never run, those that run are ended.
 
@@ -155,9 +155,9 @@ def _cancel(services: Services, batch_id: str) -> None:
     running = services.batches.cancel(batch_id, never_ran() or {})
     try:
         for task_id in running:
-            services.herald.cancel(task_id)
-        services.herald.many_ended()
-        services.herald.batch()
+            services.publisher.cancel(task_id)
+        services.publisher.many_ended()
+        services.publisher.batch()
     except QueueUnavailable:
         log.warning("nobody was told that batch %s is cancelled: Redis is away", batch_id)
 
@@ -165,13 +165,13 @@ def _cancel(services: Services, batch_id: str) -> None:
 def _row(task: Task) -> dict[str, Any]:
     return {
         "number": task.number,
-        "item": task.item,
+        "item": task.parameters,
         "state": task.state,
         "exit_code": task.exit_code,
         "output": task.output,
         "stderr": task.stderr,
         "error": task.error,
-        "seconds": result(task)["seconds"],
+        "seconds": result_json(task)["seconds"],
         "task": task.id,
     }
 

@@ -32,10 +32,17 @@ from api.http.upload import is_form
 from api.routes.sftp_dependency import RemotePath, Sftp, uploaded
 from resop.errors import DigestMismatch, InvalidOptions, PathFailed
 from resop.limits import FILE_LIMIT
-from resop.sftp.client import attributes_of, check_regular, mode_of, shown, tidy_away, told_apart
-from resop.sftp.files import Target, new_part, no_room_told, put_in_place, target_of
+from resop.sftp.client import (
+    attributes_of,
+    check_regular,
+    display_path,
+    mode_of,
+    remove_quietly,
+    translate_sftp_errors,
+)
+from resop.sftp.files import Target, publish, resolve_target, temporary_file, translate_disk_full
 from resop.sftp.transfer import BlockWriter, read_blocks
-from resop.storage.serializers import shown_time
+from resop.storage.serializers import iso_time
 from resop.types import FileMode
 
 router = APIRouter(prefix="/files", tags=["files"])
@@ -49,7 +56,7 @@ Upload = Annotated[
 ]
 
 
-class Wanted(BaseModel):
+class WriteOptions(BaseModel):
     """How a file is to be written."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -85,7 +92,7 @@ async def read_file(
     request: Request, path: RemotePath, sftp: Sftp, checksum: Checksum = None
 ) -> Response:
     """Read a file: all of it, or one `Range`."""
-    with told_apart(path):
+    with translate_sftp_errors(path):
         file, attributes = await _opened(sftp, path)
         headers = _headers(path, attributes)
         if is_known(request.headers, attributes):
@@ -114,11 +121,11 @@ async def look_at_file(
     upload: Upload = None,
 ) -> Response:
     """Look at a file, or at how far an upload has come (`Upload-Offset`)."""
-    with told_apart(path):
+    with translate_sftp_errors(path):
         if upload is not None:
-            received = await received_of(sftp, kept_at(await target_of(sftp, path), upload))
+            received = await received_of(sftp, kept_at(await resolve_target(sftp, path), upload))
             if received is None:
-                raise PathFailed(shown(path), "missing", "there is no such upload")
+                raise PathFailed(display_path(path), "missing", "there is no such upload")
             return Response(status_code=204, headers=_progress(received))
         file, attributes = await _opened(sftp, path)
         headers = _headers(path, attributes)
@@ -141,14 +148,14 @@ async def look_at_file(
     },
 )
 async def write_file(
-    request: Request, path: RemotePath, sftp: Sftp, wanted: Annotated[Wanted, Query()]
+    request: Request, path: RemotePath, sftp: Sftp, wanted: Annotated[WriteOptions, Query()]
 ) -> JSONResponse:
     """Write a file, complete under its name or not at all; or a part of it (`Content-Range`)."""
     part = part_of(request.headers)
     _check_together(request, wanted, part)
-    with told_apart(path):
-        target = await target_of(sftp, path)
-        check_conditions(request.headers, target.before)
+    with translate_sftp_errors(path):
+        target = await resolve_target(sftp, path)
+        check_conditions(request.headers, target.existing)
         if not wanted.overwrite:
             target.check_vacant()
         writing = _Writing(request, sftp, target, wanted)
@@ -161,14 +168,14 @@ async def write_file(
                 answer = {"success": True, "received": received}
                 return JSONResponse(answer, 202, _progress(received))
             digests = made
-        attributes = await sftp.stat(target.place)
+        attributes = await sftp.stat(target.real_path)
     headers = {"ETag": tag_of(attributes)}
     if digests:
         headers["Repr-Digest"] = as_header(digests)
-    answer = _described(target.place, attributes) | {
+    answer = _described(target.real_path, attributes) | {
         algorithm: digest.hex() for algorithm, digest in digests.items()
     }
-    return JSONResponse(answer, 201 if target.before is None else 200, headers)
+    return JSONResponse(answer, 201 if target.existing is None else 200, headers)
 
 
 @router.delete("/{path:anything}", status_code=204)
@@ -176,15 +183,15 @@ async def remove_file(
     request: Request, path: RemotePath, sftp: Sftp, upload: Upload = None
 ) -> Response:
     """Remove a file; a symbolic link itself. Or what has arrived of an upload."""
-    with told_apart(path):
+    with translate_sftp_errors(path):
         if upload is not None:
-            await sftp.remove(kept_at(await target_of(sftp, path), upload))
+            await sftp.remove(kept_at(await resolve_target(sftp, path), upload))
             return Response(status_code=204)
         # Only then: a link of one's own goes, too, where it leads to what its user may not see.
         if is_conditional(request.headers):
             check_conditions(request.headers, await attributes_of(sftp, path))
         if stat.S_ISDIR((await sftp.lstat(path)).permissions or 0):
-            raise PathFailed(shown(path), "is_folder")
+            raise PathFailed(display_path(path), "is_folder")
         await sftp.remove(path)
     return Response(status_code=204)
 
@@ -193,7 +200,7 @@ class _Writing:
     """One request that writes to a target."""
 
     def __init__(
-        self, request: Request, sftp: asyncssh.SFTPClient, target: Target, wanted: Wanted
+        self, request: Request, sftp: asyncssh.SFTPClient, target: Target, wanted: WriteOptions
     ) -> None:
         self._request = request
         self._sftp = sftp
@@ -207,7 +214,7 @@ class _Writing:
         """Write all of the file; the digests that were asked for or announced."""
         size = int(self._request.headers.get("content-length", 0))
         hashes = Hashes(*{*self._checked, *self._of_body, *self._of_file})
-        async with new_part(self._sftp, self._target, size) as (beside, file):
+        async with temporary_file(self._sftp, self._target, size) as (beside, file):
             await BlockWriter(file).write(hashes.taking_in(uploaded(self._request)))
             made = hashes.digests()
             check_digests(self._of_body, made)
@@ -219,17 +226,17 @@ class _Writing:
         """Write a part; the same of the whole file with the last one, None before."""
         kept = kept_at(self._target, self._wanted.upload or "")
         file = await open_kept(self._sftp, self._target, kept, part)
-        async with no_room_told(self._sftp, self._target, part.size), file:
+        async with translate_disk_full(self._sftp, self._target, part.size), file:
             await self._write_part(file, part)
             if not part.is_last:
                 return None
-            path, attributes = shown(self._target.path), await file.stat()
+            path, attributes = display_path(self._target.path), await file.stat()
             algorithms = {*self._checked, *self._of_file}
             made = await _digests(file, path, attributes, *algorithms)
             try:
                 check_digests(self._of_file, made)
             except DigestMismatch:
-                await tidy_away(self._sftp, kept)
+                await remove_quietly(self._sftp, kept)
                 raise
             await self._put_in_place(kept, file)
         return made
@@ -244,20 +251,21 @@ class _Writing:
             await file.truncate(part.start)
             raise
         except asyncssh.SFTPFailure:
-            await file.truncate(writer.reached)  # later blocks may be there while one is not
+            # Later blocks may be there while an earlier one is missing.
+            await file.truncate(writer.committed_offset)
             raise
 
     async def _put_in_place(self, beside: bytes, file: asyncssh.SFTPClientFile) -> None:
         mode = None if self._wanted.mode is None else int(self._wanted.mode, 8)
-        await file.setstat(self._target.finish(mode, self._wanted.modified))
+        await file.setstat(self._target.final_attributes(mode, self._wanted.modified))
         await file.close()  # some file systems tell only then that there was no room
         # Once more: uploads take their time.
-        present = await attributes_of(self._sftp, self._target.place)
+        present = await attributes_of(self._sftp, self._target.real_path)
         check_conditions(self._request.headers, present)
-        await put_in_place(self._sftp, self._target, beside, self._wanted.overwrite)
+        await publish(self._sftp, self._target, beside, self._wanted.overwrite)
 
 
-def _check_together(request: Request, wanted: Wanted, part: Part | None) -> None:
+def _check_together(request: Request, wanted: WriteOptions, part: Part | None) -> None:
     """InvalidOptions for what makes no sense together."""
     faults = {}
     if (part is None) != (wanted.upload is None):
@@ -281,8 +289,8 @@ async def _opened(
 
 
 async def _content(file: asyncssh.SFTPClientFile, path: bytes, span: Span) -> AsyncIterator[bytes]:
-    with told_apart(path):
-        async for block in read_blocks(file, shown(path), span.start, span.size):
+    with translate_sftp_errors(path):
+        async for block in read_blocks(file, display_path(path), span.start, span.size):
             yield block
 
 
@@ -295,7 +303,7 @@ async def _digests(
     """Of a file that is read for it."""
     hashes = Hashes(*algorithms)
     if algorithms:
-        async for block in read_blocks(file, shown(path), 0, attributes.size or 0):
+        async for block in read_blocks(file, display_path(path), 0, attributes.size or 0):
             hashes.update(block)
     return hashes.digests()
 
@@ -325,9 +333,9 @@ def _progress(received: int) -> dict[str, str]:
 def _described(place: bytes, attributes: asyncssh.SFTPAttrs) -> dict[str, Any]:
     return {
         "success": True,
-        "path": shown(place),
+        "path": display_path(place),
         "size": attributes.size,
         "mode": f"{mode_of(attributes):04o}",
-        "modified": shown_time(datetime.fromtimestamp(attributes.mtime or 0, UTC)),
+        "modified": iso_time(datetime.fromtimestamp(attributes.mtime or 0, UTC)),
         "etag": tag_of(attributes),
     }

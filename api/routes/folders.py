@@ -18,11 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from api.http.download import Download
 from api.routes.sftp_dependency import RemotePath, Sftp, uploaded
 from resop.archives import tar, zip
-from resop.archives.byte_stream import Pieces, joined
-from resop.archives.entry import Content, Member
-from resop.sftp.client import shown, tidy_away, told_apart
-from resop.sftp.files import Target, new_part
-from resop.sftp.folders import Unpacking, Wanted, folder_at, folder_for, walk, with_content
+from resop.archives.byte_stream import ByteStream, rechunk
+from resop.archives.entry import Content, TreeEntry
+from resop.sftp.client import display_path, remove_quietly, translate_sftp_errors
+from resop.sftp.files import Target, temporary_file
+from resop.sftp.folders import (
+    EntryFilter,
+    FolderWriter,
+    resolve_folder,
+    walk,
+    with_content,
+    writable_folder,
+)
 from resop.sftp.transfer import BlockWriter
 
 router = APIRouter(prefix="/folders", tags=["files"])
@@ -35,11 +42,11 @@ _ARCHIVES = {
     "application/zip": {"schema": {"type": "string", "format": "binary"}},
 }
 _SENT = {**_ARCHIVES, "application/gzip": _ARCHIVES["application/x-tar"]}
-_PACKED = {"tar": tar.packed, "zip": zip.packed}
+_PACKED = {"tar": tar.write_archive, "zip": zip.write_archive}
 _TYPES = {"tar": "application/x-tar", "zip": "application/zip"}
 
 
-class Chosen(BaseModel):
+class ArchiveOptions(BaseModel):
     """What of a folder is packed, and how."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,15 +65,17 @@ class Chosen(BaseModel):
     response_class=Download,
     responses={200: {"description": "the folder", "content": _ARCHIVES}},
 )
-async def read_folder(path: RemotePath, sftp: Sftp, chosen: Annotated[Chosen, Query()]) -> Response:
+async def read_folder(
+    path: RemotePath, sftp: Sftp, chosen: Annotated[ArchiveOptions, Query()]
+) -> Response:
     """Read a folder with all that is in it, as an archive; links stay links.
 
     It is cut off when a file in it cannot be read.
     """
-    with told_apart(path):
-        top = await folder_at(sftp, path)
+    with translate_sftp_errors(path):
+        top = await resolve_folder(sftp, path)
     members = with_content(sftp, top, walk(sftp, top, _wanted(chosen)))
-    archive = joined(_PACKED[chosen.format](members))
+    archive = rechunk(_PACKED[chosen.format](members))
     first = await anext(archive, b"")  # what fails with it is still answered as such
     name = quote(posixpath.basename(top) + f".{chosen.format}".encode())
     headers = {
@@ -96,37 +105,37 @@ async def write_folder(
     A merge that breaks off leaves what was unpacked, each file complete. Refused: a device, a
     name that leads out of the folder, or through a link.
     """
-    with told_apart(path):
+    with translate_sftp_errors(path):
         async with (
-            folder_for(sftp, path, merge=merge) as (top, place),
-            Unpacking(sftp, top, merge=merge) as made,
+            writable_folder(sftp, path, merge=merge) as (top, place),
+            FolderWriter(sftp, top, merge=merge) as made,
             _members(request, sftp, top) as members,
         ):
             async for member, content in members:
                 await made.add(member, content)
-    answer = {"path": shown(place), "files": made.files, "bytes": made.bytes}
+    answer = {"path": display_path(place), "files": made.files, "bytes": made.bytes}
     return JSONResponse({"success": True, **answer}, 201)
 
 
 @contextlib.asynccontextmanager
 async def _members(
     request: Request, sftp: asyncssh.SFTPClient, top: bytes
-) -> AsyncIterator[AsyncIterator[tuple[Member, Content]]]:
+) -> AsyncIterator[AsyncIterator[tuple[TreeEntry, Content]]]:
     """The members of the archive that is sent."""
-    archive = Pieces(uploaded(request))
-    beginning = await archive.begins_with(2)
+    archive = ByteStream(uploaded(request))
+    beginning = await archive.peek(2)
     if beginning == b"PK":
         # The list of its members comes last, so that it has to lie somewhere: in the folder.
         target = Target(top, posixpath.join(top, b"zip"), None)
         size = int(request.headers.get("content-length", 0))
-        async with new_part(sftp, target, size) as (kept, file):
+        async with temporary_file(sftp, target, size) as (kept, file):
             writer = BlockWriter(file)
             await writer.write(archive.rest())
             async with sftp.open(kept, "rb") as whole:
-                yield zip.unpacked(whole, writer.reached)
-        await tidy_away(sftp, kept)
+                yield zip.read_archive(whole, writer.committed_offset)
+        await remove_quietly(sftp, kept)
     else:
-        yield tar.unpacked(archive)
+        yield tar.read_archive(archive)
 
 
 async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -135,7 +144,7 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
         yield piece
 
 
-def _wanted(chosen: Chosen) -> Wanted:
+def _wanted(chosen: ArchiveOptions) -> EntryFilter:
     """Patterns as fnmatch(7) has them; one without a slash is for a name wherever it is."""
     included, excluded = _matcher(chosen.include), _matcher(chosen.exclude)
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import Here
+from api.auth.dependencies import ServicesDep
 from api.http import body, preferences, resumable_upload, upload
 from api.state import login_throttle
 from api.state.services import Services
@@ -21,7 +21,7 @@ router = APIRouter(tags=["service"])
 
 
 @router.get("/", response_model=dict[str, Any])
-def welcome(request: Request, services: Here) -> Any:
+def welcome(request: Request, services: ServicesDep) -> Any:
     """What this is, which clusters there are, and where to go on; a browser goes to the pages."""
     if "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/pages/", 303, {"Vary": "Accept"})
@@ -37,7 +37,7 @@ def welcome(request: Request, services: Here) -> Any:
 
 
 @router.get("/limits")
-def limits(services: Here) -> dict[str, Any]:
+def limits(services: ServicesDep) -> dict[str, Any]:
     """The limits that requests are held to."""
     return _limits(services)
 
@@ -49,9 +49,9 @@ async def live() -> dict[str, bool]:
 
 
 @router.get("/health/ready")
-async def ready(services: Here) -> JSONResponse:
+async def ready(services: ServicesDep) -> JSONResponse:
     """Database and Redis answer: 200, else 503 with what does not."""
-    parts = {"database": True, "redis": services.subscription.connected}
+    parts = {"database": True, "redis": services.subscriber.connected}
     try:
         await run_in_threadpool(services.records.check)
     except RecordsUnavailable:

@@ -10,12 +10,12 @@ import asyncssh
 from fastapi import Depends, Path, Request
 from starlette.convertors import Convertor, register_url_convertor
 
-from api.auth.dependencies import Here, LoggedIn
+from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.upload import body_of
 from api.state.services import services_of
 from resop.access.permissions import READ_FILES, WRITE_FILES
 from resop.errors import InvalidOptions, PathFailed
-from resop.sftp.client import is_hidden, sftp_of, shown
+from resop.sftp.client import display_path, is_hidden, open_sftp
 
 WAIT_SECONDS = 30.0
 """For a connection that has room for one more transfer."""
@@ -58,7 +58,7 @@ async def _path_of(
 
 def uploaded(request: Request) -> AsyncIterator[bytes]:
     """Read the uploaded content, piece by piece; ServiceError once the service is stopping."""
-    feeds = services_of(request).feeds
+    feeds = services_of(request).watches
     return body_of(request, lambda: feeds.closed)
 
 
@@ -66,20 +66,22 @@ RemotePath = Annotated[bytes, Depends(_path_of)]
 
 
 async def _sftp(
-    request: Request, services: Here, token: LoggedIn, path: RemotePath
+    request: Request, services: ServicesDep, token: CurrentToken, path: RemotePath
 ) -> AsyncIterator[asyncssh.SFTPClient]:
     """In this process, so that the content goes neither through the queue nor the record."""
     action = READ_FILES if request.method in ("GET", "HEAD") else WRITE_FILES
     request.state.action = action
     (await services.permissions.decide(action, token.username, token.credential)).enforce()
-    session = services.access.session(token.username, token.cluster, token.credential, token.half)
-    async with sftp_of(session, WAIT_SECONDS) as sftp:
+    session = services.sessions.session(
+        token.username, token.cluster, token.credential, token.key_share
+    )
+    async with open_sftp(session, WAIT_SECONDS) as sftp:
         try:
             yield sftp
         except PathFailed as fault:
             # What the cluster keeps from this user is not there, whatever is asked of it.
             if fault.details["reason"] == "denied" and await is_hidden(sftp, path):
-                raise PathFailed(shown(path), "hidden") from fault
+                raise PathFailed(display_path(path), "hidden") from fault
             raise
 
 

@@ -18,15 +18,15 @@ from fastapi import APIRouter, Header
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import Here, LoggedIn, still_logged_in
+from api.auth.dependencies import CurrentToken, ServicesDep, still_logged_in
 from api.routes.tasks import own_task
 from api.state.services import Services
-from api.state.task_watchers import Seen
-from api.tasks.event_stream import Place, news
+from api.state.task_watchers import TaskSnapshot
+from api.tasks.event_stream import Cursor, events_after
 from resop.errors import ResopError
 from resop.security.tokens import Token
 from resop.storage.models import State
-from resop.storage.step_output import Printed
+from resop.storage.step_output import StepOutputStore
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -40,21 +40,21 @@ PORTIONS = 8
 """... and so many portions are kept for others who come to the same place."""
 
 
-async def _said(services: Services, seen: Seen, place: Place) -> tuple[str, Place]:
+async def _said(services: Services, seen: TaskSnapshot, place: Cursor) -> tuple[str, Cursor]:
     """Some of the news as text, and the place after them; most watchers are at the same place."""
-    said = seen.said.get(place)
+    said = seen.rendered.get(place)
     if said is None or (said.done() and said.exception()):
-        if len(seen.said) >= PORTIONS:
-            del seen.said[next(iter(seen.said))]
-        portion = run_in_threadpool(_portion, services.printed, seen, place)
-        seen.said[place] = said = asyncio.ensure_future(portion)
+        if len(seen.rendered) >= PORTIONS:
+            del seen.rendered[next(iter(seen.rendered))]
+        portion = run_in_threadpool(_portion, services.step_outputs, seen, place)
+        seen.rendered[place] = said = asyncio.ensure_future(portion)
     return await asyncio.shield(said)
 
 
-def _portion(printed: Printed, seen: Seen, place: Place) -> tuple[str, Place]:
+def _portion(printed: StepOutputStore, seen: TaskSnapshot, place: Cursor) -> tuple[str, Cursor]:
     """News of about a megabyte at most."""
     said, size = [], 0
-    for event in news(seen, place, printed):
+    for event in events_after(seen, place, printed):
         said.append(str(event))
         size += len(said[-1])
         place = event.place
@@ -73,8 +73,8 @@ def _portion(printed: Printed, seen: Seen, place: Place) -> tuple[str, Place]:
 )
 async def watch_task(
     task_id: str,
-    services: Here,
-    token: LoggedIn,
+    services: ServicesDep,
+    token: CurrentToken,
     last_event_id: Annotated[str | None, Header(max_length=16_384)] = None,
 ) -> Response:
     """A task as server-sent events: state, log, step, output, step_ended, progress, done.
@@ -83,7 +83,7 @@ async def watch_task(
     is done.
     """
     await own_task(services, token, task_id)
-    place = Place.read(last_event_id) if last_event_id else Place()
+    place = Cursor.read(last_event_id) if last_event_id else Cursor()
     if place.over:
         return Response(status_code=204)  # so that a browser does not come back
     return StreamingResponse(
@@ -94,15 +94,15 @@ async def watch_task(
 
 
 async def _stream(
-    services: Services, token: Token, task_id: str, place: Place
+    services: Services, token: Token, task_id: str, place: Cursor
 ) -> AsyncIterator[str]:
     """Events until the last, or until the watcher has to come again."""
     yield f"retry: {RETRY_MILLISECONDS}\n\n"
-    with services.feeds.feed(task_id) as feed, contextlib.suppress(ResopError):
+    with services.watches.feed(task_id) as feed, contextlib.suppress(ResopError):
         quiet_since = time.monotonic()
-        while not services.feeds.closed and await still_logged_in(services, token):
+        while not services.watches.closed and await still_logged_in(services, token):
             changed = feed.changed
-            seen = await feed.look()
+            seen = await feed.snapshot()
             said, place = await _said(services, seen, place)
             if said:
                 quiet_since = time.monotonic()

@@ -9,16 +9,16 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import Here, LoggedIn
+from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.body import read_options
 from api.http.export import ndjson, table
 from api.http.preferences import Tags
 from api.routes.tasks import own_task
-from api.tasks.waiting import look
+from api.tasks.waiting import get_task
 from resop.actions.options import check_options
 from resop.storage.models import State, Task
-from resop.storage.serializers import summary, view
-from resop.storage.task_search import Wanted
+from resop.storage.serializers import task_json, task_summary
+from resop.storage.task_search import TaskFilter
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -52,8 +52,8 @@ def _wanted(
     ] = None,
     since: Annotated[AwareDatetime | None, Query(description="made then or later")] = None,
     until: Annotated[AwareDatetime | None, Query(description="made before")] = None,
-) -> Wanted:
-    return Wanted(
+) -> TaskFilter:
+    return TaskFilter(
         state=state,
         operator=operator,
         action=action,
@@ -65,14 +65,14 @@ def _wanted(
     )
 
 
-Chosen = Annotated[Wanted, Depends(_wanted)]
+FilterQuery = Annotated[TaskFilter, Depends(_wanted)]
 
 
 @router.get("")
 def list_tasks(
-    services: Here,
-    token: LoggedIn,
-    wanted: Chosen,
+    services: ServicesDep,
+    token: CurrentToken,
+    wanted: FilterQuery,
     limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE,
     cursor: Annotated[str | None, Query(max_length=36, description="'next' of a page")] = None,
 ) -> dict[str, Any]:
@@ -80,25 +80,29 @@ def list_tasks(
 
     `next` is the cursor of the following page, null on the last.
     """
-    found = services.history.tasks(
+    found = services.search.tasks(
         token.username, token.cluster, limit=limit + 1, before=cursor, wanted=wanted
     )
     page = found[:limit]
     further = page[-1]["id"] if len(found) > limit else None
-    return {"tasks": [summary(task) for task in page], "next": further}
+    return {"tasks": [task_summary(task) for task in page], "next": further}
 
 
 @router.get("/export.ndjson", response_class=StreamingResponse)
-def export_ndjson(services: Here, token: LoggedIn, wanted: Chosen) -> StreamingResponse:
+def export_ndjson(
+    services: ServicesDep, token: CurrentToken, wanted: FilterQuery
+) -> StreamingResponse:
     """The same tasks, all pages of them, with their output: a JSON object a line."""
-    tasks = services.history.whole_tasks(token.username, token.cluster, wanted)
+    tasks = services.search.whole_tasks(token.username, token.cluster, wanted)
     return ndjson(_exported(task) for task in tasks)
 
 
 @router.get("/export.csv", response_class=StreamingResponse)
-def export_csv(services: Here, token: LoggedIn, wanted: Chosen) -> StreamingResponse:
+def export_csv(
+    services: ServicesDep, token: CurrentToken, wanted: FilterQuery
+) -> StreamingResponse:
     """The same as a table (RFC 4180); what is no text, number or time is JSON."""
-    tasks = services.history.whole_tasks(token.username, token.cluster, wanted)
+    tasks = services.search.whole_tasks(token.username, token.cluster, wanted)
     return table(COLUMNS, (_exported(task) for task in tasks))
 
 
@@ -109,18 +113,16 @@ def export_csv(services: Here, token: LoggedIn, wanted: Chosen) -> StreamingResp
     },
 )
 async def label_task(
-    task_id: str, services: Here, token: LoggedIn, request: Request
+    task_id: str, services: ServicesDep, token: CurrentToken, request: Request
 ) -> dict[str, Any]:
     """Set a task's tags, its note, or both, also after it has ended."""
     await own_task(services, token, task_id)
     labels = check_options(Labels, await read_options(request, Labels))
-    await run_in_threadpool(
-        services.history.label, task_id, **labels.model_dump(exclude_unset=True)
-    )
-    return summary((await look(services, task_id)).model_dump())
+    await run_in_threadpool(services.search.label, task_id, **labels.model_dump(exclude_unset=True))
+    return task_summary((await get_task(services, task_id)).model_dump())
 
 
 def _exported(task: Task) -> dict[str, Any]:
-    shown = view(task, [])
+    shown = task_json(task, [])
     del shown["steps"], shown["notification"]
     return shown

@@ -9,17 +9,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import Here, LoggedIn
+from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.preferences import LONGEST_WAIT
-from api.http.responses import ask_again
+from api.http.responses import retry_headers
 from api.state.services import Services
-from api.tasks.waiting import look, wait_for_end
-from resop.actions.execute import Outcome
+from api.tasks.waiting import get_task, wait_for_end
+from resop.actions.execute import ActionOutcome
 from resop.errors import QueueUnavailable, TaskCancelled, UnknownTask
 from resop.security.tokens import Token
 from resop.storage.models import State, Task
-from resop.storage.serializers import view
-from resop.storage.webhooks import Notifications
+from resop.storage.serializers import task_json
+from resop.storage.webhooks import WebhookStore
 from resop.types import ActionKind
 
 log = logging.getLogger(__name__)
@@ -32,8 +32,8 @@ Wait = Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="seconds to wai
 @router.get("/{task_id}")
 async def show_task(
     task_id: str,
-    services: Here,
-    token: LoggedIn,
+    services: ServicesDep,
+    token: CurrentToken,
     wait: Wait = 0,
 ) -> dict[str, Any]:
     """One task, whatever its state: options, steps, log, times, output or error."""
@@ -41,15 +41,15 @@ async def show_task(
         task = await own_task(services, token, task_id)
         if wait and not State(task.state).ended:
             await wait_for_end(services, task, waiter, time.monotonic() + wait)
-            task = await look(services, task_id)
+            task = await get_task(services, task_id)
     return await run_in_threadpool(_view, services, task)
 
 
 @router.delete("/{task_id}", responses={202: {"description": "asked to end; it still runs"}})
 async def cancel_task(
     task_id: str,
-    services: Here,
-    token: LoggedIn,
+    services: ServicesDep,
+    token: CurrentToken,
     response: Response,
     wait: Wait = 0,
 ) -> dict[str, Any]:
@@ -62,19 +62,19 @@ async def cancel_task(
         task = await own_task(services, token, task_id)
         if not State(task.state).ended:
             await run_in_threadpool(_cancel, services, task_id)
-            task = await look(services, task_id)
+            task = await get_task(services, task_id)
         if wait and not State(task.state).ended:
             await wait_for_end(services, task, waiter, time.monotonic() + wait)
-            task = await look(services, task_id)
+            task = await get_task(services, task_id)
     if not State(task.state).ended:
         response.status_code = 202
-        response.headers.update(ask_again(task_id))
+        response.headers.update(retry_headers(task_id))
     return await run_in_threadpool(_view, services, task)
 
 
 async def own_task(services: Services, token: Token, task_id: str) -> Task:
     """A task of the caller; UnknownTask for anybody else's."""
-    task = await look(services, task_id)
+    task = await get_task(services, task_id)
     if (task.username, task.cluster) != (token.username, token.cluster):
         raise UnknownTask(f"there is no task {task_id!r}")
     return task
@@ -89,19 +89,19 @@ def _view(services: Services, task: Task) -> dict[str, Any]:
     parts = {step.number: step for step in steps if step.stdout is None}
     alone = task.kind == ActionKind.COMMAND and task.stderr is None
     if task.started_at is not None and (parts or alone):
-        so_far = services.printed.so_far(task.id, {*parts, 0})
+        so_far = services.step_outputs.so_far(task.id, {*parts, 0})
         for number, (stdout, stderr) in so_far.items():
             if number:
                 parts[number].stdout, parts[number].stderr = stdout, stderr
             else:
                 task.output, task.stderr = stdout, stderr
-    told = Notifications(services.records).of(task.id) if task.notify is not None else None
-    return view(task, steps, told)
+    told = WebhookStore(services.records).of(task.id) if task.notify is not None else None
+    return task_json(task, steps, told)
 
 
 def _cancel(services: Services, task_id: str) -> None:
     """End a queued task, mark a running one; then say so. The record holds without the word."""
-    records, herald = services.records, services.herald
+    records, herald = services.records, services.publisher
     try:
         if records.end(task_id, State.CANCELLED, when=State.QUEUED, error=never_ran()):
             herald.ended({task_id: None})
@@ -114,4 +114,4 @@ def _cancel(services: Services, task_id: str) -> None:
 def never_ran() -> dict[str, Any] | None:
     """The error of a task that was cancelled while it was queued."""
     fault = TaskCancelled("the task was cancelled before it began", ended=True)
-    return Outcome(error=fault).error_json()
+    return ActionOutcome(error=fault).error_json()

@@ -19,7 +19,7 @@ from resop.storage.models import State, Task
 
 
 @dataclass(slots=True, eq=False)
-class Question:
+class SharedAnswer:
     """One that is being asked, or has just been answered."""
 
     digest: str
@@ -28,7 +28,7 @@ class Question:
     """As it was put, or as it has ended where its result came with the word of that."""
     share_for: float
     """Seconds."""
-    put: asyncio.Future[bool]
+    queued: asyncio.Future[bool]
     """Done when its task is in the queue (True), or could not be put there."""
     ended_at: float | None = None
     """time.monotonic"""
@@ -48,23 +48,23 @@ class Question:
         return self.age <= min(max_age, self.share_for) and max_age > 0
 
 
-class Questions:
+class AnswerCache:
     """What each user asks, in one API process."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, dict[str, Question]] = {}
+        self._asked: dict[str, dict[str, SharedAnswer]] = {}
         """By owner, then by digest of the request."""
 
-    def find(self, digest: str, task: Task, max_age: float) -> Question | None:
+    def find(self, digest: str, task: Task, max_age: float) -> SharedAnswer | None:
         """The question whose answer the maker of `task` can share."""
         question = self._asked.get(_owner(task), {}).get(digest)
         return question if question is not None and question.serves(task, max_age) else None
 
     @contextlib.contextmanager
-    def asking(self, digest: str, task: Task, share_for: float) -> Iterator[None]:
+    def publishing(self, digest: str, task: Task, share_for: float) -> Iterator[None]:
         """In here `task` is put into the queue; others may share it from now on."""
         put = asyncio.get_running_loop().create_future()
-        question = Question(digest, task, share_for, put)
+        question = SharedAnswer(digest, task, share_for, put)
         self._asked.setdefault(_owner(task), {})[digest] = question
         try:
             yield
@@ -88,7 +88,7 @@ class Questions:
         else:
             self._asked.pop(whose, None)
 
-    def _answered(self, question: Question, result: str) -> None:
+    def _answered(self, question: SharedAnswer, result: str) -> None:
         question.ended_at = time.monotonic()
         if result:
             question.task = question.task.model_copy(update=json.loads(result))
@@ -97,7 +97,7 @@ class Questions:
         else:
             asyncio.get_running_loop().call_later(question.share_for, self.forget, question)
 
-    def forget(self, question: Question) -> None:
+    def forget(self, question: SharedAnswer) -> None:
         """Its answer is shared no more."""
         whose = _owner(question.task)
         asked = self._asked.get(whose, {})

@@ -13,7 +13,7 @@ TRUST_SECONDS = 60.0
 MOST = 10_000
 
 
-class Logins:
+class LoginCache:
     """Remembers live logins in one API process."""
 
     def __init__(self, records: Records) -> None:
@@ -37,7 +37,7 @@ class Logins:
             self._live.pop(token.credential, None)
         return found is not None
 
-    def hear(self, credential: str | None) -> None:
+    def on_logout(self, credential: str | None) -> None:
         """A login has ended; None: any may have."""
         if credential is None:
             self._live.clear()

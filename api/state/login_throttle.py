@@ -29,7 +29,7 @@ TRYING_SECONDS = 120
 PAUSE_SECONDS = 0.1
 
 
-class Breaker:
+class LoginThrottle:
     """Counts the logins of one user from one address: those that failed, and those under way."""
 
     def __init__(self, client: redis.asyncio.Redis, username: str, cluster: str, address: str):

@@ -7,28 +7,28 @@ from dataclasses import dataclass
 import redis.asyncio
 from fastapi import Request
 
-from api.state.answer_cache import Questions
+from api.state.answer_cache import AnswerCache
 from api.state.certificates import UserCA
-from api.state.login_cache import Logins
+from api.state.login_cache import LoginCache
 from api.state.openid import OpenID
-from api.state.submitter import Intake
-from api.state.task_waiters import Waiters
-from api.state.task_watchers import Feeds
-from api.state.worker_logins import Handovers
+from api.state.submitter import TaskSubmitter
+from api.state.task_waiters import CompletionWaiters
+from api.state.task_watchers import TaskWatches
+from api.state.worker_logins import WorkerLogins
 from resop.access.permissions import Permissions
-from resop.access.session_provider import Access
+from resop.access.session_provider import SessionProvider
 from resop.actions.catalog import Catalog, load_catalog
 from resop.config.settings import Settings
-from resop.messaging.publisher import CHANGED, ENDED, LOGGED_OUT, Herald
-from resop.messaging.subscriber import Subscription
-from resop.messaging.task_queue import Queue, celery_app
+from resop.messaging.publisher import CHANGED, ENDED, LOGGED_OUT, EventPublisher
+from resop.messaging.subscriber import Subscriber
+from resop.messaging.task_queue import TaskQueue, celery_app
 from resop.security.login_handover import ANSWER
-from resop.security.sealing import Sealer
+from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
-from resop.storage.audit_log import Audit
-from resop.storage.batches import Batches
-from resop.storage.step_output import Printed
-from resop.storage.task_search import History
+from resop.storage.audit_log import AuditLog
+from resop.storage.batches import BatchStore
+from resop.storage.step_output import StepOutputStore
+from resop.storage.task_search import TaskSearch
 from resop.storage.tasks import Records
 
 
@@ -39,38 +39,38 @@ class Services:
     settings: Settings
     catalog: Catalog
     records: Records
-    history: History
-    batches: Batches
-    printed: Printed
-    audit: Audit
-    sealer: Sealer
-    intake: Intake
-    herald: Herald
-    waiters: Waiters
-    feeds: Feeds
-    logins: Logins
-    questions: Questions
-    handovers: Handovers
+    search: TaskSearch
+    batches: BatchStore
+    step_outputs: StepOutputStore
+    audit_log: AuditLog
+    encryptor: Encryptor
+    submitter: TaskSubmitter
+    publisher: EventPublisher
+    waiters: CompletionWaiters
+    watches: TaskWatches
+    logins: LoginCache
+    answers: AnswerCache
+    worker_logins: WorkerLogins
     user_ca: UserCA | None
     openid: OpenID
-    subscription: Subscription
+    subscriber: Subscriber
     connector: Connector
-    access: Access
+    sessions: SessionProvider
     permissions: Permissions
     redis: redis.asyncio.Redis
 
     async def start(self) -> None:
         """Begin to listen for what becomes of tasks."""
-        self.intake.start()
-        await self.subscription.start()
+        self.submitter.start()
+        await self.subscriber.start()
 
     async def stop(self) -> None:
         """Close what was opened."""
-        await self.intake.stop()
-        await self.access.close()
-        await self.subscription.stop()
+        await self.submitter.stop()
+        await self.sessions.close()
+        await self.subscriber.stop()
         await self.redis.aclose()
-        self.herald.close()
+        self.publisher.close()
         self.records.close()
 
 
@@ -79,43 +79,43 @@ def make_services(settings: Settings) -> Services:
     catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
     records = Records(settings.database_url)
     records.create_tables()
-    sealer = Sealer(settings.secret_key(), settings.old_secret_key())
+    sealer = Encryptor(settings.secret_key(), settings.old_secret_key())
     connector = Connector(settings)
-    printed = Printed(records)
-    waiters, feeds, logins = Waiters(), Feeds(records, printed), Logins(records)
-    questions = Questions()
+    printed = StepOutputStore(records)
+    waiters, feeds, logins = CompletionWaiters(), TaskWatches(records, printed), LoginCache(records)
+    questions = AnswerCache()
 
     def hear_ended(word: str | None) -> None:
         word = word or None  # an empty one is of many
         questions.hear(word)
-        waiters.hear(word)
-        feeds.hear(word and word.partition(" ")[0])
+        waiters.on_message(word)
+        feeds.on_change(word and word.partition(" ")[0])
 
-    access = Access(settings, records, sealer, connector, runner=False)
+    access = SessionProvider(settings, records, sealer, connector, runner=False)
 
     def hear_logged_out(credential: str | None) -> None:
-        logins.hear(credential)
-        access.hear_logged_out(credential)
+        logins.on_logout(credential)
+        access.on_logout(credential)
 
     client = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
-    handovers = Handovers(client, sealer)
+    handovers = WorkerLogins(client, sealer)
     hearers = {
         ENDED: hear_ended,
-        CHANGED: feeds.hear,
+        CHANGED: feeds.on_change,
         LOGGED_OUT: hear_logged_out,
-        ANSWER: handovers.hear,
+        ANSWER: handovers.on_message,
     }
     return Services(
         settings,
         catalog,
         records,
-        History(records),
-        Batches(records),
+        TaskSearch(records),
+        BatchStore(records),
         printed,
-        Audit(records),
+        AuditLog(records),
         sealer,
-        Intake(records, Queue(celery_app(settings)), settings.QUEUED_TASKS),
-        Herald(settings.redis_url),
+        TaskSubmitter(records, TaskQueue(celery_app(settings)), settings.QUEUED_TASKS),
+        EventPublisher(settings.redis_url),
         waiters,
         feeds,
         logins,
@@ -123,7 +123,7 @@ def make_services(settings: Settings) -> Services:
         handovers,
         UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,
         OpenID(settings),
-        Subscription(settings.redis_url, hearers),
+        Subscriber(settings.redis_url, hearers),
         connector,
         access,
         Permissions(settings.policy(), catalog, records),

@@ -11,23 +11,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resop.errors import QueueUnavailable, ResopError
-from resop.messaging.batch_queue import Inbox
-from resop.messaging.task_queue import Queue
-from resop.storage.models import Key, State
+from resop.messaging.batch_queue import BatchQueue
+from resop.messaging.task_queue import TaskQueue
+from resop.storage.models import IdempotencyKey, State
 from resop.storage.tasks import NewTask, Records
 
 GROUP = 50
 
 
 @dataclass(slots=True, eq=False)
-class _Coming:
+class _Pending:
     """A task that is to be taken in, and who waits for that."""
 
     new: NewTask
     worker: str
     flushed: bool
-    done: asyncio.Future[Key | None]
-    outcome: Key | Exception | None = None
+    done: asyncio.Future[IdempotencyKey | None]
+    outcome: IdempotencyKey | Exception | None = None
     """Of an earlier task the key; why it was not taken in; None when it was."""
 
     def tell(self) -> None:
@@ -40,15 +40,15 @@ class _Coming:
             self.done.set_result(self.outcome)
 
 
-class Intake:
+class TaskSubmitter:
     """One thread that takes tasks in for the whole API process."""
 
-    def __init__(self, records: Records, tasks: Queue, most_queued: int) -> None:
+    def __init__(self, records: Records, tasks: TaskQueue, most_queued: int) -> None:
         """`most_queued` is how many tasks of one user may wait on one cluster."""
         self._records = records
         self._tasks = tasks
         self._most_queued = most_queued
-        self._coming = Inbox[_Coming]()
+        self._coming = BatchQueue[_Pending]()
         self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
 
     def start(self) -> None:
@@ -60,14 +60,16 @@ class Intake:
         self._coming.close()
         await asyncio.to_thread(self._thread.join)
 
-    async def add(self, new: NewTask, worker: str = "", *, flushed: bool = True) -> Key | None:
+    async def add(
+        self, new: NewTask, worker: str = "", *, flushed: bool = True
+    ) -> IdempotencyKey | None:
         """Write a task, then hand it to a worker; if that fails, nothing is left to be run.
 
         `worker` is the one that keeps its user's session. Returns the key of an earlier task
         where this one only repeats it, and nothing is written then. Raises LimitReached,
         QueueUnavailable, RecordsUnavailable; `flushed` as in `Database.write`.
         """
-        coming = _Coming(new, worker, flushed, asyncio.get_running_loop().create_future())
+        coming = _Pending(new, worker, flushed, asyncio.get_running_loop().create_future())
         self._coming.put(coming)
         return await coming.done
 
@@ -77,7 +79,7 @@ class Intake:
             for each in group:
                 each.done.get_loop().call_soon_threadsafe(each.tell)
 
-    def _take_in(self, group: Sequence[_Coming]) -> None:
+    def _take_in(self, group: Sequence[_Pending]) -> None:
         self._write(group)
         written = [each for each in group if each.outcome is None]
         try:
@@ -86,8 +88,8 @@ class Intake:
             for each in written:
                 each.outcome = fault  # of the service; it is logged where it is answered
 
-    def _write(self, group: Sequence[_Coming]) -> None:
-        outcomes: Sequence[Key | Exception | None]
+    def _write(self, group: Sequence[_Pending]) -> None:
+        outcomes: Sequence[IdempotencyKey | Exception | None]
         try:
             outcomes = self._records.add_tasks(
                 [each.new for each in group],
@@ -105,7 +107,7 @@ class Intake:
         for each, outcome in zip(group, outcomes, strict=True):
             each.outcome = outcome
 
-    def _hand_over(self, group: Sequence[_Coming]) -> None:
+    def _hand_over(self, group: Sequence[_Pending]) -> None:
         tasks = [(each.new.task.id, each.new.task.cluster, each.worker) for each in group]
         unsent = set(self._tasks.put_all(tasks))
         for each in group:

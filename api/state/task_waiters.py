@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 
-class Waiter:
+class CompletionWaiter:
     """One who waits for the end of a task."""
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Waiter:
         self.result: dict[str, Any] | None = None
         """Columns of the ended task, where they came with the word."""
 
-    def hear(self, result: str) -> None:
+    def on_end(self, result: str) -> None:
         """The task has ended, or may have."""
         if result:
             self.result = json.loads(result)
@@ -32,16 +32,16 @@ class Waiter:
         self._heard.clear()
 
 
-class Waiters:
+class CompletionWaiters:
     """Who waits for the end of which task, in one API process."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[str, set[Waiter]] = defaultdict(set)
+        self._waiting: defaultdict[str, set[CompletionWaiter]] = defaultdict(set)
 
     @contextlib.contextmanager
-    def waiting(self, task_id: str) -> Iterator[Waiter]:
+    def waiting(self, task_id: str) -> Iterator[CompletionWaiter]:
         """A waiter that hears when the task has ended, or may have ended unheard."""
-        heard = Waiter()
+        heard = CompletionWaiter()
         self._waiting[task_id].add(heard)
         try:
             yield heard
@@ -50,9 +50,9 @@ class Waiters:
             if not self._waiting[task_id]:
                 del self._waiting[task_id]
 
-    def hear(self, word: str | None) -> None:
+    def on_message(self, word: str | None) -> None:
         """Wake those who wait for this task; everybody for None."""
         task_id, _, _, result = (word or "   ").split(" ", 3)
         for each in [task_id] if word is not None else list(self._waiting):
             for waiter in self._waiting.get(each, ()):
-                waiter.hear(result)
+                waiter.on_end(result)

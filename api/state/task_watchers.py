@@ -13,28 +13,28 @@ from starlette.concurrency import run_in_threadpool
 
 from resop.errors import UnknownTask
 from resop.storage.models import Step, Task
-from resop.storage.step_output import Printed
+from resop.storage.step_output import StepOutputStore
 from resop.storage.tasks import Records
 
 FRESH_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class TaskSnapshot:
     """A task and its steps, without the output of these, as they stood at one moment."""
 
     task: Task
     steps: list[Step]
-    printed: Mapping[int, int] = field(default_factory=dict)
+    output_rows: Mapping[int, int] = field(default_factory=dict)
     """The steps of which there are rows of output, and the number of the last row of each."""
-    said: dict[Any, asyncio.Future[tuple[str, Any]]] = field(default_factory=dict)
+    rendered: dict[Any, asyncio.Future[tuple[str, Any]]] = field(default_factory=dict)
     """What is said of it to those who have come to a place; kept here as all of them need it."""
 
 
-class Feed:
+class TaskWatch:
     """One task that is watched."""
 
-    def __init__(self, records: Records, printed: Printed, task_id: str) -> None:
+    def __init__(self, records: Records, printed: StepOutputStore, task_id: str) -> None:
         self._records = records
         self._printed = printed
         self._task_id = task_id
@@ -42,20 +42,20 @@ class Feed:
         self._settled = 0  # so many have ended, and are not read again
         self._rows: Mapping[int, int] = {}
         self._one_at_a_time = asyncio.Lock()
-        self._reading: asyncio.Task[Seen] | None = None
+        self._reading: asyncio.Task[TaskSnapshot] | None = None
         self._read_at = 0.0
         self.watchers = 0
         self.changed = asyncio.Event()
         """Set when there may be something new; take it before you `look`."""
 
-    async def look(self) -> Seen:
+    async def snapshot(self) -> TaskSnapshot:
         """The task as it stands; UnknownTask when it is there no more."""
         if self._reading is None:
             self._read_at = time.monotonic()
             self._reading = asyncio.create_task(self._read())
         return await asyncio.shield(self._reading)
 
-    def hear(self) -> None:
+    def on_change(self) -> None:
         """There may be something new."""
         self._reading = None
         heard, self.changed = self.changed, asyncio.Event()
@@ -66,7 +66,7 @@ class Feed:
         if time.monotonic() - self._read_at >= FRESH_SECONDS:
             self._reading = None
 
-    async def _read(self) -> Seen:
+    async def _read(self) -> TaskSnapshot:
         async with self._one_at_a_time:
             task = await run_in_threadpool(self._records.task, self._task_id)
             if task is None:
@@ -83,22 +83,22 @@ class Feed:
             known = max(self._rows.values(), default=0)
             rows = await run_in_threadpool(self._printed.ends, self._task_id, after=known)
             self._rows = {**self._rows, **rows}
-            return Seen(task, self._steps, self._rows)
+            return TaskSnapshot(task, self._steps, self._rows)
 
 
-class Feeds:
+class TaskWatches:
     """The feeds of one API process, by task."""
 
-    def __init__(self, records: Records, printed: Printed) -> None:
+    def __init__(self, records: Records, printed: StepOutputStore) -> None:
         self._records = records
         self._printed = printed
-        self._feeds: dict[str, Feed] = {}
+        self._feeds: dict[str, TaskWatch] = {}
         self.closed = False
 
     @contextlib.contextmanager
-    def feed(self, task_id: str) -> Iterator[Feed]:
+    def feed(self, task_id: str) -> Iterator[TaskWatch]:
         """The feed of a task, the same for all who watch it."""
-        feed = self._feeds.setdefault(task_id, Feed(self._records, self._printed, task_id))
+        feed = self._feeds.setdefault(task_id, TaskWatch(self._records, self._printed, task_id))
         feed.watchers += 1
         try:
             yield feed
@@ -107,16 +107,16 @@ class Feeds:
             if not feed.watchers:
                 del self._feeds[task_id]
 
-    def hear(self, word: str | None) -> None:
+    def on_change(self, word: str | None) -> None:
         """The tasks of these ids have changed; None: any may have."""
         for task_id in list(self._feeds) if word is None else word.split():
             if task_id in self._feeds:
-                self._feeds[task_id].hear()
+                self._feeds[task_id].on_change()
 
     def close(self) -> None:
         """Let all who watch go: they come back to another process, or to the next."""
         self.closed = True
-        self.hear(None)
+        self.on_change(None)
 
 
 def has_ended(step: Step) -> bool:

@@ -13,8 +13,15 @@ import redis.asyncio
 
 from resop import errors
 from resop.errors import QueueUnavailable, ServiceFault, SessionExpired
-from resop.security.login_handover import OFFER, TO_API, TO_WORKER, Passage, channel_of, fields
-from resop.security.sealing import Sealer
+from resop.security.login_handover import (
+    OFFER,
+    TO_API,
+    TO_WORKER,
+    LoginKeyExchange,
+    channel_of,
+    fields,
+)
+from resop.security.sealing import Encryptor
 from resop.security.tokens import Token
 from resop.storage.ids import new_id
 
@@ -25,15 +32,15 @@ LOGIN_SECONDS = 90.0
 """More than a worker takes to connect and to log in at the most."""
 
 
-class Handovers:
+class WorkerLogins:
     """The logins of one API process that wait for a worker."""
 
-    def __init__(self, client: redis.asyncio.Redis, sealer: Sealer) -> None:
+    def __init__(self, client: redis.asyncio.Redis, sealer: Encryptor) -> None:
         self._redis = client
         self._sealer = sealer
         self._waiting: dict[str, asyncio.Queue[tuple[str, str, str]]] = {}
 
-    def hear(self, word: str | None) -> None:
+    def on_message(self, word: str | None) -> None:
         """A worker has answered some login, maybe another API process's."""
         login, worker, key, sealed = fields(word, "id", "worker", "key", "sealed")
         if answers := self._waiting.get(login):
@@ -47,24 +54,27 @@ class Handovers:
         Raises what `Connector.with_password` raises, and QueueUnavailable without a worker.
         """
         name = new_id()
-        passage = Passage(self._sealer, name)
+        passage = LoginKeyExchange(self._sealer, name)
         with self._answers(name) as answers:
             offer = {"id": name, "cluster": login["cluster"], "key": passage.key}
             async with _patience(OFFER_SECONDS, "no worker of this cluster answers"):
                 worker = await self._offer(offer, passage, answers)
-            word = {"id": name, "sealed": passage.seal(login, TO_WORKER)}
+            word = {"id": name, "sealed": passage.encrypt(login, TO_WORKER)}
             await self._say(channel_of(worker), word)
             async with _patience(LOGIN_SECONDS, "the worker does not answer"):
                 sealed = ""
                 while not sealed:  # what else comes is another worker's offer
                     _, _, sealed = await answers.get()
-        answer = passage.open(sealed, TO_API)
+        answer = passage.decrypt(sealed, TO_API)
         if "type" in answer:
             raise getattr(errors, answer["type"], ServiceFault)(answer["message"])
         return worker, answer["groups"]
 
     async def _offer(
-        self, offer: dict[str, Any], passage: Passage, answers: asyncio.Queue[tuple[str, str, str]]
+        self,
+        offer: dict[str, Any],
+        passage: LoginKeyExchange,
+        answers: asyncio.Queue[tuple[str, str, str]],
     ) -> str:
         """Offer a login again and again: the first worker that answers, with `passage` joined."""
         while True:
@@ -72,7 +82,7 @@ class Handovers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_SECONDS):
                     worker, key, _ = await answers.get()
-                    while not passage.join(key):
+                    while not passage.derive(key):
                         worker, key, _ = await answers.get()
                     return worker
 

@@ -12,7 +12,7 @@ from api.state.services import Services
 from api.tasks.factory import first_step_of, new_task
 from resop.actions.catalog import Action
 from resop.actions.operation import Operation
-from resop.actions.options import check_options, given_values, option_names
+from resop.actions.options import check_options, option_names, option_values
 from resop.actions.sweep import BatchBody, Form, Item, expand
 from resop.errors import InvalidOptions
 from resop.security.masking import Masker, secrets_in
@@ -48,7 +48,7 @@ def new_batch(action: Action, token: Token, preferred: Preferences, **values: An
     )
 
 
-class Maker:
+class BatchFactory:
     """Makes the tasks of one batch. Takes its time: not for the event loop."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Maker:
         except InvalidOptions as fault:
             self._note(number, fault)
             return
-        values = given_values(options)
+        values = option_values(options)
         masker = Masker(secrets_in(values))
         self._constant = self._constant or masker
         self._secret_options |= {name for name, value in values.items() if secrets_in(value)}
@@ -128,7 +128,7 @@ class Maker:
         self._keep(task)
 
     def _keep(self, task: Task) -> None:
-        self._bytes += len(task.sealed or b"")
+        self._bytes += len(task.encrypted_payload or b"")
         if self._bytes > MOST_BYTES:
             message = f"all tasks' options together have more than {MOST_BYTES} bytes"
             raise InvalidOptions([{"field": "options", "message": message}])
@@ -159,7 +159,7 @@ class Maker:
             for task in self.tasks:
                 task.item = {
                     name: MASK if name in parameters else value
-                    for name, value in (task.item or {}).items()
+                    for name, value in (task.parameters or {}).items()
                 }
 
     def _shown(self, values: dict[str, Any], hidden: Collection[str]) -> dict[str, Any]:

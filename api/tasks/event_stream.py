@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from api.state.task_watchers import Seen, has_ended
+from api.state.task_watchers import TaskSnapshot, has_ended
 from resop.errors import InvalidOptions
 from resop.limits import PIECE
 from resop.storage.models import State, Step
-from resop.storage.serializers import shown_time, step_view, summary
-from resop.storage.step_output import Printed, Whole
+from resop.storage.serializers import iso_time, step_json, task_summary
+from resop.storage.step_output import StepOutputStore, Whole
 from resop.types import ActionKind
 
 STREAMS = {1: "stdout", 2: "stderr"}
@@ -24,7 +24,7 @@ _OVER = frozenset(state for state in State if state.ended)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Cursor:
     """How far a watcher has come; `str` of it is the id of the event that it came to last."""
 
     state: str = ""
@@ -50,7 +50,7 @@ class Place:
         return self.state in _OVER
 
     @classmethod
-    def read(cls, text: str) -> Place:
+    def read(cls, text: str) -> Cursor:
         """What `str` made; InvalidOptions for anything else."""
         try:
             state, log, begun, numbers, progress, printed, part = text.split("/")
@@ -62,7 +62,7 @@ class Place:
             raise InvalidOptions([fault]) from None
         return place
 
-    def with_end(self, number: int) -> Place:
+    def with_end(self, number: int) -> Cursor:
         """The place after the end of a step."""
         settled, *others = sorted({*self.ended, number})
         while others and others[0] == settled + 1:
@@ -75,14 +75,14 @@ class Event(NamedTuple):
 
     kind: str
     data: dict[str, Any]
-    place: Place
+    place: Cursor
 
     def __str__(self) -> str:
         data = json.dumps(self.data, ensure_ascii=False)
         return f"id: {self.place}\nevent: {self.kind}\ndata: {data}\n\n"
 
 
-def news(seen: Seen, place: Place, printed: Printed) -> Iterator[Event]:
+def events_after(seen: TaskSnapshot, place: Cursor, printed: StepOutputStore) -> Iterator[Event]:
     """What has happened to a task beyond `place`, in order; `done` is the last there ever is.
 
     Blocks: what steps have printed is read as it is told.
@@ -93,11 +93,11 @@ def news(seen: Seen, place: Place, printed: Printed) -> Iterator[Event]:
     for state, at in ((State.QUEUED, task.created_at), (State.RUNNING, task.started_at)):
         if at is not None and place.state in _EARLIER[state]:
             place = replace(place, state=state)
-            yield Event("state", {"state": state, "at": shown_time(at)}, place)
+            yield Event("state", {"state": state, "at": iso_time(at)}, place)
     after_steps = yield from _of_steps(seen, place, printed)
     if after_steps is None:
         return
-    place = yield from _rows(seen, after_steps, printed, max(seen.printed.values(), default=0))
+    place = yield from _rows(seen, after_steps, printed, max(seen.output_rows.values(), default=0))
     place = yield from _lines(task.log, place)
     progress = task.progress and f"{task.progress['done']}:{task.progress['total']}"
     if task.progress and progress and progress != place.progress:
@@ -106,7 +106,7 @@ def news(seen: Seen, place: Place, printed: Printed) -> Iterator[Event]:
     if over:
         place = yield from _pieces(0, _of_command(seen), place)
         cut = {"truncated": True} if task.truncated else {}
-        yield Event("done", summary(task.model_dump()) | cut, replace(place, state=task.state))
+        yield Event("done", task_summary(task.model_dump()) | cut, replace(place, state=task.state))
 
 
 _EARLIER = {State.QUEUED: ("",), State.RUNNING: ("", State.QUEUED)}
@@ -118,18 +118,20 @@ _BEGINS_WITH = ("command", "undo", "started_at")
 _ENDS_WITH = ("exit_code", "seconds", "truncated", "error")
 
 
-Told = Generator[Event, None, Place]
+EventStream = Generator[Event, None, Cursor]
 """Events, and then the place after them."""
 
 
-def _of_steps(seen: Seen, place: Place, printed: Printed) -> Generator[Event, None, Place | None]:
+def _of_steps(
+    seen: TaskSnapshot, place: Cursor, printed: StepOutputStore
+) -> Generator[Event, None, Cursor | None]:
     """What steps did, and what those that have ended printed; None when lines are to come first."""
     log, moments = seen.task.log, _moments(seen.steps, place)
-    whole = [number for _, number, ends, _ in moments if ends and number not in seen.printed]
+    whole = [number for _, number, ends, _ in moments if ends and number not in seen.output_rows]
     outputs = printed.outputs(seen.task.id, whole)
     for _, number, ends, step in moments:
         if ends:
-            if (last := seen.printed.get(number)) is not None:
+            if (last := seen.output_rows.get(number)) is not None:
                 place = yield from _rows(seen, place, printed, last)
             else:
                 place = yield from _pieces(number, next(outputs), place)
@@ -144,7 +146,7 @@ def _of_steps(seen: Seen, place: Place, printed: Printed) -> Generator[Event, No
     return place
 
 
-def _moments(steps: list[Step], place: Place) -> list[tuple[datetime, int, bool, Step]]:
+def _moments(steps: list[Step], place: Cursor) -> list[tuple[datetime, int, bool, Step]]:
     """What steps did beyond `place`, in order: (time, number, whether it ended then, step)."""
     moments = []
     settled, *others = place.ended
@@ -162,14 +164,14 @@ def _number(step: Step) -> int:
     return step.number
 
 
-def _lines(log: list[str], place: Place) -> Told:
+def _lines(log: list[str], place: Cursor) -> EventStream:
     for number, text in enumerate(log[place.log :], place.log + 1):
         place = replace(place, log=number)
         yield Event("log", {"line": number, "text": text}, place)
     return place
 
 
-def _pieces(step: int, whole: Whole, place: Place) -> Told:
+def _pieces(step: int, whole: Whole, place: Cursor) -> EventStream:
     """The output of a step that has ended and has no rows; 0 is a command's only one."""
     told = place.part[1] if place.part[0] == step else 0
     pieces = [
@@ -184,15 +186,15 @@ def _pieces(step: int, whole: Whole, place: Place) -> Told:
     return place
 
 
-def _of_command(seen: Seen) -> Whole:
+def _of_command(seen: TaskSnapshot) -> Whole:
     task = seen.task
-    if task.kind != ActionKind.COMMAND or seen.printed:
+    if task.kind != ActionKind.COMMAND or seen.output_rows:
         return None, None
     text = task.output is None or isinstance(task.output, str)
     return task.output if text else json.dumps(task.output, ensure_ascii=False), task.stderr
 
 
-def _rows(seen: Seen, place: Place, printed: Printed, until: int) -> Told:
+def _rows(seen: TaskSnapshot, place: Cursor, printed: StepOutputStore, until: int) -> EventStream:
     """Output that was recorded while steps ran, up to that row."""
     while place.printed < until and (
         rows := printed.rows(seen.task.id, after=place.printed, until=until)
@@ -205,10 +207,10 @@ def _rows(seen: Seen, place: Place, printed: Printed, until: int) -> Told:
     return place
 
 
-def _piece(step: int, stream: int, text: str, place: Place) -> Event:
+def _piece(step: int, stream: int, text: str, place: Cursor) -> Event:
     return Event("output", {"step": step, "stream": STREAMS[stream], "text": text}, place)
 
 
 def _some(step: Step, *names: str) -> dict[str, Any]:
-    shown = step_view(step)
+    shown = step_json(step)
     return {name: shown[name] for name in names}

@@ -11,15 +11,15 @@ from api.http.preferences import Preferences
 from api.state.services import Services
 from resop.actions.catalog import Action
 from resop.actions.command import Command
-from resop.actions.context import Site
+from resop.actions.context import ServiceContext
 from resop.actions.dry_run import first_step
 from resop.actions.execute import command_step
 from resop.actions.operation import Operation
-from resop.actions.options import given_values
+from resop.actions.options import option_values
 from resop.errors import InvalidOptions
 from resop.security.masking import Masker, plain, secrets_in
 from resop.security.tokens import Token
-from resop.storage.ids import made_at, new_id
+from resop.storage.ids import creation_time, new_id
 from resop.storage.models import Task
 
 
@@ -31,13 +31,13 @@ def new_task(
     preferred: Preferences,
 ) -> Task:
     """The task of a request; InvalidOptions for what no command line can carry."""
-    values = given_values(options)
+    values = option_values(options)
     masker = Masker(secrets_in(values))
     limit = action.timeout or services.settings.TASK_TIMEOUT
     command = None
     if isinstance(action, Command):
         # Made here as well, so that what no command line can carry is refused before the queue.
-        command = masker.text(command_step(action, options).shown)
+        command = masker.text(command_step(action, options).display)
     task_id = new_id()
     revealed = to_jsonable_python(plain(values, reveal=True))
     return Task(
@@ -51,14 +51,16 @@ def new_task(
         options=masker.json(to_jsonable_python(plain(values, reveal=False))),
         tags=preferred.tag,
         notify=preferred.notify,
-        sealed=services.sealer.seal({"options": revealed, "half": token.half}, task_id),
+        encrypted_payload=services.encryptor.encrypt(
+            {"options": revealed, "half": token.key_share}, task_id
+        ),
         # By the id a task is looked for, by this it is shown: they must say the same.
-        created_at=made_at(task_id),
+        created_at=creation_time(task_id),
         time_limit=min(limit, preferred.timeout or limit),
         command=command,
         # Nobody waits for it: its steps are to outlive their connection and their worker, unless
         # nobody else could go on with them.
-        hand_overs=0 if preferred.wait == 0 and not token.worker else None,
+        resume_count=0 if preferred.wait == 0 and not token.worker else None,
     )
 
 
@@ -66,8 +68,8 @@ def first_step_of(
     operation: Operation[..., Any], options: BaseModel, token: Token, services: Services
 ) -> dict[str, Any]:
     """How an operation begins; InvalidOptions for options that it refuses by itself."""
-    masker = Masker(secrets_in(given_values(options)))
-    site = Site(services.catalog, services.settings)
+    masker = Masker(secrets_in(option_values(options)))
+    site = ServiceContext(services.catalog, services.settings)
     try:
         step = first_step(operation, options, token.username, token.cluster, site)
     except InvalidOptions as fault:
@@ -76,7 +78,7 @@ def first_step_of(
         return {}
     masker.learn(step.secrets)
     given = step.input.decode("utf-8", "replace") if step.input is not None else None
-    shown: dict[str, Any] = masker.json({"command": step.shown, "stdin": given})
+    shown: dict[str, Any] = masker.json({"command": step.display, "stdin": given})
     return shown
 
 

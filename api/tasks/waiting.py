@@ -7,14 +7,16 @@ import time
 
 from starlette.concurrency import run_in_threadpool
 
-from api.state.answer_cache import Question
+from api.state.answer_cache import SharedAnswer
 from api.state.services import Services
-from api.state.task_waiters import Waiter
+from api.state.task_waiters import CompletionWaiter
 from resop.errors import UnknownTask
 from resop.storage.models import State, Task
 
 
-async def wait_for_end(services: Services, task: Task, waiter: Waiter, deadline: float) -> Task:
+async def wait_for_end(
+    services: Services, task: Task, waiter: CompletionWaiter, deadline: float
+) -> Task:
     """Return the task when it has ended, or as it stands at `deadline` (time.monotonic).
 
     `waiter` was taken before the task could end.
@@ -23,11 +25,11 @@ async def wait_for_end(services: Services, task: Task, waiter: Waiter, deadline:
         await waiter.wait(left)
         if waiter.result is not None:
             return task.model_copy(update=waiter.result)
-        task = await look(services, task.id)
+        task = await get_task(services, task.id)
     return task
 
 
-async def look(services: Services, task_id: str) -> Task:
+async def get_task(services: Services, task_id: str) -> Task:
     """The task as the record has it."""
     task = await run_in_threadpool(services.records.task, task_id)
     if task is None:
@@ -35,22 +37,24 @@ async def look(services: Services, task_id: str) -> Task:
     return task
 
 
-async def share(services: Services, question: Question, deadline: float) -> Task | None:
+async def wait_for_shared(
+    services: Services, question: SharedAnswer, deadline: float
+) -> Task | None:
     """The task of those who have asked the same; None where it has no answer to share.
 
     `deadline` as above.
     """
     with services.waiters.waiting(question.task.id) as waiter:
-        if not await asyncio.shield(question.put):
+        if not await asyncio.shield(question.queued):
             return None
         task, answered = question.task, question.ended_at is not None
         if answered and not State(task.state).ended:
-            task = await look(services, task.id)  # its result was too long for the word
+            task = await get_task(services, task.id)  # its result was too long for the word
         task = await wait_for_end(services, task, waiter, deadline)
     if task.state == State.QUEUED:
         await run_in_threadpool(services.records.flush_task, task.id)
     # An error is for those who waited for it, and none of theirs that somebody cancelled.
     if task.state in (State.CANCELLED, State.LOST) or (answered and task.state != State.SUCCEEDED):
-        services.questions.forget(question)
+        services.answers.forget(question)
         return None
     return task

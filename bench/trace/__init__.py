@@ -25,18 +25,18 @@ MODULES = ("api.main", "worker.main")
 
 MARKED = {
     "api.middleware.request_log:RequestLog.__call__": ("request", "answered"),
-    "resop.security.sealing:Sealer.read": (None, "token read"),
+    "resop.security.sealing:Encryptor.read": (None, "token read"),
     "resop.storage.tasks:Records.add_tasks": ("options checked", "task written"),
-    "resop.messaging.task_queue:Queue.put_all": ("to be published", "published"),
-    "worker.engine:Engine.take": ("received", None),
+    "resop.messaging.task_queue:TaskQueue.put_all": ("to be published", "published"),
+    "worker.engine:TaskRunner.take": ("received", None),
     "resop.storage.tasks:Records.claim_all": (None, "claimed"),
-    "worker.engine:Engine._run": ("begun", None),
-    "worker.engine:Engine._open": (None, "opened"),
+    "worker.engine:TaskRunner._run": ("begun", None),
+    "worker.engine:TaskRunner._open": (None, "opened"),
     "resop.ssh.session:Session.run": ("to be sent", "step ended"),
-    "worker.record_writer:Recorder.end": ("to be recorded", None),
+    "worker.record_writer:RecordWriter.end": ("to be recorded", None),
     "resop.storage.tasks:Records.apply": (None, "recorded"),
-    "resop.messaging.publisher:Herald.ended": (None, "told"),
-    "api.state.task_waiters:Waiter.hear": ("heard", None),
+    "resop.messaging.publisher:EventPublisher.ended": (None, "told"),
+    "api.state.task_waiters:CompletionWaiter.hear": ("heard", None),
 }
 """Method: the mark when it is called, and the one when it returns."""
 

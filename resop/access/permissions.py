@@ -13,12 +13,12 @@ from resop.actions.operation import Operation
 from resop.config.policy import Decision, Policy
 from resop.storage.tasks import Records
 
-MOST = 10_000
+MAX_CACHED_LOGINS = 10_000
 READ_FILES, WRITE_FILES = "files:read", "files:write"
 """What is asked for at /files and /folders; a file that is written there may be run at a login."""
 
 
-def governed(catalog: Catalog) -> list[str]:
+def governed_actions(catalog: Catalog) -> list[str]:
     """The actions that a policy is about: all but login and logout, which say who somebody is."""
     called = [each.title for each in catalog if not (isinstance(each, Operation) and each.in_api)]
     return [*called, READ_FILES, WRITE_FILES]
@@ -29,7 +29,7 @@ class Permissions:
 
     def __init__(self, policy: Policy, catalog: Catalog, records: Records) -> None:
         """Raise InvalidSettings where the policy names what is not in the catalog."""
-        policy.check_names(governed(catalog))
+        policy.check_names(governed_actions(catalog))
         self.policy = policy
         self._records = records
         self._groups: dict[str, list[str] | None] = {}
@@ -42,7 +42,7 @@ class Permissions:
     async def _groups_of(self, credential: str) -> list[str] | None:
         """Those at the login: they are those of the credential for all its time."""
         if credential not in self._groups:
-            if len(self._groups) >= MOST:
+            if len(self._groups) >= MAX_CACHED_LOGINS:
                 self._groups.clear()
             found = await asyncio.to_thread(self._records.groups, credential)
             self._groups[credential] = found

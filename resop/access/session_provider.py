@@ -14,21 +14,21 @@ import asyncssh
 
 from resop.config.settings import Settings
 from resop.errors import SessionExpired, SessionHeldByWorker
-from resop.security.sealing import Sealer
+from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
 from resop.ssh.session import Session
 from resop.ssh.session_pool import SessionPool
 from resop.storage.tasks import Records
 
 
-class Access:
+class SessionProvider:
     """The sessions of one process."""
 
     def __init__(
         self,
         settings: Settings,
         records: Records,
-        sealer: Sealer,
+        sealer: Encryptor,
         connector: Connector,
         *,
         runner: bool,
@@ -55,17 +55,17 @@ class Access:
 
         async def connect() -> asyncssh.SSHClientConnection:
             found = await asyncio.to_thread(self._records.credential, credential)
-            if found is not None and found.kind == "kept" and self._kept is None:
+            if found is not None and found.kind == "held" and self._kept is None:
                 raise SessionHeldByWorker
-            if found is None or found.sealed_key is None:
+            if found is None or found.encrypted_key is None:
                 raise SessionExpired("this login has ended: log in again")
-            key = self._sealer.unseal_key(found.sealed_key, found.id, half)
+            key = self._sealer.decrypt_key(found.encrypted_key, found.id, half)
             return await self._connector.with_key(target, username, key)
 
         session = self._of_login[credential] = self._pool.session(username, cluster, connect)
         return session
 
-    def hear_logged_out(self, credential: str | None) -> None:
+    def on_logout(self, credential: str | None) -> None:
         """A login has ended: close the connections of its user that nothing runs over.
 
         Another login of that user opens new ones. What is missed is closed when it was idle long.

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 import operators
 from resop.actions.command import Command, CommandEntry
 from resop.actions.operation import Operation
-from resop.config.yaml_loader import BadYaml, line_of, read_yaml
+from resop.config.yaml_loader import InvalidYaml, line_of, read_yaml
 from resop.errors import BrokenOperator, InvalidOptions, UnknownAction
 
 Action = Command | Operation[..., Any]
@@ -184,7 +184,7 @@ def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
     """The enabled commands of a file, each with its line."""
     try:
         entries, root = read_yaml(file)
-    except BadYaml as fault:
+    except InvalidYaml as fault:
         raise BrokenOperator(f"{file}:{fault.line}: {fault.said}") from None
     if entries is None:
         return []

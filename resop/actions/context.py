@@ -6,7 +6,7 @@ from resop.actions.catalog import Catalog
 from resop.config.settings import Settings
 
 
-class Site:
+class ServiceContext:
     """The surroundings of a shell, as a running service has them."""
 
     def __init__(self, catalog: Catalog, settings: Settings) -> None:

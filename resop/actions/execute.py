@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from resop.actions.command import Command
 from resop.actions.operation import Operation
-from resop.actions.shell import Door, Shell
+from resop.actions.shell import Shell, StepExecutor
 from resop.errors import OperationFailed, OperationFault, ResopError
 from resop.steps.json_text import encodable
 from resop.steps.result import Result
@@ -19,7 +19,7 @@ from resop.steps.step import StepRequest, step_request
 
 
 @dataclass(slots=True)
-class Outcome:
+class ActionOutcome:
     """What became of an action."""
 
     output: Any = None
@@ -49,28 +49,30 @@ def command_step(command: Command, options: BaseModel) -> StepRequest:
     return step_request(invocation.argv, invocation.stdin, command.timeout)
 
 
-def command_outcome(command: Command, result: Result) -> Outcome:
+def command_outcome(command: Command, result: Result) -> ActionOutcome:
     """What a command's step means: a non-zero exit code is a CommandFailed, its output kept."""
     if result.exit_code != 0:
-        return Outcome(result.stdout, result, result.failure())
+        return ActionOutcome(result.stdout, result, result.failure())
     try:
-        return Outcome(command.answer(result.stdout), result)
+        return ActionOutcome(command.answer(result.stdout), result)
     except ValueError as fault:
         fault_shown = f"{command.name}: its output is not JSON: {fault}"
-        return Outcome(result.stdout, result, OperationFailed(fault_shown))
+        return ActionOutcome(result.stdout, result, OperationFailed(fault_shown))
 
 
-def perform_command(command: Command, door: Door, options: BaseModel) -> Outcome:
+def perform_command(command: Command, door: StepExecutor, options: BaseModel) -> ActionOutcome:
     """Run a declared command through a door."""
     try:
         return command_outcome(command, door.run(command_step(command, options)))
     except ResopError as fault:
-        return Outcome(error=fault)
+        return ActionOutcome(error=fault)
 
 
-def perform_operation(operation: Operation[..., Any], shell: Shell, options: BaseModel) -> Outcome:
+def perform_operation(
+    operation: Operation[..., Any], shell: Shell, options: BaseModel
+) -> ActionOutcome:
     """Run an operation; when it fails, undo in reverse what it had registered."""
-    outcome = Outcome()
+    outcome = ActionOutcome()
     try:
         answer = operation(shell, **operation.arguments(options))
         outcome.output = encodable(to_jsonable_python(answer, inf_nan_mode="null"))
@@ -80,7 +82,7 @@ def perform_operation(operation: Operation[..., Any], shell: Shell, options: Bas
         outcome.error = OperationFault(f"{operation.title}: the answer is not JSON: {fault}")
     except (Exception, SystemExit) as fault:
         # An author's code may raise anything; the caller learns what, the log has where.
-        shell.door.fault(f"operation {operation.title}: {traceback.format_exc()}")
+        shell.executor.log_fault(f"operation {operation.title}: {traceback.format_exc()}")
         outcome.error = OperationFault(
             f"{operation.title}: {type(fault).__name__} in its code{_line(operation, fault)}; "
             "the worker's log has more"

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from resop.types import Secret
 
 
-class Gate(Protocol):
+class LoginGateway(Protocol):
     """Opens and closes logins.
 
     An operation whose first parameter is a Gate instead of a Shell runs in the API process:

@@ -32,15 +32,15 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
-from resop.actions.login_gateway import Gate
-from resop.actions.options import check_options, takes_secret
+from resop.actions.login_gateway import LoginGateway
+from resop.actions.options import accepts_secret, check_options
 from resop.actions.shell import Shell
 from resop.errors import BrokenOperator, InvalidOptions
 from resop.types import ActionKind
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S", bound=Shell | Gate)
+S = TypeVar("S", bound=Shell | LoginGateway)
 
 
 class Operation(Generic[P, R]):
@@ -114,7 +114,7 @@ class Operation(Generic[P, R]):
         parameters = list(inspect.signature(self.function).parameters.values())
         first, rest = parameters[:1], parameters[1:]
         owner = hints.get(first[0].name) if first else None
-        if owner not in (Shell, Gate):
+        if owner not in (Shell, LoginGateway):
             found = f"not '{first[0]}'" if first else "there is none"
             raise self._broken(f"the first parameter must be 'shell: Shell', {found}")
         if inspect.iscoroutinefunction(self.function) is (owner is Shell):
@@ -129,7 +129,7 @@ class Operation(Generic[P, R]):
             __config__=ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False),
             **fields,
         )
-        return model, owner is Gate
+        return model, owner is LoginGateway
 
     def _declared(
         self, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any]
@@ -174,7 +174,7 @@ class Operation(Generic[P, R]):
             return
         if self.share_for <= 0 or self.in_api:
             raise self._broken("'share_for' is more than 0 s, and for what runs on the cluster")
-        if takes_secret(self.options):
+        if accepts_secret(self.options):
             raise self._broken("'share_for': an answer to a secret is not shared")
 
     def _broken(self, fault: str) -> BrokenOperator:

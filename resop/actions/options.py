@@ -16,7 +16,7 @@ def check_options(model: type[BaseModel], given: Mapping[str, Any]) -> BaseModel
     try:
         return model.model_validate(given)
     except ValidationError as fault:
-        raise InvalidOptions(faults_of(fault, option_names(model))) from None
+        raise InvalidOptions(option_faults(fault, option_names(model))) from None
 
 
 def option_names(model: type[BaseModel]) -> list[str]:
@@ -24,7 +24,7 @@ def option_names(model: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def given_values(options: BaseModel) -> dict[str, Any]:
+def option_values(options: BaseModel) -> dict[str, Any]:
     """What the request gave, by the names it used; defaults are left out."""
     fields = type(options).model_fields
     return {
@@ -34,12 +34,12 @@ def given_values(options: BaseModel) -> dict[str, Any]:
     }
 
 
-def takes_secret(model: type[BaseModel]) -> bool:
+def accepts_secret(model: type[BaseModel]) -> bool:
     """Whether any of the options, at any depth, is a Secret."""
     return '"writeOnly": true' in json.dumps(model.model_json_schema())
 
 
-def faults_of(fault: ValidationError, declared: Iterable[str] = ()) -> list[dict[str, str]]:
+def option_faults(fault: ValidationError, declared: Iterable[str] = ()) -> list[dict[str, str]]:
     """Pydantic's errors as `[{"field", "message"}, …]`, never with the value itself."""
     faults: dict[tuple[str, str], dict[str, str]] = {}
     for error in fault.errors(include_url=False, include_context=False, include_input=False):

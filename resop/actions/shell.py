@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 
 from resop.actions.command import Command
 from resop.actions.options import check_options
-from resop.archives.entry import File, Transferred
+from resop.archives.entry import File, TransferStats
 from resop.archives.validation import check_archive
 from resop.errors import (
     ContactLost,
@@ -27,21 +27,28 @@ from resop.errors import (
 )
 from resop.limits import OUTPUT_LIMIT, TRANSFER_LIMIT
 from resop.steps.result import Result
-from resop.steps.step import UNDO_SECONDS, Input, StepRequest, Word, script_request, step_request
+from resop.steps.step import (
+    UNDO_SECONDS,
+    ArgValue,
+    Input,
+    StepRequest,
+    script_request,
+    step_request,
+)
 from resop.types import Secret
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Mapped = TypeVar("Mapped")
 C_LOCALE = {"LC_ALL": "C"}
 
 
-class Door(Protocol):
+class StepExecutor(Protocol):
     """Where steps leave to. Its calls block; several threads may use it at once."""
 
     def run(self, step: StepRequest) -> Result:
         """Run one step to its end; raise StepTimedOut, ContactLost or ClusterUnreachable."""
 
-    def registered(self, undo: StepRequest) -> None:
+    def register_undo(self, undo: StepRequest) -> None:
         """Keep what would undo a step where others find it, should this worker die.
 
         It is no longer kept when it has been run with success.
@@ -53,7 +60,7 @@ class Door(Protocol):
     def progress(self, done: float, total: float) -> None:
         """Say how far the task is."""
 
-    def fault(self, trace: str) -> None:
+    def log_fault(self, trace: str) -> None:
         """Keep the traceback of a mistake in an operation where its author can read it."""
 
     def put(self, content: bytes, path: str, mode: int | None, overwrite: bool) -> None:
@@ -62,17 +69,17 @@ class Door(Protocol):
     def get(self, path: str, limit: int) -> File:
         """Read a file of the cluster of at most `limit` bytes."""
 
-    def put_folder(self, content: bytes, path: str, merge: bool) -> Transferred:
+    def put_folder(self, content: bytes, path: str, merge: bool) -> TransferStats:
         """Write a folder on the cluster from a tar archive that was checked."""
 
     def get_folder(self, path: str, limit: int) -> bytes:
         """Read a folder of the cluster as a tar archive of at most `limit` bytes."""
 
-    def copy(self, source: str, target: str, overwrite: bool) -> Transferred:
+    def copy(self, source: str, target: str, overwrite: bool) -> TransferStats:
         """Copy a file or folder of the cluster there, telling the progress."""
 
 
-class Surroundings(Protocol):
+class ShellContext(Protocol):
     """What a shell knows besides its door: the declared commands and the site's settings."""
 
     def command(self, operator: str, name: str) -> Command:
@@ -88,14 +95,14 @@ class Shell:
 
     username: str
     cluster: str
-    door: Door
-    surroundings: Surroundings
+    executor: StepExecutor
+    context: ShellContext
     operator: str = ""
     _undo: list[StepRequest] = field(default_factory=list)
 
     def run(
         self,
-        *argv: Word,
+        *argv: ArgValue,
         input: Input | None = None,
         timeout: float | None = None,
         check: bool = True,
@@ -138,13 +145,13 @@ class Shell:
         a request's are.
         """
         operator, _, command_name = name.rpartition(":")
-        declared = self.surroundings.command(operator or self.operator, command_name)
+        declared = self.context.command(operator or self.operator, command_name)
         invocation = declared.invocation(check_options(declared.options, options))
         return self.run(
             *invocation.argv, input=invocation.stdin, timeout=declared.timeout, check=check
         )
 
-    def on_failure(self, *argv: Word, input: Input | None = None) -> None:
+    def on_failure(self, *argv: ArgValue, input: Input | None = None) -> None:
         """Register how to undo a step, before or after it.
 
         When the operation fails, what was registered is run in reverse order. When the worker
@@ -153,10 +160,10 @@ class Shell:
         """
         step = step_request(argv, input, UNDO_SECONDS, undo=True)
         self._undo.append(step)
-        self.door.registered(step)
+        self.executor.register_undo(step)
 
     @contextlib.contextmanager
-    def undone_by(self, *argv: Word, input: Input | None = None) -> Iterator[None]:
+    def undone_by(self, *argv: ArgValue, input: Input | None = None) -> Iterator[None]:
         """Register how to undo the step inside, where that has happened or may have.
 
         Not where it was refused: `already exists` means that what is there is somebody else's.
@@ -170,19 +177,19 @@ class Shell:
 
     def log(self, text: str) -> None:
         """Add a line to the task's log."""
-        self.door.log(text)
+        self.executor.log(text)
 
     def progress(self, done: float, total: float) -> None:
         """Say how far the operation is."""
-        self.door.progress(done, total)
+        self.executor.progress(done, total)
 
     def fail(self, message: str) -> NoReturn:
         """End the operation as failed, with a message for the caller."""
         raise OperationFailed(message)
 
     def map(
-        self, function: Callable[[Item], Made], items: Iterable[Item], *, at_once: int = 5
-    ) -> list[Made]:
+        self, function: Callable[[Item], Mapped], items: Iterable[Item], *, at_once: int = 5
+    ) -> list[Mapped]:
         """Call `function` on independent items, `at_once` at a time; answers in order.
 
         When one fails, what has begun is waited for and no further item is begun.
@@ -211,7 +218,7 @@ class Shell:
         `full`, …
         """
         content = content.encode() if isinstance(content, str) else content
-        self.door.put(content, path, mode, overwrite)
+        self.executor.put(content, path, mode, overwrite)
 
     def get(self, path: str, *, limit: int = TRANSFER_LIMIT) -> bytes:
         """Read a file of the cluster; raises as `get_file` does."""
@@ -223,9 +230,9 @@ class Shell:
         Raises PathFailed: `missing`, `denied`, `is_folder`, `too_large` (more than `limit`
         bytes), …
         """
-        return self.door.get(path, limit)
+        return self.executor.get(path, limit)
 
-    def put_folder(self, content: bytes, path: str, *, merge: bool = False) -> Transferred:
+    def put_folder(self, content: bytes, path: str, *, merge: bool = False) -> TransferStats:
         """Write a folder on the cluster from a tar archive, also gzip: complete, or not at all.
 
         With `merge` it is unpacked into the folder that is there, each file complete. Raises
@@ -234,7 +241,7 @@ class Shell:
         (unless `merge`), `full`, …
         """
         check_archive(content)
-        return self.door.put_folder(content, path, merge)
+        return self.executor.put_folder(content, path, merge)
 
     def get_folder(self, path: str, *, limit: int = TRANSFER_LIMIT) -> bytes:
         """Read a folder of the cluster as a tar archive. Symbolic links stay what they are.
@@ -242,16 +249,16 @@ class Shell:
         Raises PathFailed: `missing`, `denied` (also for a part of it), `not_folder`, `too_large`
         (more than `limit` bytes), …
         """
-        return self.door.get_folder(path, limit)
+        return self.executor.get_folder(path, limit)
 
-    def copy(self, source: str, target: str, *, overwrite: bool = False) -> Transferred:
+    def copy(self, source: str, target: str, *, overwrite: bool = False) -> TransferStats:
         """Copy a file, or a folder with all that is in it, on the cluster; progress in bytes.
 
         Complete under its name, or not there at all; with `overwrite` a file is replaced, and a
         folder goes into the one that is there, each file complete. Permissions and times stay.
         Raises PathFailed: `missing`, `denied`, `exists`, `is_folder`, `full`, …
         """
-        return self.door.copy(source, target, overwrite)
+        return self.executor.copy(source, target, overwrite)
 
     def setting(self, name: str, default: str | None = None) -> str:
         """A setting of config.env for the site's own use.
@@ -259,7 +266,7 @@ class Shell:
         OperationFailed when it is missing and has no default, Forbidden where the site's policy
         keeps it to other operators.
         """
-        value = self.surroundings.setting(name, self.operator) or default
+        value = self.context.setting(name, self.operator) or default
         if value is None:
             self.fail(f"the setting {name} is missing in config.env")
         return value
@@ -270,7 +277,7 @@ class Shell:
         For those alone whom the setting ADMINISTRATORS names (commas between): a step runs as
         who is logged in, who can read what the step is given. NotPermitted for others.
         """
-        administrators = self.surroundings.setting("ADMINISTRATORS", self.operator) or ""
+        administrators = self.context.setting("ADMINISTRATORS", self.operator) or ""
         if self.username not in map(str.strip, administrators.split(",")):
             raise NotPermitted(
                 f"{self.username} is not among the ADMINISTRATORS of config.env, who alone may "
@@ -288,13 +295,13 @@ class Shell:
         while self._undo:
             step = self._undo.pop()
             try:
-                result = self.door.run(step)
+                result = self.executor.run(step)
             except ResopError as fault:
-                needs_repair.append(f"{step.shown}: {fault.message}")
+                needs_repair.append(f"{step.display}: {fault.message}")
                 continue
             except Exception as fault:
                 # Whatever goes wrong with one, the others are still undone, and all is reported.
-                needs_repair.append(f"{step.shown}: {type(fault).__name__}")
+                needs_repair.append(f"{step.display}: {type(fault).__name__}")
                 continue
             if result.exit_code == 0:
                 undone.append(result.command)
@@ -303,7 +310,7 @@ class Shell:
         return undone, needs_repair
 
     def _checked(self, step: StepRequest, check: bool, path: str | None = None) -> Result:
-        result = self.door.run(step)
+        result = self.executor.run(step)
         if check and result.exit_code != 0:
             raise result.failure() if path is None else result.path_failure(path)
         return result

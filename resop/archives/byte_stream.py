@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 from resop.errors import BodyTruncated
 
-SENT_AT_ONCE = 64 << 10
+CHUNK_BYTES = 64 << 10
 
 
-class Pieces:
+class ByteStream:
     """What is left of a stream."""
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
@@ -18,9 +18,9 @@ class Pieces:
 
     async def read(self, size: int) -> bytes:
         """So many bytes; BodyTruncated when there are fewer."""
-        return b"".join([piece async for piece in self.some(size)])
+        return b"".join([piece async for piece in self.read_chunks(size)])
 
-    async def some(self, size: int) -> AsyncIterator[bytes]:
+    async def read_chunks(self, size: int) -> AsyncIterator[bytes]:
         """The same in pieces."""
         while size > 0:
             held = self._held
@@ -33,7 +33,7 @@ class Pieces:
             size -= len(piece)
             yield piece
 
-    async def begins_with(self, size: int) -> bytes:
+    async def peek(self, size: int) -> bytes:
         """Its first bytes, which are still there to be read; fewer when there are no more."""
         while len(self._held) < size:
             more = await anext(self._stream, b"")
@@ -50,22 +50,22 @@ class Pieces:
             yield piece
 
 
-def pieces_of(content: bytes) -> Pieces:
+def stream_bytes(content: bytes) -> ByteStream:
     """Return a stream of bytes that are in memory already."""
 
     async def sliced() -> AsyncIterator[bytes]:
-        for start in range(0, len(content), SENT_AT_ONCE):
-            yield content[start : start + SENT_AT_ONCE]
+        for start in range(0, len(content), CHUNK_BYTES):
+            yield content[start : start + CHUNK_BYTES]
 
-    return Pieces(sliced())
+    return ByteStream(sliced())
 
 
-async def joined(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def rechunk(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The same stream without small pieces: each costs a message of its own."""
     held = bytearray()
     async for piece in stream:
         held += piece
-        if len(held) >= SENT_AT_ONCE:
+        if len(held) >= CHUNK_BYTES:
             yield bytes(held)
             held.clear()
     if held:

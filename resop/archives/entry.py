@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from resop.errors import PathFailed
 
-NEW_MODE = 0o600
+NEW_FILE_MODE = 0o600
 
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -20,22 +20,22 @@ class File:
     """A regular file as it was read."""
 
     content: bytes
-    mode: int = NEW_MODE
+    mode: int = NEW_FILE_MODE
     """Its permissions, as chmod(2) takes them."""
     modified: datetime = EPOCH
 
 
-def too_large(path: str, limit: int) -> PathFailed:
+def file_too_large(path: str, limit: int) -> PathFailed:
     """The error for a file that has more bytes than may be read."""
     return PathFailed(path, "too_large", f"has more than {limit} bytes", limit=limit)
 
 
-SMALL = 64 << 10
+SMALL_FILE_BYTES = 64 << 10
 """Files up to this size are read and written several at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TreeEntry:
     """A file, folder or link in a folder, or in an archive of one."""
 
     name: bytes
@@ -53,7 +53,7 @@ class Member:
 Content = AsyncIterator[bytes]
 
 
-class Transferred(NamedTuple):
+class TransferStats(NamedTuple):
     """What a folder got: files, links among them, and the bytes that they hold."""
 
     files: int

@@ -5,19 +5,19 @@ from __future__ import annotations
 from resop.errors import InvalidOptions
 
 
-def inside(name: bytes) -> bytes:
+def check_entry_name(name: bytes) -> bytes:
     """A name without what means nothing; InvalidOptions for one that leads out."""
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if name.startswith(b"/") or b".." in parts:
-        raise refused(f"leads out of the folder: {shown(name)}")
+        raise invalid_archive(f"leads out of the folder: {display_name(name)}")
     return b"/".join(parts)
 
 
-def refused(fault: str) -> InvalidOptions:
+def invalid_archive(fault: str) -> InvalidOptions:
     """The error for an archive that is not unpacked."""
     return InvalidOptions([{"field": "body", "message": fault}])
 
 
-def shown(name: bytes) -> str:
+def display_name(name: bytes) -> str:
     """A name as an error tells it."""
     return name[:200].decode("utf-8", "replace")

@@ -8,9 +8,9 @@ import stat
 from collections.abc import Iterator
 
 from resop.archives import tar
-from resop.archives.byte_stream import pieces_of
-from resop.archives.entry import Member, Transferred
-from resop.archives.safe_names import refused, shown
+from resop.archives.byte_stream import stream_bytes
+from resop.archives.entry import TransferStats, TreeEntry
+from resop.archives.safe_names import display_name, invalid_archive
 from resop.errors import BodyTruncated, InvalidOptions
 from resop.limits import TRANSFER_LIMIT
 
@@ -20,7 +20,7 @@ def check_archive(content: bytes) -> None:
     try:
         members = asyncio.run(_members(content))
         for fault in _faults(members):
-            raise refused(fault)
+            raise invalid_archive(fault)
     except BodyTruncated as fault:
         raise InvalidOptions([{"field": "content", "message": fault.message}]) from None
     except InvalidOptions as fault:
@@ -28,30 +28,30 @@ def check_archive(content: bytes) -> None:
         raise InvalidOptions(faults) from None
 
 
-def contents_of(content: bytes) -> Transferred:
+def archive_stats(content: bytes) -> TransferStats:
     """What an archive that was checked holds."""
     files = [each for each in asyncio.run(_members(content)) if each.kind != stat.S_IFDIR]
-    return Transferred(len(files), sum(each.size for each in files))
+    return TransferStats(len(files), sum(each.size for each in files))
 
 
-async def _members(content: bytes) -> list[Member]:
+async def _members(content: bytes) -> list[TreeEntry]:
     members = []
-    async for member, each in tar.unpacked(pieces_of(content), TRANSFER_LIMIT):
+    async for member, each in tar.read_archive(stream_bytes(content), TRANSFER_LIMIT):
         members.append(member)
         async for _ in each:
             pass
     return members
 
 
-def _faults(members: list[Member]) -> Iterator[str]:
+def _faults(members: list[TreeEntry]) -> Iterator[str]:
     """Names that lead through a link, or through a file; a hard link may be one to a link."""
     no_folders = {member.name for member in members if member.kind != stat.S_IFDIR}
     for member in members:
         for name in (member.name, b"" if member.kind else member.target):
-            if any(above in no_folders for above in _above(name)):
-                yield f"leads through a link or a file: {shown(name)}"
+            if any(above in no_folders for above in _parents(name)):
+                yield f"leads through a link or a file: {display_name(name)}"
 
 
-def _above(name: bytes) -> Iterator[bytes]:
+def _parents(name: bytes) -> Iterator[bytes]:
     while name := posixpath.dirname(name):
         yield name

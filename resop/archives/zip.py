@@ -16,8 +16,8 @@ import zlib
 from collections.abc import AsyncIterator, Iterator
 from typing import IO, Protocol
 
-from resop.archives.entry import SMALL, Content, Member
-from resop.archives.safe_names import inside, refused, shown
+from resop.archives.entry import SMALL_FILE_BYTES, Content, TreeEntry
+from resop.archives.safe_names import check_entry_name, display_name, invalid_archive
 
 MAX_LIST = 64 << 20
 """Bytes of the list at the end of a zip that is read: some 600,000 members."""
@@ -26,9 +26,9 @@ MAX_TARGET = 4096
 _FIRST, _LAST = 315_532_800, 4_354_819_198  # 1980 and 2107: a zip knows no other times
 
 
-async def packed(members: AsyncIterator[tuple[Member, Content]]) -> AsyncIterator[bytes]:
+async def write_archive(members: AsyncIterator[tuple[TreeEntry, Content]]) -> AsyncIterator[bytes]:
     """An archive of them; a byte of a name that is not UTF-8 is written as \\xNN."""
-    sink = _Sink()
+    sink = _ChunkBuffer()
     with zipfile.ZipFile(sink, "w") as archive:
         async for member, content in members:
             if not member.name:
@@ -49,17 +49,21 @@ class RandomAccessFile(Protocol):
         """Return at most `size` bytes from `offset` on; none at the end of the file."""
 
 
-async def unpacked(file: RandomAccessFile, size: int) -> AsyncIterator[tuple[Member, Content]]:
+async def read_archive(
+    file: RandomAccessFile, size: int
+) -> AsyncIterator[tuple[TreeEntry, Content]]:
     """The members of an archive of `size` bytes; each one's content is to be read before the next.
 
     InvalidOptions for what is none, is encrypted, or holds what is no file, folder or link.
     """
-    remote = io.BufferedReader(_Remote(file, size, asyncio.get_running_loop()), SMALL)
+    remote = io.BufferedReader(
+        _BlockingReader(file, size, asyncio.get_running_loop()), SMALL_FILE_BYTES
+    )
     with _refusals():
         archive = await asyncio.to_thread(zipfile.ZipFile, remote)
     for info in archive.infolist():
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise refused("is compressed in another way than deflate")
+            raise invalid_archive("is compressed in another way than deflate")
         with _refusals():
             content = await asyncio.to_thread(archive.open, info)
             member = await _member(info, content)
@@ -73,37 +77,37 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.error) as fault:
-        raise refused(f"cannot be unpacked: {fault}") from None
+        raise invalid_archive(f"cannot be unpacked: {fault}") from None
 
 
-async def _member(info: zipfile.ZipInfo, content: IO[bytes]) -> Member:
+async def _member(info: zipfile.ZipInfo, content: IO[bytes]) -> TreeEntry:
     mode, name = info.external_attr >> 16, info.filename.encode()
     kind = stat.S_IFMT(mode) or (stat.S_IFDIR if info.is_dir() else stat.S_IFREG)
     if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-        raise refused(f"holds what is neither file, folder nor link: {shown(name)}")
+        raise invalid_archive(f"holds what is neither file, folder nor link: {display_name(name)}")
     target = b""
     if kind == stat.S_IFLNK:
         target = await asyncio.to_thread(content.read, MAX_TARGET)
         if b"\0" in target or not target:
-            raise refused(f"has a link that leads nowhere: {shown(name)}")
-    name = inside(name)
+            raise invalid_archive(f"has a link that leads nowhere: {display_name(name)}")
+    name = check_entry_name(name)
     if not name and kind != stat.S_IFDIR:
-        raise refused("has a member without a name")
+        raise invalid_archive("has a member without a name")
     size = info.file_size if kind == stat.S_IFREG else 0
     mode = stat.S_IMODE(mode) or (0o755 if kind == stat.S_IFDIR else 0o644)
-    return Member(name, kind, mode, size, calendar.timegm(info.date_time), target)
+    return TreeEntry(name, kind, mode, size, calendar.timegm(info.date_time), target)
 
 
 async def _content(content: IO[bytes]) -> Content:
     while True:
         with _refusals():
-            block = await asyncio.to_thread(content.read, SMALL)
+            block = await asyncio.to_thread(content.read, SMALL_FILE_BYTES)
         if not block:
             return
         yield block
 
 
-class _Remote(io.RawIOBase):
+class _BlockingReader(io.RawIOBase):
     """A file of the cluster as zipfile reads it, in another thread than the event loop's."""
 
     def __init__(self, file: RandomAccessFile, size: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -137,7 +141,7 @@ class _Remote(io.RawIOBase):
         return read
 
 
-class _Sink(io.RawIOBase):
+class _ChunkBuffer(io.RawIOBase):
     """Keeps what is written until it is taken."""
 
     def __init__(self) -> None:
@@ -157,7 +161,7 @@ class _Sink(io.RawIOBase):
         return taken
 
 
-def _info(member: Member) -> zipfile.ZipInfo:
+def _info(member: TreeEntry) -> zipfile.ZipInfo:
     name = member.name.decode("utf-8", "backslashreplace")
     when = time.gmtime(max(_FIRST, min(member.modified, _LAST)))
     folder = member.kind == stat.S_IFDIR

@@ -5,6 +5,6 @@ from __future__ import annotations
 import resource
 
 
-def leave_no_core() -> None:
+def disable_core_dumps() -> None:
     """A crash writes no image of this process to the disk: passwords and keys are in it."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -12,7 +12,7 @@ FACTS = "facts"
 QUIET = ("asyncssh", "paramiko", "kombu", "celery", "uvicorn.access", "amqp")
 
 
-def say(logger: logging.Logger, event: str, **facts: object) -> None:
+def log_event(logger: logging.Logger, event: str, **facts: object) -> None:
     """Write one line: an event and its facts (request, task, user, action, seconds, …)."""
     logger.info(event, extra={FACTS: {name: fact for name, fact in facts.items() if fact != ""}})
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from resop.config.yaml_loader import BadYaml, line_of, read_yaml
+from resop.config.yaml_loader import InvalidYaml, line_of, read_yaml
 from resop.errors import Forbidden, InvalidSettings
 
 
@@ -171,7 +171,7 @@ def load_policy(file: Path) -> Policy:
         return Policy(_File.model_validate(content or {}), file, root)
     except OSError as fault:
         raise InvalidSettings(f"POLICY_FILE: {file}: {fault.strerror}") from None
-    except BadYaml as fault:
+    except InvalidYaml as fault:
         raise InvalidSettings(f"POLICY_FILE: {file}:{fault.line}: {fault.said}") from None
     except ValidationError as fault:
         error = fault.errors()[0]

@@ -17,10 +17,17 @@ from typing import Annotated, Literal, Self
 
 import yaml
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from resop.config.policy import OPEN, Policy, load_policy
-from resop.config.webhook_hosts import Hosts
+from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidSettings, UnknownAction
 from resop.types import Secret
 
@@ -31,9 +38,13 @@ NOTIFY_KEY_BYTES = range(24, 65)  # https://www.standardwebhooks.com
 UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
 
-LoginKind = Literal["key", "kept", "certificate"]
+LoginKind = Literal["key", "held", "certificate"]
 """What a login leaves, so that its user's tasks have a session; see `api/auth/credentials.py`."""
 ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+
+
+RENAMED_VALUES = {("CLUSTER_LOGIN", "kept"): "held"}
+"""Values of settings that have another name since 0.2, by setting and former value."""
 
 
 class Cluster(BaseModel):
@@ -47,6 +58,13 @@ class Cluster(BaseModel):
     known_hosts: str | None = None
     """A known_hosts file or fingerprints of this cluster alone; KNOWN_HOSTS when not given."""
     login: LoginKind = "key"
+
+    @field_validator("login", mode="before")
+    @classmethod
+    def _refuse_former_name(cls, login: object) -> object:
+        if login == "kept":
+            raise ValueError("kept is now called held")
+        return login
 
 
 class Settings(BaseModel):
@@ -192,9 +210,9 @@ class Settings(BaseModel):
         return _kept_key(self.DATA_DIR / "secret_key")
 
     @property
-    def notify_hosts(self) -> Hosts:
+    def notify_hosts(self) -> WebhookHosts:
         """Where notifications may go."""
-        return Hosts(self.NOTIFY_HOSTS)
+        return WebhookHosts(self.NOTIFY_HOSTS)
 
     def notify_key(self) -> bytes:
         """What notifications are signed with; ValueError when it is not what a key has to be."""
@@ -281,6 +299,9 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
     where |= dict.fromkeys(known & set(environ), "environment")
     own = {line.key: line.value for line in lines if line.key not in known}
     _refuse_misspellings(own, known, where)
+    for (name, former), value in RENAMED_VALUES.items():
+        if given.get(name) == former:
+            raise InvalidSettings(f"{where[name]}: {name}={former} is now {name}={value}")
     try:
         settings = Settings(**{k: v for k, v in given.items() if v != ""}, own=own)  # type: ignore[arg-type]
     except ValidationError as fault:

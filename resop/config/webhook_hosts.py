@@ -21,7 +21,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: what maps IPv4 is outside
 _SIX_TO_FOUR = IPv6Network("2002::/16")  # and here inside (RFC 3056)
 
 
-class Receiver(NamedTuple):
+class WebhookHost(NamedTuple):
     """An address that was checked, in its parts."""
 
     host: str
@@ -35,7 +35,7 @@ class Receiver(NamedTuple):
         return self.host if self.port == HTTPS_PORT else f"{self.host}:{self.port}"
 
 
-class Hosts:
+class WebhookHosts:
     """The hosts that a site allows; none are where notifications are off."""
 
     def __init__(self, listed: str) -> None:
@@ -53,7 +53,7 @@ class Hosts:
     def __bool__(self) -> bool:
         return bool(self._allowed)
 
-    def receiver(self, address: str) -> Receiver:
+    def receiver(self, address: str) -> WebhookHost:
         """The parts of an address; ValueError says why nothing may be sent there."""
         if not self:
             raise ValueError("notifications are off: the site sets no NOTIFY_HOSTS")
@@ -77,7 +77,7 @@ class Hosts:
             raise ValueError("names a host by its name, not by an IP address")
         if not self._allows(host, port):
             raise ValueError(f"{host}:{port} is not among the hosts that the site allows")
-        return Receiver(
+        return WebhookHost(
             host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         )
 

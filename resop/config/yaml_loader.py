@@ -10,7 +10,7 @@ import yaml
 _YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is there
 
 
-class BadYaml(Exception):
+class InvalidYaml(Exception):
     """What is wrong with a file, and the line where."""
 
     def __init__(self, line: int, said: str) -> None:
@@ -31,9 +31,9 @@ def read_yaml(file: Path) -> tuple[Any, yaml.Node | None]:
         return (loader.construct_document(root) if root else None), root
     except yaml.MarkedYAMLError as fault:
         line = fault.problem_mark.line + 1 if fault.problem_mark else 1
-        raise BadYaml(line, str(fault.problem or fault)) from None
+        raise InvalidYaml(line, str(fault.problem or fault)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as fault:  # no text, no date, no end
-        raise BadYaml(1, " ".join(str(fault).split())) from None
+        raise InvalidYaml(1, " ".join(str(fault).split())) from None
 
 
 def line_of(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
@@ -61,6 +61,6 @@ def _refuse_doubled_keys(node: yaml.Node | None) -> None:
             key, each = each
             name = f"{key.tag} {key.value}"
             if name in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise BadYaml(key.start_mark.line + 1, f"{key.value!r} stands there twice")
+                raise InvalidYaml(key.start_mark.line + 1, f"{key.value!r} stands there twice")
             seen.add(name)
         _refuse_doubled_keys(each)

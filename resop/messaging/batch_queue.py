@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Inbox(Generic[T]):
+class BatchQueue(Generic[T]):
     """First come, first served; one thread takes."""
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ def owner(username: str, cluster: str) -> str:
     return f"{quote(username)}@{cluster}"
 
 
-class Herald:
+class EventPublisher:
     """Says that tasks have changed, ended, or are to be. Blocks; one for each process."""
 
     def __init__(self, url: str) -> None:

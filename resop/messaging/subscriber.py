@@ -14,7 +14,7 @@ from resop.messaging.publisher import log
 PAUSE_SECONDS = 0.5
 
 
-class Subscription:
+class Subscriber:
     """The one subscription of a process: passes each word on to who is in charge of its channel.
 
     `None` is passed on when words may have been missed.

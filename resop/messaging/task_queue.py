@@ -17,18 +17,18 @@ from resop.errors import QueueUnavailable
 
 TASK_NAME = "resop.execute"
 SOCKET_SECONDS = 5
-TOGETHER = 8
+TASKS_PER_MESSAGE = 8
 """Tasks of one message: one worker takes them all, so few of them, should it be full."""
-BEHIND = 9
+LOWEST_PRIORITY = 9
 """The last of Celery's priorities on Redis; 0, where it is not given, is the first."""
 
 
-def queue_of(cluster: str) -> str:
+def cluster_queue(cluster: str) -> str:
     """The name of a cluster's own queue, so that workers can stand next to the cluster."""
     return f"cluster.{cluster}"
 
 
-def queue_of_worker(worker: str) -> str:
+def worker_queue(worker: str) -> str:
     """The name of a worker's own queue, for those whose session it keeps."""
     return f"worker.{worker}"
 
@@ -58,11 +58,11 @@ def celery_app(settings: Settings) -> Celery:
     return app
 
 
-Waiting = tuple[str, str, str]
+QueuedTask = tuple[str, str, str]
 """A task's id, its cluster, and the worker that keeps its session, if there is one."""
 
 
-class Queue:
+class TaskQueue:
     """Where tasks are handed to the workers."""
 
     def __init__(self, app: Celery) -> None:
@@ -75,7 +75,7 @@ class Queue:
         """
         self._send((task_id,), cluster, worker)
 
-    def put_all(self, tasks: Iterable[Waiting], *, behind: bool = False) -> list[str]:
+    def put_all(self, tasks: Iterable[QueuedTask], *, behind: bool = False) -> list[str]:
         """Hand over many, with one message for a few; those that are put `behind` go last.
 
         Returns the ids of those that no message was sent for: the queue was away.
@@ -84,9 +84,9 @@ class Queue:
         for task_id, cluster, worker in tasks:
             places.setdefault((cluster, worker), []).append(task_id)
         left = [
-            (ids[first : first + TOGETHER], *place)
+            (ids[first : first + TASKS_PER_MESSAGE], *place)
             for place, ids in places.items()
-            for first in range(0, len(ids), TOGETHER)
+            for first in range(0, len(ids), TASKS_PER_MESSAGE)
         ]
         try:
             while left:
@@ -99,8 +99,8 @@ class Queue:
     def _send(
         self, task_ids: Sequence[str], cluster: str, worker: str, *, behind: bool = False
     ) -> None:
-        queue = queue_of_worker(worker) if worker else queue_of(cluster)
-        priority = BEHIND if behind else None
+        queue = worker_queue(worker) if worker else cluster_queue(cluster)
+        priority = LOWEST_PRIORITY if behind else None
         try:
             self._app.send_task(TASK_NAME, task_ids, queue=queue, priority=priority)
         except (OperationalError, OSError) as fault:
@@ -113,6 +113,8 @@ class Queue:
                 channel: Any = connection.default_channel
                 # Redis has no queue that is empty; kombu's own way of asking calls that an error.
                 # A queue is a list for each priority.
-                return int(channel._size(queue_of_worker(worker) if worker else queue_of(cluster)))
+                return int(
+                    channel._size(worker_queue(worker) if worker else cluster_queue(cluster))
+                )
         except (OperationalError, OSError) as fault:
             raise QueueUnavailable from fault

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from resop.errors import ServiceFault
-from resop.security.sealing import NONCE_BYTES, Sealer
+from resop.security.sealing import NONCE_BYTES, Encryptor
 
 OFFER = "resop:login-offer"
 ANSWER = "resop:login-answer"
@@ -46,10 +46,10 @@ def fields(word: str | None, *names: str) -> list[str]:
     return [str(said.get(name, "")) if isinstance(said, dict) else "" for name in names]
 
 
-class Passage:
+class LoginKeyExchange:
     """One end of the sealed way of one login."""
 
-    def __init__(self, sealer: Sealer, login: str) -> None:
+    def __init__(self, sealer: Encryptor, login: str) -> None:
         self._sealer = sealer
         self._login = login
         self._private = X25519PrivateKey.generate()
@@ -60,7 +60,7 @@ class Passage:
         """The public half, hex, for the other end."""
         return self._private.public_key().public_bytes_raw().hex()
 
-    def join(self, other: str) -> bool:
+    def derive(self, other: str) -> bool:
         """Agree with the other end, whose public half this is; False when it is none."""
         try:
             shared = self._private.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(other)))
@@ -70,13 +70,13 @@ class Passage:
         self._box = AESGCM(HKDF(SHA256(), 32, self._sealer.login_key, info).derive(shared))
         return True
 
-    def seal(self, content: dict[str, Any], way: bytes) -> str:
+    def encrypt(self, content: dict[str, Any], way: bytes) -> str:
         """Seal what goes one `way`, hex."""
         assert self._box is not None
         nonce = secrets.token_bytes(NONCE_BYTES)
         return (nonce + self._box.encrypt(nonce, json.dumps(content).encode(), way)).hex()
 
-    def open(self, sealed: str, way: bytes) -> dict[str, Any]:
+    def decrypt(self, sealed: str, way: bytes) -> dict[str, Any]:
         """Open what the other end sealed; ServiceFault when it was not that one."""
         assert self._box is not None
         try:

@@ -31,13 +31,13 @@ LONGEST_TOKEN = 4096
 TOKENS_KEPT = 1024
 
 
-class Sealer:
+class Encryptor:
     """Makes and opens tokens and envelopes with keys derived from SECRET_KEY."""
 
     def __init__(self, secret_key: bytes, old_key: bytes | None = None) -> None:
         """What was sealed with `old_key` opens, too; nothing is sealed with it any more."""
         self._secret_key = secret_key
-        self.older = Sealer(old_key) if old_key else None
+        self.previous = Encryptor(old_key) if old_key else None
         self._token_key = OctKey.import_key(self._derive(b"token"))
         # Opened once, not at each request; a refusal is not kept.
         self._open = lru_cache(TOKENS_KEPT)(self._open_token)
@@ -51,14 +51,16 @@ class Sealer:
     @property
     def instances(self) -> frozenset[str]:
         """All the names that lines of this service may have."""
-        return frozenset({self.instance, self.older.instance if self.older else self.instance})
+        return frozenset(
+            {self.instance, self.previous.instance if self.previous else self.instance}
+        )
 
-    def issue(self, token: Token) -> str:
+    def issue_token(self, token: Token) -> str:
         """The token as the client gets it: JWE, encrypted with a key only the service has."""
         header = {"alg": "dir", "enc": "A256GCM"}
         return jwe.encrypt_compact(header, json.dumps(asdict(token)), self._token_key)
 
-    def read(self, text: str) -> Token:
+    def read_token(self, text: str) -> Token:
         """Open a token; TokenRefused when it is not one of ours or has expired."""
         if len(text) > LONGEST_TOKEN:
             raise TokenRefused("the token is not valid: log in again")
@@ -72,24 +74,24 @@ class Sealer:
             opened = jwe.decrypt_compact(text, self._token_key, algorithms=["dir", "A256GCM"])
             return Token(**json.loads(opened.plaintext or b"{}"))
         except (JoseError, InvalidTag, ValueError, TypeError, KeyError):
-            if self.older:
-                return self.older._open_token(text)
+            if self.previous:
+                return self.previous._open_token(text)
             raise TokenRefused("the token is not valid: log in again") from None
 
-    def seal(self, content: dict[str, Any], task_id: str) -> bytes:
+    def encrypt(self, content: dict[str, Any], task_id: str) -> bytes:
         """Seal the secret part of a task; it opens for this task id only."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._envelope.encrypt(nonce, json.dumps(content).encode(), task_id.encode())
 
-    def unseal(self, sealed: bytes, task_id: str) -> dict[str, Any]:
+    def decrypt(self, sealed: bytes, task_id: str) -> dict[str, Any]:
         """Open what `seal` made; TokenRefused when key or task are others."""
         try:
             opened = self._envelope.decrypt(
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], task_id.encode()
             )
         except (InvalidTag, ValueError):
-            if self.older:
-                return self.older.unseal(sealed, task_id)
+            if self.previous:
+                return self.previous.decrypt(sealed, task_id)
             raise TokenRefused("the task was sealed with another SECRET_KEY") from None
         content: dict[str, Any] = json.loads(opened)
         return content
@@ -98,20 +100,20 @@ class Sealer:
         """Hex by which the same texts are known again; who lacks SECRET_KEY cannot try any out."""
         return hmac.digest(self._digest_key, json.dumps(parts).encode(), "sha256").hex()
 
-    def seal_key(self, private_key: bytes, credential: str, half: str) -> bytes:
+    def encrypt_key(self, private_key: bytes, credential: str, half: str) -> bytes:
         """Seal a credential's private key with SECRET_KEY and the token's half."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return nonce + self._key_box(half).encrypt(nonce, private_key, credential.encode())
 
-    def unseal_key(self, sealed: bytes, credential: str, half: str) -> bytes:
+    def decrypt_key(self, sealed: bytes, credential: str, half: str) -> bytes:
         """Open what `seal_key` made; TokenRefused when any part does not belong together."""
         try:
             return self._key_box(half).decrypt(
                 sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], credential.encode()
             )
         except (InvalidTag, ValueError):
-            if self.older:
-                return self.older.unseal_key(sealed, credential, half)
+            if self.previous:
+                return self.previous.decrypt_key(sealed, credential, half)
             raise TokenRefused("the token does not fit its credential: log in again") from None
 
     def _key_box(self, half: str) -> AESGCM:

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-HALF_BYTES = 32
+KEY_SHARE_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Token:
     cluster: str
     credential: str
     """Id of the credential in the database."""
-    half: str
+    key_share: str
     """Hex; the half of the credential's seal that the database does not hold."""
     expires: int
     """Unix time in seconds."""
@@ -30,6 +30,6 @@ class Token:
         return datetime.fromtimestamp(self.expires, UTC)
 
 
-def new_half() -> str:
+def new_key_share() -> str:
     """A fresh half for a token, hex."""
-    return secrets.token_hex(HALF_BYTES)
+    return secrets.token_hex(KEY_SHARE_BYTES)

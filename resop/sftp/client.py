@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 import asyncssh
 
 from resop.errors import ClusterError, ContactLost, PathFailed
-from resop.ssh.asyncssh_workarounds import start_behind_noise
+from resop.ssh.asyncssh_workarounds import start_sftp_after_noise
 from resop.ssh.session import Session
 
 TIDY_SECONDS = 5.0
@@ -25,7 +25,7 @@ LOST = (
 
 
 @contextlib.asynccontextmanager
-async def sftp_of(session: Session, limit: float) -> AsyncIterator[asyncssh.SFTPClient]:
+async def open_sftp(session: Session, limit: float) -> AsyncIterator[asyncssh.SFTPClient]:
     """SFTP over a connection of `session`, waiting at most `limit` seconds for a free one."""
     async with session.connection(limit) as connection, await _started(connection) as sftp:
         yield sftp
@@ -36,7 +36,7 @@ async def _started(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPCli
         try:
             return await connection.start_sftp_client()
         except asyncssh.SFTPError:
-            return await start_behind_noise(connection)
+            return await start_sftp_after_noise(connection)
     except asyncssh.SFTPError as fault:
         said = f"what answers is not SFTP ({fault}): does .bashrc or the like print something?"
         raise ClusterError(said) from fault
@@ -45,26 +45,26 @@ async def _started(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPCli
 
 
 @contextlib.contextmanager
-def told_apart(path: str | bytes) -> Iterator[None]:
+def translate_sftp_errors(path: str | bytes) -> Iterator[None]:
     """Errors of SFTP as resop's own: PathFailed, ContactLost."""
     try:
         yield
     except asyncssh.SFTPNoSuchFile as fault:
-        raise PathFailed(shown(path), "missing") from fault
+        raise PathFailed(display_path(path), "missing") from fault
     except asyncssh.SFTPPermissionDenied as fault:
-        raise PathFailed(shown(path), "denied") from fault
+        raise PathFailed(display_path(path), "denied") from fault
     except LOST as fault:
         raise ContactLost from fault
     except asyncssh.SFTPError as fault:
-        raise PathFailed(shown(path), "failed", str(fault)) from fault
+        raise PathFailed(display_path(path), "failed", str(fault)) from fault
 
 
-def exact(path: str | bytes) -> bytes:
+def to_bytes(path: str | bytes) -> bytes:
     """A path as the cluster knows it."""
     return path if isinstance(path, bytes) else path.encode()
 
 
-def shown(path: str | bytes) -> str:
+def display_path(path: str | bytes) -> str:
     """A path as people read it."""
     return path if isinstance(path, str) else path.decode("utf-8", "replace")
 
@@ -72,9 +72,9 @@ def shown(path: str | bytes) -> str:
 def check_regular(path: str | bytes, attributes: asyncssh.SFTPAttrs) -> None:
     """Refuse a folder, a device, a pipe."""
     if stat.S_ISDIR(attributes.permissions or 0):
-        raise PathFailed(shown(path), "is_folder")
+        raise PathFailed(display_path(path), "is_folder")
     if not stat.S_ISREG(attributes.permissions or 0):
-        raise PathFailed(shown(path), "not_file")
+        raise PathFailed(display_path(path), "not_file")
 
 
 def mode_of(attributes: asyncssh.SFTPAttrs) -> int:
@@ -109,7 +109,7 @@ async def is_full(sftp: asyncssh.SFTPClient, place: bytes, size: int) -> bool:
     return False
 
 
-async def tidy_away(sftp: asyncssh.SFTPClient, beside: bytes) -> None:
+async def remove_quietly(sftp: asyncssh.SFTPClient, beside: bytes) -> None:
     """Take away what is left of an attempt, also when it was cancelled."""
     with contextlib.suppress(OSError, asyncssh.Error):
         async with asyncio.timeout(TIDY_SECONDS):

@@ -12,30 +12,30 @@ from collections.abc import AsyncIterator, Callable
 
 import asyncssh
 
-from resop.archives.entry import SMALL, Content, Member, Transferred
+from resop.archives.entry import SMALL_FILE_BYTES, Content, TransferStats, TreeEntry
 from resop.errors import PathFailed
-from resop.sftp.client import check_regular, exact, mode_of, shown, told_apart
-from resop.sftp.files import new_part, put_in_place, target_of
-from resop.sftp.folders import Unpacking, folder_for, walk
+from resop.sftp.client import check_regular, display_path, mode_of, to_bytes, translate_sftp_errors
+from resop.sftp.files import publish, resolve_target, temporary_file
+from resop.sftp.folders import FolderWriter, walk, writable_folder
 from resop.sftp.transfer import BlockWriter, read_blocks
 
 AT_ONCE = 32 << 20
 """Bytes that the server is asked to copy at a time: until it has, nothing else is answered."""
 
-Told = Callable[[float, float], None]
+ProgressCallback = Callable[[float, float], None]
 """Told how many bytes are copied, of how many."""
 
 
 async def copy(
-    sftp: asyncssh.SFTPClient, source: str, target: str, overwrite: bool, told: Told
-) -> Transferred:
+    sftp: asyncssh.SFTPClient, source: str, target: str, overwrite: bool, told: ProgressCallback
+) -> TransferStats:
     """Copy it, complete under its name or not at all; a file of a folder each.
 
     With `overwrite` a file is replaced, and a folder goes into the one that is there. Raises
     PathFailed, ContactLost.
     """
-    with told_apart(source):
-        place = await sftp.realpath(exact(source))
+    with translate_sftp_errors(source):
+        place = await sftp.realpath(to_bytes(source))
         attributes = await sftp.stat(place)
         if stat.S_ISDIR(attributes.permissions or 0):
             return await _copy_folder(sftp, place, target, overwrite, told)
@@ -49,15 +49,15 @@ async def _copy_file(
     attributes: asyncssh.SFTPAttrs,
     path: str,
     overwrite: bool,
-    told: Told,
-) -> Transferred:
+    told: ProgressCallback,
+) -> TransferStats:
     size = attributes.size or 0
     progress = _Progress(size, told)
-    with told_apart(path):
-        target = await target_of(sftp, path)
+    with translate_sftp_errors(path):
+        target = await resolve_target(sftp, path)
         if not overwrite:
             target.check_vacant()
-        async with new_part(sftp, target, size) as (beside, file):
+        async with temporary_file(sftp, target, size) as (beside, file):
             await _fill(sftp, place, file, size, progress)
             await file.setstat(
                 asyncssh.SFTPAttrs(
@@ -65,29 +65,29 @@ async def _copy_file(
                 )
             )
             await file.close()
-            await put_in_place(sftp, target, beside, overwrite)
-    return Transferred(1, size)
+            await publish(sftp, target, beside, overwrite)
+    return TransferStats(1, size)
 
 
 async def _copy_folder(
-    sftp: asyncssh.SFTPClient, place: bytes, path: str, merge: bool, told: Told
-) -> Transferred:
-    with told_apart(path):
-        if (await sftp.realpath(exact(path)) + b"/").startswith(place.rstrip(b"/") + b"/"):
+    sftp: asyncssh.SFTPClient, place: bytes, path: str, merge: bool, told: ProgressCallback
+) -> TransferStats:
+    with translate_sftp_errors(path):
+        if (await sftp.realpath(to_bytes(path)) + b"/").startswith(place.rstrip(b"/") + b"/"):
             raise PathFailed(path, "failed", "lies in the folder that is to be copied")
     sizes = [member.size async for member in walk(sftp, place, _everything)]
     progress = _Progress(sum(sizes), told)
-    with told_apart(path):
+    with translate_sftp_errors(path):
         async with (
-            folder_for(sftp, exact(path), merge=merge) as (top, _),
+            writable_folder(sftp, to_bytes(path), merge=merge) as (top, _),
             _Copying(sftp, place, top, progress, merge=merge) as made,
         ):
             async for member in walk(sftp, place, _everything):
                 await made.add(member, _nothing())
-    return Transferred(made.files, made.bytes)
+    return TransferStats(made.files, made.bytes)
 
 
-class _Copying(Unpacking):
+class _Copying(FolderWriter):
     """Files become files of another folder."""
 
     def __init__(
@@ -103,13 +103,15 @@ class _Copying(Unpacking):
         self._source = source
         self._progress = progress
 
-    async def _file(self, member: Member, content: Content) -> None:
-        if member.size > SMALL:
+    async def _file(self, member: TreeEntry, content: Content) -> None:
+        if member.size > SMALL_FILE_BYTES:
             await self._write(member, content)
         else:
             await self._begin(member, content)
 
-    async def _fill(self, file: asyncssh.SFTPClientFile, member: Member, content: Content) -> None:
+    async def _fill(
+        self, file: asyncssh.SFTPClientFile, member: TreeEntry, content: Content
+    ) -> None:
         source = posixpath.join(self._source, member.name)
         await _fill(self._sftp, source, file, member.size, self._progress)
 
@@ -117,7 +119,7 @@ class _Copying(Unpacking):
 class _Progress:
     """Counts what is copied."""
 
-    def __init__(self, total: int, told: Told) -> None:
+    def __init__(self, total: int, told: ProgressCallback) -> None:
         self._done = 0
         self._total = total
         self._told = told
@@ -136,7 +138,7 @@ async def _fill(
     progress: _Progress,
 ) -> None:
     """Write to a file what another holds."""
-    with told_apart(place):
+    with translate_sftp_errors(place):
         source = await sftp.open(place, "rb")
     async with source:
         if not sftp.supports_remote_copy:
@@ -148,7 +150,7 @@ async def _fill(
                 await sftp.remote_copy(source, file, start, length, start)
             except asyncssh.SFTPEOFError:
                 said = "was cut shorter while it was read"
-                raise PathFailed(shown(place), "failed", said) from None
+                raise PathFailed(display_path(place), "failed", said) from None
             # OpenSSH 9.2 answers that all is well, also where the disk is full.
             if ((await file.stat()).size or 0) < start + length:
                 raise asyncssh.SFTPFailure("less was copied than was asked for")
@@ -158,7 +160,7 @@ async def _fill(
 async def _counted(
     source: asyncssh.SFTPClientFile, place: bytes, size: int, progress: _Progress
 ) -> AsyncIterator[bytes]:
-    async for block in read_blocks(source, shown(place), 0, size):
+    async for block in read_blocks(source, display_path(place), 0, size):
         yield block
         progress.add(len(block))
 

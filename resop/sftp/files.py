@@ -11,35 +11,35 @@ from datetime import UTC, datetime
 
 import asyncssh
 
-from resop.archives.entry import NEW_MODE, File, too_large
+from resop.archives.entry import NEW_FILE_MODE, File, file_too_large
 from resop.errors import PathFailed
 from resop.limits import FILE_LIMIT
 from resop.sftp.client import (
     attributes_of,
     check_regular,
-    exact,
+    display_path,
     is_full,
     mode_of,
-    shown,
-    tidy_away,
-    told_apart,
+    remove_quietly,
+    to_bytes,
+    translate_sftp_errors,
 )
 
 
 async def read_file(sftp: asyncssh.SFTPClient, path: str, limit: int) -> File:
     """Read a file of at most `limit` bytes. Raises PathFailed, ContactLost."""
-    with told_apart(path):
+    with translate_sftp_errors(path):
         # Asked before it is opened: that would wait for the writer of a named pipe.
         check_regular(path, await sftp.stat(path))
         async with sftp.open(path, "rb") as file:
             attributes = await file.stat()
             size = attributes.size or 0  # those of /proc and the like have none, yet some content
             if size > limit:
-                raise too_large(path, limit)
+                raise file_too_large(path, limit)
             most = size or min(limit, FILE_LIMIT)
             content: bytes = await file.read(size or most + 1)
     if len(content) > most:
-        raise too_large(path, most)
+        raise file_too_large(path, most)
     modified = datetime.fromtimestamp(attributes.mtime or 0, UTC)
     return File(content, mode_of(attributes), modified)
 
@@ -52,15 +52,15 @@ async def write_file(
     What a symbolic link points to is replaced, not the link. Without `mode` the permissions are
     those of the file that is replaced, else 0600.
     """
-    with told_apart(path):
-        target = await target_of(sftp, path)
+    with translate_sftp_errors(path):
+        target = await resolve_target(sftp, path)
         if not overwrite:
             target.check_vacant()
-        async with new_part(sftp, target, len(content)) as (beside, file):
+        async with temporary_file(sftp, target, len(content)) as (beside, file):
             await file.write(content)
-            await file.setstat(target.finish(mode))
+            await file.setstat(target.final_attributes(mode))
             await file.close()  # some file systems tell only then that there was no room
-            await put_in_place(sftp, target, beside, overwrite)
+            await publish(sftp, target, beside, overwrite)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +69,34 @@ class Target:
 
     path: str | bytes
     """As it was asked for."""
-    place: bytes
+    real_path: bytes
     """With symbolic links followed."""
-    before: asyncssh.SFTPAttrs | None
+    existing: asyncssh.SFTPAttrs | None
 
     def check_vacant(self) -> None:
         """Refuse to replace anything."""
-        if self.before is not None:
-            raise PathFailed(shown(self.path), "exists")
+        if self.existing is not None:
+            raise PathFailed(display_path(self.path), "exists")
 
-    def beside(self, name: str) -> bytes:
+    def temp_path(self, name: str) -> bytes:
         """A place in the same folder, and so on the same file system."""
-        return posixpath.join(posixpath.dirname(self.place), name.encode())
+        return posixpath.join(posixpath.dirname(self.real_path), name.encode())
 
-    def finish(self, mode: int | None, modified: datetime | None = None) -> asyncssh.SFTPAttrs:
+    def final_attributes(
+        self, mode: int | None, modified: datetime | None = None
+    ) -> asyncssh.SFTPAttrs:
         """The attributes of the complete file."""
         if mode is None:
-            mode = NEW_MODE if self.before is None else mode_of(self.before)
+            mode = NEW_FILE_MODE if self.existing is None else mode_of(self.existing)
         if modified is None:
             return asyncssh.SFTPAttrs(permissions=mode)
         time = int(modified.timestamp())
         return asyncssh.SFTPAttrs(permissions=mode, atime=time, mtime=time)
 
 
-async def target_of(sftp: asyncssh.SFTPClient, path: str | bytes) -> Target:
+async def resolve_target(sftp: asyncssh.SFTPClient, path: str | bytes) -> Target:
     """Where a file is to be written; PathFailed when a folder, a device or a pipe stands there."""
-    place = await sftp.realpath(exact(path))
+    place = await sftp.realpath(to_bytes(path))
     before = await attributes_of(sftp, place)
     if before is not None:
         check_regular(path, before)
@@ -102,7 +104,7 @@ async def target_of(sftp: asyncssh.SFTPClient, path: str | bytes) -> Target:
 
 
 @contextlib.asynccontextmanager
-async def new_part(
+async def temporary_file(
     sftp: asyncssh.SFTPClient, target: Target, size: int
 ) -> AsyncIterator[tuple[bytes, asyncssh.SFTPClientFile]]:
     """A new file beside its target, about `size` bytes of which are written inside.
@@ -110,38 +112,40 @@ async def new_part(
     It is gone afterwards, unless it was put in place.
     """
     # Not made of its name, which may be as long as a name can be.
-    beside = target.beside(f".{secrets.token_hex(8)}.part")
+    beside = target.temp_path(f".{secrets.token_hex(8)}.part")
     try:
         async with (
-            no_room_told(sftp, target, size),
-            sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=NEW_MODE)) as file,
+            translate_disk_full(sftp, target, size),
+            sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=NEW_FILE_MODE)) as file,
         ):
             yield beside, file
     except BaseException:
-        await tidy_away(sftp, beside)
+        await remove_quietly(sftp, beside)
         raise
 
 
 @contextlib.asynccontextmanager
-async def no_room_told(sftp: asyncssh.SFTPClient, target: Target, size: int) -> AsyncIterator[None]:
+async def translate_disk_full(
+    sftp: asyncssh.SFTPClient, target: Target, size: int
+) -> AsyncIterator[None]:
     """What a mere 'Failure' of a write means: the protocol has no word for a full disk."""
     try:
         yield
     except asyncssh.SFTPFailure as fault:
-        if await is_full(sftp, target.place, max(1, size)):
-            raise PathFailed(shown(target.path), "full") from fault
+        if await is_full(sftp, target.real_path, max(1, size)):
+            raise PathFailed(display_path(target.path), "full") from fault
         said = f"cannot be written ({fault}): a quota may be reached"
-        raise PathFailed(shown(target.path), "quota", said) from fault
+        raise PathFailed(display_path(target.path), "quota", said) from fault
 
 
-async def put_in_place(
+async def publish(
     sftp: asyncssh.SFTPClient, target: Target, beside: bytes, overwrite: bool
 ) -> None:
     """Give a complete file its name; of several that may not `overwrite` one wins."""
     try:
         # A plain rename replaces nothing (draft-ietf-secsh-filexfer-02, 6.5).
-        await (sftp.posix_rename if overwrite else sftp.rename)(beside, target.place)
+        await (sftp.posix_rename if overwrite else sftp.rename)(beside, target.real_path)
     except asyncssh.SFTPFailure as fault:
-        if not overwrite and await sftp.exists(target.place):
-            raise PathFailed(shown(target.path), "exists") from fault
-        raise PathFailed(shown(target.path), "failed", str(fault)) from fault
+        if not overwrite and await sftp.exists(target.real_path):
+            raise PathFailed(display_path(target.path), "exists") from fault
+        raise PathFailed(display_path(target.path), "failed", str(fault)) from fault

@@ -20,12 +20,12 @@ from typing import Self
 import asyncssh
 
 from resop.archives import tar
-from resop.archives.byte_stream import pieces_of
-from resop.archives.entry import SMALL, Content, Member, Transferred, too_large
+from resop.archives.byte_stream import stream_bytes
+from resop.archives.entry import SMALL_FILE_BYTES, Content, TransferStats, TreeEntry, file_too_large
 from resop.errors import PathFailed
 from resop.limits import TRANSFER_LIMIT
-from resop.sftp.client import exact, mode_of, shown, told_apart
-from resop.sftp.files import Target, new_part, no_room_told, put_in_place
+from resop.sftp.client import display_path, mode_of, to_bytes, translate_sftp_errors
+from resop.sftp.files import Target, publish, temporary_file, translate_disk_full
 from resop.sftp.transfer import BlockWriter, read_blocks
 
 AT_ONCE = 64
@@ -33,21 +33,23 @@ AT_ONCE = 64
 RMTREE_SECONDS = 60.0
 
 
-Wanted = Callable[[bytes, bool], bool]
+EntryFilter = Callable[[bytes, bool], bool]
 """Whether a member is wanted, by its name and whether it is a folder."""
 
 
-async def walk(sftp: asyncssh.SFTPClient, top: bytes, wanted: Wanted) -> AsyncIterator[Member]:
+async def walk(
+    sftp: asyncssh.SFTPClient, top: bytes, wanted: EntryFilter
+) -> AsyncIterator[TreeEntry]:
     """The folder, and all that is wanted in it, each folder before what is in it.
 
     Sockets and the like are left out; what is in a folder that is not wanted is not looked at.
     """
-    with told_apart(top):
+    with translate_sftp_errors(top):
         yield await _member(sftp, top, b"", stat.S_IFDIR, await sftp.stat(top))
     folders = [b""]
     while folders:
         folder = folders.pop()
-        with told_apart(posixpath.join(top, folder)):
+        with translate_sftp_errors(posixpath.join(top, folder)):
             async for entry in sftp.scandir(posixpath.join(top, folder)):
                 assert isinstance(entry.filename, bytes)  # as the folder's own
                 name = posixpath.join(folder, entry.filename)
@@ -62,35 +64,37 @@ async def walk(sftp: asyncssh.SFTPClient, top: bytes, wanted: Wanted) -> AsyncIt
 
 async def _member(
     sftp: asyncssh.SFTPClient, top: bytes, name: bytes, kind: int, attributes: asyncssh.SFTPAttrs
-) -> Member:
+) -> TreeEntry:
     target, size = b"", 0
     if kind == stat.S_IFLNK:
         target = await sftp.readlink(posixpath.join(top, name))
     elif kind == stat.S_IFREG:
         size = attributes.size or 0
-    return Member(name, kind, mode_of(attributes), size, attributes.mtime or 0, target)
+    return TreeEntry(name, kind, mode_of(attributes), size, attributes.mtime or 0, target)
 
 
 async def with_content(
-    sftp: asyncssh.SFTPClient, top: bytes, members: AsyncIterator[Member]
-) -> AsyncIterator[tuple[Member, Content]]:
+    sftp: asyncssh.SFTPClient, top: bytes, members: AsyncIterator[TreeEntry]
+) -> AsyncIterator[tuple[TreeEntry, Content]]:
     """Each member with its content, which is to be read before the next; several are opened ahead.
 
     Raises PathFailed for a file that cannot be read, or has become shorter.
     """
-    ahead: deque[tuple[Member, asyncio.Task[_Begun] | None]] = deque()
+    ahead: deque[tuple[TreeEntry, asyncio.Task[_Begun] | None]] = deque()
 
-    async def content(member: Member, opening: asyncio.Task[_Begun] | None) -> Content:
+    async def content(member: TreeEntry, opening: asyncio.Task[_Begun] | None) -> Content:
         if opening is None:
             return
         path = posixpath.join(top, member.name)
-        with told_apart(path):
+        with translate_sftp_errors(path):
             begun = await opening
             yield begun.first
             if begun.rest:
                 start = len(begun.first)
                 async with begun.file:
-                    async for block in read_blocks(begun.file, shown(path), start, begun.rest):
+                    async for block in read_blocks(
+                        begun.file, display_path(path), start, begun.rest
+                    ):
                         yield block
 
     try:
@@ -123,16 +127,16 @@ class _Begun:
     rest: int
 
 
-async def _begin(sftp: asyncssh.SFTPClient, path: bytes, member: Member) -> _Begun:
+async def _begin(sftp: asyncssh.SFTPClient, path: bytes, member: TreeEntry) -> _Begun:
     file = await sftp.open(path, "rb")
-    blocks = read_blocks(file, shown(path), 0, min(member.size, SMALL))
+    blocks = read_blocks(file, display_path(path), 0, min(member.size, SMALL_FILE_BYTES))
     first = b"".join([block async for block in blocks])
     if len(first) == member.size:
         await file.close()
     return _Begun(file, first, member.size - len(first))
 
 
-class Unpacking:
+class FolderWriter:
     """Members of an archive become files in a folder: `async with`, so that it is finished."""
 
     def __init__(self, sftp: asyncssh.SFTPClient, top: bytes, *, merge: bool = False) -> None:
@@ -146,14 +150,14 @@ class Unpacking:
         self.files = 0
         self.bytes = 0
 
-    async def add(self, member: Member, content: Content) -> None:
+    async def add(self, member: TreeEntry, content: Content) -> None:
         """Make one; what was there and is no folder is replaced. Its name was checked before.
 
         Raises PathFailed, also where a link, or a file, stands in place of a folder.
         """
         target = self._target(member.name)
-        with told_apart(member.name):
-            async with no_room_told(self._sftp, target, member.size):
+        with translate_sftp_errors(member.name):
+            async with translate_disk_full(self._sftp, target, member.size):
                 if member.name in self._writing:
                     await self._settle()
                 if member.kind == stat.S_IFDIR:
@@ -185,7 +189,7 @@ class Unpacking:
 
     async def _finish(self) -> None:
         """Wait for what is being written; give folders their permissions and times at last."""
-        with told_apart(self._top):
+        with translate_sftp_errors(self._top):
             await self._settle()
             if self._merge:
                 self._attributes.pop(b"", None)
@@ -216,39 +220,41 @@ class Unpacking:
             if not await self._sftp.lexists(place):
                 raise
             if not stat.S_ISDIR((await self._sftp.lstat(place)).permissions or 0):
-                raise PathFailed(shown(name), "not_folder") from None
+                raise PathFailed(display_path(name), "not_folder") from None
         self._folders.add(name)
 
-    async def _file(self, member: Member, content: Content) -> None:
-        if member.size > SMALL:
+    async def _file(self, member: TreeEntry, content: Content) -> None:
+        if member.size > SMALL_FILE_BYTES:
             await self._write(member, content)
             return
         held = b"".join([piece async for piece in content])
         await self._begin(member, _one(held))
 
-    async def _begin(self, member: Member, content: Content) -> None:
+    async def _begin(self, member: TreeEntry, content: Content) -> None:
         """Write one while others are being written."""
         if len(self._writing) == AT_ONCE:
             await self._oldest()
         self._writing[member.name] = asyncio.create_task(self._write(member, content))
 
-    async def _write(self, member: Member, content: Content) -> None:
+    async def _write(self, member: TreeEntry, content: Content) -> None:
         target = self._target(member.name)
-        with told_apart(member.name):
-            async with new_part(self._sftp, target, member.size) as (beside, file):
+        with translate_sftp_errors(member.name):
+            async with temporary_file(self._sftp, target, member.size) as (beside, file):
                 await self._fill(file, member, content)
                 await file.setstat(_attributes(member))
                 await file.close()
-                await put_in_place(self._sftp, target, beside, overwrite=True)
+                await publish(self._sftp, target, beside, overwrite=True)
 
-    async def _fill(self, file: asyncssh.SFTPClientFile, member: Member, content: Content) -> None:
+    async def _fill(
+        self, file: asyncssh.SFTPClientFile, member: TreeEntry, content: Content
+    ) -> None:
         await BlockWriter(file).write(content)
 
-    async def _link(self, member: Member) -> None:
+    async def _link(self, member: TreeEntry) -> None:
         place = self._place(member.name)
         with contextlib.suppress(asyncssh.SFTPNoSuchFile):
             if stat.S_ISDIR((await self._sftp.lstat(place)).permissions or 0):
-                raise PathFailed(shown(member.name), "is_folder")
+                raise PathFailed(display_path(member.name), "is_folder")
             await self._sftp.remove(place)
         if member.kind == stat.S_IFLNK:
             await self._sftp.symlink(member.target, place)
@@ -270,12 +276,12 @@ class Unpacking:
 
 
 @contextlib.asynccontextmanager
-async def folder_for(
+async def writable_folder(
     sftp: asyncssh.SFTPClient, path: bytes, *, merge: bool
 ) -> AsyncIterator[tuple[bytes, bytes]]:
     """Where to unpack, and where the folder is in the end: one that is there, or a new one."""
     if merge:
-        place = await folder_at(sftp, path)
+        place = await resolve_folder(sftp, path)
         yield place, place
     else:
         async with new_folder(sftp, path) as places:
@@ -288,7 +294,7 @@ async def new_folder(sftp: asyncssh.SFTPClient, path: bytes) -> AsyncIterator[tu
     # With a slash at its end it would have to be there.
     place = await sftp.realpath(path.rstrip(b"/") or b"/")
     if await sftp.lexists(place):
-        raise PathFailed(shown(path), "exists")
+        raise PathFailed(display_path(path), "exists")
     beside = posixpath.join(posixpath.dirname(place), f".{secrets.token_hex(8)}.part".encode())
     await sftp.mkdir(beside, asyncssh.SFTPAttrs(permissions=0o700))
     try:
@@ -296,7 +302,7 @@ async def new_folder(sftp: asyncssh.SFTPClient, path: bytes) -> AsyncIterator[tu
         try:
             await sftp.rename(beside, place)
         except asyncssh.SFTPFailure:
-            raise PathFailed(shown(path), "exists") from None
+            raise PathFailed(display_path(path), "exists") from None
     except BaseException:
         with contextlib.suppress(OSError, asyncssh.Error):
             async with asyncio.timeout(RMTREE_SECONDS):
@@ -304,21 +310,21 @@ async def new_folder(sftp: asyncssh.SFTPClient, path: bytes) -> AsyncIterator[tu
         raise
 
 
-async def folder_at(sftp: asyncssh.SFTPClient, path: bytes) -> bytes:
+async def resolve_folder(sftp: asyncssh.SFTPClient, path: bytes) -> bytes:
     """A folder that is there, with symbolic links followed; PathFailed for what is none."""
     place = await sftp.realpath(path)
     if not stat.S_ISDIR((await sftp.stat(place)).permissions or 0):
-        raise PathFailed(shown(path), "not_folder")
+        raise PathFailed(display_path(path), "not_folder")
     return place
 
 
-def _attributes(member: Member) -> asyncssh.SFTPAttrs:
+def _attributes(member: TreeEntry) -> asyncssh.SFTPAttrs:
     attributes = _times(member)
     attributes.permissions = member.mode & 0o777
     return attributes
 
 
-def _times(member: Member) -> asyncssh.SFTPAttrs:
+def _times(member: TreeEntry) -> asyncssh.SFTPAttrs:
     time = max(0, min(member.modified, 0xFFFFFFFF))  # what SFTP can say
     return asyncssh.SFTPAttrs(atime=time, mtime=time)
 
@@ -330,28 +336,28 @@ async def _one(piece: bytes) -> Content:
 async def read_folder(sftp: asyncssh.SFTPClient, path: str, limit: int) -> bytes:
     """Pack a folder whose archive has at most `limit` bytes. Raises PathFailed, ContactLost."""
     archive = bytearray()
-    with told_apart(path):
-        top = await folder_at(sftp, exact(path))
+    with translate_sftp_errors(path):
+        top = await resolve_folder(sftp, to_bytes(path))
         members = with_content(sftp, top, walk(sftp, top, lambda name, folder: True))
-        async for piece in tar.packed(members):
+        async for piece in tar.write_archive(members):
             archive += piece
             if len(archive) > limit:
-                raise too_large(path, limit)
+                raise file_too_large(path, limit)
     return bytes(archive)
 
 
 async def write_folder(
     sftp: asyncssh.SFTPClient, content: bytes, path: str, merge: bool
-) -> Transferred:
+) -> TransferStats:
     """Unpack into a new folder, complete or not there, or with `merge` into one that is there.
 
     Raises PathFailed, ContactLost.
     """
-    with told_apart(path):
+    with translate_sftp_errors(path):
         async with (
-            folder_for(sftp, exact(path), merge=merge) as (top, _),
-            Unpacking(sftp, top, merge=merge) as made,
+            writable_folder(sftp, to_bytes(path), merge=merge) as (top, _),
+            FolderWriter(sftp, top, merge=merge) as made,
         ):
-            async for member, each in tar.unpacked(pieces_of(content), TRANSFER_LIMIT):
+            async for member, each in tar.read_archive(stream_bytes(content), TRANSFER_LIMIT):
                 await made.add(member, each)
-    return Transferred(made.files, made.bytes)
+    return TransferStats(made.files, made.bytes)

@@ -14,7 +14,7 @@ import asyncssh
 
 from resop.errors import PathFailed
 
-ON_THEIR_WAY = 16
+MAX_IN_FLIGHT = 16
 """Requests; of 255 KiB with OpenSSH, so that 4 MiB are held at most."""
 SMALLEST_BLOCK = 32 << 10
 
@@ -27,7 +27,7 @@ async def read_blocks(
     pending: deque[asyncio.Task[bytes]] = deque()
     try:
         while start < end or pending:
-            while start < end and len(pending) < ON_THEIR_WAY:
+            while start < end and len(pending) < MAX_IN_FLIGHT:
                 length = min(block, end - start)
                 pending.append(_begun(_read(file, path, start, length)))
                 start += length
@@ -56,7 +56,7 @@ class BlockWriter:
         self._block = file.write_len or SMALLEST_BLOCK
         self._pending: deque[tuple[int, asyncio.Task[int]]] = deque()
         self._offset = offset
-        self.reached = offset
+        self.committed_offset = offset
         """Everything up to here is in the file."""
 
     async def write(self, content: AsyncIterable[bytes]) -> None:
@@ -77,7 +77,7 @@ class BlockWriter:
             raise
 
     async def _send(self, block: bytes) -> None:
-        if len(self._pending) == ON_THEIR_WAY:
+        if len(self._pending) == MAX_IN_FLIGHT:
             await self._oldest()
         writing = _begun(self._file.write(block, self._offset))
         self._offset += len(block)
@@ -86,7 +86,7 @@ class BlockWriter:
     async def _oldest(self) -> None:
         end, writing = self._pending.popleft()
         await writing
-        self.reached = end
+        self.committed_offset = end
 
     async def _settle(self) -> None:
         """Wait for what is on its way; count what arrived in one piece with all before it."""
@@ -96,7 +96,7 @@ class BlockWriter:
         for end, writing in self._pending:
             if writing.cancelled() or writing.exception():
                 break
-            self.reached = end
+            self.committed_offset = end
 
 
 def _begun(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

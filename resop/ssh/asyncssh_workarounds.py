@@ -19,7 +19,7 @@ from asyncssh.packet import SSHPacketLogger
 
 from resop.steps.output import NOISE_LIMIT
 
-AUTHENTICATED = frozenset(
+AUTHENTICATED_CIPHERS = frozenset(
     {
         "aes128-gcm@openssh.com",
         "aes256-gcm@openssh.com",
@@ -29,9 +29,9 @@ AUTHENTICATED = frozenset(
 """Ciphers that need none of them."""
 
 
-def leave_out_fillers(connection: SSHClientConnection) -> None:
+def skip_ignore_packets(connection: SSHClientConnection) -> None:
     """Send none from now on where the cipher allows that; to be called when logged in."""
-    if connection.get_extra_info("send_cipher") not in AUTHENTICATED:
+    if connection.get_extra_info("send_cipher") not in AUTHENTICATED_CIPHERS:
         return
     send = connection.send_packet
 
@@ -44,13 +44,13 @@ def leave_out_fillers(connection: SSHClientConnection) -> None:
 
 
 # Length, SSH_FXP_VERSION, version 3 or 4 (draft-ietf-secsh-filexfer-02, 4).
-VERSION = re.compile(rb"\0\0..\x02\0\0\0[\x03\x04]", re.DOTALL)
+SFTP_VERSION_PACKET = re.compile(rb"\0\0..\x02\0\0\0[\x03\x04]", re.DOTALL)
 
 
-AT_ONCE = 4096
+READ_BYTES = 4096
 
 
-async def start_behind_noise(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+async def start_sftp_after_noise(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
     """SFTP over a connection; raises as its `start_sftp_client` does."""
     noisy = cast(asyncssh.SSHClientConnection, _Noisy(connection))
     return await asyncssh.SSHClientConnection.start_sftp_client(noisy)
@@ -91,8 +91,8 @@ class _AfterNoise:
     async def _first(self) -> bytes:
         """What was read with the first packet, from its beginning on."""
         read = b""
-        while not (found := VERSION.search(read)):
-            more = await self._reader.read(AT_ONCE)
+        while not (found := SFTP_VERSION_PACKET.search(read)):
+            more = await self._reader.read(READ_BYTES)
             if not more or len(read) > NOISE_LIMIT:
                 raise asyncio.IncompleteReadError(read, None)
             read += more

@@ -19,9 +19,9 @@ import asyncssh
 
 from resop.errors import ClusterError, PasswordExpired, ResopError
 from resop.ssh.authorized_keys import TIME_FORMAT
-from resop.ssh.exec_channel import run_line
-from resop.steps.output import Raw
-from resop.steps.quoting import wire_script
+from resop.ssh.exec_channel import run_command_line
+from resop.steps.output import RawResult
+from resop.steps.quoting import login_shell_script
 
 SECONDS = 20.0
 EDIT_SECONDS = 30.0
@@ -92,7 +92,7 @@ async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: E
         if after == before.content:
             return
         script = _FIND + _WRITE.format(state=shlex.quote(before.state), size=len(after))
-        done = await run_line(connection, wire_script(script), after, SECONDS)
+        done = await run_command_line(connection, login_shell_script(script), after, SECONDS)
         if done.exit_code == 0:
             return
         if done.exit_code not in (CHANGED, LOCKED) or time.monotonic() > deadline:
@@ -103,7 +103,7 @@ async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: E
 async def _read(connection: asyncssh.SSHClientConnection) -> _File:
     marker = secrets.token_hex(8)
     script = _FIND + _READ.format(marker=marker)
-    done = await run_line(connection, wire_script(script), None, SECONDS)
+    done = await run_command_line(connection, login_shell_script(script), None, SECONDS)
     _, found, answer = done.stdout.partition(f"\n{marker}\n".encode())
     if done.exit_code != 0 or not found or done.truncated:
         raise _cannot("read", done)
@@ -116,7 +116,7 @@ async def _read(connection: asyncssh.SSHClientConnection) -> _File:
         ) from None
 
 
-def _cannot(what: str, done: Raw) -> ResopError:
+def _cannot(what: str, done: RawResult) -> ResopError:
     # sshd lets it in by the password method, to change it on a terminal and do nothing else.
     if b"Password change required" in done.stderr:
         return PasswordExpired()

@@ -22,7 +22,7 @@ from resop.errors import (
     PasswordExpired,
     ResopError,
 )
-from resop.ssh.asyncssh_workarounds import leave_out_fillers
+from resop.ssh.asyncssh_workarounds import skip_ignore_packets
 from resop.ssh.host_keys import HostKeys, host_keys
 
 CONNECT_SECONDS = 10.0
@@ -244,7 +244,7 @@ class Connector:
                 keepalive_interval=KEEPALIVE_SECONDS,
                 keepalive_count_max=KEEPALIVE_MISSES,
             )
-        leave_out_fillers(connection)
+        skip_ignore_packets(connection)
         return connection
 
 

@@ -21,8 +21,8 @@ from resop.errors import (
     TaskCancelled,
 )
 from resop.limits import OUTPUT_LIMIT
-from resop.steps.output import Hear, Raw
-from resop.steps.quoting import wire_script
+from resop.steps.output import OutputCallback, RawResult
+from resop.steps.quoting import login_shell_script
 
 GRACE_SECONDS = 3.0
 """From one signal to the next."""
@@ -67,10 +67,10 @@ class ChannelRefused(ClusterUnreachable):
     """The login node opened no channel; nothing was sent."""
 
 
-class _Streams(asyncssh.SSHClientSession[bytes]):
+class ExecSession(asyncssh.SSHClientSession[bytes]):
     """Collects what comes over a channel."""
 
-    def __init__(self, max_output: int = OUTPUT_LIMIT, heard: Hear | None = None) -> None:
+    def __init__(self, max_output: int = OUTPUT_LIMIT, heard: OutputCallback | None = None) -> None:
         self._max_output = max_output
         self._heard = heard
         self.channel: asyncssh.SSHClientChannel[bytes] | None = None
@@ -117,14 +117,14 @@ class _Streams(asyncssh.SSHClientSession[bytes]):
             self.closed.set_result(exc)
 
 
-async def run_line(
+async def run_command_line(
     connection: asyncssh.SSHClientConnection,
     line: str,
     stdin: bytes | None,
     limit: float,
     max_output: int = OUTPUT_LIMIT,
-    heard: Hear | None = None,
-) -> Raw:
+    heard: OutputCallback | None = None,
+) -> RawResult:
     """Run `line` in the user's login shell and return what it answered.
 
     `stdin` is its whole standard input (None: closed at once), `limit` its time limit in
@@ -135,7 +135,7 @@ async def run_line(
     tells whether the command's end was seen.
     """
     began = time.monotonic()
-    streams = await _open(connection, line, limit, _Streams(max_output, heard))
+    streams = await _open(connection, line, limit, ExecSession(max_output, heard))
     assert streams.channel is not None
     with contextlib.suppress(OSError):  # what reads no input may have ended already
         streams.channel.write(stdin or b"")
@@ -144,13 +144,13 @@ async def run_line(
     try:
         await asyncio.wait([streams.closed], timeout=left)
     except asyncio.CancelledError:
-        raise cancelled(await surely(_end(connection, streams))) from None
+        raise cancelled(await await_uninterrupted(_end(connection, streams))) from None
     if not streams.closed.done():
-        raise timed_out(limit, await surely(_end(connection, streams)))
+        raise timed_out(limit, await await_uninterrupted(_end(connection, streams)))
     broken = streams.closed.result() is not None or connection.is_closed()
     if streams.exit_code is None or (broken and not streams.complete):
         raise ContactLost("contact was lost while the step ran: nobody knows whether it ended")
-    return Raw(
+    return RawResult(
         bytes(streams.kept[None]),
         bytes(streams.kept[asyncssh.EXTENDED_DATA_STDERR]),
         streams.exit_code,
@@ -160,8 +160,8 @@ async def run_line(
 
 
 async def _open(
-    connection: asyncssh.SSHClientConnection, line: str, limit: float, streams: _Streams
-) -> _Streams:
+    connection: asyncssh.SSHClientConnection, line: str, limit: float, streams: ExecSession
+) -> ExecSession:
     """Have the login node start `line`."""
     # Without a command asyncssh asks for a login shell, which would run its standard input.
     opening = asyncio.ensure_future(
@@ -174,20 +174,20 @@ async def _open(
             raise TaskCancelled(
                 "the task was cancelled; this step was not sent", ended=True
             ) from None
-        raise cancelled(await surely(_end(connection, streams))) from None
+        raise cancelled(await await_uninterrupted(_end(connection, streams))) from None
     if not opening.done():
         if _abandon(opening, streams):
             raise StepTimedOut(
                 f"the login node opened no channel within {_shown(limit)}; the step was not sent",
                 ended=True,
             )
-        raise timed_out(limit, await surely(_end(connection, streams)))
+        raise timed_out(limit, await await_uninterrupted(_end(connection, streams)))
     if fault := opening.exception():
         raise _refused(connection, streams, fault) from fault
     return streams
 
 
-def _abandon(opening: asyncio.Future[Any], streams: _Streams) -> bool:
+def _abandon(opening: asyncio.Future[Any], streams: ExecSession) -> bool:
     """See to it that no command is sent any more; tell whether none was.
 
     It is not cancelled: a channel that is opened late would never be closed.
@@ -198,7 +198,7 @@ def _abandon(opening: asyncio.Future[Any], streams: _Streams) -> bool:
 
 
 def _refused(
-    connection: asyncssh.SSHClientConnection, streams: _Streams, fault: BaseException
+    connection: asyncssh.SSHClientConnection, streams: ExecSession, fault: BaseException
 ) -> ResopError:
     if streams.channel is None:
         reason = fault.reason if isinstance(fault, asyncssh.ChannelOpenError) else fault
@@ -208,7 +208,7 @@ def _refused(
     return ClusterError("the login node refuses to run commands for this user")
 
 
-async def surely(ending: Coroutine[Any, Any, bool]) -> bool:
+async def await_uninterrupted(ending: Coroutine[Any, Any, bool]) -> bool:
     """Await it to its end, a few seconds away, however often the caller is cancelled."""
     task = asyncio.ensure_future(ending)
     while not task.done():
@@ -217,7 +217,7 @@ async def surely(ending: Coroutine[Any, Any, bool]) -> bool:
     return task.result()
 
 
-async def _end(connection: asyncssh.SSHClientConnection, streams: _Streams) -> bool:
+async def _end(connection: asyncssh.SSHClientConnection, streams: ExecSession) -> bool:
     """End the step's processes, and its channel; tell whether all of them are gone."""
     assert streams.channel is not None
     ended = False
@@ -236,7 +236,7 @@ async def _end(connection: asyncssh.SSHClientConnection, streams: _Streams) -> b
     return ended
 
 
-async def _signal(streams: _Streams, name: str) -> None:
+async def _signal(streams: ExecSession, name: str) -> None:
     """Signal the process group, while it has its leader, and wait for that to end."""
     assert streams.channel is not None
     if streams.exit_code is None:
@@ -246,7 +246,7 @@ async def _signal(streams: _Streams, name: str) -> None:
 
 
 async def _nothing_left(
-    connection: asyncssh.SSHClientConnection, streams: _Streams, gone: set[str]
+    connection: asyncssh.SSHClientConnection, streams: ExecSession, gone: set[str]
 ) -> bool:
     """End what the shell has left, whose number is one of `gone`; tell whether all has ended."""
     if streams.signal != "KILL":  # what got TERM with the shell may still tidy up
@@ -264,9 +264,9 @@ async def _shells(connection: asyncssh.SSHClientConnection) -> set[str] | None:
 
 async def _ask(connection: asyncssh.SSHClientConnection, script: str) -> str:
     """What a short script of ours prints; empty when it cannot be had."""
-    streams = _Streams()
+    streams = ExecSession()
     opening = asyncio.ensure_future(
-        connection.create_session(lambda: streams, wire_script(script), encoding=None)
+        connection.create_session(lambda: streams, login_shell_script(script), encoding=None)
     )
     await asyncio.wait([opening], timeout=ASK_SECONDS)
     if not opening.done() or opening.exception():

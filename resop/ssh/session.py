@@ -30,11 +30,23 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
-from resop.ssh.exec_channel import ChannelRefused, cancelled, run_line, surely
+from resop.ssh.exec_channel import ChannelRefused, await_uninterrupted, cancelled, run_command_line
 from resop.ssh.runner.client import Runner
-from resop.ssh.runner.durable_step import Keep, NeverBegan, NoRunner, NotKept
+from resop.ssh.runner.durable_step import (
+    DurabilityUnavailable,
+    DurableStep,
+    NeverStarted,
+    RunnerUnavailable,
+)
 from resop.ssh.runner.remote.main import AT_ONCE
-from resop.steps.output import NOISE_LIMIT, AfterMark, Hear, Raw, marked, without_noise
+from resop.steps.output import (
+    NOISE_LIMIT,
+    NoiseFilter,
+    OutputCallback,
+    RawResult,
+    with_mark,
+    without_noise,
+)
 from resop.steps.step import StepRequest
 
 log = logging.getLogger(__name__)
@@ -73,7 +85,7 @@ _PASSING = (ContactLost, ClusterUnreachable, StepTimedOut)
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
+class _PooledConnection:
     """One connection and how many of its channels, or of its runner's steps, are taken."""
 
     connection: asyncssh.SSHClientConnection
@@ -93,38 +105,42 @@ class _Line:
         return self.runner is not None and self.runner.broken
 
     async def run(
-        self, step: StepRequest, limit: float, heard: Hear | None, keep: Keep | None
-    ) -> Raw:
+        self,
+        step: StepRequest,
+        limit: float,
+        heard: OutputCallback | None,
+        keep: DurableStep | None,
+    ) -> RawResult:
         """Run one step, rid of what rc files print before it."""
         runner = self.runner
         if keep is not None:
-            return await self._run_kept(step, limit, heard, keep)
+            return await self._run_durable(step, limit, heard, keep)
         if runner is not None and not runner.reads_rc:
             return await runner.run(step, limit, heard)
-        line, mark = marked(step.line)
-        after = AfterMark(mark, step.max_output, heard) if heard else None
+        line, mark = with_mark(step.line)
+        after = NoiseFilter(mark, step.max_output, heard) if heard else None
         with_noise = replace(step, line=line, max_output=step.max_output + NOISE_LIMIT)
         if runner is not None:
             raw = await runner.run(with_noise, limit, after)
         else:
             most = with_noise.max_output
-            raw = await run_line(self.connection, line, step.input, limit, most, after)
+            raw = await run_command_line(self.connection, line, step.input, limit, most, after)
         if after is not None:
             after.finish()
         return without_noise(raw, mark, step.max_output)
 
-    async def _run_kept(
-        self, step: StepRequest, limit: float, heard: Hear | None, keep: Keep
-    ) -> Raw:
+    async def _run_durable(
+        self, step: StepRequest, limit: float, heard: OutputCallback | None, keep: DurableStep
+    ) -> RawResult:
         """The same for a step that survives: its mark is known to whoever finds it."""
         if self.runner is None:
-            raise NoRunner("there is no runner on the login node; nothing was sent")
-        line, mark = marked(step.line, keep.name)
+            raise RunnerUnavailable("there is no runner on the login node; nothing was sent")
+        line, mark = with_mark(step.line, keep.name)
         with_noise = replace(step, max_output=step.max_output + NOISE_LIMIT)
         if self.runner.reads_rc:
             with_noise = replace(with_noise, line=line)
             if heard is not None and keep.after is None:
-                keep.after = AfterMark(mark, step.max_output, heard)
+                keep.after = NoiseFilter(mark, step.max_output, heard)
             heard = keep.after
         raw = await self.runner.run(with_noise, limit, heard, keep)
         if keep.after is not None:
@@ -143,9 +159,9 @@ class Session:
         self._runner_from = 0.0
         self._breakdowns = 0
         self._transfers = Session(connect, runner=False) if runner and not kept else None
-        self._lines: list[_Line] = []
-        self._waiters: deque[asyncio.Future[_Line]] = deque()
-        self._forgotten: deque[Keep] = deque(maxlen=FORGOTTEN)
+        self._lines: list[_PooledConnection] = []
+        self._waiters: deque[asyncio.Future[_PooledConnection]] = deque()
+        self._forgotten: deque[DurableStep] = deque(maxlen=FORGOTTEN)
         self._opening: set[asyncio.Task[None]] = set()
         self._allowed = CHANNELS
         self._allowed_until = 0.0
@@ -164,9 +180,9 @@ class Session:
         self,
         step: StepRequest,
         limit: float,
-        heard: Hear | None = None,
-        keep: Keep | None = None,
-    ) -> Raw:
+        heard: OutputCallback | None = None,
+        keep: DurableStep | None = None,
+    ) -> RawResult:
         """Run one step within `limit` seconds, waiting for a free channel included.
 
         `heard` is told what it prints, in the order in which that arrives. Raises what `run_line`
@@ -189,9 +205,13 @@ class Session:
                         raise
             await asyncio.sleep(PAUSE_SECONDS * 2**refusals)
 
-    async def run_kept(
-        self, step: StepRequest, limit: float, keep: Keep, heard: Hear | None = None
-    ) -> Raw:
+    async def run_durable(
+        self,
+        step: StepRequest,
+        limit: float,
+        keep: DurableStep,
+        heard: OutputCallback | None = None,
+    ) -> RawResult:
         """Run a step that outlives connections: when one breaks it is found again over another.
 
         So long as nothing was sent it raises as `run` does, and NotKept when the login node
@@ -213,10 +233,14 @@ class Session:
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                     # While there is no runner it may still run; what the node itself refuses to
                     # keep it refuses again.
-                    if isinstance(fault, NoRunner):
+                    if isinstance(fault, RunnerUnavailable):
                         hopeless = min(hopeless, time.monotonic() + FIND_SECONDS)
                     else:
-                        hopeless = 0.0 if isinstance(fault, NotKept) else deadline + FIND_SECONDS
+                        hopeless = (
+                            0.0
+                            if isinstance(fault, DurabilityUnavailable)
+                            else deadline + FIND_SECONDS
+                        )
                     if time.monotonic() + pause > hopeless:
                         raise _not_found(fault) from fault
                     log.info("a step that survives is looked for again: %s", fault.message)
@@ -227,13 +251,13 @@ class Session:
             if keep.leaving or not keep.sent:
                 raise
             # There was no connection over which to end it.
-            raise cancelled(await surely(self._is_ended(keep))) from None
-        except NeverBegan:
+            raise cancelled(await await_uninterrupted(self._is_ended(keep))) from None
+        except NeverStarted:
             if time.monotonic() < deadline:
                 raise
             raise StepTimedOut("the step's time was over before it was sent", ended=True) from None
 
-    async def end_kept(self, keep: Keep) -> Raw:
+    async def end_durable(self, keep: DurableStep) -> RawResult:
         """Find a step that survives and end it: TaskCancelled, or how it has ended by itself.
 
         Raises NeverBegan where it was not started; now it never will be.
@@ -241,18 +265,18 @@ class Session:
         keep.find = keep.end = True
         return await self.run(StepRequest("", ""), FIND_SECONDS, keep=keep)
 
-    async def _is_ended(self, keep: Keep) -> bool:
+    async def _is_ended(self, keep: DurableStep) -> bool:
         try:
-            await self.end_kept(keep)
+            await self.end_durable(keep)
         except TaskCancelled as fault:
             return bool(fault.details["ended"])
-        except NeverBegan:
+        except NeverStarted:
             return True
         except ResopError:
             return keep.over
         return True
 
-    def forget(self, keep: Keep) -> None:
+    def forget(self, keep: DurableStep) -> None:
         """Have the node remove what it keeps of a step; else it does so by itself in a day.
 
         It is told again over the next connection: this one may be about to break.
@@ -305,7 +329,7 @@ class Session:
             await self._transfers.close()
 
     @contextlib.asynccontextmanager
-    async def _channel(self, deadline: float, limit: float) -> AsyncIterator[_Line]:
+    async def _channel(self, deadline: float, limit: float) -> AsyncIterator[_PooledConnection]:
         try:
             async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                 line = await self._take()
@@ -319,14 +343,14 @@ class Session:
         finally:
             self._give_back(line)
 
-    def _give_back(self, line: _Line) -> None:
+    def _give_back(self, line: _PooledConnection) -> None:
         line.used -= 1
         line.idle_since = self._freed_at = time.monotonic()
         self._hand_out()
 
-    async def _take(self) -> _Line:
+    async def _take(self) -> _PooledConnection:
         self._drop_stale()
-        waiter: asyncio.Future[_Line] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[_PooledConnection] = asyncio.get_running_loop().create_future()
         if not self._waiters:
             self._waiting_since = time.monotonic()
         self._waiters.append(waiter)
@@ -394,7 +418,9 @@ class Session:
             self._not_opened(ServiceFault())
         else:
             connection.set_extra_info(session=self)  # which lives as long; see SessionPool
-            self._lines.append(_Line(connection, runner, until=self._good_until(runner)))
+            self._lines.append(
+                _PooledConnection(connection, runner, until=self._good_until(runner))
+            )
             if runner is not None:
                 for keep in self._forgotten:
                     runner.forget(keep)
@@ -452,7 +478,7 @@ class Session:
         if not self._lines:
             self._allowed_until = 0.0
 
-    def _note_breakdown(self, line: _Line) -> None:
+    def _note_breakdown(self, line: _PooledConnection) -> None:
         """Do without a runner for a while when they break down again and again."""
         if line.broken and not line.connection.is_closed():
             self._breakdowns += 1
@@ -478,7 +504,7 @@ async def _breaks(connection: asyncssh.SSHClientConnection) -> bool:
     return connection.is_closed()
 
 
-async def _close(lines: list[_Line]) -> None:
+async def _close(lines: list[_PooledConnection]) -> None:
     await asyncio.gather(*(line.runner.close() for line in lines if line.runner is not None))
     for line in lines:
         line.connection.close()

@@ -7,9 +7,9 @@ import logging
 import asyncssh
 
 from resop.errors import ResopError
-from resop.ssh.exec_channel import run_line
-from resop.steps.output import NOISE_LIMIT, marked, without_noise
-from resop.steps.quoting import wire
+from resop.ssh.exec_channel import run_command_line
+from resop.steps.output import NOISE_LIMIT, with_mark, without_noise
+from resop.steps.quoting import login_shell_line
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ async def groups_of(connection: asyncssh.SSHClientConnection) -> list[str] | Non
     """
     try:
         for words, between in ((["id", "-Gnz"], b"\0"), (["id", "-Gn"], None)):
-            line, mark = marked(wire(words))
-            raw = await run_line(connection, line, None, SECONDS, MOST_BYTES + NOISE_LIMIT)
+            line, mark = with_mark(login_shell_line(words))
+            raw = await run_command_line(connection, line, None, SECONDS, MOST_BYTES + NOISE_LIMIT)
             said = without_noise(raw, mark, MOST_BYTES)
             # Its exit code tells of a group without a name as well, which is then a number.
             names = [each.decode("utf-8", "replace") for each in said.stdout.split(between)]

@@ -7,12 +7,12 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-Hear = Callable[[int, bytes], None]
+OutputCallback = Callable[[int, bytes], None]
 """Told on the loop what a step prints, as it arrives: the stream (1 output, 2 errors), a piece."""
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class RawResult:
     """What a command answered, as bytes."""
 
     stdout: bytes
@@ -26,7 +26,7 @@ NOISE_LIMIT = 1 << 16
 """Bytes of it that do not count as output."""
 
 
-def marked(line: str, mark: str = "") -> tuple[str, bytes]:
+def with_mark(line: str, mark: str = "") -> tuple[str, bytes]:
     """A line that prints a mark on both streams before `line`, for any shell; and the mark.
 
     It is random where none is given.
@@ -35,7 +35,7 @@ def marked(line: str, mark: str = "") -> tuple[str, bytes]:
     return f"/bin/sh -c 'echo {mark}; echo {mark} >&2'; {line}", f"{mark}\n".encode()
 
 
-def without_noise(raw: Raw, mark: bytes, max_output: int) -> Raw:
+def without_noise(raw: RawResult, mark: bytes, max_output: int) -> RawResult:
     """The answer from the mark on, cut to `max_output` bytes; all of it where there is no mark."""
     stdout, stderr = (_after(mark, stream) for stream in (raw.stdout, raw.stderr))
     return dataclasses.replace(
@@ -46,10 +46,10 @@ def without_noise(raw: Raw, mark: bytes, max_output: int) -> Raw:
     )
 
 
-class AfterMark:
+class NoiseFilter:
     """Passes on what a step prints as it comes: the same, in the end, as `without_noise` leaves."""
 
-    def __init__(self, mark: bytes, max_output: int, heard: Hear) -> None:
+    def __init__(self, mark: bytes, max_output: int, heard: OutputCallback) -> None:
         self._mark = mark
         self._heard = heard
         self._before = {1: bytearray(), 2: bytearray()}

@@ -30,7 +30,7 @@ _DECODE = """exec /bin/sh -c 'eval "shift; $(printf %b "$1")"' sh """
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class DirectExec:
     """A program with its arguments, where no shell has to read them."""
 
     argv: Sequence[str]
@@ -43,7 +43,7 @@ class Program:
         return {"argv": list(self.argv), "cwd": self.cwd, "env": dict(self.env)}
 
 
-def wire(
+def login_shell_line(
     argv: Sequence[str], *, cwd: str | None = None, env: Mapping[str, str] | None = None
 ) -> str:
     """Return the line that makes any login shell run exactly `argv`, as itself (exec).
@@ -57,17 +57,17 @@ def wire(
     prefix = f"cd {shlex.quote(_from_here(cwd))} && " if cwd else ""
     assignments = [f"{name}={value}" for name, value in (env or {}).items()]
     words = ["env", *assignments, *argv] if assignments else list(argv)
-    return wire_script(f"{prefix}exec {shlex.join(words)}")
+    return login_shell_script(f"{prefix}exec {shlex.join(words)}")
 
 
-def wire_script(script: str) -> str:
+def login_shell_script(script: str) -> str:
     """Return the line that makes any login shell run `script` in /bin/sh."""
     if "\x00" in script:
         raise InvalidOptions([{"field": "command line", "message": "contains a NUL character"}])
     return _bounded(f"{_DECODE}'{_octal(script)}'")
 
 
-def shown(argv: Sequence[str]) -> str:
+def display(argv: Sequence[str]) -> str:
     """The command line as a person would type it."""
     return shlex.join(argv)
 

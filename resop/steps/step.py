@@ -13,17 +13,17 @@ from resop.errors import (
     OperationFault,
 )
 from resop.limits import OUTPUT_LIMIT
-from resop.steps.quoting import Program, shown, wire
+from resop.steps.quoting import DirectExec, display, login_shell_line
 from resop.types import argument_fault
 
-Word = str | int | float | PurePath
+ArgValue = str | int | float | PurePath
 Text = str | bytes | SecretStr
 Input = Text | Sequence[Text]
 """A standard input, in one piece or in several; each Secret among them is hidden by itself."""
 
 UNDO_SECONDS = 60.0
-EXPOSED = (
-    "a secret may not stand on a command line, where every user of the login node can read it: "
+SECRET_IN_ARGV = (
+    "a secret may not stand on a command line, where every user of the login node can read it: "  # noqa: S105
     "pass it with input="
 )
 
@@ -34,7 +34,7 @@ class StepRequest:
 
     line: str
     """What the login shell reads."""
-    shown: str
+    display: str
     """What a person would type; secrets are masked by the door."""
     input: bytes | None = None
     """Standard input; None closes it at once."""
@@ -47,14 +47,14 @@ class StepRequest:
     """Whether standard output stays bytes; it is not recorded then."""
     undo: bool = False
     """An undo step still runs when the task's own time is over."""
-    program: Program | None = None
+    program: DirectExec | None = None
     """What `line` runs, where it is one program with its arguments and no shell is needed."""
     secret_output: bool = False
     """Whether the record is to keep nothing of what it prints."""
 
 
 def step_request(
-    argv: Iterable[Word | SecretStr],
+    argv: Iterable[ArgValue | SecretStr],
     given: Input | None,
     timeout: float | None,
     *,
@@ -70,10 +70,12 @@ def step_request(
     """
     words = _words(argv)
     if any(isinstance(word, SecretStr) for word in (cwd, *(env or {}).values())):
-        raise OperationFault(EXPOSED)
-    line = wire(words, cwd=cwd, env=env)
-    program = Program(words, cwd, env or {})
-    return StepRequest(line, shown(words), *_given(given), timeout, max_output, raw, undo, program)
+        raise OperationFault(SECRET_IN_ARGV)
+    line = login_shell_line(words, cwd=cwd, env=env)
+    program = DirectExec(words, cwd, env or {})
+    return StepRequest(
+        line, display(words), *_encode_stdin(given), timeout, max_output, raw, undo, program
+    )
 
 
 def script_request(line: str, given: Input | None, timeout: float | None) -> StepRequest:
@@ -81,10 +83,10 @@ def script_request(line: str, given: Input | None, timeout: float | None) -> Ste
     _words([line])
     if fault := argument_fault(line):
         raise InvalidOptions([{"field": "command line", "message": fault}])
-    return StepRequest(line, line, *_given(given), timeout)
+    return StepRequest(line, line, *_encode_stdin(given), timeout)
 
 
-def _given(given: Input | None) -> tuple[bytes | None, tuple[str, ...]]:
+def _encode_stdin(given: Input | None) -> tuple[bytes | None, tuple[str, ...]]:
     """A standard input as bytes, and the secrets in it."""
     if given is None:
         return None, ()
@@ -99,11 +101,11 @@ def _encoded(part: Text) -> bytes:
     return part.encode() if isinstance(part, str) else part
 
 
-def _words(argv: Iterable[Word | SecretStr]) -> list[str]:
+def _words(argv: Iterable[ArgValue | SecretStr]) -> list[str]:
     words = []
     for word in argv:
         if isinstance(word, SecretStr):
-            raise OperationFault(EXPOSED)
+            raise OperationFault(SECRET_IN_ARGV)
         if not isinstance(word, str | int | float | PurePath):
             kind = type(word).__name__
             raise OperationFault(f"an argument is text, a number or a path, not {kind}")

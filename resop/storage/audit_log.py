@@ -12,9 +12,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, Index, insert, select
 from sqlmodel import Field, SQLModel
 
-from resop.storage.column_types import Json, LongText, Moment
+from resop.storage.column_types import Json, LongText, UtcDateTime
 from resop.storage.database import Database
-from resop.storage.ids import first_id, new_id
+from resop.storage.ids import lower_bound, new_id
 
 LONGEST_TEXT = 4096
 """Characters of each text among the options; a script, or a file's content, may have more."""
@@ -22,7 +22,7 @@ _GROUP = 500
 """Entries read at a time."""
 
 
-class Outcome(StrEnum):
+class RequestOutcome(StrEnum):
     """What became of a request."""
 
     ACCEPTED = "accepted"
@@ -31,11 +31,11 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
-class Entry(SQLModel):
+class AuditEntry(SQLModel):
     """One request."""
 
     id: str = Field(primary_key=True, max_length=36, default_factory=new_id)
-    at: datetime = Field(default_factory=lambda: datetime.now(UTC), sa_type=Moment)
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC), sa_type=UtcDateTime)
     username: str = Field(default="", max_length=64)
     """Who: of a login, who it was for; empty where nobody was logged in."""
     cluster: str = Field(default="", max_length=64)
@@ -59,7 +59,7 @@ class Entry(SQLModel):
     """Id of the request, as the log of the API has it."""
 
 
-class _AuditTable(Entry, table=True):
+class _AuditTable(AuditEntry, table=True):
     __tablename__ = "audit"
     __table_args__ = (Index("audit_of_user", "username", "id"),)
 
@@ -68,7 +68,7 @@ _AUDIT = SQLModel.metadata.tables["audit"]
 ADD_ENTRY = insert(_AUDIT)
 
 
-class Wanted(BaseModel):
+class AuditFilter(BaseModel):
     """Which entries are looked for; all that is given must fit."""
 
     model_config = ConfigDict(frozen=True)
@@ -76,31 +76,33 @@ class Wanted(BaseModel):
     username: str | None = None
     action: str | None = None
     """`operator:name`; `*` stands for any text."""
-    outcome: Outcome | None = None
+    outcome: RequestOutcome | None = None
     task: str | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     """Made at `since` or later, and before `until`."""
 
 
-class Audit:
+class AuditLog:
     """The queries on it. They block; all raise RecordsUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: AuditEntry) -> None:
         """Write an entry; that of a refused request may be lost with the power."""
-        with self._database.write(flushed=entry.outcome != Outcome.REFUSED) as db:
+        with self._database.write(flushed=entry.outcome != RequestOutcome.REFUSED) as db:
             db.execute(ADD_ENTRY, entry.model_dump())
 
-    def entries(self, wanted: Wanted, limit: int, before: str | None = None) -> list[Entry]:
+    def entries(
+        self, wanted: AuditFilter, limit: int, before: str | None = None
+    ) -> list[AuditEntry]:
         """Entries, newest first; `before` is the id to go on from."""
         query = select(_AUDIT).where(*_chosen(wanted, before)).order_by(_AUDIT.c.id.desc())
         with self._database.read() as db:
-            return [Entry(**row._mapping) for row in db.execute(query.limit(limit))]
+            return [AuditEntry(**row._mapping) for row in db.execute(query.limit(limit))]
 
-    def all_entries(self, wanted: Wanted, before: str | None = None) -> Iterator[Entry]:
+    def all_entries(self, wanted: AuditFilter, before: str | None = None) -> Iterator[AuditEntry]:
         """All of them, newest first, read as they are taken."""
         while found := self.entries(wanted, _GROUP, before):
             yield from found
@@ -118,7 +120,7 @@ def cut(options: Any) -> Any:
     return options
 
 
-def _chosen(wanted: Wanted, before: str | None) -> Iterator[ColumnElement[bool]]:
+def _chosen(wanted: AuditFilter, before: str | None) -> Iterator[ColumnElement[bool]]:
     for name in ("username", "outcome", "task"):
         if (value := getattr(wanted, name)) is not None:
             yield _AUDIT.c[name] == value
@@ -126,9 +128,9 @@ def _chosen(wanted: Wanted, before: str | None) -> Iterator[ColumnElement[bool]]
         parts = wanted.action.split("*")
         yield _AUDIT.c.action.like("%".join(map(_literal, parts)), escape="!")
     if wanted.since is not None:
-        yield _AUDIT.c.id >= first_id(wanted.since)
+        yield _AUDIT.c.id >= lower_bound(wanted.since)
     if wanted.until is not None:
-        yield _AUDIT.c.id < first_id(wanted.until)
+        yield _AUDIT.c.id < lower_bound(wanted.until)
     if before is not None:
         yield _AUDIT.c.id < before
 

@@ -25,58 +25,62 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from resop.errors import RecordsUnavailable
-from resop.storage.fair_share import LONG_AGO, Lane, next_turn
+from resop.storage.fair_share import LONG_AGO, BatchShare, next_batch
 from resop.storage.models import (
     BATCH,
     CREDENTIAL,
-    KEY,
-    NOTIFICATION,
-    TAGGED,
+    IDEMPOTENCY_KEY,
     TASK,
+    TASK_TAG,
+    WEBHOOK_DELIVERY,
     Batch,
-    Key,
-    Notification,
+    IdempotencyKey,
     State,
     Task,
+    WebhookDelivery,
     now,
 )
-from resop.storage.tags import ADD_TAGGED, tagged_tasks
+from resop.storage.tags import ADD_TAGGED, tag_rows
 from resop.storage.task_search import GROUP as READ_GROUP
 from resop.storage.task_search import LISTED
 from resop.storage.tasks import Records
 
 _OPEN = BATCH.c.ready_at.is_not(None) & BATCH.c.ended_at.is_(None)
 _GOING = TASK.c.state.in_([state for state in State if not state.ended])
-_DEALT = TASK.c.dealt_at > datetime(1970, 1, 1, tzinfo=UTC)  # IS NOT NULL would use no index
-_UNDEALT = (TASK.c.state == State.QUEUED) & TASK.c.dealt_at.is_(None)
+_DISPATCHED = TASK.c.dispatched_at > datetime(
+    1970, 1, 1, tzinfo=UTC
+)  # IS NOT NULL would use no index
+_PENDING = (TASK.c.state == State.QUEUED) & TASK.c.dispatched_at.is_(None)
 
 # The statements of dealing are made once: to make one costs more than to run it.
 _ANY_OPEN = select(BATCH.c.id).where(_OPEN).limit(1)
-_OPEN_ONES = (
-    select(*(BATCH.c[name] for name in ("id", "username", "cluster", "at_once", "dealt_at")))
+_OPEN_BATCHES = (
+    select(*(BATCH.c[name] for name in ("id", "username", "cluster", "at_once", "dispatched_at")))
     .where(_OPEN)
     .order_by(BATCH.c.id)
     .with_for_update()
 )
 _IN_FLIGHT = (
     select(TASK.c.batch, func.count())
-    .where(TASK.c.batch.in_(bindparam("batches", expanding=True)), _GOING, _DEALT)
+    .where(TASK.c.batch.in_(bindparam("batches", expanding=True)), _GOING, _DISPATCHED)
     .group_by(TASK.c.batch)
 )
-_UNDEALT_ONES = (
+_PENDING_TASKS = (
     select(TASK.c.id, func.coalesce(CREDENTIAL.c.worker, ""))
     .outerjoin(CREDENTIAL, CREDENTIAL.c.id == TASK.c.credential)
-    .where(TASK.c.batch == bindparam("batch_id"), _UNDEALT)
+    .where(TASK.c.batch == bindparam("batch_id"), _PENDING)
     .order_by(TASK.c.number)
     .limit(bindparam("most", type_=Integer))
 )
-_MARK = (  # one by one: of several SQLite would look through all that are queued
-    update(TASK).where(TASK.c.id == bindparam("task"), _UNDEALT).values(dealt_at=bindparam("at"))
+_MARK_TASK = (  # one by one: of several SQLite would look through all that are queued
+    update(TASK)
+    .where(TASK.c.id == bindparam("task"), _PENDING)
+    .values(dispatched_at=bindparam("at"))
 )
-_HAD_A_TURN = (
+_MARK_BATCHES = (
     update(BATCH)
     .where(BATCH.c.id.in_(bindparam("batches", expanding=True)))
-    .values(dealt_at=bindparam("at"))
+    .values(dispatched_at=bindparam("at"))
 )
 
 WRITE_GROUP = 200
@@ -86,7 +90,7 @@ PAUSE_SECONDS = 0.005
 
 
 @dataclass(slots=True)
-class Dealt:
+class Dispatched:
     """What came of dealing out."""
 
     tasks: list[tuple[str, str, str]] = field(default_factory=list)
@@ -98,7 +102,7 @@ class Dealt:
     """Batches that were found to have come to their end."""
 
 
-class Batches:
+class BatchStore:
     """The queries on batches. They block; all raise RecordsUnavailable."""
 
     def __init__(self, records: Records) -> None:
@@ -106,7 +110,9 @@ class Batches:
 
     # -- written
 
-    def add(self, batch: Batch, tasks: Sequence[Task], key: Key | None = None) -> Key | None:
+    def add(
+        self, batch: Batch, tasks: Sequence[Task], key: IdempotencyKey | None = None
+    ) -> IdempotencyKey | None:
         """Write a batch with its tasks, of which nothing is dealt out before all are written.
 
         With a `key` that another request has, nothing is left of it: that other one's is returned.
@@ -116,7 +122,7 @@ class Batches:
                 db.execute(insert(BATCH), [batch.model_dump()])
             for start in range(0, len(tasks), WRITE_GROUP):
                 group = tasks[start : start + WRITE_GROUP]
-                tags = [row.model_dump() for row in tagged_tasks(group)]
+                tags = [row.model_dump() for row in tag_rows(group)]
                 with self._records.write(flushed=False) as db:
                     db.execute(insert(TASK), [task.model_dump() for task in group])
                     if tags:
@@ -135,15 +141,15 @@ class Batches:
             raise
         return None
 
-    def _make_ready(self, batch: Batch, key: Key | None) -> None:
+    def _make_ready(self, batch: Batch, key: IdempotencyKey | None) -> None:
         """With what goes with it: there is none of a batch that was not written to its end."""
         batch.ready_at = now()
         ready = update(BATCH).where(BATCH.c.id == batch.id).values(ready_at=batch.ready_at)
         with self._records.write() as db:
             if key is not None:
-                db.execute(insert(KEY), [key.model_dump()])
+                db.execute(insert(IDEMPOTENCY_KEY), [key.model_dump()])
             if batch.notify is not None:
-                db.execute(insert(NOTIFICATION), [Notification(task=batch.id).model_dump()])
+                db.execute(insert(WEBHOOK_DELIVERY), [WebhookDelivery(task=batch.id).model_dump()])
             if not db.execute(ready).rowcount:
                 raise RecordsUnavailable("the batch took too long to be written: try again later")
 
@@ -157,7 +163,7 @@ class Batches:
         with self._records.write() as db:
             found = db.execute(some).scalars().all()
             if found:
-                db.execute(delete(TAGGED).where(TAGGED.c.task.in_(found)))
+                db.execute(delete(TASK_TAG).where(TASK_TAG.c.task.in_(found)))
                 db.execute(delete(TASK).where(TASK.c.id.in_(found)))
             if len(found) < limit:
                 db.execute(delete(BATCH).where(BATCH.c.id == batch_id))
@@ -223,29 +229,31 @@ class Batches:
                 return
             after = rows[-1].number
 
-    def given(self, batch_id: str, states: Sequence[State]) -> list[tuple[dict[str, Any], Any]]:
+    def options_and_parameters(
+        self, batch_id: str, states: Sequence[State]
+    ) -> list[tuple[dict[str, Any], Any]]:
         """(options, item) of its tasks in these states, in their order."""
-        query = select(TASK.c.options, TASK.c.item).where(*_chosen(batch_id, None, states))
+        query = select(TASK.c.options, TASK.c.parameters).where(*_chosen(batch_id, None, states))
         with self._records.read() as db:
             return [tuple(row) for row in db.execute(query.order_by(TASK.c.number))]
 
     # -- dealt out
 
-    def deal(self, places: int) -> Dealt:
+    def dispatch(self, places: int) -> Dispatched:
         """Mark the tasks whose turn it is, so that at most `places` are in flight on a cluster.
 
         One at a time of all who call this at once does so: each task is dealt to one of them.
         """
         with self._records.read() as db:
             if db.execute(_ANY_OPEN).first() is None:
-                return Dealt()
+                return Dispatched()
         # A mark that a power failure takes along is made again; the claim runs a task once.
         with self._records.write(flushed=False) as db:
-            by_cluster = _open_lanes(db)
-            dealt = Dealt(ended=_end_finished(db, by_cluster))
+            by_cluster = _open_shares(db)
+            dealt = Dispatched(ended=_end_finished(db, by_cluster))
             for cluster, lanes in by_cluster.items():
                 dealt.tasks += [
-                    (task, cluster, worker) for task, worker in _deal_from(db, lanes, places)
+                    (task, cluster, worker) for task, worker in _dispatch_from(db, lanes, places)
                 ]
         return dealt
 
@@ -262,7 +270,12 @@ class Batches:
                 .where(BATCH.c.id == batch_id, BATCH.c.ended_at.is_(None))
                 .values(cancel_asked_at=asked)
             )
-            ended = {"state": State.CANCELLED, "ended_at": now(), "sealed": None, "error": error}
+            ended = {
+                "state": State.CANCELLED,
+                "ended_at": now(),
+                "encrypted_payload": None,
+                "error": error,
+            }
             db.execute(update(TASK).where(mine, TASK.c.state == State.QUEUED).values(**ended))
             running = mine & (TASK.c.state == State.RUNNING)
             marked = func.coalesce(TASK.c.cancel_asked_at, now())
@@ -283,7 +296,7 @@ class Batches:
             found = db.execute(old.limit(limit)).scalars().all()
             if found:
                 db.execute(delete(BATCH).where(BATCH.c.id.in_(found)))
-                db.execute(delete(NOTIFICATION).where(NOTIFICATION.c.task.in_(found)))
+                db.execute(delete(WEBHOOK_DELIVERY).where(WEBHOOK_DELIVERY.c.task.in_(found)))
         return len(found)
 
     def forget_unready(self, created_before: datetime, limit: int) -> int:
@@ -304,31 +317,33 @@ def _chosen(
         yield TASK.c.state.in_(states)
 
 
-def _open_lanes(db: Connection) -> dict[str, list[Lane]]:
+def _open_shares(db: Connection) -> dict[str, list[BatchShare]]:
     """By cluster; other dealers wait until this transaction is done."""
     lanes = {
-        batch: Lane(batch, username, cluster, at_once, dealt_at=dealt_at or LONG_AGO)
-        for batch, username, cluster, at_once, dealt_at in db.execute(_OPEN_ONES)
+        batch: BatchShare(
+            batch, username, cluster, at_once, dispatched_at=dispatched_at or LONG_AGO
+        )
+        for batch, username, cluster, at_once, dispatched_at in db.execute(_OPEN_BATCHES)
     }
     for batch, count in db.execute(_IN_FLIGHT, {"batches": list(lanes)}):
         lanes[batch].in_flight = count
-    by_cluster: defaultdict[str, list[Lane]] = defaultdict(list)
+    by_cluster: defaultdict[str, list[BatchShare]] = defaultdict(list)
     for lane in lanes.values():
         by_cluster[lane.cluster].append(lane)
     return by_cluster
 
 
-def _undealt(db: Connection, batch: str, limit: int) -> list[tuple[str, str]]:
+def _pending_tasks(db: Connection, batch: str, limit: int) -> list[tuple[str, str]]:
     """(task, worker) of the first ones."""
-    rows = db.execute(_UNDEALT_ONES, {"batch_id": batch, "most": limit})
+    rows = db.execute(_PENDING_TASKS, {"batch_id": batch, "most": limit})
     return [(task, worker) for task, worker in rows]
 
 
-def _end_finished(db: Connection, by_cluster: Mapping[str, list[Lane]]) -> list[str]:
+def _end_finished(db: Connection, by_cluster: Mapping[str, list[BatchShare]]) -> list[str]:
     """End the batches of which nothing is left."""
     idle = [lane for lanes in by_cluster.values() for lane in lanes if not lane.in_flight]
     for lane in idle:
-        lane.empty = not _undealt(db, lane.batch, 1)
+        lane.empty = not _pending_tasks(db, lane.batch, 1)
     ended = [lane.batch for lane in idle if lane.empty]
     if ended:
         _end(db, ended)
@@ -340,22 +355,24 @@ def _end(db: Connection, batches: Sequence[str]) -> None:
     db.execute(update(BATCH).where(*chosen).values(ended_at=now()))
 
 
-def _deal_from(db: Connection, lanes: Sequence[Lane], places: int) -> list[tuple[str, str]]:
+def _dispatch_from(
+    db: Connection, lanes: Sequence[BatchShare], places: int
+) -> list[tuple[str, str]]:
     """Mark the tasks whose turn it is; (task, worker) of each."""
     waiting: dict[str, Iterator[tuple[str, str]]] = {}
     dealt: list[tuple[str, str]] = []
     moment = now()
-    while lane := next_turn(lanes, places):
+    while lane := next_batch(lanes, places):
         if lane.batch not in waiting:
-            waiting[lane.batch] = iter(_undealt(db, lane.batch, places))
+            waiting[lane.batch] = iter(_pending_tasks(db, lane.batch, places))
         if (task := next(waiting[lane.batch], None)) is None:
             lane.empty = True
             continue
         lane.in_flight += 1
-        lane.dealt_at = moment
+        lane.dispatched_at = moment
         dealt.append(task)
     if dealt:
-        had_a_turn = [lane.batch for lane in lanes if lane.dealt_at == moment]
-        db.execute(_MARK, [{"task": task, "at": moment} for task, _ in dealt])
-        db.execute(_HAD_A_TURN, {"batches": had_a_turn, "at": moment})
+        had_a_turn = [lane.batch for lane in lanes if lane.dispatched_at == moment]
+        db.execute(_MARK_TASK, [{"task": task, "at": moment} for task, _ in dealt])
+        db.execute(_MARK_BATCHES, {"batches": had_a_turn, "at": moment})
     return dealt

@@ -33,7 +33,7 @@ class LongText(TypeDecorator[str]):
         return _type_of(dialect, Text(), "LONGTEXT")
 
 
-class Sealed(TypeDecorator[bytes]):
+class EncryptedBytes(TypeDecorator[bytes]):
     """Bytes of an envelope."""
 
     impl = LargeBinary
@@ -44,7 +44,7 @@ class Sealed(TypeDecorator[bytes]):
         return _type_of(dialect, LargeBinary(), "LONGBLOB")
 
 
-class Moment(TypeDecorator[datetime]):
+class UtcDateTime(TypeDecorator[datetime]):
     """A point in time: UTC with microseconds in the database, aware in Python."""
 
     impl = DateTime

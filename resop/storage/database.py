@@ -35,7 +35,7 @@ class Database:
         file = make_url(url).database
         sqlite = self._engine.dialect.name == "sqlite" and file
         self._hasty = _engine(url, flushed=False) if sqlite else self._engine
-        self._turn = _Turn(Path(f"{file}.lock")) if sqlite else None
+        self._turn = _WriterLock(Path(f"{file}.lock")) if sqlite else None
 
     def create_tables(self) -> None:
         """Make what is missing, upgrade what is older; several processes may do so at once.
@@ -87,7 +87,7 @@ class Database:
             yield db
 
 
-class _Turn:
+class _WriterLock:
     """Lets the writers of a SQLite file, in all processes, wait for each other in the kernel.
 
     SQLite has one writer at a time, and makes the others sleep and try again, for up to 100 ms;

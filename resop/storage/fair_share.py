@@ -15,7 +15,7 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(slots=True)
-class Lane:
+class BatchShare:
     """A batch that may have tasks to deal out."""
 
     batch: str
@@ -25,13 +25,13 @@ class Lane:
     """The most of its tasks in flight; None for no limit of its own."""
     in_flight: int = 0
     """Tasks that are dealt out and have not ended."""
-    dealt_at: datetime = LONG_AGO
+    dispatched_at: datetime = LONG_AGO
     """When it last had its turn."""
     empty: bool = False
     """Whether it was found to have nothing to deal out."""
 
 
-def next_turn(lanes: Sequence[Lane], places: int) -> Lane | None:
+def next_batch(lanes: Sequence[BatchShare], places: int) -> BatchShare | None:
     """The lane of one cluster whose turn it is, None when all have to wait.
 
     At most `places` tasks are in flight, except that each user may have one: who has none does
@@ -39,20 +39,22 @@ def next_turn(lanes: Sequence[Lane], places: int) -> Lane | None:
     among equals who waited longest; of a user's batches likewise.
     """
     held = Counter[str]()
-    dealt_at: dict[str, datetime] = {}
+    dispatched_at: dict[str, datetime] = {}
     for lane in lanes:
         held[lane.username] += lane.in_flight
-        dealt_at[lane.username] = max(dealt_at.get(lane.username, LONG_AGO), lane.dealt_at)
+        dispatched_at[lane.username] = max(
+            dispatched_at.get(lane.username, LONG_AGO), lane.dispatched_at
+        )
     full = held.total() >= places
     return min(
         (lane for lane in lanes if _may(lane) and not (full and held[lane.username])),
         key=lambda lane: (
-            *(held[lane.username], dealt_at[lane.username]),
-            *(lane.in_flight, lane.dealt_at, lane.batch),
+            *(held[lane.username], dispatched_at[lane.username]),
+            *(lane.in_flight, lane.dispatched_at, lane.batch),
         ),
         default=None,
     )
 
 
-def _may(lane: Lane) -> bool:
+def _may(lane: BatchShare) -> bool:
     return not lane.empty and (lane.at_once is None or lane.in_flight < lane.at_once)

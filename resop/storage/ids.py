@@ -12,12 +12,12 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def made_at(id: str) -> datetime:
+def creation_time(id: str) -> datetime:
     """When an id was made, to the millisecond."""
     return datetime.fromtimestamp(uuid_utils.UUID(id).timestamp / 1000, UTC)
 
 
-def first_id(moment: datetime) -> str:
+def lower_bound(moment: datetime) -> str:
     """What no id made from that millisecond on stands before."""
     milliseconds = f"{max(0, int(moment.timestamp() * 1000)):012x}"
     return f"{milliseconds[:8]}-{milliseconds[8:]}"

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
-from resop.storage.column_types import Json, LongText, Moment, Sealed
+from resop.storage.column_types import EncryptedBytes, Json, LongText, UtcDateTime
 
 
 class State(StrEnum):
@@ -55,14 +55,14 @@ class Task(SQLModel):
     options: dict[str, Any] = Field(sa_type=Json)
     """As they are shown: secrets masked."""
     tags: list[str] = Field(default_factory=list, sa_type=Json)
-    sealed: bytes | None = Field(default=None, sa_type=Sealed)
+    encrypted_payload: bytes | None = Field(default=None, sa_type=EncryptedBytes)
     """The envelope with the options and the token's half; gone when the task has ended."""
     time_limit: float
     """Seconds that the action may run."""
     worker: str | None = Field(default=None, max_length=128)
-    created_at: datetime = Field(default_factory=now, sa_type=Moment)
-    started_at: datetime | None = Field(default=None, sa_type=Moment)
-    ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     seconds: float | None = None
     command: str | None = Field(default=None, sa_type=LongText)
     """The command line of a command, secrets masked."""
@@ -73,27 +73,27 @@ class Task(SQLModel):
     log: list[str] = Field(default_factory=list, sa_type=Json)
     progress: dict[str, float] | None = Field(default=None, sa_type=Json)
     error: dict[str, Any] | None = Field(default=None, sa_type=Json)
-    to_undo: list[str] | None = Field(default=None, sa_type=Json)
+    pending_undo: list[str] | None = Field(default=None, sa_type=Json)
     """Of a running task: the command lines that would undo what it has done, secrets masked."""
-    cancel_asked_at: datetime | None = Field(default=None, sa_type=Moment)
+    cancel_asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When its user first asked to cancel it while it ran."""
     note: str | None = Field(default=None, sa_type=LongText)
     """What its user has written about it."""
     batch: str | None = Field(default=None, max_length=36)
     number: int | None = None
     """Its place in its batch, from 0 on."""
-    item: dict[str, Any] | None = Field(default=None, sa_type=Json)
+    parameters: dict[str, Any] | None = Field(default=None, sa_type=Json)
     """Of a batch's task: its values of the parameters, secrets masked."""
-    dealt_at: datetime | None = Field(default=None, sa_type=Moment)
+    dispatched_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """Of a batch's task: when it was handed to the queue; until then it waits for its turn."""
-    hand_overs: int | None = None
+    resume_count: int | None = None
     """How many workers have left it to others; None where its steps do not survive a worker."""
     notify: str | None = Field(default=None, sa_type=LongText)
     """The HTTPS address that is told of its end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedTask:
     """What a worker needs of a task that it has made its own; columns of the task by their names.
 
     Thousands are held at once, so that it is no row with all that a task has.
@@ -107,15 +107,15 @@ class Claimed:
     cluster: str
     credential: str
     request: str
-    sealed: bytes | None
+    encrypted_payload: bytes | None
     time_limit: float
     started_at: datetime | None
     log: list[str]
     progress: dict[str, float] | None
-    to_undo: list[str] | None
+    pending_undo: list[str] | None
     cancel_asked_at: datetime | None
     batch: str | None
-    hand_overs: int | None
+    resume_count: int | None
 
 
 class Step(SQLModel):
@@ -127,14 +127,14 @@ class Step(SQLModel):
     undo: bool = False
     log_lines: int = 0
     """Lines that the task's log had when it began."""
-    started_at: datetime = Field(sa_type=Moment)
+    started_at: datetime = Field(sa_type=UtcDateTime)
     seconds: float | None = None
     exit_code: int | None = None
     stdout: str | None = Field(default=None, sa_type=LongText)
     stderr: str | None = Field(default=None, sa_type=LongText)
     truncated: bool = False
     error: str | None = Field(default=None, sa_type=LongText)
-    keep: str | None = Field(default=None, max_length=80)
+    step_id: str | None = Field(default=None, max_length=80)
     """What a step that survives is called on the login node."""
 
 
@@ -149,7 +149,7 @@ class _TaskTable(Task, table=True):
         # Partial where that is known: a task of its own costs them nothing.
         Index("task_of_batch", "batch", "number", sqlite_where=text(_IN_A_BATCH)),
         Index(
-            *("task_of_batch_by_state", "batch", "state", "dealt_at", "number"),
+            *("task_of_batch_by_state", "batch", "state", "dispatched_at", "number"),
             sqlite_where=text(_IN_A_BATCH),
         ),
     )
@@ -159,7 +159,7 @@ class _StepTable(Step, table=True):
     __tablename__ = "step"
 
 
-class Tagged(SQLModel):
+class TaskTag(SQLModel):
     """That a task has a tag: finds the few that do among all of its user's."""
 
     tag: str = Field(primary_key=True, max_length=64)
@@ -167,9 +167,9 @@ class Tagged(SQLModel):
     task: str = Field(primary_key=True, max_length=36)
 
 
-class _TaggedTable(Tagged, table=True):
-    __tablename__ = "tagged"
-    __table_args__ = (Index("tagged_by_task", "task"), {"sqlite_with_rowid": False})
+class _TaskTagTable(TaskTag, table=True):
+    __tablename__ = "task_tag"
+    __table_args__ = (Index("task_tag_by_task", "task"), {"sqlite_with_rowid": False})
 
 
 class Batch(SQLModel, table=True):
@@ -204,17 +204,17 @@ class Batch(SQLModel, table=True):
     retry_of: str | None = Field(default=None, max_length=36)
     notify: str | None = Field(default=None, sa_type=LongText)
     """The address that is told when all of its tasks have ended."""
-    created_at: datetime = Field(default_factory=now, sa_type=Moment)
-    ready_at: datetime | None = Field(default=None, sa_type=Moment)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When all of its tasks were written; before that it does not exist for anybody."""
-    dealt_at: datetime | None = Field(default=None, sa_type=Moment)
+    dispatched_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When one of its tasks was last dealt out."""
-    cancel_asked_at: datetime | None = Field(default=None, sa_type=Moment)
-    ended_at: datetime | None = Field(default=None, sa_type=Moment)
+    cancel_asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """When all of its tasks were seen to have ended."""
 
 
-class Output(SQLModel):
+class StepOutput(SQLModel):
     """What a step printed at a time while it ran, secrets masked."""
 
     task: str = Field(primary_key=True, max_length=36)
@@ -227,11 +227,11 @@ class Output(SQLModel):
     text: str = Field(sa_type=LongText)
 
 
-class _OutputTable(Output, table=True):
-    __tablename__ = "output"
+class _StepOutputTable(StepOutput, table=True):
+    __tablename__ = "step_output"
 
 
-class Key(SQLModel):
+class IdempotencyKey(SQLModel):
     """What a request with an `Idempotency-Key` is known by, when it is repeated."""
 
     id: str = Field(primary_key=True, max_length=64)
@@ -240,27 +240,27 @@ class Key(SQLModel):
     """Digest of what was asked for."""
     task: str = Field(max_length=36)
     """Id of the task, or of the batch, that the request has made."""
-    created_at: datetime = Field(default_factory=now, sa_type=Moment, index=True)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
 
 
-class _KeyTable(Key, table=True):
+class _IdempotencyKeyTable(IdempotencyKey, table=True):
     __tablename__ = "idempotency_key"
 
 
-class Notification(SQLModel):
+class WebhookDelivery(SQLModel):
     """How the notification of an end stands; written with the task or batch, due at its end."""
 
     task: str = Field(primary_key=True, max_length=36)
     """The id of the task, or of the batch."""
     attempts: int = 0
-    next_at: datetime | None = Field(default_factory=now, sa_type=Moment, index=True)
+    next_at: datetime | None = Field(default_factory=now, sa_type=UtcDateTime, index=True)
     """When to try (again); None when that is over."""
-    delivered_at: datetime | None = Field(default=None, sa_type=Moment)
+    delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_error: str | None = Field(default=None, sa_type=LongText)
 
 
-class _NotificationTable(Notification, table=True):
-    __tablename__ = "notification"
+class _WebhookDeliveryTable(WebhookDelivery, table=True):
+    __tablename__ = "webhook_delivery"
 
 
 class Credential(SQLModel, table=True):
@@ -274,12 +274,12 @@ class Credential(SQLModel, table=True):
     kind: str = Field(default="key", max_length=16)
     """What it is: see `resop.config.settings.LoginKind`."""
     public_key: str = Field(default="", max_length=512)
-    sealed_key: bytes | None = Field(default=None, sa_type=Sealed)
+    encrypted_key: bytes | None = Field(default=None, sa_type=EncryptedBytes)
     worker: str | None = Field(default=None, max_length=128)
     """Of a kept session: who holds it."""
-    created_at: datetime = Field(default_factory=now, sa_type=Moment)
-    expires_at: datetime = Field(sa_type=Moment)
-    revoked_at: datetime | None = Field(default=None, sa_type=Moment)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     remote_groups: list[str] | None = Field(default=None, sa_type=Json)
     """Those that the user had on the cluster at the login, where the policy asks for them."""
 
@@ -290,15 +290,15 @@ class Worker(SQLModel, table=True):
     __tablename__ = "worker"
 
     id: str = Field(primary_key=True, max_length=128)
-    seen_at: datetime = Field(sa_type=Moment)
+    seen_at: datetime = Field(sa_type=UtcDateTime)
 
 
 TASK = SQLModel.metadata.tables["task"]
 STEP = SQLModel.metadata.tables["step"]
-OUTPUT = SQLModel.metadata.tables["output"]
-KEY = SQLModel.metadata.tables["idempotency_key"]
-NOTIFICATION = SQLModel.metadata.tables["notification"]
+STEP_OUTPUT = SQLModel.metadata.tables["step_output"]
+IDEMPOTENCY_KEY = SQLModel.metadata.tables["idempotency_key"]
+WEBHOOK_DELIVERY = SQLModel.metadata.tables["webhook_delivery"]
 CREDENTIAL = SQLModel.metadata.tables["credential"]
-TAGGED = SQLModel.metadata.tables["tagged"]
+TASK_TAG = SQLModel.metadata.tables["task_tag"]
 BATCH = SQLModel.metadata.tables["batch"]
 WORKER = SQLModel.metadata.tables["worker"]

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from resop.storage.models import Batch, Notification, State, Step, Task
+from resop.storage.models import Batch, State, Step, Task, WebhookDelivery
 from resop.types import ActionKind
 
 
-def result(task: Task) -> dict[str, Any]:
+def result_json(task: Task) -> dict[str, Any]:
     """What an action answered, in the keys of its kind."""
     if task.kind == ActionKind.COMMAND:
         return {
@@ -31,22 +31,22 @@ def result(task: Task) -> dict[str, Any]:
     }
 
 
-def view(
-    task: Task, steps: Sequence[Step], notification: Notification | None = None
+def task_json(
+    task: Task, steps: Sequence[Step], notification: WebhookDelivery | None = None
 ) -> dict[str, Any]:
     """Everything about a task, whatever its state."""
     return {
-        **summary(task.model_dump()),
-        **result(task),
+        **task_summary(task.model_dump()),
+        **result_json(task),
         "progress": task.progress,
-        "cancel_asked_at": shown_time(task.cancel_asked_at),
+        "cancel_asked_at": iso_time(task.cancel_asked_at),
         "error": task.error,
-        "notification": standing(notification),
-        "steps": [step_view(step) for step in steps],
+        "notification": delivery_json(notification),
+        "steps": [step_json(step) for step in steps],
     }
 
 
-def summary(task: Mapping[str, Any]) -> dict[str, Any]:
+def task_summary(task: Mapping[str, Any]) -> dict[str, Any]:
     """A task in a list: what it is and how it stands, without its output."""
     state = State(task["state"])
     return {
@@ -59,14 +59,21 @@ def summary(task: Mapping[str, Any]) -> dict[str, Any]:
         "options": task["options"],
         "tags": task["tags"],
         "note": task["note"],
-        **({name: task[name] for name in ("batch", "number", "item")} if task["batch"] else {}),
+        **_batch_member(task),
         "notify": task["notify"],
-        "created_at": shown_time(task["created_at"]),
-        "started_at": shown_time(task["started_at"]),
-        "ended_at": shown_time(task["ended_at"]),
+        "created_at": iso_time(task["created_at"]),
+        "started_at": iso_time(task["started_at"]),
+        "ended_at": iso_time(task["ended_at"]),
         "seconds": _seconds(task["seconds"]),
         "error": task["error"],
     }
+
+
+def _batch_member(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task's batch, its number there, and its parameters, for a task of a batch."""
+    if not task["batch"]:
+        return {}
+    return {"batch": task["batch"], "number": task["number"], "item": task["parameters"]}
 
 
 def _title(task: Mapping[str, Any]) -> str:
@@ -93,19 +100,19 @@ def batch_summary(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
         "tags": batch.tags,
         "retry_of": batch.retry_of,
         "notify": batch.notify,
-        "created_at": shown_time(batch.created_at),
-        "ended_at": shown_time(batch.ended_at),
-        "cancel_asked_at": shown_time(batch.cancel_asked_at),
+        "created_at": iso_time(batch.created_at),
+        "ended_at": iso_time(batch.ended_at),
+        "cancel_asked_at": iso_time(batch.cancel_asked_at),
     }
 
 
-def step_view(step: Step) -> dict[str, Any]:
+def step_json(step: Step) -> dict[str, Any]:
     """A step of an operation."""
     return {
         "number": step.number,
         "command": step.command,
         "undo": step.undo,
-        "started_at": shown_time(step.started_at),
+        "started_at": iso_time(step.started_at),
         "seconds": _seconds(step.seconds),
         "exit_code": step.exit_code,
         "stdout": step.stdout,
@@ -115,19 +122,19 @@ def step_view(step: Step) -> dict[str, Any]:
     }
 
 
-def standing(notification: Notification | None) -> dict[str, Any] | None:
+def delivery_json(notification: WebhookDelivery | None) -> dict[str, Any] | None:
     """How a notification stands; with neither time it was given up."""
     if notification is None:
         return None
     return {
         "attempts": notification.attempts,
-        "next_at": shown_time(notification.next_at),
-        "delivered_at": shown_time(notification.delivered_at),
+        "next_at": iso_time(notification.next_at),
+        "delivered_at": iso_time(notification.delivered_at),
         "last_error": notification.last_error,
     }
 
 
-def shown_time(moment: datetime | None) -> str | None:
+def iso_time(moment: datetime | None) -> str | None:
     """ISO 8601, UTC."""
     return moment.isoformat().replace("+00:00", "Z") if moment else None
 

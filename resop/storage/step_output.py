@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import func, select
 
-from resop.storage.models import OUTPUT, STEP, Output
+from resop.storage.models import STEP, STEP_OUTPUT, StepOutput
 from resop.storage.tasks import Records
 
 _GROUP = 20
@@ -20,7 +20,7 @@ Whole = tuple[str | None, str | None]
 """Standard output and standard error."""
 
 
-class Printed:
+class StepOutputStore:
     """The queries behind live output. They block; all raise RecordsUnavailable."""
 
     def __init__(self, records: Records) -> None:
@@ -28,18 +28,22 @@ class Printed:
 
     def ends(self, task_id: str, *, after: int = 0) -> dict[int, int]:
         """The steps that have rows after that number, and the last of each."""
-        last = func.max(OUTPUT.c.number)
-        chosen = OUTPUT.c.task == task_id, OUTPUT.c.number > after
-        query = select(OUTPUT.c.step, last).where(*chosen).group_by(OUTPUT.c.step)
+        last = func.max(STEP_OUTPUT.c.number)
+        chosen = STEP_OUTPUT.c.task == task_id, STEP_OUTPUT.c.number > after
+        query = select(STEP_OUTPUT.c.step, last).where(*chosen).group_by(STEP_OUTPUT.c.step)
         with self._records.read() as db:
             return {row.step: row[1] for row in db.execute(query)}
 
-    def rows(self, task_id: str, *, after: int, until: int) -> list[Output]:
+    def rows(self, task_id: str, *, after: int, until: int) -> list[StepOutput]:
         """The next rows after a number, up to another one, but not all of very many."""
-        chosen = OUTPUT.c.task == task_id, OUTPUT.c.number > after, OUTPUT.c.number <= until
-        query = select(OUTPUT).where(*chosen).order_by(OUTPUT.c.number).limit(_GROUP)
+        chosen = (
+            STEP_OUTPUT.c.task == task_id,
+            STEP_OUTPUT.c.number > after,
+            STEP_OUTPUT.c.number <= until,
+        )
+        query = select(STEP_OUTPUT).where(*chosen).order_by(STEP_OUTPUT.c.number).limit(_GROUP)
         with self._records.read() as db:
-            return [Output(**row._mapping) for row in db.execute(query)]
+            return [StepOutput(**row._mapping) for row in db.execute(query)]
 
     def outputs(self, task_id: str, steps: Sequence[int]) -> Iterator[Whole]:
         """What each of these steps, which have ended, printed; read as they are taken."""
@@ -61,12 +65,12 @@ class Printed:
 
     def so_far(self, task_id: str, steps: Collection[int]) -> dict[int, tuple[str, str]]:
         """What the rows of these steps make, of those that have any."""
-        chosen = OUTPUT.c.task == task_id, OUTPUT.c.step.in_(steps)
-        columns = OUTPUT.c.step, OUTPUT.c.stream, OUTPUT.c.text
+        chosen = STEP_OUTPUT.c.task == task_id, STEP_OUTPUT.c.step.in_(steps)
+        columns = STEP_OUTPUT.c.step, STEP_OUTPUT.c.stream, STEP_OUTPUT.c.text
         found: defaultdict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
         with self._records.read() as db:
             for step, stream, text in db.execute(
-                select(*columns).where(*chosen).order_by(OUTPUT.c.number)
+                select(*columns).where(*chosen).order_by(STEP_OUTPUT.c.number)
             ):
                 found[step][stream - 1].append(text)
         return {step: ("".join(out), "".join(err)) for step, (out, err) in found.items()}

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from sqlalchemy import insert
 
-from resop.storage.models import TAGGED, Tagged, Task
+from resop.storage.models import TASK_TAG, Task, TaskTag
 
-ADD_TAGGED = insert(TAGGED)
+ADD_TAGGED = insert(TASK_TAG)
 
 
 def tag_id(username: str, cluster: str, tag: str) -> str:
@@ -22,13 +22,17 @@ def tag_id(username: str, cluster: str, tag: str) -> str:
     ).hexdigest()
 
 
-def tagged(task_id: str, username: str, cluster: str, tags: Iterable[str]) -> list[Tagged]:
+def task_ids_with_tag(
+    task_id: str, username: str, cluster: str, tags: Iterable[str]
+) -> list[TaskTag]:
     """The rows of a user's task for its tags, one for each that differs."""
-    return [Tagged(tag=tag_id(username, cluster, tag), task=task_id) for tag in sorted(set(tags))]
+    return [TaskTag(tag=tag_id(username, cluster, tag), task=task_id) for tag in sorted(set(tags))]
 
 
-def tagged_tasks(tasks: Iterable[Task]) -> list[Tagged]:
+def tag_rows(tasks: Iterable[Task]) -> list[TaskTag]:
     """The rows of many tasks."""
     return [
-        row for each in tasks for row in tagged(each.id, each.username, each.cluster, each.tags)
+        row
+        for each in tasks
+        for row in task_ids_with_tag(each.id, each.username, each.cluster, each.tags)
     ]

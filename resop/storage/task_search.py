@@ -10,16 +10,17 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, Connection, Row, Select, delete, exists, or_, select, update
 
 from resop.storage.column_types import mentions
-from resop.storage.ids import first_id
-from resop.storage.models import NOTIFICATION, OUTPUT, STEP, TAGGED, TASK, State, Task
-from resop.storage.tags import ADD_TAGGED, tag_id, tagged
+from resop.storage.ids import lower_bound
+from resop.storage.models import STEP, STEP_OUTPUT, TASK, TASK_TAG, WEBHOOK_DELIVERY, State, Task
+from resop.storage.tags import ADD_TAGGED, tag_id, task_ids_with_tag
 from resop.storage.tasks import Records
 
-_PARTS = [STEP, OUTPUT, NOTIFICATION, TAGGED]
+_PARTS = [STEP, STEP_OUTPUT, WEBHOOK_DELIVERY, TASK_TAG]
 LISTED = [
     column
     for column in TASK.c
-    if column.name not in ("output", "stderr", "log", "sealed", "progress", "to_undo")
+    if column.name
+    not in ("output", "stderr", "log", "encrypted_payload", "progress", "pending_undo")
 ]
 """What a list shows of a task."""
 _SEARCHED = [TASK.c.command, TASK.c.options, TASK.c.note]
@@ -27,7 +28,7 @@ GROUP = 20
 """Whole tasks read at a time: each may have megabytes."""
 
 
-class Wanted(BaseModel):
+class TaskFilter(BaseModel):
     """Which tasks are looked for; all that is given must fit."""
 
     model_config = ConfigDict(frozen=True)
@@ -45,10 +46,10 @@ class Wanted(BaseModel):
     """Made at `since` or later, and before `until`; to the millisecond."""
 
 
-EVERYTHING = Wanted()
+EVERYTHING = TaskFilter()
 
 
-class History:
+class TaskSearch:
     """The queries behind `GET /tasks`. They block; all raise RecordsUnavailable."""
 
     def __init__(self, records: Records) -> None:
@@ -61,14 +62,14 @@ class History:
         *,
         limit: int,
         before: str | None = None,
-        wanted: Wanted = EVERYTHING,
+        wanted: TaskFilter = EVERYTHING,
     ) -> list[dict[str, Any]]:
         """A user's tasks without their output, newest first; `before` is the id to go on from."""
         chosen = _chosen(username, cluster, before, wanted)
         with self._records.read() as db:
             return [dict(row._mapping) for row in _page(db, LISTED, chosen.limit(limit))]
 
-    def whole_tasks(self, username: str, cluster: str, wanted: Wanted) -> Iterator[Task]:
+    def whole_tasks(self, username: str, cluster: str, wanted: TaskFilter) -> Iterator[Task]:
         """All of them, newest first, with their output; read as they are taken."""
         before = None
         while True:
@@ -91,7 +92,7 @@ class History:
     def forget(self, created_before: datetime, limit: int) -> int:
         """Forget tasks of that age that have ended, at most so many; how many there were."""
         old = select(TASK.c.id).where(
-            TASK.c.id < first_id(created_before),
+            TASK.c.id < lower_bound(created_before),
             TASK.c.state.not_in([state for state in State if not state.ended]),
         )
         with self._records.write() as db:
@@ -107,10 +108,10 @@ class History:
 
 def _tag(db: Connection, task_id: str, tags: Iterable[str]) -> None:
     """Have a task found by these tags, and by no others."""
-    db.execute(delete(TAGGED).where(TAGGED.c.task == task_id))
+    db.execute(delete(TASK_TAG).where(TASK_TAG.c.task == task_id))
     whose = select(TASK.c.username, TASK.c.cluster).where(TASK.c.id == task_id)
     row = db.execute(whose).one_or_none()
-    rows = [] if row is None else tagged(task_id, row.username, row.cluster, tags)
+    rows = [] if row is None else task_ids_with_tag(task_id, row.username, row.cluster, tags)
     if rows:
         db.execute(ADD_TAGGED, [each.model_dump() for each in rows])
 
@@ -127,14 +128,16 @@ def _page(
     return db.execute(select(*columns).where(TASK.c.id.in_(ids)).order_by(TASK.c.id.desc())).all()
 
 
-def _chosen(username: str, cluster: str, before: str | None, wanted: Wanted) -> Select[tuple[str]]:
+def _chosen(
+    username: str, cluster: str, before: str | None, wanted: TaskFilter
+) -> Select[tuple[str]]:
     """The ids that are looked for, newest first: of the user's tasks, or of those with the tag."""
     if wanted.tag:
-        id = TAGGED.c.task
+        id = TASK_TAG.c.task
         first, *others = (tag_id(username, cluster, tag) for tag in wanted.tag)
-        query = select(id).where(TAGGED.c.tag == first)
+        query = select(id).where(TASK_TAG.c.tag == first)
         for tag in others:
-            too = TAGGED.alias()
+            too = TASK_TAG.alias()
             query = query.where(exists().where(too.c.tag == tag, too.c.task == id))
         if conditions := list(_conditions(wanted)):
             query = query.where(TASK.c.id == id, *conditions)
@@ -146,18 +149,18 @@ def _chosen(username: str, cluster: str, before: str | None, wanted: Wanted) -> 
 
 
 def _places(
-    id: ColumnElement[str], before: str | None, wanted: Wanted
+    id: ColumnElement[str], before: str | None, wanted: TaskFilter
 ) -> Iterator[ColumnElement[bool]]:
     """Where in time. Ids begin with it, so that an index serves for it."""
     if before is not None:
         yield id < before
     if wanted.since is not None:
-        yield id >= first_id(wanted.since)
+        yield id >= lower_bound(wanted.since)
     if wanted.until is not None:
-        yield id < first_id(wanted.until)
+        yield id < lower_bound(wanted.until)
 
 
-def _conditions(wanted: Wanted) -> Iterator[ColumnElement[bool]]:
+def _conditions(wanted: TaskFilter) -> Iterator[ColumnElement[bool]]:
     """What is asked of the tasks themselves."""
     for name in ("state", "operator", "action", "batch"):
         if (value := getattr(wanted, name)) is not None:

@@ -31,31 +31,31 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from resop.errors import LimitReached
-from resop.storage.audit_log import ADD_ENTRY, Entry
-from resop.storage.column_types import Moment
+from resop.storage.audit_log import ADD_ENTRY, AuditEntry
+from resop.storage.column_types import UtcDateTime
 from resop.storage.database import Database
 from resop.storage.models import (
     CREDENTIAL,
-    KEY,
-    NOTIFICATION,
-    OUTPUT,
+    IDEMPOTENCY_KEY,
     STEP,
+    STEP_OUTPUT,
     TASK,
+    WEBHOOK_DELIVERY,
     WORKER,
-    Claimed,
+    ClaimedTask,
     Credential,
-    Key,
-    Notification,
-    Output,
+    IdempotencyKey,
     State,
     Step,
+    StepOutput,
     Task,
+    WebhookDelivery,
     now,
 )
-from resop.storage.tags import ADD_TAGGED, tagged_tasks
+from resop.storage.tags import ADD_TAGGED, tag_rows
 
 # Running and nobody's: another worker has left it.
-_HANDED_OVER = and_(TASK.c.state == State.RUNNING, TASK.c.worker.is_(None), TASK.c.hand_overs > 0)
+_HANDED_OFF = and_(TASK.c.state == State.RUNNING, TASK.c.worker.is_(None), TASK.c.resume_count > 0)
 
 # The statements of every task's way are made once: to make one costs more than to run it.
 _ADD = insert(TASK)
@@ -68,24 +68,24 @@ _QUEUED = select(func.count()).select_from(
     .limit(bindparam("most", type_=Integer))
     .subquery()
 )
-_ADD_KEY = insert(KEY)
-_ADD_NOTIFICATION = insert(NOTIFICATION)
+_ADD_KEY = insert(IDEMPOTENCY_KEY)
+_ADD_NOTIFICATION = insert(WEBHOOK_DELIVERY)
 _ADD_STEP = insert(STEP)
-_ADD_OUTPUT = insert(OUTPUT)
+_ADD_OUTPUT = insert(STEP_OUTPUT)
 _CLAIM = (
     update(TASK)
-    .where(TASK.c.id == bindparam("claimed"), or_(TASK.c.state == State.QUEUED, _HANDED_OVER))
+    .where(TASK.c.id == bindparam("claimed"), or_(TASK.c.state == State.QUEUED, _HANDED_OFF))
     .values(
         state=State.RUNNING,
         worker=bindparam("by"),
-        started_at=func.coalesce(TASK.c.started_at, bindparam("at", type_=Moment)),
+        started_at=func.coalesce(TASK.c.started_at, bindparam("at", type_=UtcDateTime)),
     )
 )
-_CLAIMED = [TASK.c[each.name] for each in fields(Claimed)]
+_CLAIMED = [TASK.c[each.name] for each in fields(ClaimedTask)]
 _CLAIM_RETURNING = _CLAIM.returning(*_CLAIMED)
 _RESULT = (
     *("state", "ended_at", "seconds", "output", "stderr", "exit_code", "truncated"),
-    *("log", "progress", "error", "to_undo", "sealed"),
+    *("log", "progress", "error", "pending_undo", "encrypted_payload"),
 )
 _STEP = update(STEP).where(
     STEP.c.task == bindparam("of_task"), STEP.c.number == bindparam("of_number")
@@ -101,8 +101,8 @@ class NewTask(NamedTuple):
     """A task that is to be written."""
 
     task: Task
-    key: Key | None = None
-    audit: Entry | None = None
+    key: IdempotencyKey | None = None
+    audit: AuditEntry | None = None
     """Written with it, or not at all."""
 
 
@@ -112,8 +112,8 @@ class Orphan(NamedTuple):
     id: str
     cluster: str
     worker: str
-    hand_overs: int | None
-    to_undo: list[str] | None
+    resume_count: int | None
+    pending_undo: list[str] | None
 
 
 class Records(Database):
@@ -126,10 +126,10 @@ class Records(Database):
         task: Task,
         *,
         flushed: bool = True,
-        key: Key | None = None,
+        key: IdempotencyKey | None = None,
         most_queued: int | None = None,
-        audit: Entry | None = None,
-    ) -> Key | None:
+        audit: AuditEntry | None = None,
+    ) -> IdempotencyKey | None:
         """Write a new task; `flushed` as in `write`: to claim the task flushes it too.
 
         Returns as `add_tasks` does, and raises its LimitReached.
@@ -142,7 +142,7 @@ class Records(Database):
 
     def add_tasks(
         self, new: Sequence[NewTask], *, flushed: bool = True, most_queued: int | None = None
-    ) -> list[Key | LimitReached | None]:
+    ) -> list[IdempotencyKey | LimitReached | None]:
         """Write new tasks in one transaction; None for each that was written.
 
         Nothing is written of one with a key that an earlier task has: that one's key is returned;
@@ -169,14 +169,14 @@ class Records(Database):
             row = db.execute(select(TASK).where(TASK.c.id == task_id)).one_or_none()
         return None if row is None else Task(**row._mapping)
 
-    def claim(self, task_id: str, worker: str) -> Claimed | None:
+    def claim(self, task_id: str, worker: str) -> ClaimedTask | None:
         """Make `worker` the one that runs a task that is queued, or was left by another worker.
 
         None when it is not to be run.
         """
         return next(iter(self.claim_all([task_id], worker)), None)
 
-    def claim_all(self, task_ids: Sequence[str], worker: str) -> list[Claimed]:
+    def claim_all(self, task_ids: Sequence[str], worker: str) -> list[ClaimedTask]:
         """Claim many in one transaction; those that are to be run."""
         rows: list[Row[Any]] = []
         with self.write() as db:
@@ -186,7 +186,7 @@ class Records(Database):
                     rows += db.execute(_CLAIM_RETURNING, claim).all()
                 elif db.execute(_CLAIM, claim).rowcount:  # MariaDB
                     rows += db.execute(select(*_CLAIMED).where(TASK.c.id == task_id)).all()
-        return [Claimed(**row._mapping) for row in rows]
+        return [ClaimedTask(**row._mapping) for row in rows]
 
     def unclaim(self, task_id: str, worker: str) -> bool:
         """Put a claimed task of which nothing was sent back into the queue."""
@@ -209,7 +209,7 @@ class Records(Database):
 
     def ask_to_cancel(self, task_id: str) -> bool:
         """Mark a running task as one to be cancelled; tell whether it runs."""
-        asked = func.coalesce(TASK.c.cancel_asked_at, bindparam("at", now(), Moment))
+        asked = func.coalesce(TASK.c.cancel_asked_at, bindparam("at", now(), UtcDateTime))
         with self.write() as db:
             return bool(
                 db.execute(
@@ -247,25 +247,31 @@ class Records(Database):
 
     # -- keys
 
-    def key(self, key_id: str) -> Key | None:
+    def key(self, key_id: str) -> IdempotencyKey | None:
         """A key that some task has."""
         with self.read() as db:
-            row = db.execute(select(KEY).where(KEY.c.id == key_id)).one_or_none()
-        return None if row is None else Key(**row._mapping)
+            row = db.execute(
+                select(IDEMPOTENCY_KEY).where(IDEMPOTENCY_KEY.c.id == key_id)
+            ).one_or_none()
+        return None if row is None else IdempotencyKey(**row._mapping)
 
     def forget_key(self, key_id: str) -> None:
         """The request of a key may be made again."""
         with self.write() as db:
-            db.execute(delete(KEY).where(KEY.c.id == key_id))
+            db.execute(delete(IDEMPOTENCY_KEY).where(IDEMPOTENCY_KEY.c.id == key_id))
 
     def forget_old_keys(self, created_before: datetime, limit: int) -> int:
         """Forget the keys of that age, at most so many; how many there were."""
-        old = select(KEY.c.id).where(KEY.c.created_at < created_before).limit(limit)
+        old = (
+            select(IDEMPOTENCY_KEY.c.id)
+            .where(IDEMPOTENCY_KEY.c.created_at < created_before)
+            .limit(limit)
+        )
         with self.write() as db:
             # Those of another worker that does the same are left to it.
             found = db.execute(old.with_for_update(skip_locked=True)).scalars().all()
             if found:
-                db.execute(delete(KEY).where(KEY.c.id.in_(found)))
+                db.execute(delete(IDEMPOTENCY_KEY).where(IDEMPOTENCY_KEY.c.id.in_(found)))
         return len(found)
 
     # -- credentials
@@ -275,8 +281,8 @@ class Records(Database):
         with self.write() as db:
             db.execute(
                 update(CREDENTIAL)
-                .where(CREDENTIAL.c.expires_at < now(), CREDENTIAL.c.sealed_key.is_not(None))
-                .values(sealed_key=None)
+                .where(CREDENTIAL.c.expires_at < now(), CREDENTIAL.c.encrypted_key.is_not(None))
+                .values(encrypted_key=None)
             )
             db.execute(insert(CREDENTIAL), [credential.model_dump()])
 
@@ -325,7 +331,7 @@ class Records(Database):
                 db.execute(
                     update(CREDENTIAL)
                     .where(CREDENTIAL.c.id == credential_id, CREDENTIAL.c.revoked_at.is_(None))
-                    .values(revoked_at=now(), sealed_key=None)
+                    .values(revoked_at=now(), encrypted_key=None)
                 ).rowcount
             )
 
@@ -362,7 +368,7 @@ class Records(Database):
     def hand_over(self, task_id: str, worker: str) -> bool:
         """Let another worker take up what `worker` ran; tell whether it was still its own."""
         chosen = TASK.c.id == task_id, TASK.c.state == State.RUNNING, TASK.c.worker == worker
-        values = {"worker": None, "hand_overs": TASK.c.hand_overs + 1}
+        values = {"worker": None, "resume_count": TASK.c.resume_count + 1}
         with self.write() as db:
             return bool(db.execute(update(TASK).where(*chosen).values(values)).rowcount)
 
@@ -372,12 +378,12 @@ class Records(Database):
         Oldest first; those of a batch are queued when they are dealt out. The worker is the one
         that keeps the session of the task's login, else it is empty.
         """
-        since = case((TASK.c.batch.is_(None), TASK.c.created_at), else_=TASK.c.dealt_at)
+        since = case((TASK.c.batch.is_(None), TASK.c.created_at), else_=TASK.c.dispatched_at)
         query = (
             select(TASK.c.id, TASK.c.cluster, func.coalesce(CREDENTIAL.c.worker, ""))
             .outerjoin(CREDENTIAL, CREDENTIAL.c.id == TASK.c.credential)
             .where(
-                or_(TASK.c.state == State.QUEUED, _HANDED_OVER),
+                or_(TASK.c.state == State.QUEUED, _HANDED_OFF),
                 since < created_before,
             )
             .order_by(TASK.c.id)
@@ -403,7 +409,12 @@ class Records(Database):
         with self.read() as db:
             if db.execute(select(TASK.c.id).where(*chosen).limit(1)).first() is None:
                 return 0
-        ended = {"state": State.FAILED, "ended_at": now(), "sealed": None, "error": error}
+        ended = {
+            "state": State.FAILED,
+            "ended_at": now(),
+            "encrypted_payload": None,
+            "error": error,
+        }
         with self.write() as db:
             return db.execute(update(TASK).where(*chosen).values(**ended)).rowcount
 
@@ -433,7 +444,7 @@ class Change:
         return cls(step.task, _ADD_STEP, step.model_dump())
 
     @classmethod
-    def printed(cls, task: str, rows: Sequence[Output]) -> Change:
+    def printed(cls, task: str, rows: Sequence[StepOutput]) -> Change:
         """Steps that run have printed something."""
         return cls(task, _ADD_OUTPUT, [row.model_dump() for row in rows])
 
@@ -473,12 +484,12 @@ def _bound(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add(
     db: Connection, new: Sequence[NewTask], most_queued: int | None
-) -> list[Key | LimitReached | None]:
+) -> list[IdempotencyKey | LimitReached | None]:
     keys = _keys(db, [each.key.id for each in new if each.key])
     rooms: dict[tuple[str, str], int] = {}
-    outcomes: list[Key | LimitReached | None] = []
+    outcomes: list[IdempotencyKey | LimitReached | None] = []
     for task, key, _ in new:
-        outcome: Key | LimitReached | None = keys.get(key.id) if key else None
+        outcome: IdempotencyKey | LimitReached | None = keys.get(key.id) if key else None
         if outcome is None and most_queued is not None:
             whose = task.username, task.cluster
             if whose not in rooms:
@@ -496,8 +507,8 @@ def _add(
     for statement, rows in (
         (_ADD_KEY, [each.key for each in written if each.key]),
         (_ADD, [each.task for each in written]),
-        (ADD_TAGGED, tagged_tasks(each.task for each in written)),
-        (_ADD_NOTIFICATION, [Notification(task=each) for each in to_notify]),
+        (ADD_TAGGED, tag_rows(each.task for each in written)),
+        (_ADD_NOTIFICATION, [WebhookDelivery(task=each) for each in to_notify]),
         (ADD_ENTRY, [each.audit for each in written if each.audit]),
     ):
         if rows:
@@ -510,13 +521,17 @@ def _queued(db: Connection, username: str, cluster: str, most: int) -> int:
     return db.execute(_QUEUED, {"by": username, "on": cluster, "most": most}).scalar_one()
 
 
-def _keys(db: Connection, ids: Sequence[str]) -> dict[str, Key]:
+def _keys(db: Connection, ids: Sequence[str]) -> dict[str, IdempotencyKey]:
     if not ids:
         return {}
-    found = db.execute(select(KEY).where(KEY.c.id.in_(ids)))
-    return {row.id: Key(**row._mapping) for row in found}
+    found = db.execute(select(IDEMPOTENCY_KEY).where(IDEMPOTENCY_KEY.c.id.in_(ids)))
+    return {row.id: IdempotencyKey(**row._mapping) for row in found}
 
 
 def _ended(task_id: str, state: State, when: State, values: dict[str, Any]) -> Any:
     chosen = TASK.c.id == task_id, TASK.c.state == when
-    return update(TASK).where(*chosen).values(state=state, ended_at=now(), sealed=None, **values)
+    return (
+        update(TASK)
+        .where(*chosen)
+        .values(state=state, ended_at=now(), encrypted_payload=None, **values)
+    )

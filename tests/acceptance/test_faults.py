@@ -18,8 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
-from resop.messaging.task_queue import Queue, celery_app
-from resop.storage.task_search import History, Wanted
+from resop.messaging.task_queue import TaskQueue, celery_app
 from resop.storage.tasks import Records
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
@@ -28,7 +27,14 @@ from tests.support.hooks import Hook
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
-from tests.support.schema import as_at_first, differences
+from tests.support.schema import (
+    LATER,
+    add_later_migration,
+    add_old_task,
+    differences,
+    later_values,
+    version_of,
+)
 from tests.support.service import Caller, Many, cluster_settings, failure
 from tests.support.services import MariaDB, eventually
 from tests.support.services import reason_unavailable as no_servers
@@ -138,18 +144,20 @@ def test_processes_may_start_at_once_on_an_empty_database(site: Site) -> None:
             each.close()
 
 
-def test_database_of_the_first_version_is_upgraded(site: Site) -> None:
-    url = site.mariadb.database("first")
-    as_at_first(url)
-    records = Records(url)
-    records.create_tables()
-    found = records.task("t1")
-    wanted = [Wanted(tag=[tag]) for tag in ("old", "Ünd")]
-    listed = [History(records).tasks("ada", "hpc", limit=9, wanted=each) for each in wanted]
-    records.close()
-    assert found is not None and found.to_undo is None
-    assert [[each["id"] for each in tasks] for tasks in listed] == [["t1"], ["t1"]]
+def test_database_of_an_earlier_release_is_upgraded(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = site.mariadb.database("earlier")
+    with contextlib.closing(Records(url)) as records:
+        records.create_tables()
     assert differences(url) == []
+    add_old_task(url)
+    add_later_migration(tmp_path, monkeypatch)
+    with contextlib.closing(Records(url)) as records:
+        records.create_tables()
+        found = records.task("t1")
+    assert found is not None and (found.tags, found.pending_undo) == (["old", "Ünd"], None)
+    assert (version_of(url), later_values(url)) == (LATER, [7])
 
 
 def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere(
@@ -203,7 +211,7 @@ def test_steps_of_a_killed_worker_are_ended_on_the_login_node(site: Site) -> Non
 
 def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
     site.service.add_workers(1)  # two of them are in a race for each
-    queue = Queue(celery_app(site.service.settings))
+    queue = TaskQueue(celery_app(site.service.settings))
     tasks = [site.trail(steps=2, seconds=0.1) for _ in range(8)]
     for task, _ in tasks * 3:
         queue.put(task, "hpc")
@@ -225,7 +233,7 @@ def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) 
         channel: Any = connection.default_channel
         assert channel.basic_get("cluster.hpc", no_ack=False) is not None
         assert site.service.redis().zcard("unacked_index") == 1 and queue_is_empty(site)
-        Queue(app).put(task, "hpc")
+        TaskQueue(app).put(task, "hpc")
         site.service.add_workers(2)
         assert eventually(lambda: site.service.redis().zcard("unacked_index") == 0)
         assert site.ended(task)["state"] == "succeeded"

@@ -16,7 +16,7 @@ from tests.support.services import MariaDB, eventually
 
 @pytest.fixture(scope="module")
 def keeping(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
-    settings = {**cluster_settings(ssh), "CLUSTER_LOGIN": "kept", "LOG_LEVEL": "DEBUG"}
+    settings = {**cluster_settings(ssh), "CLUSTER_LOGIN": "held", "LOG_LEVEL": "DEBUG"}
     database = mariadb.database("kept")
     with Many(folder / "kept", settings, database, IMPATIENT_WORKER) as started:
         yield started

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resop.security.sealing import Sealer
+from resop.security.sealing import Encryptor
 from resop.security.tokens import Token
 from tests.acceptance.conftest import ACCOUNTS, only_many
 from tests.support.openssh import OpenSSH
@@ -190,18 +190,20 @@ def test_an_authorization_that_is_none_asks_for_a_token(service: Service, header
 
 
 def test_token_of_another_service_is_refused(service: Service, alice: Caller) -> None:
-    own = Sealer(service.settings.secret_key())
-    token = own.read(alice.token)
-    assert service.caller(own.issue(token)).run("true").status_code == 200
-    foreign = Sealer(b"another service's key, long enough: 0123456789").issue(token)
+    own = Encryptor(service.settings.secret_key())
+    token = own.read_token(alice.token)
+    assert service.caller(own.issue_token(token)).run("true").status_code == 200
+    foreign = Encryptor(b"another service's key, long enough: 0123456789").issue_token(token)
     assert failure(service.caller(foreign).run("true"), 401)["type"] == "TokenRefused"
 
 
 def test_token_of_an_unknown_login_is_refused(service: Service, alice: Caller) -> None:
-    own = Sealer(service.settings.secret_key())
-    real = own.read(alice.token)
-    unknown = Token(real.username, real.cluster, "no-such-login", real.half, real.expires)
-    assert failure(service.caller(own.issue(unknown)).run("true"), 401)["type"] == "TokenRefused"
+    own = Encryptor(service.settings.secret_key())
+    real = own.read_token(alice.token)
+    unknown = Token(real.username, real.cluster, "no-such-login", real.key_share, real.expires)
+    assert (
+        failure(service.caller(own.issue_token(unknown)).run("true"), 401)["type"] == "TokenRefused"
+    )
 
 
 @only_many

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from resop.security.sealing import Sealer
+from resop.security.sealing import Encryptor
 from tests.acceptance.conftest import ACCOUNTS, only_embedded
 from tests.acceptance.secrecy import places_of
 from tests.support.service import Caller, Service, failure
@@ -180,8 +180,8 @@ def test_cookie_that_is_no_token_leads_to_the_login(service: Service, cookie: st
 def test_login_that_has_expired_leads_to_the_login(
     visitor: Visitor, service: Service, alice: Caller
 ) -> None:
-    sealer = Sealer(service.settings.secret_key())
-    over = sealer.issue(replace(sealer.read(alice.token), expires=1))
+    sealer = Encryptor(service.settings.secret_key())
+    over = sealer.issue_token(replace(sealer.read_token(alice.token), expires=1))
     visitor.http.cookies["resop"] = over
     answer = visitor.http.get("/pages/tasks")
     assert answer.headers["location"] == f"{LOGIN}?next=%2Fpages%2Ftasks"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from resop.storage.models import State, Task
-from resop.storage.task_search import History
+from resop.storage.task_search import TaskSearch
 from resop.storage.tasks import Records
 from tests.support.ids import id_of
 from tests.support.service import Caller, Service, failure
@@ -139,7 +139,7 @@ def test_export_has_every_task_with_its_output(alice: Caller, mark: str) -> None
 
 def test_old_tasks_are_forgotten_on_this_database_too(service: Service) -> None:
     records = Records(service.settings.database_url)
-    history, made = History(records), datetime(2001, 2, 3, tzinfo=UTC)
+    history, made = TaskSearch(records), datetime(2001, 2, 3, tzinfo=UTC)
     old = [
         Task(
             id=id_of(made + timedelta(seconds=number)),

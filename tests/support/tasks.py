@@ -21,7 +21,7 @@ def new_task(**values: Any) -> Task:
         "id": next_id(),
         "credential": "credential-1",
         "options": {"input": ["x"]},
-        "sealed": b"\x00sealed",
+        "encrypted_payload": b"\x00sealed",
         "time_limit": 60.0,
     }
     return Task(**wanted | values)

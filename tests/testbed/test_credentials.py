@@ -24,7 +24,7 @@ def caller(running: Embedded, token: str = "") -> Caller:
 
 @pytest.fixture(scope="module")
 def keeping(bed: Testbed) -> Iterator[Embedded]:
-    with service(bed.site, CLUSTER_LOGIN="kept") as started:
+    with service(bed.site, CLUSTER_LOGIN="held") as started:
         yield started
 
 

@@ -21,13 +21,13 @@ import asyncssh
 
 from resop.errors import ContactLost, ResopError
 from resop.ssh import exec_channel
-from resop.ssh.exec_channel import ChannelRefused, cancelled, surely, timed_out
+from resop.ssh.exec_channel import ChannelRefused, await_uninterrupted, cancelled, timed_out
 from resop.ssh.runner.bundle import SOURCE
-from resop.ssh.runner.durable_step import Keep, NeverBegan, NotKept
+from resop.ssh.runner.durable_step import DurabilityUnavailable, DurableStep, NeverStarted
 from resop.ssh.runner.remote import protocol
 from resop.ssh.runner.remote.event_loop import KILL_SECONDS
 from resop.ssh.runner.remote.protocol import ERRORS, OUTPUT, Frames, frame
-from resop.steps.output import Hear, Raw
+from resop.steps.output import OutputCallback, RawResult
 from resop.steps.step import StepRequest
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ class _Sent:
     done: asyncio.Future[_End]
     input: memoryview
     keep: int
-    heard: Hear | None = None
-    kept: Keep | None = None
+    heard: OutputCallback | None = None
+    kept: DurableStep | None = None
     sent: bool = False
     room: int = protocol.WINDOW
     output: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
@@ -123,9 +123,9 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         self,
         step: StepRequest,
         limit: float,
-        heard: Hear | None = None,
-        keep: Keep | None = None,
-    ) -> Raw:
+        heard: OutputCallback | None = None,
+        keep: DurableStep | None = None,
+    ) -> RawResult:
         """Run the step's line in the user's login shell, or its program without a shell.
 
         Answer and errors are those of `run_line`. With `keep` the step outlives this runner: it is
@@ -143,7 +143,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
             if keep is not None and keep.leaving:
                 raise
             self._send(protocol.END, number)
-            raise cancelled(await surely(self._gone(sent, patience))) from None
+            raise cancelled(await await_uninterrupted(self._gone(sent, patience))) from None
         if not sent.done.done():
             self._break("it does not answer")
             raise timed_out(limit, False) if keep is None else ContactLost()
@@ -158,7 +158,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
             raise cancelled(end.gone)
         if end.how == protocol.ON_REQUEST:
             raise ContactLost("the runner on the login node was ended, and the step with it")
-        return Raw(
+        return RawResult(
             bytes(sent.output[1]),
             bytes(sent.output[2]),
             end.exit_code,
@@ -167,7 +167,11 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         )
 
     def _begin(
-        self, step: StepRequest, limit: float, heard: Hear | None, keep: Keep | None
+        self,
+        step: StepRequest,
+        limit: float,
+        heard: OutputCallback | None,
+        keep: DurableStep | None,
     ) -> tuple[int, _Sent]:
         kept = {} if keep is None else keep.request(step.input)
         number = next(self._numbers)
@@ -198,7 +202,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
                 self._channel.write_eof()
                 await asyncio.wait_for(self._closed.wait(), CLOSE_SECONDS)
 
-    def forget(self, keep: Keep) -> None:
+    def forget(self, keep: DurableStep) -> None:
         """Have the node remove what it keeps of a step."""
         content = protocol.FORGET_FIELDS.pack(keep.again) + keep.name.encode()
         self._send(protocol.FORGET, 0, content)
@@ -346,16 +350,18 @@ class Runner(asyncssh.SSHClientSession[bytes]):
                 step.done.exception()  # known: who waited may have given up before
 
 
-def _note_end(keep: Keep, end: _End) -> None:
+def _note_end(keep: DurableStep, end: _End) -> None:
     """Note what is known now of a step that survives; raise what is not an end of its own."""
     keep.over = end.how not in (protocol.NOT_STARTED, protocol.NOT_KEPT)
     if end.how == protocol.NOT_STARTED:
         keep.sent = False
     if end.how == protocol.NOT_KEPT:
         keep.sent = keep.before  # whatever became of it when it was sent before
-        raise NotKept(f"the login node cannot keep the step: {end.reason}; nothing was started")
+        raise DurabilityUnavailable(
+            f"the login node cannot keep the step: {end.reason}; nothing was started"
+        )
     if end.how == protocol.NEVER_BEGAN:
-        raise NeverBegan()
+        raise NeverStarted()
     if end.how == protocol.UNKNOWN:
         raise ContactLost(f"nobody knows how the step ended: {end.reason}")
 

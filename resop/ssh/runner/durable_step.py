@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resop.errors import ClusterUnreachable, ResopError
-from resop.steps.output import AfterMark
+from resop.steps.output import NoiseFilter
 from resop.steps.step import StepRequest
 
 GIVEN_LIMIT = 1 << 20
@@ -20,20 +20,20 @@ GIVEN_LIMIT = 1 << 20
 _ALL = 1 << 60
 
 
-class NotKept(ClusterUnreachable):
+class DurabilityUnavailable(ClusterUnreachable):
     """The login node cannot keep a step; nothing was sent."""
 
 
-class NoRunner(NotKept):
+class RunnerUnavailable(DurabilityUnavailable):
     """It cannot over this connection, as there is no runner; over a later one it may."""
 
 
-class NeverBegan(ResopError):
+class NeverStarted(ResopError):
     """The step was never started, and never will be."""
 
 
 @dataclass(slots=True, eq=False)
-class Keep:
+class DurableStep:
     """One step that survives."""
 
     name: str
@@ -52,14 +52,14 @@ class Keep:
     """How it ended was heard, or that nobody knows."""
     leaving: bool = False
     """Who gives it up leaves it running, for somebody else to find."""
-    after: AfterMark | None = None
+    after: NoiseFilter | None = None
     """Passes on what comes of it, over whichever connection, where rc files print before it."""
     output: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
 
     def request(self, stdin: bytes | None) -> dict[str, Any]:
         """What START says of it; NotKept for a standard input that is too large."""
         if stdin is not None and len(stdin) > GIVEN_LIMIT:
-            raise NotKept(f"a standard input of {len(stdin)} bytes; nothing was sent")
+            raise DurabilityUnavailable(f"a standard input of {len(stdin)} bytes; nothing was sent")
         self.before = self.sent
         self.again = self.again or self.sent
         return {
@@ -71,7 +71,7 @@ class Keep:
         }
 
 
-class Names:
+class StepIdGenerator:
     """The names of a task's steps: the same whenever it asks for the same.
 
     Made with a secret, since what a step is given may be guessed from its digest.

@@ -13,14 +13,14 @@ import pytest_asyncio
 
 from resop.errors import ClusterError, ContactLost, PathFailed, StepTimedOut, TaskCancelled
 from resop.security.masking import Masker
-from resop.sftp.client import sftp_of
+from resop.sftp.client import open_sftp
 from resop.sftp.copy import copy
 from resop.sftp.files import read_file, write_file
 from resop.ssh.session import Session
 from resop.storage.tasks import Change
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
-from worker.step_executor import WorkerDoor
+from worker.step_executor import SshStepExecutor
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
 
@@ -184,12 +184,12 @@ class Steps:
     def __init__(self) -> None:
         self.changes: list[Change] = []
 
-    def note(self, change: Change) -> None:
+    def write_soon(self, change: Change) -> None:
         self.changes.append(change)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def door(server: OpenSSH) -> AsyncIterator[WorkerDoor]:
+async def door(server: OpenSSH) -> AsyncIterator[SshStepExecutor]:
     async def connected() -> asyncssh.SSHClientConnection:
         connection: asyncssh.SSHClientConnection = await connect(server)
         return connection
@@ -197,11 +197,13 @@ async def door(server: OpenSSH) -> AsyncIterator[WorkerDoor]:
     session = Session(connected)
     steps: Any = Steps()
     loop = asyncio.get_running_loop()
-    yield WorkerDoor("1", session, steps, Masker(), loop, time.monotonic() + 30)
+    yield SshStepExecutor("1", session, steps, Masker(), loop, time.monotonic() + 30)
     await session.close()
 
 
-async def test_transfer_is_a_step_that_ends_at_the_time_limit(door: WorkerDoor, home: Path) -> None:
+async def test_transfer_is_a_step_that_ends_at_the_time_limit(
+    door: SshStepExecutor, home: Path
+) -> None:
     await asyncio.to_thread(door.put, b"old", "a", 0o640, True)
     assert (await asyncio.to_thread(door.get, "a", 10)).mode == 0o640
     door.deadline = time.monotonic() + 0.2
@@ -213,7 +215,7 @@ async def test_transfer_is_a_step_that_ends_at_the_time_limit(door: WorkerDoor, 
     assert len(steps.changes) == 6, "each is recorded when it begins and when it ends"
 
 
-async def test_transfer_ends_with_its_task(door: WorkerDoor, home: Path) -> None:
+async def test_transfer_ends_with_its_task(door: SshStepExecutor, home: Path) -> None:
     writing = asyncio.ensure_future(asyncio.to_thread(door.put, LARGE, "a", None, True))
     await part_grows(home)
     door.cancel()
@@ -223,7 +225,7 @@ async def test_transfer_ends_with_its_task(door: WorkerDoor, home: Path) -> None
 
 
 async def test_copy_ends_with_its_task_and_leaves_nothing(
-    door: WorkerDoor, home: Path, sftp: asyncssh.SFTPClient
+    door: SshStepExecutor, home: Path, sftp: asyncssh.SFTPClient
 ) -> None:
     await sftp.mkdir("a")
     async with sftp.open("a/x", "wb") as file:
@@ -239,7 +241,7 @@ async def test_copy_ends_with_its_task_and_leaves_nothing(
     assert names(home) == ["a"]
 
 
-async def test_file_that_an_operation_gets_may_be_large(door: WorkerDoor, home: Path) -> None:
+async def test_file_that_an_operation_gets_may_be_large(door: SshStepExecutor, home: Path) -> None:
     content = b"x" * (5 << 20)
     await asyncio.to_thread(door.put, content, "a", None, True)
     read = await asyncio.to_thread(door.get, "a", 64 << 20)
@@ -263,7 +265,7 @@ async def test_start_up_file_that_prints_does_no_harm(server: OpenSSH, noise: st
         return await server.login(NORA.name)
 
     session = Session(connected, runner=False)
-    async with sftp_of(session, 30) as sftp:
+    async with open_sftp(session, 30) as sftp:
         await write_file(sftp, content, "a", None, overwrite=True)
         assert (await read_file(sftp, "a", 1 << 20)).content == content
     await session.close()
@@ -277,6 +279,6 @@ async def test_what_is_no_sftp_is_told(server: OpenSSH) -> None:
 
     session = Session(connected, runner=False)
     with pytest.raises(ClusterError, match="what answers is not SFTP"):
-        async with sftp_of(session, 30):
+        async with open_sftp(session, 30):
             pass
     await session.close()

@@ -6,7 +6,7 @@ import pytest
 
 from resop.config.settings import Settings
 from resop.ssh.connector import Connector
-from resop.ssh.exec_channel import run_line
+from resop.ssh.exec_channel import run_command_line
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 
@@ -30,7 +30,7 @@ async def ignored(folder: Path, cipher: str) -> int:
         async with await connector.with_password(cluster, ALICE.name, ALICE.password, None) as made:
             assert made.get_extra_info("send_cipher") == cipher
             before = server.log.read_text().count(IGNORED)
-            answer = await run_line(made, "cat", b"x" * 100_000, 10)
+            answer = await run_command_line(made, "cat", b"x" * 100_000, 10)
             assert answer.stdout == b"x" * 100_000
             said = server.log.read_text()
     assert "debug3" in said

@@ -17,8 +17,8 @@ from resop.errors import ClusterError, StepTimedOut
 from resop.ssh import authorized_keys_editor
 from resop.ssh.authorized_keys import KeyLine, added, removed
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
-from resop.ssh.exec_channel import run_line
-from resop.steps.output import Raw
+from resop.ssh.exec_channel import run_command_line
+from resop.steps.output import RawResult
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 
@@ -406,8 +406,8 @@ async def test_write_that_is_cut_in_the_middle_leaves_the_old_file(
 
     async def cut(
         connection: asyncssh.SSHClientConnection, line: str, stdin: bytes | None, limit: float
-    ) -> Raw:
-        return await run_line(connection, line, stdin and stdin[:size], limit)
+    ) -> RawResult:
+        return await run_command_line(connection, line, stdin and stdin[:size], limit)
 
     monkeypatch.setattr(authorized_keys_editor, "run_line", cut)
     with pytest.raises(ClusterError, match="cannot be written"):

@@ -25,7 +25,7 @@ from resop.errors import (
 )
 from resop.ssh import connector as connector_module
 from resop.ssh.connector import Connector
-from resop.ssh.exec_channel import run_line
+from resop.ssh.exec_channel import run_command_line
 from tests.support import hostile
 from tests.support.hostile import HostileSSH, Mode
 from tests.support.needs import need
@@ -75,7 +75,7 @@ async def log_in(
         if isinstance(server, HostileSSH):
             who = "in"
         else:
-            who = (await run_line(made, "whoami", None, 10)).stdout.decode().strip()
+            who = (await run_command_line(made, "whoami", None, 10)).stdout.decode().strip()
     return who
 
 
@@ -84,7 +84,7 @@ async def log_in_with_key(server: OpenSSH, key: asyncssh.SSHKey) -> str:
     private = key.export_private_key("openssh")
     cluster = settings.cluster(None)
     async with await Connector(settings).with_key(cluster, ALICE.name, private) as made:
-        answer = await run_line(made, "whoami", None, 10)
+        answer = await run_command_line(made, "whoami", None, 10)
     return answer.stdout.decode().strip()
 
 
@@ -461,7 +461,7 @@ async def test_half_open_connection_is_noticed(monkeypatch: pytest.MonkeyPatch) 
             settings.cluster(None), "alice", "secret", None
         )
         with pytest.raises(ContactLost):
-            await run_line(connection, "any", None, 10)
+            await run_command_line(connection, "any", None, 10)
         assert connection.is_closed()
 
 

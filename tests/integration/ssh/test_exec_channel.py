@@ -18,9 +18,9 @@ from paramiko.common import OPEN_SUCCEEDED
 from resop.errors import ClusterError, ContactLost, StepTimedOut, TaskCancelled
 from resop.limits import OUTPUT_LIMIT
 from resop.ssh import exec_channel
-from resop.ssh.exec_channel import ChannelRefused, run_line
-from resop.steps.output import Raw
-from resop.steps.quoting import wire
+from resop.ssh.exec_channel import ChannelRefused, run_command_line
+from resop.steps.output import RawResult
+from resop.steps.quoting import login_shell_line
 from tests.support import hostile
 from tests.support.hostile import BINARY, HostileSSH, Mode
 from tests.support.needs import need
@@ -133,8 +133,8 @@ async def eventually(condition: Callable[[], bool]) -> bool:
 
 async def run(
     connection: asyncssh.SSHClientConnection, line: str, stdin: bytes | None = None
-) -> Raw:
-    return await run_line(connection, line, stdin, LONG)
+) -> RawResult:
+    return await run_command_line(connection, line, stdin, LONG)
 
 
 # -- streams and exit codes -----------------------------------------------------------------
@@ -215,10 +215,10 @@ async def test_commands_at_once_do_not_mix(shared: asyncssh.SSHClientConnection)
 async def test_hostile_words_arrive_literally(server: OpenSSH, account: Account) -> None:
     async with await login(server, account) as connection:
         one_by_one = [
-            (await run(connection, wire(["printf", "%s\\0", word]))).stdout
+            (await run(connection, login_shell_line(["printf", "%s\\0", word]))).stdout
             for word in HOSTILE_WORDS
         ]
-        together = await run(connection, wire(["printf", "%s\\0", *HOSTILE_WORDS]))
+        together = await run(connection, login_shell_line(["printf", "%s\\0", *HOSTILE_WORDS]))
     expected = [word.encode() + b"\0" for word in HOSTILE_WORDS]
     assert one_by_one == expected
     assert (together.stdout, together.stderr) == (b"".join(expected), b"")
@@ -246,7 +246,7 @@ async def test_time_limit_ends_the_whole_group(
     server: OpenSSH, shared: asyncssh.SSHClientConnection, line: str
 ) -> None:
     with pytest.raises(StepTimedOut) as caught:
-        await run_line(shared, line, None, 0.2)
+        await run_command_line(shared, line, None, 0.2)
     assert server.processes(ALICE.name) == []
     assert caught.value.details["ended"] is True
     assert caught.value.message == "the step reached its time limit of 0.2 s and was ended"
@@ -273,7 +273,7 @@ async def test_group_ends_whatever_the_login_shell(server: OpenSSH, account: Acc
     line = "sleep 300 & sh -c \"trap '' TERM; sleep 301; true\"; true"
     async with await login(server, account) as connection:
         with pytest.raises(StepTimedOut) as caught:
-            await run_line(connection, line, None, 0.3)
+            await run_command_line(connection, line, None, 0.3)
         assert server.processes(account.name) == []
         assert caught.value.details["ended"] is True
 
@@ -282,7 +282,7 @@ async def test_program_is_asked_to_end_before_it_is_killed(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     with pytest.raises(StepTimedOut):
-        await run_line(
+        await run_command_line(
             shared,
             "trap 'echo bye >bye; exit' TERM; while :; do sleep 0.05; done",
             b"",
@@ -313,7 +313,7 @@ async def test_what_other_steps_left_running_is_spared(
 ) -> None:
     await run(shared, "sleep 400 </dev/null >/dev/null 2>&1 &")
     with pytest.raises(StepTimedOut) as caught:
-        await run_line(shared, "sleep 300 & sleep 301", None, 0.3)
+        await run_command_line(shared, "sleep 300 & sleep 301", None, 0.3)
     assert caught.value.details["ended"] is True
     assert server.processes(ALICE.name) == ["sleep 400"]
     await run(shared, "pkill sleep")
@@ -323,7 +323,7 @@ async def test_end_that_cannot_be_verified_is_not_claimed(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     with pytest.raises(StepTimedOut) as caught:
-        await run_line(shared, "sleep 300 & exit 0", None, 0.3)  # sshd forgets the group
+        await run_command_line(shared, "sleep 300 & exit 0", None, 0.3)  # sshd forgets the group
     assert caught.value.details["ended"] is False
     assert "could not be verified" in caught.value.message
     assert server.processes(ALICE.name) == ["sleep 300"]
@@ -335,7 +335,7 @@ async def test_group_ends_when_no_further_channel_is_allowed(tmp_path: Path) -> 
     with OpenSSH(tmp_path, [ALICE], config="MaxSessions 1") as server:
         async with await login(server) as connection:
             with pytest.raises(StepTimedOut) as caught:
-                await run_line(
+                await run_command_line(
                     connection, "bash -c \"trap '' TERM; sleep 300; true\"; true", b"", 0.3
                 )
             assert caught.value.details["ended"] is True
@@ -359,9 +359,9 @@ async def test_second_cancel_does_not_stop_the_ending(
 async def test_endless_output_takes_no_more_memory_than_its_limit(
     shared: asyncssh.SSHClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[exec_channel._Streams] = []
+    seen: list[exec_channel.ExecSession] = []
 
-    class Watched(exec_channel._Streams):
+    class Watched(exec_channel.ExecSession):
         received = 0
 
         def __init__(self, *given: Any) -> None:
@@ -375,11 +375,11 @@ async def test_endless_output_takes_no_more_memory_than_its_limit(
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    monkeypatch.setattr(exec_channel, "_Streams", Watched)
+    monkeypatch.setattr(exec_channel, "ExecSession", Watched)
     await run(shared, "true")
     before = resident()
     with pytest.raises(StepTimedOut):
-        await run_line(shared, "yes", None, 0.5)
+        await run_command_line(shared, "yes", None, 0.5)
     assert Watched.received > 4 * OUTPUT_LIMIT
     assert max(len(kept) for each in seen for kept in each.kept.values()) == OUTPUT_LIMIT
     assert resident() - before < 32 << 20
@@ -417,7 +417,7 @@ async def test_fault_says_truly_whether_the_command_was_sent(
     keepalive = 0.2 if mode is Mode.FROZEN else 0
     async with misbehaving(mode, keepalive=keepalive) as (server, connection):
         with pytest.raises(fault) as caught:
-            await run_line(connection, "any", b"input", LONG)
+            await run_command_line(connection, "any", b"input", LONG)
         assert type(caught.value) is fault
         assert server.commands == (["any"] if sent else [])
 
@@ -461,7 +461,9 @@ async def test_server_that_never_answers_is_left_in_time(
     monkeypatch.setattr(exec_channel, "ASK_SECONDS", 0.1)
     begin = time.monotonic()
     async with misbehaving(mode) as (server, connection):
-        step = asyncio.create_task(run_line(connection, "any", None, LONG if cancelled else 0.15))
+        step = asyncio.create_task(
+            run_command_line(connection, "any", None, LONG if cancelled else 0.15)
+        )
         assert await eventually(lambda: server.commands == ["any"])
         if cancelled:
             step.cancel()
@@ -487,7 +489,9 @@ async def test_channel_that_opens_too_late_is_closed_unused(
 
     monkeypatch.setattr(hostile._Session, "check_channel_request", open_late)
     async with misbehaving(Mode.BINARY_OUTPUT) as (server, connection):
-        step = asyncio.create_task(run_line(connection, "any", None, LONG if cancelled else 0.1))
+        step = asyncio.create_task(
+            run_command_line(connection, "any", None, LONG if cancelled else 0.1)
+        )
         await asked.wait()
         if cancelled:
             step.cancel()

@@ -20,11 +20,12 @@ from resop.errors import (
     TaskCancelled,
 )
 from resop.ssh import session as session_module
+from resop.ssh import session_pool
 from resop.ssh.connector import Connector
-from resop.ssh.exec_channel import ChannelRefused, run_line
+from resop.ssh.exec_channel import ChannelRefused, run_command_line
 from resop.ssh.session import CHANNELS, Session
 from resop.ssh.session_pool import SessionPool
-from resop.steps.output import Raw
+from resop.steps.output import RawResult
 from tests.support.hostile import HostileSSH, Mode
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
@@ -109,14 +110,14 @@ async def eventually(condition: Callable[[], bool]) -> bool:
     return False
 
 
-async def end(steps: list[asyncio.Task[Raw]]) -> None:
+async def end(steps: list[asyncio.Task[RawResult]]) -> None:
     for step in steps:
         step.cancel()
     faults = await asyncio.gather(*steps, return_exceptions=True)
     assert all(isinstance(each, TaskCancelled | asyncio.CancelledError) for each in faults), faults
 
 
-def hold(session: Session, count: int, limit: float = LONG) -> list[asyncio.Task[Raw]]:
+def hold(session: Session, count: int, limit: float = LONG) -> list[asyncio.Task[RawResult]]:
     return [asyncio.create_task(session.run(line_step("sleep 300"), limit)) for _ in range(count)]
 
 
@@ -161,7 +162,7 @@ async def test_channels_that_were_refused_are_asked_for_again_later(
         async with opened(server) as (session, connect):
             await session.run(line_step("true"), LONG)
             others = [  # as of steps that were cancelled: taken there, free here
-                asyncio.create_task(run_line(connect.made[0], "sleep 200", None, LONG))
+                asyncio.create_task(run_command_line(connect.made[0], "sleep 200", None, LONG))
                 for _ in range(8)
             ]
             assert await eventually(lambda: running("sleep 200") == 8)
@@ -351,7 +352,7 @@ async def test_cancelled_waiters_leak_no_channel(
             for step in steps[::2]:
                 step.cancel()
             answers = await asyncio.gather(*steps, return_exceptions=True)
-            assert all(isinstance(each, Raw) for each in answers[1::2])
+            assert all(isinstance(each, RawResult) for each in answers[1::2])
         assert sum(line.used for line in session._lines) == 0
         steps = hold(session, CHANNELS)
         assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == CHANNELS)
@@ -448,8 +449,8 @@ async def test_session_is_kept_while_its_connection_is_open(server: OpenSSH) -> 
 async def test_idle_connections_are_closed_and_their_session_forgotten(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "IDLE_SECONDS", 0.1)
-    monkeypatch.setattr(session_module, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(session_pool, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(session_pool, "SWEEP_SECONDS", 0.02)
     async with pool_of(server) as (pool, connect):
         busy = asyncio.create_task(
             pool.session("bob", "here", connect).run(line_step("sleep 0.5; echo done"), LONG)
@@ -467,8 +468,8 @@ async def test_idle_connections_are_closed_and_their_session_forgotten(
 async def test_task_that_paused_longer_than_idle_time_leaves_no_connection_behind(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(session_module, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(session_pool, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(session_pool, "SWEEP_SECONDS", 0.02)
     async with pool_of(server) as (pool, connect):
         session = pool.session("alice", "here", connect)  # a task holds on to it
         await session.run(line_step("true"), LONG)
@@ -483,7 +484,7 @@ async def test_task_that_paused_longer_than_idle_time_leaves_no_connection_behin
 async def test_closed_pool_leaves_no_connection(server: OpenSSH) -> None:
     connect = Counted(server)
     pool = SessionPool()
-    users: list[Awaitable[Raw]] = [
+    users: list[Awaitable[RawResult]] = [
         pool.session(name, "here", connect).run(line_step("true"), LONG) for name in "abc"
     ]
     await asyncio.gather(*users)
@@ -530,8 +531,8 @@ async def test_transfers_have_a_connection_of_their_own(server: OpenSSH) -> None
 async def test_idle_connection_of_transfers_is_closed_when_no_step_came_after(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "IDLE_SECONDS", 0.3)
-    monkeypatch.setattr(session_module, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(session_pool, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(session_pool, "SWEEP_SECONDS", 0.02)
     async with pool_of(server) as (pool, connect):
         await pool.session("alice", "here", connect).run(line_step("true"), LONG)
         async with pool.session("alice", "here", connect).connection(LONG):

@@ -16,8 +16,8 @@ from resop.errors import StepTimedOut, TaskCancelled
 from resop.limits import OUTPUT_LIMIT
 from resop.ssh import exec_channel
 from resop.ssh.session import Session
-from resop.steps.output import Raw
-from resop.steps.quoting import wire
+from resop.steps.output import RawResult
+from resop.steps.quoting import login_shell_line
 from resop.steps.step import step_request
 from tests.integration.ssh.test_exec_channel import HOSTILE_WORDS, STUBBORN
 from tests.support.needs import need
@@ -68,10 +68,10 @@ class Way:
     session: Session
     has_runner: bool
 
-    async def run(self, line: str, stdin: bytes | None = None, limit: float = LONG) -> Raw:
+    async def run(self, line: str, stdin: bytes | None = None, limit: float = LONG) -> RawResult:
         return await self.session.run(line_step(line, stdin), limit)
 
-    async def program(self, *argv: str, **options: str | dict[str, str]) -> Raw:
+    async def program(self, *argv: str, **options: str | dict[str, str]) -> RawResult:
         step = step_request(argv, None, None, **options)  # type: ignore[arg-type]
         return await self.session.run(step, LONG)
 
@@ -188,7 +188,7 @@ async def test_hostile_words_arrive_literally(way: Way) -> None:
     together = await way.program("printf", "%s\\0", *HOSTILE_WORDS)
     assert together.stdout == b"".join(word.encode() + b"\0" for word in HOSTILE_WORDS)
     assert together.stderr == b""
-    line = wire(["printf", "%s\\0", *HOSTILE_WORDS])
+    line = login_shell_line(["printf", "%s\\0", *HOSTILE_WORDS])
     assert (await way.run(line)).stdout == together.stdout
 
 
@@ -320,7 +320,7 @@ async def test_what_is_printed_is_heard_as_it_comes_in_order(way: Way) -> None:
 
     wait = "until [ -e heard-$i ]; do sleep 0.02; done; rm -f heard-$i"
     script = f"for i in 1 2 3 4; do echo $i >&$((1 + i % 2)); {wait}; done"
-    await way.session.run(line_step(wire(["sh", "-c", script])), LONG, heard=hear)
+    await way.session.run(line_step(login_shell_line(["sh", "-c", script])), LONG, heard=hear)
     assert heard == [(2, b"1\n"), (1, b"2\n"), (2, b"3\n"), (1, b"4\n")]
 
 
@@ -332,7 +332,7 @@ async def test_what_is_heard_is_what_is_answered_in_the_end(way: Way) -> None:
         def hear(stream: int, data: bytes, heard: dict[int, bytes] = heard) -> None:
             heard[stream] += data
 
-        line = wire(["sh", "-c", f"head -c {size} /dev/urandom | tee /dev/stderr"])
+        line = login_shell_line(["sh", "-c", f"head -c {size} /dev/urandom | tee /dev/stderr"])
         answer = await way.session.run(line_step(line, max_output=most), LONG, heard=hear)
         assert (heard[1], heard[2]) == (answer.stdout, answer.stderr)
         assert len(answer.stdout) == min(size, most)

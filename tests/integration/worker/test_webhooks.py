@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 
 from resop.config.settings import Settings
-from resop.storage.batches import Batches
-from resop.storage.models import Notification, State, now
-from resop.storage.task_search import History
+from resop.storage.batches import BatchStore
+from resop.storage.models import State, WebhookDelivery, now
+from resop.storage.task_search import TaskSearch
 from resop.storage.tasks import Change, Records
-from resop.storage.webhooks import Notifications
+from resop.storage.webhooks import WebhookStore
 from resop.types import Secret
 from tests.support.hooks import Hook, Told
 from tests.support.services import eventually
 from tests.support.tasks import new_batch, new_task
 from worker import webhooks
-from worker.webhooks import Notifier, signed
+from worker.webhooks import WebhookSender, signed
 
 SECRET = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
-Start = Callable[..., Notifier]
+Start = Callable[..., WebhookSender]
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def start(records: Records, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setattr(webhooks, "PAUSES", (0.1, 0.2, 0.2))
     started = []
 
-    def begin(**values: Any) -> Notifier:
+    def begin(**values: Any) -> WebhookSender:
         wanted = {"NOTIFY_HOSTS": f"localhost:{hook.port}", "NOTIFY_PRIVATE": True, **values}
-        notifier = Notifier(Settings(NOTIFY_SECRET=SECRET, **wanted), records)
+        notifier = WebhookSender(Settings(NOTIFY_SECRET=SECRET, **wanted), records)
         notifier.start()
         started.append(notifier)
         return notifier
@@ -68,8 +68,8 @@ def add(records: Records, address: str, **values: Any) -> str:
     return task.id
 
 
-def standing(records: Records, task: str) -> Notification:
-    found = Notifications(records).of(task)
+def standing(records: Records, task: str) -> WebhookDelivery:
+    found = WebhookStore(records).of(task)
     assert found is not None
     return found
 
@@ -114,17 +114,17 @@ def test_end_of_a_task_is_told_once_and_signed(records: Records, hook: Hook, sta
 def test_end_of_a_batch_is_told_once_for_all_of_it(
     records: Records, hook: Hook, start: Start
 ) -> None:
-    batches = Batches(records)
+    batches = BatchStore(records)
     batch = new_batch(size=2, notify=hook.address)
     tasks = [new_task(batch=batch.id, number=number) for number in range(2)]
     batches.add(batch, tasks)
     start()
-    batches.deal(2)
+    batches.dispatch(2)
     for task, state in zip(tasks, (State.SUCCEEDED, State.FAILED), strict=True):
-        assert records.claim(task.id, "w") and batches.deal(2).ended == []
+        assert records.claim(task.id, "w") and batches.dispatch(2).ended == []
         records.apply([Change.ended(task.id, state)])
     assert standing(records, batch.id).attempts == 0
-    assert batches.deal(2).ended == [batch.id]
+    assert batches.dispatch(2).ended == [batch.id]
     [request] = told(hook, batch.id)
     request.check_signature(SECRET.get_secret_value())
     said = request.json
@@ -134,9 +134,9 @@ def test_end_of_a_batch_is_told_once_for_all_of_it(
     assert (data["counts"]["succeeded"], data["counts"]["failed"]) == (1, 1)
     assert eventually(lambda: standing(records, batch.id).delivered_at)
     assert all(hook.of(task.id) == [] for task in tasks)
-    History(records).forget(now() + timedelta(days=1), 9)
+    TaskSearch(records).forget(now() + timedelta(days=1), 9)
     assert batches.forget(now() + timedelta(days=1), 9) == 1
-    assert Notifications(records).of(batch.id) is None
+    assert WebhookStore(records).of(batch.id) is None
 
 
 def test_long_output_is_left_out_and_that_is_said(
@@ -247,7 +247,7 @@ def test_several_workers_never_send_the_same_one(
 def test_attempt_of_a_worker_that_died_is_repeated_when_its_lease_is_over(
     records: Records, hook: Hook, start: Start
 ) -> None:
-    notifications = Notifications(records)
+    notifications = WebhookStore(records)
     task = add(records, hook.address)
     [seen] = notifications.due(9)
     assert notifications.begin(seen, now() + timedelta(seconds=0.5))
@@ -261,5 +261,5 @@ def test_attempt_of_a_worker_that_died_is_repeated_when_its_lease_is_over(
 
 def test_notification_is_forgotten_with_its_task(records: Records, hook: Hook) -> None:
     task = add(records, hook.address)
-    assert History(records).forget(now() + timedelta(days=1), 9) == 1
-    assert Notifications(records).of(task) is None
+    assert TaskSearch(records).forget(now() + timedelta(days=1), 9) == 1
+    assert WebhookStore(records).of(task) is None

@@ -15,7 +15,7 @@ from resop.testing import FakeShell
 
 
 def first(act: Operation[..., Any], **given: Any) -> StepRequest | None:
-    surroundings = FakeShell(settings={"NAME": "value"}).surroundings
+    surroundings = FakeShell(settings={"NAME": "value"}).context
     return first_step(act, check_options(act.options, given), "ada", "hpc", surroundings)
 
 
@@ -33,7 +33,7 @@ def test_nothing_is_done_but_the_first_step_is_found() -> None:
 
     step = first(stepping, word="a b", password="hunter2")
     assert step is not None
-    assert (step.shown, step.input) == ("echo 'a b' ada value", b"hunter2")
+    assert (step.display, step.input) == ("echo 'a b' ada value", b"hunter2")
     assert step.secrets == ("hunter2",)
     assert went_on == []
 

@@ -11,7 +11,7 @@ import pytest
 
 from resop import Secret, Shell, operation
 from resop.actions.command import Command, CommandEntry
-from resop.actions.execute import Outcome, perform_command, perform_operation
+from resop.actions.execute import ActionOutcome, perform_command, perform_operation
 from resop.actions.operation import Operation
 from resop.actions.options import check_options
 from resop.errors import (
@@ -28,7 +28,7 @@ from resop.testing import FakeShell
 
 def perform(
     function: Operation[..., Any], shell: FakeShell | None = None, **options: object
-) -> Outcome:
+) -> ActionOutcome:
     return perform_operation(
         function, shell or FakeShell(), check_options(function.options, options)
     )
@@ -192,7 +192,7 @@ def declared(**entry: Any) -> Command:
     return Command("test", CommandEntry(command="do", **entry))
 
 
-def perform_declared(command: Command, shell: FakeShell, **options: object) -> Outcome:
+def perform_declared(command: Command, shell: FakeShell, **options: object) -> ActionOutcome:
     return perform_command(command, shell.fake, check_options(command.options, options))
 
 

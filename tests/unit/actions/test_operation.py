@@ -202,7 +202,7 @@ def synchronous(gate: Gate) -> None: ...
         (field_as_default, "'user': Field() belongs into Annotated[…]"),
         (undescribable, "a type that JSON does not know"),
         (asynchronous, "with a Shell it must be an ordinary 'def'"),
-        (synchronous, "with a Gate it must be 'async def'"),
+        (synchronous, "with a LoginGateway it must be 'async def'"),
     ],
 )
 def test_signature_that_cannot_be_an_endpoint_is_refused_with_file_and_line(
@@ -242,7 +242,7 @@ def test_called_operation_of_another_operator_finds_its_own_commands() -> None:
 
     inner.operator, outer.operator = "batch", "other"
     shell = FakeShell(operator="other").expect("squeue", stdout="1").expect("undo-inner")
-    shell.surroundings = Declared()
+    shell.context = Declared()
     assert outer(shell) == "1"
     assert shell.operator == "other"
     assert shell.undo() == (["undo-inner"], []), "what it registered is the whole task's"

@@ -27,11 +27,11 @@ from resop.errors import (
 from resop.limits import OUTPUT_LIMIT
 from resop.steps.result import Result
 from resop.steps.step import UNDO_SECONDS, StepRequest
-from resop.testing import FakeDoor, FakeShell, FakeSurroundings
+from resop.testing import FakeContext, FakeExecutor, FakeShell
 from resop.types import Secret
 
 
-class LocalDoor(FakeDoor):
+class LocalDoor(FakeExecutor):
     """Runs what a login node would run, here; keeps the steps."""
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class LocalDoor(FakeDoor):
             ["sh", "-c", step.line], input=step.input or b"", capture_output=True, check=False
         )
         printed = done.stdout.decode("utf-8", "replace")
-        return Result(printed, done.stderr.decode(), done.returncode, command=step.shown)
+        return Result(printed, done.stderr.decode(), done.returncode, command=step.display)
 
 
 def local_shell() -> tuple[Shell, LocalDoor]:
     door = LocalDoor()
-    return Shell("ada", "here", door, FakeSurroundings({}, None, door)), door
+    return Shell("ada", "here", door, FakeContext({}, None, door)), door
 
 
 def test_run_passes_arguments_input_folder_and_environment(tmp_path: PurePosixPath) -> None:
@@ -68,13 +68,13 @@ def test_standard_input_is_closed_unless_given() -> None:
     shell.script("cat", input="")
     assert [step.input for step in door.steps] == [None, b"\xff\x00", b"hunter2", b""]
     assert [step.secrets for step in door.steps] == [(), (), ("hunter2",), ()]
-    assert "hunter2" not in door.steps[2].line + door.steps[2].shown
+    assert "hunter2" not in door.steps[2].line + door.steps[2].display
 
 
 def test_script_is_the_line_itself() -> None:
     shell, door = local_shell()
     assert shell.script("echo 'a b' | tr a-z A-Z", timeout=3).stdout == "A B\n"
-    assert door.steps[0].line == door.steps[0].shown == "echo 'a b' | tr a-z A-Z"
+    assert door.steps[0].line == door.steps[0].display == "echo 'a b' | tr a-z A-Z"
     assert door.steps[0].timeout == 3
 
 

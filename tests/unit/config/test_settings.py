@@ -431,3 +431,11 @@ def test_folders_of_operators_are_made_absolute(read: Read, tmp_path: Path) -> N
         Path("/opt/theirs"),
     ]
     assert read("OPERATORS_PATH=").operator_folders == []
+
+
+def test_former_names_of_values_are_refused_with_the_new_one(read: Read, tmp_path: Path) -> None:
+    said = refusal(read, "CLUSTER_ADDRESS=login", "CLUSTER_LOGIN=kept")
+    assert said == "config.env:2: CLUSTER_LOGIN=kept is now CLUSTER_LOGIN=held"
+    clusters = tmp_path / "clusters.yml"
+    clusters.write_text("- {name: hpc, address: login, login: kept}\n")
+    assert "kept is now called held" in refusal(read, f"CLUSTERS_FILE={clusters}")

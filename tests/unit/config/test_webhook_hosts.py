@@ -2,9 +2,9 @@
 
 import pytest
 
-from resop.config.webhook_hosts import Hosts, Receiver, is_public
+from resop.config.webhook_hosts import WebhookHost, WebhookHosts, is_public
 
-HOSTS = Hosts("hooks.hpc.example, *.portal.example:8443 localhost")
+HOSTS = WebhookHosts("hooks.hpc.example, *.portal.example:8443 localhost")
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ HOSTS = Hosts("hooks.hpc.example, *.portal.example:8443 localhost")
 def test_address_of_a_listed_host_is_taken_apart(
     address: str, receiver: tuple[str, int, str]
 ) -> None:
-    assert HOSTS.receiver(address) == Receiver(*receiver)
+    assert HOSTS.receiver(address) == WebhookHost(*receiver)
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_any_other_address_is_refused_and_told_why(address: str, said: str) -> N
 
 
 def test_without_hosts_notifications_are_off() -> None:
-    assert not Hosts(" ")
+    assert not WebhookHosts(" ")
     with pytest.raises(ValueError, match="off: the site sets no NOTIFY_HOSTS"):
-        Hosts("").receiver("https://hooks.hpc.example")
+        WebhookHosts("").receiver("https://hooks.hpc.example")
 
 
 @pytest.mark.parametrize("listed", ["*", "https://a.example", "a.example:0", "a:70000", "10.0.0.1"])
 def test_wrong_list_is_refused(listed: str) -> None:
     with pytest.raises(ValueError, match="is not of the form"):
-        Hosts(listed)
+        WebhookHosts(listed)
 
 
 @pytest.mark.parametrize("address", ["9.9.9.9", "2620:fe::fe"])

@@ -8,11 +8,11 @@ import fakeredis
 import pytest
 import redis
 
-from api.state.task_waiters import Waiters
+from api.state.task_waiters import CompletionWaiters
 from resop.errors import QueueUnavailable
 from resop.messaging import subscriber
-from resop.messaging.publisher import ENDED, LONGEST_RESULT, Herald
-from resop.messaging.subscriber import Subscription
+from resop.messaging.publisher import ENDED, LONGEST_RESULT, EventPublisher
+from resop.messaging.subscriber import Subscriber
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
     return server
 
 
-async def until_connected(subscription: Subscription) -> None:
+async def until_connected(subscription: Subscriber) -> None:
     for _ in range(500):
         if subscription.connected:
             return
@@ -41,8 +41,8 @@ async def until_connected(subscription: Subscription) -> None:
 
 
 @contextlib.asynccontextmanager
-async def subscribed(waiters: Waiters) -> AsyncIterator[None]:
-    subscription = Subscription("redis://fake", {ENDED: waiters.hear})
+async def subscribed(waiters: CompletionWaiters) -> AsyncIterator[None]:
+    subscription = Subscriber("redis://fake", {ENDED: waiters.on_message})
     await subscription.start()
     try:
         await until_connected(subscription)
@@ -52,19 +52,19 @@ async def subscribed(waiters: Waiters) -> AsyncIterator[None]:
 
 
 async def test_a_waiter_hears_the_end_with_its_result(server: fakeredis.FakeServer) -> None:
-    waiters = Waiters()
+    waiters = CompletionWaiters()
     async with subscribed(waiters):
         with waiters.waiting("t1") as waiter:
-            Herald("redis://fake").ended({"t1": {"state": "succeeded", "output": "a b"}})
+            EventPublisher("redis://fake").ended({"t1": {"state": "succeeded", "output": "a b"}})
             await waiter.wait(5)
         assert waiter.result == {"state": "succeeded", "output": "a b"}
 
 
 async def test_a_long_result_is_left_to_the_record(server: fakeredis.FakeServer) -> None:
-    waiters = Waiters()
+    waiters = CompletionWaiters()
     async with subscribed(waiters):
         with waiters.waiting("t1") as waiter:
-            Herald("redis://fake").ended({"t1": {"output": "x" * LONGEST_RESULT}})
+            EventPublisher("redis://fake").ended({"t1": {"output": "x" * LONGEST_RESULT}})
             await asyncio.wait_for(waiter.wait(60), 5)
         assert waiter.result is None
 
@@ -72,14 +72,14 @@ async def test_a_long_result_is_left_to_the_record(server: fakeredis.FakeServer)
 async def test_all_who_wait_for_a_task_are_woken_and_no_others(
     server: fakeredis.FakeServer,
 ) -> None:
-    waiters = Waiters()
+    waiters = CompletionWaiters()
     async with subscribed(waiters):
         with (
             waiters.waiting("t1") as first,
             waiters.waiting("t1") as second,
             waiters.waiting("t2") as other,
         ):
-            Herald("redis://fake").ended({"t1": {"state": "failed"}})
+            EventPublisher("redis://fake").ended({"t1": {"state": "failed"}})
             await first.wait(5)
             await second.wait(5)
             await other.wait(0.05)
@@ -88,15 +88,15 @@ async def test_all_who_wait_for_a_task_are_woken_and_no_others(
 
 
 async def test_a_lost_subscription_wakes_everybody_to_look_again() -> None:
-    waiters = Waiters()
+    waiters = CompletionWaiters()
     with waiters.waiting("t1") as waiter:
-        waiters.hear(None)
+        waiters.on_message(None)
         await asyncio.wait_for(waiter.wait(60), 1)
     assert waiter.result is None
 
 
 async def test_who_no_longer_waits_is_forgotten() -> None:
-    waiters = Waiters()
+    waiters = CompletionWaiters()
     with waiters.waiting("t1"):
         pass
     assert not waiters._waiting
@@ -106,8 +106,8 @@ async def test_an_absent_redis_is_tried_again(
     server: fakeredis.FakeServer,
 ) -> None:
     server.connected = False
-    waiters = Waiters()
-    subscription = Subscription("redis://fake", {ENDED: waiters.hear})
+    waiters = CompletionWaiters()
+    subscription = Subscriber("redis://fake", {ENDED: waiters.on_message})
     await subscription.start()
     try:
         await asyncio.sleep(0.05)
@@ -121,4 +121,4 @@ async def test_an_absent_redis_is_tried_again(
 def test_a_herald_without_redis_says_so(server: fakeredis.FakeServer) -> None:
     server.connected = False
     with pytest.raises(QueueUnavailable):
-        Herald("redis://fake").ended({"t1": None})
+        EventPublisher("redis://fake").ended({"t1": None})

@@ -20,7 +20,7 @@ from resop.archives.entry import File
 from resop.errors import InvalidOptions, OperationFault, PathFailed, ResopError
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
-from resop.testing import FakeDoor, FakeShell, Scenario
+from resop.testing import FakeExecutor, FakeShell, Scenario
 from tests.support.corpus import ODD, hurtful
 from tests.unit.operators.test_scenarios import ACTIONS, CATALOG, SCENARIOS
 
@@ -29,7 +29,7 @@ REAL = ("sh", "bash", "env", "touch", "cat")
 Place = tuple[str | int, ...]
 
 
-class Node(FakeDoor):
+class Node(FakeExecutor):
     """Answers in the order of a scenario, whatever comes; runs for real what holds a word."""
 
     def __init__(self, folder: Path, word: str, answers: list[dict[str, Any]]) -> None:
@@ -44,7 +44,7 @@ class Node(FakeDoor):
         self.ran = 0
 
     def run(self, step: StepRequest) -> Result:
-        words = [step.shown, *(step.program.argv if step.program else [])]
+        words = [step.display, *(step.program.argv if step.program else [])]
         if any(self.word in word for word in words) or self.word.encode() in (step.input or b""):
             self._run(step)
         told = self.answers.pop(0) if self.answers else {}
@@ -52,7 +52,7 @@ class Node(FakeDoor):
         text, raw = (stdout, b"") if isinstance(stdout, str) else ("", stdout)
         if step.raw:
             text, raw = "", text.encode() or raw
-        return Result(text, told.get("stderr", ""), code, command=step.shown, raw=raw)
+        return Result(text, told.get("stderr", ""), code, command=step.display, raw=raw)
 
     def _run(self, step: StepRequest) -> None:
         for word in step.program.argv if step.program else ():
@@ -124,7 +124,7 @@ def attempt(
         settings=scenario.settings,
         catalog=CATALOG,
     )
-    shell.door = node
+    shell.executor = node
     return perform_operation(action, shell, checked).error
 
 

@@ -13,7 +13,7 @@ from resop.actions.options import check_options, option_names
 from resop.security.masking import Masker, secrets_in
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
-from resop.testing import FakeDoor, Scenario, play, read_scenarios
+from resop.testing import FakeExecutor, Scenario, play, read_scenarios
 from resop.types import MASK
 
 FOLDER = Path(__file__).parents[3] / "operators"
@@ -69,7 +69,7 @@ def test_scenarios_show_success_and_refusal_and_failure(name: str) -> None:
     assert any("error" not in answer and "invalid" not in answer for answer in answers)
 
 
-class RecordingDoor(FakeDoor):
+class RecordingDoor(FakeExecutor):
     """A cluster where every step succeeds silently."""
 
     def __init__(self, masker: Masker) -> None:
@@ -79,7 +79,7 @@ class RecordingDoor(FakeDoor):
     def run(self, step: StepRequest) -> Result:
         """Keep the step, and answer nothing."""
         self.steps.append(step)
-        return Result(command=self.masker.text(step.shown))
+        return Result(command=self.masker.text(step.display))
 
 
 SECRET = "quiet otter; id"
@@ -100,7 +100,7 @@ def searched(word: str) -> tuple[StepRequest, str]:
 def test_secret_of_the_template_goes_by_standard_input_only() -> None:
     step, _ = searched("a")
     assert (step.input, step.secrets) == (SECRET.encode(), (SECRET,))
-    assert SECRET not in step.line + step.shown
+    assert SECRET not in step.line + step.display
 
 
 def test_secret_of_the_template_is_masked_even_where_the_caller_said_it_aloud() -> None:

@@ -16,16 +16,16 @@ from joserfc import jwe
 from joserfc.jwk import OctKey
 
 from resop.errors import TokenRefused
-from resop.security.sealing import LONGEST_TOKEN, Sealer
-from resop.security.tokens import Token, new_half
+from resop.security.sealing import LONGEST_TOKEN, Encryptor
+from resop.security.tokens import Token, new_key_share
 
 KEY = b"Zk3wVb9qLx7TgH2mRd5sNc8yPf4jUa6e"
-SEALER = Sealer(KEY)
-OTHER = Sealer(KEY[::-1])
+SEALER = Encryptor(KEY)
+OTHER = Encryptor(KEY[::-1])
 
 
 def token(seconds: int = 60) -> Token:
-    return Token("ada", "tango", "id-1", new_half(), int(time.time()) + seconds)
+    return Token("ada", "tango", "id-1", new_key_share(), int(time.time()) + seconds)
 
 
 def base64url(content: bytes) -> str:
@@ -37,7 +37,7 @@ def base64url(content: bytes) -> str:
 
 def test_digest_is_the_same_for_the_same_texts_under_the_same_key_only() -> None:
     known = SEALER.digest("ada", "hpc", "é")
-    assert len(known) == 64 and known == Sealer(KEY).digest("ada", "hpc", "é")
+    assert len(known) == 64 and known == Encryptor(KEY).digest("ada", "hpc", "é")
     others = [SEALER.digest("ada", 'hpc", "é'), SEALER.digest("adah", "pc", "é")]
     assert known not in [*others, OTHER.digest("ada", "hpc", "é")]
 
@@ -47,32 +47,34 @@ def test_digest_is_the_same_for_the_same_texts_under_the_same_key_only() -> None
 
 def test_token_reads_back_as_it_was_issued() -> None:
     issued = token()
-    assert SEALER.read(SEALER.issue(issued)) == issued
-    assert Sealer(KEY).read(SEALER.issue(issued)) == issued, "every process of a service reads it"
+    assert SEALER.read_token(SEALER.issue_token(issued)) == issued
+    assert Encryptor(KEY).read_token(SEALER.issue_token(issued)) == issued, (
+        "every process of a service reads it"
+    )
 
 
 def test_token_shows_nothing_of_what_it_carries() -> None:
     issued = token()
-    parts = SEALER.issue(issued).split(".")
+    parts = SEALER.issue_token(issued).split(".")
     opened = b"".join(base64.urlsafe_b64decode(part + "==") for part in parts)
-    for value in ("ada", "tango", "id-1", issued.half):
+    for value in ("ada", "tango", "id-1", issued.key_share):
         assert value.encode() not in opened
 
 
 def test_two_tokens_of_one_login_differ() -> None:
     issued = token()
-    assert SEALER.issue(issued) != SEALER.issue(issued)
+    assert SEALER.issue_token(issued) != SEALER.issue_token(issued)
 
 
 def test_token_fits_into_a_header() -> None:
     longest = dataclasses.replace(token(), username="u" * 64, cluster="c" * 63, credential="i" * 36)
-    assert len(SEALER.issue(longest)) < LONGEST_TOKEN / 4
+    assert len(SEALER.issue_token(longest)) < LONGEST_TOKEN / 4
 
 
 @pytest.mark.parametrize("seconds", [0, -1, -3600])
 def test_expired_token_is_refused_and_says_why(seconds: int) -> None:
     with pytest.raises(TokenRefused, match="has expired: log in again"):
-        SEALER.read(SEALER.issue(token(seconds)))
+        SEALER.read_token(SEALER.issue_token(token(seconds)))
 
 
 def test_end_of_a_token_is_told_in_utc() -> None:
@@ -82,17 +84,17 @@ def test_end_of_a_token_is_told_in_utc() -> None:
 
 def test_token_of_another_service_is_refused() -> None:
     with pytest.raises(TokenRefused, match="not valid"):
-        OTHER.read(SEALER.issue(token()))
+        OTHER.read_token(SEALER.issue_token(token()))
 
 
 @pytest.mark.parametrize("part", range(5))
 def test_token_changed_in_any_part_is_refused(part: int) -> None:
-    parts = SEALER.issue(token()).split(".")
+    parts = SEALER.issue_token(token()).split(".")
     content = bytearray(base64.urlsafe_b64decode(parts[part] + "==") or b"\x00")
     content[0] ^= 1
     parts[part] = base64url(bytes(content))
     with pytest.raises(TokenRefused, match="not valid"):
-        SEALER.read(".".join(parts))
+        SEALER.read_token(".".join(parts))
 
 
 def forged(header: dict[str, object], key: OctKey, content: object) -> str:
@@ -116,7 +118,7 @@ OWN_KEY: OctKey = SEALER._token_key
 )
 def test_forged_token_is_refused(make: Callable[[], str]) -> None:
     with pytest.raises(TokenRefused, match="not valid"):
-        SEALER.read(make())
+        SEALER.read_token(make())
 
 
 HEADERS = [
@@ -143,7 +145,7 @@ HEADERS = [
 )
 def test_garbled_token_is_refused_and_nothing_else(header: bytes, rest: str) -> None:
     with pytest.raises(TokenRefused, match="not valid"):
-        SEALER.read(base64url(header) + rest)
+        SEALER.read_token(base64url(header) + rest)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +153,14 @@ def test_garbled_token_is_refused_and_nothing_else(header: bytes, rest: str) -> 
 )
 def test_what_is_no_token_is_refused(text: str) -> None:
     with pytest.raises(TokenRefused, match="not valid"):
-        SEALER.read(text)
+        SEALER.read_token(text)
 
 
 @settings(deadline=None)
 @given(text=st.text(max_size=200))
 def test_no_text_is_anything_but_refused(text: str) -> None:
     with pytest.raises(TokenRefused):
-        SEALER.read(text)
+        SEALER.read_token(text)
 
 
 # -- envelopes of tasks
@@ -167,10 +169,10 @@ CONTENT = {"options": {"password": "hunter2", "name": "é😀", "list": [1, None
 
 
 def test_envelope_opens_for_its_task() -> None:
-    sealed = SEALER.seal(CONTENT, "task-1")
-    assert SEALER.unseal(sealed, "task-1") == CONTENT
+    sealed = SEALER.encrypt(CONTENT, "task-1")
+    assert SEALER.decrypt(sealed, "task-1") == CONTENT
     assert b"hunter2" not in sealed
-    assert SEALER.seal(CONTENT, "task-1") != sealed
+    assert SEALER.encrypt(CONTENT, "task-1") != sealed
 
 
 @pytest.mark.parametrize(
@@ -188,22 +190,22 @@ def test_envelope_opens_for_its_task() -> None:
     ids=["task", "key", "cut", "nonce", "tag", "nonce alone", "short", "empty"],
 )
 def test_envelope_opens_for_nothing_else(
-    sealer: Sealer, task: str, change: Callable[[bytes], bytes]
+    sealer: Encryptor, task: str, change: Callable[[bytes], bytes]
 ) -> None:
     with pytest.raises(TokenRefused):
-        sealer.unseal(change(SEALER.seal(CONTENT, "task-1")), task)
+        sealer.decrypt(change(SEALER.encrypt(CONTENT, "task-1")), task)
 
 
 # -- keys of credentials
 
 
 def test_private_key_needs_the_secret_key_the_half_and_its_credential() -> None:
-    half = new_half()
-    sealed = SEALER.seal_key(b"PRIVATE", "id-1", half)
-    assert SEALER.unseal_key(sealed, "id-1", half) == b"PRIVATE"
+    half = new_key_share()
+    sealed = SEALER.encrypt_key(b"PRIVATE", "id-1", half)
+    assert SEALER.decrypt_key(sealed, "id-1", half) == b"PRIVATE"
     assert b"PRIVATE" not in sealed
     for sealer, credential, other in (
-        (SEALER, "id-1", new_half()),
+        (SEALER, "id-1", new_key_share()),
         (SEALER, "id-1", half[:-2]),
         (SEALER, "id-1", ""),
         (SEALER, "id-1", "no hex"),
@@ -211,40 +213,40 @@ def test_private_key_needs_the_secret_key_the_half_and_its_credential() -> None:
         (OTHER, "id-1", half),
     ):
         with pytest.raises(TokenRefused, match="log in again"):
-            sealer.unseal_key(sealed, credential, other)
+            sealer.decrypt_key(sealed, credential, other)
     for damaged in (b"", sealed[:5], sealed[:-1]):
         with pytest.raises(TokenRefused, match="log in again"):
-            SEALER.unseal_key(damaged, "id-1", half)
+            SEALER.decrypt_key(damaged, "id-1", half)
 
 
 def test_keys_of_the_three_uses_are_not_exchangeable() -> None:
-    sealed = SEALER.seal({}, "id-1")
+    sealed = SEALER.encrypt({}, "id-1")
     with pytest.raises(TokenRefused):
-        SEALER.unseal_key(sealed, "id-1", new_half())
+        SEALER.decrypt_key(sealed, "id-1", new_key_share())
     as_envelope = forged(GCM, OctKey.import_key(SEALER._derive(b"envelope")), {})
     with pytest.raises(TokenRefused):
-        SEALER.read(as_envelope)
+        SEALER.read_token(as_envelope)
 
 
 def test_instance_names_the_service_and_not_its_key() -> None:
-    assert SEALER.instance == Sealer(KEY).instance != OTHER.instance
+    assert SEALER.instance == Encryptor(KEY).instance != OTHER.instance
     assert len(SEALER.instance) == 12
     int(SEALER.instance, 16)
 
 
 def test_every_half_is_new() -> None:
-    halves = {new_half() for _ in range(100)}
+    halves = {new_key_share() for _ in range(100)}
     assert len(halves) == 100
     assert {len(half) for half in halves} == {64}
 
 
 def test_what_an_old_key_sealed_opens_and_nothing_is_sealed_with_it() -> None:
-    rotated = Sealer(KEY[::-1], KEY)
-    issued, half = token(), new_half()
-    assert rotated.read(SEALER.issue(issued)) == issued
-    assert rotated.unseal(SEALER.seal({"a": 1}, "id-1"), "id-1") == {"a": 1}
-    assert rotated.unseal_key(SEALER.seal_key(b"key", "id-1", half), "id-1", half) == b"key"
+    rotated = Encryptor(KEY[::-1], KEY)
+    issued, half = token(), new_key_share()
+    assert rotated.read_token(SEALER.issue_token(issued)) == issued
+    assert rotated.decrypt(SEALER.encrypt({"a": 1}, "id-1"), "id-1") == {"a": 1}
+    assert rotated.decrypt_key(SEALER.encrypt_key(b"key", "id-1", half), "id-1", half) == b"key"
     assert rotated.instances == {SEALER.instance, OTHER.instance}
     with pytest.raises(TokenRefused):
-        SEALER.read(rotated.issue(issued))
-    assert OTHER.read(rotated.issue(issued)) == issued
+        SEALER.read_token(rotated.issue_token(issued))
+    assert OTHER.read_token(rotated.issue_token(issued)) == issued

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resop.steps.output import AfterMark, Raw, without_noise
+from resop.steps.output import NoiseFilter, RawResult, without_noise
 
 MARK = b"mark\n"
 PIECES = st.lists(
@@ -21,10 +21,10 @@ def test_what_is_heard_after_the_mark_is_what_is_left_in_the_end(
         assert data
         heard[stream] += data
 
-    after = AfterMark(MARK, most, hear)
+    after = NoiseFilter(MARK, most, hear)
     for stream, data in pieces:
         after(stream, data)
     after.finish()
     out, err = (b"".join(data for stream, data in pieces if stream == each) for each in (1, 2))
-    left = without_noise(Raw(out, err, 0, 0.0, False), MARK, most)
+    left = without_noise(RawResult(out, err, 0, 0.0, False), MARK, most)
     assert (heard[1], heard[2]) == (left.stdout, left.stderr)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resop.errors import InvalidOptions
-from resop.steps.quoting import MAX_LINE_BYTES, shown, wire, wire_script
+from resop.steps.quoting import MAX_LINE_BYTES, display, login_shell_line, login_shell_script
 from tests.support.needs import need
 
 HOSTILE = r"""; id|$(id)|`id`|'|"|-rf|--|-|!|!!|!x|a!b|\|\\|\\\|tail\|*|?|[a-z]|{a,b}|~|~root|%s
@@ -73,12 +73,12 @@ def received(shell: str, line: str, **env: str) -> list[str]:
 def test_arguments_reach_every_login_shell_literally(
     login_shell: str, receiver: str, words: list[str]
 ) -> None:
-    assert received(login_shell, wire([receiver, *words]))[2:] == words
+    assert received(login_shell, login_shell_line([receiver, *words]))[2:] == words
 
 
 @pytest.mark.parametrize("word", HOSTILE, ids=repr)
 def test_each_hostile_argument_alone_is_literal(receiver: str, word: str) -> None:
-    assert received("bash", wire([receiver, word]))[2:] == [word]
+    assert received("bash", login_shell_line([receiver, word]))[2:] == [word]
 
 
 @pytest.mark.parametrize("shell", ["dash", "tcsh", "fish"])
@@ -86,7 +86,7 @@ def test_each_hostile_argument_alone_is_literal(receiver: str, word: str) -> Non
 @given(words=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))))
 def test_any_arguments_are_literal(shell: str, receiver: str, words: list[str]) -> None:
     need(None if shutil.which(shell) else f"{shell} is not here")
-    assert received(shell, wire([receiver, *words]))[2:] == words
+    assert received(shell, login_shell_line([receiver, *words]))[2:] == words
 
 
 def test_every_hostile_word_works_as_folder_and_as_variable(
@@ -96,7 +96,7 @@ def test_every_hostile_word_works_as_folder_and_as_variable(
     folder = tmp_path / name
     folder.mkdir()
     value = "\n".join(HOSTILE)
-    line = wire([receiver, "x y", "'"], cwd=str(folder), env={"GIVEN": value})
+    line = login_shell_line([receiver, "x y", "'"], cwd=str(folder), env={"GIVEN": value})
     assert received(login_shell, line) == [str(folder), value, "x y", "'"]
 
 
@@ -107,25 +107,25 @@ def test_relative_folder_is_entered_whatever_cd_makes_of_its_name(
     (tmp_path / "home" / name).mkdir(parents=True)
     (tmp_path / "elsewhere" / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "home")
-    line = wire([receiver], cwd=name)
+    line = login_shell_line([receiver], cwd=name)
     printed = received("sh", line, CDPATH=str(tmp_path / "elsewhere"))
     assert printed == [str(tmp_path / "home" / name), ""]
 
 
 def test_missing_folder_runs_nothing(receiver: str, tmp_path: Path) -> None:
-    done = run("sh", wire([receiver], cwd=str(tmp_path / "none")))
+    done = run("sh", login_shell_line([receiver], cwd=str(tmp_path / "none")))
     assert done.returncode != 0
     assert done.stdout == b""
 
 
 @pytest.mark.parametrize("word", ["=ls", "--flag=x", "%self", "%1", "a b", "*", ""])
 def test_what_some_shell_expands_is_quoted(word: str) -> None:
-    assert wire(["echo", word]) == f"exec echo '{word}'"
+    assert login_shell_line(["echo", word]) == f"exec echo '{word}'"
 
 
 def test_the_line_replaces_the_login_shell(login_shell: str) -> None:
     argv = ["sh", "-c", 'echo "$PPID"']
-    for line in (wire(argv), wire([*argv, "'"])):
+    for line in (login_shell_line(argv), login_shell_line([*argv, "'"])):
         assert int(run(login_shell, line).stdout) == os.getpid()
 
 
@@ -133,11 +133,11 @@ def test_script_is_run_by_the_posix_shell_in_every_login_shell(login_shell: str)
     script = (
         """# it's\nfor word in 'a\\b!' "$#"; do\n  printf '<%s>' "$word" | tr a-z A-Z\ndone\n"""
     )
-    assert run(login_shell, wire_script(script)).stdout == b"<A\\B!><0>"
+    assert run(login_shell, login_shell_script(script)).stdout == b"<A\\B!><0>"
 
 
 def test_messages_of_the_shell_do_not_repeat_the_command_line() -> None:
-    done = run("dash", wire(["/nonexistent/program", "it's a secret"]))
+    done = run("dash", login_shell_line(["/nonexistent/program", "it's a secret"]))
     assert done.returncode == 127
     assert b"nonexistent" in done.stderr
     assert b"secret" not in done.stderr
@@ -146,20 +146,24 @@ def test_messages_of_the_shell_do_not_repeat_the_command_line() -> None:
 def test_standard_input_reaches_the_program(login_shell: str) -> None:
     for argv in (["cat"], ["cat", "--", "-"], ["sh", "-c", "cat # '"]):
         done = subprocess.run(
-            [login_shell, "-c", wire(argv)], input=b"given\x00\n", capture_output=True, check=True
+            [login_shell, "-c", login_shell_line(argv)],
+            input=b"given\x00\n",
+            capture_output=True,
+            check=True,
         )
         assert done.stdout == b"given\x00\n"
 
 
 @pytest.mark.parametrize("letter", ["a", "!", "é"])
 def test_longest_line_still_runs_and_a_longer_one_is_refused(login_shell: str, letter: str) -> None:
-    size = (MAX_LINE_BYTES - len(wire(["echo", letter]).encode())) // (
-        len(wire(["echo", letter * 2]).encode()) - len(wire(["echo", letter]).encode())
+    size = (MAX_LINE_BYTES - len(login_shell_line(["echo", letter]).encode())) // (
+        len(login_shell_line(["echo", letter * 2]).encode())
+        - len(login_shell_line(["echo", letter]).encode())
     )
     longest = letter * (size + 1)
-    assert run(login_shell, wire(["echo", longest])).stdout == longest.encode() + b"\n"
+    assert run(login_shell, login_shell_line(["echo", longest])).stdout == longest.encode() + b"\n"
     with pytest.raises(InvalidOptions, match=rf"at most {MAX_LINE_BYTES}.*use stdin"):
-        wire(["echo", longest + letter])
+        login_shell_line(["echo", longest + letter])
 
 
 @pytest.mark.parametrize(
@@ -183,14 +187,14 @@ def test_what_no_line_can_carry_is_refused_by_name(
     argv: list[str], options: dict[str, object], field: str
 ) -> None:
     with pytest.raises(InvalidOptions) as refusal:
-        wire(argv, **options)  # type: ignore[arg-type]
+        login_shell_line(argv, **options)  # type: ignore[arg-type]
     assert [fault["field"] for fault in refusal.value.details["faults"]] == [field]
 
 
 def test_script_with_nul_is_refused() -> None:
     with pytest.raises(InvalidOptions, match="NUL"):
-        wire_script("echo a\x00b")
+        login_shell_script("echo a\x00b")
 
 
 def test_shown_line_is_what_a_person_would_type() -> None:
-    assert shown(["echo", "a b", "it's", "$x", "-n"]) == """echo 'a b' 'it'"'"'s' '$x' -n"""
+    assert display(["echo", "a b", "it's", "$x", "-n"]) == """echo 'a b' 'it'"'"'s' '$x' -n"""

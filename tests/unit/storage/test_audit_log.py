@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.commands import run
-from resop.storage.audit_log import Audit, Entry, Outcome
+from resop.storage.audit_log import AuditEntry, AuditLog, RequestOutcome
 from resop.storage.tasks import Records
 
 Told = Callable[..., str]
@@ -26,18 +26,18 @@ def told(
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for username in ("ada", "=1+1", "x\x1b[2J"):
-        entry = Entry(
+        entry = AuditEntry(
             username=username,
             address="192.0.2.1",
             method="POST",
             path="/auth/opn/login",
             action="auth:login",
             options={"username": username, "password": "********"},
-            outcome=Outcome.REFUSED,
+            outcome=RequestOutcome.REFUSED,
             status=401,
             error="LoginRefused",
         )
-        Audit(records).add(entry)
+        AuditLog(records).add(entry)
 
     def printed(*words: str) -> str:
         monkeypatch.setattr(sys, "argv", ["resop", "audit", *words])
@@ -66,7 +66,7 @@ def test_export_has_every_field(told: Told) -> None:
     entries = [json.loads(line) for line in told("--format", "ndjson").splitlines()]
     assert [each["username"] for each in entries] == ["x\x1b[2J", "=1+1", "ada"]
     rows = list(csv.DictReader(io.StringIO(told("--format", "csv"))))
-    assert list(rows[0]) == list(entries[0]) == list(Entry.model_fields)
+    assert list(rows[0]) == list(entries[0]) == list(AuditEntry.model_fields)
     assert json.loads(rows[2]["options"]) == entries[2]["options"]
     assert rows[1]["username"] == "'=1+1"  # which no spreadsheet calculates
     assert told("--format", "csv", "--user", "bob").count("\n") == 1

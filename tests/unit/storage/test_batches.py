@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from resop.errors import RecordsUnavailable
-from resop.storage.batches import WRITE_GROUP, Batches
-from resop.storage.models import TAGGED, Batch, Credential, Key, State, Task, now
-from resop.storage.task_search import History, Wanted
+from resop.storage.batches import WRITE_GROUP, BatchStore
+from resop.storage.models import TASK_TAG, Batch, Credential, IdempotencyKey, State, Task, now
+from resop.storage.task_search import TaskFilter, TaskSearch
 from resop.storage.tasks import Change, Records
 from tests.support.tasks import new_batch, new_task
 
@@ -21,17 +21,17 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def batches(records: Records) -> Batches:
-    return Batches(records)
+def batches(records: Records) -> BatchStore:
+    return BatchStore(records)
 
 
 def task(of: Batch | None, number: int = 0, **values: Any) -> Task:
     whose = {"username": of.username, "cluster": of.cluster} if of else {}
-    in_batch = {"batch": of.id, "number": number, "item": {"n": number}} if of else {}
+    in_batch = {"batch": of.id, "number": number, "parameters": {"n": number}} if of else {}
     return new_task(options={"input": [str(number)]}, **whose | in_batch | values)
 
 
-def added(batches: Batches, size: int, username: str = "ada", **values: Any) -> Batch:
+def added(batches: BatchStore, size: int, username: str = "ada", **values: Any) -> Batch:
     """A batch with so many tasks, ready."""
     new = new_batch(username=username, size=size, **values)
     batches.add(new, [task(new, number) for number in range(size)])
@@ -51,7 +51,7 @@ def run(records: Records, task_id: str, state: State = State.SUCCEEDED) -> None:
 # -- written
 
 
-def test_batch_reads_back_with_all_its_tasks_in_order(batches: Batches) -> None:
+def test_batch_reads_back_with_all_its_tasks_in_order(batches: BatchStore) -> None:
     made = added(batches, WRITE_GROUP + 1, sweep={"n": [1]}, tags=["t"], at_once=3)
     assert made.ready_at is not None
     read = batches.batch(made.id)
@@ -59,24 +59,24 @@ def test_batch_reads_back_with_all_its_tasks_in_order(batches: Batches) -> None:
     assert batches.counts([made.id]) == {made.id: {State.QUEUED: WRITE_GROUP + 1}}
     tasks = list(batches.whole_tasks(made.id))
     assert [each.number for each in tasks] == list(range(WRITE_GROUP + 1))
-    assert (tasks[7].item, tasks[7].sealed) == ({"n": 7}, b"\x00sealed")
+    assert (tasks[7].parameters, tasks[7].encrypted_payload) == ({"n": 7}, b"\x00sealed")
     page = batches.tasks(made.id, limit=3, after=5, state=State.QUEUED)
     assert [each["number"] for each in page] == [6, 7, 8] and "output" not in page[0]
 
 
 def test_batch_that_could_not_be_written_to_its_end_is_not_there(
-    records: Records, batches: Batches
+    records: Records, batches: BatchStore
 ) -> None:
     new = new_batch(size=2)
     twice = task(new)
     with pytest.raises(Exception, match="UNIQUE"):
         batches.add(new, [twice, twice])
-    assert batches.batch(new.id) is None and batches.deal(9).tasks == []
+    assert batches.batch(new.id) is None and batches.dispatch(9).tasks == []
     assert records.task(twice.id) is None
 
 
 def test_batch_whose_writer_died_is_nobodys_and_is_forgotten_a_few_at_a_time(
-    records: Records, batches: Batches, monkeypatch: pytest.MonkeyPatch
+    records: Records, batches: BatchStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     new = new_batch(size=5)
     tasks = [task(new, number, tags=["x"]) for number in range(5)]
@@ -85,23 +85,23 @@ def test_batch_whose_writer_died_is_nobodys_and_is_forgotten_a_few_at_a_time(
         batches.add(new, tasks)
     assert batches.batch(new.id) is None
     assert batches.batches("ada", "tango", limit=9) == []
-    assert (batches.deal(9).tasks, records.waiting(now() + HOUR, 9)) == ([], [])
+    assert (batches.dispatch(9).tasks, records.waiting(now() + HOUR, 9)) == ([], [])
     with records.read() as db:
-        assert len(db.execute(select(TAGGED)).all()) == 5
+        assert len(db.execute(select(TASK_TAG)).all()) == 5
     assert batches.forget_unready(now() - HOUR, 3) == 0
     assert [batches.forget_unready(now(), 3) for _ in range(3)] == [3, 2, 0]
     assert not any(records.task(each.id) for each in tasks)
     with records.read() as db:
-        assert db.execute(select(TAGGED)).all() == []
+        assert db.execute(select(TASK_TAG)).all() == []
     with pytest.raises(RecordsUnavailable):  # should it live after all
         batches._make_ready(new, None)
 
 
 def test_key_is_that_of_the_first_batch_and_nothing_is_left_of_the_second(
-    records: Records, batches: Batches
+    records: Records, batches: BatchStore
 ) -> None:
     first, second = new_batch(size=1), new_batch(size=1)
-    keys = [Key(id="k", digest="d", task=each.id) for each in (first, second)]
+    keys = [IdempotencyKey(id="k", digest="d", task=each.id) for each in (first, second)]
     assert batches.add(first, [task(first)], keys[0]) is None
     late = task(second)
     earlier = batches.add(second, [late], keys[1])
@@ -111,7 +111,7 @@ def test_key_is_that_of_the_first_batch_and_nothing_is_left_of_the_second(
     assert batches.add(second, [late], keys[1]) is None
 
 
-def test_pages_of_batches_are_a_users_own_newest_first(batches: Batches) -> None:
+def test_pages_of_batches_are_a_users_own_newest_first(batches: BatchStore) -> None:
     mine = [added(batches, 1) for _ in range(3)]
     added(batches, 1, "eve")
     added(batches, 1, cluster="waltz")
@@ -121,10 +121,10 @@ def test_pages_of_batches_are_a_users_own_newest_first(batches: Batches) -> None
     assert [each.id for each in rest] == [mine[0].id]
 
 
-def test_tasks_are_found_by_their_batch(records: Records, batches: Batches) -> None:
+def test_tasks_are_found_by_their_batch(records: Records, batches: BatchStore) -> None:
     made = added(batches, 2)
     records.add_task(task(None))
-    found = History(records).tasks("ada", "tango", limit=9, wanted=Wanted(batch=made.id))
+    found = TaskSearch(records).tasks("ada", "tango", limit=9, wanted=TaskFilter(batch=made.id))
     assert sorted(each["number"] for each in found) == [0, 1]
 
 
@@ -132,30 +132,32 @@ def test_tasks_are_found_by_their_batch(records: Records, batches: Batches) -> N
 
 
 def test_a_few_are_in_flight_and_the_next_follow_as_they_end(
-    records: Records, batches: Batches
+    records: Records, batches: BatchStore
 ) -> None:
     made = added(batches, 5)
-    first = batches.deal(2).tasks
+    first = batches.dispatch(2).tasks
     assert numbers(records, first) == [0, 1]
-    assert batches.deal(2).tasks == []
+    assert batches.dispatch(2).tasks == []
     assert {cluster for _, cluster, _ in first} == {"tango"}
     records.claim(first[0][0], "w")
-    assert batches.deal(2).tasks == []
+    assert batches.dispatch(2).tasks == []
     records.apply([Change.ended(first[0][0], State.FAILED)])
-    assert numbers(records, batches.deal(2).tasks) == [2]
+    assert numbers(records, batches.dispatch(2).tasks) == [2]
     assert batches.counts([made.id]) == {made.id: {State.FAILED: 1, State.QUEUED: 4}}
 
 
-def test_places_are_each_clusters_own_and_shared_fairly(records: Records, batches: Batches) -> None:
+def test_places_are_each_clusters_own_and_shared_fairly(
+    records: Records, batches: BatchStore
+) -> None:
     long, short = added(batches, 50), added(batches, 50, "eve", at_once=3)
     far = added(batches, 1, "eve", cluster="waltz")
-    dealt = batches.deal(8).tasks
+    dealt = batches.dispatch(8).tasks
     of = [found.batch for task_id, *_ in dealt if (found := records.task(task_id))]
     assert [of.count(each.id) for each in (long, short, far)] == [5, 3, 1]
 
 
 def test_each_task_is_dealt_once_and_at_once_holds_although_many_deal(
-    records: Records, batches: Batches
+    records: Records, batches: BatchStore
 ) -> None:
     made = added(batches, 40, at_once=4)
     start = threading.Barrier(6, timeout=20)
@@ -164,7 +166,7 @@ def test_each_task_is_dealt_once_and_at_once_holds_although_many_deal(
         start.wait()
         mine: list[str] = []
         for _ in range(200):
-            dealt = [task_id for task_id, *_ in batches.deal(30).tasks]
+            dealt = [task_id for task_id, *_ in batches.dispatch(30).tasks]
             counts = batches.counts([made.id])[made.id]
             assert counts.get(State.RUNNING, 0) <= 4
             for task_id in dealt:
@@ -180,44 +182,46 @@ def test_each_task_is_dealt_once_and_at_once_holds_although_many_deal(
 
 
 def test_dealt_task_whose_message_was_lost_is_waiting_and_an_undealt_one_is_not(
-    records: Records, batches: Batches
+    records: Records, batches: BatchStore
 ) -> None:
     added(batches, 3)
     alone = task(None, created_at=now() - HOUR)
     records.add_task(alone)
-    [(dealt, *_)] = batches.deal(1).tasks
+    [(dealt, *_)] = batches.dispatch(1).tasks
     assert [each for each, *_ in records.waiting(now() - timedelta(minutes=1), 9)] == [alone.id]
     assert {each for each, *_ in records.waiting(now() + HOUR, 9)} == {alone.id, dealt}
     records.claim(dealt, "w")
     records.unclaim(dealt, "w")
     assert dealt in {each for each, *_ in records.waiting(now() + HOUR, 9)}
-    assert batches.deal(1).tasks == []
+    assert batches.dispatch(1).tasks == []
 
 
 def test_batch_ends_when_nothing_of_it_is_left_and_that_is_told_once(
-    records: Records, batches: Batches
+    records: Records, batches: BatchStore
 ) -> None:
     made = added(batches, 2)
     for state in (State.SUCCEEDED, State.LOST):
-        dealt = batches.deal(1)
+        dealt = batches.dispatch(1)
         assert dealt.ended == []
         run(records, dealt.tasks[0][0], state)
-    assert batches.deal(1).ended == [made.id]
-    assert batches.deal(1).ended == []
+    assert batches.dispatch(1).ended == [made.id]
+    assert batches.dispatch(1).ended == []
     ended = batches.batch(made.id)
     assert ended is not None and ended.ended_at is not None
     assert batches.ran_since(made.id, ended.created_at) == 2
-    assert batches.given(made.id, [State.LOST, State.FAILED]) == [({"input": ["1"]}, {"n": 1})]
+    assert batches.options_and_parameters(made.id, [State.LOST, State.FAILED]) == [
+        ({"input": ["1"]}, {"n": 1})
+    ]
 
 
 def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
-    records: Records, batches: Batches
+    records: Records, batches: BatchStore
 ) -> None:
     for worker in ("dead", "alive"):
         kept: dict[str, Any] = {
             "username": "ada",
             "cluster": "tango",
-            "kind": "kept",
+            "kind": "held",
             "expires_at": now() + HOUR,
         }
         records.add_credential(Credential(id=f"by-{worker}", worker=worker, **kept))
@@ -231,7 +235,7 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
         records.add_task(each)
     fresh = task(None, credential="by-dead", created_at=now() + HOUR)
     records.add_task(fresh)
-    assert len(batches.deal(1).tasks) == 1
+    assert len(batches.dispatch(1).tasks) == 1
     moment, error = now() - timedelta(minutes=1), {"type": "SessionExpired"}
     assert records.end_unheld(moment, error) == 2
     assert records.end_unheld(moment, error) == 0
@@ -239,8 +243,8 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
     assert {each.error["type"] for each in batches.whole_tasks(made.id) if each.error} == {
         "SessionExpired"
     }
-    assert {each.sealed for each in batches.whole_tasks(made.id)} == {None}
-    assert batches.deal(1).ended == [made.id]
+    assert {each.encrypted_payload for each in batches.whole_tasks(made.id)} == {None}
+    assert batches.dispatch(1).ended == [made.id]
     left = [records.task(each.id) for each in (of_alive, of_none, fresh)]
     assert [each and each.state for each in left] == [State.QUEUED] * 3
 
@@ -249,10 +253,10 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
 
 
 def test_cancelled_batch_ends_what_is_queued_and_marks_what_runs(
-    records: Records, batches: Batches
+    records: Records, batches: BatchStore
 ) -> None:
     made = added(batches, 6)
-    ended, running, dealt = (task_id for task_id, *_ in batches.deal(3).tasks)
+    ended, running, dealt = (task_id for task_id, *_ in batches.dispatch(3).tasks)
     other = added(batches, 1)
     run(records, ended)
     records.claim(running, "w")
@@ -264,11 +268,14 @@ def test_cancelled_batch_ends_what_is_queued_and_marks_what_runs(
         other.id: {State.QUEUED: 1},
     }
     gone = records.task(dealt)
-    assert gone is not None and (gone.sealed, gone.error) == (None, {"type": "TaskCancelled"})
+    assert gone is not None and (gone.encrypted_payload, gone.error) == (
+        None,
+        {"type": "TaskCancelled"},
+    )
     assert records.claim(dealt, "w") is None
 
 
-def test_batch_that_is_cancelled_while_nothing_runs_has_ended(batches: Batches) -> None:
+def test_batch_that_is_cancelled_while_nothing_runs_has_ended(batches: BatchStore) -> None:
     made = added(batches, 3)
     assert batches.cancel(made.id, {"type": "TaskCancelled"}) == []
     found = batches.batch(made.id)
@@ -279,10 +286,10 @@ def test_batch_that_is_cancelled_while_nothing_runs_has_ended(batches: Batches) 
     assert found is not None and found.model_dump() == again
 
 
-def test_old_batch_is_forgotten_when_its_tasks_are(records: Records, batches: Batches) -> None:
+def test_old_batch_is_forgotten_when_its_tasks_are(records: Records, batches: BatchStore) -> None:
     made = added(batches, 2, created_at=now() - 2 * HOUR)
     added(batches, 0)
     assert batches.forget(now() - HOUR, 9) == 0
     batches.cancel(made.id, {})
-    assert History(records).forget(now() + HOUR, 9) == 2
+    assert TaskSearch(records).forget(now() + HOUR, 9) == 2
     assert (batches.forget(now() - HOUR, 9), batches.batch(made.id)) == (1, None)

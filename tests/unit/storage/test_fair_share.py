@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from resop.storage.fair_share import LONG_AGO, Lane, next_turn
+from resop.storage.fair_share import LONG_AGO, BatchShare, next_batch
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-def lane(batch: str, in_flight: int = 0, at_once: int | None = None, ago: float = 0) -> Lane:
+def lane(batch: str, in_flight: int = 0, at_once: int | None = None, ago: float = 0) -> BatchShare:
     """A batch `ada1` is one of ada's; one that had its turn so many seconds before noon."""
     dealt_at = NOON - timedelta(seconds=ago) if ago else LONG_AGO
-    return Lane(batch, batch[:-1], "hpc", at_once, in_flight, dealt_at)
+    return BatchShare(batch, batch[:-1], "hpc", at_once, in_flight, dealt_at)
 
 
-def turns(lanes: Sequence[Lane], places: int) -> list[str]:
+def turns(lanes: Sequence[BatchShare], places: int) -> list[str]:
     """The batches that have a turn before all have to wait; each turn takes a place."""
     lanes = [replace(each) for each in lanes]
     had: list[str] = []
-    while (chosen := next_turn(lanes, places)) and len(had) < 50:
+    while (chosen := next_batch(lanes, places)) and len(had) < 50:
         chosen.in_flight += 1
-        chosen.dealt_at = NOON + timedelta(seconds=len(had))
+        chosen.dispatched_at = NOON + timedelta(seconds=len(had))
         had.append(chosen.batch)
     return had
 
@@ -52,9 +52,9 @@ def test_with_one_place_the_turn_goes_round() -> None:
     lanes = [lane("ada1", ago=1), lane("ada2", ago=3), lane("eve1", ago=2)]
     had: list[str] = []
     for number in range(6):
-        chosen = next_turn(lanes, 1)
+        chosen = next_batch(lanes, 1)
         assert chosen is not None
-        chosen.dealt_at = NOON + timedelta(seconds=number)  # and it ends before the next
+        chosen.dispatched_at = NOON + timedelta(seconds=number)  # and it ends before the next
         had.append(chosen.batch)
     assert had == ["eve1", "ada2", "eve1", "ada1", "eve1", "ada2"]
 
@@ -67,4 +67,4 @@ def test_user_with_nothing_in_flight_does_not_wait_for_the_long_tasks_of_another
 def test_batch_that_is_empty_has_no_turn_but_its_places_still_count() -> None:
     lanes = [replace(lane("ada1", 3), empty=True), lane("eve1")]
     assert turns(lanes, 5) == ["eve1", "eve1"]
-    assert next_turn([], 5) is None
+    assert next_batch([], 5) is None

@@ -1,9 +1,9 @@
 from datetime import timedelta
 
-from resop.storage.ids import first_id, made_at, new_id
+from resop.storage.ids import creation_time, lower_bound, new_id
 
 
 def test_an_id_is_found_by_the_moment_it_says_it_was_made_at() -> None:
     made = new_id()
-    moment = made_at(made)
-    assert first_id(moment) <= made < first_id(moment + timedelta(milliseconds=1))
+    moment = creation_time(made)
+    assert lower_bound(moment) <= made < lower_bound(moment + timedelta(milliseconds=1))

@@ -1,6 +1,7 @@
 """The tables: made once, upgraded with what is in them, never touched by an older resop."""
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,19 @@ from sqlalchemy.pool import NullPool
 
 from resop.errors import InvalidSettings
 from resop.storage.schema import NEWEST
-from resop.storage.task_search import History, Wanted
+from resop.storage.task_search import TaskFilter, TaskSearch
 from resop.storage.tasks import Records
-from tests.support.schema import as_at_first, differences, version_of
+from tests.support.schema import (
+    LATER,
+    add_later_migration,
+    add_old_task,
+    differences,
+    later_values,
+    version_of,
+)
+
+RELEASED = Path(__file__).parents[2] / "data" / "release.sql"
+"""A database as the release before made and used it."""
 
 
 @contextlib.contextmanager
@@ -33,16 +44,37 @@ def test_new_database_is_of_the_newest_version(url: str) -> None:
             assert (version_of(url), differences(url)) == (NEWEST, [])
 
 
-def test_database_of_the_first_version_is_upgraded_with_its_tasks(url: str) -> None:
-    as_at_first(url)
-    assert (version_of(url), differences(url) != []) == (None, True)
+def test_database_of_an_earlier_release_is_upgraded_with_its_tasks(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with prepared(url):
+        add_old_task(url)
+    folder = tmp_path / "migrations"
+    folder.mkdir()
+    add_later_migration(folder, monkeypatch)
     with prepared(url) as records:
         task = records.task("t1")
-        for tag in ("old", "Ünd"):
-            (found,) = History(records).tasks("ada", "hpc", limit=9, wanted=Wanted(tag=[tag]))
-            assert found["id"] == "t1"
-    assert task is not None and task.to_undo is None
+    assert task is not None and (task.tags, task.pending_undo) == (["old", "Ünd"], None)
+    assert (version_of(url), later_values(url)) == (LATER, [7])
+
+
+def test_file_of_the_release_before_is_upgraded(url: str, tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "resop.db")) as db:
+        db.executescript(RELEASED.read_text())
+    assert version_of(url) is not None
+    with prepared(url) as records:
+        (task,) = TaskSearch(records).tasks("ada", "hpc", limit=9, wanted=TaskFilter(tag=["Ünd"]))
+        found = records.task(task["id"])
+    assert found is not None and found.output == "uid=1000(ada)\n"
     assert (version_of(url), differences(url)) == (NEWEST, [])
+
+
+def test_tables_without_a_version_are_refused_and_left_alone(url: str) -> None:
+    with create_engine(url, poolclass=NullPool).begin() as db:
+        db.execute(text("CREATE TABLE task (id INTEGER)"))
+    with pytest.raises(InvalidSettings, match="its tables have no version"), prepared(url):
+        pass
+    assert version_of(url) is None
 
 
 def test_database_of_a_newer_resop_is_refused_and_left_alone(url: str) -> None:
@@ -50,7 +82,7 @@ def test_database_of_a_newer_resop_is_refused_and_left_alone(url: str) -> None:
         pass
     with create_engine(url, poolclass=NullPool).begin() as db:
         db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    said = "DATABASE_URL: its tables are of a version 9999"
+    said = "DATABASE_URL: its tables are of version 9999"
     with pytest.raises(InvalidSettings, match=said), prepared(url):
         pass
     assert version_of(url) == "9999"

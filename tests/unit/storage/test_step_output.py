@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from resop.storage import step_output as module
-from resop.storage.models import Output, Step, now
-from resop.storage.step_output import Printed
+from resop.storage.models import Step, StepOutput, now
+from resop.storage.step_output import StepOutputStore
 from resop.storage.tasks import Change, Records
 
 ROWS = [(1, 1, "one "), (2, 1, "two "), (1, 2, "err "), (1, 1, "three"), (2, 1, "four")]
@@ -20,11 +20,11 @@ def test_rows_are_found_by_their_place_and_put_together_by_step(
     records.create_tables()
     for task in ("t1", "t2"):
         rows = [
-            Output(task=task, number=number, step=step, stream=stream, text=f"{text}{task}")
+            StepOutput(task=task, number=number, step=step, stream=stream, text=f"{text}{task}")
             for number, (step, stream, text) in enumerate(ROWS, 1)
         ]
         records.apply([Change.printed(task, rows[:2]), Change.printed(task, rows[2:])])
-    printed = Printed(records)
+    printed = StepOutputStore(records)
     assert printed.ends("t1") == {1: 4, 2: 5}
     assert printed.ends("t1", after=4) == {2: 5}
     assert printed.ends("t3") == {}
@@ -44,7 +44,7 @@ def test_outputs_are_read_in_groups_but_for_long_ones(tmp_path: Path) -> None:
         records.apply([Change.step_begun(begun), ended])
     records.apply([Change.step_ended("t1", 7, stdout=None, stderr=None)])
     wanted = [3, 7, 2, *range(10, 121), 500]
-    outputs = list(Printed(records).outputs("t1", wanted))
+    outputs = list(StepOutputStore(records).outputs("t1", wanted))
     assert outputs[1] == outputs[-1] == (None, None)
     del outputs[1], outputs[-1], wanted[1], wanted[-1]
     assert outputs == [(texts[number], f"e{number}") for number in wanted]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from resop.storage.models import TAGGED, Output, State, Step, Task, now
-from resop.storage.step_output import Printed
-from resop.storage.task_search import History, Wanted
+from resop.storage.models import TASK_TAG, State, Step, StepOutput, Task, now
+from resop.storage.step_output import StepOutputStore
+from resop.storage.task_search import TaskFilter, TaskSearch
 from resop.storage.tasks import Change, Records
 from tests.support.ids import id_of
 from tests.support.tasks import new_task
@@ -19,8 +19,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def history(records: Records) -> History:
-    return History(records)
+def history(records: Records) -> TaskSearch:
+    return TaskSearch(records)
 
 
 def task(made: datetime | None = None, **values: Any) -> Task:
@@ -28,16 +28,16 @@ def task(made: datetime | None = None, **values: Any) -> Task:
     return new_task(**({"id": id_of(made)} if made else {}) | values)
 
 
-def ids(history: History, **wanted: Any) -> list[str]:
+def ids(history: TaskSearch, **wanted: Any) -> list[str]:
     """The ids of the tasks that are found, oldest first."""
-    found = history.tasks("ada", "tango", limit=50, wanted=Wanted(**wanted))
-    whole = history.whole_tasks("ada", "tango", Wanted(**wanted))
+    found = history.tasks("ada", "tango", limit=50, wanted=TaskFilter(**wanted))
+    whole = history.whole_tasks("ada", "tango", TaskFilter(**wanted))
     assert [each["id"] for each in found] == [each.id for each in whole]
     return [each["id"] for each in reversed(found)]
 
 
 def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(
-    records: Records, history: History
+    records: Records, history: TaskSearch
 ) -> None:
     mine = sorted((task() for _ in range(7)), key=lambda task: task.id)
     for each in mine:
@@ -52,12 +52,12 @@ def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(
     assert seen == [each.id for each in reversed(mine)]
 
 
-def test_whole_tasks_are_read_page_by_page(records: Records, history: History) -> None:
+def test_whole_tasks_are_read_page_by_page(records: Records, history: TaskSearch) -> None:
     mine = sorted((task() for _ in range(45)), key=lambda task: task.id)
     for each in mine:
         records.add_task(each)
-    assert list(history.whole_tasks("ada", "tango", Wanted())) == mine[::-1]
-    assert list(history.whole_tasks("eve", "tango", Wanted())) == []
+    assert list(history.whole_tasks("ada", "tango", TaskFilter())) == mine[::-1]
+    assert list(history.whole_tasks("eve", "tango", TaskFilter())) == []
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_whole_tasks_are_read_page_by_page(records: Records, history: History) -
     ],
 )
 def test_listing_is_filtered(
-    records: Records, history: History, wanted: dict[str, str], count: int
+    records: Records, history: TaskSearch, wanted: dict[str, str], count: int
 ) -> None:
     records.add_task(task(operator="slurm"))
     records.add_task(task(action="cp"))
@@ -81,18 +81,18 @@ def test_listing_is_filtered(
     assert len(ids(history, **wanted)) == count
 
 
-def test_listing_carries_neither_output_nor_envelope(records: Records, history: History) -> None:
+def test_listing_carries_neither_output_nor_envelope(records: Records, history: TaskSearch) -> None:
     added = task()
     records.add_task(added)
     (listed,) = history.tasks("ada", "tango", limit=10)
-    assert not {"output", "stderr", "log", "sealed"} & set(listed)
+    assert not {"output", "stderr", "log", "encrypted_payload"} & set(listed)
     assert listed["options"] == added.options
     assert listed["created_at"] == added.created_at
 
 
 @pytest.mark.parametrize("tag", ["a", "b c", ",", '","', 'x",', "é😀", "%", "_", "\\", "'"])
 def test_tag_is_found_as_a_whole_and_nothing_else(
-    records: Records, history: History, tag: str
+    records: Records, history: TaskSearch, tag: str
 ) -> None:
     tagged, both = task(tags=["other", tag, "last"]), task(tags=[tag, "night"])
     others = [[], [f"{tag}x"], [f"x{tag}"], ["b", "c"], ["day", "night"]]
@@ -107,7 +107,7 @@ def test_tag_is_found_as_a_whole_and_nothing_else(
     ["sim", "SIM", "--T 280", 'say "hi"', "50%", "a_b", "x/y", "back\\slash", "two\nlines", "é😀"],
 )
 def test_text_is_found_in_command_line_options_and_note(
-    records: Records, history: History, text: str
+    records: Records, history: TaskSearch, text: str
 ) -> None:
     said = f"begin {text.lower()} end"
     found = [
@@ -121,7 +121,9 @@ def test_text_is_found_in_command_line_options_and_note(
     assert ids(history, text=text) == [each.id for each in found]
 
 
-def test_time_range_has_its_beginning_and_not_its_end(records: Records, history: History) -> None:
+def test_time_range_has_its_beginning_and_not_its_end(
+    records: Records, history: TaskSearch
+) -> None:
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     made = [task(noon + number * HOUR) for number in range(4)]
     for each in made:
@@ -138,7 +140,7 @@ def test_time_range_has_its_beginning_and_not_its_end(records: Records, history:
 
 
 def test_labels_are_set_whatever_the_state_and_nothing_else_is(
-    records: Records, history: History
+    records: Records, history: TaskSearch
 ) -> None:
     added, other = task(tags=["a"]), task(tags=["a"])
     for each in (added, other):
@@ -162,7 +164,7 @@ def test_labels_are_set_whatever_the_state_and_nothing_else_is(
 
 
 def test_tag_is_its_user_s_alone_and_goes_with_whatever_else_is_wanted(
-    records: Records, history: History
+    records: Records, history: TaskSearch
 ) -> None:
     long_ago, moment = now() - 48 * HOUR, now() - 24 * HOUR
     tagged = [task(made, tags=["x", "y", "x"]) for made in (long_ago, None, None)]
@@ -177,13 +179,13 @@ def test_tag_is_its_user_s_alone_and_goes_with_whatever_else_is_wanted(
     assert ids(history, tag=["x", "y"], until=moment) == [old]
     assert ids(history, tag=["x"], state=State.RUNNING) == young[:1]
     assert ids(history, tag=["x"], text="no such text") == []
-    last = history.tasks("ada", "tango", limit=2, wanted=Wanted(tag=["x"]))[-1]["id"]
-    page = history.tasks("ada", "tango", limit=2, before=last, wanted=Wanted(tag=["x"]))
+    last = history.tasks("ada", "tango", limit=2, wanted=TaskFilter(tag=["x"]))[-1]["id"]
+    page = history.tasks("ada", "tango", limit=2, before=last, wanted=TaskFilter(tag=["x"]))
     assert [each["id"] for each in page] == [old]
 
 
 def test_old_tasks_that_have_ended_are_forgotten_with_their_steps_a_few_at_a_time(
-    records: Records, history: History
+    records: Records, history: TaskSearch
 ) -> None:
     long_ago, moment = now() - 48 * HOUR, now() - 24 * HOUR
     old = [task(long_ago, state=State.FAILED, tags=["x"]) for _ in range(5)]
@@ -194,14 +196,14 @@ def test_old_tasks_that_have_ended_are_forgotten_with_their_steps_a_few_at_a_tim
             [
                 Change.step_begun(Step(task=each.id, number=1, command="id", started_at=now())),
                 Change.printed(
-                    each.id, [Output(task=each.id, number=1, step=1, stream=1, text="x")]
+                    each.id, [StepOutput(task=each.id, number=1, step=1, stream=1, text="x")]
                 ),
             ]
         )
-    printed = Printed(records)
+    printed = StepOutputStore(records)
     assert [history.forget(moment, 3) for _ in range(3)] == [3, 2, 0]
     assert [each for each in old if records.task(each.id) or records.steps(each.id)] == []
     assert [each for each in (*old, *kept) if printed.ends(each.id)] == kept
     assert [each for each in kept if records.task(each.id) and records.steps(each.id)] == kept
     with records.read() as db:
-        assert db.execute(select(TAGGED.c.task)).scalars().all() == [kept[0].id]
+        assert db.execute(select(TASK_TAG.c.task)).scalars().all() == [kept[0].id]

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import event
 
 from resop.errors import LimitReached, RecordsUnavailable
-from resop.storage.audit_log import Audit, Entry, Outcome, Wanted, cut
-from resop.storage.models import Credential, Key, State, Step, Task, now
+from resop.storage.audit_log import AuditEntry, AuditFilter, AuditLog, RequestOutcome, cut
+from resop.storage.models import Credential, IdempotencyKey, State, Step, Task, now
 from resop.storage.tasks import Change, Records, _queued
 from tests.support.ids import next_id
 from tests.support.tasks import new_task as task
@@ -112,7 +112,7 @@ def test_claimed_task_is_running_and_has_its_worker(records: Records, queued: Ta
     assert before <= recorded.started_at <= now()
     assert claimed is not None
     assert asdict(claimed) == {name: getattr(recorded, name) for name in asdict(claimed)}
-    assert claimed.sealed == queued.sealed is not None
+    assert claimed.encrypted_payload == queued.encrypted_payload is not None
 
 
 @pytest.mark.parametrize("state", [State.RUNNING, *ENDED])
@@ -203,7 +203,7 @@ def test_end_is_written_and_the_envelope_is_gone(
     records.apply([Change.ended(queued.id, state, output="x", exit_code=3, seconds=0.5)])
     read = found(records, queued.id)
     assert (read.state, read.output, read.exit_code, read.seconds) == (state, "x", 3, 0.5)
-    assert read.sealed is None
+    assert read.encrypted_payload is None
     assert read.ended_at is not None
     assert read.options == queued.options
 
@@ -286,8 +286,8 @@ def test_group_is_written_as_a_whole_or_not_at_all(records: Records, queued: Tas
 # -- keys
 
 
-def key(task_id: str, **values: Any) -> Key:
-    return Key(**{"id": "k", "digest": "d", "task": task_id} | values)
+def key(task_id: str, **values: Any) -> IdempotencyKey:
+    return IdempotencyKey(**{"id": "k", "digest": "d", "task": task_id} | values)
 
 
 def test_key_is_that_of_the_first_task_and_no_other_is_written(records: Records) -> None:
@@ -335,7 +335,7 @@ def credential(number: int = 1, hours: float = 1) -> Credential:
         username="ada",
         cluster="tango",
         public_key="ssh-ed25519 AAAA",
-        sealed_key=b"\x00\xff",
+        encrypted_key=b"\x00\xff",
         expires_at=now() + hours * HOUR,
     )
 
@@ -368,11 +368,11 @@ def test_keys_of_expired_credentials_are_swept_at_the_next_login(
     records: Records, tmp_path: Path
 ) -> None:
     expired = credential(1, hours=-1)
-    expired.sealed_key = b"SEALED-AND-EXPIRED"
+    expired.encrypted_key = b"SEALED-AND-EXPIRED"
     records.add_credential(expired)
     records.add_credential(credential(2))
     with records.read() as db:
-        keys = db.exec_driver_sql("SELECT id, sealed_key FROM credential ORDER BY id").all()
+        keys = db.exec_driver_sql("SELECT id, encrypted_key FROM credential ORDER BY id").all()
     assert [tuple(row) for row in keys] == [("credential-1", None), ("credential-2", b"\x00\xff")]
 
 
@@ -394,7 +394,7 @@ def test_orphans_are_running_tasks_whose_worker_was_not_seen(records: Records) -
         records.add_task(each)
     [told] = records.orphans(moment)
     assert (told.id, told.cluster, told.worker) == (orphan.id, "tango", "dead")
-    assert (told.hand_overs, told.to_undo) == (None, None)
+    assert (told.resume_count, told.pending_undo) == (None, None)
     records.forget_worker("alive")
     assert len(records.orphans(moment)) == 2
     assert len(records.orphans(now() + HOUR)) == 3
@@ -403,7 +403,7 @@ def test_orphans_are_running_tasks_whose_worker_was_not_seen(records: Records) -
 def test_task_is_handed_over_by_its_worker_and_claimed_by_one_other(records: Records) -> None:
     began = now() - HOUR
     left = task(
-        state=State.RUNNING, worker="dead", started_at=began, created_at=began, hand_overs=0
+        state=State.RUNNING, worker="dead", started_at=began, created_at=began, resume_count=0
     )
     records.add_task(left)
     assert records.claim(left.id, "one") is None
@@ -413,7 +413,7 @@ def test_task_is_handed_over_by_its_worker_and_claimed_by_one_other(records: Rec
     assert records.orphans(now() + HOUR) == []
     taken = records.claim(left.id, "one")
     assert found(records, left.id).worker == "one"
-    assert taken is not None and taken.hand_overs == 1
+    assert taken is not None and taken.resume_count == 1
     assert taken.started_at == began
     assert records.claim(left.id, "two") is None and records.waiting(now(), 10) == []
 
@@ -431,7 +431,7 @@ def test_waiting_tasks_are_told_oldest_first(records: Records) -> None:
 
 def test_waiting_tasks_of_a_kept_session_are_told_with_its_worker(records: Records) -> None:
     kept = Credential(
-        id="kept", username="ada", cluster="tango", kind="kept", worker="w", expires_at=now() + HOUR
+        id="kept", username="ada", cluster="tango", kind="held", worker="w", expires_at=now() + HOUR
     )
     records.add_credential(kept)
     waits = task(created_at=now() - HOUR, credential="kept")
@@ -553,9 +553,9 @@ def test_waiting_tasks_are_counted_by_an_index_and_no_further_than_the_limit(
 # -- audit
 
 
-def entry(**values: Any) -> Entry:
+def entry(**values: Any) -> AuditEntry:
     wanted = {"address": "192.0.2.1", "method": "POST", "path": "/", "status": 202}
-    return Entry(**{**wanted, "outcome": Outcome.ACCEPTED, **values})
+    return AuditEntry(**{**wanted, "outcome": RequestOutcome.ACCEPTED, **values})
 
 
 def test_entry_of_a_task_is_written_with_it_or_not_at_all(records: Records) -> None:
@@ -564,20 +564,20 @@ def test_entry_of_a_task_is_written_with_it_or_not_at_all(records: Records) -> N
     assert records.add_task(second, key=key(second.id), audit=entry(task=second.id)) is not None
     with pytest.raises(LimitReached):
         records.add_task(task(), most_queued=1, audit=entry())
-    assert [each.task for each in Audit(records).all_entries(Wanted())] == [first.id]
+    assert [each.task for each in AuditLog(records).all_entries(AuditFilter())] == [first.id]
 
 
 def test_entries_are_found_by_who_what_when_and_outcome(records: Records) -> None:
-    audit, began = Audit(records), now()
+    audit, began = AuditLog(records), now()
     for username, action, outcome in [
-        ("ada", "slurm:squeue", Outcome.ACCEPTED),
-        ("ada", "slurm_x:squeue", Outcome.ACCEPTED),
-        ("bob", "core:run", Outcome.REFUSED),
+        ("ada", "slurm:squeue", RequestOutcome.ACCEPTED),
+        ("ada", "slurm_x:squeue", RequestOutcome.ACCEPTED),
+        ("bob", "core:run", RequestOutcome.REFUSED),
     ]:
         audit.add(entry(username=username, action=action, outcome=outcome))
 
     def found(**wanted: Any) -> list[str]:
-        return [each.action for each in audit.all_entries(Wanted(**wanted))]
+        return [each.action for each in audit.all_entries(AuditFilter(**wanted))]
 
     assert found() == ["core:run", "slurm_x:squeue", "slurm:squeue"]
     assert found(username="ada", action="slurm:*") == ["slurm:squeue"]
@@ -585,8 +585,8 @@ def test_entries_are_found_by_who_what_when_and_outcome(records: Records) -> Non
     assert found(outcome="refused") == found(username="bob") == ["core:run"]
     assert found(since=began - HOUR, until=began + HOUR) == found()
     assert found(until=began - HOUR) == found(since=began + HOUR) == []
-    _, middle, oldest = audit.entries(Wanted(), 10)
-    assert audit.entries(Wanted(), 1, middle.id) == [oldest]
+    _, middle, oldest = audit.entries(AuditFilter(), 10)
+    assert audit.entries(AuditFilter(), 1, middle.id) == [oldest]
 
 
 def test_long_texts_of_an_entry_are_cut() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from resop.errors import RecordsUnavailable
-from resop.storage.models import Claimed
+from resop.storage.models import ClaimedTask
 from resop.storage.tasks import Records
 from tests.support.tasks import new_task
 from worker.claimer import Claimer
@@ -19,7 +19,7 @@ class Worker:
         self.released = 0
         self.claimer = Claimer("w", records, self._begin, self._release)
 
-    def _begin(self, tasks: Sequence[Claimed]) -> None:
+    def _begin(self, tasks: Sequence[ClaimedTask]) -> None:
         self.begun += [task.id for task in tasks]
 
     def _release(self) -> None:
@@ -50,7 +50,7 @@ def test_what_has_come_is_claimed_in_one_transaction(
 ) -> None:
     groups = []
 
-    def counted(ids: Sequence[str], worker: str) -> list[Claimed]:
+    def counted(ids: Sequence[str], worker: str) -> list[ClaimedTask]:
         groups.append(list(ids))
         return claim_all(ids, worker)
 
@@ -75,7 +75,7 @@ def test_one_that_is_not_queued_is_left_alone(records: Records, add: Callable[[]
 def test_while_the_database_is_away_nothing_is_begun(
     records: Records, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
-    def refuse(ids: Sequence[str], worker: str) -> list[Claimed]:
+    def refuse(ids: Sequence[str], worker: str) -> list[ClaimedTask]:
         raise fault
 
     monkeypatch.setattr(records, "claim_all", refuse)

@@ -11,7 +11,7 @@ from resop.limits import OUTPUT_LIMIT, PIECE
 from resop.security.masking import Masker
 from resop.types import MASK
 from worker import output_capture as module
-from worker.output_capture import CUT, PIECES, Heard
+from worker.output_capture import CUT, PIECES, OutputCapture
 
 BYTES = st.sampled_from(
     [b"plain ", b"hunt", b"er2", b"hunter2", "é😀".encode(), b"\xff", b"\xf0\x9f"]
@@ -46,7 +46,7 @@ def record() -> Record:
 
 
 async def test_short_step_costs_no_write(record: Record) -> None:
-    with Heard(record.write, Masker()) as heard:
+    with OutputCapture(record.write, Masker()) as heard:
         heard(1, b"soon over")
     assert record.writes == []
 
@@ -56,7 +56,7 @@ async def test_long_step_is_written_now_and_then_and_its_rest_at_the_end(
 ) -> None:
     monkeypatch.setattr(module, "SHOW_SECONDS", 0.01)
     monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
-    with Heard(record.write, Masker()) as heard:
+    with OutputCapture(record.write, Masker()) as heard:
         for number in range(3):
             heard(1, b"out %d, " % number)
             heard(2, b"err %d, " % number)
@@ -70,7 +70,7 @@ async def test_long_step_is_written_now_and_then_and_its_rest_at_the_end(
 
 
 async def test_all_of_a_step_that_fails_is_written(record: Record) -> None:
-    with pytest.raises(TimeoutError), Heard(record.write, Masker()) as heard:
+    with pytest.raises(TimeoutError), OutputCapture(record.write, Masker()) as heard:
         heard(2, b"so far")
         raise TimeoutError
     assert record.writes == [[(2, "so far")]]
@@ -83,7 +83,7 @@ def test_pieces_make_the_whole_whatever_is_cut_in_two(
     record, masker = Record(), Masker(["hunter2"])
 
     async def hear() -> None:
-        with Heard(record.write, masker) as heard:
+        with OutputCapture(record.write, masker) as heard:
             for stream, data, shown in pieces:
                 heard(stream, data)
                 if shown:
@@ -102,7 +102,7 @@ async def test_while_the_database_is_away_one_write_waits_and_the_rest_is_bounde
     record: Record,
 ) -> None:
     record.away = []
-    with Heard(record.write, Masker()) as heard:
+    with OutputCapture(record.write, Masker()) as heard:
         heard(1, b"first")
         for number in range(1000):
             heard._tick()
@@ -114,7 +114,7 @@ async def test_while_the_database_is_away_one_write_waits_and_the_rest_is_bounde
 
 
 async def test_secret_that_is_cut_at_the_limit_shows_nothing_of_itself(record: Record) -> None:
-    with Heard(record.write, Masker(["hunter2"]), limit=13) as heard:
+    with OutputCapture(record.write, Masker(["hunter2"]), limit=13) as heard:
         heard(1, b"hunter2 hunt")
         heard._tick()
         heard(1, b"er2")
@@ -123,7 +123,7 @@ async def test_secret_that_is_cut_at_the_limit_shows_nothing_of_itself(record: R
 
 
 async def test_step_that_fails_says_what_was_cut(record: Record) -> None:
-    with pytest.raises(TimeoutError), Heard(record.write, Masker(), limit=6) as heard:
+    with pytest.raises(TimeoutError), OutputCapture(record.write, Masker(), limit=6) as heard:
         heard(1, b"y\ny\n")
         heard(2, b"oh")
         heard(1, b"y\n\xff\xff")
@@ -132,7 +132,7 @@ async def test_step_that_fails_says_what_was_cut(record: Record) -> None:
 
 
 async def test_stream_that_is_not_to_be_shown_is_not(record: Record) -> None:
-    with Heard(record.write, Masker(), streams=(2,)) as heard:
+    with OutputCapture(record.write, Masker(), streams=(2,)) as heard:
         heard(1, b"a file")
         heard(2, b"a warning")
         heard._tick()

@@ -10,7 +10,7 @@ from resop.errors import QueueUnavailable, RecordsUnavailable
 from resop.storage.models import State, Step, Task, now
 from resop.storage.tasks import Change, Records
 from worker import record_writer as module
-from worker.record_writer import Recorder
+from worker.record_writer import RecordWriter
 
 
 class FakeHerald:
@@ -45,9 +45,9 @@ def herald(records: Records) -> FakeHerald:
 @pytest.fixture
 def recorder(
     records: Records, herald: FakeHerald, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Recorder]:
+) -> Iterator[RecordWriter]:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
-    recorder = Recorder(records, herald)  # type: ignore[arg-type]
+    recorder = RecordWriter(records, herald)  # type: ignore[arg-type]
     recorder.start()
     yield recorder
     recorder.stop(5)
@@ -72,19 +72,20 @@ def claimed(records: Records, task_id: str) -> str:
 
 
 def test_an_end_is_told_after_it_is_written(
-    records: Records, herald: FakeHerald, recorder: Recorder
+    records: Records, herald: FakeHerald, recorder: RecordWriter
 ) -> None:
     task = claimed(records, "t1")
-    recorder.note(Change.step_begun(Step(task=task, number=1, command="id", started_at=now())))
-    recorder.note(Change.step_ended(task, 1, exit_code=0, stdout="x"))
-    recorder.end(task, Change.ended(task, State.SUCCEEDED, output=4)).result(5)
+    step = Step(task=task, number=1, command="id", started_at=now())
+    recorder.write_soon(Change.step_begun(step))
+    recorder.write_soon(Change.step_ended(task, 1, exit_code=0, stdout="x"))
+    recorder.write_end(task, Change.ended(task, State.SUCCEEDED, output=4)).result(5)
     assert herald.told["t1"]["output"] == 4
     assert [step.exit_code for step in records.steps(task)] == [0]
 
 
-def test_what_is_noted_is_written_without_an_end(records: Records, recorder: Recorder) -> None:
+def test_what_is_noted_is_written_without_an_end(records: Records, recorder: RecordWriter) -> None:
     task = claimed(records, "t1")
-    recorder.note(Change.progress(task, log=["half"], progress=None))
+    recorder.write_soon(Change.progress(task, log=["half"], progress=None))
     recorder.stop(5)
     found = records.task(task)
     assert found is not None
@@ -92,7 +93,7 @@ def test_what_is_noted_is_written_without_an_end(records: Records, recorder: Rec
 
 
 def test_while_the_database_is_away_nothing_is_dropped(
-    records: Records, herald: FakeHerald, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    records: Records, herald: FakeHerald, recorder: RecordWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = [claimed(records, f"t{number}") for number in range(5)]
     apply, refusals = records.apply, iter(range(3))
@@ -103,19 +104,19 @@ def test_while_the_database_is_away_nothing_is_dropped(
         apply(changes)
 
     monkeypatch.setattr(records, "apply", away_at_first)
-    ends = [recorder.end(task, Change.ended(task, State.SUCCEEDED)) for task in tasks]
+    ends = [recorder.write_end(task, Change.ended(task, State.SUCCEEDED)) for task in tasks]
     for end in ends:
         end.result(5)
     assert set(herald.told) == set(tasks)
 
 
 def test_a_result_that_the_database_refuses_does_not_take_others_with_it(
-    records: Records, herald: FakeHerald, recorder: Recorder
+    records: Records, herald: FakeHerald, recorder: RecordWriter
 ) -> None:
     good, bad = claimed(records, "good"), claimed(records, "bad")
     ends = [
-        recorder.end(bad, Change.ended(bad, State.SUCCEEDED, exit_code=1 << 80)),
-        recorder.end(good, Change.ended(good, State.SUCCEEDED, output="kept")),
+        recorder.write_end(bad, Change.ended(bad, State.SUCCEEDED, exit_code=1 << 80)),
+        recorder.write_end(good, Change.ended(good, State.SUCCEEDED, output="kept")),
     ]
     for end in ends:
         end.result(5)
@@ -128,24 +129,24 @@ def test_a_result_that_the_database_refuses_does_not_take_others_with_it(
 
 
 def test_an_absent_redis_does_not_stop_the_recording(
-    records: Records, herald: FakeHerald, recorder: Recorder
+    records: Records, herald: FakeHerald, recorder: RecordWriter
 ) -> None:
     herald.away = True
     task = claimed(records, "t1")
-    recorder.end(task, Change.ended(task, State.SUCCEEDED)).result(5)
+    recorder.write_end(task, Change.ended(task, State.SUCCEEDED)).result(5)
     found = records.task(task)
     assert found is not None
     assert found.state == "succeeded"
 
 
 def test_those_who_watch_are_told_of_changes_of_running_tasks_now_and_then(
-    records: Records, herald: FakeHerald, recorder: Recorder
+    records: Records, herald: FakeHerald, recorder: RecordWriter
 ) -> None:
     running, ended = claimed(records, "t1"), claimed(records, "t2")
     for number in range(100):
-        recorder.note(Change.progress(running, log=[str(number)]))
-    recorder.note(Change.progress(ended, log=["x"]))
-    recorder.end(ended, Change.ended(ended, State.SUCCEEDED)).result(5)
+        recorder.write_soon(Change.progress(running, log=[str(number)]))
+    recorder.write_soon(Change.progress(ended, log=["x"]))
+    recorder.write_end(ended, Change.ended(ended, State.SUCCEEDED)).result(5)
     for _ in range(500):
         if herald.changes:
             break
@@ -156,29 +157,29 @@ def test_those_who_watch_are_told_of_changes_of_running_tasks_now_and_then(
 
 
 def test_what_is_noted_again_and_again_is_written_all_the_same(
-    records: Records, recorder: Recorder
+    records: Records, recorder: RecordWriter
 ) -> None:
     task = claimed(records, "t1")
     until = time.monotonic() + 0.5
     while time.monotonic() < until:
-        recorder.note(Change.progress(task, log=["so far"]))
+        recorder.write_soon(Change.progress(task, log=["so far"]))
         time.sleep(0.01)
     found = records.task(task)
     assert found is not None and found.log == ["so far"]
 
 
 def test_what_hurries_does_not_wait_for_what_lingers_nor_does_the_end(
-    records: Records, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    records: Records, recorder: RecordWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LINGER_SECONDS", 60.0)
     task = claimed(records, "t1")
     for number in range(100):
-        before = recorder.note(Change.progress(task, log=["before"]))
-        hurried = recorder.write(Change.progress(task, log=[str(number)]))
-        recorder.note(Change.progress(task, log=["after"]))
+        before = recorder.write_soon(Change.progress(task, log=["before"]))
+        hurried = recorder.write_now(Change.progress(task, log=[str(number)]))
+        recorder.write_soon(Change.progress(task, log=["after"]))
         hurried.result(5)
         assert before.done()
-    after = recorder.note(Change.progress(task, log=["after"]))
+    after = recorder.write_soon(Change.progress(task, log=["after"]))
     recorder.stop(5)
     assert after.done()
     found = records.task(task)
@@ -186,13 +187,13 @@ def test_what_hurries_does_not_wait_for_what_lingers_nor_does_the_end(
 
 
 def test_more_than_one_transaction_takes_is_written_in_order(
-    records: Records, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    records: Records, recorder: RecordWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LINGER_SECONDS", 60.0)
     monkeypatch.setattr(module, "GROUP", 7)
     task = claimed(records, "t1")
-    notes = [recorder.note(Change.progress(task, log=[str(number)])) for number in range(50)]
-    recorder.write(Change.progress(task, log=["last"])).result(5)
+    notes = [recorder.write_soon(Change.progress(task, log=[str(number)])) for number in range(50)]
+    recorder.write_now(Change.progress(task, log=["last"])).result(5)
     assert all(note.done() for note in notes)
     found = records.task(task)
     assert found is not None and found.log == ["last"]

@@ -10,16 +10,21 @@ import pytest
 
 from resop.errors import ContactLost
 from resop.security.masking import Masker
-from resop.ssh.runner.durable_step import Keep, Names, NeverBegan, NotKept
-from resop.steps.output import Raw
+from resop.ssh.runner.durable_step import (
+    DurabilityUnavailable,
+    DurableStep,
+    NeverStarted,
+    StepIdGenerator,
+)
+from resop.steps.output import RawResult
 from resop.steps.result import Result
 from resop.steps.step import StepRequest, step_request
 from resop.storage.models import Step, now
 from resop.storage.tasks import Change
 from resop.types import MASK, Secret
 from worker import resumed_steps as module
-from worker.resumed_steps import HandedOver, Keeping, Left
-from worker.step_executor import WorkerDoor
+from worker.resumed_steps import PreviousRun, ResumeState, TaskHandedOff
+from worker.step_executor import SshStepExecutor
 
 
 class FakeRecorder:
@@ -28,7 +33,7 @@ class FakeRecorder:
     def __init__(self) -> None:
         self.written: list[dict[str, Any]] = []
 
-    def note(self, change: Change) -> Future[None]:
+    def write_soon(self, change: Change) -> Future[None]:
         assert isinstance(change.values, dict)
         bound = change.values.items()
         self.written.append(
@@ -38,7 +43,7 @@ class FakeRecorder:
         written.set_result(None)
         return written
 
-    write = note
+    write_now = write_soon
 
 
 class FakeSession:
@@ -46,27 +51,29 @@ class FakeSession:
 
     def __init__(self) -> None:
         self.sent: list[str] = []
-        self.kept: list[Keep] = []
+        self.kept: list[DurableStep] = []
         self.forgotten: list[str] = []
         self.keeps = True
         self.asked = asyncio.Event()
 
-    async def run(self, step: StepRequest, *_: Any) -> Raw:
+    async def run(self, step: StepRequest, *_: Any) -> RawResult:
         self.sent.append(step.line)
-        return Raw(f"{len(self.sent)}\n".encode(), b"", 0, 0.0, False)
+        return RawResult(f"{len(self.sent)}\n".encode(), b"", 0, 0.0, False)
 
-    async def run_kept(self, step: StepRequest, limit: float, keep: Keep, *_: Any) -> Raw:
+    async def run_durable(
+        self, step: StepRequest, limit: float, keep: DurableStep, *_: Any
+    ) -> RawResult:
         self.kept.append(keep)
         self.asked.set()
         if not self.keeps:
-            raise NotKept()
+            raise DurabilityUnavailable()
         if keep.find:
-            raise NeverBegan()
+            raise NeverStarted()
         await asyncio.sleep(0.05 if step.line == "exec slow" else 0)
         keep.sent = True
         return await self.run(step)
 
-    def forget(self, keep: Keep) -> None:
+    def forget(self, keep: DurableStep) -> None:
         self.forgotten.append(keep.name)
 
 
@@ -82,9 +89,9 @@ def recorded(number: int, request: StepRequest, **values: Any) -> Step:
     return Step(
         task="1",
         number=number,
-        command=request.shown,
+        command=request.display,
         started_at=now(),
-        keep=Names("1", "half").of(request),
+        step_id=StepIdGenerator("1", "half").of(request),
         **values,
     )
 
@@ -95,10 +102,10 @@ class Site:
     def __init__(self, *steps: Step, taken_over: bool = True) -> None:
         self.session, self.recorder = FakeSession(), FakeRecorder()
         over, loop = time.monotonic() + 60, asyncio.get_running_loop()
-        self.door = WorkerDoor("1", self.session, self.recorder, Masker(), loop, over)  # type: ignore[arg-type]
-        names = Names("1", "half")
-        self.door.keeping = Keeping(names, taken_over=taken_over, recorded=steps)
-        self.door.go_on_from(Left(steps))
+        self.door = SshStepExecutor("1", self.session, self.recorder, Masker(), loop, over)  # type: ignore[arg-type]
+        names = StepIdGenerator("1", "half")
+        self.door.keeping = ResumeState(names, taken_over=taken_over, recorded=steps)
+        self.door.go_on_from(PreviousRun(steps))
 
     async def run(self, request: StepRequest) -> Result:
         return await asyncio.to_thread(self.door.run, request)
@@ -117,7 +124,7 @@ async def test_recorded_step_answers_what_it_did_and_the_next_is_sent() -> None:
     begun, ended = site.recorder.written
     assert (begun["number"], ended["stdout"]) == (2, "1\n")
     await asyncio.sleep(0)
-    assert site.session.forgotten == [recorded(1, each).keep for each in (first, second)]
+    assert site.session.forgotten == [recorded(1, each).step_id for each in (first, second)]
 
 
 async def test_step_under_way_is_found_and_recorded_where_it_was() -> None:
@@ -131,10 +138,10 @@ async def test_step_under_way_is_found_and_recorded_where_it_was() -> None:
 
 async def test_steps_at_the_same_time_are_known_in_any_order() -> None:
     steps = [step("echo", str(number % 2)) for number in range(4)]
-    names, rows = Names("1", "half"), []
+    names, rows = StepIdGenerator("1", "half"), []
     for number, each in enumerate(steps, 1):
         row = recorded(number, each, **{**ENDED, "stdout": f"{number % 2}"})
-        row.keep = names.of(each)
+        row.step_id = names.of(each)
         rows.append(row)
     site = Site(*rows)
     answers = await asyncio.gather(*(site.run(each) for each in [*reversed(steps), step("more")]))
@@ -161,10 +168,10 @@ async def test_step_whose_answer_is_not_in_the_record_is_not_made_up(
 
 async def test_transfers_are_known_again_and_not_repeated() -> None:
     def transfer(shown: str, content: bytes = b"") -> str:
-        return "bare-" + Names("1", "half").of(StepRequest(shown, shown), content)
+        return "bare-" + StepIdGenerator("1", "half").of(StepRequest(shown, shown), content)
 
     put, get = recorded(1, step("put"), seconds=1.0), recorded(2, step("get"), seconds=1.0)
-    put.keep, get.keep = transfer("sftp: put a", b"text"), transfer("sftp: get b")
+    put.step_id, get.step_id = transfer("sftp: put a", b"text"), transfer("sftp: get b")
     site = Site(put, get)
     await asyncio.to_thread(site.door.put, b"text", "a", None, True)
     with pytest.raises(ContactLost, match="not in the record"):
@@ -179,10 +186,10 @@ async def test_secret_output_is_kept_on_no_disk_and_cannot_be_had_again() -> Non
     site = Site(taken_over=False)
     assert (await site.run(secretly)).stdout == "1\n"
     begun, ended = site.recorder.written
-    assert begun["keep"].startswith("bare-") and ended["stdout"] == MASK
+    assert begun["step_id"].startswith("bare-") and ended["stdout"] == MASK
     assert site.session.kept == []
     row = recorded(1, secretly, **{**ENDED, "stdout": MASK})
-    row.keep = begun["keep"]
+    row.step_id = begun["step_id"]
     with pytest.raises(ContactLost, match="not in the record"):
         await Site(row).run(secretly)
 
@@ -200,9 +207,9 @@ async def test_what_cannot_be_kept_is_written_down_as_such_before_it_is_sent() -
     site.session.keeps = False
     assert (await site.run(step("first"))).stdout == "1\n"
     begun, unkept, ended = site.recorder.written
-    assert begun["keep"] and unkept["hand_overs"] is None and ended["stdout"] == "1\n"
+    assert begun["step_id"] and unkept["resume_count"] is None and ended["stdout"] == "1\n"
     assert (await site.run(step("second"))).stdout == "2\n"
-    assert site.recorder.written[3]["keep"] is None
+    assert site.recorder.written[3]["step_id"] is None
 
 
 async def test_worker_that_stops_leaves_what_survives_and_sends_no_more() -> None:
@@ -210,10 +217,10 @@ async def test_worker_that_stops_leaves_what_survives_and_sends_no_more() -> Non
     running = asyncio.create_task(site.run(step("slow")))
     await site.session.asked.wait()
     site.door.leave()
-    with pytest.raises(HandedOver):
+    with pytest.raises(TaskHandedOff):
         await running
     assert site.session.kept[0].leaving and site.session.sent == []
-    with pytest.raises(HandedOver):
+    with pytest.raises(TaskHandedOff):
         await site.run(step("next"))
 
 
@@ -221,22 +228,22 @@ async def test_log_and_undoing_that_are_recorded_are_not_told_again() -> None:
     site = Site(recorded(1, step("first"), **ENDED))
     site.door.shown_before = 2
     site.door.log("one")
-    site.door.registered(step("undo", undo=True))
+    site.door.register_undo(step("undo", undo=True))
     site.door._note_shown()
     await site.door.show()
     assert site.recorder.written == []
     await site.run(step("first"))
     site.door.log("two")
-    site.door.registered(step("undo more", undo=True))
+    site.door.register_undo(step("undo more", undo=True))
     site.door._note_shown()
-    left = next(each["to_undo"] for each in site.recorder.written if "to_undo" in each)
+    left = next(each["pending_undo"] for each in site.recorder.written if "pending_undo" in each)
     assert left == ["undo", "'undo more'"]
     assert site.recorder.written[-1]["log"] == ["one", "two"]
 
 
 def test_names_are_the_same_for_the_same_and_tell_nothing() -> None:
     def names(task: str = "1", half: str = "half", given: Any = SECRET) -> list[str]:
-        made = Names(task, half)
+        made = StepIdGenerator(task, half)
         return [made.of(step("passwd", given=given)) for _ in range(2)]
 
     assert names() == names() and len({*names()}) == 2

@@ -5,30 +5,32 @@ from typing import Any
 
 import pytest
 
-from resop.storage.batches import Batches
-from resop.storage.models import Batch, Credential, Key, State, now
+from resop.storage.batches import BatchStore
+from resop.storage.models import Batch, Credential, IdempotencyKey, State, now
 from resop.storage.tasks import Records
 from tests.support.ids import id_of
 from tests.support.tasks import new_task
 from worker import retention
-from worker.retention import GROUP, Cleaner
+from worker.retention import GROUP, RetentionCleaner
 
 
 def add(records: Records, days_ago: float, **values: Any) -> str:
     """Write a task with a key, both made so many days ago; their id."""
     made = now() - timedelta(days=days_ago)
     task = new_task(id=id_of(made), created_at=made, **{"state": State.SUCCEEDED, **values})
-    records.add_task(task, key=Key(id=task.id, digest="d", task=task.id, created_at=made))
+    records.add_task(
+        task, key=IdempotencyKey(id=task.id, digest="d", task=task.id, created_at=made)
+    )
     return task.id
 
 
 def test_keys_are_kept_a_day_and_tasks_as_long_as_the_site_says(records: Records) -> None:
     new, day_old, month_old = (add(records, days) for days in (0.9, 1.1, 31))
     running = add(records, 31, state=State.RUNNING)
-    Cleaner(records, 0).clean()
+    RetentionCleaner(records, 0).clean()
     assert [bool(records.key(each)) for each in (new, day_old, month_old)] == [True, False, False]
     assert all(records.task(each) for each in (new, day_old, month_old, running))
-    Cleaner(records, 30).clean()
+    RetentionCleaner(records, 30).clean()
     assert all(records.task(each) for each in (new, day_old, running))
     assert records.task(month_old) is None
 
@@ -36,7 +38,7 @@ def test_keys_are_kept_a_day_and_tasks_as_long_as_the_site_says(records: Records
 def test_batch_whose_writer_died_is_forgotten_and_one_that_is_being_written_is_not(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches = Batches(records)
+    batches = BatchStore(records)
     monkeypatch.setattr(batches, "_make_ready", lambda *_: None)
     dead, alive = (
         Batch(
@@ -55,7 +57,7 @@ def test_batch_whose_writer_died_is_forgotten_and_one_that_is_being_written_is_n
     for each in (dead, alive):
         batches.add(each, [])
         add(records, 0, state=State.QUEUED, batch=each.id, number=0)
-    Cleaner(records, 30).clean()
+    RetentionCleaner(records, 30).clean()
     assert [len(batches.tasks(each.id, limit=9)) for each in (dead, alive)] == [0, 1]
 
 
@@ -63,7 +65,7 @@ def test_credentials_are_forgotten_a_day_after_their_end(records: Records) -> No
     for name, days in (("live", -1.0), ("ended", 0.9), ("old", 1.1)):
         ends = now() - timedelta(days=days)
         records.add_credential(Credential(id=name, username="ada", cluster="c", expires_at=ends))
-    Cleaner(records, 0).clean()
+    RetentionCleaner(records, 0).clean()
     assert [each.id for each in records.credentials()] == ["live"]
     assert records.forget_old_credentials(now(), 10) == 1
 
@@ -72,7 +74,7 @@ def test_all_of_it_is_forgotten_where_the_time_suffices_and_else_goes_on_next_ti
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = [add(records, 3) for _ in range(2 * GROUP + 1)]
-    cleaner = Cleaner(records, 2)
+    cleaner = RetentionCleaner(records, 2)
     with monkeypatch.context() as hurried:
         hurried.setattr(retention, "LONGEST_SECONDS", 0)
         cleaner.clean()

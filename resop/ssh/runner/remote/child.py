@@ -28,7 +28,7 @@ class Step:
         self.input_ends = False
         self.consumed = 0
         self.room = {1: WINDOW, 2: WINDOW}
-        self.keep = {1: request["max_output"], 2: request["max_output"]}
+        self.step_id = {1: request["max_output"], 2: request["max_output"]}
         self.dropped = False
         self.deadline = time.monotonic() + request["limit"]
         self.grace = request["grace"]

@@ -202,14 +202,14 @@ class Engine:
     def watch_output(self, step: Step, stream: int) -> None:
         """Read a stream of a step, or leave it alone until there is room."""
         if stream in step.pipes:
-            room = step.room[stream] > 0 or not step.keep[stream]
+            room = step.room[stream] > 0 or not step.step_id[stream]
             events = selectors.EVENT_READ if room and not self.crowded else 0
             self.watch(step.pipes[stream], events, lambda: self.read_output(step, stream))
 
     def read_output(self, step: Step, stream: int) -> None:
         if stream not in step.pipes:
             return
-        keep = step.keep[stream]
+        keep = step.step_id[stream]
         try:
             data = os.read(step.pipes[stream], min(CHUNK, step.room[stream]) if keep else CHUNK)
         except BlockingIOError:
@@ -222,7 +222,7 @@ class Engine:
         kept = data[:keep]
         if kept:
             self.send(STREAMS[stream], step.number, kept)
-            step.keep[stream] -= len(kept)
+            step.step_id[stream] -= len(kept)
             step.room[stream] -= len(kept)
             if step.room[stream] <= 0:
                 self.watch_output(step, stream)

@@ -24,7 +24,7 @@ from resop.ssh.runner.client import Runner
 from resop.ssh.runner.remote import protocol
 from resop.ssh.runner.remote.protocol import frame
 from resop.ssh.session import Session
-from resop.steps.quoting import Program
+from resop.steps.quoting import DirectExec
 from tests.support.hostile import HostileSSH, Mode
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
@@ -190,7 +190,7 @@ async def latency(made: Runner, count: int = 100) -> float:
     times = []
     for _ in range(count):
         began = time.perf_counter()
-        answer = await made.run(line_step("exec echo", program=Program(["echo", "hi"])), LONG)
+        answer = await made.run(line_step("exec echo", program=DirectExec(["echo", "hi"])), LONG)
         times.append(time.perf_counter() - began)
         assert answer.stdout == b"hi\n"
     return statistics.quantiles(times, n=100)[-1]
@@ -245,7 +245,7 @@ async def test_thousands_of_commands_leave_nothing_behind(fresh: Runner) -> None
         numbers = range(begin, begin + 100)
         answers = await asyncio.gather(
             *(
-                fresh.run(line_step("", program=Program(["echo", str(number)])), LONG)
+                fresh.run(line_step("", program=DirectExec(["echo", str(number)])), LONG)
                 for number in numbers
             )
         )

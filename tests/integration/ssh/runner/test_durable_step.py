@@ -16,11 +16,11 @@ import pytest_asyncio
 from resop.errors import ClusterUnreachable, ContactLost, StepTimedOut, TaskCancelled
 from resop.ssh import exec_channel
 from resop.ssh import session as session_module
-from resop.ssh.runner.durable_step import Keep, NeverBegan, NotKept
+from resop.ssh.runner.durable_step import DurabilityUnavailable, DurableStep, NeverStarted
 from resop.ssh.runner.remote import spool as remote
 from resop.ssh.runner.remote.processes import here
 from resop.ssh.session import BREAKS, Session
-from resop.steps.output import Raw
+from resop.steps.output import RawResult
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 from tests.support.steps import line_step
@@ -61,17 +61,17 @@ async def login(server: OpenSSH, user: str = "alice") -> asyncssh.SSHClientConne
         raise ClusterUnreachable(str(fault)) from fault
 
 
-def new() -> Keep:
-    return Keep(f"test-{secrets.token_hex(4)}")
+def new() -> DurableStep:
+    return DurableStep(f"test-{secrets.token_hex(4)}")
 
 
-def again(keep: Keep) -> Keep:
+def again(keep: DurableStep) -> DurableStep:
     """What another worker knows of it."""
-    return Keep(keep.name, sent=True)
+    return DurableStep(keep.name, sent=True)
 
 
-async def run(session: Session, line: str, keep: Keep, stdin: bytes = b"") -> Raw:
-    return await session.run_kept(line_step(line, stdin or None), LONG, keep)
+async def run(session: Session, line: str, keep: DurableStep, stdin: bytes = b"") -> RawResult:
+    return await session.run_durable(line_step(line, stdin or None), LONG, keep)
 
 
 def folders(server: OpenSSH, user: str = "alice") -> list[Path]:
@@ -97,7 +97,7 @@ async def eventually(condition: Callable[[], object]) -> bool:
     return False
 
 
-async def forgotten(server: OpenSSH, session: Session, keep: Keep) -> bool:
+async def forgotten(server: OpenSSH, session: Session, keep: DurableStep) -> bool:
     session.forget(keep)
     return await eventually(lambda: folders(server) == [])
 
@@ -150,9 +150,9 @@ async def test_another_worker_finds_it_after_its_end(server: OpenSSH, session: S
 
 async def test_step_that_was_never_started_never_will_be(server: OpenSSH, session: Session) -> None:
     keep = new()
-    with pytest.raises(NeverBegan):
-        await session.end_kept(again(keep))
-    with pytest.raises(NeverBegan):
+    with pytest.raises(NeverStarted):
+        await session.end_durable(again(keep))
+    with pytest.raises(NeverStarted):
         await run(session, "echo >>never", keep)
     assert lines(server, "never") == []
 
@@ -163,7 +163,7 @@ async def test_name_of_a_step_that_is_forgotten_stays_taken_while_it_may_be_aske
     keep = again(new())
     await run(session, "echo >>taken", keep)
     assert await forgotten(server, session, keep)
-    with pytest.raises(NeverBegan):
+    with pytest.raises(NeverStarted):
         await run(session, "echo >>taken", again(keep))
     assert len(lines(server, "taken")) == 1
 
@@ -174,7 +174,7 @@ async def test_many_ask_for_a_step_at_once_and_it_runs_once(
     keep, other = new(), Session(partial(login, server))
     line = "echo >>many; sleep 0.2; echo done"
     answers = await asyncio.gather(
-        *(run(each, line, Keep(keep.name)) for each in (session, other) for _ in range(10))
+        *(run(each, line, DurableStep(keep.name)) for each in (session, other) for _ in range(10))
     )
     assert {answer.stdout for answer in answers} == {b"done\n"}
     assert len(lines(server, "many")) == 1
@@ -204,7 +204,7 @@ async def test_all_of_a_step_that_was_found_again_is_ended(
         await asyncio.wait([step])
     if how == "found and ended":
         with pytest.raises(TaskCancelled) as caught:
-            await session.end_kept(again(keep))
+            await session.end_durable(again(keep))
         assert caught.value.details["ended"] is True
     if how == "forgotten":
         await session.run(line_step("true"), LONG)
@@ -215,7 +215,7 @@ async def test_all_of_a_step_that_was_found_again_is_ended(
 
 async def test_time_limit_holds_while_nobody_looks(server: OpenSSH, session: Session) -> None:
     keep = new()
-    step = asyncio.create_task(session.run_kept(line_step("sleep 4200"), 1.0, keep))
+    step = asyncio.create_task(session.run_durable(line_step("sleep 4200"), 1.0, keep))
     assert await eventually(lambda: "sleep 4200" in server.processes("alice"))
     keep.leaving = True
     step.cancel()
@@ -319,7 +319,7 @@ async def test_node_that_breaks_each_connection_with_a_runner_is_used_without(
     connect = Breaking(server, BREAKS)
     session = Session(connect)
     assert (await session.run(line_step("echo served"), 30)).stdout == b"served\n"
-    with pytest.raises(NotKept, match="no runner"):
+    with pytest.raises(DurabilityUnavailable, match="no runner"):
         await run(session, "true", new())
     assert connect.made == BREAKS + 1
     await session.close()
@@ -345,7 +345,7 @@ async def test_home_that_cannot_be_written_keeps_no_step(server: OpenSSH, sessio
     kept = server.home("alice") / remote.KEPT
     kept.rename(kept.with_name("aside"))
     kept.write_text("in the way")
-    with pytest.raises(NotKept, match="nothing was started"):
+    with pytest.raises(DurabilityUnavailable, match="nothing was started"):
         await run(session, "echo >>unwritable", new())
     with pytest.raises(ContactLost):
         await run(session, "echo >>unwritable", again(new()))
@@ -356,9 +356,9 @@ async def test_home_that_cannot_be_written_keeps_no_step(server: OpenSSH, sessio
 
 async def test_node_without_a_runner_keeps_no_step(server: OpenSSH) -> None:
     session = Session(partial(login, server), runner=False)
-    with pytest.raises(NotKept):
+    with pytest.raises(DurabilityUnavailable):
         await run(session, "echo >>unwritable", new())
-    with pytest.raises(NotKept):
+    with pytest.raises(DurabilityUnavailable):
         await run(session, "cat >>unwritable", new(), bytes((1 << 20) + 1))
     await session.close()
     assert lines(server, "unwritable") == []
@@ -382,7 +382,7 @@ async def test_what_nobody_asked_for_in_days_is_swept(server: OpenSSH, session: 
     await run(session, "echo", keep)
     assert {each.name for each in folders(server)} == {"test-new", keep.name}
     assert not (kept / "test-name").exists()
-    session.forget(Keep("test-new"))
+    session.forget(DurableStep("test-new"))
     assert await forgotten(server, session, keep)
 
 

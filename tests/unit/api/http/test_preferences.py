@@ -7,14 +7,14 @@ import pytest
 from fastapi import Request
 
 from api.http.preferences import LONGEST_WAIT, Preferences, read_preferences
-from resop.config.webhook_hosts import Hosts
+from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidOptions
 
 
 def read(prefer: str = "", query: str = "") -> Preferences:
     headers = [(b"prefer", prefer.encode())] if prefer else []
     scope = {"type": "http", "headers": headers, "query_string": query.encode()}
-    return read_preferences(Request(scope), 30, Hosts("hooks.hpc.example"))
+    return read_preferences(Request(scope), 30, WebhookHosts("hooks.hpc.example"))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def read(prefer: str = "", query: str = "") -> Preferences:
 def test_a_preference_is_followed_or_ignored(prefer: str, wait: float, applied: str | None) -> None:
     headers = [(b"prefer", prefer.encode("utf-8"))] if prefer else []
     scope = {"type": "http", "headers": headers, "query_string": b""}
-    preferred = read_preferences(Request(scope), 30, Hosts(""))
+    preferred = read_preferences(Request(scope), 30, WebhookHosts(""))
     assert (preferred.wait, preferred.applied) == (wait, applied)
 
 
@@ -87,4 +87,4 @@ def test_a_wrong_query_is_refused_with_its_field(query: str, field: str) -> None
 def test_how_old_an_answer_may_be(cache_control: str, oldest: float) -> None:
     headers = [(b"cache-control", cache_control.encode())] if cache_control else []
     scope = {"type": "http", "headers": headers, "query_string": b""}
-    assert read_preferences(Request(scope), 30, Hosts("")).max_age == oldest
+    assert read_preferences(Request(scope), 30, WebhookHosts("")).max_age == oldest

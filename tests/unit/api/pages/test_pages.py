@@ -13,9 +13,9 @@ from fastapi import Request
 from pydantic import Field
 from starlette.datastructures import Headers
 
-from api.pages.browser_session import check_guard, guard, onward_of
+from api.pages.browser_session import check_csrf_token, csrf_token, next_url
 from api.pages.form_data import read_form
-from api.pages.form_fields import Sent, fields_of, options_in, sent_for
+from api.pages.form_fields import FormData, fields_of, options_in, sent_for
 from api.pages.rendering import page
 from resop import Secret, Shell, operation
 from resop.actions.catalog import Action, load_catalog
@@ -55,7 +55,7 @@ NEEDED = [("name", "ada"), ("script", "#!/bin/sh")]
 
 def read(*pairs: tuple[str, str]) -> dict[str, Any]:
     """The options of a form that holds these fields, and those that must be there."""
-    sent = Sent([*NEEDED, ("loud", "true"), *pairs])
+    sent = FormData([*NEEDED, ("loud", "true"), *pairs])
     given = options_in(FIELDS.values(), sent)
     return {name: value for name, value in given.items() if name not in ("name", "script")}
 
@@ -140,7 +140,7 @@ def test_form_is_read_as_the_options_it_stands_for(
 
 
 def test_check_box_that_is_ticked_by_default_can_be_left_out() -> None:
-    assert options_in(FIELDS.values(), Sent(NEEDED))["loud"] is False
+    assert options_in(FIELDS.values(), FormData(NEEDED))["loud"] is False
 
 
 def test_broken_json_is_a_fault_of_its_field() -> None:
@@ -166,8 +166,8 @@ def test_option_in_the_plain_form_takes_a_text_or_stands_alone() -> None:
     command = Command("site", CommandEntry(command="x", options=options))
     fields = fields_of(command)
     assert [field.name for field in fields] == ["input", "plain", "stdin"]
-    assert options_in(fields, Sent([("plain", "a b")])) == {"plain": "a b"}
-    alone = Sent([("plain", ""), (":alone", "plain")])
+    assert options_in(fields, FormData([("plain", "a b")])) == {"plain": "a b"}
+    alone = FormData([("plain", ""), (":alone", "plain")])
     assert options_in(fields, alone) == {"plain": True}
     assert sent_for(fields, {"plain": True}).multi_items() == [(":alone", "plain")]
     assert sent_for(fields, {"input": ["a b", "c"]})["input"] == "'a b' c"
@@ -191,24 +191,24 @@ def test_option_in_the_plain_form_takes_a_text_or_stands_alone() -> None:
     ],
 )
 def test_login_goes_on_to_no_other_site(onward: str) -> None:
-    assert onward_of(request(query=f"next={quote(onward)}".encode())) == "/pages/"
+    assert next_url(request(query=f"next={quote(onward)}".encode())) == "/pages/"
 
 
 def test_login_goes_on_to_the_page_that_was_asked_for() -> None:
     query = b"next=%2Fslurm%2Fcmd%2Fsqueue%2Fsubmit%3Fagain%3D1"
-    assert onward_of(request(query=query)) == "/slurm/cmd/squeue/submit?again=1"
+    assert next_url(request(query=query)) == "/slurm/cmd/squeue/submit?again=1"
 
 
 def test_guard_belongs_to_one_cookie() -> None:
-    check_guard(request(cookie="mine"), guard("mine"))
+    check_csrf_token(request(cookie="mine"), csrf_token("mine"))
     for cookie, shown in [
-        ("mine", guard("other")),
+        ("mine", csrf_token("other")),
         ("mine", ""),
         ("mine", "\u00e9"),
-        ("", guard("")),
+        ("", csrf_token("")),
     ]:
         with pytest.raises(CsrfFailed):
-            check_guard(request(cookie=cookie), shown)
+            check_csrf_token(request(cookie=cookie), shown)
 
 
 def multipart(*parts: tuple[str, bytes]) -> tuple[bytes, str]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.state.answer_cache import Questions
+from api.state.answer_cache import AnswerCache
 from resop.messaging.publisher import ANYBODYS, whose
 from resop.storage.models import Task
 
@@ -25,18 +25,18 @@ def task(task_id: str, credential: str = "first", username: str = "ada") -> Task
 
 
 @pytest.fixture
-async def questions() -> Questions:
-    made = Questions()
-    with made.asking("digest", task("t1"), 60):
+async def questions() -> AnswerCache:
+    made = AnswerCache()
+    with made.publishing("digest", task("t1"), 60):
         pass
     return made
 
 
-def shared(questions: Questions, digest: str = "digest", max_age: float = 9, **of: str) -> bool:
+def shared(questions: AnswerCache, digest: str = "digest", max_age: float = 9, **of: str) -> bool:
     return questions.find(digest, task("t2", **of), max_age) is not None
 
 
-async def test_running_question_is_shared_within_its_login(questions: Questions) -> None:
+async def test_running_question_is_shared_within_its_login(questions: AnswerCache) -> None:
     assert shared(questions)
     assert not shared(questions, "other")
     assert not shared(questions, max_age=0)
@@ -44,7 +44,7 @@ async def test_running_question_is_shared_within_its_login(questions: Questions)
     assert not shared(questions, username="bob")
 
 
-async def test_answer_is_shared_with_all_logins_of_its_user(questions: Questions) -> None:
+async def test_answer_is_shared_with_all_logins_of_its_user(questions: AnswerCache) -> None:
     questions.hear(f"t1 {ASKED} {SUCCEEDED}")
     found = questions.find("digest", task("t2", "second"), 9)
     assert found is not None and found.task.output == 4
@@ -66,16 +66,16 @@ async def test_answer_is_shared_with_all_logins_of_its_user(questions: Questions
     ],
 )
 async def test_what_is_heard_decides_what_is_still_shared(
-    questions: Questions, word: str | None, kept: bool
+    questions: AnswerCache, word: str | None, kept: bool
 ) -> None:
     questions.hear(word)
     assert shared(questions) is kept
 
 
 async def test_question_that_could_not_be_put_is_not_shared() -> None:
-    questions = Questions()
-    with pytest.raises(OSError, match="away"), questions.asking("digest", task("t1"), 60):
+    questions = AnswerCache()
+    with pytest.raises(OSError, match="away"), questions.publishing("digest", task("t1"), 60):
         found = questions.find("digest", task("t2"), 9)
         raise OSError("away")
-    assert found is not None and found.put.result() is False
+    assert found is not None and found.queued.result() is False
     assert not shared(questions)

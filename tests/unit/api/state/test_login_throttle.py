@@ -5,7 +5,7 @@ import asyncio
 import fakeredis
 import pytest
 
-from api.state.login_throttle import FAILURES, PERIOD_SECONDS, Breaker
+from api.state.login_throttle import FAILURES, PERIOD_SECONDS, LoginThrottle
 from resop.errors import (
     LoginRefused,
     OtpRequired,
@@ -16,14 +16,14 @@ from resop.errors import (
 )
 
 
-async def fail(breaker: Breaker, fault: type[ResopError] = LoginRefused) -> None:
+async def fail(breaker: LoginThrottle, fault: type[ResopError] = LoginRefused) -> None:
     with pytest.raises(fault):
         async with breaker.attempt():
             raise fault
 
 
 async def test_the_sixth_login_after_five_failures_is_stopped() -> None:
-    breaker = Breaker(fakeredis.FakeAsyncRedis(), "ada", "hpc", "10.0.0.1")
+    breaker = LoginThrottle(fakeredis.FakeAsyncRedis(), "ada", "hpc", "10.0.0.1")
     for number in range(FAILURES):
         await fail(breaker, (LoginRefused, OtpRequired, PasswordExpired)[number % 3])
     with pytest.raises(TooManyAttempts) as stopped:
@@ -39,7 +39,7 @@ async def test_of_many_at_once_no_more_are_tried_than_may_fail() -> None:
     async def log_in() -> type[ResopError]:
         nonlocal asked
         try:
-            async with Breaker(redis, "ada", "hpc", "10.0.0.1").attempt():
+            async with LoginThrottle(redis, "ada", "hpc", "10.0.0.1").attempt():
                 asked += 1
                 await asyncio.sleep(0.01)
                 raise LoginRefused
@@ -57,7 +57,7 @@ async def test_good_logins_wait_for_each_other_and_are_not_counted() -> None:
 
     async def log_in() -> None:
         nonlocal done
-        async with Breaker(redis, "ada", "hpc", "10.0.0.1").attempt():
+        async with LoginThrottle(redis, "ada", "hpc", "10.0.0.1").attempt():
             await asyncio.sleep(0.01)
             done += 1
 
@@ -67,7 +67,7 @@ async def test_good_logins_wait_for_each_other_and_are_not_counted() -> None:
 
 async def test_further_failures_do_not_prolong_the_wait() -> None:
     redis = fakeredis.FakeAsyncRedis()
-    breaker = Breaker(redis, "ada", "hpc", "10.0.0.1")
+    breaker = LoginThrottle(redis, "ada", "hpc", "10.0.0.1")
     await fail(breaker)
     key = "resop:login:hpc:ada:10.0.0.1"
     await redis.expire(key, 10)
@@ -82,16 +82,16 @@ async def test_further_failures_do_not_prolong_the_wait() -> None:
 async def test_nobody_else_is_stopped(username: str, cluster: str, address: str) -> None:
     redis = fakeredis.FakeAsyncRedis()
     for _ in range(FAILURES):
-        await fail(Breaker(redis, "ada", "hpc", "10.0.0.1"))
-    async with Breaker(redis, username, cluster, address).attempt():
+        await fail(LoginThrottle(redis, "ada", "hpc", "10.0.0.1"))
+    async with LoginThrottle(redis, username, cluster, address).attempt():
         pass
-    await fail(Breaker(redis, "ada", "hpc", "10.0.0.1"), TooManyAttempts)
+    await fail(LoginThrottle(redis, "ada", "hpc", "10.0.0.1"), TooManyAttempts)
 
 
 async def test_without_redis_nobody_can_try_passwords() -> None:
     server = fakeredis.FakeServer()
     server.connected = False
-    breaker = Breaker(fakeredis.FakeAsyncRedis(server=server), "ada", "hpc", "10.0.0.1")
+    breaker = LoginThrottle(fakeredis.FakeAsyncRedis(server=server), "ada", "hpc", "10.0.0.1")
     with pytest.raises(QueueUnavailable):
         async with breaker.attempt():
             pytest.fail("the cluster was asked")

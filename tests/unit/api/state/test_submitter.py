@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from kombu.exceptions import OperationalError
 
-from api.state.submitter import Intake
+from api.state.submitter import TaskSubmitter
 from resop.errors import LimitReached, QueueUnavailable, RecordsUnavailable
-from resop.messaging.task_queue import BEHIND, TOGETHER, Queue
+from resop.messaging.task_queue import LOWEST_PRIORITY, TASKS_PER_MESSAGE, TaskQueue
 from resop.storage import tasks as record
-from resop.storage.models import Key, State
+from resop.storage.models import IdempotencyKey, State
 from resop.storage.tasks import NewTask, Records
 from tests.support.tasks import new_task
 
@@ -44,7 +44,7 @@ def messages() -> Messages:
 
 async def taken_in(records: Records, messages: Messages, *new: NewTask, worker: str = "") -> Any:
     """What each is told when all of them come before the first is looked at."""
-    intake = Intake(records, Queue(messages), ROOM)  # type: ignore[arg-type]
+    intake = TaskSubmitter(records, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
     adding = [asyncio.create_task(intake.add(each, worker, flushed=False)) for each in new]
     await asyncio.sleep(0)
     intake.start()
@@ -55,7 +55,7 @@ async def taken_in(records: Records, messages: Messages, *new: NewTask, worker: 
 
 def new(key: str | None = None, **values: Any) -> NewTask:
     task = new_task(**values)
-    return NewTask(task, Key(id=key, digest="d", task=task.id) if key else None)
+    return NewTask(task, IdempotencyKey(id=key, digest="d", task=task.id) if key else None)
 
 
 def states(records: Records, tasks: Sequence[NewTask]) -> list[str | None]:
@@ -74,11 +74,14 @@ async def test_what_has_come_is_written_in_one_transaction_and_sent_in_few_messa
         return add_tasks(tasks, **how)
 
     monkeypatch.setattr(records, "add_tasks", counted)
-    tasks = [new() for _ in range(TOGETHER + 1)]
+    tasks = [new() for _ in range(TASKS_PER_MESSAGE + 1)]
     assert await taken_in(records, messages, *tasks) == [None] * len(tasks)
     ids = [each.task.id for each in tasks]
     assert groups == [(len(tasks), False)]
-    assert messages.sent == [("cluster.tango", ids[:TOGETHER]), ("cluster.tango", ids[TOGETHER:])]
+    assert messages.sent == [
+        ("cluster.tango", ids[:TASKS_PER_MESSAGE]),
+        ("cluster.tango", ids[TASKS_PER_MESSAGE:]),
+    ]
     assert set(states(records, tasks)) == {State.QUEUED}
 
 
@@ -150,7 +153,7 @@ async def test_one_that_cannot_be_written_is_the_only_one_that_is_not(
 async def test_fault_of_ours_is_told_and_does_not_end_the_intake(
     records: Records, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    intake = Intake(records, Queue(messages), ROOM)  # type: ignore[arg-type]
+    intake = TaskSubmitter(records, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
     intake.start()
     with monkeypatch.context() as patch:
         patch.setattr(messages, "send_task", None)
@@ -161,7 +164,7 @@ async def test_fault_of_ours_is_told_and_does_not_end_the_intake(
 
 
 async def test_task_of_who_has_gone_is_taken_in(records: Records, messages: Messages) -> None:
-    intake, task = Intake(records, Queue(messages), ROOM), new()  # type: ignore[arg-type]
+    intake, task = TaskSubmitter(records, TaskQueue(messages), ROOM), new()  # type: ignore[arg-type]
     adding = asyncio.create_task(intake.add(task, "kept"))
     await asyncio.sleep(0)
     adding.cancel()
@@ -174,10 +177,12 @@ async def test_task_of_who_has_gone_is_taken_in(records: Records, messages: Mess
 
 def test_who_hands_over_many_is_told_of_those_that_are_left(messages: Messages) -> None:
     messages.most = 1
-    tasks = [(f"t{number}", "tango", "") for number in range(TOGETHER + 1)] + [("u", "tango", "w")]
-    assert Queue(messages).put_all(tasks, behind=True) == [f"t{TOGETHER}", "u"]  # type: ignore[arg-type]
-    assert messages.priorities == [BEHIND]
-    assert Queue(messages).put_all([]) == []  # type: ignore[arg-type]
+    tasks = [(f"t{number}", "tango", "") for number in range(TASKS_PER_MESSAGE + 1)] + [
+        ("u", "tango", "w")
+    ]
+    assert TaskQueue(messages).put_all(tasks, behind=True) == [f"t{TASKS_PER_MESSAGE}", "u"]  # type: ignore[arg-type]
+    assert messages.priorities == [LOWEST_PRIORITY]
+    assert TaskQueue(messages).put_all([]) == []  # type: ignore[arg-type]
 
 
 def test_key_that_another_process_writes_at_that_moment_is_found(
@@ -185,7 +190,7 @@ def test_key_that_another_process_writes_at_that_moment_is_found(
 ) -> None:
     earlier, looked = new("k"), []
 
-    def look(*asked: Any) -> dict[str, Key]:
+    def look(*asked: Any) -> dict[str, IdempotencyKey]:
         looked.append(asked)
         return keys(*asked) if len(looked) > 1 else {}
 
@@ -194,5 +199,5 @@ def test_key_that_another_process_writes_at_that_moment_is_found(
     records.add_tasks([earlier])
     looked.clear()
     (told,) = records.add_tasks([new("k")])
-    assert isinstance(told, Key) and told.task == earlier.task.id
+    assert isinstance(told, IdempotencyKey) and told.task == earlier.task.id
     assert len(looked) == 2

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.state.task_watchers import Feeds
+from api.state.task_watchers import TaskWatches
 from resop.errors import RecordsUnavailable, UnknownTask
 from resop.storage.models import State, Step, Task, now
 
@@ -60,13 +60,13 @@ def records() -> FakeRecords:
 
 
 @pytest.fixture
-def feeds(records: FakeRecords) -> Feeds:
+def feeds(records: FakeRecords) -> TaskWatches:
     untyped: Any = records
-    return Feeds(untyped, untyped)
+    return TaskWatches(untyped, untyped)
 
 
 async def test_a_thousand_watchers_read_the_record_once_a_change(
-    feeds: Feeds, records: FakeRecords
+    feeds: TaskWatches, records: FakeRecords
 ) -> None:
     seen = []
     looked = asyncio.Barrier(1001)
@@ -75,7 +75,7 @@ async def test_a_thousand_watchers_read_the_record_once_a_change(
         with feeds.feed("t1") as feed:
             for _ in range(3):
                 changed = feed.changed
-                seen.append(len((await feed.look()).steps))
+                seen.append(len((await feed.snapshot()).steps))
                 await looked.wait()
                 await changed.wait()
 
@@ -83,64 +83,66 @@ async def test_a_thousand_watchers_read_the_record_once_a_change(
     for number in (1, 2, 3):
         await looked.wait()
         records.add(number, None)
-        feeds.hear("t0 t1 t2")
+        feeds.on_change("t0 t1 t2")
     await asyncio.gather(*watchers)
     assert records.reads == 3
     assert seen == [0] * 1000 + [1] * 1000 + [2] * 1000
     assert not feeds._feeds
 
 
-async def test_steps_that_have_ended_are_not_read_again(feeds: Feeds, records: FakeRecords) -> None:
+async def test_steps_that_have_ended_are_not_read_again(
+    feeds: TaskWatches, records: FakeRecords
+) -> None:
     with feeds.feed("t1") as feed:
         for number, seconds in ((1, 1.0), (2, None), (3, 1.0), (2, 2.0), (4, None)):
             records.add(number, seconds)
-            feeds.hear("t1")
-            seen = await feed.look()
+            feeds.on_change("t1")
+            seen = await feed.snapshot()
             assert seen.steps == records.all
     assert records.asked_after == [0, 1, 1, 1, 3]
 
 
 async def test_rows_of_output_are_known_by_the_last_of_each_step(
-    feeds: Feeds, records: FakeRecords
+    feeds: TaskWatches, records: FakeRecords
 ) -> None:
     with feeds.feed("t1") as feed:
-        before = await feed.look()
+        before = await feed.snapshot()
         for step, row in ((1, 3), (2, 4), (1, 7)):
             records.rows[step] = row
-            feeds.hear("t1")
-            assert (await feed.look()).printed == records.rows
-        assert before.printed == {}
+            feeds.on_change("t1")
+            assert (await feed.snapshot()).output_rows == records.rows
+        assert before.output_rows == {}
 
 
-async def test_what_might_have_been_missed_wakes_all_who_watch(feeds: Feeds) -> None:
+async def test_what_might_have_been_missed_wakes_all_who_watch(feeds: TaskWatches) -> None:
     with feeds.feed("t1") as one, feeds.feed("t2") as other:
         for word in (None, "t1 t2"):
             events = [one.changed, other.changed]
-            feeds.hear(word)
+            feeds.on_change(word)
             assert all(event.is_set() for event in events)
 
 
 async def test_fault_of_one_reading_is_not_that_of_the_next(
-    feeds: Feeds, records: FakeRecords
+    feeds: TaskWatches, records: FakeRecords
 ) -> None:
     with feeds.feed("t1") as feed:
         records.away = True
         with pytest.raises(RecordsUnavailable):
-            await feed.look()
+            await feed.snapshot()
         records.away = False
-        feeds.hear("t1")
-        assert (await feed.look()).task == records.found
+        feeds.on_change("t1")
+        assert (await feed.snapshot()).task == records.found
         records.found = None
-        feeds.hear("t1")
+        feeds.on_change("t1")
         with pytest.raises(UnknownTask):
-            await feed.look()
+            await feed.snapshot()
 
 
 async def test_watcher_that_goes_away_takes_no_reading_from_others(
-    feeds: Feeds, records: FakeRecords
+    feeds: TaskWatches, records: FakeRecords
 ) -> None:
     with feeds.feed("t1") as feed:
-        first, second = (asyncio.create_task(feed.look()) for _ in range(2))
+        first, second = (asyncio.create_task(feed.snapshot()) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         assert (await second).task == records.found

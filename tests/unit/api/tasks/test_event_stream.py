@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.state.task_watchers import Seen
-from api.tasks.event_stream import Event, Place, news
+from api.state.task_watchers import TaskSnapshot
+from api.tasks.event_stream import Cursor, Event, events_after
 from resop.errors import InvalidOptions
 from resop.limits import PIECE
-from resop.storage.models import Output, State, Step, Task
-from resop.storage.step_output import Printed, Whole
+from resop.storage.models import State, Step, StepOutput, Task
+from resop.storage.step_output import StepOutputStore, Whole
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -55,7 +55,7 @@ def step(number: int, begun: float, seconds: float | None = None, log_lines: int
     )
 
 
-class FakePrinted(Printed):
+class FakePrinted(StepOutputStore):
     """What the steps of a task have printed, in rows or as a whole."""
 
     def __init__(
@@ -65,20 +65,22 @@ class FakePrinted(Printed):
     ) -> None:
         """`rows` are (step, stream, text), numbered from 1 on."""
         self._rows = [
-            Output(task="t1", number=number, step=step, stream=stream, text=text)
+            StepOutput(task="t1", number=number, step=step, stream=stream, text=text)
             for number, (step, stream, text) in enumerate(rows or [], 1)
         ]
         self._whole = whole or {}
 
-    def rows(self, task_id: str, *, after: int, until: int) -> list[Output]:
+    def rows(self, task_id: str, *, after: int, until: int) -> list[StepOutput]:
         return [row for row in self._rows if after < row.number <= until][:2]
 
     def outputs(self, task_id: str, steps: Sequence[int]) -> Iterator[Whole]:
         yield from (self._whole.get(step, (None, None)) for step in steps)
 
 
-def events_of(seen: Seen, place: Place, printed: Printed | None = None) -> list[Event]:
-    return list(news(seen, place, printed or FakePrinted()))
+def events_of(
+    seen: TaskSnapshot, place: Cursor, printed: StepOutputStore | None = None
+) -> list[Event]:
+    return list(events_after(seen, place, printed or FakePrinted()))
 
 
 def told(event: Event) -> str:
@@ -102,24 +104,24 @@ PRINTED = FakePrinted(
     {1: ("one", "two"), 2: ("not read", None), 3: (None, "three")},
 )
 GROWING = [
-    Seen(task(State.QUEUED), []),
-    Seen(task(State.RUNNING), []),
-    Seen(task(State.RUNNING), [step(1, 2, log_lines=1)]),
-    Seen(
+    TaskSnapshot(task(State.QUEUED), []),
+    TaskSnapshot(task(State.RUNNING), []),
+    TaskSnapshot(task(State.RUNNING), [step(1, 2, log_lines=1)]),
+    TaskSnapshot(
         task(State.RUNNING, log=["one"], progress={"done": 1, "total": 4}),
         [step(1, 2, log_lines=1)],
     ),
-    Seen(
+    TaskSnapshot(
         task(State.RUNNING, log=["one", "two"], progress={"done": 1, "total": 4}),
         [step(1, 2, 1, 1), step(2, 4, None, 2), step(3, 4.5, 0.2, 2)],
         {2: 3},
     ),
-    Seen(
+    TaskSnapshot(
         task(State.RUNNING, log=["one", "two"], progress={"done": 3, "total": 4}),
         [step(1, 2, 1, 1), step(2, 4, 9, 2), step(3, 4.5, 0.2, 2), step(4, 14, None, 2)],
         {2: 4},
     ),
-    Seen(
+    TaskSnapshot(
         task(State.LOST, log=["one", "two", "three"], progress={"done": 3, "total": 4}),
         [step(1, 2, 1, 1), step(2, 4, 9, 2), step(3, 4.5, 0.2, 2), step(4, 14, None, 2)],
         {2: 4, 4: 5},
@@ -134,19 +136,19 @@ EVENTS = [
 OUTPUT = [word for word in EVENTS if ": " in word]
 
 
-def watch(snapshots: list[Seen], place: Place) -> Iterator[Event]:
+def watch(snapshots: list[TaskSnapshot], place: Cursor) -> Iterator[Event]:
     for seen in snapshots:
-        for event in news(seen, place, PRINTED):
+        for event in events_after(seen, place, PRINTED):
             place = event.place
             yield event
 
 
 def test_watcher_from_the_beginning_is_told_all_in_order() -> None:
-    assert [told(event) for event in watch(GROWING, Place())] == EVENTS
+    assert [told(event) for event in watch(GROWING, Cursor())] == EVENTS
 
 
 def test_who_comes_after_the_end_is_told_the_same_but_for_progress_that_was_overtaken() -> None:
-    events = [told(event) for event in news(GROWING[-1], Place(), PRINTED)]
+    events = [told(event) for event in events_after(GROWING[-1], Cursor(), PRINTED)]
     once = [word for word in EVENTS if word != "progress"]
     assert events == [*once[:-1], "progress", "done"]
 
@@ -157,8 +159,8 @@ def test_no_event_is_missing_or_told_twice_however_often_a_watcher_comes_back(
 ) -> None:
     events: list[Event] = []
     for look in [*sorted(looks), len(GROWING) - 1]:
-        place = Place.read(str(events[-1].place)) if events else Place()
-        new = list(news(GROWING[look], place, PRINTED))
+        place = Cursor.read(str(events[-1].place)) if events else Cursor()
+        new = list(events_after(GROWING[look], place, PRINTED))
         # The connection breaks before the last of them arrive.
         arrived = data.draw(st.integers(0, len(new))) if look < len(GROWING) - 1 else len(new)
         events += new[:arrived]
@@ -181,9 +183,11 @@ def test_no_event_is_missing_or_told_twice_however_often_a_watcher_comes_back(
 
 def test_step_waits_for_the_lines_before_it_unless_they_never_come() -> None:
     steps = [step(1, 2, 1, log_lines=2)]
-    running = [told(event) for event in events_of(Seen(task(State.RUNNING), steps), Place())]
+    running = [
+        told(event) for event in events_of(TaskSnapshot(task(State.RUNNING), steps), Cursor())
+    ]
     assert running == ["queued", "running"]
-    lost = [told(event) for event in events_of(Seen(task(State.LOST), steps), Place())]
+    lost = [told(event) for event in events_of(TaskSnapshot(task(State.LOST), steps), Cursor())]
     assert lost == ["queued", "running", "step 1", "step_ended 1", "done"]
 
 
@@ -193,9 +197,9 @@ def test_step_waits_for_the_lines_before_it_unless_they_never_come() -> None:
 )
 def test_output_of_a_short_command_comes_with_its_end(output: Any, text: str | None) -> None:
     ended = task(State.FAILED, kind="command", output=output, stderr="oh", truncated=True)
-    seen = events_of(Seen(ended, []), Place())[:1]
+    seen = events_of(TaskSnapshot(ended, []), Cursor())[:1]
     while not seen[-1].place.over:  # the connection breaks after every event
-        seen += events_of(Seen(ended, []), Place.read(str(seen[-1].place)))[:1]
+        seen += events_of(TaskSnapshot(ended, []), Cursor.read(str(seen[-1].place)))[:1]
     shown = {"stdout": "", "stderr": ""}
     for event in seen[2:-1]:
         assert (event.kind, event.data["step"]) == ("output", 0)
@@ -208,19 +212,19 @@ def test_output_of_a_short_command_comes_with_its_end(output: Any, text: str | N
 def test_output_of_a_long_command_comes_as_it_is_printed() -> None:
     printed = FakePrinted([(0, 1, "a"), (0, 2, "b"), (0, 1, "c")])
     runs = task(State.RUNNING, kind="command")
-    *_, first, last = events_of(Seen(runs, [], {0: 2}), Place(), printed)
+    *_, first, last = events_of(TaskSnapshot(runs, [], {0: 2}), Cursor(), printed)
     assert [told(first), told(last)] == ["stdout 0: a", "stderr 0: b"]
     ended = task(State.SUCCEEDED, kind="command", output="ac", stderr="b")
-    left = events_of(Seen(ended, [], {0: 3}), last.place, printed)
+    left = events_of(TaskSnapshot(ended, [], {0: 3}), last.place, printed)
     assert [told(event) for event in left] == ["stdout 0: c", "done"]
 
 
 def test_output_of_a_step_that_is_not_seen_yet_waits_for_it() -> None:
     printed = FakePrinted([(1, 1, "a"), (2, 1, "b")])
-    seen = Seen(task(State.RUNNING), [step(1, 2)], {1: 1, 2: 2})
-    *_, last = events_of(seen, Place(), printed)
+    seen = TaskSnapshot(task(State.RUNNING), [step(1, 2)], {1: 1, 2: 2})
+    *_, last = events_of(seen, Cursor(), printed)
     assert told(last) == "stdout 1: a"
-    seen = Seen(task(State.RUNNING), [step(1, 2), step(2, 3)], {1: 1, 2: 2})
+    seen = TaskSnapshot(task(State.RUNNING), [step(1, 2), step(2, 3)], {1: 1, 2: 2})
     assert [told(event) for event in events_of(seen, last.place, printed)] == [
         *("step 2", "stdout 2: b")
     ]
@@ -228,14 +232,14 @@ def test_output_of_a_step_that_is_not_seen_yet_waits_for_it() -> None:
 
 def test_thousands_of_steps_leave_an_id_short() -> None:
     steps = [step(number, number, 0.5) for number in range(1, 3001)]
-    *_, last = events_of(Seen(task(State.SUCCEEDED), steps), Place())
+    *_, last = events_of(TaskSnapshot(task(State.SUCCEEDED), steps), Cursor())
     assert str(last.place) == "succeeded/0/3000/3000//0/0.0"
-    assert events_of(Seen(task(State.SUCCEEDED), steps), last.place) == []
+    assert events_of(TaskSnapshot(task(State.SUCCEEDED), steps), last.place) == []
 
 
 def test_event_reads_as_the_standard_says() -> None:
-    seen = Seen(task(State.RUNNING, log=["two\nlines \u2028 é\r"]), [])
-    text = str(events_of(seen, Place())[-1])
+    seen = TaskSnapshot(task(State.RUNNING, log=["two\nlines \u2028 é\r"]), [])
+    text = str(events_of(seen, Cursor())[-1])
     assert text == (
         "id: running/1/0/0//0/0.0\nevent: log\n"
         'data: {"line": 1, "text": "two\\nlines \u2028 é\\r"}\n\n'
@@ -244,7 +248,7 @@ def test_event_reads_as_the_standard_says() -> None:
 
 def test_done_tells_how_it_ended_without_the_output() -> None:
     ended = task(State.FAILED, output="x" * 100, error={"type": "CommandFailed"})
-    *_, done = events_of(Seen(ended, []), Place())
+    *_, done = events_of(TaskSnapshot(ended, []), Cursor())
     assert (done.kind, done.data["state"], done.data["success"]) == ("done", "failed", False)
     assert done.data["error"] == {"type": "CommandFailed"} and "output" not in done.data
     assert done.place.over
@@ -256,13 +260,13 @@ def test_done_tells_how_it_ended_without_the_output() -> None:
 )
 def test_id_of_something_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidOptions):
-        Place.read(text)
+        Cursor.read(text)
 
 
 @given(st.permutations(range(1, 8)))
 def test_ends_in_any_order_come_to_the_same_place(order: list[int]) -> None:
-    place = Place()
+    place = Cursor()
     for number in order:
         place = place.with_end(number)
-        assert Place.read(str(place)) == place
+        assert Cursor.read(str(place)) == place
     assert place.ended == (7,)

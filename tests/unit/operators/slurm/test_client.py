@@ -6,7 +6,7 @@ from operators.slurm.client import ask, daemon_away
 from resop.errors import CommandFailed, DaemonUnavailable, OperationFailed, StepTimedOut
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
-from resop.testing import FakeDoor, FakeShell
+from resop.testing import FakeExecutor, FakeShell
 
 DATABASE = "sacctmgr --noheader --parsable2 show cluster format=cluster"
 NO_CONTROLLER = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
@@ -127,10 +127,10 @@ def test_site_without_munge_is_not_told_that_it_is_away() -> None:
 
 
 def test_answer_that_was_cut_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(door: FakeDoor, step: StepRequest) -> Result:
+    def cut(door: FakeExecutor, step: StepRequest) -> Result:
         assert step.max_output == 9
         return Result("123456789", truncated=True)
 
-    monkeypatch.setattr(FakeDoor, "run", cut)
+    monkeypatch.setattr(FakeExecutor, "run", cut)
     with pytest.raises(OperationFailed, match="squeue answers more than 9 bytes: ask for less"):
         ask(FakeShell(), "squeue", max_output=9)
