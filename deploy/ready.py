@@ -1,4 +1,4 @@
-"""Exit 0 when the API of this container says it is ready to serve."""
+"""Exit with 0 if the API of this container reports that it is ready to serve."""
 
 import os
 import ssl
@@ -7,7 +7,7 @@ import urllib.request
 https = os.environ.get("ENABLE_HTTPS", "").lower() in {"1", "true", "yes", "on"}
 port = os.environ.get("PORT", "3000")
 
-# Only its own answer counts, so neither the scheme nor the certificate needs a check.
+# The container asks itself, so neither the scheme nor the certificate needs a check.
 urllib.request.urlopen(  # noqa: S310
     f"{'https' if https else 'http'}://127.0.0.1:{port}/health/ready",
     timeout=5,
