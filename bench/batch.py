@@ -56,7 +56,7 @@ async def measure(here: Site, items: int) -> dict[str, Any]:
     idle, accepting, running = Measured(1), Measured(1), Measured(1)
     for _ in range(BESIDE):
         await call(client, idle)
-    body = {"options": {"input": ["{{n}}"]}, "sweep": {"n": {"from": 1, "to": items}}}
+    body = {"options": {"input": ["{{n}}"]}, "sweep": {"n": {"start": 1, "stop": items}}}
     began = time.perf_counter()
     launching = asyncio.create_task(
         asyncio.to_thread(ask, here, here.token, "/utils/cmd/echo/batch", body)

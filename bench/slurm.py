@@ -125,7 +125,7 @@ def _posted(here: Service, path: str, options: dict[str, Any], callers: int, cal
 def batch(here: Service, jobs: int) -> Way:
     """One request for all of them, and the wait for the last."""
     options = {"script": JOB, "job_name": "bench-{{n}}"}
-    body = {"options": options, "sweep": {"n": {"from": 1, "to": jobs}}}
+    body = {"options": options, "sweep": {"n": {"start": 1, "stop": jobs}}}
 
     def launch_and_wait() -> int:
         launched = ask(here, here.token, "/slurm/opn/sbatchd/batch", body)

@@ -3,6 +3,7 @@
 from resop.actions.login_gateway import LoginGateway
 from resop.actions.operation import Operation, operation
 from resop.actions.shell import Shell
+from resop.actions.sweep import ParameterValues, SweepMode, combine_parameters
 from resop.errors import (
     CommandFailed,
     ContactLost,
@@ -15,7 +16,7 @@ from resop.errors import (
 )
 from resop.limits import FILE_LIMIT
 from resop.steps.result import Result
-from resop.types import Argument, FileMode, RemotePath, Secret, Username
+from resop.types import Argument, ErrorMessage, FileMode, RemotePath, Secret, Username
 
 Gate = LoginGateway  # the name that operators of 0.1 import
 
@@ -27,6 +28,7 @@ __all__ = [
     "CommandFailed",
     "ContactLost",
     "DaemonUnavailable",
+    "ErrorMessage",
     "FileMode",
     "Gate",
     "InvalidOptions",
@@ -34,12 +36,15 @@ __all__ = [
     "NotPermitted",
     "Operation",
     "OperationFailed",
+    "ParameterValues",
     "PathFailed",
     "RemotePath",
     "Result",
     "Secret",
     "Shell",
     "StepTimedOut",
+    "SweepMode",
     "Username",
+    "combine_parameters",
     "operation",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, SecretStr, StringConstraints
+from pydantic_core import CoreSchema, core_schema
 
 MASK = "********"
 
@@ -25,6 +27,27 @@ class Secret(SecretStr):
 
     `get_secret_value()` gives the text.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorMessage:
+    """The sentence that a request gets for a value the annotated type refuses.
+
+    It stands after the constraint that it explains, as in
+    `Annotated[str, Field(pattern="^[A-Z]+$"), ErrorMessage("must be capital letters")]`.
+    """
+
+    text: str
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Return the annotated type's schema with this message for each of its errors."""
+        return core_schema.custom_error_schema(
+            handler(source),
+            custom_error_type="explained",
+            custom_error_message=self.text,
+        )
 
 
 def argument_fault(text: str) -> str | None:
@@ -52,14 +75,21 @@ Argument = Annotated[str, _CHECKED]
 """Any text that can stand on a command line: no NUL, at most 131,071 bytes of UTF-8."""
 
 
-def argument_like(pattern: str) -> Any:
-    """The type of an Argument that a regular expression (of Rust's regex) matches as a whole."""
-    return Annotated[str, Field(pattern=f"^(?:{pattern})$"), _CHECKED]
+def argument_like(pattern: str, message: str) -> Any:
+    """Return the type of an Argument that `pattern` (Rust's regex) matches from end to end.
+
+    `message` is what a request with another value is answered.
+    """
+    return Annotated[str, Field(pattern=f"^(?:{pattern})$"), ErrorMessage(message), _CHECKED]
 
 
 Username = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$"),
+    ErrorMessage(
+        "must be a POSIX user name: up to 32 of a-z, 0-9, '_', '.' and '-', "
+        "beginning with a letter or '_'"
+    ),
     Field(description="POSIX user name"),
 ]
 """A user name as useradd(8) and LDAP's posixAccount accept it, dots allowed."""
@@ -71,6 +101,7 @@ FileMode = Annotated[
         coerce_numbers_to_str=True,
         description="permissions in octal, such as 0640",
     ),
+    ErrorMessage("must be permissions as three octal digits, such as 0640"),
 ]
 """Permissions of a file as chmod(1) takes them; no setuid, setgid or sticky bit."""
 

@@ -79,7 +79,7 @@ def read_preferences(request: Request, default_wait: float, hosts: WebhookHosts)
             {**given, "tag": query.getlist("tag"), "wait": wait, "applied": applied}, context=hosts
         )
     except ValidationError as fault:
-        raise InvalidOptions(option_faults(fault)) from None
+        raise InvalidOptions(option_faults(fault, Preferences)) from None
 
 
 def _max_age(cache_control: str) -> float:

@@ -87,7 +87,7 @@ async def launch(
     return await _launch(
         maker,
         lambda: maker.from_body(body),
-        lambda: {"batch": body.model_dump(by_alias=True)},
+        lambda: {"batch": body.model_dump()},
         count,
         request,
     )

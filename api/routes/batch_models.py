@@ -47,7 +47,7 @@ class BatchProgress(BatchShown):
     options: dict[str, Any]
     """With their templates, secrets masked."""
     sweep: dict[str, Any] | None
-    combine: str | None
+    mode: str | None
     rate: float
     """Tasks a second: over the last minute; of an ended batch over all of its time."""
     expected_end: datetime | None
@@ -90,7 +90,7 @@ def _read_progress(services: Services, batch_id: str) -> BatchProgress:
         **stands,
         options=batch.options,
         sweep=batch.sweep,
-        combine=batch.combine,
+        mode=batch.combine,
         rate=round(rate, 3),
         expected_end=end,
         notification=delivery_json(told),

@@ -13,7 +13,7 @@ from api.tasks.factory import first_step_of, new_task
 from resop.actions.catalog import Action
 from resop.actions.operation import Operation
 from resop.actions.options import check_options, option_names, option_values
-from resop.actions.sweep import BatchBody, Form, Item, expand
+from resop.actions.sweep import BatchBody, BatchItem, OptionTemplate, batch_items
 from resop.errors import InvalidOptions
 from resop.security.masking import Masker, secrets_in
 from resop.security.tokens import Token
@@ -78,26 +78,26 @@ class BatchFactory:
 
     def from_body(self, body: BatchBody) -> list[Task]:
         """The tasks of a new batch; InvalidOptions names what is wrong with which item."""
-        form = Form(body.options, option_names(self._action.options))
-        items = expand(body, self._services.settings.BATCH_SIZE)
-        if body.sweep is not None and (faults := form.faults(body.sweep)):
+        template = OptionTemplate(body.options, option_names(self._action.options))
+        items = batch_items(body, self._services.settings.BATCH_SIZE)
+        if body.sweep is not None and (faults := template.faults(body.sweep)):
             # Once, and not for every item.
             raise InvalidOptions([{**each, "field": f"sweep.{each['field']}"} for each in faults])
         for number, item in enumerate(items):
-            self._make(number, item, partial(form.fill, item))
+            self._make(number, item, partial(template.fill, item))
         self._refuse_faults()
-        hidden = form.parameters_of(self._secret_options, body.parameters)
+        hidden = template.parameters_of(self._secret_options, body.parameters)
         self._hide(hidden)
         self.batch.parameters = body.parameters
         self.batch.options = self._shown(body.options, self._secret_options)
         if body.sweep is not None:
-            self.batch.combine = body.combine
-            sweep = body.model_dump(by_alias=True)["sweep"]
+            self.batch.combine = body.mode
+            sweep = body.model_dump()["sweep"]
             # What is secret may stand in any of them.
             self.batch.sweep = self._shown(sweep, body.parameters if hidden else ())
         return self.tasks
 
-    def again(self, old: Batch, given: list[tuple[dict[str, Any], Item | None]]) -> list[Task]:
+    def again(self, old: Batch, given: list[tuple[dict[str, Any], BatchItem | None]]) -> list[Task]:
         """The tasks of a batch that repeats some of an old one, without secrets."""
         for number, (options, item) in enumerate(given):
             self._make(number, item or {}, partial(dict, options))
@@ -106,7 +106,7 @@ class BatchFactory:
             setattr(self.batch, name, getattr(old, name))
         return self.tasks
 
-    def _make(self, number: int, item: Item, fill: Callable[[], dict[str, Any]]) -> None:
+    def _make(self, number: int, item: BatchItem, fill: Callable[[], dict[str, Any]]) -> None:
         if number % SLICE == 0:
             time.sleep(PAUSE_SECONDS)
         try:

@@ -1,1 +1,1 @@
-"""The Slurm scheduler: submit, watch and cancel jobs, and see the cluster they run on."""
+"""The Slurm scheduler: submit, monitor and cancel jobs; show nodes, partitions and usage."""

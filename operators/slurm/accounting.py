@@ -1,6 +1,6 @@
-"""The accounting database: what slurmdbd knows of jobs, some seconds after slurmctld does.
+"""Read jobs from the accounting database, which is a few seconds behind the queue.
 
-It keeps a job's name with a backtick for each double quote.
+It stores a backtick for each double quote in a job's name.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ import re
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
-from operators.slurm.job_types import Bytes, Job, Seconds, Time, is_asked
+from operators.slurm.job_types import Bytes, Job, Seconds, Timestamp, matches_id
 from operators.slurm.parsing import JobId
 from resop import Shell
+
+ACCOUNTING_DELAYS = (0.3, 0.7, 2.0)
+"""Seconds to wait before asking for a missing job again.
+
+slurmdbd is 0.3 s behind slurmctld, and 2.5 s for a cluster's first job.
+"""
 
 _COLUMNS = {
     "id": "JobID",
@@ -43,8 +49,8 @@ _COLUMNS = {
 }
 
 
-class Step(TypedDict):
-    """A step of a job: `batch`, `extern`, `interactive`, or one of srun: `0`, `1`, …"""
+class JobStep(TypedDict):
+    """A step of a job: `batch`, `extern`, `interactive`, or started by srun: `0`, `1`, …"""
 
     id: str
     name: str
@@ -55,57 +61,57 @@ class Step(TypedDict):
     node_names: list[str]
     tasks: int | None
     cpus: int
-    started: Time | None
-    ended: Time | None
+    started: Timestamp | None
+    ended: Timestamp | None
     elapsed: Seconds
     cpu_seconds: Seconds | None
     max_rss: Bytes | None
-    """The most memory that one of its tasks had; known when it has ended."""
+    """The highest memory use of any of its tasks; known when the step has ended."""
 
 
 class PastJob(Job):
     """A job in the accounting database."""
 
     cancelled_by: str | None
-    """The number of the user who cancelled it."""
+    """The UID of the user who cancelled the job."""
     exit_code: int | None
     signal: int | None
     requested: dict[str, int]
     allocated: dict[str, int]
-    """Resources: counts, memory in bytes."""
+    """Resources by name: counts; memory in bytes."""
     cpu_seconds: Seconds | None
     max_rss: Bytes | None
-    """The most of its steps."""
+    """The highest memory use of any task of any step."""
     submit_line: str | None
-    steps: list[Step]
+    steps: list[JobStep]
 
 
-def accounted(shell: Shell, *filters: str) -> list[PastJob]:
-    """Jobs in the accounting database that fit sacct's filters, those submitted last first."""
+def list_jobs(shell: Shell, *filters: str) -> list[PastJob]:
+    """Return the jobs that match sacct's filters, the last submitted first."""
     jobs: list[PastJob] = []
     for row in listings.sacct(shell, _COLUMNS, *filters):
         if JobId.parse(row["id"]).step is None:
             jobs.append(_job(row))
-        elif jobs:  # a step stands behind its job
+        elif jobs:  # a step follows its job
             jobs[-1]["steps"].append(_step(row))
     for job in jobs:
         job["max_rss"] = max((step["max_rss"] or 0 for step in job["steps"]), default=0) or None
     return sorted(jobs, key=lambda job: (job["submitted"] or "", job["raw_id"]), reverse=True)
 
 
-def find(shell: Shell, wanted: JobId) -> list[PastJob]:
-    """The job in the accounting database, with all its parts and their steps, by id."""
-    jobs = accounted(shell, f"--jobs={wanted.job}")
-    return [job for job in reversed(jobs) if is_asked(job, wanted)]
+def find(shell: Shell, target: JobId) -> list[PastJob]:
+    """Return a job with all its parts and their steps, ordered by id."""
+    jobs = list_jobs(shell, f"--jobs={target.job}")
+    return [job for job in reversed(jobs) if matches_id(job, target)]
 
 
-def _job(row: listings.Row) -> PastJob:
+def _job(row: listings.TableRow) -> PastJob:
     job = JobId.parse(row["id"])
-    code, signal = parsing.exit_code(row["exit_code"]) or (None, None)
-    state, by = _state(row["state"])
-    nodes, ended = parsing.hostlist(row["node_names"]), parsing.time(row["ended"])
-    # One that was cancelled while it waited has its end for a start.
-    started = parsing.time(row["started"]) if nodes else None
+    code, signal = parsing.parse_exit_code(row["exit_code"]) or (None, None)
+    state, cancelled_by = _parse_state(row["state"])
+    nodes, ended = parsing.expand_nodes(row["node_names"]), parsing.parse_time(row["ended"])
+    # For a job that was cancelled while pending, the database has its end as its start.
+    started = parsing.parse_time(row["started"]) if nodes else None
     return PastJob(
         id=row["id"],
         job=job.job,
@@ -115,54 +121,54 @@ def _job(row: listings.Row) -> PastJob:
         component=job.component,
         name=row["name"],
         user=row["user"],
-        account=parsing.given(row["account"]),
+        account=parsing.parse_text(row["account"]),
         partition=row["partition"],
-        qos=parsing.given(row["qos"]),
+        qos=parsing.parse_text(row["qos"]),
         state=state,
-        reason=parsing.given(row["reason"]),
-        nodes=parsing.whole(row["nodes"]) or 0,
+        reason=parsing.parse_text(row["reason"]),
+        nodes=parsing.parse_int(row["nodes"]) or 0,
         node_names=nodes,
-        cpus=parsing.whole(row["cpus"]) or 0,
-        submitted=parsing.time(row["submitted"]),
+        cpus=parsing.parse_int(row["cpus"]) or 0,
+        submitted=parsing.parse_time(row["submitted"]),
         started=started,
         ended=ended,
-        elapsed=parsing.whole(row["elapsed"]) or 0,
-        time_limit=parsing.duration(row["time_limit"]),
-        work_dir=parsing.given(row["work_dir"]),
-        cancelled_by=by,
+        elapsed=parsing.parse_int(row["elapsed"]) or 0,
+        time_limit=parsing.parse_duration(row["time_limit"]),
+        work_dir=parsing.parse_text(row["work_dir"]),
+        cancelled_by=cancelled_by,
         exit_code=code if ended else None,
         signal=signal if ended else None,
-        requested=parsing.tres(row["requested"]),
-        allocated=parsing.tres(row["allocated"]),
-        cpu_seconds=parsing.duration(row["cpu_seconds"]),
+        requested=parsing.parse_tres(row["requested"]),
+        allocated=parsing.parse_tres(row["allocated"]),
+        cpu_seconds=parsing.parse_duration(row["cpu_seconds"]),
         max_rss=None,
-        submit_line=parsing.given(row["submit_line"]),
+        submit_line=parsing.parse_text(row["submit_line"]),
         steps=[],
     )
 
 
-def _step(row: listings.Row) -> Step:
-    code, signal = parsing.exit_code(row["exit_code"]) or (None, None)
-    ended = parsing.time(row["ended"])
-    return Step(
+def _step(row: listings.TableRow) -> JobStep:
+    code, signal = parsing.parse_exit_code(row["exit_code"]) or (None, None)
+    ended = parsing.parse_time(row["ended"])
+    return JobStep(
         id=JobId.parse(row["id"]).step or "",
         name=row["name"],
-        state=_state(row["state"])[0],
+        state=_parse_state(row["state"])[0],
         exit_code=code if ended else None,
         signal=signal if ended else None,
-        nodes=parsing.whole(row["nodes"]) or 0,
-        node_names=parsing.hostlist(row["node_names"]),
-        tasks=parsing.whole(row["tasks"]),
-        cpus=parsing.whole(row["cpus"]) or 0,
-        started=parsing.time(row["started"]),
+        nodes=parsing.parse_int(row["nodes"]) or 0,
+        node_names=parsing.expand_nodes(row["node_names"]),
+        tasks=parsing.parse_int(row["tasks"]),
+        cpus=parsing.parse_int(row["cpus"]) or 0,
+        started=parsing.parse_time(row["started"]),
         ended=ended,
-        elapsed=parsing.whole(row["elapsed"]) or 0,
-        cpu_seconds=parsing.duration(row["cpu_seconds"]),
-        max_rss=parsing.memory(row["max_rss"], "B"),
+        elapsed=parsing.parse_int(row["elapsed"]) or 0,
+        cpu_seconds=parsing.parse_duration(row["cpu_seconds"]),
+        max_rss=parsing.parse_size(row["max_rss"], "B"),
     )
 
 
-def _state(text: str) -> tuple[str, str | None]:
-    """`CANCELLED by 20001` as the state and who did it."""
-    state, _, by = text.partition(" by ")
-    return state, by or None
+def _parse_state(text: str) -> tuple[str, str | None]:
+    """Split `CANCELLED by 20001` into the state and the UID."""
+    state, _, uid = text.partition(" by ")
+    return state, uid or None

@@ -1,4 +1,4 @@
-"""Accounts and associations (a user's share of an account), changed by sacctmgr(1)."""
+"""Change accounts and associations (a user's membership of an account) with sacctmgr(1)."""
 
 from __future__ import annotations
 
@@ -9,75 +9,82 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from operators.slurm import listings, parsing
-from operators.slurm.client import BROKEN_OFF, ask
-from resop import CommandFailed, ContactLost, NotPermitted, Result, Shell
+from operators.slurm.client import CONNECTION_BROKEN, ask
+from resop import CommandFailed, ContactLost, ErrorMessage, NotPermitted, Result, Shell
 
-DENIED = r"Access/permission denied|doesn't have privilege"
+PERMISSION_DENIED = r"Access/permission denied|doesn't have privilege"
 
-Account = Annotated[
+AccountName = Annotated[
     str,
-    # Lower case, as Slurm makes it; a comma or '=' would mean something to sacctmgr.
+    # Lower case, since Slurm stores names so; a comma or '=' would be special to sacctmgr.
     StringConstraints(pattern=r"^[a-z0-9_][a-z0-9_.-]{0,63}$"),
-    Field(description="account, as reports name it"),
+    ErrorMessage(
+        "must be an account's name: up to 64 of a-z, 0-9, '_', '.' and '-', "
+        "beginning with a letter, a digit or '_'"
+    ),
+    Field(description="Slurm account"),
 ]
-Fairshare = Annotated[int, Field(ge=0, le=2**31 - 1, description="shares, beside its siblings")]
-Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Fairshare = Annotated[
+    int, Field(ge=0, le=2**31 - 1, description="fair-share weight, relative to its siblings")
+]
+JobLimit = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-def change(shell: Shell, *words: str) -> Result:
-    """Have sacctmgr change something, without a question; its exit code is 1 for no change, too.
+def modify(shell: Shell, *words: str) -> Result:
+    """Have sacctmgr make a change without asking for confirmation.
 
-    Raises NotPermitted for who is no administrator of Slurm's, DaemonUnavailable, ContactLost where
-    nobody knows what became of it, CommandFailed with what it said.
+    An exit code of 1 without an error message also means that nothing changed. Raises NotPermitted
+    if the user is not a Slurm administrator; DaemonUnavailable; ContactLost if the change may have
+    been made; CommandFailed with sacctmgr's message for any other failure.
     """
     result = ask(shell, *_argv(*words), changes=True, check=False)
-    said = [line.strip(" .") for line in result.stderr.splitlines() if line.strip()]
+    messages = [line.strip(" .") for line in result.stderr.splitlines() if line.strip()]
     if result.exit_code == 0:
         return result
-    if re.search(DENIED, result.stderr):
-        raise NotPermitted(f"Slurm lets its administrators alone do this, not {shell.username}")
-    failed = result.failure()
-    if re.search(BROKEN_OFF, result.stderr):
-        raise ContactLost(f"sacctmgr lost slurmdbd: {said[-1]}", **failed.details)
-    if not said:
-        raise failed
-    raise CommandFailed(f"sacctmgr: {'; '.join(said)}", **failed.details)
+    if re.search(PERMISSION_DENIED, result.stderr):
+        raise NotPermitted(f"only administrators of Slurm may do this, and {shell.username} is not")
+    failure = result.failure()
+    if re.search(CONNECTION_BROKEN, result.stderr):
+        raise ContactLost(f"sacctmgr lost slurmdbd: {messages[-1]}", **failure.details)
+    if not messages:
+        raise failure
+    raise CommandFailed(f"sacctmgr: {'; '.join(messages)}", **failure.details)
 
 
 def undone_by(shell: Shell, *words: str) -> AbstractContextManager[None]:
-    """Register the change that takes back the one inside."""
+    """Register the change that undoes the one made in the context."""
     return shell.undone_by(*_argv(*words))
 
 
 def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str, int | None]:
-    """The accounts that a user is in, each with the user's own limit of jobs at a time (None: no).
+    """Return a user's accounts, each with the user's own MaxSubmitJobs there (None: no limit).
 
-    Jobs here are those that wait and those that run (MaxSubmitJobs). Only `account` when given.
+    MaxSubmitJobs limits pending and running jobs together. With `account`, only that one.
     """
-    which = [f"user={user}", *([f"account={account}"] if account else [])]
-    rows = listings.sacctmgr(shell, ["account", "maxsubmitjobs"], "associations", *which)
-    return {row["account"]: parsing.whole(row["maxsubmitjobs"]) for row in rows}
+    where = [f"user={user}", *([f"account={account}"] if account else [])]
+    rows = listings.sacctmgr(shell, ["account", "maxsubmitjobs"], "associations", *where)
+    return {row["account"]: parsing.parse_int(row["maxsubmitjobs"]) for row in rows}
 
 
 def limit_jobs(shell: Shell, user: str, limit: int | None) -> list[str]:
-    """Limit a user's jobs at a time in every account (None: no limit of the user's own).
+    """Set a user's MaxSubmitJobs in every account (None: no limit); registered to be undone.
 
-    Returns the accounts. Registered to be undone.
+    Returns the accounts.
     """
     before = accounts_of(shell, user)
     for account, old in before.items():
-        who = ("modify", "user", "where", f"name={user}", f"account={account}", "set")
-        with undone_by(shell, *who, _limit(old)):
-            change(shell, *who, _limit(limit))
+        association = ("modify", "user", "where", f"name={user}", f"account={account}", "set")
+        with undone_by(shell, *association, _max_submit_jobs(old)):
+            modify(shell, *association, _max_submit_jobs(limit))
     return list(before)
 
 
-def _limit(jobs: int | None) -> str:
-    return f"maxsubmitjobs={-1 if jobs is None else jobs}"
+def _max_submit_jobs(limit: int | None) -> str:
+    return f"maxsubmitjobs={-1 if limit is None else limit}"
 
 
 def has_account(shell: Shell, account: str) -> bool:
-    """Whether there is an account of that name."""
+    """Return True if Slurm has an account of that name."""
     return bool(listings.sacctmgr(shell, ["account"], "account", f"name={account}"))
 
 

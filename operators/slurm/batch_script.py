@@ -1,62 +1,62 @@
-"""Puts lines of shell before what a batch script does, whatever its interpreter is."""
+"""Insert lines of shell before the commands of a batch script, whatever its interpreter."""
 
 from __future__ import annotations
 
 import re
 
-# sbatch reads its own lines up to the first that is neither a comment nor blank (sbatch(1)).
+# sbatch reads #SBATCH lines up to the first line that is neither blank nor a comment (sbatch(1)).
 _HEADER = re.compile(r"(?:[ \t]*(?:#.*)?\n)*")
 _SHELL = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-S\s*)?)?(?:ba|da|k)?sh(?:\s.*)?")
 _INTERPRETER = re.compile(r"#!\s*(\S+)\s*(.*?)\s*")
 
-# The script becomes a file without a name, which is gone with the job, however that ends. It is
-# begun by exec, so that signals and the exit code are its own; a path, not standard input, lets
-# it be read again by the processes it starts. Its folder is that of the job: Python looks for
-# modules there, and in /tmp anyone might leave one.
-_HANDED_ON = """set -- "$(mktemp ./.script-XXXXXXXX)" "$@"
+# The script becomes a file without a name, which disappears with the job, however that ends. exec
+# starts it, so that it gets the job's signals and sets its exit code; a path instead of standard
+# input lets the processes it starts read it again. The file is created in the job's folder: Python
+# imports modules from there, and in /tmp anyone could have put one.
+_RUN_IN_INTERPRETER = """set -- "$(mktemp ./.script-XXXXXXXX)" "$@"
 cat >"$1" <<'{end}' && exec 3<"$1" && rm -f "$1" && shift || exit
 {script}{end}
 exec {interpreter} "/proc/$$/fd/3" "$@"
 """
 
 
-def unix(script: str) -> str:
-    """The script with the line ends of Unix, and one at its end.
+def with_unix_line_ends(script: str) -> str:
+    """Return the script with Unix line ends, and a final one.
 
-    A text box of an HTML form sends CR LF, which sbatch refuses wherever it stands in a script.
+    Text boxes of HTML forms send CR LF, which sbatch refuses anywhere in a script.
     """
     script = script.replace("\r\n", "\n")
     return script if script.endswith("\n") else f"{script}\n"
 
 
 def with_preparation(script: str, lines: str) -> str:
-    """The script, with lines of shell that are run before it; they may export variables.
+    """Return the script with lines of shell that run before it; they may export variables.
 
-    They stand behind its #SBATCH lines. A script for another interpreter than sh, bash, dash or
-    ksh is handed to it by a bash that has run them: its #SBATCH lines are kept, `$0` is a path
-    below /proc.
+    The lines follow the #SBATCH lines. For a script of another interpreter than sh, bash, dash or
+    ksh, bash runs the lines and then starts the interpreter: the #SBATCH lines stay in effect, and
+    `$0` is a path below /proc.
     """
-    script = unix(script)
+    script = with_unix_line_ends(script)
     header = _HEADER.match(script)
-    assert header is not None  # it matches nothing, too
+    assert header is not None  # the pattern also matches an empty text
     body = script[header.end() :]
     first, _, comments = header[0].partition("\n")
     if _SHELL.fullmatch(first):
         return f"{header[0]}{lines}{body}"
-    return f"#!/bin/bash\n{comments}{lines}{_handed_on(script, first)}"
+    return f"#!/bin/bash\n{comments}{lines}{_run_in_interpreter(script, first)}"
 
 
-def _handed_on(script: str, first: str) -> str:
+def _run_in_interpreter(script: str, first: str) -> str:
     found = _INTERPRETER.fullmatch(first)
-    assert found is not None  # every script's first line begins so
-    # As the kernel does: one program, and at most one argument.
-    words = [quoted(word) for word in found.groups() if word]
+    assert found is not None  # BatchScript requires such a first line
+    # Split as the kernel splits it: one program, and at most one argument.
+    words = [quote(word) for word in found.groups() if word]
     end = "END_OF_SCRIPT"
     while f"\n{end}\n" in script:
         end += "_"
-    return _HANDED_ON.format(end=end, script=script, interpreter=" ".join(words))
+    return _RUN_IN_INTERPRETER.format(end=end, script=script, interpreter=" ".join(words))
 
 
-def quoted(text: str) -> str:
-    """The text as one word for a POSIX shell. No CR stands in it: sbatch refuses CR LF."""
+def quote(text: str) -> str:
+    """Quote the text as one word for a POSIX shell, without a CR: sbatch refuses CR LF."""
     return "'" + text.replace("'", "'\\''").replace("\r", "'\"$(printf '\\r')\"'") + "'"

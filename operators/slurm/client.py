@@ -1,6 +1,6 @@
-"""Asks Slurm's clients: with a time limit, and with the daemon's name where one is away.
+"""Run Slurm's clients with a time limit, and find out which daemon cannot be reached.
 
-Left alone, a client whose slurmctld is down takes 9 s, and one whose munged is stuck 49 s.
+Without a limit, a client takes 9 s to report that slurmctld is down, and 49 s if munged hangs.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ from functools import partial
 
 from resop import DaemonUnavailable, Result, Shell, StepTimedOut
 
-PATIENCE = 5.0
-"""Seconds after which a client that asks slurmctld makes us ask what is wrong."""
-LONG = 120.0
-"""Seconds that a question may take when nothing is wrong."""
-QUICK = 3.0
-"""Seconds for a question whose answer shows that a daemon is there."""
+DIAGNOSIS_DELAY = 5.0
+"""Seconds after which a query to slurmctld is interrupted to find out what is wrong."""
+QUERY_TIMEOUT = 120.0
+"""Seconds that a query may take while all daemons answer."""
+PING_TIMEOUT = 3.0
+"""Seconds for a query that only shows whether a daemon answers."""
 ANSWER_LIMIT = 64 << 20
-"""Bytes of an answer; 10,000 jobs have 4 MB."""
+"""Bytes of an answer; 10,000 jobs take 4 MB."""
 
-READABLE = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
-"""Times as seconds since 1970, which need no zone; expressions of array tasks in full."""
+QUERY_ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
+"""Print times as seconds since 1970, which need no zone, and array indexes without abbreviation."""
 
-NO_SUCH_PROGRAM = 127
+COMMAND_NOT_FOUND = 127
 
-_OF_THE_DATABASE = ("sacct", "sacctmgr", "sreport")
+_DATABASE_CLIENTS = ("sacct", "sacctmgr", "sreport")
 _MUNGE = ("munge", "--no-input")
 _PING = ("scontrol", "ping")
 _CLUSTERS = ("sacctmgr", "--noheader", "--parsable2", "show", "cluster", "format=cluster")
 
-# What clients of 22.05 and newer say; the first that is found counts.
-_REFUSED = (
+# Messages of the clients of 22.05 and newer; the first match counts.
+_UNREACHABLE = (
     ("munged", r"[Mm]unge|authentication error"),
     ("MariaDB", r"Unable to connect to database"),
     ("slurmdbd", r"Problem (talking|connecting) to the database|open persistent connection"),
     ("slurmctld", r"Unable to contact slurm controller|controller in standby mode"),
 )
-BROKEN_OFF = r"Socket timed out|Zero Bytes were transmitted|[Cc]onnection (reset|timed out)"
+CONNECTION_BROKEN = r"Socket timed out|Zero Bytes were transmitted|[Cc]onnection (reset|timed out)"
 
 
 def ask(
@@ -48,55 +48,54 @@ def ask(
     check: bool = True,
     max_output: int = ANSWER_LIMIT,
 ) -> Result:
-    """Run one of Slurm's clients; its times are seconds since 1970 unless it `changes` things.
+    """Run one of Slurm's clients; a query prints times as seconds since 1970.
 
-    A question has `timeout` seconds (LONG when not given). What `changes` something is never cut
-    short unless `timeout` says so, as it may have happened. Raises DaemonUnavailable, with the
-    `daemon` (munged, slurmctld, slurmdbd or MariaDB), only where certainly nothing was changed;
-    StepTimedOut; OperationFailed for an answer of more than `max_output` bytes; CommandFailed for
-    any other failure, unless `check` is False.
+    A query may take `timeout` seconds (default: QUERY_TIMEOUT). A client that `changes` something
+    is never interrupted unless `timeout` is given, since the change may have happened. Raises
+    DaemonUnavailable, with the `daemon` (munged, slurmctld, slurmdbd or MariaDB), only if nothing
+    can have changed; StepTimedOut; OperationFailed for an answer of more than `max_output` bytes;
+    CommandFailed for any other failure, unless `check` is False.
     """
-    env = None if changes else READABLE  # the environment of sbatch becomes that of the job
+    env = None if changes else QUERY_ENVIRONMENT  # sbatch passes its environment to the job
     run = partial(shell.run, *argv, input=input, check=False, env=env, max_output=max_output)
     program = str(argv[0])
-    result = run(timeout=timeout) if changes else _answer(shell, program, run, timeout or LONG)
+    if changes:
+        result = run(timeout=timeout)
+    else:
+        result = _query(shell, program, run, timeout or QUERY_TIMEOUT)
     if result.exit_code != 0:
         fault = result.failure()
-        if daemon := daemon_away(program, result.stderr, changes=changes):
-            raise DaemonUnavailable(
-                f"{daemon} is away: {fault.message}", daemon=daemon, **fault.details
-            )
+        if daemon := unavailable_daemon(program, result.stderr, changes=changes):
+            message = f"{daemon} cannot be reached: {fault.message}"
+            raise DaemonUnavailable(message, daemon=daemon, **fault.details)
         if check:
             raise fault
     if result.truncated:
-        shell.fail(f"{program} answers more than {max_output} bytes: ask for less")
+        shell.fail(f"{program} printed more than {max_output} bytes: narrow the request")
     return result
 
 
-def daemon_away(program: str, said: str, *, changes: bool = False) -> str | None:
-    """The daemon that is away by what a client that failed `said`; None for another failure.
+def unavailable_daemon(program: str, message: str, *, changes: bool = False) -> str | None:
+    """Return the daemon whose absence made a client fail with `message`; None: another failure.
 
-    A connection that broke off says so of a question alone: a change may have happened.
+    A broken connection counts only for a query: a change may have happened.
     """
-    for daemon, pattern in _REFUSED:
-        if re.search(pattern, said):
+    for daemon, pattern in _UNREACHABLE:
+        if re.search(pattern, message):
             return daemon
-    if changes or not re.search(BROKEN_OFF, said):
+    if changes or not re.search(CONNECTION_BROKEN, message):
         return None
-    return "slurmdbd" if program in _OF_THE_DATABASE else "slurmctld"
+    return "slurmdbd" if program in _DATABASE_CLIENTS else "slurmctld"
 
 
-def _answer(shell: Shell, program: str, run: partial[Result], limit: float) -> Result:
-    """What `run` answers within the limit.
-
-    DaemonUnavailable as soon as it is known to wait in vain.
-    """
-    if program not in _OF_THE_DATABASE and limit > PATIENCE:
+def _query(shell: Shell, program: str, run: partial[Result], limit: float) -> Result:
+    """Run a query within `limit` seconds; DaemonUnavailable as soon as a daemon does not answer."""
+    if program not in _DATABASE_CLIENTS and limit > DIAGNOSIS_DELAY:
         try:
-            return run(timeout=PATIENCE)
+            return run(timeout=DIAGNOSIS_DELAY)
         except StepTimedOut as fault:
             _check_daemons(shell, program, fault)
-        # Everything is there, and slow: a large cluster's queue may take its time.
+        # All daemons answer: a large cluster's queue may just take longer.
     try:
         return run(timeout=limit)
     except StepTimedOut as fault:
@@ -106,20 +105,20 @@ def _answer(shell: Shell, program: str, run: partial[Result], limit: float) -> R
 
 def _check_daemons(shell: Shell, program: str, fault: StepTimedOut) -> None:
     """Raise DaemonUnavailable if a daemon that `program` needs does not answer a quick query."""
-    last = ("slurmdbd", _CLUSTERS) if program in _OF_THE_DATABASE else ("slurmctld", _PING)
-    for daemon, question in (("munged", _MUNGE), last):
-        if away := _lack(shell, daemon, question):
-            message = f"{away} is away: {fault.message}"
-            raise DaemonUnavailable(message, daemon=away, **fault.details) from None
+    last = ("slurmdbd", _CLUSTERS) if program in _DATABASE_CLIENTS else ("slurmctld", _PING)
+    for daemon, query in (("munged", _MUNGE), last):
+        if unavailable := _ping(shell, daemon, query):
+            message = f"{unavailable} cannot be reached: {fault.message}"
+            raise DaemonUnavailable(message, daemon=unavailable, **fault.details) from None
 
 
-def _lack(shell: Shell, daemon: str, question: tuple[str, ...]) -> str | None:
-    """The daemon that keeps a quick question from being answered, or None."""
+def _ping(shell: Shell, daemon: str, query: tuple[str, ...]) -> str | None:
+    """Return the daemon that keeps a quick query from being answered, or None."""
     try:
-        answer = shell.run(*question, timeout=QUICK, check=False)
+        answer = shell.run(*query, timeout=PING_TIMEOUT, check=False)
     except StepTimedOut:
         return daemon
-    # Where there are several controllers, one that is up will do; not every site has munge.
-    if answer.exit_code in (0, NO_SUCH_PROGRAM) or " is UP" in answer.stdout:
+    # One controller of several is enough, and not every site uses munge.
+    if answer.exit_code in (0, COMMAND_NOT_FOUND) or " is UP" in answer.stdout:
         return None
-    return daemon_away(question[0], answer.stderr) or daemon
+    return unavailable_daemon(query[0], answer.stderr) or daemon

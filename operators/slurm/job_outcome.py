@@ -1,4 +1,4 @@
-"""How a job ended, part by part: the job itself, the tasks of an array, components."""
+"""Find out how a job ended, part by part: the job, an array's tasks, or its components."""
 
 from __future__ import annotations
 
@@ -11,60 +11,58 @@ from typing import TypeVar
 from typing_extensions import TypedDict
 
 from operators.slurm import accounting
-from operators.slurm.accounting import PastJob
+from operators.slurm.accounting import ACCOUNTING_DELAYS, PastJob
 from operators.slurm.job_queue import QueuedJob, exit_codes
-from operators.slurm.job_types import NOT_ENDED, Job, is_asked
-from operators.slurm.parsing import JobId, indexes
+from operators.slurm.job_types import UNFINISHED_STATES, Job, matches_id
+from operators.slurm.parsing import JobId, expand_indexes
 from resop import CommandFailed, DaemonUnavailable, Shell
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 
-PAUSES = (0, 0.3, 0.7, 2.0)
-"""Seconds between looks: slurmdbd is 0.3 s behind slurmctld, 2.5 s for the first job ever."""
 
-
-class Part(TypedDict):
+class JobPart(TypedDict):
     """A part of a job that has ended."""
 
     id: str
-    """123, 123_4, 123+1; 123_[5-9] for tasks of an array that never began."""
+    """123, 123_4, 123+1; 123_[5-9] for tasks of an array that never started."""
     count: int
-    """How many tasks it stands for."""
+    """The number of tasks in this part."""
     state: str
     exit_code: int | None
     signal: int | None
 
 
-def waiting(jobs: Iterable[AnyJob]) -> list[AnyJob]:
-    """Those that have not ended."""
-    return [job for job in jobs if job["state"] in NOT_ENDED]
+def unfinished(jobs: Iterable[AnyJob]) -> list[AnyJob]:
+    """Return the jobs that have not ended."""
+    return [job for job in jobs if job["state"] in UNFINISHED_STATES]
 
 
-def count(jobs: Iterable[Job]) -> int:
-    """How many jobs and tasks such rows stand for."""
+def count_tasks(jobs: Iterable[Job]) -> int:
+    """Count the jobs; pending tasks of an array, which share an entry, one by one."""
     return sum(_count(job) for job in jobs)
 
 
-def meant(jobs: Iterable[AnyJob], wanted: JobId) -> list[AnyJob]:
-    """Those rows that are meant; of one that stands for several tasks, the meant ones alone."""
-    if wanted.task is None and wanted.tasks is None:
-        return [job for job in jobs if is_asked(job, wanted)]
-    bounds = [part.split("-") for part in (wanted.tasks or str(wanted.task)).split(",")]
+def select(jobs: Iterable[AnyJob], target: JobId) -> list[AnyJob]:
+    """Return the jobs that `target` names; an entry for several tasks is reduced to those named."""
+    if target.task is None and target.tasks is None:
+        return [job for job in jobs if matches_id(job, target)]
+    bounds = [part.split("-") for part in (target.tasks or str(target.task)).split(",")]
     ranges = [range(int(each[0]), int(each[-1]) + 1) for each in bounds]
-    found = []
+    selected = []
     for job in jobs:
-        tasks = indexes(job["tasks"]) if job["tasks"] else [job["task"]]
-        own = [str(task) for task in tasks if any(task in each for each in ranges)]
-        if job["job"] == wanted.job and own:
-            found.append(copy(job))
+        tasks = expand_indexes(job["tasks"]) if job["tasks"] else [job["task"]]
+        named = [str(task) for task in tasks if any(task in each for each in ranges)]
+        if job["job"] == target.job and named:
+            selected.append(copy(job))
             if job["tasks"]:
-                found[-1]["tasks"] = these = ",".join(own)
-                found[-1]["id"] = f"{wanted.job}_{these if len(own) == 1 else f'[{these}]'}"
-    return found
+                selected[-1]["tasks"] = indexes = ",".join(named)
+                bracketed = indexes if len(named) == 1 else f"[{indexes}]"
+                selected[-1]["id"] = f"{target.job}_{bracketed}"
+    return selected
 
 
-def by_state(jobs: Iterable[Job], parts: Iterable[Part] = ()) -> dict[str, int]:
-    """How many jobs and tasks are in which state."""
+def count_by_state(jobs: Iterable[Job], parts: Iterable[JobPart] = ()) -> dict[str, int]:
+    """Count jobs and tasks by state."""
     states: Counter[str] = Counter()
     for job in jobs:
         states[job["state"]] += _count(job)
@@ -73,35 +71,39 @@ def by_state(jobs: Iterable[Job], parts: Iterable[Part] = ()) -> dict[str, int]:
     return dict(states)
 
 
-def ended(shell: Shell, wanted: JobId, seen: Sequence[QueuedJob], total: int) -> list[Part]:
-    """The parts that have ended: as accounted, else as they were `seen` in the queue.
+def ended_parts(
+    shell: Shell, target: JobId, queue: Sequence[QueuedJob], total: int
+) -> list[JobPart]:
+    """Return the parts that have ended, from the accounting database or else from the queue.
 
-    The accounting database is looked at again for a while as long as it has less than `total`.
-    A cluster without one, or whose database is away, is told by what was seen, if that is all.
+    The database is asked again for a few seconds while it has fewer than `total` parts. Without a
+    database, or while it cannot be reached, the entries last read from the `queue` must do.
     """
-    known = [job for job in seen if job["state"] not in NOT_ENDED]
+    known = [job for job in queue if job["state"] not in UNFINISHED_STATES]
     try:
-        parts = _accounted(shell, wanted, known, total)
+        parts = _accounted_parts(shell, target, known, total)
     except (CommandFailed, DaemonUnavailable) as fault:
-        if count(known) < total or not seen:
+        if count_tasks(known) < total or not queue:
             raise
-        shell.log(f"as the queue has it: {fault.message}")
+        shell.log(f"using the queue instead of the accounting database: {fault.message}")
         parts = []
     ids = {part["id"] for part in parts}
-    left = [job for job in known if job["id"] not in ids]
-    return sorted([*parts, *_unaccounted(shell, wanted, left)], key=_place)
+    missing = [job for job in known if job["id"] not in ids]
+    return sorted([*parts, *_queued_parts(shell, target, missing)], key=_sort_key)
 
 
-def _accounted(shell: Shell, wanted: JobId, known: Sequence[QueuedJob], total: int) -> list[Part]:
-    """What has ended by the accounting database; waited for while it has less than `total`."""
-    # For a moment the database has a task of an array by its own number alone.
+def _accounted_parts(
+    shell: Shell, target: JobId, known: Sequence[QueuedJob], total: int
+) -> list[JobPart]:
+    """Return the ended parts in the accounting database, which may lag behind the queue."""
+    # At first the database has an array task under its own number only.
     ids = {job["raw_id"]: job["id"] for job in known}
     jobs: list[PastJob] = []
-    for pause in PAUSES:
-        time.sleep(pause)
-        found = meant(accounting.find(shell, wanted), wanted)
-        jobs = [job for job in found if job["state"] not in NOT_ENDED]
-        if count(jobs) >= total:
+    for delay in (0, *ACCOUNTING_DELAYS):
+        time.sleep(delay)
+        found = select(accounting.find(shell, target), target)
+        jobs = [job for job in found if job["state"] not in UNFINISHED_STATES]
+        if count_tasks(jobs) >= total:
             break
     for job in jobs:
         if job["id"] == str(job["raw_id"]):
@@ -109,26 +111,29 @@ def _accounted(shell: Shell, wanted: JobId, known: Sequence[QueuedJob], total: i
     return [_part(job, (job["exit_code"], job["signal"])) for job in jobs]
 
 
-def _unaccounted(shell: Shell, wanted: JobId, jobs: Sequence[QueuedJob]) -> list[Part]:
-    """What has ended by the queue, with the exit codes that slurmctld still has."""
+def _queued_parts(shell: Shell, target: JobId, jobs: Sequence[QueuedJob]) -> list[JobPart]:
+    """Return ended parts from the queue, with the exit codes that slurmctld still has."""
     codes: Mapping[int, tuple[int, int]] = {}
     if jobs:
         try:
-            codes = exit_codes(shell, wanted.job)
+            codes = exit_codes(shell, target.job)
         except DaemonUnavailable as fault:
-            shell.log(f"without exit codes: {fault.message}")
+            shell.log(f"exit codes are unknown: {fault.message}")
     return [_part(job, codes.get(job["raw_id"], (None, None))) for job in jobs]
 
 
-def _part(job: Job, ended_with: tuple[int | None, int | None]) -> Part:
-    code, signal = ended_with
-    return Part(id=job["id"], count=_count(job), state=job["state"], exit_code=code, signal=signal)
+def _part(job: Job, exit_status: tuple[int | None, int | None]) -> JobPart:
+    code, signal = exit_status
+    return JobPart(
+        id=job["id"], count=_count(job), state=job["state"], exit_code=code, signal=signal
+    )
 
 
-def _place(part: Part) -> tuple[int, int]:
+def _sort_key(part: JobPart) -> tuple[int, int]:
     job = JobId.parse(part["id"])
-    return (indexes(job.tasks)[0] if job.tasks else job.task or 0, job.component or 0)
+    index = expand_indexes(job.tasks)[0] if job.tasks else job.task or 0
+    return (index, job.component or 0)
 
 
 def _count(job: Job) -> int:
-    return len(indexes(job["tasks"])) if job["tasks"] else 1
+    return len(expand_indexes(job["tasks"])) if job["tasks"] else 1

@@ -1,6 +1,6 @@
-"""The queue: what slurmctld knows of jobs, from submission until some time after their end.
+"""Read jobs from slurmctld's queue, which has them from submission until some time after the end.
 
-That time is MinJobAge: five minutes unless the site says otherwise.
+That time is MinJobAge: five minutes unless the site configures it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
 from operators.slurm.client import ask
-from operators.slurm.job_types import NOT_ENDED, Job, Seconds, Time, is_asked
+from operators.slurm.job_types import UNFINISHED_STATES, Job, Seconds, Timestamp, matches_id
 from operators.slurm.parsing import JobId
 from resop import CommandFailed, Shell
 
@@ -43,33 +43,33 @@ _COLUMNS = {
     "script": "o",
     "comment": "k",
 }
-# Each on a line of its own in what scontrol shows; the last counts, as a name may hold newlines.
-_PATHS = re.compile(r"^   (StdErr|StdOut|AllocTRES|ReqTRES|TRES)=(.*)$", re.MULTILINE)
+# scontrol prints each on its own line. The last match counts: a job's name may contain newlines.
+_DETAILS = re.compile(r"^   (StdErr|StdOut|AllocTRES|ReqTRES|TRES)=(.*)$", re.MULTILINE)
 _RECORD = re.compile(r"^(?=JobId=(\d+) )", re.MULTILINE)
-_ENDED_WITH = re.compile(r"^   Requeue=.* Restarts=(\d+) .*ExitCode=(\d+:\d+)$", re.MULTILINE)
+_EXIT_STATUS = re.compile(r"^   Requeue=.* Restarts=(\d+) .*ExitCode=(\d+:\d+)$", re.MULTILINE)
 
 
 class QueuedJob(Job):
     """A job in the queue."""
 
-    expected_start: Time | None
-    """When it is to begin, where the scheduler has planned that already."""
-    expected_end: Time | None
-    """When its time is over."""
+    expected_start: Timestamp | None
+    """When the job will start, if the scheduler has planned it already."""
+    expected_end: Timestamp | None
+    """When the time limit ends the job."""
     time_left: Seconds | None
     dependency: str | None
-    """What it waits for: afterok:20(unfulfilled)."""
+    """The conditions the job waits for: afterok:20(unfulfilled)."""
     priority: int | None
     gres: str | None
-    """What each node is to have: gres:gpu:a100:1."""
+    """Generic resources per node: gres:gpu:a100:1."""
     features: str | None
     script: str | None
-    """Path of the batch script; none for one that was sent as text."""
+    """Path of the batch script; None if it was sent as text."""
     comment: str | None
 
 
-class Details(TypedDict):
-    """What the queue tells of one job alone."""
+class JobDetails(TypedDict):
+    """What the queue reports for a single job only."""
 
     stdout: str | None
     """Path of the file for standard output."""
@@ -77,14 +77,14 @@ class Details(TypedDict):
     exit_code: int | None
     signal: int | None
     resources: dict[str, int]
-    """What it has, or asks for: counts, memory in bytes."""
+    """Allocated or requested resources: counts; memory in bytes."""
     restarts: int | None
 
 
-def queued(shell: Shell, *filters: str, ids: Sequence[JobId] = ()) -> list[QueuedJob]:
-    """Jobs in the queue that fit squeue's filters, by id; of `ids` alone, where there are some."""
+def list_jobs(shell: Shell, *filters: str, ids: Sequence[JobId] = ()) -> list[QueuedJob]:
+    """Return the jobs that match squeue's filters, ordered by id; only `ids`, if there are any."""
     if ids:
-        # By the numbers alone: squeue does not find the component of a job by 123+1.
+        # Numbers only: squeue does not find a component by 123+1.
         filters = (*filters, f"--jobs={','.join(sorted({str(each.job) for each in ids}))}")
     try:
         jobs = [_job(row) for row in listings.squeue(shell, _COLUMNS, *filters)]
@@ -93,45 +93,49 @@ def queued(shell: Shell, *filters: str, ids: Sequence[JobId] = ()) -> list[Queue
             return []
         raise
     if ids:
-        jobs = [job for job in jobs if any(is_asked(job, each) for each in ids)]
+        jobs = [job for job in jobs if any(matches_id(job, each) for each in ids)]
     return sorted(jobs, key=lambda job: (job["job"], job["task"] or 0, job["component"] or 0))
 
 
-def details(shell: Shell, id: str, *, has_ended: bool) -> Details | None:
-    """What the queue tells of one job alone; None when it has left in the meantime."""
+def read_details(shell: Shell, id: str, *, has_ended: bool) -> JobDetails | None:
+    """Read the details of a single job; None if it has left the queue in the meantime."""
     answer = ask(shell, "scontrol", "show", "job", id, check=False)
     if answer.exit_code != 0:
         return None
-    told = dict(_PATHS.findall(answer.stdout))
-    wanted = told.get("ReqTRES") or told.get("TRES", "")  # 22.05 has one for both
-    restarts, ended_with = (_ENDED_WITH.findall(answer.stdout) or [("", "")])[-1]
-    code, signal = (parsing.exit_code(ended_with) if has_ended else None) or (None, None)
-    return Details(
-        stdout=parsing.given(told.get("StdOut", "")),
-        stderr=parsing.given(told.get("StdErr", "")),
+    fields = dict(_DETAILS.findall(answer.stdout))
+    requested = fields.get("ReqTRES") or fields.get("TRES", "")  # 22.05 has one field for both
+    restarts, exit_status = (_EXIT_STATUS.findall(answer.stdout) or [("", "")])[-1]
+    code, signal = (parsing.parse_exit_code(exit_status) if has_ended else None) or (None, None)
+    return JobDetails(
+        stdout=parsing.parse_text(fields.get("StdOut", "")),
+        stderr=parsing.parse_text(fields.get("StdErr", "")),
         exit_code=code,
         signal=signal,
-        resources=parsing.tres(told.get("AllocTRES", "")) or parsing.tres(wanted),
-        restarts=parsing.whole(restarts),
+        resources=parsing.parse_tres(fields.get("AllocTRES", "")) or parsing.parse_tres(requested),
+        restarts=parsing.parse_int(restarts),
     )
 
 
 def exit_codes(shell: Shell, job: int) -> dict[int, tuple[int, int]]:
-    """Exit code and signal of each part of a job that the queue still has, by `raw_id`."""
+    """Return exit code and signal by `raw_id`, for each part that the queue still has."""
     answer = ask(shell, "scontrol", "show", "job", str(job), check=False)
-    _, *told = _RECORD.split(answer.stdout)
+    _, *parts = _RECORD.split(answer.stdout)
     codes = {}
-    for raw_id, record in zip(told[::2], told[1::2], strict=True):
-        _, ended_with = (_ENDED_WITH.findall(record) or [("", "")])[-1]
-        if code := parsing.exit_code(ended_with):
+    for raw_id, record in zip(parts[::2], parts[1::2], strict=True):
+        _, exit_status = (_EXIT_STATUS.findall(record) or [("", "")])[-1]
+        if code := parsing.parse_exit_code(exit_status):
             codes[int(raw_id)] = code
     return codes
 
 
-def _job(row: listings.Row) -> QueuedJob:
+def _job(row: listings.TableRow) -> QueuedJob:
     job = JobId.parse(row["id"])
-    state, start, end = row["state"], parsing.time(row["start"]), parsing.time(row["end"])
-    waits, has_ended = state == "PENDING", state not in NOT_ENDED
+    state, start, end = (
+        row["state"],
+        parsing.parse_time(row["start"]),
+        parsing.parse_time(row["end"]),
+    )
+    is_pending, has_ended = state == "PENDING", state not in UNFINISHED_STATES
     return QueuedJob(
         id=row["id"],
         job=job.job,
@@ -141,27 +145,27 @@ def _job(row: listings.Row) -> QueuedJob:
         component=job.component,
         name=row["name"],
         user=row["user"],
-        account=parsing.given(row["account"]),
+        account=parsing.parse_text(row["account"]),
         partition=row["partition"],
-        qos=parsing.given(row["qos"]),
+        qos=parsing.parse_text(row["qos"]),
         state=state,
-        reason=parsing.given(row["reason"]),
-        nodes=parsing.whole(row["nodes"]) or 0,
-        node_names=parsing.hostlist(row["node_names"]),
-        cpus=parsing.whole(row["cpus"]) or 0,
-        submitted=parsing.time(row["submitted"]),
-        started=None if waits else start,
+        reason=parsing.parse_text(row["reason"]),
+        nodes=parsing.parse_int(row["nodes"]) or 0,
+        node_names=parsing.expand_nodes(row["node_names"]),
+        cpus=parsing.parse_int(row["cpus"]) or 0,
+        submitted=parsing.parse_time(row["submitted"]),
+        started=None if is_pending else start,
         ended=end if has_ended else None,
-        elapsed=parsing.duration(row["elapsed"]) or 0,
-        time_limit=parsing.duration(row["time_limit"]),
-        work_dir=parsing.given(row["work_dir"]),
-        expected_start=start if waits else None,
+        elapsed=parsing.parse_duration(row["elapsed"]) or 0,
+        time_limit=parsing.parse_duration(row["time_limit"]),
+        work_dir=parsing.parse_text(row["work_dir"]),
+        expected_start=start if is_pending else None,
         expected_end=None if has_ended else end,
-        time_left=None if has_ended else parsing.duration(row["time_left"]),
-        dependency=parsing.given(row["dependency"]),
-        priority=parsing.whole(row["priority"]),
-        gres=parsing.given(row["gres"]),
-        features=parsing.given(row["features"]),
-        script=parsing.given(row["script"]),
-        comment=parsing.given(row["comment"]),
+        time_left=None if has_ended else parsing.parse_duration(row["time_left"]),
+        dependency=parsing.parse_text(row["dependency"]),
+        priority=parsing.parse_int(row["priority"]),
+        gres=parsing.parse_text(row["gres"]),
+        features=parsing.parse_text(row["features"]),
+        script=parsing.parse_text(row["script"]),
+        comment=parsing.parse_text(row["comment"]),
     )

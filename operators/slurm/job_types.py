@@ -1,4 +1,4 @@
-"""What the queue and the accounting database both say of a job."""
+"""The parts of a job's description that the queue and the accounting database share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.parsing import JobId, indexes
+from operators.slurm.parsing import JobId, expand_indexes
+from resop import ErrorMessage
 
 Seconds = int
 Bytes = int
-Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """ISO 8601, in UTC."""
 
-State = Literal[
+JobState = Literal[
     "BOOT_FAIL",
     "CANCELLED",
     "COMPLETED",
@@ -32,9 +33,9 @@ State = Literal[
     "SUSPENDED",
     "TIMEOUT",
 ]
-"""States that a request may ask for; squeue(1), JOB STATE CODES."""
+"""The states that a request can filter by; squeue(1), JOB STATE CODES."""
 
-NOT_ENDED = frozenset(
+UNFINISHED_STATES = frozenset(
     [
         *("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
         *("COMPLETING", "CONFIGURING", "RESIZING", "RUNNING", "SIGNALING", "STAGE_OUT"),
@@ -42,31 +43,49 @@ NOT_ENDED = frozenset(
     ]
 )
 
-Names = Annotated[
-    list[Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]*$", max_length=255)]],
+NameList = Annotated[
+    list[
+        Annotated[
+            str,
+            Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]*$", max_length=255),
+            ErrorMessage(
+                "must be a name: up to 255 letters, digits and _ . @ + -, "
+                "beginning with a letter, a digit or '_'"
+            ),
+        ]
+    ],
     Field(min_length=1, max_length=100),
 ]
-"""Users, accounts, partitions: what may stand in a list with commas between."""
-JobName = Annotated[str, Field(pattern=r"^[^\x00]+$", max_length=1024)]
-OneJob = Annotated[
-    str, Field(pattern=r"^[0-9]{1,10}([_+][0-9]{1,10})?$", coerce_numbers_to_str=True)
+"""Users, accounts or partitions: names that are safe in a comma-separated list."""
+JobName = Annotated[
+    str,
+    Field(pattern=r"^[^\x00]+$", max_length=1024),
+    ErrorMessage("must be a job's name: 1 to 1024 characters, none of them NUL"),
 ]
-"""123, a task of an array (123_4), or a component of a heterogeneous job (123+1)."""
+JobIdText = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{1,10}([_+][0-9]{1,10})?$", coerce_numbers_to_str=True),
+    ErrorMessage("must be a job's id: 123, 123_4 (array task) or 123+1 (component)"),
+    Field(
+        description="job id: 123, an array task (123_4), "
+        "or a component of a heterogeneous job (123+1)"
+    ),
+]
 JobIds = Annotated[
-    list[OneJob],
+    list[JobIdText],
     Field(min_length=1, max_length=1000),
 ]
 
 
 class Job(TypedDict):
-    """A job, a task of an array, the tasks of an array that wait, or a heterogeneous component."""
+    """A job, an array task, the pending tasks of an array, or a heterogeneous component."""
 
     id: str
-    """As Slurm shows it: 123, 123_4, 123_[5-9%2], 123+1."""
+    """As Slurm prints it: 123, 123_4, 123_[5-9%2], 123+1."""
     job: int
-    """The number in it: of the job, the array, or the first component."""
+    """The number in `id`: the job, the array, or the first component."""
     raw_id: int
-    """The number that Slurm has for this one alone."""
+    """Slurm's own number for this job, array task or component."""
     task: int | None
     tasks: str | None
     component: int | None
@@ -77,24 +96,24 @@ class Job(TypedDict):
     qos: str | None
     state: str
     reason: str | None
-    """Why it waits, or failed."""
+    """Why the job is pending, or why it failed."""
     nodes: int
     node_names: list[str]
     cpus: int
-    submitted: Time | None
-    started: Time | None
-    ended: Time | None
+    submitted: Timestamp | None
+    started: Timestamp | None
+    ended: Timestamp | None
     elapsed: Seconds
     time_limit: Seconds | None
     work_dir: str | None
 
 
-def is_asked(job: Job, wanted: JobId) -> bool:
-    """Whether this is the job that is asked for, a part of it, or tasks that it is one of."""
-    if wanted.task is None and wanted.component is None:
-        return wanted.job in (job["job"], job["raw_id"])
-    if job["job"] != wanted.job:
+def matches_id(job: Job, target: JobId) -> bool:
+    """Return True if `job` is the target, a part of it, or pending tasks that include it."""
+    if target.task is None and target.component is None:
+        return target.job in (job["job"], job["raw_id"])
+    if job["job"] != target.job:
         return False
     if job["tasks"] is not None:
-        return wanted.task in indexes(job["tasks"])
-    return (job["task"], job["component"]) == (wanted.task, wanted.component)
+        return target.task in expand_indexes(job["tasks"])
+    return (job["task"], job["component"]) == (target.task, target.component)

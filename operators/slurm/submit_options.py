@@ -1,6 +1,6 @@
-"""What a job is submitted with: options that several operations share, named as sbatch does.
+"""Options that several operations submit a job with, named as sbatch names them.
 
-Numbers are welcome where Slurm's own form may be one.
+A number is accepted wherever Slurm's own notation may be a plain number.
 """
 
 from __future__ import annotations
@@ -12,37 +12,74 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
-INDEX = r"[0-9]+(-[0-9]+(:[1-9][0-9]*)?)?"
-JOB = r"[1-9][0-9]*(_([0-9]+|\*))?(\+[0-9]+)?"
-WHEN = rf"(singleton|after(any|burstbuffer|corr|notok|ok)?(:{JOB})+)"
-TIME = r"^([0-9]+(:[0-9]{1,2}){0,2}|[0-9]+-[0-9]{1,2}(:[0-9]{1,2}){0,2}|UNLIMITED)$"
-MOMENT = r"^[A-Za-z0-9:/.+-]+$"
-GPUS = r"([A-Za-z][A-Za-z0-9_.-]*:)?[0-9]+"
+from resop import ErrorMessage
 
-Array = Annotated[
+_INDEX = r"[0-9]+(-[0-9]+(:[1-9][0-9]*)?)?"
+_JOB = r"[1-9][0-9]*(_([0-9]+|\*))?(\+[0-9]+)?"
+_CONDITION = rf"(singleton|after(any|burstbuffer|corr|notok|ok)?(:{_JOB})+)"
+_TIME = r"^([0-9]+(:[0-9]{1,2}){0,2}|[0-9]+-[0-9]{1,2}(:[0-9]{1,2}){0,2}|UNLIMITED)$"
+_GPUS = r"([A-Za-z][A-Za-z0-9_.-]*:)?[0-9]+"
+
+ArrayIndexes = Annotated[
     str,
-    Field(pattern=rf"^{INDEX}(,{INDEX})*(%[1-9][0-9]*)?$", max_length=4096),
+    Field(pattern=rf"^{_INDEX}(,{_INDEX})*(%[1-9][0-9]*)?$", max_length=4096),
     Field(coerce_numbers_to_str=True),
+    ErrorMessage("must be array indexes such as 1,3,10-99:5 or 1-100%10 (at most 4096 characters)"),
 ]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Dependency = Annotated[str, Field(pattern=rf"^{WHEN}((,{WHEN})*|(\?{WHEN})*)$", max_length=65_536)]
-Gpus = Annotated[str, Field(pattern=rf"^{GPUS}(,{GPUS})*$", coerce_numbers_to_str=True)]
-Memory = Annotated[str, Field(pattern=r"^[0-9]+[KMGT]?$", coerce_numbers_to_str=True)]
-Moment = Annotated[str, Field(pattern=MOMENT, max_length=64)]
-Names = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+-]+(,[A-Za-z0-9_.+-]+)*$", max_length=1024)]
-Nodes = Annotated[str, Field(pattern=r"^[1-9][0-9]*(-[1-9][0-9]*)?$", coerce_numbers_to_str=True)]
-Script = Annotated[str, Field(pattern=r"^#![ \t]*/[^\x00]+$")]
-Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=4096)]
-Time = Annotated[str, Field(pattern=TIME, coerce_numbers_to_str=True)]
-
-OneJob = Annotated[
+PositiveCount = Annotated[int, Field(ge=1, le=10_000_000)]
+Dependency = Annotated[
     str,
-    Field(pattern=r"^[0-9]{1,10}([_+][0-9]{1,10})?$", coerce_numbers_to_str=True),
-    Field(description="123, a task of an array (123_4), or a component (123+1)"),
+    Field(pattern=rf"^{_CONDITION}((,{_CONDITION})*|(\?{_CONDITION})*)$", max_length=65_536),
+    ErrorMessage("must be a dependency such as afterok:20:21,afterany:23 or singleton"),
+]
+GpuRequest = Annotated[
+    str,
+    Field(pattern=rf"^{_GPUS}(,{_GPUS})*$", coerce_numbers_to_str=True),
+    ErrorMessage("must be a number of GPUs, or type:number such as a100:2"),
+]
+MemorySize = Annotated[
+    str,
+    Field(pattern=r"^[0-9]+[KMGT]?$", coerce_numbers_to_str=True),
+    ErrorMessage("must be a size in MB, or with a unit: 500, 4G, 1T"),
+]
+BeginTime = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9:/.+-]+$", max_length=64),
+    ErrorMessage("must be a time such as 16:00, now+1hour or 2030-01-31T12:00"),
+]
+CommaSeparatedNames = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_.+-]+(,[A-Za-z0-9_.+-]+)*$", max_length=1024),
+    ErrorMessage(
+        "must be a name, or several separated by commas: letters, digits and _ . + - only "
+        "(at most 1024 characters)"
+    ),
+]
+NodeCount = Annotated[
+    str,
+    Field(pattern=r"^[1-9][0-9]*(-[1-9][0-9]*)?$", coerce_numbers_to_str=True),
+    ErrorMessage("must be a number of nodes, or minimum-maximum such as 2-4"),
+]
+BatchScript = Annotated[
+    str,
+    Field(pattern=r"^#![ \t]*/[^\x00]+$"),
+    ErrorMessage("the script must begin with an interpreter line such as #!/bin/bash"),
+]
+OptionText = Annotated[
+    str,
+    Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=4096),
+    ErrorMessage(
+        "must be one line of text: no control characters, 1 to 4096 characters",
+    ),
+]
+TimeLimit = Annotated[
+    str,
+    Field(pattern=_TIME, coerce_numbers_to_str=True),
+    ErrorMessage("must be minutes, or a time such as 1:30:00 or 2-12:00:00, or UNLIMITED"),
 ]
 
-# What bash sets by itself, or does not let anyone set: a value given would not be read again.
-_SHELLS_OWN = frozenset(
+# Variables that bash sets itself or makes read-only: the script would not see the given value.
+_RESERVED_VARIABLES = frozenset(
     [
         *("BASHOPTS", "BASHPID", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME"),
         *("GROUPS", "HISTCMD", "IFS", "LINENO", "OPTIND", "PPID", "RANDOM", "SECONDS", "SHELLOPTS"),
@@ -51,95 +88,117 @@ _SHELLS_OWN = frozenset(
 )
 
 
-def _free_for_use(name: str) -> str:
-    if name in _SHELLS_OWN or re.match(r"SLURM_|SBATCH_|BASH_", name):
-        raise ValueError("is a variable that Slurm or the shell sets by itself: take another name")
+def _check_not_reserved(name: str) -> str:
+    if name in _RESERVED_VARIABLES or re.match(r"SLURM_|SBATCH_|BASH_", name):
+        raise ValueError("Slurm or the shell sets this variable itself: choose another name")
     return name
 
 
-Variable = Annotated[
+VariableName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255),
-    AfterValidator(_free_for_use),
+    ErrorMessage(
+        "must be a variable's name: up to 255 letters, digits and '_', not beginning with a digit"
+    ),
+    AfterValidator(_check_not_reserved),
 ]
 """The name of an environment variable that a job can be given."""
 
 
 class JobOptions(TypedDict, total=False):
-    """What nearly every job is submitted with."""
+    """The options that nearly every job is submitted with."""
 
     partition: Annotated[
-        Names | None, Field(description="Slurm partition, or several with commas between")
+        CommaSeparatedNames | None,
+        Field(description="Slurm partition, or several separated by commas"),
     ]
-    job_name: Annotated[Text | None, Field(description="name of the job")]
-    account: Annotated[Names | None, Field(description="account to charge")]
+    job_name: Annotated[OptionText | None, Field(description="name of the job")]
+    account: Annotated[CommaSeparatedNames | None, Field(description="account to charge")]
     time_limit: Annotated[
-        Time | None, Field(description="minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s or UNLIMITED")
+        TimeLimit | None,
+        Field(description="minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s or UNLIMITED"),
     ]
-    nodes: Annotated[Nodes | None, Field(description="number of nodes, or least-most")]
-    ntasks: Annotated[Count | None, Field(description="number of tasks")]
-    cpus_per_task: Annotated[Count | None, Field(description="CPUs for each task")]
+    nodes: Annotated[
+        NodeCount | None, Field(description="number of nodes, or minimum-maximum: 2-4")
+    ]
+    ntasks: Annotated[PositiveCount | None, Field(description="number of tasks")]
+    cpus_per_task: Annotated[PositiveCount | None, Field(description="CPUs per task")]
     memory: Annotated[
-        Memory | None, Field(description="of each node: MB, or with unit K, M, G, T; 0 is all")
+        MemorySize | None,
+        Field(description="memory per node in MB, or with unit K, M, G or T; 0: all of it"),
     ]
     dependency: Annotated[
-        Dependency | None, Field(description="afterok:20:21,afterany:23 (all), or with ? (any)")
+        Dependency | None,
+        Field(
+            description="start after other jobs: afterok:20:21,afterany:23; "
+            "with ? instead of commas, one of the conditions is enough"
+        ),
     ]
     chdir: Annotated[
-        Text | None, Field(description="folder to run in; the home folder when not given")
+        OptionText | None, Field(description="working folder of the job (default: the home folder)")
     ]
     output: Annotated[
-        Text | None, Field(description="file for standard output; %j is the id, %a the index")
+        OptionText | None,
+        Field(description="file for standard output; %j is the job's id, %a the array index"),
     ]
     error: Annotated[
-        Text | None, Field(description="file for standard error; goes to output when not given")
+        OptionText | None,
+        Field(description="file for standard error (default: the same file as the output)"),
     ]
 
 
 class BatchOptions(JobOptions, total=False):
-    """What else people submit a job with."""
+    """The less common options of a batch job."""
 
-    qos: Annotated[Names | None, Field(description="quality of service")]
-    ntasks_per_node: Annotated[Count | None, Field(description="tasks on each node")]
+    qos: Annotated[CommaSeparatedNames | None, Field(description="quality of service")]
+    ntasks_per_node: Annotated[PositiveCount | None, Field(description="tasks per node")]
     memory_per_cpu: Annotated[
-        Memory | None, Field(description="for each CPU: MB, or with unit K, M, G, T")
+        MemorySize | None, Field(description="memory per CPU in MB, or with unit K, M, G or T")
     ]
     gres: Annotated[
-        Text | None, Field(description="further resources of each node: gpu:a100:2,disk:10")
+        OptionText | None,
+        Field(description="generic resources per node, such as gpu:a100:2,disk:10"),
     ]
-    gpus: Annotated[Gpus | None, Field(description="GPUs of the whole job: number, or type:number")]
-    constraint: Annotated[Text | None, Field(description="features of the nodes: intel&gpu")]
-    exclusive: Annotated[bool | None, Field(description="share no node with other jobs")]
-    reservation: Annotated[Names | None, Field(description="reservation to use")]
-    licenses: Annotated[Text | None, Field(description="licences: ansys:2")]
+    gpus: Annotated[
+        GpuRequest | None, Field(description="GPUs for the whole job: number, or type:number")
+    ]
+    constraint: Annotated[
+        OptionText | None, Field(description="features the nodes must have, such as intel&gpu")
+    ]
+    exclusive: Annotated[bool | None, Field(description="do not share nodes with other jobs")]
+    reservation: Annotated[CommaSeparatedNames | None, Field(description="reservation to use")]
+    licenses: Annotated[OptionText | None, Field(description="licences, such as ansys:2")]
     begin: Annotated[
-        Moment | None, Field(description="not before: 16:00, now+1hour, 2030-01-31T12:00")
+        BeginTime | None,
+        Field(description="earliest start: 16:00, now+1hour or 2030-01-31T12:00"),
     ]
-    hold: Annotated[bool | None, Field(description="do not start before it is released")]
+    hold: Annotated[bool | None, Field(description="hold the job until it is released")]
     requeue: Annotated[
-        bool | None, Field(description="start it again, or never, when a node fails")
+        bool | None, Field(description="whether to requeue the job when a node fails")
     ]
     nice: Annotated[
-        int | None, Field(ge=-2_147_483_645, le=2_147_483_645, description="lower the priority")
+        int | None,
+        Field(ge=-2_147_483_645, le=2_147_483_645, description="lower the priority by this much"),
     ]
     mail_type: Annotated[
-        Names | None, Field(description="when to send mail: BEGIN, END, FAIL, ALL, …")
+        CommaSeparatedNames | None,
+        Field(description="events to send mail for: BEGIN, END, FAIL, ALL, …"),
     ]
-    mail_user: Annotated[Text | None, Field(description="whom to send it")]
-    comment: Annotated[Text | None, Field(description="kept with the job")]
+    mail_user: Annotated[OptionText | None, Field(description="recipient of the mail")]
+    comment: Annotated[OptionText | None, Field(description="comment stored with the job")]
 
 
-_FLAGS = {"time_limit": "time", "memory": "mem", "memory_per_cpu": "mem-per-cpu"}
+_FLAG_NAMES = {"time_limit": "time", "memory": "mem", "memory_per_cpu": "mem-per-cpu"}
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:
-    """The options as sbatch takes them, in their order; one that is None was not given."""
-    given = {_FLAGS.get(name, name.replace("_", "-")): each for name, each in options.items()}
-    words = [_flag(name, value) for name, value in given.items() if value is not None]
+    """Return the options as sbatch's flags, in their order; None means not given."""
+    words = [_flag(name, value) for name, value in options.items() if value is not None]
     return [word for word in words if word]
 
 
-def _flag(name: str, value: Any) -> str | None:
+def _flag(option: str, value: Any) -> str | None:
+    name = _FLAG_NAMES.get(option, option.replace("_", "-"))
     if value is True:
         return f"--{name}"
     if value is False:

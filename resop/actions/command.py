@@ -51,6 +51,8 @@ class OptionEntry(BaseModel):
     choices: list[Scalar] | None = None
     pattern: str | None = None
     """A regular expression that the whole value matches."""
+    expects: str | None = None
+    """What `pattern` describes, in words: "a number, or min-max". Refusals say "must be …"."""
     default: Scalar | StrictBool | list[Scalar] | None = None
     required: bool = False
     secret: bool = False
@@ -72,6 +74,8 @@ class OptionEntry(BaseModel):
             raise ValueError("a secret takes no 'choices', no 'pattern' and no 'default'")
         if self.pattern and (self.choices or self.type not in (None, "string")):
             raise ValueError("'pattern' is for a string without 'choices'")
+        if self.expects and not self.pattern:
+            raise ValueError("'expects' says in words what a 'pattern' allows: there is none")
         if not self.flag.strip() and not (self.pattern or self.choices or self.secret):
             raise ValueError(
                 "an empty 'flag' needs 'pattern' or 'choices': "
@@ -89,7 +93,7 @@ class OptionEntry(BaseModel):
     @classmethod
     def _is_a_pattern(cls, pattern: str | None) -> str | None:
         try:
-            TypeAdapter(argument_like(pattern or ""))
+            TypeAdapter(argument_like(pattern or "", ""))
         except SchemaError as fault:
             reason = str(fault).strip().splitlines()[-1].strip()
             raise ValueError(f"not a regular expression of Rust's regex: {reason}") from None
@@ -116,7 +120,7 @@ class OptionEntry(BaseModel):
         if self.choices:
             one: Any = Annotated[Literal[tuple(self.choices)], BeforeValidator(self._as_choice)]
         elif self.pattern:
-            one = argument_like(self.pattern)
+            one = argument_like(self.pattern, self._refusal())
         else:
             one = {
                 "integer": int,
@@ -128,6 +132,13 @@ class OptionEntry(BaseModel):
                 None: Argument | StrictBool,
             }[self.type]
         return list[one] if self.repeat else one
+
+    def _refusal(self) -> str:
+        """Return the message for a value that `pattern` does not match."""
+        if self.expects:
+            return f"must be {self.expects}"
+        about = f": {self.description}" if self.description else ""
+        return f"does not have the form that this option takes{about}"
 
     def words(self, value: Any) -> list[str]:
         """The words that this option puts on the command line for `value`."""

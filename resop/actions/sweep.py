@@ -1,4 +1,8 @@
-"""The items of a batch: parameters' values from lists and ranges, filled into the options."""
+"""Parameter sweeps: values from lists and ranges, combined, and filled into a batch's options.
+
+Batches and operators' sweeps share one vocabulary: `start`, `stop` (inclusive) and `step` of a
+range, `mode` (`product` or `zip`), and `items` for parameters that are listed task by task.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
 from math import prod
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -21,134 +25,188 @@ from pydantic import (
 )
 
 from resop.errors import InvalidOptions
+from resop.types import ErrorMessage
 
 TEMPLATE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
-MOST_PARAMETERS = 100
+MAX_PARAMETERS = 100
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Number = StrictInt | StrictFloat
-Item = dict[Name, Any]
+T = TypeVar("T")
+ParameterName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"),
+    ErrorMessage(
+        "must be a parameter's name: up to 64 letters, digits and '_', not beginning with a digit"
+    ),
+]
+RangeNumber = Annotated[StrictInt | StrictFloat, Field(ge=-1e15, le=1e15)]
+BatchItem = dict[ParameterName, Any]
+SweepMode = Literal["product", "zip"]
 
 
-class Range(BaseModel):
-    """Numbers in equal steps; `to` is one of them if a step ends there."""
+class NumberRange(BaseModel):
+    """Numbers from `start` to `stop` in equal steps; `stop` is included if a step ends there."""
 
     model_config = ConfigDict(extra="forbid")
 
-    start: Annotated[Number, Field(alias="from", ge=-1e15, le=1e15)]
-    to: Annotated[Number, Field(ge=-1e15, le=1e15)]
-    step: Annotated[Number, Field(ge=-1e15, le=1e15)] = 1
+    start: RangeNumber
+    stop: Annotated[RangeNumber, Field(description="included, if a step ends there")]
+    step: RangeNumber = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, given: Any) -> Any:
+        return _renamed(given, {"from": "start", "to": "stop"})
 
     @model_validator(mode="after")
-    def _leads_there(self) -> Self:
+    def _check_direction(self) -> Self:
         if self.step == 0 or self.size < 1:
-            raise ValueError(f"no step of {self.step} leads from {self.start} to {self.to}")
+            raise ValueError(
+                f"a step of {self.step} does not lead from {self.start} to {self.stop}"
+            )
         return self
 
     @property
     def size(self) -> int:
-        """How many they are; no `len`, which ends at 2^63."""
-        return int((_exact(self.to) - _exact(self.start)) // _exact(self.step)) + 1
+        """The number of values. Not `__len__`, which fails above 2^63."""
+        return int((_exact(self.stop) - _exact(self.start)) // _exact(self.step)) + 1
 
     def numbers(self) -> list[int | float]:
-        """All of them, whole ones if the three are."""
-        given = (self.start, self.to, self.step)
-        kind = int if all(isinstance(number, int) for number in given) else float
+        """Return all values: integers if start, stop and step are."""
+        bounds = (self.start, self.stop, self.step)
+        kind = int if all(isinstance(number, int) for number in bounds) else float
         start, step = _exact(self.start), _exact(self.step)
         return [kind(start + number * step) for number in range(self.size)]
 
 
 def _exact(number: float) -> Fraction:
-    """As it is written: 0.1, 0.2, 0.3 and not 0.30000000000000004."""
+    """Return the number as it is written: 0.1, 0.2, 0.3 and not 0.30000000000000004."""
     return Fraction(str(number))
 
 
-Values = Annotated[
-    Annotated[list[Any], Field(min_length=1), Tag("list")] | Annotated[Range, Tag("range")],
-    Discriminator(lambda given: "list" if isinstance(given, list) else "range"),
+def _renamed(given: Any, names: Mapping[str, str]) -> Any:
+    """Refuse keys that have another name here, and say which."""
+    used = [old for old in names if isinstance(given, dict) and old in given]
+    if used:
+        raise ValueError(", ".join(f"use '{names[old]}' instead of '{old}'" for old in used))
+    return given
+
+
+def _kind_of_values(given: Any) -> str | None:
+    if isinstance(given, list):
+        return "list"
+    return "range" if isinstance(given, dict | NumberRange) else None
+
+
+ParameterValues = Annotated[
+    Annotated[list[T], Field(min_length=1), Tag("list")] | Annotated[NumberRange, Tag("range")],
+    Discriminator(
+        _kind_of_values,
+        custom_error_type="explained",
+        custom_error_message='must be a list of values, or a range such as {"start": 1, "stop": 9}',
+    ),
 ]
+"""The values of one parameter: a list, or a range of numbers."""
 
 
 class BatchBody(BaseModel):
-    """What a batch is made of."""
+    """The request that launches a batch."""
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     options: Annotated[
         dict[str, Any],
         Field(
-            description="the action's options; '{{name}}' in a text stands for a parameter's "
-            "value, which keeps its type where it is all of the text"
+            description="the action's options; '{{name}}' in a text is replaced by that "
+            "parameter's value, which keeps its type if there is no other text around it"
         ),
     ] = {}
     sweep: Annotated[
-        dict[Name, Values] | None,
+        dict[ParameterName, ParameterValues[Any]] | None,
         Field(
             min_length=1,
-            max_length=MOST_PARAMETERS,
-            description='values by parameter: a list, or {"from": 1, "to": 9, "step": 2}',
+            max_length=MAX_PARAMETERS,
+            description="values by parameter: a list, or a range of numbers such as "
+            '{"start": 1, "stop": 9, "step": 2}, with stop included',
         ),
     ] = None
-    combine: Annotated[
-        Literal["product", "zip"],
-        Field(description="each combination of values, or the first ones, the second ones, …"),
+    mode: Annotated[
+        SweepMode,
+        Field(
+            description="product: every combination of the values; "
+            "zip: the first values together, the second values together, …"
+        ),
     ] = "product"
     items: Annotated[
-        list[Annotated[Item, Field(max_length=MOST_PARAMETERS)]] | None,
-        Field(min_length=1, description="the parameters of each task, in place of a sweep"),
+        list[Annotated[BatchItem, Field(max_length=MAX_PARAMETERS)]] | None,
+        Field(min_length=1, description="instead of sweep: the parameters of each task"),
     ] = None
     at_once: Annotated[
-        int | None, Field(ge=1, description="the most of its tasks that run at the same time")
+        int | None, Field(ge=1, description="maximum number of tasks that run at the same time")
     ] = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_names(cls, given: Any) -> Any:
+        return _renamed(given, {"combine": "mode"})
+
     @model_validator(mode="after")
-    def _has_items(self) -> Self:
+    def _check_source(self) -> Self:
         if (self.sweep is None) == (self.items is None):
             raise ValueError("give either 'sweep' or 'items'")
         return self
 
     @property
     def parameters(self) -> list[str]:
-        """The names of all parameters, as they first appear."""
+        """The names of all parameters, in the order of their first appearance."""
         if self.sweep is not None:
             return list(self.sweep)
         return list(dict.fromkeys(name for item in self.items or () for name in item))
 
 
-def expand(body: BatchBody, most: int) -> list[Item] | Iterator[Item]:
-    """The items, made as they are taken, the last parameter of a product changing first.
+def batch_items(body: BatchBody, limit: int) -> list[BatchItem] | Iterator[BatchItem]:
+    """Return the parameters of each task.
 
-    Raises InvalidOptions for more than `most`, before one is made.
+    Raises InvalidOptions for more than `limit` tasks, before any is made.
     """
     if body.items is not None:
-        _check_count("items", len(body.items), most)
+        check_count("items", len(body.items), limit)
         return body.items
-    assert body.sweep is not None
+    return combine_parameters(body.sweep or {}, body.mode, limit=limit, field="sweep")
+
+
+def combine_parameters(
+    parameters: Mapping[str, list[Any] | NumberRange], mode: SweepMode, *, limit: int, field: str
+) -> Iterator[dict[str, Any]]:
+    """Yield each combination of the parameters' values, made when it is asked for.
+
+    In a `product` the last parameter changes first; `zip` takes the first values, then the second
+    ones, …. Raises InvalidOptions, with `field` as the option's name, for more than `limit`
+    combinations, before any is made, and for a `zip` of unequal numbers of values.
+    """
     sizes = {
-        name: values.size if isinstance(values, Range) else len(values)
-        for name, values in body.sweep.items()
+        name: values.size if isinstance(values, NumberRange) else len(values)
+        for name, values in parameters.items()
     }
-    if body.combine == "zip":
-        _check_count("sweep", max(sizes.values()), most)
-        if len(set(sizes.values())) > 1:
-            shown = ", ".join(f"{name} has {size}" for name, size in sizes.items())
-            raise fault("sweep", f"values that differ in number cannot be zipped: {shown}")
-    else:
-        _check_count("sweep", prod(sizes.values()), most)
+    check_count(field, max(sizes.values()) if mode == "zip" else prod(sizes.values()), limit)
+    if mode == "zip" and len(set(sizes.values())) > 1:
+        counts = ", ".join(f"{name} has {size}" for name, size in sizes.items())
+        raise fault(field, f"zip needs equally many values of each parameter: {counts}")
     lists = [
-        values.numbers() if isinstance(values, Range) else values for values in body.sweep.values()
+        values.numbers() if isinstance(values, NumberRange) else values
+        for values in parameters.values()
     ]
-    rows = zip(*lists, strict=True) if body.combine == "zip" else itertools.product(*lists)
+    rows = zip(*lists, strict=True) if mode == "zip" else itertools.product(*lists)
     return (dict(zip(sizes, row, strict=True)) for row in rows)
 
 
-def _check_count(field: str, count: int, most: int) -> None:
-    if count > most:
-        raise fault(field, f"makes {count} tasks; a batch has at most {most}")
+def check_count(field: str, count: int, limit: int) -> None:
+    """Raise InvalidOptions for more items or combinations than `limit`."""
+    if count > limit:
+        raise fault(field, f"gives {count} sets of parameters; at most {limit} are allowed")
 
 
 def templates_in(value: Any) -> set[str]:
-    """The names of all templates in the texts of a JSON value."""
+    """Return the names of all templates in the texts of a JSON value."""
     if isinstance(value, str):
         return set(TEMPLATE.findall(value))
     if isinstance(value, dict | list):
@@ -157,13 +215,13 @@ def templates_in(value: Any) -> set[str]:
     return set()
 
 
-class Form:
-    """The options of a batch, to be filled in with one item after the other."""
+class OptionTemplate:
+    """A batch's options with templates, to be filled with one item's parameters after the other."""
 
     def __init__(self, options: Mapping[str, Any], names: Collection[str]) -> None:
-        """`names` are those of the action's options.
+        """Prepare the options of an action whose options have these `names`.
 
-        A parameter that no template names is itself an option, if there is one of that name.
+        A parameter that no template names sets the option of its own name, if there is one.
         """
         self._options = options
         self._names = names
@@ -171,25 +229,29 @@ class Form:
         self._used_somewhere = set().union(*self.used.values())
 
     def faults(self, parameters: Collection[str]) -> list[dict[str, str]]:
-        """What is wrong with parameters of these names: too few, or of no use."""
+        """Return a fault for each missing parameter and for each that nothing uses."""
         missing = sorted(self._used_somewhere.difference(parameters))
-        faults = [{"field": name, "message": "a template names it: give it"} for name in missing]
+        faults = [
+            {"field": name, "message": f"missing: the options use {{{{{name}}}}}"}
+            for name in missing
+        ]
         for name in parameters:
             if name in self._used_somewhere:
                 continue
             if name not in self._names:
-                message = "no template names it, and there is no such option"
+                message = f"nothing uses it: no {{{{{name}}}}} in the options, no option '{name}'"
             elif name in self._options:
-                message = "no template names it, and the option is given already"
+                message = f"the options set '{name}' already, and contain no {{{{{name}}}}}"
             else:
                 continue
             faults.append({"field": name, "message": message})
         return faults
 
     def fill(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """The options with the values of an item.
+        """Return the options with the values of an item.
 
-        Raises InvalidOptions for what `faults` says, and for a list or an object inside of a text.
+        Raises InvalidOptions with the `faults` of its parameters, and for a list or an object
+        that would have to become part of a text.
         """
         if faults := self.faults(item):
             raise InvalidOptions(faults)
@@ -197,7 +259,7 @@ class Form:
         return {name: _filled(value, item) for name, value in self._options.items()} | direct
 
     def parameters_of(self, options: Collection[str], item: Collection[str]) -> set[str]:
-        """The parameters of an item that these options are made of."""
+        """Return the parameters of an item that these options are made from."""
         return set().union(*(self.used.get(option, {option}) for option in options)) & set(item)
 
 
@@ -214,14 +276,14 @@ def _filled(value: Any, item: Mapping[str, Any]) -> Any:
 
 
 def _text(name: str, value: Any) -> str:
-    """A value inside of a text: as JSON has it, a text as it is."""
+    """Return a value as part of a text: numbers and booleans as JSON writes them."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int | float):
         return str(value)
-    raise fault(name, "only a text, a number, true or false can stand inside of a text")
+    raise fault(name, "only a text, a number, true or false can become part of a text")
 
 
 def fault(field: str, message: str) -> InvalidOptions:
-    """One fault of a request."""
+    """Return InvalidOptions with a single fault."""
     return InvalidOptions([{"field": field, "message": message}])

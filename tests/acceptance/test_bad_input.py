@@ -54,7 +54,9 @@ def test_every_fault_of_the_options_is_named(alice: Caller) -> None:
     assert error["type"] == "InvalidOptions"
     assert {"command", "comand", "check", "stdin"} <= fields(error)
     [undeclared] = [each for each in error["faults"] if each["field"] == "comand"]
-    assert undeclared["message"] == "no such option; there is command, stdin, check"
+    assert undeclared["message"] == (
+        "unknown option 'comand'; did you mean 'command'? (options: command, stdin, check)"
+    )
     for fault in error["faults"]:
         assert fault["message"] in error["message"]
 

@@ -55,7 +55,7 @@ def appending(file: str, size: int) -> dict[str, Any]:
     """Leaves a line in a file for each item, so that what ran, and how often, can be counted."""
     return {
         "options": {"command": f"echo {{{{n}}}} >>{file}"},
-        "sweep": {"n": {"from": 1, "to": size}},
+        "sweep": {"n": {"start": 1, "stop": size}},
     }
 
 
@@ -102,7 +102,7 @@ def test_cancelled_batch_ends_what_runs_and_never_begins_the_rest(
     ssh: OpenSSH, alice: Caller, file: str
 ) -> None:
     line = f"echo {{{{n}}}} >>{file}; exec sleep 4747"
-    body = {"options": {"command": line}, "sweep": {"n": {"from": 1, "to": 60}}, "at_once": 4}
+    body = {"options": {"command": line}, "sweep": {"n": {"start": 1, "stop": 60}}, "at_once": 4}
     batch = launched(alice, body, params={"tag": "storms"})
     assert eventually(lambda: len(lines(ssh, "alice", file)) == 4)
     queued = alice.http.get(f"/batches/{batch}/tasks", params={"state": "queued"}).json()
@@ -229,11 +229,11 @@ def test_one_bad_item_refuses_the_batch_and_is_named(alice: Caller) -> None:
     body = {"options": {"command": "{{a}} {{b}}"}, "sweep": {"a": [1], "c": [1]}}
     fields = [each["field"] for each in failure(launch(alice, body), 422)["faults"]]
     assert fields == ["sweep.b", "sweep.c"]
-    huge = {"sweep": {name: {"from": 1, "to": 10**6} for name in "abc"}}
+    huge = {"sweep": {name: {"start": 1, "stop": 10**6} for name in "abc"}}
     assert "makes 1000000000000000000 tasks" in failure(launch(alice, huge), 422)["message"]
     long = {
         "options": {"command": "{{n}}" + "x" * 100_000},
-        "sweep": {"n": {"from": 1, "to": 5000}},
+        "sweep": {"n": {"start": 1, "stop": 5000}},
     }
     assert "more than 67108864 bytes" in failure(launch(alice, long), 422)["message"]
     for action in ("core/opn/nosuch", "auth/opn/login", "nosuch/cmd/x"):
@@ -243,7 +243,7 @@ def test_one_bad_item_refuses_the_batch_and_is_named(alice: Caller) -> None:
 
 def test_dry_run_shows_the_first_items_and_makes_nothing(alice: Caller, file: str) -> None:
     before = alice.newest("batch")
-    body = {"options": {"input": ["{{n}}"]}, "sweep": {"n": {"from": 1, "to": 900}}}
+    body = {"options": {"input": ["{{n}}"]}, "sweep": {"n": {"start": 1, "stop": 900}}}
     shown = launch(alice, body, "utils/cmd/ls", params={"dry_run": True}).json()
     assert (shown["dry_run"], shown["size"], len(shown["items"])) == (True, 900, 5)
     assert shown["items"][1] == {"item": {"n": 2}, "command": "ls 2", "options": {"input": ["2"]}}

@@ -273,7 +273,7 @@ def launched(site: Site, name: str, size: int) -> str:
     """A batch whose tasks append their number to a file, and take a moment."""
     body = {
         "options": {"command": f"echo {{{{n}}}} >>{name}; sleep 0.1"},
-        "sweep": {"n": {"from": 1, "to": size}},
+        "sweep": {"n": {"start": 1, "stop": size}},
     }
     return str(site.alice.http.post("/core/opn/run/batch", json=body).json()["batch"])
 

@@ -65,7 +65,7 @@ def test_a_dead_worker_means_to_log_in_again_at_once_and_leaves_no_secret(
         options = {"words": ["x"], "hidden_word": secret, "input": ["/dev/zero"]}
         task = caller.begin("template/cmd/search", options)
         assert eventually(lambda: caller.task(task)["state"] == "running")  # noqa: B023
-    body = {"options": {"command": "sleep {{n}}"}, "sweep": {"n": {"from": 600, "to": 800}}}
+    body = {"options": {"command": "sleep {{n}}"}, "sweep": {"n": {"start": 600, "stop": 800}}}
     batch = callers[0].http.post("/core/opn/run/batch", json=body).headers["location"]
     for worker in keeping.workers:
         limits = Path(f"/proc/{worker.pid}/limits").read_text()

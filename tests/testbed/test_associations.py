@@ -31,7 +31,7 @@ def test_account_is_as_it_was_asked_for(account: str, admin: Caller, bed: Testbe
     wanted = f"{ACCOUNT}|storms, ü = 1; $(id)|-x y"
     assert wanted in shown(bed, "account", "format=account,description,organization")
     again = failure(admin.post("slurm/opn/create_account", {"account": ACCOUNT}), 424)
-    assert again["message"] == f"Slurm has an account {ACCOUNT} already"
+    assert again["message"] == f"Slurm already has an account {ACCOUNT}"
     options = {"account": "other", "parent": "nowhere"}
     orphan = failure(admin.post("slurm/opn/create_account", options), 424)
     assert "Parent account 'nowhere' doesn't exist" in orphan["message"]
@@ -56,7 +56,7 @@ def test_user_is_added_charges_jobs_and_is_removed(
     assert removed == {"user": user.name, "accounts": [account]}
     assert account not in shown(bed, "associations", f"user={user.name}", "format=account")
     gone = failure(admin.post("slurm/opn/remove_user", which), 424)
-    assert gone["message"] == f"{user.name} is not in Slurm's account {account}"
+    assert gone["message"] == f"{user.name} is not in the Slurm account {account}"
 
 
 def test_user_whom_nobody_else_knows_has_a_default_account(

@@ -435,7 +435,7 @@ def refused(caller: Caller, names: tuple[str, ...], daemon: str, seconds: float)
             caller.post(f"slurm/opn/{name}", QUESTIONS[name], query={"fresh": True}), 424
         )
         assert (error["type"], error["daemon"]) == ("DaemonUnavailable", daemon), error
-        assert error["message"].startswith(f"{daemon} is away: ")
+        assert error["message"].startswith(f"{daemon} cannot be reached: ")
         assert error["retryable"] is True
         assert time.monotonic() - began < seconds, name
 

@@ -7,14 +7,14 @@ from resop.storage.tasks import Records
 
 
 @pytest.fixture(autouse=True)
-def _told_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is random or slow in an operation, as scenarios know it."""
+def _predictable_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace what is random or slow in operations by the values that scenarios expect."""
     monkeypatch.setattr("operators.slurm.listings.separator", lambda: "~")
-    monkeypatch.setattr("operators.slurm.operations.job.PAUSES", (0, 0, 0))
-    monkeypatch.setattr("operators.slurm.operations.remove_user.PAUSE", 0)
-    monkeypatch.setattr("operators.slurm.job_outcome.PAUSES", (0, 0, 0))
-    monkeypatch.setattr("operators.slurm.operations.wait.FIRST_PAUSE", 0)
-    monkeypatch.setattr("operators.slurm.operations.cancel.PAUSES", (0, 0))
+    monkeypatch.setattr("operators.slurm.operations.job.ACCOUNTING_DELAYS", (0, 0, 0))
+    monkeypatch.setattr("operators.slurm.operations.remove_user.POLL_INTERVAL", 0)
+    monkeypatch.setattr("operators.slurm.job_outcome.ACCOUNTING_DELAYS", (0, 0))
+    monkeypatch.setattr("operators.slurm.operations.wait.FIRST_DELAY", 0)
+    monkeypatch.setattr("operators.slurm.operations.cancel.POLL_DELAYS", (0, 0))
 
 
 @pytest.fixture

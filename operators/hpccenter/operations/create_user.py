@@ -9,7 +9,7 @@ from operators.db.operations import create_user as portal
 from operators.ldap.hashes import NewPassword
 from operators.ldap.operations import create_user as ldap
 from operators.ldap.people import FullName, Mail, Number, User
-from operators.slurm.associations import Account
+from operators.slurm.associations import AccountName
 from operators.slurm.operations import add_user as slurm
 from resop import Shell, Username, operation
 
@@ -38,7 +38,9 @@ def create_user(
     full_name: Annotated[FullName, Field(description="as people write it")],
     mail: Annotated[Mail, Field(description="mail address")],
     password: NewPassword,
-    account: Annotated[Account, Field(description="Slurm account that the jobs are charged to")],
+    account: Annotated[
+        AccountName, Field(description="Slurm account that the jobs are charged to")
+    ],
     given_name: Annotated[FullName | None, Field(description="given names")] = None,
     surname: Annotated[
         FullName | None, Field(description="the last word of the full name when not given")

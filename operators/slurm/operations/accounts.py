@@ -1,4 +1,4 @@
-"""The tree of accounts: who may charge what, with which limits, shares and qualities of service."""
+"""Show the tree of accounts: users, limits, fair shares and qualities of service."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
-from operators.slurm.job_types import Names, Seconds
+from operators.slurm.job_types import NameList, Seconds
 from resop import Shell, operation
 
-_ASSOCIATION = [
+_ASSOCIATION_COLUMNS = [
     *("Cluster", "Account", "User", "Partition", "ParentName", "Share", "Priority", "QOS"),
     *("DefaultQOS", "GrpJobs", "GrpSubmit", "GrpWall", "GrpTRES", "GrpTRESMins", "GrpTRESRunMins"),
     *("MaxJobs", "MaxSubmit", "MaxWall", "MaxTRES", "MaxTRESPerNode", "MaxTRESMins"),
 ]
-Key = tuple[str, str]
+AccountKey = tuple[str, str]
 """Cluster and account."""
 
 
-class Limits(TypedDict):
-    """Limits of an association; None, or nothing in a dict, is no limit of its own.
+class AssociationLimits(TypedDict):
+    """The limits of an association; None, or a missing key, means no limit of its own.
 
-    Resources are counts and bytes, or such times minutes. `group_` is what all jobs below it may
-    have together, `max_` what each user, or each job, may.
+    Resources are counts or bytes, multiplied by minutes where the name says so. `group_` limits
+    all jobs below the association together, `max_` each user or each job.
     """
 
     group_jobs: int | None
@@ -42,119 +42,127 @@ class Limits(TypedDict):
 
 
 class Association(TypedDict):
-    """What holds for an account, or a user in it."""
+    """The settings of an account, or of a user in an account."""
 
     shares: int | None
-    """Of the fair share; None for the parent's."""
+    """The fair-share weight; None: that of the parent."""
     priority: int | None
     qos: list[str]
     default_qos: str | None
-    limits: Limits
+    limits: AssociationLimits
 
 
-class Member(Association):
+class AccountMember(Association):
     """A user of an account."""
 
     user: str
     partition: str | None
-    """Where this holds in one partition alone."""
+    """The only partition the association applies to; None: all."""
     is_default: bool
-    """Whether jobs of this user are charged to this account unless they name another."""
+    """True if the user's jobs are charged to this account by default."""
 
 
-class Account(Association):
+class SlurmAccount(Association):
     """An account, its users, and the accounts below it."""
 
     cluster: str
     name: str
     description: str
     organization: str
-    users: list[Member]
-    accounts: list[Account]
+    users: list[AccountMember]
+    accounts: list[SlurmAccount]
 
 
 @operation(share_for=5, examples=[{}, {"accounts": ["project1"]}, {"users": ["alice"]}])
 def accounts(
     shell: Shell,
     accounts: Annotated[
-        Names | None, Field(description="only these accounts, with what is below them")
+        NameList | None, Field(description="only these accounts and those below them")
     ] = None,
     users: Annotated[
-        Names | None, Field(description="only these users, and the accounts they may charge")
+        NameList | None, Field(description="only these users and their accounts")
     ] = None,
-) -> list[Account]:
-    """Return the accounts that have no parent, or none that was asked for, with all below them.
+) -> list[SlurmAccount]:
+    """Return the top accounts (or those asked for), each with the accounts below it.
 
-    A database of several clusters has a tree for each.
+    A database of several clusters has one tree per cluster.
     """
-    questions = [
-        (_ASSOCIATION, "associations"),
+    queries = [
+        (_ASSOCIATION_COLUMNS, "associations"),
         (["Account", "Organization", "Description"], "account"),
         (["User", "DefaultAccount"], "user"),
     ]
-    rows, about, default = shell.map(lambda each: listings.sacctmgr(shell, *each), questions)
-    known = {row["Account"]: row for row in about}
-    tree = {_key(row): _account(row, known.get(row["Account"], {})) for row in rows if _own(row)}
+    rows, details, default = shell.map(lambda each: listings.sacctmgr(shell, *each), queries)
+    known = {row["Account"]: row for row in details}
+    tree = {
+        _key(row): _account(row, known.get(row["Account"], {}))
+        for row in rows
+        if _is_account_row(row)
+    }
     defaults = {(row["User"], row["DefaultAccount"]) for row in default}
     for row in rows:
-        if not _own(row) and _key(row) in tree:
+        if not _is_account_row(row) and _key(row) in tree:
             member = _member(row, is_default=(row["User"], row["Account"]) in defaults)
             tree[_key(row)]["users"].append(member)
-    parents = {_key(row): (row["Cluster"], row["ParentName"]) for row in rows if _own(row)}
-    roots = _joined(tree, parents, accounts)
-    return roots if users is None else _with_users(roots, {*users})
+    parents = {
+        _key(row): (row["Cluster"], row["ParentName"]) for row in rows if _is_account_row(row)
+    }
+    roots = _build_tree(tree, parents, accounts)
+    return roots if users is None else _keep_users(roots, {*users})
 
 
-def _own(row: listings.Row) -> bool:
-    """Whether this is the association of the account itself, not that of a user of it."""
+def _is_account_row(row: listings.TableRow) -> bool:
+    """Return True for the association of an account itself, not of a user in it."""
     return not row["User"]
 
 
-def _key(row: listings.Row) -> Key:
+def _key(row: listings.TableRow) -> AccountKey:
     return row["Cluster"], row["Account"]
 
 
-def _joined(
-    tree: dict[Key, Account], parents: dict[Key, Key], wanted: list[str] | None
-) -> list[Account]:
-    """The accounts put below their parents; those that are wanted and stand below no other one."""
+def _build_tree(
+    tree: dict[AccountKey, SlurmAccount],
+    parents: dict[AccountKey, AccountKey],
+    names: list[str] | None,
+) -> list[SlurmAccount]:
+    """Put each account below its parent; return the roots, or the topmost accounts in `names`."""
     for key, account in tree.items():
         if parents[key] in tree:
             tree[parents[key]]["accounts"].append(account)
-    if wanted is None:
+    if names is None:
         return [account for key, account in tree.items() if parents[key] not in tree]
 
-    def is_below(key: Key) -> bool:
-        return key in tree and (key[1] in wanted or is_below(parents[key]))
+    def is_below(key: AccountKey) -> bool:
+        return key in tree and (key[1] in names or is_below(parents[key]))
 
-    return [tree[key] for key in tree if key[1] in wanted and not is_below(parents[key])]
+    return [tree[key] for key in tree if key[1] in names and not is_below(parents[key])]
 
 
-def _with_users(accounts: list[Account], users: set[str]) -> list[Account]:
-    """The accounts that these users may charge, or that stand above such a one."""
-    kept = []
+def _keep_users(accounts: list[SlurmAccount], users: set[str]) -> list[SlurmAccount]:
+    """Return the accounts with any of these users, and their parents."""
+    remaining = []
     for account in accounts:
         account["users"] = [each for each in account["users"] if each["user"] in users]
-        account["accounts"] = _with_users(account["accounts"], users)
+        account["accounts"] = _keep_users(account["accounts"], users)
         if account["users"] or account["accounts"]:
-            kept.append(account)
-    return kept
+            remaining.append(account)
+    return remaining
 
 
-def _account(row: listings.Row, about: listings.Row) -> Account:
-    return Account(
+def _account(row: listings.TableRow, details: listings.TableRow) -> SlurmAccount:
+    return SlurmAccount(
         cluster=row["Cluster"],
         name=row["Account"],
-        description=about.get("Description", ""),
-        organization=about.get("Organization", ""),
+        description=details.get("Description", ""),
+        organization=details.get("Organization", ""),
         users=[],
         accounts=[],
         **_association(row),
     )
 
 
-def _member(row: listings.Row, *, is_default: bool) -> Member:
-    return Member(
+def _member(row: listings.TableRow, *, is_default: bool) -> AccountMember:
+    return AccountMember(
         user=row["User"],
         partition=row["Partition"] or None,
         is_default=is_default,
@@ -162,24 +170,24 @@ def _member(row: listings.Row, *, is_default: bool) -> Member:
     )
 
 
-def _association(row: listings.Row) -> Association:
+def _association(row: listings.TableRow) -> Association:
     return Association(
-        shares=parsing.whole(row["Share"]),
-        priority=parsing.whole(row["Priority"]),
-        qos=parsing.words(row["QOS"]),
+        shares=parsing.parse_int(row["Share"]),
+        priority=parsing.parse_int(row["Priority"]),
+        qos=parsing.split_names(row["QOS"]),
         default_qos=row["DefaultQOS"] or None,
-        limits=Limits(
-            group_jobs=parsing.whole(row["GrpJobs"]),
-            group_submitted_jobs=parsing.whole(row["GrpSubmit"]),
-            group_wall=parsing.duration(row["GrpWall"]),
-            group_resources=parsing.tres(row["GrpTRES"]),
-            group_resource_minutes=parsing.tres(row["GrpTRESMins"]),
-            group_running_minutes=parsing.tres(row["GrpTRESRunMins"]),
-            max_jobs=parsing.whole(row["MaxJobs"]),
-            max_submitted_jobs=parsing.whole(row["MaxSubmit"]),
-            max_wall=parsing.duration(row["MaxWall"]),
-            max_resources=parsing.tres(row["MaxTRES"]),
-            max_resources_per_node=parsing.tres(row["MaxTRESPerNode"]),
-            max_resource_minutes=parsing.tres(row["MaxTRESMins"]),
+        limits=AssociationLimits(
+            group_jobs=parsing.parse_int(row["GrpJobs"]),
+            group_submitted_jobs=parsing.parse_int(row["GrpSubmit"]),
+            group_wall=parsing.parse_duration(row["GrpWall"]),
+            group_resources=parsing.parse_tres(row["GrpTRES"]),
+            group_resource_minutes=parsing.parse_tres(row["GrpTRESMins"]),
+            group_running_minutes=parsing.parse_tres(row["GrpTRESRunMins"]),
+            max_jobs=parsing.parse_int(row["MaxJobs"]),
+            max_submitted_jobs=parsing.parse_int(row["MaxSubmit"]),
+            max_wall=parsing.parse_duration(row["MaxWall"]),
+            max_resources=parsing.parse_tres(row["MaxTRES"]),
+            max_resources_per_node=parsing.parse_tres(row["MaxTRESPerNode"]),
+            max_resource_minutes=parsing.parse_tres(row["MaxTRESMins"]),
         ),
     )

@@ -1,16 +1,23 @@
-"""Add a user to an account, who can then submit jobs that are charged to it."""
+"""Add a user to a Slurm account, so that the user's jobs can be charged to it."""
 
 from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.associations import Account, Fairshare, Limit, accounts_of, change, undone_by
+from operators.slurm.associations import (
+    AccountName,
+    Fairshare,
+    JobLimit,
+    accounts_of,
+    modify,
+    undone_by,
+)
 from resop import Shell, Username, operation
 
 
-class Added(TypedDict):
-    """The user, and the account."""
+class Membership(TypedDict):
+    """A user and the account."""
 
     user: str
     account: str
@@ -20,31 +27,34 @@ class Added(TypedDict):
 def add_user(
     shell: Shell,
     user: Username,
-    account: Account,
+    account: AccountName,
     default: Annotated[
-        bool, Field(description="charge the user's jobs to it unless they say otherwise")
+        bool,
+        Field(description="make it the account that the user's jobs are charged to by default"),
     ] = False,
     fairshare: Fairshare | None = None,
-    max_jobs: Annotated[Limit | None, Field(description="that may run at once")] = None,
-    max_submit_jobs: Annotated[
-        Limit | None, Field(description="that may wait and run at once")
+    max_jobs: Annotated[
+        JobLimit | None, Field(description="maximum number of running jobs")
     ] = None,
-) -> Added:
-    """Return who is now in which account; for administrators of Slurm.
+    max_submit_jobs: Annotated[
+        JobLimit | None, Field(description="maximum number of pending and running jobs")
+    ] = None,
+) -> Membership:
+    """Return the user and the account. Requires the rights of a Slurm administrator.
 
-    A user's first account is the default one. Slurm does not need to know the user otherwise.
+    A user's first account becomes the default one. The user need not exist in Slurm before.
     """
     if accounts_of(shell, user, account):
-        shell.fail(f"{user} is in Slurm's account {account} already")
+        shell.fail(f"{user} is already in the Slurm account {account}")
     settings = {
         "defaultaccount": account if default else None,
         "fairshare": fairshare,
         "maxjobs": max_jobs,
         "maxsubmitjobs": max_submit_jobs,
     }
-    given = [f"{name}={value}" for name, value in settings.items() if value is not None]
+    words = [f"{name}={value}" for name, value in settings.items() if value is not None]
     member = (f"name={user}", f"account={account}")
     with undone_by(shell, "delete", "user", *member):
-        change(shell, "add", "user", *member, *given)
-    shell.log(f"{user} is in Slurm's account {account}")
-    return Added(user=user, account=account)
+        modify(shell, "add", "user", *member, *words)
+    shell.log(f"added {user} to the Slurm account {account}")
+    return Membership(user=user, account=account)

@@ -1,18 +1,22 @@
-"""Create an account, to which jobs are charged."""
+"""Create a Slurm account, to which jobs can be charged."""
 
 from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.associations import Account, Fairshare, change, has_account, undone_by
-from resop import Shell, operation
+from operators.slurm.associations import AccountName, Fairshare, has_account, modify, undone_by
+from resop import ErrorMessage, Shell, operation
 
-Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f\"'`]+$", max_length=255)]
+AccountText = Annotated[
+    str,
+    Field(pattern=r"^[^\x00-\x1f\x7f\"'`]+$", max_length=255),
+    ErrorMessage("must be one line of 1 to 255 characters, without quotes and backticks"),
+]
 
 
-class Created(TypedDict):
-    """The new account, and the one that it is part of."""
+class NewAccount(TypedDict):
+    """The new account, and its parent."""
 
     account: str
     parent: str
@@ -21,20 +25,22 @@ class Created(TypedDict):
 @operation(examples=[{"account": "project9", "parent": "research", "description": "Storms"}])
 def create_account(
     shell: Shell,
-    account: Account,
-    parent: Annotated[Account, Field(description="account that it is part of")] = "root",
+    account: AccountName,
+    parent: Annotated[AccountName, Field(description="parent account")] = "root",
     description: Annotated[
-        Text | None, Field(description="what it is for; Slurm keeps it in lower case")
+        AccountText | None, Field(description="purpose; Slurm stores it in lower case")
     ] = None,
-    organization: Annotated[Text | None, Field(description="whose it is")] = None,
+    organization: Annotated[
+        AccountText | None, Field(description="organization the account belongs to")
+    ] = None,
     fairshare: Fairshare | None = None,
-) -> Created:
-    """Return the account as Slurm has it now; for administrators of Slurm."""
+) -> NewAccount:
+    """Return the new account. Requires the rights of a Slurm administrator."""
     if has_account(shell, account):
-        shell.fail(f"Slurm has an account {account} already")
+        shell.fail(f"Slurm already has an account {account}")
     settings = {"description": description, "organization": organization, "fairshare": fairshare}
-    given = [f"{name}={value}" for name, value in settings.items() if value is not None]
+    words = [f"{name}={value}" for name, value in settings.items() if value is not None]
     with undone_by(shell, "delete", "account", f"name={account}"):
-        change(shell, "add", "account", f"name={account}", f"parent={parent}", *given)
-    shell.log(f"Slurm has an account {account} in {parent}")
-    return Created(account=account, parent=parent)
+        modify(shell, "add", "account", f"name={account}", f"parent={parent}", *words)
+    shell.log(f"created the Slurm account {account} in {parent}")
+    return NewAccount(account=account, parent=parent)

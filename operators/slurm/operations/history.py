@@ -1,4 +1,4 @@
-"""Jobs of the past and present, from the accounting database."""
+"""List past and present jobs from the accounting database."""
 
 from datetime import datetime
 from typing import Annotated
@@ -6,24 +6,27 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.accounting import PastJob, accounted
-from operators.slurm.job_types import JobName, Names, State
-from resop import Shell, operation
+from operators.slurm.accounting import PastJob, list_jobs
+from operators.slurm.job_types import JobName, JobState, NameList
+from resop import ErrorMessage, Shell, operation
 
-# Named all of them: without, sacct leaves out jobs that were cancelled before they were eligible.
-STATES = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
+# Without a list of all states, sacct omits jobs that were cancelled before they were eligible.
+ALL_STATES = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
 
-When = datetime | Annotated[str, Field(pattern=r"^now(-[0-9]{1,6}(minutes|hours|days|weeks))?$")]
+HistoryTime = Annotated[
+    datetime | Annotated[str, Field(pattern=r"^now(-[0-9]{1,6}(minutes|hours|days|weeks))?$")],
+    ErrorMessage("must be a time such as 2024-05-01, 2024-05-01T12:00Z, now or now-7days"),
+]
 
 
-class History(TypedDict):
-    """A page of jobs, those submitted last first."""
+class JobHistory(TypedDict):
+    """A page of jobs, the last submitted first."""
 
     jobs: list[PastJob]
     total: int
-    """How many fit, on all pages."""
+    """The number of matching jobs on all pages."""
     next: int | None
-    """The `offset` of the next page."""
+    """The `offset` of the next page; None on the last one."""
 
 
 @operation(
@@ -36,53 +39,65 @@ class History(TypedDict):
 def history(
     shell: Shell,
     start: Annotated[
-        When, Field(description="jobs that ran, or ended, then or later")
+        HistoryTime, Field(description="only jobs that ran or ended at this time or later")
     ] = "now-7days",
-    end: Annotated[When, Field(description="... and no later than that")] = "now",
+    end: Annotated[
+        HistoryTime, Field(description="only jobs that were submitted or ran before this time")
+    ] = "now",
     states: Annotated[
-        list[State] | None, Field(min_length=1, description="only jobs that are in these states")
+        list[JobState] | None,
+        Field(min_length=1, description="only jobs that are in these states now"),
     ] = None,
-    users: Annotated[Names | None, Field(description="jobs of these users; else your own")] = None,
+    users: Annotated[
+        NameList | None, Field(description="jobs of these users (default: your own)")
+    ] = None,
     all_users: Annotated[
         bool,
         Field(
-            description="jobs of every user, where the cluster shows them, if `users` is not given"
+            description="jobs of all users, as far as the cluster shows them; ignored with users"
         ),
     ] = False,
-    accounts: Annotated[Names | None, Field(description="only jobs of these accounts")] = None,
-    partitions: Annotated[Names | None, Field(description="only jobs in these partitions")] = None,
-    names: Annotated[
-        list[JobName] | None, Field(min_length=1, description="only jobs of exactly these names")
+    accounts: Annotated[NameList | None, Field(description="only jobs of these accounts")] = None,
+    partitions: Annotated[
+        NameList | None, Field(description="only jobs in these partitions")
     ] = None,
-    steps: Annotated[bool, Field(description="their steps, too, and the memory they used")] = False,
-    limit: Annotated[int, Field(ge=1, le=1000, description="jobs on a page")] = 100,
-    offset: Annotated[int, Field(ge=0, description="jobs to skip: `next` of the page before")] = 0,
-) -> History:
-    """Return a page of jobs that fit every filter given.
+    names: Annotated[
+        list[JobName] | None, Field(min_length=1, description="only jobs with exactly these names")
+    ] = None,
+    steps: Annotated[bool, Field(description="include the jobs' steps and memory use")] = False,
+    limit: Annotated[
+        int, Field(ge=1, le=1000, description="maximum number of jobs on a page")
+    ] = 100,
+    offset: Annotated[
+        int, Field(ge=0, description="number of jobs to skip: `next` of the previous page")
+    ] = 0,
+) -> JobHistory:
+    """Return a page of the jobs that match all filters.
 
-    What has never begun and still waits is in the queue: `jobs`. A name has a backtick for each
-    double quote. `max_rss` and `steps` are there if `steps` is asked for.
+    Jobs that are still pending are in the queue (`jobs`). Job names have a backtick for each double
+    quote. `max_rss` and `steps` are filled only with `steps`.
     """
     lists = {"user": users, "accounts": accounts, "partition": partitions}
-    filters = [f"--{name}={','.join(given)}" for name, given in lists.items() if given]
+    filters = [f"--{name}={','.join(values)}" for name, values in lists.items() if values]
     filters += ["--allusers"] if all_users and not users else []
     filters += [] if steps else ["--allocations"]
-    span = (f"--starttime={as_slurm(start)}", f"--endtime={as_slurm(end)}")
-    # Filtered here: sacct's own state means "in the state at some time", and a name has no comma.
-    called = [name.replace('"', "`") for name in names or ()]
+    span = (f"--starttime={format_time(start)}", f"--endtime={format_time(end)}")
+    # Not sacct's filters: its --state means "at any time", and it splits names at commas.
+    stored_names = [name.replace('"', "`") for name in names or ()]
     found = [
         job
-        for job in accounted(shell, *span, f"--state={STATES}", *filters)
-        if (states is None or job["state"] in states) and (not called or job["name"] in called)
+        for job in list_jobs(shell, *span, f"--state={ALL_STATES}", *filters)
+        if (states is None or job["state"] in states)
+        and (not stored_names or job["name"] in stored_names)
     ]
     after = offset + limit
-    return History(
+    return JobHistory(
         jobs=found[offset:after], total=len(found), next=after if after < len(found) else None
     )
 
 
-def as_slurm(when: datetime | str) -> str:
-    """A time as Slurm's clients read it; one without a zone is in the cluster's own."""
+def format_time(when: datetime | str) -> str:
+    """Format a time for Slurm's clients; without a zone it is in the cluster's time zone."""
     if isinstance(when, str):
         return when
     return f"uts{int(when.timestamp())}" if when.tzinfo else when.isoformat(timespec="seconds")

@@ -1,11 +1,11 @@
-"""Jobs in the scheduler's queue: what runs, what waits, and why."""
+"""List the jobs in the queue: running ones, pending ones, and why they are pending."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from operators.slurm.job_queue import QueuedJob, queued
-from operators.slurm.job_types import JobIds, JobName, Names, State
+from operators.slurm.job_queue import QueuedJob, list_jobs
+from operators.slurm.job_types import JobIds, JobName, JobState, NameList
 from operators.slurm.parsing import JobId
 from resop import Shell, operation
 
@@ -20,36 +20,34 @@ from resop import Shell, operation
 )
 def jobs(
     shell: Shell,
-    users: Annotated[Names | None, Field(description="only jobs of these users")] = None,
+    users: Annotated[NameList | None, Field(description="only jobs of these users")] = None,
     states: Annotated[
-        list[State] | None,
-        Field(min_length=1, description="only jobs in these states; else all that have not ended"),
+        list[JobState] | None,
+        Field(min_length=1, description="only jobs in these states (default: all unfinished ones)"),
     ] = None,
-    partitions: Annotated[Names | None, Field(description="only jobs in these partitions")] = None,
-    accounts: Annotated[Names | None, Field(description="only jobs of these accounts")] = None,
+    partitions: Annotated[
+        NameList | None, Field(description="only jobs in these partitions")
+    ] = None,
+    accounts: Annotated[NameList | None, Field(description="only jobs of these accounts")] = None,
     names: Annotated[
-        list[JobName] | None, Field(min_length=1, description="only jobs of exactly these names")
+        list[JobName] | None, Field(min_length=1, description="only jobs with exactly these names")
     ] = None,
     ids: Annotated[
-        JobIds | None, Field(description="only these jobs (123) and tasks of arrays (123_4)")
+        JobIds | None, Field(description="only these jobs (123) and array tasks (123_4)")
     ] = None,
     each_task: Annotated[
-        bool, Field(description="a row for each task of an array that waits, not one for all")
+        bool,
+        Field(description="list each pending task of an array by itself, not all as one entry"),
     ] = False,
 ) -> list[QueuedJob]:
-    """Return jobs by id; those that fit every filter given.
+    """Return the jobs that match all filters, ordered by id.
 
-    A job that has ended leaves the queue some minutes later (MinJobAge): `history` has it.
+    Some minutes after its end (MinJobAge) a job leaves the queue: see `history`.
     """
-    lists = {
-        "user": users,
-        "states": states,
-        "partition": partitions,
-        "account": accounts,
-    }
-    filters = [f"--{name}={','.join(given)}" for name, given in lists.items() if given]
+    lists = {"user": users, "states": states, "partition": partitions, "account": accounts}
+    filters = [f"--{name}={','.join(values)}" for name, values in lists.items() if values]
     if each_task:
         filters.append("--array")
-    found = queued(shell, *filters, ids=[JobId.parse(each) for each in ids or ()])
-    # Not by squeue's own filter, which parts names by commas.
+    found = list_jobs(shell, *filters, ids=[JobId.parse(each) for each in ids or ()])
+    # Not squeue's filter, which splits names at commas.
     return [job for job in found if names is None or job["name"] in names]

@@ -1,4 +1,4 @@
-"""The cluster's nodes: hardware, load, state, and what is allocated on them."""
+"""List the nodes: hardware, load, state and allocated resources."""
 
 import re
 from typing import Annotated
@@ -8,40 +8,49 @@ from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
 from operators.slurm.client import ask
-from operators.slurm.job_types import Bytes, Names, Time
-from resop import Shell, operation
+from operators.slurm.job_types import Bytes, NameList, Timestamp
+from resop import ErrorMessage, Shell, operation
 
 MEGABYTE = 1 << 20
 _SINCE = re.compile(r" \[([^@\[\]\s]+)@([0-9]+)\]")
 _GPU = re.compile(r"gpu(?::([^:(,]+))?:([0-9]+)(?:\([^)]*\))?")
 
-NodeList = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,\[\]-]+$", max_length=4096)]
+NodeListExpression = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_.,\[\]-]+$", max_length=4096),
+    ErrorMessage("must be a list of nodes such as cn[01-04],gpu01 (at most 4096 characters)"),
+]
+NodeState = Annotated[
+    str,
+    Field(pattern="^[A-Z_]+$", max_length=32),
+    ErrorMessage("must be a state or flag of a node, such as IDLE or DRAIN"),
+]
 
 
-class Gpus(TypedDict):
-    """GPUs of one type (`gpu` where it has none)."""
+class GpuCounts(TypedDict):
+    """The GPUs of one type (`gpu` if they have none)."""
 
     total: int
     allocated: int
 
 
-class Reason(TypedDict):
+class OutageReason(TypedDict):
     """Why a node is out of service."""
 
     text: str
     by: str | None
-    since: Time | None
+    since: Timestamp | None
 
 
 class Node(TypedDict):
-    """A node."""
+    """A compute node."""
 
     name: str
     state: str
     """ALLOCATED, DOWN, IDLE, MIXED, …"""
     flags: list[str]
-    """What holds besides: DRAIN, COMPLETING, NOT_RESPONDING, MAINTENANCE, …"""
-    reason: Reason | None
+    """Further states: DRAIN, COMPLETING, NOT_RESPONDING, MAINTENANCE, …"""
+    reason: OutageReason | None
     partitions: list[str]
     features: list[str]
     cpus: int
@@ -51,15 +60,15 @@ class Node(TypedDict):
     threads_per_core: int
     memory: Bytes
     allocated_memory: Bytes
-    """Promised to jobs."""
+    """The memory allocated to jobs."""
     free_memory: Bytes | None
-    """What the node's own system has free."""
-    gpus: dict[str, Gpus]
-    """By type."""
+    """The free memory, as the node's operating system reports it."""
+    gpus: dict[str, GpuCounts]
+    """The GPUs by type."""
     load: float | None
-    booted: Time | None
+    booted: Timestamp | None
     version: str | None
-    """Of its slurmd."""
+    """The version of the node's slurmd."""
 
 
 @operation(
@@ -72,17 +81,21 @@ class Node(TypedDict):
 )
 def nodes(
     shell: Shell,
-    names: Annotated[NodeList | None, Field(description="only these: cn[01-04],gpu01")] = None,
-    partitions: Annotated[Names | None, Field(description="only nodes in these partitions")] = None,
+    names: Annotated[
+        NodeListExpression | None, Field(description="only these nodes: cn[01-04],gpu01")
+    ] = None,
+    partitions: Annotated[
+        NameList | None, Field(description="only nodes in these partitions")
+    ] = None,
     states: Annotated[
-        list[Annotated[str, Field(pattern="^[A-Z_]+$", max_length=32)]] | None,
-        Field(min_length=1, description="only nodes with one of these as state or flag: IDLE, …"),
+        list[NodeState] | None,
+        Field(min_length=1, description="only nodes with one of these states or flags: IDLE, …"),
     ] = None,
 ) -> list[Node]:
-    """Return nodes by name, those that fit every filter given."""
-    which = [names] if names else []
-    how = ("--all", "--details", "--oneliner")
-    answer = ask(shell, "scontrol", *how, "show", "node", *which, check=False)
+    """Return the nodes that match all filters, ordered by name."""
+    name_filter = [names] if names else []
+    flags = ("--all", "--details", "--oneliner")
+    answer = ask(shell, "scontrol", *flags, "show", "node", *name_filter, check=False)
     if answer.exit_code != 0:
         unknown = [line for line in answer.lines if line.endswith(" not found")]
         shell.fail("; ".join(unknown) or answer.failure().message)
@@ -96,39 +109,39 @@ def nodes(
 
 
 def _node(line: str) -> Node:
-    about, _, _ = line.partition(" Reason=")
-    (told,) = listings.records([about])
-    state, *flags = told["State"].split("+")
+    beginning, _, _ = line.partition(" Reason=")
+    (fields,) = listings.records([beginning])
+    state, *flags = fields["State"].split("+")
     if "*" in state:
         flags.append("NOT_RESPONDING")
     return Node(
-        name=told["NodeName"],
+        name=fields["NodeName"],
         state=re.sub(r"[^A-Z_]", "", state),
         flags=[re.sub(r"[^A-Z_]", "", flag) for flag in flags],
         reason=_reason(line),
-        partitions=parsing.words(told.get("Partitions", "")),
-        features=parsing.words(told.get("ActiveFeatures", "")),
-        cpus=_count(told, "CPUTot"),
-        allocated_cpus=_count(told, "CPUAlloc"),
-        sockets=_count(told, "Sockets"),
-        cores_per_socket=_count(told, "CoresPerSocket"),
-        threads_per_core=_count(told, "ThreadsPerCore"),
-        memory=_count(told, "RealMemory") * MEGABYTE,
-        allocated_memory=_count(told, "AllocMem") * MEGABYTE,
-        free_memory=parsing.memory(told.get("FreeMem", "")),
-        gpus=_gpus(told.get("Gres", ""), told.get("GresUsed", "")),
-        load=parsing.decimal(told.get("CPULoad", "")),
-        booted=parsing.time(told.get("BootTime", "")),
-        version=parsing.given(told.get("Version", "")),
+        partitions=parsing.split_names(fields.get("Partitions", "")),
+        features=parsing.split_names(fields.get("ActiveFeatures", "")),
+        cpus=_count(fields, "CPUTot"),
+        allocated_cpus=_count(fields, "CPUAlloc"),
+        sockets=_count(fields, "Sockets"),
+        cores_per_socket=_count(fields, "CoresPerSocket"),
+        threads_per_core=_count(fields, "ThreadsPerCore"),
+        memory=_count(fields, "RealMemory") * MEGABYTE,
+        allocated_memory=_count(fields, "AllocMem") * MEGABYTE,
+        free_memory=parsing.parse_size(fields.get("FreeMem", "")),
+        gpus=_gpus(fields.get("Gres", ""), fields.get("GresUsed", "")),
+        load=parsing.parse_float(fields.get("CPULoad", "")),
+        booted=parsing.parse_time(fields.get("BootTime", "")),
+        version=parsing.parse_text(fields.get("Version", "")),
     )
 
 
-def _count(told: listings.Row, name: str) -> int:
-    return parsing.whole(told.get(name, "")) or 0
+def _count(fields: listings.TableRow, name: str) -> int:
+    return parsing.parse_int(fields.get(name, "")) or 0
 
 
-def _reason(line: str) -> Reason | None:
-    """`Reason=disk full [root@1700000000]`; a second line of the text stands behind that."""
+def _reason(line: str) -> OutageReason | None:
+    """Parse `Reason=disk full [root@1700000000]`, which a second line of the text may follow."""
     _, _, rest = line.partition(" Reason=")
     text = re.split(r" (?:Comment|Extra)=", rest)[0]
     if not text:
@@ -137,16 +150,16 @@ def _reason(line: str) -> Reason | None:
     for found in since:
         text = text[: found.start()] + text[found.end() :]
     by, when = since[0].groups() if since else (None, "")
-    return Reason(text=" ".join(text.split()), by=by, since=parsing.time(when))
+    return OutageReason(text=" ".join(text.split()), by=by, since=parsing.parse_time(when))
 
 
-def _gpus(there: str, used: str) -> dict[str, Gpus]:
-    """`gpu:a100:2(S:0-1)` and `gpu:a100:1(IDX:0)` by type."""
-    total, allocated = _by_type(there), _by_type(used)
-    return {kind: Gpus(total=n, allocated=allocated.get(kind, 0)) for kind, n in total.items()}
+def _gpus(available: str, used: str) -> dict[str, GpuCounts]:
+    """Count the GPUs by type in `gpu:a100:2(S:0-1)` (total) and `gpu:a100:1(IDX:0)` (used)."""
+    total, allocated = _count_by_type(available), _count_by_type(used)
+    return {kind: GpuCounts(total=n, allocated=allocated.get(kind, 0)) for kind, n in total.items()}
 
 
-def _by_type(gres: str) -> dict[str, int]:
+def _count_by_type(gres: str) -> dict[str, int]:
     counts: dict[str, int] = {}
     for kind, number in _GPU.findall(gres):
         counts[kind or "gpu"] = counts.get(kind or "gpu", 0) + int(number)

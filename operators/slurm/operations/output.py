@@ -1,4 +1,4 @@
-"""Read what a job has written to its output, from a place on: a page can follow it."""
+"""Read a job's output file from a byte offset; call again with `next_offset` to follow it."""
 
 import base64
 import codecs
@@ -10,45 +10,45 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm.accounting import PastJob, find
-from operators.slurm.job_types import NOT_ENDED
-from operators.slurm.operations.job import FoundJob, job
+from operators.slurm.job_types import UNFINISHED_STATES, JobIdText
+from operators.slurm.operations.job import JobSummary, job
 from operators.slurm.parsing import JobId
-from operators.slurm.submit_options import OneJob
 from resop import RemotePath, Shell, operation
 
-Stream = Literal["stdout", "stderr"]
+OutputStream = Literal["stdout", "stderr"]
 
-SECONDS = 60.0
-MISSING = 44
-# Its answer: which of the files it is, and how large; then a part of it, whatever bytes these are.
-READ = f"""\
-from=$1 most=$2 number=0
+READ_TIMEOUT = 60.0
+FILE_MISSING = 44
+"""The exit code of READ_SCRIPT if none of the files exists."""
+# Prints the number of the first file that exists and its size, then a part of it in base64.
+READ_SCRIPT = f"""\
+from=$1 limit=$2 number=0
 shift 2
 for file; do test -f "$file" && break; number=$((number + 1)); done
-test -f "$file" || exit {MISSING}
+test -f "$file" || exit {FILE_MISSING}
 size=$(wc -c <"$file") || exit
 echo $number $size
-tail -c "+$((from + 1))" <"$file" | head -c "$most" | base64
+tail -c "+$((from + 1))" <"$file" | head -c "$limit" | base64
 """
 
-_OPTIONS = {"stdout": "--output|-o", "stderr": "--error|-e"}
-_PATTERN = re.compile(r"%(\d*)([A-Za-z%])")
+_STREAM_FLAGS = {"stdout": "--output|-o", "stderr": "--error|-e"}
+_PLACEHOLDER = re.compile(r"%(\d*)([A-Za-z%])")
 
 
-class Written(TypedDict):
-    """A part of what a job has written."""
+class OutputChunk(TypedDict):
+    """A part of a job's output file."""
 
     path: str
     text: str
-    """As UTF-8; bytes that are none are replaced."""
+    """The text in UTF-8; invalid bytes are replaced."""
     offset: int
-    """Where in the file it begins, in bytes."""
+    """Where in the file the text start, in bytes."""
     next_offset: int
-    """Where to go on; a character that is not whole yet is left for then."""
+    """The `offset` of the next call; an incomplete character at the end is left for that call."""
     size: int
-    """Of the file, in bytes."""
+    """The file's size in bytes."""
     ended: bool
-    """Whether the job has ended: with `next_offset` at `size`, there is no more to come."""
+    """True if the job has ended: once `next_offset` is `size`, no more output follows."""
 
 
 @operation(
@@ -56,81 +56,86 @@ class Written(TypedDict):
 )
 def output(
     shell: Shell,
-    id: OneJob,
-    stream: Annotated[Stream, Field(description="which of the two")] = "stdout",
-    offset: Annotated[int, Field(ge=0, description="where to begin, in bytes")] = 0,
-    most: Annotated[int, Field(ge=16, le=1 << 20, description="the most bytes to read")] = 65_536,
+    id: JobIdText,
+    stream: Annotated[OutputStream, Field(description="which output to read")] = "stdout",
+    offset: Annotated[
+        int, Field(ge=0, description="position in the file to start at, in bytes")
+    ] = 0,
+    limit: Annotated[
+        int, Field(ge=16, le=1 << 20, description="maximum number of bytes to read")
+    ] = 65_536,
     path: Annotated[
-        RemotePath | None, Field(description="the file, where it cannot be found by the job")
+        RemotePath | None,
+        Field(description="path of the output file, if Slurm no longer knows it"),
     ] = None,
-) -> Written:
-    """Return the text from there on, and where to go on.
+) -> OutputChunk:
+    """Return the text from `offset` on, and the offset to continue at.
 
-    A file that is not there is empty as long as the job has not ended. When the job has left the
-    queue, its file is looked for where the line of its submission says, then where Slurm puts it
-    by itself; `#SBATCH --output` in a script is not known any more: give `path` then.
+    Until the job ends, a file that does not exist yet counts as empty. After the job has left the
+    queue, the file is searched where its submit line says, then at Slurm's default path. An
+    `#SBATCH --output` line in the script is no longer known then: give `path`.
     """
     found = job(shell, id=id)
     if path is None and found.parts:
-        shell.fail(f"{id} has several parts: name one, such as {found.parts[0]['id']}")
-    ended = found.state not in NOT_ENDED
-    files = [path] if path is not None else _files(shell, found, id, stream)
-    reading = ("/bin/sh", "-c", READ, "output", str(offset), str(most), *files)
-    answer = shell.run(*reading, timeout=SECONDS, max_output=4 << 20, check=False)
-    if answer.exit_code == MISSING and not ended:
-        return _written(files[0], b"", offset, 0, ended)
-    if answer.exit_code == MISSING:
-        shell.fail(f"there is no such file: {', or '.join(files)}; give its path")
+        shell.fail(f"{id} has several parts: ask for one of them, such as {found.parts[0]['id']}")
+    ended = found.state not in UNFINISHED_STATES
+    files = [path] if path is not None else _candidate_files(shell, found, id, stream)
+    argv = ("/bin/sh", "-c", READ_SCRIPT, "output", str(offset), str(limit), *files)
+    answer = shell.run(*argv, timeout=READ_TIMEOUT, max_output=4 << 20, check=False)
+    if answer.exit_code == FILE_MISSING and not ended:
+        return _chunk(files[0], b"", offset, 0, ended)
+    if answer.exit_code == FILE_MISSING:
+        shell.fail(f"no output file at {' or '.join(files)}: give its path")
     if answer.exit_code != 0:
         raise answer.failure()
     first, _, encoded = answer.stdout.partition("\n")
     number, size = map(int, first.split())
-    return _written(files[number], base64.b64decode(encoded), offset, size, ended)
+    return _chunk(files[number], base64.b64decode(encoded), offset, size, ended)
 
 
-def _written(path: str, content: bytes, offset: int, size: int, ended: bool) -> Written:
-    begins = min(offset, size)  # a job that is started again begins its file anew
-    size = max(size, begins + len(content))
+def _chunk(path: str, content: bytes, offset: int, size: int, ended: bool) -> OutputChunk:
+    start = min(offset, size)  # a requeued job starts its file again
+    size = max(size, start + len(content))
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text = decoder.decode(content, final=ended and begins + len(content) == size)
-    left_over, _ = decoder.getstate()
-    return Written(
+    text = decoder.decode(content, final=ended and start + len(content) == size)
+    incomplete, _ = decoder.getstate()
+    return OutputChunk(
         path=path,
         text=text,
-        offset=begins,
-        next_offset=begins + len(content) - len(left_over),
+        offset=start,
+        next_offset=start + len(content) - len(incomplete),
         size=size,
         ended=ended,
     )
 
 
-def _files(shell: Shell, found: FoundJob, id: str, stream: Stream) -> list[str]:
-    """Where the stream may be: as the queue says, else as what is left of the job suggests."""
-    told = found.stdout if stream == "stdout" else found.stderr
-    if told is not None:
-        return [_filled(told, {"N": (found.node_names or [""])[0], "j": id.partition("_")[0]})]
+def _candidate_files(shell: Shell, found: JobSummary, id: str, stream: OutputStream) -> list[str]:
+    """Return where the output may be: from the queue, or else from the accounting database."""
+    pattern = found.stdout if stream == "stdout" else found.stderr
+    if pattern is not None:
+        return [_fill(pattern, {"N": (found.node_names or [""])[0], "j": id.partition("_")[0]})]
     past = find(shell, JobId.parse(id))
     if not past:
-        shell.fail(f"nothing is known of where job {id} writes: give the path")
-    files = [_placed(past[0], pattern) for pattern in _patterns(past[0], stream)]
-    # The accounting database has a backtick for each double quote.
+        shell.fail(f"Slurm no longer knows the output file of job {id}: give its path")
+    files = [_path_from(past[0], pattern) for pattern in _patterns(past[0], stream)]
+    # The accounting database stores a backtick for each double quote.
     return [*files, *(file.replace("`", '"') for file in files if "`" in file)]
 
 
-def _patterns(job: PastJob, stream: Stream) -> list[str]:
-    """What the name of the file may have been made from, the likeliest first."""
+def _patterns(job: PastJob, stream: OutputStream) -> list[str]:
+    """Return the possible filename patterns, the likeliest first."""
     line = job["submit_line"] or ""
     found = []
-    for options in dict.fromkeys([_OPTIONS[stream], _OPTIONS["stdout"]]):
-        # Where a value ends, the line does not tell: a space may be a part of it.
+    for options in dict.fromkeys([_STREAM_FLAGS[stream], _STREAM_FLAGS["stdout"]]):
+        # The line does not show where a value ends: it may contain spaces.
         for value in (r"\S+", r".+?(?= --|$)"):
             found += re.findall(rf"(?: (?:{options})[ =]?)({value})", line)
     default = "slurm-%j.out" if job["task"] is None else "slurm-%A_%a.out"
     return list(dict.fromkeys([*found, default]))
 
 
-def _placed(job: PastJob, pattern: str) -> str:
-    """The path that slurmd makes of such a pattern; sbatch(1), filename pattern."""
+def _path_from(job: PastJob, pattern: str) -> str:
+    """Return the path that slurmd makes from a pattern; sbatch(1), "filename pattern"."""
     values = {
         "A": str(job["job"]),
         "a": "" if job["task"] is None else str(job["task"]),
@@ -141,10 +146,10 @@ def _placed(job: PastJob, pattern: str) -> str:
         "x": job["name"],
         **dict.fromkeys("nst", "0"),
     }
-    return posixpath.join(job["work_dir"] or "", _filled(pattern, values))
+    return posixpath.join(job["work_dir"] or "", _fill(pattern, values))
 
 
-def _filled(pattern: str, values: dict[str, str]) -> str:
+def _fill(pattern: str, values: dict[str, str]) -> str:
     def value(found: re.Match[str]) -> str:
         width, letter = found.groups()
         if letter == "%":
@@ -154,4 +159,4 @@ def _filled(pattern: str, values: dict[str, str]) -> str:
             return found[0]
         return text.zfill(int(width)) if width and text.isdecimal() else text
 
-    return _PATTERN.sub(value, pattern)
+    return _PLACEHOLDER.sub(value, pattern)

@@ -1,4 +1,4 @@
-"""The cluster's partitions: limits, who may use them, and how busy they are."""
+"""List the partitions: limits, access, and current use."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,12 +10,12 @@ from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
 from operators.slurm.client import ask
-from operators.slurm.job_types import Bytes, Names, Seconds
+from operators.slurm.job_types import Bytes, NameList, Seconds
 from resop import Shell, operation
 
 
-class Cpus(TypedDict):
-    """CPUs by what they do; `other` are those of nodes that take no jobs."""
+class CpuCounts(TypedDict):
+    """CPUs by use; `other` counts those of nodes that accept no jobs."""
 
     allocated: int
     idle: int
@@ -24,7 +24,7 @@ class Cpus(TypedDict):
 
 
 class Partition(TypedDict):
-    """A partition. No limit is None, and so is everybody, where somebody may use it."""
+    """A partition; None means no limit, or for `allowed_…` no restriction."""
 
     name: str
     state: str
@@ -34,16 +34,16 @@ class Partition(TypedDict):
     nodes: int
     node_names: list[str]
     nodes_by_state: dict[str, int]
-    """How many are IDLE, MIXED, ALLOCATED, DRAINING, DOWN, …"""
-    cpus: Cpus
+    """The number of nodes by state: IDLE, MIXED, ALLOCATED, DRAINING, DOWN, …"""
+    cpus: CpuCounts
     gpus: int
     memory: Bytes
-    """Of all nodes."""
+    """The memory of all nodes together."""
     max_time: Seconds | None
     default_time: Seconds | None
     min_nodes: int
     max_nodes: int | None
-    """Of a job."""
+    """The maximum number of nodes for one job."""
     max_cpus_per_node: int | None
     max_memory_per_node: Bytes | None
     max_memory_per_cpu: Bytes | None
@@ -56,63 +56,66 @@ class Partition(TypedDict):
     qos: str | None
     priority_tier: int
     oversubscribe: str
-    """NO, YES:4, EXCLUSIVE, …: whether jobs share what they are given."""
+    """Whether jobs share resources: NO, YES:4, EXCLUSIVE, …"""
     preemption: str
 
 
 @operation(share_for=5, examples=[{}, {"names": ["debug", "batch"]}])
 def partitions(
-    shell: Shell, names: Annotated[Names | None, Field(description="only these")] = None
+    shell: Shell,
+    names: Annotated[NameList | None, Field(description="only these partitions")] = None,
 ) -> list[Partition]:
-    """Return the partitions in the site's own order, hidden ones too."""
-    told = ask(shell, "scontrol", "--all", "--oneliner", "show", "partition").lines
-    how = ("--all", "--noheader", "--format=%R|%T|%D|%C")  # C: allocated/idle/other/total
+    """Return the partitions in the site's order, including hidden ones."""
+    lines = ask(shell, "scontrol", "--all", "--oneliner", "show", "partition").lines
+    flags = ("--all", "--noheader", "--format=%R|%T|%D|%C")  # C: allocated/idle/other/total
     nodes = defaultdict[str, list[list[str]]](list)
-    for line in ask(shell, "sinfo", *how).lines:
-        name, *about = line.split("|")
-        nodes[name].append(about)
-    found = [_partition(each, nodes[each["PartitionName"]]) for each in listings.records(told)]
+    for line in ask(shell, "sinfo", *flags).lines:
+        name, *columns = line.split("|")
+        nodes[name].append(columns)
+    found = [_partition(each, nodes[each["PartitionName"]]) for each in listings.records(lines)]
     return [partition for partition in found if names is None or partition["name"] in names]
 
 
-def _partition(told: listings.Row, nodes: Iterable[list[str]]) -> Partition:
+def _partition(fields: listings.TableRow, nodes: Iterable[list[str]]) -> Partition:
     states: Counter[str] = Counter()
     cpus = [0, 0, 0, 0]
-    for state, number, by_use in nodes:
+    for state, number, cpus_by_use in nodes:
         states[re.sub(r"[^A-Z_]", "", state.upper())] += int(number)
-        cpus = [have + int(more) for have, more in zip(cpus, by_use.split("/"), strict=True)]
-    resources = parsing.tres(told.get("TRES", ""))
+        cpus = [
+            total + int(count) for total, count in zip(cpus, cpus_by_use.split("/"), strict=True)
+        ]
+    resources = parsing.parse_tres(fields.get("TRES", ""))
     return Partition(
-        name=told["PartitionName"],
-        state=told["State"],
-        is_default=told["Default"] == "YES",
-        is_hidden=told["Hidden"] == "YES",
-        nodes=int(told["TotalNodes"]),
-        node_names=parsing.hostlist(told["Nodes"]),
+        name=fields["PartitionName"],
+        state=fields["State"],
+        is_default=fields["Default"] == "YES",
+        is_hidden=fields["Hidden"] == "YES",
+        nodes=int(fields["TotalNodes"]),
+        node_names=parsing.expand_nodes(fields["Nodes"]),
         nodes_by_state=dict(states),
-        cpus=Cpus(allocated=cpus[0], idle=cpus[1], other=cpus[2], total=cpus[3]),
+        cpus=CpuCounts(allocated=cpus[0], idle=cpus[1], other=cpus[2], total=cpus[3]),
         gpus=resources.get("gres/gpu", 0),
         memory=resources.get("mem", 0),
-        max_time=parsing.duration(told["MaxTime"]),
-        default_time=parsing.duration(told["DefaultTime"]),
-        min_nodes=int(told["MinNodes"]),
-        max_nodes=parsing.whole(told["MaxNodes"]),
-        max_cpus_per_node=parsing.whole(told["MaxCPUsPerNode"]),
-        max_memory_per_node=parsing.memory(told.get("MaxMemPerNode", "")),
-        max_memory_per_cpu=parsing.memory(told.get("MaxMemPerCPU", "")),
-        default_memory_per_node=parsing.memory(told.get("DefMemPerNode", "")),
-        default_memory_per_cpu=parsing.memory(told.get("DefMemPerCPU", "")),
-        allowed_accounts=_some(told.get("AllowAccounts", "ALL")),
-        denied_accounts=parsing.words(told.get("DenyAccounts", "")),
-        allowed_groups=_some(told.get("AllowGroups", "ALL")),
-        allowed_qos=_some(told.get("AllowQos", "ALL")),
-        qos=parsing.given(told.get("QoS", "")),
-        priority_tier=int(told["PriorityTier"]),
-        oversubscribe=told["OverSubscribe"],
-        preemption=told["PreemptMode"],
+        max_time=parsing.parse_duration(fields["MaxTime"]),
+        default_time=parsing.parse_duration(fields["DefaultTime"]),
+        min_nodes=int(fields["MinNodes"]),
+        max_nodes=parsing.parse_int(fields["MaxNodes"]),
+        max_cpus_per_node=parsing.parse_int(fields["MaxCPUsPerNode"]),
+        max_memory_per_node=parsing.parse_size(fields.get("MaxMemPerNode", "")),
+        max_memory_per_cpu=parsing.parse_size(fields.get("MaxMemPerCPU", "")),
+        default_memory_per_node=parsing.parse_size(fields.get("DefMemPerNode", "")),
+        default_memory_per_cpu=parsing.parse_size(fields.get("DefMemPerCPU", "")),
+        allowed_accounts=_split_unless_all(fields.get("AllowAccounts", "ALL")),
+        denied_accounts=parsing.split_names(fields.get("DenyAccounts", "")),
+        allowed_groups=_split_unless_all(fields.get("AllowGroups", "ALL")),
+        allowed_qos=_split_unless_all(fields.get("AllowQos", "ALL")),
+        qos=parsing.parse_text(fields.get("QoS", "")),
+        priority_tier=int(fields["PriorityTier"]),
+        oversubscribe=fields["OverSubscribe"],
+        preemption=fields["PreemptMode"],
     )
 
 
-def _some(text: str) -> list[str] | None:
-    """The names of a list; None for all."""
-    return None if text == "ALL" else parsing.words(text)
+def _split_unless_all(text: str) -> list[str] | None:
+    """Split a comma-separated list; None for ALL."""
+    return None if text == "ALL" else parsing.split_names(text)

@@ -1,4 +1,4 @@
-"""Remove a user from an account, or from all; what was used stays in the reports."""
+"""Remove a user from a Slurm account, or from all; past usage stays in the reports."""
 
 import textwrap
 import time
@@ -7,19 +7,19 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.associations import Account, accounts_of, change
+from operators.slurm.associations import AccountName, accounts_of, modify
 from operators.slurm.client import ask
 from resop import CommandFailed, Shell, Username, operation
 
-ENDING_SECONDS = 60
-"""A job that ignores TERM is killed after Slurm's KillWait, 30 s by default."""
-BEHIND_SECONDS = 20
-"""slurmdbd hears of a job's end some seconds after the queue does."""
-PAUSE = 1.0
+JOBS_END_TIMEOUT = 60
+"""Seconds to wait for cancelled jobs; Slurm kills a job that ignores TERM after KillWait (30 s)."""
+ACCOUNTING_LAG = 20
+"""Seconds that slurmdbd may take to learn that a job has ended."""
+POLL_INTERVAL = 1.0
 
 
-class Removed(TypedDict):
-    """The user, and the accounts that the user was in."""
+class MembershipRemoval(TypedDict):
+    """The user, and the accounts the user was removed from."""
 
     user: str
     accounts: list[str]
@@ -29,52 +29,58 @@ class Removed(TypedDict):
 def remove_user(
     shell: Shell,
     user: Username,
-    account: Annotated[Account | None, Field(description="every account when not given")] = None,
+    account: Annotated[
+        AccountName | None, Field(description="account to remove the user from (default: all)")
+    ] = None,
     cancel_jobs: Annotated[
-        bool, Field(description="cancel the jobs that would be in the way")
+        bool,
+        Field(description="cancel the user's jobs there, which otherwise prevent the removal"),
     ] = False,
-) -> Removed:
-    """Return where the user was removed from; for administrators of Slurm."""
+) -> MembershipRemoval:
+    """Return the accounts the user was removed from. Requires a Slurm administrator's rights."""
     accounts = list(accounts_of(shell, user, account))
     if not accounts:
-        where = f"Slurm's account {account}" if account else "any account of Slurm"
+        where = f"the Slurm account {account}" if account else "any Slurm account"
         shell.fail(f"{user} is not in {where}")
     _end_jobs(shell, user, account, cancel_jobs)
-    _delete(shell, f"name={user}", *([f"account={account}"] if account else []))
-    shell.log(f"{user} is no longer in Slurm's {', '.join(accounts)}")
-    return Removed(user=user, accounts=accounts)
+    _delete_user(shell, f"name={user}", *([f"account={account}"] if account else []))
+    shell.log(f"removed {user} from the Slurm account {', '.join(accounts)}")
+    return MembershipRemoval(user=user, accounts=accounts)
 
 
-def _delete(shell: Shell, *whom: str) -> None:
-    """Delete; slurmdbd may be behind and still take a job for active that the queue saw end."""
-    ends = time.monotonic() + BEHIND_SECONDS
+def _delete_user(shell: Shell, *conditions: str) -> None:
+    """Delete associations; retry while slurmdbd still counts a job that has ended as active."""
+    deadline = time.monotonic() + ACCOUNTING_LAG
     while True:
         try:
-            change(shell, "delete", "user", *whom)
+            modify(shell, "delete", "user", *conditions)
             return
         except CommandFailed as fault:
-            if "Job(s) active" not in fault.details["step"]["stderr"] or time.monotonic() > ends:
+            is_active = "Job(s) active" in fault.details["step"]["stderr"]
+            if not is_active or time.monotonic() > deadline:
                 raise
-        time.sleep(PAUSE)
+        time.sleep(POLL_INTERVAL)
 
 
 def _end_jobs(shell: Shell, user: str, account: str | None, cancel: bool) -> None:
-    """Return when the user has no job there; slurmdbd knows of a new one too late to be asked."""
-    which = [f"--user={user}", *([f"--account={account}"] if account else [])]
-    ends = time.monotonic() + ENDING_SECONDS
-    while jobs := _jobs(shell, which):
+    """Return when the queue has no job of the user; slurmdbd learns of new jobs too late."""
+    filters = [f"--user={user}", *([f"--account={account}"] if account else [])]
+    deadline = time.monotonic() + JOBS_END_TIMEOUT
+    while jobs := _job_ids(shell, filters):
         if not cancel:
-            shell.fail(f"{user} has jobs in Slurm: {_some(jobs)}; see cancel_jobs")
-        if time.monotonic() > ends:
-            shell.fail(f"{user} still has jobs in Slurm: {_some(jobs)}")
-        ask(shell, "scancel", "--quiet", *which)
-        time.sleep(PAUSE)
+            shell.fail(
+                f"{user} has jobs in Slurm: {_shorten(jobs)}; wait for them, or set cancel_jobs"
+            )
+        if time.monotonic() > deadline:
+            shell.fail(f"{user} still has jobs in Slurm: {_shorten(jobs)}; try again later")
+        ask(shell, "scancel", "--quiet", *filters)
+        time.sleep(POLL_INTERVAL)
 
 
-def _some(jobs: list[str]) -> str:
+def _shorten(jobs: list[str]) -> str:
     return textwrap.shorten(", ".join(jobs), 100)
 
 
-def _jobs(shell: Shell, which: list[str]) -> list[str]:
-    # Of a name that is nobody's any more squeue says so, and lists nothing.
-    return ask(shell, "squeue", "--noheader", "--all", "--format=%i", *which).lines
+def _job_ids(shell: Shell, filters: list[str]) -> list[str]:
+    # For a user name that no longer exists, squeue reports an error and lists nothing.
+    return ask(shell, "squeue", "--noheader", "--all", "--format=%i", *filters).lines

@@ -1,4 +1,4 @@
-"""Usage of the cluster, as sreport sums it up: by account, by user, by size of jobs, by month."""
+"""Report the cluster's usage by account, user, job size or month, as sreport sums it up."""
 
 import re
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from typing_extensions import TypedDict
 
 from operators.slurm import parsing
 from operators.slurm.client import ask
-from operators.slurm.job_types import Names, Time
-from resop import Shell, operation
+from operators.slurm.job_types import NameList, Timestamp
+from resop import ErrorMessage, Shell, operation
 
 REPORTS = {
     "utilization": ("cluster", "Utilization"),
@@ -25,9 +25,9 @@ REPORTS = {
     "top_users": ("user", "TopUsage"),
     "reservation_utilization": ("reservation", "Utilization"),
 }
-"""Our name of a report, and sreport's."""
+"""sreport's words for each type of report."""
 
-Type = Literal[
+ReportType = Literal[
     "utilization",
     "account_utilization_by_user",
     "user_utilization_by_account",
@@ -38,11 +38,23 @@ Type = Literal[
     "top_users",
     "reservation_utilization",
 ]
-Unit = Literal["seconds", "minutes", "hours", "percent"]
-Pattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@+*?\[\]!-]+$", max_length=255)]
+ReportUnit = Literal["seconds", "minutes", "hours", "percent"]
+RowPattern = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_.@+*?\[\]!-]+$", max_length=255),
+    ErrorMessage("must be a name, possibly with wildcards such as project*"),
+]
+ResourceName = Annotated[
+    str,
+    Field(pattern="^[A-Za-z0-9_/:.-]+$", max_length=255),
+    ErrorMessage("must be a resource such as cpu, mem or gres/gpu"),
+]
+REPORT_TIME = ErrorMessage(
+    "must be a day such as 2024-05-01, or a time without a zone such as 2024-05-01T12:00"
+)
 
-# What sreport calls the columns that are no figures.
-_WORDS = {
+# sreport's columns that are not figures.
+_LABEL_COLUMNS = {
     "Cluster": "cluster",
     "Account": "account",
     "Login": "user",
@@ -54,13 +66,13 @@ _WORDS = {
     "Start": "start",
     "End": "end",
 }
-_FIGURES = {"PLND Down": "planned_down"}
-MOST_MONTHS = 60
+_FIGURE_NAMES = {"PLND Down": "planned_down"}
+MAX_MONTHS = 60
 _SPAN = re.compile(r"\b([0-9]{9,}) - ([0-9]{9,})\b")
 
 
-class Row(TypedDict):
-    """A line of a report. What it is not about is None."""
+class ReportRow(TypedDict):
+    """One line of a report; a column that the report does not have is None."""
 
     cluster: str | None
     account: str | None
@@ -69,31 +81,31 @@ class Row(TypedDict):
     wckey: str | None
     reservation: str | None
     resource: str | None
-    """cpu, mem, gres/gpu, …: what the figures are of."""
+    """The resource the figures count: cpu, mem, gres/gpu, …"""
     figures: dict[str, float]
-    """`used`; `allocated`, `idle`, `down`, …; or usage by the size of jobs, such as `0-49 CPUs`."""
+    """`used`; or `allocated`, `idle`, `down`, …; or usage by job size, such as `0-49 CPUs`."""
 
 
-class Period(TypedDict):
-    """A month, or the whole time asked for."""
+class ReportPeriod(TypedDict):
+    """A month, or the whole time span."""
 
-    start: Time
-    end: Time
-    """The first second after it."""
-    rows: list[Row]
-    total: list[Row]
-    """The sum of the rows, for each resource; of those of users, where accounts sum them up."""
+    start: Timestamp
+    end: Timestamp
+    """The first second after the period."""
+    rows: list[ReportRow]
+    total: list[ReportRow]
+    """The sum of the rows by resource; rows of accounts that sum up their users do not count."""
 
 
-class Report(TypedDict):
-    """Usage in periods."""
+class UsageReport(TypedDict):
+    """The usage in each period."""
 
-    type: Type
-    unit: Unit
-    """What the figures are in: CPU-seconds and so on, MB-seconds of memory, or percent."""
-    periods: list[Period]
-    rolled_up: Time | None
-    """When usage was last summed up, which is once an hour; administrators alone are told."""
+    type: ReportType
+    unit: ReportUnit
+    """The unit of the figures: CPU-seconds (minutes, hours), MB-seconds of memory, or percent."""
+    periods: list[ReportPeriod]
+    rolled_up: Timestamp | None
+    """The last hourly summary of usage by slurmdbd; None unless the user is an administrator."""
 
 
 @operation(
@@ -114,67 +126,75 @@ class Report(TypedDict):
 )
 def report(
     shell: Shell,
-    type: Annotated[Type, Field(description="what is summed up, and by what")],
-    start: Annotated[date | NaiveDatetime, Field(description="the first day, or hour")],
+    type: Annotated[ReportType, Field(description="which report: what it sums up, by what")],
+    start: Annotated[
+        Annotated[date | NaiveDatetime, REPORT_TIME], Field(description="first day or hour")
+    ],
     end: Annotated[
-        date | NaiveDatetime | None,
-        Field(description="the last day, or the hour that is no longer in it; else until now"),
+        Annotated[date | NaiveDatetime, REPORT_TIME] | None,
+        Field(description="last day (included), or the hour it ends at (default: now)"),
     ] = None,
     unit: Annotated[
-        Unit, Field(description="of the figures; percent is of all there was to use")
+        ReportUnit, Field(description="unit of the figures; percent: share of the available total")
     ] = "minutes",
     resources: Annotated[
-        list[Annotated[str, Field(pattern="^[A-Za-z0-9_/:.-]+$", max_length=255)]],
-        Field(min_length=1, max_length=20, description="usage of what: cpu, mem, gres/gpu, …"),
-    ] = ["cpu"],  # noqa: B006 (it is never changed)
-    accounts: Annotated[Names | None, Field(description="only these accounts")] = None,
-    users: Annotated[Names | None, Field(description="only these users")] = None,
+        list[ResourceName],
+        Field(min_length=1, max_length=20, description="resources: cpu, mem, gres/gpu, …"),
+    ] = ["cpu"],  # noqa: B006 (never changed)
+    accounts: Annotated[NameList | None, Field(description="only these accounts")] = None,
+    users: Annotated[NameList | None, Field(description="only these users")] = None,
     match: Annotated[
-        Pattern | None,
-        Field(description="only rows whose account, user, key or reservation is like: project*"),
+        RowPattern | None,
+        Field(description="only rows whose account, user, key or reservation matches: project*"),
     ] = None,
-    total: Annotated[bool, Field(description="the sum of the rows, too")] = False,
-    monthly: Annotated[bool, Field(description="a report for each month")] = False,
-) -> Report:
-    """Return the report, one period for each month if `monthly`, else one for all.
+    total: Annotated[bool, Field(description="also return the sum of the rows")] = False,
+    monthly: Annotated[bool, Field(description="one period per month")] = False,
+) -> UsageReport:
+    """Return the report with one period per month if `monthly`, otherwise a single one.
 
-    Days and hours are those of the cluster's own zone. What was used since the last full hour is
-    missing, except in a report that begins with it.
+    Days and hours are in the cluster's time zone. Usage since the last full hour is missing,
+    unless the report begins at that hour.
     """
     after = end + timedelta(days=1) if end and not isinstance(end, datetime) else end
     if after is not None and after.isoformat() <= start.isoformat():
-        shell.fail(f"the end, {end}, is before the start, {start}")
+        shell.fail(f"the end {end} is before the start {start}")
     if monthly and (isinstance(start, datetime) or isinstance(end, datetime)):
-        shell.fail("months are of whole days: give days")
-    named = {"accounts": accounts, "users": users}
-    filters = [f"{name}={','.join(given)}" for name, given in named.items() if given]
+        shell.fail("monthly needs days: give start and end without a time")
+    lists = {"accounts": accounts, "users": users}
+    filters = [f"{name}={','.join(names)}" for name, names in lists.items() if names]
     if filters and REPORTS[type][-1] == "Utilization":
-        shell.fail(f"{type} tells no accounts and no users that it could be limited to")
+        shell.fail(f"{type} cannot be filtered by accounts or users: it lists neither")
     if len(resources) > 1 and type.startswith("sizes"):
-        shell.fail(f"{type} tells of one resource at a time")
-    how = ("--parsable2", "-t", unit.capitalize(), f"--tres={','.join(resources)}", *REPORTS[type])
+        shell.fail(f"{type} reports one resource at a time: give only one")
+    words = (
+        "--parsable2",
+        "-t",
+        unit.capitalize(),
+        f"--tres={','.join(resources)}",
+        *REPORTS[type],
+    )
 
-    def period(span: tuple[date, date | None]) -> Period:
+    def period(span: tuple[date, date | None]) -> ReportPeriod:
         first, until = (day.isoformat() if day else "now" for day in span)
-        said = ask(shell, "sreport", *how, f"start={first}", f"end={until}", *filters)
-        found = _period(said.lines)
-        for row in found["rows"]:  # sizes of jobs are told without what they are sizes of
+        answer = ask(shell, "sreport", *words, f"start={first}", f"end={until}", *filters)
+        report = _period(answer.lines)
+        for row in report["rows"]:  # reports of job sizes do not name the resource
             row["resource"] = row["resource"] or resources[0]
         if match is not None:
-            found["rows"] = [row for row in found["rows"] if _is_like(row, match)]
-        found["total"] = _total(found["rows"]) if total else []
-        return found
+            report["rows"] = [row for row in report["rows"] if _matches(row, match)]
+        report["total"] = _total(report["rows"]) if total else []
+        return report
 
     spans = [*_months(start, after)] if monthly else [(start, after)]
-    if len(spans) > MOST_MONTHS:
-        shell.fail(f"{len(spans)} months are more than the {MOST_MONTHS} that are told at once")
-    return Report(
+    if len(spans) > MAX_MONTHS:
+        shell.fail(f"{len(spans)} months are too many: at most {MAX_MONTHS} are reported at once")
+    return UsageReport(
         type=type, unit=unit, periods=shell.map(period, spans), rolled_up=_rolled_up(shell)
     )
 
 
 def _months(start: date, after: date | None) -> Iterator[tuple[date, date | None]]:
-    """First day, and day after the last, of each month; None for now."""
+    """Yield each month's first day, and the day after its last one; None: until now."""
     until = after or datetime.now(UTC).date() + timedelta(days=1)
     while start < until:
         following = (start.replace(day=1) + timedelta(days=31)).replace(day=1)
@@ -182,47 +202,52 @@ def _months(start: date, after: date | None) -> Iterator[tuple[date, date | None
         start = following
 
 
-def _period(lines: list[str]) -> Period:
-    """A title between two rules, the names of the columns, then the rows."""
+def _period(lines: list[str]) -> ReportPeriod:
+    """Parse a report: a title between two rules, the names of the columns, then the rows."""
     rules = [number for number, line in enumerate(lines) if line.startswith("-----")]
     header, *rows = lines[rules[1] + 1 :]
     span = _SPAN.search(" ".join(lines[: rules[1]]))
     assert span is not None
     names = header.split("|")
-    return Period(
-        start=parsing.time(span[1]) or "",
-        end=parsing.time(str(int(span[2]) + 1)) or "",
+    return ReportPeriod(
+        start=parsing.parse_time(span[1]) or "",
+        end=parsing.parse_time(str(int(span[2]) + 1)) or "",
         rows=[_row(dict(zip(names, line.split("|"), strict=False))) for line in rows],
         total=[],
     )
 
 
-def _row(cells: dict[str, str]) -> Row:
-    told = {_WORDS[name]: cell.strip() or None for name, cell in cells.items() if name in _WORDS}
-    figures = {
-        _FIGURES.get(name, name.lower() if name.isalpha() else name): number
+def _row(cells: dict[str, str]) -> ReportRow:
+    labels = {
+        _LABEL_COLUMNS[name]: cell.strip() or None
         for name, cell in cells.items()
-        if name not in _WORDS and (number := parsing.decimal(cell.rstrip("%"))) is not None
+        if name in _LABEL_COLUMNS
     }
-    return Row(
-        cluster=told.get("cluster"),
-        account=told.get("account"),
-        user=told.get("user"),
-        full_name=told.get("full_name"),
-        wckey=told.get("wckey"),
-        reservation=told.get("reservation"),
-        resource=told.get("resource"),
+    figures = {
+        _FIGURE_NAMES.get(name, name.lower() if name.isalpha() else name): number
+        for name, cell in cells.items()
+        if name not in _LABEL_COLUMNS
+        and (number := parsing.parse_float(cell.rstrip("%"))) is not None
+    }
+    return ReportRow(
+        cluster=labels.get("cluster"),
+        account=labels.get("account"),
+        user=labels.get("user"),
+        full_name=labels.get("full_name"),
+        wckey=labels.get("wckey"),
+        reservation=labels.get("reservation"),
+        resource=labels.get("resource"),
         figures=figures,
     )
 
 
-def _is_like(row: Row, pattern: str) -> bool:
+def _matches(row: ReportRow, pattern: str) -> bool:
     names = (row["account"], row["user"], row["wckey"], row["reservation"])
     return any(fnmatchcase(name, pattern) for name in names if name)
 
 
-def _total(rows: list[Row]) -> list[Row]:
-    """The sum of the rows for each resource; an account's is the sum of its users' already."""
+def _total(rows: list[ReportRow]) -> list[ReportRow]:
+    """Sum up the rows by resource; an account's row already sums up its users'."""
     single = [row for row in rows if row["user"]] or rows
     sums: dict[str | None, dict[str, float]] = {}
     for row in single:
@@ -235,4 +260,4 @@ def _total(rows: list[Row]) -> list[Row]:
 def _rolled_up(shell: Shell) -> str | None:
     answer = ask(shell, "sacctmgr", "--readonly", "show", "stats", check=False)
     found = re.search(r"rollup last ran .*\(([0-9]+)\)", answer.stdout)
-    return parsing.time(found[1]) if found else None
+    return parsing.parse_time(found[1]) if found else None

@@ -1,12 +1,12 @@
-"""Submit a batch script sent as text, with no file to upload first."""
+"""Submit a batch script sent as text, without uploading a file first."""
 
 from typing import Annotated, Unpack
 
 from pydantic import Field
 
 from operators.slurm.submission import sbatch
-from operators.slurm.submit_options import Array, JobOptions, flags
-from resop import Shell, operation
+from operators.slurm.submit_options import ArrayIndexes, JobOptions, flags
+from resop import ErrorMessage, Shell, operation
 
 
 @operation(
@@ -18,16 +18,21 @@ from resop import Shell, operation
 )
 def sbatchd(
     shell: Shell,
-    script: Annotated[str, Field(pattern="^#!", description="batch script, as text")],
+    script: Annotated[
+        str,
+        Field(pattern="^#!", description="batch script as text, beginning with #!/…"),
+        ErrorMessage("the script must begin with an interpreter line such as #!/bin/bash"),
+    ],
     array: Annotated[
-        Array | None, Field(description="indexes of a job array: 1,3,10-99:5; %10 is ten at once")
+        ArrayIndexes | None,
+        Field(description="indexes of a job array: 1,3,10-99:5; %10: at most ten at once"),
     ] = None,
     **options: Unpack[JobOptions],
 ) -> int:
-    """Return the Slurm job id.
+    """Return the job's id.
 
-    An option given here wins over the script's own #SBATCH lines; anything else can stand there.
+    The options override the script's #SBATCH lines, which may set anything else.
     """
     words = flags({**options, "array": array})
-    # A text box of an HTML form sends CR LF, which sbatch refuses wherever it stands in a script.
+    # Text boxes of HTML forms send CR LF, which sbatch refuses anywhere in a script.
     return sbatch(shell, *words, script=script.replace("\r\n", "\n"))["job"]

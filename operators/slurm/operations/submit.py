@@ -1,20 +1,30 @@
-"""Submit a job: a script sent as text, or one that is on the cluster; a dry run shows it all."""
+"""Submit a job: a script sent as text or stored on the cluster. A dry run shows what would run."""
 
 from typing import Annotated, Unpack
 
 from pydantic import Field
 
-from operators.slurm.batch_script import unix, with_preparation
-from operators.slurm.submission import Submitted, sbatch
-from operators.slurm.submit_options import Array, BatchOptions, Script, Variable, flags
-from resop import Argument, InvalidOptions, RemotePath, Shell, operation
+from operators.slurm.batch_script import with_preparation, with_unix_line_ends
+from operators.slurm.submission import Submission, sbatch
+from operators.slurm.submit_options import (
+    ArrayIndexes,
+    BatchOptions,
+    BatchScript,
+    VariableName,
+    flags,
+)
+from resop import Argument, ErrorMessage, InvalidOptions, RemotePath, Shell, operation
 
-ENVIRONMENT = {"EXPERIMENT": "first, with a comma", "OMP_NUM_THREADS": "4"}
+EXAMPLE_ENVIRONMENT = {"EXPERIMENT": "first, with a comma", "OMP_NUM_THREADS": "4"}
 
-Module = Annotated[str, Field(pattern=r"^[A-Za-z0-9_+.][A-Za-z0-9_+./=-]*$", max_length=255)]
+ModuleName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_+.][A-Za-z0-9_+./=-]*$", max_length=255),
+    ErrorMessage("must be a module's name, such as gcc/12"),
+]
 
-# Only a login shell is sure to have the function `module`.
-MODULES = """\
+# `module` is a shell function, which only a login shell is certain to have.
+LOAD_MODULES = """\
 command -v module >/dev/null || . /etc/profile
 module load {modules} || exit
 """
@@ -25,49 +35,63 @@ module load {modules} || exit
     preview=True,
     examples=[
         {"script": "#!/bin/sh\nsrun ./sim\n", "partition": "batch", "time_limit": "1:00:00"},
-        {"path": "project/run.sh", "arguments": ["input 1.dat"], "environment": ENVIRONMENT},
+        {
+            "path": "project/run.sh",
+            "arguments": ["input 1.dat"],
+            "environment": EXAMPLE_ENVIRONMENT,
+        },
         {"script": "#!/bin/bash\nsrun ./sim\n", "modules": ["gcc/12", "openmpi"], "ntasks": 64},
     ],
 )
 def submit(
     shell: Shell,
     script: Annotated[
-        Script | None, Field(description="batch script, as text; its first line is #!/…")
+        BatchScript | None, Field(description="batch script as text, beginning with #!/…")
     ] = None,
     path: Annotated[
         RemotePath | None,
-        Field(description="batch script on the cluster, in place of a text; from the home folder"),
+        Field(
+            description="instead of script: path of a batch script on the cluster, "
+            "relative to the home folder"
+        ),
     ] = None,
-    arguments: Annotated[list[Argument] | None, Field(description="the script's $1, $2, …")] = None,
+    arguments: Annotated[
+        list[Argument] | None, Field(description="arguments of the script: $1, $2, …")
+    ] = None,
     environment: Annotated[
-        dict[Variable, Argument] | None,
-        Field(description="variables for the job, beside those of the login; any text"),
+        dict[VariableName, Argument] | None,
+        Field(description="extra environment variables for the job; values may contain any text"),
     ] = None,
     modules: Annotated[
-        list[Module] | None,
-        Field(min_length=1, description="loaded before a script sent as text; else it ends"),
+        list[ModuleName] | None,
+        Field(
+            min_length=1,
+            description="modules to load first (with script only); "
+            "the job stops if one cannot be loaded",
+        ),
     ] = None,
     array: Annotated[
-        Array | None, Field(description="indexes of a job array: 1,3,10-99:5; %10 is ten at once")
+        ArrayIndexes | None,
+        Field(description="indexes of a job array: 1,3,10-99:5; %10: at most ten at once"),
     ] = None,
     **options: Unpack[BatchOptions],
-) -> Submitted:
-    """Return the number of the job.
+) -> Submission:
+    """Return the job's id.
 
-    An option given here wins over the script's own #SBATCH lines; anything else can stand there.
+    The options override the script's #SBATCH lines, which may set anything else.
     """
     if (script is None) == (path is None):
         raise InvalidOptions([{"field": "script", "message": "give either script or path"}])
     if modules and path:
-        reason = "only a script sent as text can be changed: let the one at path load them"
-        raise InvalidOptions([{"field": "modules", "message": reason}])
+        message = "modules need a script sent as text; load them in the script at path instead"
+        raise InvalidOptions([{"field": "modules", "message": message}])
     words = flags({**options, "array": array})
     if path is not None:
-        # A name that begins with '-' is no option of sbatch; one without '/' is not for PATH.
-        place = path if path.startswith("/") else f"./{path}"
-        return sbatch(shell, *words, place, *(arguments or []), environment=environment)
-    text = unix(script or "")
+        # './' keeps a name with a leading '-' from being an option, and sbatch from searching PATH.
+        file = path if path.startswith("/") else f"./{path}"
+        return sbatch(shell, *words, file, *(arguments or []), environment=environment)
+    text = with_unix_line_ends(script or "")
     if modules:
-        text = with_preparation(text, MODULES.format(modules=" ".join(modules)))
-    given = ["/dev/stdin", *arguments] if arguments else []
-    return sbatch(shell, *words, *given, script=text, environment=environment)
+        text = with_preparation(text, LOAD_MODULES.format(modules=" ".join(modules)))
+    stdin_script = ["/dev/stdin", *arguments] if arguments else []
+    return sbatch(shell, *words, *stdin_script, script=text, environment=environment)

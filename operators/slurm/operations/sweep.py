@@ -1,7 +1,7 @@
-"""Submit a parameter sweep: one job array, each of whose tasks has values of its own.
+"""Submit a parameter sweep: one job array whose tasks each run with their own values.
 
-The script reads them as environment variables of the parameters' names. It may be for any
-interpreter. The table of values stands in the job itself, before the script.
+The script reads the values from environment variables named like the parameters, in any language.
+The job itself contains the table of values, before the script.
 """
 
 import json
@@ -10,36 +10,56 @@ from typing import Annotated, Unpack
 
 from pydantic import Field
 
-from operators.slurm.batch_script import quoted, with_preparation
+from operators.slurm.batch_script import quote, with_preparation
 from operators.slurm.client import ask
-from operators.slurm.parameter_grid import MOST_RUNS, Mode, Run, Value, Values, runs
-from operators.slurm.submission import Submitted, sbatch
-from operators.slurm.submit_options import BatchOptions, Count, Script, Variable, flags
-from resop import CommandFailed, InvalidOptions, Shell, operation
+from operators.slurm.submission import Submission, sbatch
+from operators.slurm.submit_options import (
+    BatchOptions,
+    BatchScript,
+    PositiveCount,
+    VariableName,
+    flags,
+)
+from resop import (
+    Argument,
+    CommandFailed,
+    InvalidOptions,
+    ParameterValues,
+    Shell,
+    SweepMode,
+    combine_parameters,
+    operation,
+)
 
-LISTED = 1000
-"""Runs that an answer lists."""
+MAX_RUNS = 100_000
+"""More would not fit into a batch script: Slurm takes 4 MiB unless the site configures more."""
 
-SCRIPT_BYTES = 4 << 20
+MAX_LISTED_RUNS = 1000
+"""Runs whose values an answer lists."""
+
+MAX_SCRIPT_BYTES = 4 << 20
 """The longest script that Slurm takes; SchedulerParameters, max_script_size (slurm.conf(5))."""
 
-TABLE = """\
+VALUE_TABLE = """\
 case $SLURM_ARRAY_TASK_ID in
 {rows}
 *) echo "this sweep has no run $SLURM_ARRAY_TASK_ID" >&2; exit 1 ;;
 esac
 """
 
-SCRIPT = "#!/bin/sh\nsrun ./sim --temperature $T --seed $SEED\n"
+EXAMPLE_SCRIPT = "#!/bin/sh\nsrun ./sim --temperature $T --seed $SEED\n"
+
+RunValue = bool | int | float | Argument
+Run = dict[VariableName, RunValue]
 
 
-class Sweep(Submitted):
+class SweepSubmission(Submission):
     """The job array of a sweep."""
 
     runs: int
-    """How many tasks it has: 0, 1, … are their indexes."""
+    """The number of array tasks, with the indexes 0, 1, …."""
     values: list[Run] | None
-    """What each of them has for its parameters, by index; None if there are more than 1000."""
+    """The parameters' values of each run, by index; None if there are more than 1000 runs."""
 
 
 @operation(
@@ -47,82 +67,98 @@ class Sweep(Submitted):
     preview=True,
     examples=[
         {
-            "script": SCRIPT,
+            "script": EXAMPLE_SCRIPT,
             "parameters": {"T": [280, 290, 300], "SEED": {"start": 1, "stop": 100}},
             "at_once": 20,
             "output": "sweep-%A_%a.out",
         },
-        {"script": SCRIPT, "items": [{"T": 280, "SEED": 1}, {"T": 300, "SEED": 7}]},
+        {"script": EXAMPLE_SCRIPT, "items": [{"T": 280, "SEED": 1}, {"T": 300, "SEED": 7}]},
     ],
 )
 def sweep(
     shell: Shell,
     script: Annotated[
-        Script, Field(description="batch script of each run, as text; its first line is #!/…")
+        BatchScript, Field(description="batch script of each run as text, beginning with #!/…")
     ],
     parameters: Annotated[
-        dict[Variable, Values] | None,
-        Field(min_length=1, description="values by name: a list, or start, stop and step"),
+        dict[VariableName, ParameterValues[RunValue]] | None,
+        Field(
+            min_length=1,
+            description="values by parameter: a list, or a range of numbers such as "
+            '{"start": 1, "stop": 9, "step": 2}, with stop included',
+        ),
     ] = None,
     mode: Annotated[
-        Mode, Field(description="each combination of values, or the first ones, the second ones, …")
+        SweepMode,
+        Field(
+            description="product: every combination of the values; "
+            "zip: the first values together, the second values together, …"
+        ),
     ] = "product",
     items: Annotated[
         list[Annotated[Run, Field(min_length=1)]] | None,
         Field(
-            min_length=1, max_length=MOST_RUNS, description="the runs one by one, in their place"
+            min_length=1,
+            max_length=MAX_RUNS,
+            description="instead of parameters: the runs, one object each",
         ),
     ] = None,
-    at_once: Annotated[Count | None, Field(description="the most runs at the same time")] = None,
+    at_once: Annotated[
+        PositiveCount | None, Field(description="maximum number of runs at the same time")
+    ] = None,
     **options: Unpack[BatchOptions],
-) -> Sweep:
-    """Return the number of the job, and the values of each index.
+) -> SweepSubmission:
+    """Return the job's id, and the values of each run.
 
-    An option given here wins over the script's own #SBATCH lines; anything else can stand there.
+    The options override the script's #SBATCH lines, which may set anything else.
     """
     if (parameters is None) == (items is None):
         fault = {"field": "parameters", "message": "give either parameters or items"}
         raise InvalidOptions([fault])
-    made = items if items is not None else runs(parameters or {}, mode)
-    table = TABLE.format(rows="\n".join(f"{n}) {_row(run)} ;;" for n, run in enumerate(made)))
+    if items is not None:
+        runs = items
+    else:
+        runs = list(combine_parameters(parameters or {}, mode, limit=MAX_RUNS, field="parameters"))
+    table = VALUE_TABLE.format(rows="\n".join(f"{n}) {_row(run)} ;;" for n, run in enumerate(runs)))
     limit = f"%{at_once}" if at_once else ""
-    words = flags({**options, "array": f"0-{len(made) - 1}{limit}"})
+    words = flags({**options, "array": f"0-{len(runs) - 1}{limit}"})
     whole = with_preparation(script, table)
     try:
-        submitted = sbatch(shell, *words, script=whole)
+        submission = sbatch(shell, *words, script=whole)
     except CommandFailed as fault:
         field = "items" if parameters is None else "parameters"
-        _explain(shell, fault, field, len(made), len(whole.encode()))
+        _explain_refusal(shell, fault, field, len(runs), len(whole.encode()))
         raise
-    return Sweep(**submitted, runs=len(made), values=made if len(made) <= LISTED else None)
+    values = runs if len(runs) <= MAX_LISTED_RUNS else None
+    return SweepSubmission(**submission, runs=len(runs), values=values)
 
 
 def _row(run: Run) -> str:
-    return "export " + " ".join(f"{name}={quoted(_text(value))}" for name, value in run.items())
+    return "export " + " ".join(f"{name}={quote(_text(value))}" for name, value in run.items())
 
 
-def _text(value: Value) -> str:
-    """As JSON has it; for a number `repr` gives the same, and sooner."""
+def _text(value: RunValue) -> str:
+    """Return a value as JSON writes it; for a number `repr` gives the same, and faster."""
     if isinstance(value, str):
         return value
     return json.dumps(value) if isinstance(value, bool) else repr(value)
 
 
-def _explain(shell: Shell, fault: CommandFailed, field: str, count: int, size: int) -> None:
-    """InvalidOptions with the number, where the cluster's own limit was exceeded."""
+def _explain_refusal(shell: Shell, fault: CommandFailed, field: str, count: int, size: int) -> None:
+    """Raise InvalidOptions with the limit, if the sweep exceeds one of the cluster's."""
     if "Invalid job array specification" in fault.message:
-        most, what = _setting(shell, r"MaxArraySize\s*=\s*(\d+)"), "MaxArraySize"
-        exceeded, unit = count, "runs"
+        limit, setting = _read_setting(shell, r"MaxArraySize\s*=\s*(\d+)"), "MaxArraySize"
+        actual, unit = count, "runs"
     elif "parameter too long" in fault.message:
-        most, what = _setting(shell, r"max_script_size=(\d+)") or SCRIPT_BYTES, "max_script_size"
-        exceeded, unit = size, "bytes of script"
+        limit = _read_setting(shell, r"max_script_size=(\d+)") or MAX_SCRIPT_BYTES
+        setting, actual, unit = "max_script_size", size, "bytes of script"
     else:
         return
-    if most is not None and exceeded > most:
-        reason = f"make {exceeded} {unit}; this cluster takes at most {most} ({what})"
-        raise InvalidOptions([{"field": field, "message": reason}]) from fault
+    if limit is not None and actual > limit:
+        message = f"gives {actual} {unit}; this cluster takes at most {limit} ({setting})"
+        raise InvalidOptions([{"field": field, "message": message}]) from fault
 
 
-def _setting(shell: Shell, pattern: str) -> int | None:
+def _read_setting(shell: Shell, pattern: str) -> int | None:
     found = re.search(pattern, ask(shell, "scontrol", "show", "config").stdout)
     return int(found[1]) if found else None

@@ -1,4 +1,4 @@
-"""Wait until a job, or all of an array, has ended; tell how it ended."""
+"""Wait until a job, or all of an array, has ended, and return how."""
 
 import time
 from collections.abc import Iterator
@@ -7,86 +7,101 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.job_outcome import Part, by_state, count, ended, meant, waiting
-from operators.slurm.job_queue import QueuedJob, queued
+from operators.slurm.job_outcome import (
+    JobPart,
+    count_by_state,
+    count_tasks,
+    ended_parts,
+    select,
+    unfinished,
+)
+from operators.slurm.job_queue import QueuedJob, list_jobs
+from operators.slurm.job_types import JobIdText
 from operators.slurm.operations.job import is_part
 from operators.slurm.parsing import JobId
-from operators.slurm.submit_options import OneJob
 from resop import DaemonUnavailable, Shell, operation
 
-DAY = 86_400
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 15.0
-LISTED = 1000
+MAX_TIMEOUT = 86_400
+FIRST_DELAY = 0.5
+MAX_DELAY = 15.0
+MAX_FAILED_PARTS = 1000
 
 
-class Ending(TypedDict):
-    """How a job ended, or stands when the time was over."""
+class JobOutcome(TypedDict):
+    """How a job ended, or its state when the timeout expired."""
 
     id: str
     ended: bool
     succeeded: bool
-    """Whether all of it is COMPLETED."""
+    """True if all parts are COMPLETED."""
     state: str
-    """RUNNING if some of it runs, COMPLETED if all of it is."""
+    """RUNNING if any part is, COMPLETED if all parts are."""
     states: dict[str, int]
-    """How many jobs, tasks or components are in which state; UNKNOWN are tasks of an array that
-    were cancelled one by one before they began, which Slurm forgets."""
+    """The number of jobs, tasks or components by state.
+
+    UNKNOWN counts array tasks that were cancelled one by one before they started: Slurm keeps no
+    record of them.
+    """
     reason: str | None
-    """Why it still waits."""
+    """Why the job is still pending."""
     exit_code: int | None
-    """The highest of its parts; null while it goes on, or where nobody has kept it."""
+    """The highest exit code of all parts; None while the job goes on, or if none is known."""
     signal: int | None
-    failed: list[Part]
-    """The parts that ended as anything but COMPLETED, up to 1000."""
+    failed: list[JobPart]
+    """The parts that ended but are not COMPLETED, up to 1000."""
 
 
-@operation(timeout=DAY + 120, examples=[{"id": "4242"}, {"id": "4243", "timeout": 600}])
+@operation(timeout=MAX_TIMEOUT + 120, examples=[{"id": "4242"}, {"id": "4243", "timeout": 600}])
 def wait(
     shell: Shell,
-    id: OneJob,
+    id: JobIdText,
     timeout: Annotated[
-        float, Field(ge=0, le=DAY, description="seconds; what the job is then is the answer, too")
+        float,
+        Field(
+            ge=0,
+            le=MAX_TIMEOUT,
+            description="stop waiting after this many seconds and return the state at that time",
+        ),
     ] = 3600,
-) -> Ending:
-    """Return how the job ended; with `ended` false when the time was over first.
+) -> JobOutcome:
+    """Return how the job ended; `ended` is false if the timeout expired first.
 
-    The queue is asked at growing intervals, up to 15 s; a job that has left it is looked up in
-    the accounting database. The operation fails for a job that neither of them knows. An outage
-    that begins while it waits is waited out. A wait takes one of a worker's places.
+    The queue is polled at growing intervals of up to 15 s; a job that has left the queue is looked
+    up in the accounting database. The operation fails if neither has the job. It goes on waiting
+    when Slurm becomes unavailable in between. A wait occupies one of a worker's slots.
     """
     deadline = time.monotonic() + timeout
-    wanted = JobId.parse(id)
-    jobs, total = _looked(shell, wanted), 0
-    for pause in _pauses():
-        left, total = waiting(jobs), max(total, count(jobs))
-        shell.progress(total - count(left), max(total, 1))
+    target = JobId.parse(id)
+    jobs, total = _find_in_queue(shell, target), 0
+    for delay in _delays():
+        remaining, total = unfinished(jobs), max(total, count_tasks(jobs))
+        shell.progress(total - count_tasks(remaining), max(total, 1))
         time_left = deadline - time.monotonic()
-        if not left or time_left <= 0:
+        if not remaining or time_left <= 0:
             break
-        time.sleep(min(pause, time_left))
-        jobs = _looked_again(shell, wanted, jobs, deadline)
-    return _ending(shell, wanted, id, jobs, total)
+        time.sleep(min(delay, time_left))
+        jobs = _poll_queue(shell, target, jobs, deadline)
+    return _outcome(shell, target, id, jobs, total)
 
 
-def _looked(shell: Shell, wanted: JobId) -> list[QueuedJob]:
-    """The job as it is in the queue now."""
-    return meant(queued(shell, "--states=all", ids=[wanted]), wanted)
+def _find_in_queue(shell: Shell, target: JobId) -> list[QueuedJob]:
+    """Return the job's parts in the queue."""
+    return select(list_jobs(shell, "--states=all", ids=[target]), target)
 
 
-def _pauses() -> Iterator[float]:
-    pause = FIRST_PAUSE
+def _delays() -> Iterator[float]:
+    delay = FIRST_DELAY
     while True:
-        yield pause
-        pause = min(pause * 1.5, LONGEST_PAUSE)
+        yield delay
+        delay = min(delay * 1.5, MAX_DELAY)
 
 
-def _looked_again(
-    shell: Shell, wanted: JobId, before: list[QueuedJob], deadline: float
+def _poll_queue(
+    shell: Shell, target: JobId, before: list[QueuedJob], deadline: float
 ) -> list[QueuedJob]:
-    """The job in the queue now, with those parts that had ended and have left it meanwhile."""
+    """Return the job's parts in the queue, and those that had ended before and have left it."""
     try:
-        now = _looked(shell, wanted)
+        now = _find_in_queue(shell, target)
     except DaemonUnavailable as fault:
         if time.monotonic() >= deadline:
             raise
@@ -94,39 +109,39 @@ def _looked_again(
         return before
     ids = {job["id"] for job in now}
     gone = [job for job in before if job["id"] not in ids]
-    return [*now, *(job for job in gone if not waiting([job]))]
+    return [*now, *(job for job in gone if not unfinished([job]))]
 
 
-def _ending(shell: Shell, wanted: JobId, id: str, jobs: list[QueuedJob], total: int) -> Ending:
-    left = waiting(jobs)
-    parts: list[Part] = []
-    if not left:
-        parts = ended(shell, wanted, jobs, max(total, 1))
-    elif wanted.task is None and any(is_part(job) for job in jobs):
-        parts = ended(shell, wanted, jobs, total - count(left))
-    if not left and not parts:
+def _outcome(shell: Shell, target: JobId, id: str, jobs: list[QueuedJob], total: int) -> JobOutcome:
+    remaining = unfinished(jobs)
+    parts: list[JobPart] = []
+    if not remaining:
+        parts = ended_parts(shell, target, jobs, max(total, 1))
+    elif target.task is None and any(is_part(job) for job in jobs):
+        parts = ended_parts(shell, target, jobs, total - count_tasks(remaining))
+    if not remaining and not parts:
         shell.fail(f"there is no job {id}, neither in the queue nor in the accounting database")
-    states = by_state(left, parts)
-    if (lost := total - sum(states.values())) > 0:
-        states["UNKNOWN"] = lost
+    states = count_by_state(remaining, parts)
+    if (unknown := total - sum(states.values())) > 0:
+        states["UNKNOWN"] = unknown
     failed = [part for part in parts if part["state"] != "COMPLETED"]
     codes = [part["exit_code"] for part in parts if part["exit_code"] is not None]
     signals = [part["signal"] for part in parts if part["signal"] is not None]
-    return Ending(
+    return JobOutcome(
         id=id,
-        ended=not left,
+        ended=not remaining,
         succeeded=set(states) == {"COMPLETED"},
-        state=_state(states),
+        state=_overall_state(states),
         states=states,
-        reason=next((job["reason"] for job in left if job["reason"]), None),
-        exit_code=max(codes, default=None) if not left else None,
-        signal=max(signals, default=None) if not left else None,
-        failed=failed[:LISTED],
+        reason=next((job["reason"] for job in remaining if job["reason"]), None),
+        exit_code=max(codes, default=None) if not remaining else None,
+        signal=max(signals, default=None) if not remaining else None,
+        failed=failed[:MAX_FAILED_PARTS],
     )
 
 
-def _state(states: dict[str, int]) -> str:
-    """One word for all of it; what goes on stands first."""
+def _overall_state(states: dict[str, int]) -> str:
+    """Return one state for the whole job; an unfinished part's state takes precedence."""
     if "RUNNING" in states:
         return "RUNNING"
     return next((state for state in states if state != "COMPLETED"), "COMPLETED")

@@ -280,7 +280,7 @@ def test_broken_yaml_is_refused_with_file_and_line(
 def test_example_that_the_command_refuses_is_named_with_its_line(load: Load) -> None:
     entry = "- command: ls\n  options: {all: {flag: --all, type: flag}}\n  examples: [{al: true}]\n"
     message = refusal(load, {"site/commands.yml": entry})
-    assert "commands.yml:3: examples: al: no such option" in message
+    assert "commands.yml:3: examples: al: unknown option 'al'" in message
 
 
 @pytest.mark.parametrize("text", [b"- command: l\xe9\n", b"- command: l\x00s\n", b"\xff\xfe"])

@@ -174,7 +174,10 @@ def test_undeclared_option_is_refused_naming_the_declared_ones() -> None:
     declared = command("{command: do, options: {user: {flag: -u}, json: {flag: -j}}}")
     told = faults(declared, {"usr": "x", "json": True, "rm -rf": 1})
     assert set(told) == {"usr", "rm -rf"}
-    assert told["usr"] == "no such option; there is user, json, input, stdin"
+    assert (
+        told["usr"]
+        == "unknown option 'usr'; did you mean 'user'? (options: user, json, input, stdin)"
+    )
 
 
 def test_every_fault_is_told_and_no_value() -> None:
@@ -215,7 +218,7 @@ def test_secret_goes_by_standard_input_and_its_flag_says_so() -> None:
 
 def test_command_with_a_secret_takes_no_other_standard_input() -> None:
     assert faults(command(SECRET), {"stdin": "x"}) == {
-        "stdin": "no such option; there is pw, u, input"
+        "stdin": "unknown option 'stdin' (options: pw, u, input)"
     }
 
 
@@ -270,7 +273,7 @@ def test_no_input_is_an_option_of_the_command(words: list[str]) -> None:
         ("{}", {"a": 1}, "valid string"),
         ("{}", [["a"]], "valid string"),
         ("{}", [True], "valid string"),
-        ("false", "a", "no such option; there is stdin"),
+        ("false", "a", "(options: stdin)"),
     ],
 )
 def test_input_that_does_not_fit_is_refused(rules: str, given: object, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Items of a batch: made of lists and ranges, filled into the options, refused with their name."""
+"""Sweeps: items from lists and ranges, templates filled with them, faults by option name."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 
 from resop.actions.options import check_options
-from resop.actions.sweep import BatchBody, Form, Range, expand
+from resop.actions.sweep import BatchBody, NumberRange, OptionTemplate, batch_items
 from resop.errors import InvalidOptions
 
-MOST = 1000
+LIMIT = 1000
 
 
 def made(body: dict[str, Any]) -> list[dict[str, Any]]:
     checked = check_options(BatchBody, body)
     assert isinstance(checked, BatchBody)
-    return list(expand(checked, MOST))
+    return list(batch_items(checked, LIMIT))
 
 
 def faults(body: dict[str, Any]) -> dict[str, str]:
@@ -27,7 +27,7 @@ def faults(body: dict[str, Any]) -> dict[str, str]:
 
 
 def test_product_has_each_combination_the_last_parameter_changing_first() -> None:
-    items = made({"sweep": {"T": [280, "x"], "seed": {"from": 1, "to": 3}}})
+    items = made({"sweep": {"T": [280, "x"], "seed": {"start": 1, "stop": 3}}})
     assert [(item["T"], item["seed"]) for item in items] == [
         *[(280, 1), (280, 2), (280, 3)],
         *[("x", 1), ("x", 2), ("x", 3)],
@@ -36,11 +36,9 @@ def test_product_has_each_combination_the_last_parameter_changing_first() -> Non
 
 
 def test_zip_takes_the_first_ones_then_the_second_ones() -> None:
-    body = {"sweep": {"a": [1, 2], "b": [None, {"c": []}]}, "combine": "zip"}
+    body = {"sweep": {"a": [1, 2], "b": [None, {"c": []}]}, "mode": "zip"}
     assert made(body) == [{"a": 1, "b": None}, {"a": 2, "b": {"c": []}}]
-    assert (
-        "a has 2, b has 1" in faults({"sweep": {"a": [1, 2], "b": [1]}, "combine": "zip"})["sweep"]
-    )
+    assert "a has 2, b has 1" in faults({"sweep": {"a": [1, 2], "b": [1]}, "mode": "zip"})["sweep"]
 
 
 def test_items_are_taken_as_they_are_listed() -> None:
@@ -53,17 +51,17 @@ def test_items_are_taken_as_they_are_listed() -> None:
 @pytest.mark.parametrize(
     ("given", "numbers"),
     [
-        ({"from": 1, "to": 3}, [1, 2, 3]),
-        ({"from": 1, "to": 6, "step": 2}, [1, 3, 5]),
-        ({"from": 3, "to": 1, "step": -1}, [3, 2, 1]),
-        ({"from": 5, "to": 5}, [5]),
-        ({"from": 0.1, "to": 0.5, "step": 0.1}, [0.1, 0.2, 0.3, 0.4, 0.5]),
-        ({"from": 1, "to": 2, "step": 0.5}, [1.0, 1.5, 2.0]),
-        ({"from": -1e-3, "to": 1e-3, "step": 1e-3}, [-0.001, 0.0, 0.001]),
+        ({"start": 1, "stop": 3}, [1, 2, 3]),
+        ({"start": 1, "stop": 6, "step": 2}, [1, 3, 5]),
+        ({"start": 3, "stop": 1, "step": -1}, [3, 2, 1]),
+        ({"start": 5, "stop": 5}, [5]),
+        ({"start": 0.1, "stop": 0.5, "step": 0.1}, [0.1, 0.2, 0.3, 0.4, 0.5]),
+        ({"start": 1, "stop": 2, "step": 0.5}, [1.0, 1.5, 2.0]),
+        ({"start": -1e-3, "stop": 1e-3, "step": 1e-3}, [-0.001, 0.0, 0.001]),
     ],
 )
 def test_ranges_are_exact(given: dict[str, float], numbers: list[float]) -> None:
-    found = Range.model_validate(given).numbers()
+    found = NumberRange.model_validate(given).numbers()
     assert found == numbers
     assert [type(each) for each in found] == [type(each) for each in numbers]
 
@@ -74,19 +72,34 @@ def test_ranges_are_exact(given: dict[str, float], numbers: list[float]) -> None
         ({}, "body", "either 'sweep' or 'items'"),
         ({"sweep": {"a": [1]}, "items": [{"a": 1}]}, "body", "either"),
         ({"sweep": {}}, "sweep", "at least 1"),
-        ({"sweep": {"a": []}}, "sweep.a.list", "at least 1"),
-        ({"sweep": {"a b": [1]}}, "sweep.a b", "pattern"),
-        ({"sweep": {"a": 3}}, "sweep.a.range", "dictionary"),
-        ({"sweep": {"a": {"from": 1, "to": 0}}}, "sweep.a.range", "no step of 1 leads from 1"),
-        ({"sweep": {"a": {"from": 1, "to": 2, "step": 0}}}, "sweep.a.range", "no step of 0"),
-        ({"sweep": {"a": {"from": "1", "to": 2}}}, "sweep.a.range.from", "valid number"),
-        ({"sweep": {"a": {"from": 10**4000, "to": 2}}}, "sweep.a.range.from", "less than"),
+        ({"sweep": {"a": []}}, "sweep.a", "at least 1"),
+        ({"sweep": {"a b": [1]}}, "sweep.a b", "must be a parameter's name"),
+        ({"sweep": {"a": 3}}, "sweep.a", "must be a list of values, or a range such as {"),
+        ({"sweep": {"a": {"start": 1, "stop": 0}}}, "sweep.a", "a step of 1 does not lead from 1"),
+        ({"sweep": {"a": {"start": 1, "stop": 2, "step": 0}}}, "sweep.a", "a step of 0"),
+        ({"sweep": {"a": {"start": "1", "stop": 2}}}, "sweep.a.start", "valid number"),
+        ({"sweep": {"a": {"start": 10**4000, "stop": 2}}}, "sweep.a.start", "less than"),
+        (
+            {"sweep": {"a": {"from": 1, "to": 2}}},
+            "sweep.a",
+            "use 'start' instead of 'from', use 'stop'",
+        ),
+        ({"sweep": {"a": [1]}, "combine": "zip"}, "body", "use 'mode' instead of 'combine'"),
+        ({"sweep": {"a": {"start": 1, "end": 2}}}, "sweep.a.end", "(options: start, stop, step)"),
         ({"items": []}, "items", "at least 1"),
         ({"items": [{"a": 1}], "at_once": 0}, "at_once", "greater than or equal to 1"),
-        ({"items": [{"a": 1}], "atonce": 1}, "atonce", "no such option"),
+        (
+            {"items": [{"a": 1}], "atonce": 1},
+            "atonce",
+            "unknown option 'atonce'; did you mean 'at_once'? (options: options,",
+        ),
         ({"items": [{f"p{n}": 1 for n in range(101)}]}, "items.0", "at most 100"),
-        ({"items": [{"a": 1}] * 1001}, "items", "makes 1001 tasks; a batch has at most 1000"),
-        ({"sweep": {"a": [1] * 1001, "b": [1]}, "combine": "zip"}, "sweep", "makes 1001 tasks"),
+        (
+            {"items": [{"a": 1}] * 1001},
+            "items",
+            "gives 1001 sets of parameters; at most 1000 are allowed",
+        ),
+        ({"sweep": {"a": [1] * 1001, "b": [1]}, "mode": "zip"}, "sweep", "gives 1001 sets"),
     ],
 )
 def test_what_makes_no_items_is_refused(body: dict[str, Any], field: str, said: str) -> None:
@@ -94,16 +107,20 @@ def test_what_makes_no_items_is_refused(body: dict[str, Any], field: str, said: 
 
 
 def test_product_that_would_explode_is_refused_by_its_size() -> None:
-    huge = {"from": 1, "to": 1e15, "step": 1e-300}
-    assert "tasks; a batch has at most 1000" in faults({"sweep": {"a": huge, "b": huge}})["sweep"]
+    huge = {"start": 1, "stop": 1e15, "step": 1e-300}
+    assert (
+        "sets of parameters; at most 1000 are" in faults({"sweep": {"a": huge, "b": huge}})["sweep"]
+    )
 
 
-def form(**options: Any) -> Form:
-    return Form(options, ["script", "nodes", "env"])
+def template(**options: Any) -> OptionTemplate:
+    return OptionTemplate(options, ["script", "nodes", "env"])
 
 
 def test_templates_are_filled_in_wherever_a_text_stands() -> None:
-    filled = form(script="T={{T}} {{ s }} {{T}}", env={"{{T}}": ["a{{s}}", 7, None]}, nodes="{{n}}")
+    filled = template(
+        script="T={{T}} {{ s }} {{T}}", env={"{{T}}": ["a{{s}}", 7, None]}, nodes="{{n}}"
+    )
     assert filled.fill({"T": 1.5, "s": "{{n}}", "n": 4}) == {
         "script": "T=1.5 {{n}} 1.5",
         "env": {"{{T}}": ["a{{n}}", 7, None]},
@@ -113,41 +130,41 @@ def test_templates_are_filled_in_wherever_a_text_stands() -> None:
 
 @pytest.mark.parametrize("value", ["x", 1, 2.5, True, None, [1, "a"], {"a": [1]}])
 def test_value_that_is_all_of_the_text_keeps_its_type(value: Any) -> None:
-    assert form(env=["{{v}}"]).fill({"v": value}) == {"env": [value]}
+    assert template(env=["{{v}}"]).fill({"v": value}) == {"env": [value]}
 
 
 def test_inside_of_a_text_stands_what_can_be_told_as_text() -> None:
-    assert form(script="{{a}},{{b}},{{c}}").fill({"a": True, "b": 1e-7, "c": "é"}) == {
+    assert template(script="{{a}},{{b}},{{c}}").fill({"a": True, "b": 1e-7, "c": "é"}) == {
         "script": "true,1e-07,é"
     }
     no_texts: list[Any] = [[1], {}, None]
     for value in no_texts:
         with pytest.raises(InvalidOptions, match="a: only a text"):
-            form(script="x {{a}}").fill({"a": value})
+            template(script="x {{a}}").fill({"a": value})
 
 
 @pytest.mark.parametrize("text", ["{{.Names}}", "{ {a} }", "{{a b}}", "{{}}", "${a}", "{a}"])
 def test_what_is_no_template_stays_as_it_is(text: str) -> None:
-    assert form(script=text).fill({}) == {"script": text}
+    assert template(script=text).fill({}) == {"script": text}
 
 
 def test_parameter_that_no_template_names_is_the_option_of_its_name() -> None:
-    assert form(script="x").fill({"nodes": 2}) == {"script": "x", "nodes": 2}
-    assert form(script="n{{nodes}}").fill({"nodes": 2}) == {"script": "n2"}
+    assert template(script="x").fill({"nodes": 2}) == {"script": "x", "nodes": 2}
+    assert template(script="n{{nodes}}").fill({"nodes": 2}) == {"script": "n2"}
 
 
 def test_unknown_templates_and_parameters_of_no_use_are_named() -> None:
-    found = form(script="{{a}} {{b}}", nodes=1).faults(["b", "nodes", "other"])
-    assert [(each["field"], each["message"].partition(":")[0]) for each in found] == [
-        ("a", "a template names it"),
-        ("nodes", "no template names it, and the option is given already"),
-        ("other", "no template names it, and there is no such option"),
+    found = template(script="{{a}} {{b}}", nodes=1).faults(["b", "nodes", "other"])
+    assert [(each["field"], each["message"]) for each in found] == [
+        ("a", "missing: the options use {{a}}"),
+        ("nodes", "the options set 'nodes' already, and contain no {{nodes}}"),
+        ("other", "nothing uses it: no {{other}} in the options, no option 'other'"),
     ]
-    with pytest.raises(InvalidOptions, match="a: a template names it"):
-        form(script="{{a}}").fill({})
+    with pytest.raises(InvalidOptions, match="a: missing: the options use"):
+        template(script="{{a}}").fill({})
 
 
 def test_it_is_known_which_parameters_an_option_is_made_of() -> None:
-    made_of = form(script="{{a}} {{b}}", env={"x": ["{{c}}"]}).parameters_of
+    made_of = template(script="{{a}} {{b}}", env={"x": ["{{c}}"]}).parameters_of
     assert made_of({"script"}, ["a", "b", "c"]) == {"a", "b"}
     assert made_of({"env", "nodes"}, ["a", "c", "nodes"]) == {"c", "nodes"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from operators.slurm.batch_script import quoted, with_preparation
+from operators.slurm.batch_script import quote, with_preparation
 
 HURTFUL = [
     "",
@@ -34,9 +34,9 @@ def run(script: str, folder: Path, *words: str) -> subprocess.CompletedProcess[s
 def test_quoted_text_is_one_word_and_holds_no_dos_line_end(
     shell: str, value: str, tmp_path: Path
 ) -> None:
-    script = with_preparation(f'#!{shell}\nprintf \'%s|\' "$A" "$@"', f"export A={quoted(value)}\n")
+    script = with_preparation(f'#!{shell}\nprintf \'%s|\' "$A" "$@"', f"export A={quote(value)}\n")
     assert "\r\n" not in script
-    ran = subprocess.run([shell, "-c", f"printf '%s|' {quoted(value)}"], capture_output=True)
+    ran = subprocess.run([shell, "-c", f"printf '%s|' {quote(value)}"], capture_output=True)
     assert ran.stdout.decode() == f"{value}|"
     (tmp_path / "job").write_text(script, newline="")
     ran = subprocess.run([shell, tmp_path / "job", "x y"], capture_output=True)
@@ -64,7 +64,7 @@ def test_script_of_another_interpreter_gets_variables_arguments_and_keeps_its_ex
     )
     script = ""
     for value in HURTFUL:
-        script = with_preparation(text, f"export A={quoted(value)}\n")
+        script = with_preparation(text, f"export A={quote(value)}\n")
         ran = run(script, tmp_path, "a b", "")
         assert ran.stdout == f"{value!a} ['a b', ''] 15 3 {tmp_path}\n", ran.stderr
         assert ran.returncode == 7

@@ -2,7 +2,7 @@
 
 import pytest
 
-from operators.slurm.client import ask, daemon_away
+from operators.slurm.client import ask, unavailable_daemon
 from resop.errors import CommandFailed, DaemonUnavailable, OperationFailed, StepTimedOut
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
@@ -41,13 +41,13 @@ BROKEN_OFF = "sbatch: error: Batch job submission failed: Socket timed out on se
 def test_daemon_is_told_by_what_the_client_says(
     program: str, said: str, daemon: str | None
 ) -> None:
-    assert daemon_away(program, said) == daemon
+    assert unavailable_daemon(program, said) == daemon
 
 
 def test_outage_is_retryable_and_names_the_daemon() -> None:
     shell = FakeShell().expect("squeue --me", stderr=NO_CONTROLLER, exit_code=1)
     with pytest.raises(
-        DaemonUnavailable, match="slurmctld is away: squeue: slurm_load_jobs"
+        DaemonUnavailable, match="slurmctld cannot be reached: squeue: slurm_load_jobs"
     ) as outage:
         ask(shell, "squeue", "--me")
     assert outage.value.retryable
@@ -132,5 +132,7 @@ def test_answer_that_was_cut_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         return Result("123456789", truncated=True)
 
     monkeypatch.setattr(FakeExecutor, "run", cut)
-    with pytest.raises(OperationFailed, match="squeue answers more than 9 bytes: ask for less"):
+    with pytest.raises(
+        OperationFailed, match="squeue printed more than 9 bytes: narrow the request"
+    ):
         ask(FakeShell(), "squeue", max_output=9)

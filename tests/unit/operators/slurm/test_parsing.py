@@ -28,7 +28,7 @@ from operators.slurm.parsing import JobId
     ],
 )
 def test_durations_are_seconds(text: str, seconds: int | None) -> None:
-    assert parsing.duration(text) == seconds
+    assert parsing.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -46,16 +46,16 @@ def test_durations_are_seconds(text: str, seconds: int | None) -> None:
     ],
 )
 def test_sizes_are_bytes(text: str, size: int | None) -> None:
-    assert parsing.memory(text) == size
+    assert parsing.parse_size(text) == size
 
 
 def test_a_bare_size_has_the_unit_that_is_told() -> None:
-    assert parsing.memory("12", "K") == 12 << 10
-    assert parsing.memory("12", "B") == 12
+    assert parsing.parse_size("12", "K") == 12 << 10
+    assert parsing.parse_size("12", "B") == 12
 
 
 def test_resources_are_counts_and_bytes() -> None:
-    assert parsing.tres("cpu=16,mem=62.50G,node=1,billing=16,gres/gpu=2,gres/gpu:a100=2") == {
+    assert parsing.parse_tres("cpu=16,mem=62.50G,node=1,billing=16,gres/gpu=2,gres/gpu:a100=2") == {
         "cpu": 16,
         "mem": 125 << 29,
         "node": 1,
@@ -63,16 +63,16 @@ def test_resources_are_counts_and_bytes() -> None:
         "gres/gpu": 2,
         "gres/gpu:a100": 2,
     }
-    assert parsing.tres("") == parsing.tres("(null)") == {}
+    assert parsing.parse_tres("") == parsing.parse_tres("(null)") == {}
 
 
 def test_gpus_are_told_by_type_where_there_is_one() -> None:
-    assert parsing.gpus({"gres/gpu": 3, "gres/gpu:a100": 2, "gres/gpu:v100": 1}) == {
+    assert parsing.gpus_by_type({"gres/gpu": 3, "gres/gpu:a100": 2, "gres/gpu:v100": 1}) == {
         "a100": 2,
         "v100": 1,
     }
-    assert parsing.gpus({"cpu": 4, "gres/gpu": 3}) == {"gpu": 3}
-    assert parsing.gpus({"cpu": 4}) == {}
+    assert parsing.gpus_by_type({"cpu": 4, "gres/gpu": 3}) == {"gpu": 3}
+    assert parsing.gpus_by_type({"cpu": 4}) == {}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_gpus_are_told_by_type_where_there_is_one() -> None:
     ],
 )
 def test_times_are_iso_8601_in_utc(text: str, shown: str | None) -> None:
-    assert parsing.time(text) == shown
+    assert parsing.parse_time(text) == shown
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_times_are_iso_8601_in_utc(text: str, shown: str | None) -> None:
     ],
 )
 def test_node_lists_are_expanded(text: str, names: list[str]) -> None:
-    assert parsing.hostlist(text) == names
+    assert parsing.expand_nodes(text) == names
 
 
 def test_exit_codes_have_a_signal() -> None:
-    assert parsing.exit_code("0:9") == (0, 9)
-    assert parsing.exit_code("127:0") == (127, 0)
-    assert parsing.exit_code("") is None
+    assert parsing.parse_exit_code("0:9") == (0, 9)
+    assert parsing.parse_exit_code("127:0") == (127, 0)
+    assert parsing.parse_exit_code("") is None
 
 
 @pytest.mark.parametrize(
@@ -129,18 +129,22 @@ def test_job_ids_are_taken_apart(text: str, parsed: JobId) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "123_", "123_x", "123_4_5", "123+", "1 2", "1."])
 def test_what_is_no_job_id_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no job id"):
+    with pytest.raises(ValueError, match="is not a job id"):
         JobId.parse(text)
 
 
 def test_tasks_of_an_array_are_expanded() -> None:
-    assert parsing.indexes("1,3,10-20:5%2") == [1, 3, 10, 15, 20]
-    assert parsing.indexes("7") == [7]
+    assert parsing.expand_indexes("1,3,10-20:5%2") == [1, 3, 10, 15, 20]
+    assert parsing.expand_indexes("7") == [7]
 
 
 def test_what_stands_for_no_value_is_none() -> None:
-    assert [parsing.given(text) for text in ("(null)", "N/A", "x")] == [None, None, "x"]
-    assert parsing.words("a,b") == ["a", "b"]
-    assert parsing.words("(null)") == parsing.words("") == []
-    assert (parsing.whole("12"), parsing.whole("12.5"), parsing.whole("x")) == (12, None, None)
-    assert (parsing.decimal("12.5"), parsing.decimal("N/A")) == (12.5, None)
+    assert [parsing.parse_text(text) for text in ("(null)", "N/A", "x")] == [None, None, "x"]
+    assert parsing.split_names("a,b") == ["a", "b"]
+    assert parsing.split_names("(null)") == parsing.split_names("") == []
+    assert (parsing.parse_int("12"), parsing.parse_int("12.5"), parsing.parse_int("x")) == (
+        12,
+        None,
+        None,
+    )
+    assert (parsing.parse_float("12.5"), parsing.parse_float("N/A")) == (12.5, None)
