@@ -8,12 +8,14 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=igno
 # The dependencies first, in a layer that changes only with them.
 COPY pyproject.toml constraints.txt ./
 RUN python -c "import tomllib; \
-print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+extras = project['optional-dependencies']; \
+print(*project['dependencies'], *extras['server'], *extras['mariadb'], *extras['oidc'], sep='\n')" \
         > /tmp/dependencies \
     && pip install --constraint constraints.txt setuptools --requirement /tmp/dependencies \
     && rm /tmp/dependencies
 
-# The source stands once, in /app, where nothing that runs may write.
+# The only copy of the source is in /app, which no process of the service may change.
 COPY . .
 RUN pip install --no-deps --no-build-isolation --editable .
 

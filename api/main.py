@@ -1,4 +1,4 @@
-"""The API application: `python -m api.main`, or any ASGI server on `api.main:create_app`."""
+"""The API application: `python -P -m api.main`, or any ASGI server on `api.main:create_app`."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def service(
         "OPERATORS_PATH": str(OPERATORS),
         **settings,
     }
-    command = [sys.executable, "-m", "cli.main", "up"]
+    command = [sys.executable, "-P", "-m", "cli.main", "up"]
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:
         _until_ready(port, process)
@@ -131,7 +131,7 @@ def further(here: Service, module: str) -> Iterator[int]:
     port = _free_port()
     with Path(here.environ["DATA_DIR"], "further.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-P", "-m", module],
             env={**here.environ, "PORT": str(port)},
             stdout=log,
             stderr=log,

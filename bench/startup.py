@@ -47,7 +47,7 @@ def _worker(here: Service, log: Path) -> float:
     """Until it says so."""
     began = time.perf_counter()
     with log.open("wb") as file:
-        command = [sys.executable, "-m", "worker.main"]
+        command = [sys.executable, "-P", "-m", "worker.main"]
         environ = {**here.environ, "LOG_LEVEL": "INFO"}
         process = subprocess.Popen(command, env=environ, stdout=file, stderr=file)
     try:

@@ -1,1 +1,1 @@
-"""The commands a person types, and the demo login node they can start."""
+"""The `resop` command line, and the demo login node."""

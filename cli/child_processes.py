@@ -1,8 +1,9 @@
-"""Child processes of the supervisor: started with it, stopped in order, never left behind."""
+"""Child processes of `resop up`: start them, wait for them, stop them in order."""
 
 from __future__ import annotations
 
 import ctypes
+import re
 import signal
 import subprocess
 import sys
@@ -16,24 +17,30 @@ from resop.errors import SetupError
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 STOP_SECONDS = 5.0
+POLL_SECONDS = 0.05
+
+_OWN_MESSAGE = re.compile(r"^resop(?: [a-z ]+)?: (.+)$", re.MULTILINE)
+_LOG_LINE = re.compile(r"[\d{]|$")
+"""A line of the log proper begins with its time or, as JSON, with '{'."""
 
 
 @dataclass(slots=True)
 class Child:
-    """One process of ours."""
+    """A child process whose standard error goes to the log that all children share."""
 
     name: str
     process: subprocess.Popen[str]
     log: Path
-    """Where its log goes, with that of the others."""
+    log_offset: int
+    """The size of the log in bytes when the child started."""
 
     @property
     def ended(self) -> bool:
-        """Whether it is gone."""
+        """True once the process has ended."""
         return self.process.poll() is not None
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Ask it to end; after `seconds` end it."""
+        """Send SIGTERM; after `seconds`, SIGKILL."""
         if self.ended:
             return
         self.process.terminate()
@@ -52,52 +59,85 @@ def start(
     *,
     stdout: int | None = None,
 ) -> Child:
-    """Start a child in a session of its own, so that Ctrl-C reaches the supervisor alone.
+    """Start a child in its own session, so that Ctrl-C reaches the supervisor only.
 
-    Raises SetupError when the program is not there.
+    Raises SetupError when the program does not exist or the log cannot be written.
     """
     try:
         stream: IO[str] = log.open("a")
     except OSError as fault:
         raise SetupError(f"{log} cannot be written: {fault.strerror}") from None
-    try:
-        process = subprocess.Popen(
-            command,
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            stdout=stream if stdout is None else stdout,
-            stderr=stream,
-            text=True,
-            start_new_session=True,
-            preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
-        )
-    except OSError as fault:
-        raise SetupError(f"{name} does not start: {fault}") from None
-    finally:
-        stream.close()
-    return Child(name, process, log)
+    with stream:
+        log_offset = stream.tell()
+        try:
+            process = subprocess.Popen(
+                command,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=stream if stdout is None else stdout,
+                stderr=stream,
+                text=True,
+                start_new_session=True,
+                preexec_fn=_die_with_parent() if sys.platform == "linux" else None,
+            )
+        except OSError as fault:
+            raise SetupError(f"{name} does not start: {fault}") from None
+    return Child(name, process, log, log_offset)
 
 
-def wait_until(ready: Callable[[], bool], child: Child, seconds: float) -> None:
-    """Wait until `ready`; SetupError when the child ends before, or time is over."""
+def start_python(
+    name: str,
+    module: str,
+    environ: Mapping[str, str],
+    log: Path,
+    *arguments: str,
+    stdout: int | None = None,
+) -> Child:
+    """Start a module of ours in a child; a folder of its name where we run counts for nothing."""
+    return start(
+        name, [sys.executable, "-P", "-m", module, *arguments], environ, log, stdout=stdout
+    )
+
+
+def wait_until(ready: Callable[[], bool], children: Sequence[Child], seconds: float) -> None:
+    """Wait until `ready`. Raises SetupError when a child ends before, or the time is up."""
     deadline = time.monotonic() + seconds
     while not ready():
-        if child.ended:
-            raise ended_early(child)
+        raise_if_ended(children)
         if time.monotonic() > deadline:
-            raise SetupError(f"{child.name} is not ready after {seconds:g} s")
-        time.sleep(0.05)
+            names = " and ".join(child.name for child in children)
+            raise SetupError(f"{names} did not get ready within {seconds:g} s")
+        time.sleep(POLL_SECONDS)
 
 
-def ended_early(child: Child) -> SetupError:
-    """The error that tells what a child said last."""
-    said = child.log.read_text(errors="replace").strip().splitlines()
-    reason = said[-1] if said else "it said nothing"
-    return SetupError(f"{child.name} has ended: {reason} (more in {child.log})")
+def raise_if_ended(children: Sequence[Child]) -> None:
+    """Raise SetupError with the cause when a child has ended."""
+    for child in children:
+        if child.ended:
+            raise SetupError(_cause(child, min(each.log_offset for each in children)))
+
+
+def _cause(child: Child, since: int) -> str:
+    """Say why a child ended: by its own message, else by its exit code and last line.
+
+    The first message in the log counts, whichever child wrote it: a fault in the settings ends
+    several children at once.
+    """
+    with child.log.open("rb") as stream:
+        stream.seek(since)
+        text = stream.read().decode("utf-8", "replace")
+    if message := _OWN_MESSAGE.search(text):
+        return message[1]
+    code = child.process.returncode
+    if code < 0:
+        return f"{child.name} was ended by {signal.Signals(-code).name} (log: {child.log})"
+    lines = [line for line in text.splitlines() if not _LOG_LINE.match(line)]
+    last = f": {lines[-1].strip()}" if lines else ""
+    return f"{child.name} ended with exit code {code}{last} (log: {child.log})"
 
 
 def _die_with_parent() -> Callable[[], None]:
-    # Loaded before the fork: between fork and exec nothing may take a lock.
+    # Load libc before the fork: between fork and exec nothing may take a lock.
     prctl = ctypes.CDLL(None).prctl
 
     def die_with_parent() -> None:

@@ -1,4 +1,4 @@
-"""What the console program can do: up, api, worker, check, tables, keys, audit, policy, yamlize."""
+"""The subcommands of `resop`, by name, and how their faults are reported."""
 
 from __future__ import annotations
 
@@ -6,87 +6,37 @@ import argparse
 import contextlib
 import signal
 import sys
+from collections.abc import Callable
 
-from resop import __version__
-from resop.config.settings import load_settings
+from cli.parser import make_parser
 from resop.errors import ServiceError, SetupError
+
+OWN_PACKAGES = ("resop", "api", "worker", "operators", "cli")
 
 
 def run() -> None:
-    """Do what the command line says; a fault in the set-up is one clear line and exit code 1."""
-    arguments = _parser().parse_args()
+    """Run the command line; a fault in the set-up becomes one line and exit code 1."""
+    arguments = make_parser().parse_args()
     try:
-        arguments.run(arguments)
+        COMMANDS[arguments.command](arguments)
     except (SetupError, ServiceError) as fault:
         sys.exit(f"resop: {fault.message}")
+    except ModuleNotFoundError as fault:
+        package = (fault.name or "").partition(".")[0]
+        if package in OWN_PACKAGES:
+            raise
+        sys.exit(
+            f"resop: 'resop {arguments.command}' needs {package}, which is not installed: "
+            "pip install 'resop[server]'"
+        )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="resop", description="remote shell operations over HTTP")
-    parser.add_argument("--version", action="version", version=f"resop {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    whole = commands.add_parser("up", help="the whole service on this one machine")
-    whole.add_argument(
-        "--demo", action="store_true", help="with a demo login node if no cluster is configured"
-    )
-    whole.set_defaults(run=_up)
-    api = commands.add_parser("api", help="one API process")
-    api.set_defaults(run=_api)
-    worker = commands.add_parser("worker", help="one worker process")
-    worker.add_argument("cluster", nargs="*", help="serve only these clusters")
-    worker.set_defaults(run=_worker)
-    check = commands.add_parser("check", help="read the settings and the operators, start nothing")
-    check.set_defaults(run=_check)
-    tables = commands.add_parser("tables", help="make or upgrade the tables of the database")
-    tables.set_defaults(run=_tables)
-    audit = commands.add_parser("audit", help="list or export the requests that acted")
-    _add_audit_options(audit)
-    audit.set_defaults(run=_audit)
-    policy = commands.add_parser("policy", help="explain what the policy says")
-    asked = policy.add_subparsers(required=True, metavar="COMMAND")
-    may = asked.add_parser("check", help="may USER run ACTION? exit code 1 when not")
-    may.add_argument("user", metavar="USER")
-    may.add_argument("action", metavar="ACTION", help="operator:action, such as core:run")
-    may.add_argument(
-        "--group", action="append", default=[], help="one that USER has on the cluster; repeat it"
-    )
-    may.set_defaults(run=_policy_check)
-    keys = commands.add_parser("keys", help="who is logged in; end logins")
-    keys.add_argument("--user", help="of this user alone")
-    keys.add_argument(
-        "--revoke", nargs="*", metavar="ID", help="end these; all of the user when none is named"
-    )
-    keys.set_defaults(run=_keys)
-    yamlize = commands.add_parser("yamlize", help="a commands.yml entry out of a command's --help")
-    yamlize.add_argument(
-        "--on", metavar="[USER@]HOST", help="ask there by ssh: a cluster's name too"
-    )
-    yamlize.add_argument(
-        "--from", dest="file", metavar="FILE", help="read its help text; - is stdin"
-    )
-    yamlize.add_argument("program", metavar="COMMAND")
-    yamlize.add_argument("subcommand", nargs="*", metavar="SUBCOMMAND")
-    yamlize.set_defaults(run=_yamlize)
-    return parser
-
-
-def _add_audit_options(audit: argparse.ArgumentParser) -> None:
-    audit.add_argument("--user", help="who asked; of a login, who it was for")
-    audit.add_argument("--action", metavar="OPERATOR:ACTION", help="'*' stands for any text")
-    audit.add_argument("--outcome", choices=["accepted", "done", "refused"])
-    audit.add_argument("--task", metavar="ID", help="the request that made it")
-    audit.add_argument("--since", metavar="TIME", help="ISO 8601; UTC where it names no zone")
-    audit.add_argument("--until", metavar="TIME", help="and before that")
-    audit.add_argument("--limit", type=int, metavar="N", help="so many; 50 as text, else all")
-    audit.add_argument("--before", metavar="ID", help="go on where a list ended")
-    audit.add_argument("--format", choices=["text", "ndjson", "csv"], default="text")
-
-
-# Each part is imported only where it is run: it takes its time, and its settings at once.
+# Imports are local to each command: they take seconds, and most need the extra `server`.
 
 
 def _up(arguments: argparse.Namespace) -> None:
     from cli.supervisor import up
+    from resop.config.settings import load_settings
 
     up(load_settings(), demo=arguments.demo)
 
@@ -94,7 +44,7 @@ def _up(arguments: argparse.Namespace) -> None:
 def _api(arguments: argparse.Namespace) -> None:
     from api.main import main as serve
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # uvicorn counts on it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # uvicorn relies on it
     serve()
 
 
@@ -107,6 +57,7 @@ def _worker(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     from resop.access.permissions import governed_actions
     from resop.actions.catalog import load_catalog
+    from resop.config.settings import load_settings
 
     settings = load_settings()
     catalog = load_catalog(settings.operator_folders)
@@ -120,44 +71,59 @@ def _check(arguments: argparse.Namespace) -> None:
         )
 
 
+def _config(arguments: argparse.Namespace) -> None:
+    from cli.config import reference
+
+    print(reference(arguments.name), end="")
+
+
 def _tables(arguments: argparse.Namespace) -> None:
+    from resop.config.settings import load_settings
     from resop.storage.tasks import Records
 
-    with contextlib.closing(Records(load_settings().database_url)) as records:
+    settings = load_settings()
+    if settings.DATABASE_URL is None:
+        settings.DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with contextlib.closing(Records(settings.database_url)) as records:
         records.create_tables()
 
 
 def _audit(arguments: argparse.Namespace) -> None:
     from cli.audit import audit
+    from resop.config.settings import load_settings
 
     audit(load_settings(), arguments)
 
 
-def _policy_check(arguments: argparse.Namespace) -> None:
+def _policy(arguments: argparse.Namespace) -> None:
     from resop.access.permissions import governed_actions
     from resop.actions.catalog import load_catalog
+    from resop.config.settings import load_settings
 
     settings = load_settings()
     policy, actions = settings.policy(), governed_actions(load_catalog(settings.operator_folders))
     policy.check_names(actions)
     if arguments.action not in actions:
-        raise SetupError(f"there is no action {arguments.action!r} that a policy is about")
+        raise SetupError(
+            f"there is no action {arguments.action!r} that a policy could allow: "
+            "write OPERATOR:ACTION, such as core:run"
+        )
     decision = policy.decide(arguments.action, arguments.user, arguments.group)
-    word = "allowed" if decision.allowed else "denied"
-    print(f"{word}: {f'{decision.place}: ' if decision.place else ''}{decision.reason}")
+    verdict = "allowed" if decision.allowed else "denied"
+    print(f"{verdict}: {f'{decision.place}: ' if decision.place else ''}{decision.reason}")
     sys.exit(not decision.allowed)
 
 
 def _keys(arguments: argparse.Namespace) -> None:
     from cli.keys import list_keys, revoke_keys
+    from resop.config.settings import load_settings
 
-    settings = load_settings()
     if arguments.revoke is None:
-        list_keys(settings, arguments.user)
+        list_keys(load_settings(), arguments.user)
     elif arguments.revoke or arguments.user:
-        revoke_keys(settings, arguments.revoke, arguments.user)
+        revoke_keys(load_settings(), arguments.revoke, arguments.user)
     else:
-        sys.exit("resop: name the ids to revoke, or a --user")
+        raise SetupError("--revoke needs the IDs of logins, or --user")
 
 
 def _yamlize(arguments: argparse.Namespace) -> None:
@@ -166,3 +132,17 @@ def _yamlize(arguments: argparse.Namespace) -> None:
     subcommand = " ".join(arguments.subcommand)
     text = read_help([arguments.program, *arguments.subcommand], arguments.on, arguments.file)
     print(yamlize(arguments.program, subcommand, text), end="")
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "up": _up,
+    "api": _api,
+    "worker": _worker,
+    "check": _check,
+    "config": _config,
+    "tables": _tables,
+    "audit": _audit,
+    "policy": _policy,
+    "keys": _keys,
+    "yamlize": _yamlize,
+}

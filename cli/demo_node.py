@@ -1,7 +1,7 @@
 """The demo login node: a real SSH server on loopback that runs real commands in a scratch home.
 
-It is what a newcomer logs in to when no cluster is configured; it needs Python and a shell only.
-Where a client can tell, it does as OpenSSH's sshd does, except for terminals and forwarding.
+`resop up --demo` starts it when no cluster is configured. It needs only Python and a shell, and
+behaves like OpenSSH's sshd towards a client, without terminals and forwarding.
 """
 
 import argparse
@@ -33,11 +33,11 @@ MAX_UNAUTHENTICATED = 100  # connections: the last figure of sshd's MaxStartups
 LOGIN_TIMEOUT = 60.0  # seconds
 WRONG_PASSWORD_DELAY = 0.3  # seconds
 GRACE = 2.0  # seconds between TERM and KILL
-POLL = 0.2  # seconds between two looks at what nobody tells us of
+POLL = 0.2  # seconds between two checks of a state that raises no event
 CHUNK = 64 * 1024
 
 SHELL = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
-# Our own Python comes last, so that commands find a python3 where the system has none.
+# Our own Python comes last: it is the python3 of commands where the system has none.
 PATH = f"/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:{Path(sys.executable).parent}"
 _NAMES = ["ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM"]
 SIGNALS = {name: signal.Signals["SIG" + name] for name in (*_NAMES, "USR1", "USR2")}  # RFC 4254
@@ -45,7 +45,7 @@ EXPIRY_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
 class AuthorizedKeys(SSHAuthorizedKeys):
-    """An authorized_keys file (sshd(8)) of which expired lines do not count.
+    """An authorized_keys file (sshd(8)) without its expired lines.
 
     asyncssh parses the option expiry-time but does not act on it.
     """
@@ -54,11 +54,11 @@ class AuthorizedKeys(SSHAuthorizedKeys):
         super().__init__()
         self._lines = []
         for line in content.splitlines():
-            with suppress(ValueError):  # a comment, or malformed: sshd skips that line alone
+            with suppress(ValueError):  # a comment or malformed: sshd skips the line
                 self._lines.append(asyncssh.import_authorized_keys(line))
 
     def validate(self, *args: Any, **kwargs: Any) -> Mapping[str, object] | None:
-        """Return the options of the first line that admits the key asyncssh asks about."""
+        """Return the options of the first line that accepts the key."""
         for line in self._lines:
             options = line.validate(*args, **kwargs)
             if options is not None:
@@ -69,7 +69,7 @@ class AuthorizedKeys(SSHAuthorizedKeys):
 
 
 def _expired(time: str) -> bool:
-    """Whether YYYYMMDD[HHMM[SS]][Z] is past or unreadable; local time unless there is a Z."""
+    """Return True if YYYYMMDD[HHMM[SS]][Z] is past or malformed; without Z it is local time."""
     digits = time.removesuffix("Z")
     try:
         moment = datetime.strptime(digits, EXPIRY_FORMATS[len(digits)])
@@ -81,9 +81,9 @@ def _expired(time: str) -> bool:
 
 
 class Command(SubprocessStreamProtocol):
-    """A running command line, in a session and process group of its own.
+    """A running command line in its own session and process group.
 
-    asyncio's own Process is not enough: on some versions its wait() waits for the pipes, too.
+    Replaces asyncio's Process, whose wait() waits for the pipes too on some Python versions.
     """
 
     def __init__(self) -> None:
@@ -98,10 +98,10 @@ class Command(SubprocessStreamProtocol):
     def process_exited(self) -> None:
         super().process_exited()
         self.exited.set()
-        self.signal(0)  # if the group went with it, notice before the number is another's
+        self.signal(0)  # notice an empty group before its number is used again
 
     def signal(self, number: int) -> None:
-        """Send a signal to the whole group; 0 only looks whether there is one."""
+        """Send a signal to the whole group; 0 only checks that the group exists."""
         if self._group_gone:
             return
         try:
@@ -110,7 +110,7 @@ class Command(SubprocessStreamProtocol):
             self._group_gone = self.exited.is_set()
 
     async def end(self) -> None:
-        """End what is left of the group."""
+        """Terminate the rest of the group; kill it after GRACE seconds."""
         self.signal(signal.SIGTERM)
         for _ in range(int(GRACE / 0.02)):
             self.signal(0)
@@ -122,37 +122,37 @@ class Command(SubprocessStreamProtocol):
 
 
 class Files(asyncssh.SFTPServer):
-    """The real file system; relative paths start at this process's current folder, the home."""
+    """SFTP on the real file system; relative paths start in this process's folder, the home."""
 
     def exit(self) -> None:
-        self.channel.exit(0)  # asyncssh would send no status, and scp take that for a failure
+        self.channel.exit(0)  # asyncssh sends no status, which scp reports as a failure
 
 
 class Session(asyncssh.SSHServerProcess[bytes]):
-    """One channel: SFTP, which asyncssh serves, or a command or shell, which is ours.
+    """One channel: SFTP, served by asyncssh, or a command or shell, served here.
 
-    asyncssh's redirection does not do: it ends all output when the first of stdout and stderr
-    ends, and signals one process.
+    asyncssh's redirection cannot be used: it ends all output when the first of stdout and stderr
+    ends, and it signals one process instead of the group.
     """
 
     def __init__(self, node: "Node") -> None:
-        sftp: Any = Files  # asyncssh's annotations of parameter and class do not agree
+        sftp: Any = Files  # asyncssh annotates parameter and class differently
         super().__init__(lambda _: node.spawn(self._serve(self._environment())), sftp, 3, False)
         self.over = False
-        """Whether it is closed and does not count any more."""
+        """True once the session is closed and no longer counts."""
         self._node = node
         self._started: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
 
     def signal_received(self, signal: str) -> None:
-        if signal in SIGNALS:  # may be early, so not without the future
+        if signal in SIGNALS:  # may arrive before the command has started
             self._started.add_done_callback(lambda done: done.result().signal(SIGNALS[signal]))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.over = True
-        super().connection_lost(None)  # whatever the reason, for us the streams just end
+        super().connection_lost(None)  # whatever the reason, the streams just end
 
     async def _serve(self, env: dict[str, str]) -> None:
-        """Run the command until the channel may be closed or was; then end what is left."""
+        """Run the command until it or the channel ends; then end the rest of its group."""
         argv = ["-bash"] if self.command is None else ["bash", "-c", self.command.encode()]
         start = partial(asyncio.get_running_loop().subprocess_exec, Command, executable=SHELL)
         try:
@@ -181,7 +181,7 @@ class Session(asyncssh.SSHServerProcess[bytes]):
         return env
 
     async def _relay(self, command: Command) -> None:
-        """Return when command and output have ended, or the client has closed the channel."""
+        """Relay until command and output have ended, or the client has closed the channel."""
         assert command.stdin and command.stdout and command.stderr
         feeding = asyncio.ensure_future(self._feed(command.stdin))
         # A background process that holds stdout or stderr keeps the channel open, as with sshd.
@@ -190,14 +190,14 @@ class Session(asyncssh.SSHServerProcess[bytes]):
             asyncio.ensure_future(_copy(command.stdout, self.stdout)),
             asyncio.ensure_future(_copy(command.stderr, self.stderr)),
         }
-        # asyncssh tells nobody of a CLOSE that follows input nobody reads, so look for it.
+        # asyncssh raises no event for a CLOSE that follows unread input, so poll.
         while pending and not self.channel.is_closing():
             _, pending = await asyncio.wait(pending, timeout=POLL)
         for task in (feeding, *pending):
             task.cancel()
 
     async def _feed(self, stdin: asyncio.StreamWriter) -> None:
-        """Hand on input; what the command does not read any more is dropped, as sshd does."""
+        """Relay input; drop it once the command no longer reads, as sshd does."""
         while data := await self.stdin.read(CHUNK):
             if not stdin.is_closing():
                 stdin.write(data)
@@ -206,7 +206,7 @@ class Session(asyncssh.SSHServerProcess[bytes]):
         stdin.close()
 
     async def _report(self, command: Command) -> None:
-        """Send how the command ended at once, before the last output, which `exit` cannot do."""
+        """Send the exit status at once, before the last output, which `exit` cannot do."""
         await command.exited.wait()
         code = command.process.returncode
         if code >= 0:
@@ -219,7 +219,7 @@ class Session(asyncssh.SSHServerProcess[bytes]):
 
 
 async def _copy(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -> None:
-    """Hand on output as fast as it is taken, until it ends or the client has closed."""
+    """Relay output at the client's pace until it ends or the client closes."""
     with suppress(BrokenPipeError):
         while data := await source.read(CHUNK):
             sink.write(data)
@@ -227,7 +227,7 @@ async def _copy(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -
 
 
 class Login(asyncssh.SSHServer):
-    """One connection: who may log in, and how many channels there may be."""
+    """One connection: its authentication, and its limit of channels."""
 
     def __init__(self, node: "Node") -> None:
         self.authenticated = False
@@ -245,7 +245,7 @@ class Login(asyncssh.SSHServer):
 
     def begin_auth(self, username: str) -> bool:
         if username == self._node.username:
-            with suppress(OSError):  # no such file, or not for us to read: no keys
+            with suppress(OSError):  # no such file, or not readable: no keys
                 keys = (self._node.home / ".ssh/authorized_keys").read_text(errors="replace")
                 self.connection.set_authorized_keys(AuthorizedKeys(keys))
         return True
@@ -257,7 +257,7 @@ class Login(asyncssh.SSHServer):
         return True
 
     def password_auth_supported(self) -> bool:
-        return True  # and with it keyboard-interactive, with one prompt
+        return True  # includes keyboard-interactive with one prompt
 
     async def validate_password(self, username: str, password: str) -> bool:
         right = hmac.compare_digest(password.encode(), self._node.password.encode())
@@ -276,7 +276,7 @@ class Login(asyncssh.SSHServer):
 
 @dataclass
 class Node:
-    """What all connections share: the one account, and everything that runs."""
+    """The state that all connections share: the account, and everything that runs."""
 
     home: Path
     username: str
@@ -285,13 +285,13 @@ class Node:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` to its end, which `end` waits for."""
+        """Start `work`; `end` waits for it."""
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     async def end(self) -> None:
-        """Drop every connection; returns when the commands are gone."""
+        """Drop every connection and wait until the commands are gone."""
         for login in self.logins:
             login.connection.abort()
         if self.tasks:
@@ -299,11 +299,11 @@ class Node:
 
 
 def host_key(state: Path) -> asyncssh.SSHKey:
-    """Return the key kept in the folder `state`, made when there is none."""
+    """Return the host key in the folder `state`, created if there is none."""
     path = state / "host_key"
     if not path.exists():
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        new = path.with_suffix(".new")  # never half a key under the name that counts
+        new = path.with_suffix(".new")  # a crash must not leave half a key at `path`
         new.touch(mode=0o600)
         asyncssh.generate_private_key("ssh-ed25519").write_private_key(new)
         new.replace(path)
@@ -311,7 +311,7 @@ def host_key(state: Path) -> asyncssh.SSHKey:
 
 
 async def serve(node: Node, port: int, key: asyncssh.SSHKey, parent: int) -> None:
-    """Serve until a signal arrives or process `parent` is not our parent any more."""
+    """Serve until a signal arrives or process `parent` is no longer our parent."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -338,23 +338,32 @@ async def serve(node: Node, port: int, key: asyncssh.SSHKey, parent: int) -> Non
 
 
 def main() -> None:
-    """Start from the command line; the password is in the environment, never in the arguments."""
-    parser = argparse.ArgumentParser(prog="python -m cli.demo_node", description=__doc__)
+    """Run the command line; the password comes from the environment, never from the arguments."""
+    parser = argparse.ArgumentParser(prog="python -P -m cli.demo_node", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the account's home folder")
-    parser.add_argument("--state", type=Path, help="where the host key is kept; beside the home")
-    parser.add_argument("--port", type=int, default=0, help="0: any free port")
-    parser.add_argument("--username", required=True)
-    parser.add_argument("--parent-pid", type=int, default=os.getppid(), help="end with it")
+    parser.add_argument(
+        "--state", type=Path, help="folder of the host key (default: beside the home)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, help="port to listen on (default: any free port)"
+    )
+    parser.add_argument("--username", required=True, help="name of the account")
+    parser.add_argument(
+        "--parent-pid",
+        type=int,
+        default=os.getppid(),
+        help="stop when this process ends (default: the process that started this one)",
+    )
     options = parser.parse_args()
     password = os.environ.pop("DEMO_PASSWORD", "")
     if not (password and password.isascii() and password.isprintable()):  # see RFC 4013 for others
-        sys.exit("DEMO_PASSWORD must be set, to printable ASCII characters")
+        sys.exit("resop demo node: set DEMO_PASSWORD to printable ASCII characters")
     home = options.home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = host_key(options.state or home.with_name(f".{home.name}.state"))
     node = Node(home, options.username, password)
     os.chdir(home)
-    # A client that goes away in the middle is no event, but to asyncio it is worth a warning.
+    # asyncio warns when a client goes away in the middle, which is normal here.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     asyncio.run(serve(node, options.port, key, options.parent_pid))
 

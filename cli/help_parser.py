@@ -1,6 +1,6 @@
-"""Reads the options out of what a command prints for --help.
+"""Parses the options out of the text that a command prints for --help.
 
-The layouts read are those of GNU, argparse, click, curl, rsync, OpenLDAP's and Slurm's clients.
+Reads the layouts of GNU, argparse, click, curl, rsync, OpenLDAP's and Slurm's clients.
 """
 
 from __future__ import annotations
@@ -13,42 +13,43 @@ from typing import Any
 
 from resop.actions.command import RESERVED
 
-LONGEST_DESCRIPTION = 120
+MAX_DESCRIPTION_LENGTH = 120
 SKIPPED = {"help", "version", "usage", "h", "?", "NUM"}
 
 _NAME = re.compile(r"--?[A-Za-z0-9?][A-Za-z0-9_-]*")
 _BETWEEN = re.compile(r" ?[,|/] ?(?=-)| or (?=-)| (?=-)")
 _BRACKETED = r"\([^)]*\)|<[^>]*>|\[[^\]]*\]|\{[^}]*\}"
-_JOINED = re.compile(rf"\[=[^\]]*\]+|=(?:{_BRACKETED}|[^\s(<\[{{])*")
-_NEXT = re.compile(
+_AFTER_EQUALS_SIGN = re.compile(rf"\[=[^\]]*\]+|=(?:{_BRACKETED}|[^\s(<\[{{])*")
+_AFTER_SPACE = re.compile(
     rf" ((?:{_BRACKETED})[^\s,]*|[A-Z][A-Z0-9_,:=-]*(?: [A-Z]+| \[[^\]]*\])*(?:\.\.\.)?(?=,|  |$))"
 )
 # OpenLDAP: `-b basedn  base dn for search`
-_NEXT_TO_A_LETTER = re.compile(r" (?!or )([A-Za-z]\S*)")
+_AFTER_LETTER = re.compile(r" (?!or )([A-Za-z]\S*)")
 # grep: `--color[=WHEN],` and in the line below `--colour[=WHEN]  …`
 _FURTHER_NAME = re.compile(r"^( *-\S*),\n *(?=-)", re.MULTILINE)
 _USAGE = re.compile(r"(usage|or): ", re.IGNORECASE)
 _PASSWORD = re.compile("passw(or)?d", re.IGNORECASE)
+_FIRST_SENTENCE = re.compile(r".*?[.!](?= |$)|.*")
 _TYPES = {"INTEGER": "integer", "FLOAT": "number", "BOOLEAN": "boolean"}
 
 
 @dataclass(slots=True)
 class Option:
-    """An option as the text tells it."""
+    """An option as the help text describes it."""
 
     flags: list[str]
     value: str | None
-    """What stands for its value; None where the text shows none."""
+    """The placeholder for the value; None if the text shows none."""
     joined: bool
-    """Whether the value stands behind '='."""
+    """True if the value follows '=': `--size=N`."""
     optional: bool
-    """Whether it also stands without a value: `--color[=WHEN]`."""
-    told: bool
-    """Whether the layout is one that shows values; Slurm's `--accounts:` is not."""
+    """True if the value may be left out: `--color[=WHEN]`."""
+    shows_values: bool
+    """False if the layout shows no values, as Slurm's `--accounts:`."""
     description: list[str] = field(default_factory=list)
 
     def entries(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Its names, each with the entry of commands.yml; two for `--color / --no-color`."""
+        """Yield (name, entry for commands.yml): two for `--color / --no-color`, else one."""
         long = [flag for flag in self.flags if flag.startswith("--")]
         chosen = (long or sorted(self.flags, key=len, reverse=True))[0]
         opposite = [flag for flag in long if flag == f"--no-{chosen[2:]}"]
@@ -63,16 +64,17 @@ class Option:
             entry |= {"type": "choice", "choices": choices}
         elif self.value is not None and not self.optional:
             entry["type"] = _TYPES.get(self.value.split(" ")[0], "string")
-        elif self.value is None and self.told:
+        elif self.value is None and self.shows_values:
             entry["type"] = "flag"
-        if text := _joined_lines(self.description):
-            entry["description"] = textwrap.shorten(text, LONGEST_DESCRIPTION, placeholder=" …")
+        if text := _unwrap(self.description):
+            entry["description"] = _shorten(text)
         if self.value is not None and _PASSWORD.search(f"{flag} {self.value}"):
-            entry["enabled"] = False  # every user of a login node could read it
+            # Arguments are visible to every user of a login node.
+            entry["enabled"] = False
         return entry
 
     def _choices(self) -> list[str]:
-        """argparse writes {a,b}, click [a|b]."""
+        """Return the values that argparse writes as {a,b} and click as [a|b]."""
         braces = re.fullmatch(r"\{([^}]+)\}", self.value or "")
         bars = re.fullmatch(r"\[([\w.-]+(?:\|[\w.-]+)+)\]", self.value or "")
         if braces:
@@ -81,24 +83,24 @@ class Option:
 
 
 def options(text: str) -> dict[str, dict[str, Any]]:
-    """The options of a help text, by name, as commands.yml has them; the first of a name counts."""
-    found: dict[str, dict[str, Any]] = {}
-    read = list(_read(text))
-    # Where no option shows a value, the text leaves open which have one.
-    shows_values = any(option.value is not None for option in read)
-    for option in read:
-        option.told = option.told and shows_values
+    """Return the options by name, as entries of commands.yml; the first of a name counts."""
+    entries: dict[str, dict[str, Any]] = {}
+    parsed = list(_parse(text))
+    # Where no option shows a value, the text does not say which options take one.
+    any_value = any(option.value is not None for option in parsed)
+    for option in parsed:
+        option.shows_values = option.shows_values and any_value
         for name, entry in option.entries():
-            found.setdefault(name, entry)
-    return found
+            entries.setdefault(name, entry)
+    return entries
 
 
 def description(text: str) -> str:
-    """The first sentence between the usage and the options; "" where there is none."""
+    """Return the first sentence between the usage and the options; "" if there is none."""
     paragraph: list[str] = []
     after_usage = False
     for line in text.expandtabs().splitlines():
-        if _option(line):
+        if _parse_line(line):
             break
         if _USAGE.match(line.lstrip()):
             after_usage, paragraph = True, []
@@ -106,25 +108,27 @@ def description(text: str) -> str:
             paragraph.append(line)
         elif paragraph:
             break
-    said = re.match(r".*?[.!](?= |$)|.*", _joined_lines(paragraph))
-    return textwrap.shorten(said[0] if said else "", LONGEST_DESCRIPTION, placeholder=" …")
+    sentence = _FIRST_SENTENCE.match(_unwrap(paragraph))
+    return _shorten(sentence[0]) if sentence else ""
 
 
-def _read(text: str) -> Iterator[Option]:
+def _parse(text: str) -> Iterator[Option]:
     option: Option | None = None
-    start = column = 0  # of the option, and of its description
+    indent_of_option = description_column = 0
     for line in _FURTHER_NAME.sub(r"\1, ", text.expandtabs()).splitlines():
         indent = len(line) - len(line.lstrip())
-        made = _option(line) if not option or indent < column or not column else None
-        if made:
+        in_description = option and description_column and indent >= description_column
+        parsed = None if in_description else _parse_line(line)
+        if parsed:
             if option:
                 yield option
-            option, rest = made
-            start, column = indent, len(line) - len(rest) if rest else 0
+            option, rest = parsed
+            indent_of_option = indent
+            description_column = len(line) - len(rest) if rest else 0
             option.description += [rest] if rest else []
-        elif option and line.strip() and indent > start + 1:
+        elif option and line.strip() and indent > indent_of_option + 1:
             option.description.append(line.strip())
-            column = column or indent
+            description_column = description_column or indent
         elif option:
             yield option
             option = None
@@ -132,35 +136,43 @@ def _read(text: str) -> Iterator[Option]:
         yield option
 
 
-def _option(line: str) -> tuple[Option, str] | None:
-    """The option that a line begins with, and the description behind it."""
-    at = len(line) - len(line.lstrip())
+def _parse_line(line: str) -> tuple[Option, str] | None:
+    """Return the option that a line begins with, and the description after it."""
+    position = len(line) - len(line.lstrip())
     flags: list[str] = []
     value, joined, optional = None, False, False
-    while name := _NAME.match(line, at):
+    while name := _NAME.match(line, position):
         flags.append(name[0])
-        at = name.end()
-        if found := _JOINED.match(line, at):
-            value, joined, at = found[0].strip("[]=:"), True, found.end()
-            optional = found[0].startswith("[")
-        elif found := _spaced(line, at, name[0]):
-            value, at = found[1].rstrip(":"), at + 1 + len(found[1].rstrip(":"))
-        if not (between := _BETWEEN.match(line, at)):
+        position = name.end()
+        if match := _AFTER_EQUALS_SIGN.match(line, position):
+            value, joined, position = match[0].strip("[]=:"), True, match.end()
+            optional = match[0].startswith("[")
+        elif match := _value_after_space(line, position, name[0]):
+            value = match[1].rstrip(":")
+            position += 1 + len(value)
+        if not (between := _BETWEEN.match(line, position)):
             break
-        at = between.end()
-    rest = line[at:]
-    # Slurm's clients set a ':' behind the name, as others do behind the value.
-    told = value is not None or not rest.startswith(":")
+        position = between.end()
+    rest = line[position:]
+    # Slurm's clients put a ':' after the name where others put it after the value.
+    shows_values = value is not None or not rest.startswith(":")
     if not flags or not re.match(r":?( |$)|:\S", rest):
         return None
-    return Option(flags, value, joined, optional, told), rest.removeprefix(":").strip()
+    return Option(flags, value, joined, optional, shows_values), rest.removeprefix(":").strip()
 
 
-def _spaced(line: str, at: int, flag: str) -> re.Match[str] | None:
-    """What stands for a value behind a space; of a letter's, one in small letters, too."""
-    return _NEXT.match(line, at) or (_NEXT_TO_A_LETTER.match(line, at) if len(flag) == 2 else None)
+def _value_after_space(line: str, position: int, flag: str) -> re.Match[str] | None:
+    """Match the placeholder after a space; after a single letter it may be in lower case."""
+    if match := _AFTER_SPACE.match(line, position):
+        return match
+    return _AFTER_LETTER.match(line, position) if len(flag) == 2 else None
 
 
-def _joined_lines(lines: list[str]) -> str:
+def _unwrap(lines: list[str]) -> str:
+    """Join the lines of a paragraph, and words that were hyphenated at a line's end."""
     text = " ".join(line.strip() for line in lines)
     return re.sub(r"(?<=\w)- (?=[a-z])", "-", re.sub(r" {2,}", " ", text))
+
+
+def _shorten(text: str) -> str:
+    return textwrap.shorten(text, MAX_DESCRIPTION_LENGTH, placeholder=" …")

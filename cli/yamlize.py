@@ -1,4 +1,4 @@
-"""`resop yamlize`: an entry of commands.yml out of a command's --help."""
+"""`resop yamlize`: write an entry for commands.yml from a command's help text."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ import yaml
 
 from cli import help_parser
 from resop.actions.command import Command, CommandEntry
-from resop.config.settings import load_settings
 from resop.errors import SetupError
 from resop.steps.quoting import login_shell_line
 
-PATIENCE = 60.0
+HELP_TIMEOUT = 60.0
+"""Seconds that a command may take to print its help, over ssh too."""
 
 
 def yamlize(command: str, subcommand: str, text: str) -> str:
-    """The entry as YAML, which a catalog loads as it is. SetupError where no option was found."""
-    found = help_parser.options(text)
-    if not found:
-        raise SetupError(f"no option was found in what {command} says about itself")
+    """Return the entry as YAML, valid as it is. Raises SetupError if the text names no option."""
+    options = help_parser.options(text)
+    if not options:
+        raise SetupError(f"the help text of {command} has no options that resop can read")
     entry: dict[str, Any] = {"command": command}
     if subcommand:
         entry["subcommand"] = subcommand
     if "/" in command:
         entry["name"] = "_".join([Path(command).name, *subcommand.split()])
-    if about := help_parser.description(text):
-        entry["description"] = about
-    entry["options"] = found
+    if description := help_parser.description(text):
+        entry["description"] = description
+    entry["options"] = options
     Command("yamlize", CommandEntry.model_validate(entry))
     return yaml.safe_dump(
         [entry], sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
     )
 
 
-def read_help(argv: Sequence[str], on: str | None, file: str | None) -> str:
-    """What a command prints for --help: here, on a login node, or as a file has it."""
+def read_help(argv: Sequence[str], host: str | None, file: str | None) -> str:
+    """Read a help text: from a file ('-' is stdin), else from `argv --help`, here or on a host."""
     if file == "-":
         return sys.stdin.read()
     if file is not None:
@@ -47,34 +47,37 @@ def read_help(argv: Sequence[str], on: str | None, file: str | None) -> str:
             return Path(file).read_text(encoding="utf-8", errors="replace")
         except OSError as fault:
             raise SetupError(f"{file}: {fault.strerror}") from None
-    asked = [*argv, "--help"]
-    return _printed([*_ssh(on), login_shell_line(asked)] if on else asked)
+    command = [*argv, "--help"]
+    return _run([*_ssh(host), login_shell_line(command)] if host else command)
 
 
-def _ssh(on: str) -> list[str]:
-    """The person's own ssh, with its keys and settings, to a host or a cluster of config.env."""
-    user, at, host = on.rpartition("@")
+def _ssh(destination: str) -> list[str]:
+    """Return the command line of ssh, with the person's own keys, to a host or a cluster."""
+    from resop.config.settings import load_settings  # needs the extra `server`
+
+    user, at, host = destination.rpartition("@")
     cluster = load_settings().clusters().get(host)
     port = ["-p", str(cluster.ssh_port)] if cluster else []
     return ["ssh", "-T", *port, "--", f"{user}{at}{cluster.address if cluster else host}"]
 
 
-def _printed(argv: Sequence[str]) -> str:
+def _run(argv: Sequence[str]) -> str:
     try:
         result = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False
+            argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=HELP_TIMEOUT, check=False
         )
     except OSError as fault:
         raise SetupError(f"{argv[0]}: {fault.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise SetupError(f"{argv[0]}: no answer within {PATIENCE:g} s") from None
-    # Some tell their options as an error, since they know no --help.
+        raise SetupError(f"{argv[0]} did not print its help within {HELP_TIMEOUT:g} s") from None
+    # A program without --help may list its options on stderr, as part of an error.
     streams = (result.stdout, result.stderr)
-    text = max((each.decode("utf-8", "replace") for each in streams), key=_options_in)
-    if not _options_in(text):
-        raise SetupError(result.stderr.decode("utf-8", "replace").strip() or f"{argv[0]}: no help")
+    text = max((each.decode("utf-8", "replace") for each in streams), key=_count_options)
+    if not _count_options(text):
+        message = result.stderr.decode("utf-8", "replace").strip()
+        raise SetupError(message or f"{argv[0]} printed no help text")
     return text
 
 
-def _options_in(text: str) -> int:
+def _count_options(text: str) -> int:
     return len(help_parser.options(text))

@@ -1,4 +1,4 @@
-"""The Celery worker: `python -m worker.main`, or any `celery -A worker.main worker …`."""
+"""The Celery worker: `resop worker`, or `python -P -m worker.main`."""
 
 from __future__ import annotations
 

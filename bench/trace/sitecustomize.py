@@ -4,5 +4,5 @@ import sys
 
 import bench.trace
 
-if sys.orig_argv[1:2] == ["-m"] and sys.orig_argv[2] in bench.trace.MODULES:
+if sys.orig_argv[1:3] == ["-P", "-m"] and sys.orig_argv[3] in bench.trace.MODULES:
     bench.trace.start()

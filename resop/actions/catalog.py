@@ -8,17 +8,19 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import importlib.util
 import re
+import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
-import operators
 from resop.actions.command import Command, CommandEntry
 from resop.actions.operation import Operation
 from resop.config.yaml_loader import InvalidYaml, line_of, read_yaml
@@ -46,6 +48,8 @@ PATHS_OF_THE_API = frozenset(
     ]
 )
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+SHIPPED_OPERATORS = Path(__file__).parents[2] / "operators" / "__init__.py"
+"""Installed and in the source tree alike, the package lies beside `resop`."""
 
 
 def same_name(name: str) -> str:
@@ -130,6 +134,7 @@ def load_catalog(site_folders: Iterable[Path] = ()) -> Catalog:
     Raises BrokenOperator, naming file and line, for anything that cannot be loaded, and for
     two names that differ in case, '-' and '_' only.
     """
+    operators = _operators_package()
     found = []
     for folder in [Path(operators.__path__[0]), *site_folders]:
         if not folder.is_dir():
@@ -140,6 +145,27 @@ def load_catalog(site_folders: Iterable[Path] = ()) -> Catalog:
             importlib.invalidate_caches()
         found += [_load_operator(each) for each in _operator_folders(folder)]
     return Catalog(found)
+
+
+def _operators_package() -> ModuleType:
+    """Import the shipped package `operators` from its own place.
+
+    The module search path is not asked: a folder `operators` in the current directory may come
+    first there. Raises BrokenOperator when such a folder was imported before.
+    """
+    package = sys.modules.get("operators")
+    if package is None:
+        spec = importlib.util.spec_from_file_location("operators", SHIPPED_OPERATORS)
+        assert spec is not None and spec.loader is not None
+        package = sys.modules["operators"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(package)
+    elif package.__file__ is None or not SHIPPED_OPERATORS.samefile(package.__file__):
+        place = next(iter(package.__path__), package.__file__)
+        raise BrokenOperator(
+            f"{place} was imported as 'operators', a name that resop needs for its own: "
+            "rename that folder"
+        )
+    return package
 
 
 def _operator_folders(folder: Path) -> Iterator[Path]:
@@ -242,7 +268,7 @@ def _load_operation(operator: str, file: Path) -> Operation[..., Any]:
 def _place(fault: BaseException, file: Path) -> str:
     """The last line in an operator's file that a fault came through, else the file's first."""
     frames = traceback.extract_tb(fault.__traceback__)
-    own = [f for f in frames if f.filename.startswith(tuple(operators.__path__))]
+    own = [f for f in frames if f.filename.startswith(tuple(_operators_package().__path__))]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else f"{file}:1"
 
 

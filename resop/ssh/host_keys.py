@@ -46,8 +46,18 @@ class HostKeys:
         try:
             status = self.file.stat()
             return _read(self.file, status.st_mtime_ns, status.st_size)
+        except FileNotFoundError:
+            raise InvalidSettings(self._how_to_make(self.file)) from None
         except (OSError, ValueError) as fault:
             raise InvalidSettings(f"KNOWN_HOSTS: {self.file}: {fault}") from None
+
+    def _how_to_make(self, file: Path) -> str:
+        port = "" if self.cluster.ssh_port == SSH_PORT else f"-p {self.cluster.ssh_port} "
+        return (
+            f"KNOWN_HOSTS: there is no file {file}; make it with: "
+            f"ssh-keyscan {port}{self.cluster.address} >{file} "
+            "(and compare the fingerprints with those that the cluster publishes)"
+        )
 
     def algorithms(self, listed: asyncssh.SSHKnownHosts) -> list[str]:
         """The kinds of key to ask for, those that are listed first: a server shows one only."""

@@ -134,15 +134,20 @@ def _engine(url: str, *, flushed: bool = True) -> Engine:
         event.listen(engine, "connect", partial(_prepare_sqlite, flushed))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
-        url,
-        pool_pre_ping=True,
-        pool_recycle=1800,
-        pool_timeout=5,
-        isolation_level="READ COMMITTED",
-        connect_args={"connect_timeout": 5},
-        **pool,
-    )
+    try:
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            pool_recycle=1800,
+            pool_timeout=5,
+            isolation_level="READ COMMITTED",
+            connect_args={"connect_timeout": 5},
+            **pool,
+        )
+    except ModuleNotFoundError as fault:
+        raise InvalidSettings(
+            f"DATABASE_URL needs {fault.name}, which is not installed: pip install 'resop[mariadb]'"
+        ) from None
 
 
 def _prepare_sqlite(flushed: bool, connection: Any, _: Any) -> None:

@@ -82,7 +82,7 @@ def first_start(folder: Path) -> First:
     port = free_port()
     home, address = new_home(folder, PORT=port), f"http://{HOST}:{port}"
     with demo(home) as process:
-        process.until(lambda: "Ctrl-C ends the service" in process.said(), "the tour")
+        process.until(lambda: "Press Ctrl-C" in process.said(), "the tour")
         token = process.said().partition("export TOKEN=")[2].split()[0]
         with contextlib.closing(Caller(address, token)) as caller:
             task = caller.run("echo kept >file; cat file").json()
@@ -187,6 +187,16 @@ REFUSALS = [
     ),
     ("up --demo", f"SECRET_KEY={EXAMPLE_KEY}\n", "config.env:1: SECRET_KEY is an example"),
     ("up --demo", "PORT={taken}\n", "port {taken} on 127.0.0.1 cannot be used (Address already in"),
+    (
+        "up",
+        "PORT=0\nCLUSTER_ADDRESS=login.example\nKNOWN_HOSTS=known\n",
+        "KNOWN_HOSTS: there is no file known; make it with: ssh-keyscan login.example >known",
+    ),
+    (
+        "up",
+        "PORT=0\nCLUSTER_ADDRESS=127.0.0.1\nDATABASE_URL=mysql+pymysql://u:p@127.0.0.1:1/x\n",
+        "resop: the database: (2003, ",
+    ),
 ]
 
 
@@ -258,8 +268,15 @@ def test_ctrl_c_while_it_starts_leaves_no_process(here: Begun) -> None:
 def test_end_of_a_part_ends_all_and_is_told_in_one_line(here: Begun) -> None:
     found = here.without_worker.result()
     assert (found.exit_code, found.left) == (1, set())
-    assert found.said.splitlines()[-1].startswith("resop: worker has ended: ")
+    assert found.said.splitlines()[-1].startswith("resop: worker was ended by SIGKILL (log: /")
     assert "Traceback" not in found.said
+
+
+def test_start_with_a_cluster_says_what_to_do_next(here: Begun) -> None:
+    said = here.without_worker.result().said
+    assert f"in a browser, and use your account on cluster ({HOST})" in said
+    assert "curl -s $RESOP/auth/opn/login -d username=NAME" in said
+    assert "Press Ctrl-C to stop" in said
 
 
 def test_second_service_on_the_same_data_is_refused_in_one_line(here: Begun) -> None:

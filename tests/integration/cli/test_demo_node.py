@@ -39,7 +39,7 @@ class DemoNode:
 
     def command(self) -> list[str]:
         arguments = ["--home", str(self.home), "--state", str(self.state), "--username", USER]
-        return [sys.executable, "-W", "error", "-m", "cli.demo_node", *arguments]
+        return [sys.executable, "-W", "error", "-P", "-m", "cli.demo_node", *arguments]
 
     def __enter__(self) -> Self:
         environ = {**os.environ, "DEMO_PASSWORD": PASSWORD}

@@ -230,7 +230,7 @@ def test_description_is_the_first_sentence_behind_the_usage() -> None:
 
 
 def test_text_without_options_is_refused() -> None:
-    with pytest.raises(SetupError, match="no option was found in what tool says"):
+    with pytest.raises(SetupError, match="the help text of tool has no options"):
         yamlize("tool", "", "Nothing to see here.\n")
 
 

@@ -51,10 +51,10 @@ def told(
 def test_list_goes_on_where_it_ended(told: Told) -> None:
     *newest, further = told("--limit", "2").splitlines()
     assert len(newest) == 2
-    oldest, further = told(*further.removeprefix("older ones: ").split()).splitlines()
+    oldest, further = told(*further.removeprefix("older entries: ").split()).splitlines()
     options = '{"username": "ada", "password": "********"}'
     assert oldest.endswith(f"ada from 192.0.2.1 refused LoginRefused auth:login {options}")
-    assert told(*further.removeprefix("older ones: ").split()) == ""
+    assert told(*further.removeprefix("older entries: ").split()) == ""
 
 
 def test_list_does_not_move_the_cursor_of_who_reads_it(told: Told) -> None:
@@ -73,5 +73,5 @@ def test_export_has_every_field(told: Told) -> None:
 
 
 def test_time_that_is_none_is_told(told: Told) -> None:
-    with pytest.raises(SystemExit, match="resop: --since: 'yesterday' is no time"):
+    with pytest.raises(SystemExit, match="resop: --since: 'yesterday' is not a time"):
         told("--since", "yesterday")

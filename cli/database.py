@@ -1,0 +1,32 @@
+"""Opens the service's database for commands that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from resop.config.settings import Settings
+from resop.errors import SetupError
+from resop.storage.tasks import Records
+
+SQLITE = "sqlite:///"
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Records]:
+    """Open the database, upgraded if need be, and close it at the end.
+
+    Raises SetupError when there is none: to create an empty one would answer the wrong question.
+    """
+    file = Path(settings.database_url.removeprefix(SQLITE))
+    if settings.database_url.startswith(SQLITE) and not file.exists():
+        if settings.DATABASE_URL is None:
+            raise SetupError(
+                f"No database in {settings.DATA_DIR}/: start the service here first, "
+                "or set DATA_DIR"
+            )
+        raise SetupError(f"No database at {file}: start the service first, or set DATABASE_URL")
+    with closing(Records(settings.database_url)) as records:
+        records.create_tables()
+        yield records

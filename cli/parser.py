@@ -1,0 +1,192 @@
+"""The command line's arguments: each subcommand with its description and an example."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from resop import __version__
+
+UP = """\
+Start the whole service on this machine: an embedded Valkey, one worker and the API, with SQLite
+as the database. Needs CLUSTER_ADDRESS in config.env, or --demo. Runs until Ctrl-C; tasks and
+tokens survive a restart."""
+API = """\
+Start one API process. With several machines, start one on each, with the same SECRET_KEY,
+REDIS_URL and DATABASE_URL."""
+WORKER = """\
+Start one worker process, which runs the tasks of the named clusters (of all clusters if none is
+named). Start as many as you need, with the same SECRET_KEY, REDIS_URL and DATABASE_URL."""
+CHECK = """\
+Read the settings, the policy and the operators, and report the first fault with its file and
+line. Starts nothing."""
+CONFIG = """\
+Print the reference of all settings with their defaults, in the format of config.env. With NAME,
+print that setting only."""
+TABLES = """\
+Create the database schema, or upgrade it to this version. The service does the same when it
+starts; run this where the service's database user may not change tables."""
+AUDIT = """\
+List or export the requests that changed something, or tried to; newest first."""
+POLICY_CHECK = """\
+Tell whether POLICY_FILE allows USER to run ACTION, and which rule decides. The exit code is 0 if
+it does, else 1."""
+KEYS = """\
+List the users who are logged in, with the ID of each login. With --revoke, end logins: their
+tokens are refused from then on."""
+YAMLIZE = """\
+Write an entry for commands.yml from the help text of a command. Read the result before you use
+it: a help text does not say everything."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser; `arguments.command` is the name of the chosen subcommand."""
+    parser = argparse.ArgumentParser(
+        prog="resop",
+        description="Turns a Linux cluster that is reachable over SSH into a JSON API.",
+        epilog="Run `resop COMMAND --help` for a command's options and an example.",
+    )
+    parser.add_argument("--version", action="version", version=f"resop {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    _add_service(commands)
+    _add_audit(commands)
+    _add_policy(commands)
+    _add_keys(commands)
+    _add_yamlize(commands)
+    return parser
+
+
+def _add(commands: Any, name: str, summary: str, about: str, *examples: str) -> Any:
+    lines = "\n".join(f"  {each}" for each in examples)
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=about,
+        epilog=f"{'examples' if len(examples) > 1 else 'example'}:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_service(commands: Any) -> None:
+    up = _add(
+        commands,
+        "up",
+        "start the whole service on this machine",
+        UP,
+        "resop up",
+        "PORT=8080 resop up --demo",
+    )
+    up.add_argument(
+        "--demo", action="store_true", help="start a demo login node if no cluster is configured"
+    )
+    _add(commands, "api", "start one API process", API, "PORT=8080 resop api")
+    worker = _add(commands, "worker", "start one worker process", WORKER, "resop worker hpc")
+    worker.add_argument("cluster", nargs="*", help="serve only these clusters")
+    _add(
+        commands,
+        "check",
+        "check the settings and the operators, start nothing",
+        CHECK,
+        "resop check",
+    )
+    config = _add(
+        commands,
+        "config",
+        "print the reference of all settings",
+        CONFIG,
+        "resop config >config.env",
+        "resop config CLUSTER_ADDRESS",
+    )
+    config.add_argument("name", nargs="?", metavar="NAME", help="print this setting only")
+    _add(commands, "tables", "create or upgrade the database schema", TABLES, "resop tables")
+
+
+def _add_audit(commands: Any) -> None:
+    audit = _add(
+        commands,
+        "audit",
+        "list or export requests that changed something",
+        AUDIT,
+        "resop audit --user ada --since 2026-11-25T08:00",
+        "resop audit --action 'slurm:*' --outcome refused --format csv >refused.csv",
+    )
+    audit.add_argument("--user", help="only requests of this user, and logins as this user")
+    audit.add_argument(
+        "--action", metavar="OPERATOR:ACTION", help="only this action; '*' matches any text"
+    )
+    audit.add_argument(
+        "--outcome", choices=["accepted", "done", "refused"], help="only this outcome"
+    )
+    audit.add_argument("--task", metavar="ID", help="only the request that created this task")
+    audit.add_argument(
+        "--since", metavar="TIME", help="only entries from TIME on (ISO 8601; UTC without a zone)"
+    )
+    audit.add_argument("--until", metavar="TIME", help="only entries before TIME")
+    audit.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="maximum number of entries (default: 50 for text, otherwise all)",
+    )
+    audit.add_argument("--before", metavar="ID", help="continue a listing before this entry")
+    audit.add_argument(
+        "--format",
+        choices=["text", "ndjson", "csv"],
+        default="text",
+        help="output format (default: text)",
+    )
+
+
+def _add_policy(commands: Any) -> None:
+    about = "Explain what POLICY_FILE allows."
+    example = "resop policy check ada slurm:submit --group physics"
+    policy = _add(commands, "policy", "explain what the policy allows", about, example)
+    policies = policy.add_subparsers(required=True, metavar="COMMAND", dest="policy_command")
+    check = _add(policies, "check", "tell whether USER may run ACTION", POLICY_CHECK, example)
+    check.add_argument("user", metavar="USER")
+    check.add_argument("action", metavar="ACTION", help="operator:action, such as core:run")
+    check.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        help="a group of USER on the cluster; repeat the option for several",
+    )
+
+
+def _add_keys(commands: Any) -> None:
+    keys = _add(
+        commands,
+        "keys",
+        "list or end logins",
+        KEYS,
+        "resop keys --user ada",
+        "resop keys --user ada --revoke",
+    )
+    keys.add_argument("--user", help="only logins of this user")
+    keys.add_argument(
+        "--revoke",
+        nargs="*",
+        metavar="ID",
+        help="end these logins; without an ID, all logins of --user",
+    )
+
+
+def _add_yamlize(commands: Any) -> None:
+    yamlize = _add(
+        commands,
+        "yamlize",
+        "write a commands.yml entry from a command's --help",
+        YAMLIZE,
+        "resop yamlize rsync >>mysite/commands.yml",
+        "resop yamlize --on hpc git log",
+    )
+    yamlize.add_argument(
+        "--on",
+        metavar="[USER@]HOST",
+        help="run it there, by ssh: a host, or a cluster of config.env",
+    )
+    yamlize.add_argument(
+        "--from", dest="file", metavar="FILE", help="read the help text from FILE; - is stdin"
+    )
+    yamlize.add_argument("program", metavar="COMMAND")
+    yamlize.add_argument("subcommand", nargs="*", metavar="SUBCOMMAND")
