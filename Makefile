@@ -1,25 +1,45 @@
 # PYTHON=/path/to/python3.12 chooses the interpreter of .venv, which is re-made when it is of another.
-.PHONY: help run test check bench testbed testbed-stop clean
+.PHONY: help run unit lint test packages check hooks bench testbed testbed-stop clean
+pytest := .venv/bin/python -m pytest
 
 help:
-	@echo "make run     set up if needed, start resop here, show it doing its main job"
-	@echo "make test    set up if needed, check the code, run every test this machine can run"
-	@echo "make check   format, lint, types, known vulnerabilities"
-	@echo "make bench   our speed, row by row of the goals in docs/speed.md"
+	@echo "make run       set up if needed, start resop here, show it doing its main job"
+	@echo "make unit      the unit tests, with coverage: under a minute, nothing is installed"
+	@echo "make lint      format, lint, docstrings, types, imports, texts, bandit"
+	@echo "make test      all tests and checks; first installs what is missing (see make packages)"
+	@echo "make packages  install the Debian packages that the tests drive, after naming them"
+	@echo "make check     make lint, and known vulnerabilities of the dependencies"
+	@echo "make hooks     run make lint's quick checks before each commit (git hook)"
+	@echo "make bench     our speed, row by row of the goals in docs/speed.md"
 	@echo "make testbed   as root on Debian 12: a small HPC centre here (docs/testbed.md);"
 	@echo "               make testbed-stop ends it"
-	@echo "make clean   remove .venv and everything generated"
+	@echo "make clean     remove .venv and everything generated"
 
 # exec: signals reach resop itself, not a shell in between.
 run:
 	@scripts/setup && exec .venv/bin/resop up --demo
 
-test:
-	@scripts/setup dev && scripts/packages && scripts/packages testbed && scripts/check \
-		&& exec .venv/bin/python -m pytest -n 3 --dist loadgroup
+unit:
+	@scripts/setup test && exec $(pytest) tests/unit -q -n 2 --cov
 
-check:
-	@scripts/setup dev && scripts/check && exec .venv/bin/python scripts/audit.py
+lint:
+	@scripts/setup dev && exec scripts/check
+
+# The unit tests first: they fail soonest, and are the part whose coverage can be measured without
+# slowing the processes that the other tests start and time.
+test:
+	@scripts/setup dev && scripts/packages tests && scripts/packages testbed && scripts/check \
+		&& $(pytest) tests/unit -q -n 3 --cov \
+		&& exec $(pytest) tests --ignore tests/unit -n 3 --dist loadgroup
+
+packages:
+	@scripts/packages tests && exec scripts/packages testbed
+
+check: lint
+	@exec .venv/bin/python scripts/audit.py
+
+hooks:
+	@scripts/setup dev && exec .venv/bin/pre-commit install
 
 bench:
 	@scripts/setup test && .venv/bin/python -m bench && exec .venv/bin/python -m bench.profile
@@ -31,5 +51,6 @@ testbed-stop:
 	@scripts/setup && exec .venv/bin/python -m testbed stop
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache .coverage .coverage.*
 	find . -name __pycache__ -prune -exec rm -rf {} +
