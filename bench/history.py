@@ -17,11 +17,11 @@ from sqlalchemy import insert
 
 from bench.load import Measured
 from bench.table import Row, fact, times
+from resop.storage.database import Database
 from resop.storage.ids import lower_bound
 from resop.storage.models import TASK, State, Task
-from resop.storage.tags import ADD_TAGGED, tag_rows
+from resop.storage.tags import INSERT_TAG, tag_rows_of
 from resop.storage.task_search import TaskFilter, TaskSearch
-from resop.storage.tasks import Records
 from tests.support.tasks import new_task
 
 CLUSTER, USER = "bench", "user0"
@@ -62,7 +62,7 @@ def questions(history: TaskSearch, size: int) -> dict[str, Callable[[], Any]]:
 
     def page(before: str | None = None, **wanted: Any) -> Callable[[], Any]:
         return lambda: history.tasks(
-            USER, CLUSTER, limit=PAGE, before=before, wanted=TaskFilter(**wanted)
+            USER, CLUSTER, limit=PAGE, before=before, matching=TaskFilter(**wanted)
         )
 
     return {
@@ -89,14 +89,14 @@ def measured(question: Callable[[], Any], calls: int) -> Measured:
 def pages(engine: str, url: str, sizes: list[int], calls: int) -> list[Row]:
     """Fill a database to each of the sizes, and ask for pages of it."""
     rows = []
-    with contextlib.closing(Records(url)) as records:
-        records.create_tables()
+    with contextlib.closing(Database(url)) as database:
+        database.create_tables()
         filled = 0
         for size in sizes:
-            fill(records, filled, size)
+            fill(database, filled, size)
             filled = size
             figures: dict[str, float] = {}
-            for name, question in questions(TaskSearch(records), size).items():
+            for name, question in questions(TaskSearch(database), size).items():
                 question()
                 figures |= times(measured(question, calls), f"{name}: ")
             work = f"{PAGE} of {size} tasks in {engine}"
@@ -104,14 +104,14 @@ def pages(engine: str, url: str, sizes: list[int], calls: int) -> list[Row]:
     return rows
 
 
-def fill(records: Records, filled: int, size: int) -> None:
+def fill(database: Database, filled: int, size: int) -> None:
     """Add tasks until there are so many."""
     while filled < size:
         count = min(GROUP, size - filled)
         group = list(ended(filled, count))
-        tags = [row.model_dump() for row in tag_rows(Task(**each) for each in group)]
-        with records.write(flushed=False) as db:
+        tags = [row.model_dump() for row in tag_rows_of(Task(**each) for each in group)]
+        with database.write(durable=False) as db:
             db.execute(insert(TASK), group)
             if tags:
-                db.execute(ADD_TAGGED, tags)
+                db.execute(INSERT_TAG, tags)
         filled += count

@@ -16,7 +16,8 @@ from typing import Any
 from cli.database import open_database
 from resop.config.settings import Settings
 from resop.errors import SetupError
-from resop.storage.audit_log import AuditEntry, AuditFilter, AuditLog, RequestOutcome
+from resop.storage.audit_log import AuditFilter, AuditLog
+from resop.storage.models import AuditEntry, RequestOutcome
 
 TEXT_LIMIT = 50
 """Entries listed for people unless --limit says otherwise."""
@@ -38,8 +39,8 @@ def audit(settings: Settings, arguments: argparse.Namespace) -> None:
         until=_time("--until", arguments.until),
     )
     limit = arguments.limit or (TEXT_LIMIT if arguments.format == "text" else None)
-    with open_database(settings) as records:
-        entries = AuditLog(records).all_entries(entry_filter, arguments.before)
+    with open_database(settings) as database:
+        entries = AuditLog(database).all_entries(entry_filter, arguments.before)
         for line in FORMATS[arguments.format](itertools.islice(entries, limit)):
             sys.stdout.write(line)
 

@@ -79,13 +79,13 @@ def _config(arguments: argparse.Namespace) -> None:
 
 def _tables(arguments: argparse.Namespace) -> None:
     from resop.config.settings import load_settings
-    from resop.storage.tasks import Records
+    from resop.storage.database import Database
 
     settings = load_settings()
     if settings.DATABASE_URL is None:
         settings.DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with contextlib.closing(Records(settings.database_url)) as records:
-        records.create_tables()
+    with contextlib.closing(Database(settings.database_url)) as database:
+        database.create_tables()
 
 
 def _audit(arguments: argparse.Namespace) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from resop.config.settings import Settings
 from resop.errors import SetupError
-from resop.storage.tasks import Records
+from resop.storage.database import Database
 
 SQLITE = "sqlite:///"
 
 
 @contextmanager
-def open_database(settings: Settings) -> Iterator[Records]:
+def open_database(settings: Settings) -> Iterator[Database]:
     """Open the database, upgraded if need be, and close it at the end.
 
     Raises SetupError when there is none: to create an empty one would answer the wrong question.
@@ -27,6 +27,6 @@ def open_database(settings: Settings) -> Iterator[Records]:
                 "or set DATA_DIR"
             )
         raise SetupError(f"No database at {file}: start the service first, or set DATABASE_URL")
-    with closing(Records(settings.database_url)) as records:
-        records.create_tables()
-        yield records
+    with closing(Database(settings.database_url)) as database:
+        database.create_tables()
+        yield database

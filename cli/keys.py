@@ -12,6 +12,7 @@ from cli.database import open_database
 from resop.config.settings import Settings
 from resop.errors import SetupError
 from resop.messaging.publisher import LOGGED_OUT
+from resop.storage.credentials import CredentialStore
 from resop.storage.models import Credential
 
 ROW = "{:36}  {:16}  {:16}  {:11}  {:20}  {:20}"
@@ -19,9 +20,9 @@ ROW = "{:36}  {:16}  {:16}  {:11}  {:20}  {:20}"
 
 def list_keys(settings: Settings, username: str | None) -> None:
     """Print the live logins of one user, or of all."""
-    with open_database(settings) as records:
+    with open_database(settings) as database:
         print(ROW.format("ID", "USER", "CLUSTER", "KIND", "FROM", "UNTIL"))
-        for credential in records.credentials(username):
+        for credential in CredentialStore(database).live(username):
             print(_row(credential))
 
 
@@ -30,10 +31,11 @@ def revoke_keys(settings: Settings, ids: Sequence[str], username: str | None) ->
 
     Raises SetupError for an id that is not that of a live login, after the others are ended.
     """
-    with open_database(settings) as records:
-        live = {each.id for each in records.credentials(username)}
+    with open_database(settings) as database:
+        credentials = CredentialStore(database)
+        live = {each.id for each in credentials.live(username)}
         chosen = list(ids) if ids else sorted(live)
-        revoked = [each for each in chosen if each in live and records.revoke(each)]
+        revoked = [each for each in chosen if each in live and credentials.revoke(each)]
     _publish(settings, revoked)
     for each in revoked:
         print(f"{each} is revoked")

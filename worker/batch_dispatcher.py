@@ -12,7 +12,8 @@ import threading
 from resop.errors import QueueUnavailable, RecordsUnavailable
 from resop.messaging.publisher import EventPublisher
 from resop.messaging.task_queue import TaskQueue
-from resop.storage.batches import BatchStore
+from resop.storage.batch_dispatch import dispatch_batches
+from resop.storage.database import Database
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,10 @@ class BatchDispatcher:
     """A thread that deals out when it is woken; who wakes it in vain costs one small query."""
 
     def __init__(
-        self, batches: BatchStore, queue: TaskQueue, herald: EventPublisher, places: int
+        self, database: Database, queue: TaskQueue, herald: EventPublisher, places: int
     ) -> None:
         """`places` is how many tasks of batches are in flight at once on each cluster."""
-        self._batches = batches
+        self._database = database
         self._queue = queue
         self._herald = herald
         self._places = places
@@ -64,7 +65,7 @@ class BatchDispatcher:
 
     def dispatch(self) -> None:
         """Hand the tasks whose turn it is to the queue; tell of batches that have ended."""
-        dealt = self._batches.dispatch(self._places)
+        dealt = dispatch_batches(self._database, self._places)
         if self._queue.put_all(dealt.tasks, behind=True):
             raise QueueUnavailable
         if dealt.ended:

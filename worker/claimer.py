@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from resop.errors import ResopError
 from resop.messaging.batch_queue import BatchQueue
 from resop.storage.models import ClaimedTask
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,10 @@ class Claimer:
     """
 
     def __init__(
-        self, worker: str, records: Records, begin: Begin, release: Callable[[], None]
+        self, worker: str, tasks: TaskStore, begin: Begin, release: Callable[[], None]
     ) -> None:
         self._worker = worker
-        self._records = records
+        self._tasks = tasks
         self._begin = begin
         self._release = release
         self._ids = BatchQueue[str]()
@@ -55,7 +55,7 @@ class Claimer:
     def _claim(self, ids: Sequence[str]) -> None:
         claimed: Sequence[ClaimedTask] = []
         try:
-            claimed = self._records.claim_all(ids, self._worker)
+            claimed = self._tasks.claim_all(ids, self._worker)
         except ResopError as fault:
             log.warning("%d tasks wait: %s", len(ids), fault.message)
         except Exception:

@@ -46,8 +46,12 @@ from resop.security.masking import Masker, secrets_in
 from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
 from resop.ssh.runner.durable_step import StepIdGenerator
+from resop.storage.changes import Change
+from resop.storage.credentials import CredentialStore
+from resop.storage.database import Database
 from resop.storage.models import ClaimedTask, State, now
-from resop.storage.tasks import Change, Records
+from resop.storage.tasks import TaskStore
+from resop.storage.workers import WorkerStore
 from resop.types import ActionKind
 from worker.claimer import Claimer
 from worker.held_sessions import HeldSessions
@@ -72,7 +76,7 @@ class TaskRunner:
         settings: Settings,
         clusters: list[str],
         catalog: Catalog,
-        records: Records,
+        database: Database,
         recorder: RecordWriter,
         queue: TaskQueue,
         deal: Callable[[], None],
@@ -81,12 +85,14 @@ class TaskRunner:
         self.name = name
         self._settings = settings
         self._catalog = catalog
-        self._records = records
+        self._database = database
+        self._tasks, self._workers = TaskStore(database), WorkerStore(database)
+        credentials = CredentialStore(database)
         self._recorder = recorder
         self._queue = queue
         self._sealer = Encryptor(settings.secret_key(), settings.old_secret_key())
         self._surroundings = ServiceContext(catalog, settings)
-        self._permissions = Permissions(settings.policy(), catalog, records)
+        self._permissions = Permissions(settings.policy(), catalog, credentials)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._resumable: dict[str, SshStepExecutor] = {}
@@ -96,10 +102,10 @@ class TaskRunner:
         self.loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._serve, name="ssh", daemon=True)
         connector = Connector(settings)
-        self._kept = HeldSessions(name, settings, clusters, connector, self._sealer, records)
+        self._kept = HeldSessions(name, settings, clusters, connector, self._sealer, credentials)
         self._access = SessionProvider(
             settings,
-            records,
+            credentials,
             self._sealer,
             connector,
             runner=settings.REMOTE_RUNNER == "auto",
@@ -114,7 +120,7 @@ class TaskRunner:
             LOGGED_OUT: self._hear_logged_out,
         }
         self._subscription = Subscriber(settings.redis_url, hearers)
-        self._claimer = Claimer(name, records, self._begin_all, self._slots.release)
+        self._claimer = Claimer(name, self._tasks, self._begin_all, self._slots.release)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -135,7 +141,7 @@ class TaskRunner:
 
     def cancel_marked(self) -> None:
         """Cancel the tasks whose record says so: the word of it may have been lost. Blocks."""
-        for task_id in self._records.to_cancel(self.name):
+        for task_id in self._tasks.cancel_requested(self.name):
             self.loop.call_soon_threadsafe(self._hear_cancel, task_id)
 
     def drop_ended_logins(self) -> None:
@@ -183,7 +189,7 @@ class TaskRunner:
         left: PreviousRun | None = None
         while left is None:
             try:
-                left = await asyncio.to_thread(what_is_left, self._records, task)
+                left = await asyncio.to_thread(what_is_left, self._database, task)
             except RecordsUnavailable:
                 await asyncio.sleep(PAUSE_SECONDS)
         self._begin(task, left)
@@ -269,7 +275,7 @@ class TaskRunner:
         door.close()
         await door.show()
         try:
-            await asyncio.to_thread(self._records.hand_over, task.id, self.name)
+            await asyncio.to_thread(self._workers.hand_off, task.id, self.name)
             await asyncio.to_thread(self._queue.put, task.id, task.cluster)
         except (RecordsUnavailable, QueueUnavailable) as fault:
             log.warning("task %s is left to the others' recovery: %s", task.id, fault.message)

@@ -33,7 +33,7 @@ from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
 from resop.ssh.session import Connect, Session
 from resop.ssh.user_groups import groups_of
-from resop.storage.tasks import Records
+from resop.storage.credentials import CredentialStore
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class HeldSessions:
         clusters: list[str],
         connector: Connector,
         sealer: Encryptor,
-        records: Records,
+        credentials: CredentialStore,
     ) -> None:
         """`clusters` are those that this worker serves."""
         self.channel = channel_of(worker)
@@ -67,7 +67,7 @@ class HeldSessions:
         self._settings = settings
         self._clusters = clusters
         self._sealer = sealer
-        self._records = records
+        self._credentials = credentials
         self._connector = connector
         self._asks_groups = settings.policy().asks_groups
         self._redis = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
@@ -108,7 +108,7 @@ class HeldSessions:
         """Close the sessions whose login is over, expired or never came about. Blocks."""
         for credential, kept in list(self._kept.items()):
             old = datetime.now(UTC) - kept.since > GRACE
-            if old and self._records.credential(credential) is None:
+            if old and self._credentials.get(credential) is None:
                 loop.call_soon_threadsafe(self.on_logout, credential)
 
     async def close(self) -> None:
@@ -155,7 +155,7 @@ class HeldSessions:
         await kept.session.close()
         kept.connection.close()  # which may not have been used yet
         try:
-            await asyncio.to_thread(self._records.revoke, credential)
+            await asyncio.to_thread(self._credentials.revoke, credential)
             await self._redis.publish(LOGGED_OUT, credential)
         except (ResopError, redis.RedisError, OSError):
             log.warning("the end of a session is not recorded; its next task will find it")

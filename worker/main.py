@@ -20,8 +20,8 @@ from resop.config.settings import Settings, load_settings
 from resop.errors import ResopError, SetupError
 from resop.messaging.publisher import EventPublisher
 from resop.messaging.task_queue import TASK_NAME, TaskQueue, celery_app, cluster_queue, worker_queue
-from resop.storage.batches import BatchStore
-from resop.storage.tasks import Records
+from resop.storage.database import Database
+from resop.storage.tasks import TaskStore
 from worker.batch_dispatcher import BatchDispatcher
 from worker.engine import TaskRunner
 from worker.record_writer import RecordWriter
@@ -43,27 +43,25 @@ class Worker:
     def __init__(self, name: str, settings: Settings, clusters: list[str], app: Celery) -> None:
         self.name = name
         catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
-        self._records = Records(settings.database_url)
-        self._records.create_tables()
+        self._database = Database(settings.database_url)
+        self._database.create_tables()
         herald = EventPublisher(settings.redis_url)
-        self._recorder = RecordWriter(self._records, herald)
+        self._recorder = RecordWriter(TaskStore(self._database), herald)
         queue = TaskQueue(app)
-        self._dealer = BatchDispatcher(
-            BatchStore(self._records), queue, herald, settings.BATCH_AT_ONCE
-        )
+        self._dealer = BatchDispatcher(self._database, queue, herald, settings.BATCH_AT_ONCE)
         deal = self._dealer.wake
         self._engine = TaskRunner(
-            self.name, settings, clusters, catalog, self._records, self._recorder, queue, deal
+            self.name, settings, clusters, catalog, self._database, self._recorder, queue, deal
         )
         self._notifier = None
         if settings.notify_hosts:
             from worker.webhooks import WebhookSender  # brings an HTTP client along
 
-            self._notifier = WebhookSender(settings, self._records)
-        cleaner = RetentionCleaner(self._records, settings.HISTORY_DAYS)
+            self._notifier = WebhookSender(settings, self._database)
+        cleaner = RetentionCleaner(self._database, settings.HISTORY_DAYS)
         self._recovery = Recovery(
             self.name,
-            self._records,
+            self._database,
             queue,
             herald,
             chores=[
@@ -102,7 +100,7 @@ class Worker:
         if self._notifier is not None:
             self._notifier.stop()
         self._recovery.stop()
-        self._records.close()
+        self._database.close()
 
 
 settings = load_settings()

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 from resop.errors import QueueUnavailable, RecordsUnavailable, ServiceFault
 from resop.messaging.publisher import EventPublisher
+from resop.storage.changes import Change
 from resop.storage.models import State
-from resop.storage.tasks import Change, Records
+from resop.storage.tasks import TaskStore
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ class _Entry:
 class RecordWriter:
     """One thread that writes for the whole worker."""
 
-    def __init__(self, records: Records, herald: EventPublisher) -> None:
-        self._records = records
+    def __init__(self, tasks: TaskStore, herald: EventPublisher) -> None:
+        self._tasks = tasks
         self._herald = herald
         self._entries: deque[_Entry] = deque()
         self._ready = threading.Condition()
@@ -129,7 +130,7 @@ class RecordWriter:
         """Write, as often as it takes: while the database is away nothing is dropped."""
         while True:
             try:
-                self._records.apply(changes)
+                self._tasks.apply(changes)
                 return
             except RecordsUnavailable as fault:
                 log.warning("%d changes wait: %s", len(changes), fault.__cause__ or fault)

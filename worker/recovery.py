@@ -13,8 +13,10 @@ from datetime import timedelta
 from resop.errors import ContactLost, QueueUnavailable, RecordsUnavailable, SessionExpired
 from resop.messaging.publisher import EventPublisher
 from resop.messaging.task_queue import TaskQueue
+from resop.storage.database import Database
 from resop.storage.models import State, now
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
+from resop.storage.workers import WorkerStore
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +39,14 @@ class Recovery:
     def __init__(
         self,
         worker: str,
-        records: Records,
+        database: Database,
         queue: TaskQueue,
         herald: EventPublisher,
         chores: Sequence[Callable[[], None]],
     ) -> None:
         """`chores` are what else is to be done at every beat; each is short."""
         self._worker = worker
-        self._records = records
+        self._tasks, self._workers = TaskStore(database), WorkerStore(database)
         self._queue = queue
         self._herald = herald
         self._chores = chores
@@ -54,7 +56,7 @@ class Recovery:
 
     def start(self) -> None:
         """Begin; the first heartbeat is written before this returns."""
-        self._records.heartbeat(self._worker)
+        self._workers.heartbeat(self._worker)
         self._thread.start()
 
     def stop(self) -> None:
@@ -62,7 +64,7 @@ class Recovery:
         self._stopping.set()
         self._thread.join()
         try:
-            self._records.forget_worker(self._worker)
+            self._workers.delete(self._worker)
         except RecordsUnavailable:
             log.warning("the end of this worker is not recorded: the database is away")
 
@@ -86,7 +88,7 @@ class Recovery:
 
         After the database was away, or the machine asleep, they may only not have had their turn.
         """
-        self._records.heartbeat(self._worker)
+        self._workers.heartbeat(self._worker)
         last, self._last_beat = self._last_beat, now()
         if self._last_beat - last > timedelta(seconds=2 * BEAT_SECONDS):
             self._unbroken_since = self._last_beat
@@ -98,9 +100,9 @@ class Recovery:
         Those whose steps survive are for another one to take up; the others are lost.
         """
         lost, left = [], []
-        for orphan in self._records.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
+        for orphan in self._workers.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
             if orphan.resume_count is not None and orphan.resume_count < MOST_HAND_OVERS:
-                if self._records.hand_over(orphan.id, orphan.worker):
+                if self._workers.hand_off(orphan.id, orphan.worker):
                     log.warning("task %s is to be taken up: its worker died", orphan.id)
                     left.append(orphan)
                 continue
@@ -111,7 +113,7 @@ class Recovery:
             # Whether the step that each of them belongs to was run, a person has to look.
             needs_repair = left_undone(orphan.pending_undo)
             error = {**fault.as_json(), "undone": [], "needs_repair": needs_repair}
-            if self._records.end(orphan.id, State.LOST, error=error):
+            if self._tasks.end(orphan.id, State.LOST, error=error):
                 log.warning("task %s is lost: its worker died", orphan.id)
                 lost.append(orphan.id)
         if lost:
@@ -124,7 +126,7 @@ class Recovery:
 
         One that is enqueued twice by this runs once: its claim has one winner.
         """
-        waiting = self._records.waiting(now() - timedelta(seconds=FORGOTTEN_SECONDS), AT_ONCE)
+        waiting = self._workers.waiting_tasks(now() - timedelta(seconds=FORGOTTEN_SECONDS), AT_ONCE)
         queues = {(cluster, worker) for _, cluster, worker in waiting}
         empty = {each for each in queues if self._queue.length(*each) == 0}
         lost = [each for each in waiting if each[1:] in empty]
@@ -136,6 +138,6 @@ class Recovery:
     def end_unheld(self) -> None:
         """What waits for a worker that kept its user's session, and is dead, cannot run."""
         error = {**SessionExpired().as_json(), "undone": [], "needs_repair": []}
-        if count := self._records.end_unheld(now() - timedelta(seconds=DEAD_SECONDS), error):
+        if count := self._workers.end_unheld(now() - timedelta(seconds=DEAD_SECONDS), error):
             log.warning("%d tasks cannot run: the worker that kept their sessions died", count)
             self._herald.many_ended()

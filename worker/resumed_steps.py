@@ -16,9 +16,10 @@ from resop.limits import OUTPUT_LIMIT
 from resop.ssh.runner.durable_step import DurableStep, StepIdGenerator
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
+from resop.storage.database import Database
 from resop.storage.models import ClaimedTask, Step
 from resop.storage.step_output import StepOutputStore
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 from resop.types import MASK
 
 ASTRAY_SECONDS = 5.0
@@ -42,16 +43,16 @@ class PreviousRun(NamedTuple):
 NOTHING = PreviousRun()
 
 
-def what_is_left(records: Records, task: ClaimedTask) -> PreviousRun:
+def what_is_left(database: Database, task: ClaimedTask) -> PreviousRun:
     """Read it; of a command there are no steps. Blocks; raises RecordsUnavailable."""
-    printed = StepOutputStore(records)
+    printed = StepOutputStore(database)
     ends = printed.ends(task.id)
     told = {
         (step, stream): len(text)
         for step, both in printed.so_far(task.id, ends).items()
         for stream, text in enumerate(both, 1)
     }
-    return PreviousRun(records.steps(task.id), max(ends.values(), default=0), told)
+    return PreviousRun(TaskStore(database).steps(task.id), max(ends.values(), default=0), told)
 
 
 class ResumeState:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from resop.storage.batches import BatchStore
+from resop.storage.credentials import CredentialStore
+from resop.storage.database import Database
+from resop.storage.idempotency_keys import IdempotencyKeyStore
 from resop.storage.models import now
-from resop.storage.task_search import TaskSearch
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 
 KEY_AGE = CREDENTIAL_AGE = timedelta(hours=24)
 UNREADY_AGE = timedelta(minutes=10)
@@ -27,17 +29,17 @@ Forget = Callable[[datetime, int], int]
 class RetentionCleaner:
     """What is too old, of one record."""
 
-    def __init__(self, records: Records, history_days: int) -> None:
+    def __init__(self, database: Database, history_days: int) -> None:
         """`history_days` is how long tasks are kept, 0 for ever."""
-        batches = BatchStore(records)
+        batches = BatchStore(database)
         self._old: list[tuple[Forget, timedelta]] = [
-            (records.forget_old_keys, KEY_AGE),
-            (records.forget_old_credentials, CREDENTIAL_AGE),
-            (batches.forget_unready, UNREADY_AGE),
+            (IdempotencyKeyStore(database).delete_old, KEY_AGE),
+            (CredentialStore(database).delete_expired, CREDENTIAL_AGE),
+            (batches.delete_unready, UNREADY_AGE),
         ]
         if history_days:
             age = timedelta(days=history_days)
-            self._old += [(TaskSearch(records).forget, age), (batches.forget, age)]
+            self._old += [(TaskStore(database).delete_ended, age), (batches.delete_old, age)]
 
     def clean(self) -> None:
         """Forget some of it; what is left is for the next time. Takes 2 s at most."""

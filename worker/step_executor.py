@@ -30,8 +30,8 @@ from resop.ssh.session import Session
 from resop.steps.output import OutputCallback, RawResult
 from resop.steps.result import Result
 from resop.steps.step import UNDO_SECONDS, StepRequest
+from resop.storage.changes import Change
 from resop.storage.models import Step, StepOutput, now
-from resop.storage.tasks import Change
 from resop.types import MASK
 from worker.output_capture import OutputCapture
 from worker.record_writer import RecordWriter

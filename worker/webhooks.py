@@ -27,9 +27,10 @@ from resop.config.settings import Settings
 from resop.config.webhook_hosts import WebhookHost, is_public
 from resop.errors import InvalidSettings, RecordsUnavailable
 from resop.storage.batches import BatchStore
+from resop.storage.database import Database
 from resop.storage.models import Batch, State, Task, WebhookDelivery, now
 from resop.storage.serializers import batch_summary, iso_time, task_summary
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 from resop.storage.webhooks import WebhookStore
 
 log = logging.getLogger(__name__)
@@ -62,14 +63,14 @@ class Payload(NamedTuple):
 class WebhookSender:
     """A thread that sends what is due."""
 
-    def __init__(self, settings: Settings, records: Records) -> None:
+    def __init__(self, settings: Settings, database: Database) -> None:
         """`settings` name the hosts that may be told; SSL_CERT_FILE and SSL_CERT_DIR count."""
         self._hosts = settings.notify_hosts
         self._key = settings.notify_key()
         self._private = settings.NOTIFY_PRIVATE
-        self._records = records
-        self._batches = BatchStore(records)
-        self._notifications = WebhookStore(records)
+        self._tasks = TaskStore(database)
+        self._batches = BatchStore(database)
+        self._notifications = WebhookStore(database)
         try:
             self._certificates = httpx.create_ssl_context()
         except OSError as fault:
@@ -142,9 +143,9 @@ class WebhookSender:
 
     def _told(self, subject: str) -> Payload | None:
         """What is told of a task or batch; None when it is there no more."""
-        if (task := self._records.task(subject)) is not None:
+        if (task := self._tasks.get(subject)) is not None:
             return Payload(task.notify or "", task_ended(task))
-        if (batch := self._batches.batch(subject)) is not None:
+        if (batch := self._batches.get(subject)) is not None:
             counts = self._batches.counts([subject]).get(subject, {})
             return Payload(batch.notify or "", batch_ended(batch, counts))
         return None

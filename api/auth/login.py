@@ -83,7 +83,7 @@ class ApiLoginGateway:
             int(credential.expires_at.timestamp()),
             credential.worker or "",
         )
-        await run_in_threadpool(self._services.records.add_credential, credential)
+        await run_in_threadpool(self._services.credentials.add, credential)
         log_event(log, "login", user=username, cluster=target.name, credential=token.credential)
         return {
             "token": self._services.encryptor.issue_token(token),
@@ -95,8 +95,8 @@ class ApiLoginGateway:
     async def log_out(self) -> dict[str, Any]:
         """Refuse the token from now on, then take its key off the cluster."""
         token = await login_of(self._request, self._services)
-        credential = await run_in_threadpool(self._services.records.credential, token.credential)
-        await run_in_threadpool(self._services.records.revoke, token.credential)
+        credential = await run_in_threadpool(self._services.credentials.get, token.credential)
+        await run_in_threadpool(self._services.credentials.revoke, token.credential)
         await self._tell_logged_out(token.credential)
         answer: dict[str, Any] = {"username": token.username, "cluster": token.cluster}
         try:

@@ -14,7 +14,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from resop.errors import RecordsUnavailable
-from resop.storage.audit_log import AuditEntry, AuditLog, RequestOutcome, cut
+from resop.storage.audit_log import AuditLog, truncate_options
+from resop.storage.models import AuditEntry, RequestOutcome
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def entry_of(scope: Scope, **values: Any) -> AuditEntry:
         method=scope["method"],
         path=scope["path"],
         action=state.get("action", ""),
-        options=cut(state.get("options")),
+        options=truncate_options(state.get("options")),
         request=state["request_id"],
         **values,
     )

@@ -30,8 +30,7 @@ from resop.actions.options import check_options, option_values
 from resop.errors import QueueUnavailable
 from resop.security.masking import Masker, plain, secrets_in
 from resop.security.tokens import Token
-from resop.storage.audit_log import RequestOutcome
-from resop.storage.models import IdempotencyKey, State, Task
+from resop.storage.models import IdempotencyKey, RequestOutcome, State, Task
 from resop.storage.tasks import NewTask
 
 router = APIRouter()
@@ -132,16 +131,16 @@ async def _run_task(
     services = services_of(request)
     with services.waiters.waiting(task.id) as waiter:
         # Who waits is promised nothing yet, and a worker's claim flushes the task with it.
-        flushed = preferred.wait == 0
+        durable = preferred.wait == 0
         with putting:
-            earlier = await _take_in(request, task, key, token.worker, flushed=flushed)
+            earlier = await _take_in(request, task, key, token.worker, durable=durable)
         deadline = time.monotonic() + preferred.wait
         if key is not None and earlier is not None:
             ended = await earlier_task(services, earlier, key.digest, deadline)
         else:
             ended = await wait_for_end(services, task, waiter, deadline)
-    if (earlier or not flushed) and ended.state == State.QUEUED:
-        await run_in_threadpool(services.records.flush_task, ended.id)
+    if (earlier or not durable) and ended.state == State.QUEUED:
+        await run_in_threadpool(services.tasks.make_durable, ended.id)
     return ended
 
 
@@ -197,13 +196,13 @@ async def _run_here(
 
 
 async def _take_in(
-    request: Request, task: Task, key: IdempotencyKey | None, worker: str, *, flushed: bool
+    request: Request, task: Task, key: IdempotencyKey | None, worker: str, *, durable: bool
 ) -> IdempotencyKey | None:
     """Write the task and its entry of the audit, and hand it to a worker: as `Intake.add`."""
     audit = entry_of(request.scope, outcome=RequestOutcome.ACCEPTED, status=202, task=task.id)
     intake = services_of(request).submitter
     try:
-        earlier = await intake.add(NewTask(task, key, audit), worker, flushed=flushed)
+        earlier = await intake.add(NewTask(task, key, audit), worker, durable=durable)
     except QueueUnavailable:
         request.state.audited = True
         raise

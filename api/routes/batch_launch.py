@@ -161,7 +161,7 @@ async def _launch(
     def work() -> str | dict[str, Any]:
         dry, batch = maker.preferred.dry_run, maker.batch
         key = anyio.from_thread.run(read_key, request, services, batch, asked())
-        if key and not dry and (earlier := services.records.key(key.id)):
+        if key and not dry and (earlier := services.idempotency_keys.get(key.id)):
             return _same(earlier, key)
         tasks = make()
         if dry:

@@ -58,7 +58,7 @@ class BatchProgress(BatchShown):
 
 async def own_batch(services: Services, token: Token, batch_id: str) -> Batch:
     """A batch of the caller; UnknownBatch for anybody else's."""
-    batch = await run_in_threadpool(services.batches.batch, batch_id)
+    batch = await run_in_threadpool(services.batches.get, batch_id)
     if batch is None or (batch.username, batch.cluster) != (token.username, token.cluster):
         raise UnknownBatch(f"there is no batch {batch_id!r}")
     return batch
@@ -75,7 +75,7 @@ async def progress(services: Services, batch_id: str) -> BatchProgress:
 
 
 def _read_progress(services: Services, batch_id: str) -> BatchProgress:
-    batch = services.batches.batch(batch_id)
+    batch = services.batches.get(batch_id)
     if batch is None or batch.ready_at is None:
         raise UnknownBatch(f"there is no batch {batch_id!r}")
     stands = batch_summary(batch, services.batches.counts([batch_id]).get(batch_id, {}))
@@ -85,7 +85,7 @@ def _read_progress(services: Services, batch_id: str) -> BatchProgress:
     rate = ran / max((until - since).total_seconds(), 1e-3)
     left = sum(count for state, count in stands["counts"].items() if not state.ended)
     end = until + timedelta(seconds=left / rate) if left and rate else None
-    told = WebhookStore(services.records).of(batch.id) if batch.notify is not None else None
+    told = WebhookStore(services.database).get(batch.id) if batch.notify is not None else None
     return BatchProgress(
         **stands,
         options=batch.options,

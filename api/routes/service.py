@@ -53,7 +53,7 @@ async def ready(services: ServicesDep) -> JSONResponse:
     """Database and Redis answer: 200, else 503 with what does not."""
     parts = {"database": True, "redis": services.subscriber.connected}
     try:
-        await run_in_threadpool(services.records.check)
+        await run_in_threadpool(services.database.check)
     except RecordsUnavailable:
         parts["database"] = False
     good = all(parts.values())

@@ -81,7 +81,7 @@ def list_tasks(
     `next` is the cursor of the following page, null on the last.
     """
     found = services.search.tasks(
-        token.username, token.cluster, limit=limit + 1, before=cursor, wanted=wanted
+        token.username, token.cluster, limit=limit + 1, before=cursor, matching=wanted
     )
     page = found[:limit]
     further = page[-1]["id"] if len(found) > limit else None
@@ -118,7 +118,7 @@ async def label_task(
     """Set a task's tags, its note, or both, also after it has ended."""
     await own_task(services, token, task_id)
     labels = check_options(Labels, await read_options(request, Labels))
-    await run_in_threadpool(services.search.label, task_id, **labels.model_dump(exclude_unset=True))
+    await run_in_threadpool(services.tasks.label, task_id, **labels.model_dump(exclude_unset=True))
     return task_summary((await get_task(services, task_id)).model_dump())
 
 

@@ -85,7 +85,7 @@ def _view(services: Services, task: Task) -> dict[str, Any]:
 
     A command's only step has the number 0.
     """
-    steps = services.records.steps(task.id)
+    steps = services.tasks.steps(task.id)
     parts = {step.number: step for step in steps if step.stdout is None}
     alone = task.kind == ActionKind.COMMAND and task.stderr is None
     if task.started_at is not None and (parts or alone):
@@ -95,17 +95,17 @@ def _view(services: Services, task: Task) -> dict[str, Any]:
                 parts[number].stdout, parts[number].stderr = stdout, stderr
             else:
                 task.output, task.stderr = stdout, stderr
-    told = WebhookStore(services.records).of(task.id) if task.notify is not None else None
+    told = WebhookStore(services.database).get(task.id) if task.notify is not None else None
     return task_json(task, steps, told)
 
 
 def _cancel(services: Services, task_id: str) -> None:
     """End a queued task, mark a running one; then say so. The record holds without the word."""
-    records, herald = services.records, services.publisher
+    tasks, herald = services.tasks, services.publisher
     try:
-        if records.end(task_id, State.CANCELLED, when=State.QUEUED, error=never_ran()):
+        if tasks.end(task_id, State.CANCELLED, when=State.QUEUED, error=never_ran()):
             herald.ended({task_id: None})
-        elif records.ask_to_cancel(task_id):
+        elif tasks.request_cancel(task_id):
             herald.cancel(task_id)
     except QueueUnavailable:
         log.warning("nobody was told that task %s is cancelled: Redis is away", task_id)

@@ -7,7 +7,7 @@ import time
 from starlette.concurrency import run_in_threadpool
 
 from resop.security.tokens import Token
-from resop.storage.tasks import Records
+from resop.storage.credentials import CredentialStore
 
 TRUST_SECONDS = 60.0
 MOST = 10_000
@@ -16,8 +16,8 @@ MOST = 10_000
 class LoginCache:
     """Remembers live logins in one API process."""
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, credentials: CredentialStore) -> None:
+        self._credentials = credentials
         self._live: dict[str, float] = {}
 
     async def live(self, token: Token, *, trusted: bool) -> bool:
@@ -32,7 +32,7 @@ class LoginCache:
         if len(self._live) >= MOST:
             self._live.clear()
         self._live[token.credential] = time.monotonic() + TRUST_SECONDS
-        found = await run_in_threadpool(self._records.credential, token.credential)
+        found = await run_in_threadpool(self._credentials.get, token.credential)
         if found is None:
             self._live.pop(token.credential, None)
         return found is not None

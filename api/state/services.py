@@ -27,9 +27,12 @@ from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
 from resop.storage.audit_log import AuditLog
 from resop.storage.batches import BatchStore
+from resop.storage.credentials import CredentialStore
+from resop.storage.database import Database
+from resop.storage.idempotency_keys import IdempotencyKeyStore
 from resop.storage.step_output import StepOutputStore
 from resop.storage.task_search import TaskSearch
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,10 @@ class Services:
 
     settings: Settings
     catalog: Catalog
-    records: Records
+    database: Database
+    tasks: TaskStore
+    credentials: CredentialStore
+    idempotency_keys: IdempotencyKeyStore
     search: TaskSearch
     batches: BatchStore
     step_outputs: StepOutputStore
@@ -71,18 +77,24 @@ class Services:
         await self.subscriber.stop()
         await self.redis.aclose()
         self.publisher.close()
-        self.records.close()
+        self.database.close()
 
 
 def make_services(settings: Settings) -> Services:
     """Connect the parts as the settings say; SetupError names what is wrong."""
     catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
-    records = Records(settings.database_url)
-    records.create_tables()
+    database = Database(settings.database_url)
+    database.create_tables()
     sealer = Encryptor(settings.secret_key(), settings.old_secret_key())
     connector = Connector(settings)
-    printed = StepOutputStore(records)
-    waiters, feeds, logins = CompletionWaiters(), TaskWatches(records, printed), LoginCache(records)
+    tasks, credentials = TaskStore(database), CredentialStore(database)
+    keys = IdempotencyKeyStore(database)
+    printed = StepOutputStore(database)
+    waiters, feeds, logins = (
+        CompletionWaiters(),
+        TaskWatches(tasks, printed),
+        LoginCache(credentials),
+    )
     questions = AnswerCache()
 
     def hear_ended(word: str | None) -> None:
@@ -91,7 +103,7 @@ def make_services(settings: Settings) -> Services:
         waiters.on_message(word)
         feeds.on_change(word and word.partition(" ")[0])
 
-    access = SessionProvider(settings, records, sealer, connector, runner=False)
+    access = SessionProvider(settings, credentials, sealer, connector, runner=False)
 
     def hear_logged_out(credential: str | None) -> None:
         logins.on_logout(credential)
@@ -108,13 +120,16 @@ def make_services(settings: Settings) -> Services:
     return Services(
         settings,
         catalog,
-        records,
-        TaskSearch(records),
-        BatchStore(records),
+        database,
+        tasks,
+        credentials,
+        keys,
+        TaskSearch(database),
+        BatchStore(database),
         printed,
-        AuditLog(records),
+        AuditLog(database),
         sealer,
-        TaskSubmitter(records, TaskQueue(celery_app(settings)), settings.QUEUED_TASKS),
+        TaskSubmitter(tasks, keys, TaskQueue(celery_app(settings)), settings.QUEUED_TASKS),
         EventPublisher(settings.redis_url),
         waiters,
         feeds,
@@ -126,7 +141,7 @@ def make_services(settings: Settings) -> Services:
         Subscriber(settings.redis_url, hearers),
         connector,
         access,
-        Permissions(settings.policy(), catalog, records),
+        Permissions(settings.policy(), catalog, credentials),
         client,
     )
 

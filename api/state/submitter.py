@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from resop.errors import QueueUnavailable, ResopError
 from resop.messaging.batch_queue import BatchQueue
 from resop.messaging.task_queue import TaskQueue
+from resop.storage.idempotency_keys import IdempotencyKeyStore
 from resop.storage.models import IdempotencyKey, State
-from resop.storage.tasks import NewTask, Records
+from resop.storage.tasks import NewTask, TaskStore
 
 GROUP = 50
 
@@ -25,7 +26,7 @@ class _Pending:
 
     new: NewTask
     worker: str
-    flushed: bool
+    durable: bool
     done: asyncio.Future[IdempotencyKey | None]
     outcome: IdempotencyKey | Exception | None = None
     """Of an earlier task the key; why it was not taken in; None when it was."""
@@ -43,9 +44,11 @@ class _Pending:
 class TaskSubmitter:
     """One thread that takes tasks in for the whole API process."""
 
-    def __init__(self, records: Records, tasks: TaskQueue, most_queued: int) -> None:
+    def __init__(
+        self, store: TaskStore, keys: IdempotencyKeyStore, tasks: TaskQueue, most_queued: int
+    ) -> None:
         """`most_queued` is how many tasks of one user may wait on one cluster."""
-        self._records = records
+        self._store, self._keys = store, keys
         self._tasks = tasks
         self._most_queued = most_queued
         self._coming = BatchQueue[_Pending]()
@@ -61,15 +64,15 @@ class TaskSubmitter:
         await asyncio.to_thread(self._thread.join)
 
     async def add(
-        self, new: NewTask, worker: str = "", *, flushed: bool = True
+        self, new: NewTask, worker: str = "", *, durable: bool = True
     ) -> IdempotencyKey | None:
         """Write a task, then hand it to a worker; if that fails, nothing is left to be run.
 
         `worker` is the one that keeps its user's session. Returns the key of an earlier task
         where this one only repeats it, and nothing is written then. Raises LimitReached,
-        QueueUnavailable, RecordsUnavailable; `flushed` as in `Database.write`.
+        QueueUnavailable, RecordsUnavailable; `durable` as in `Database.write`.
         """
-        coming = _Pending(new, worker, flushed, asyncio.get_running_loop().create_future())
+        coming = _Pending(new, worker, durable, asyncio.get_running_loop().create_future())
         self._coming.put(coming)
         return await coming.done
 
@@ -91,10 +94,10 @@ class TaskSubmitter:
     def _write(self, group: Sequence[_Pending]) -> None:
         outcomes: Sequence[IdempotencyKey | Exception | None]
         try:
-            outcomes = self._records.add_tasks(
+            outcomes = self._store.add_all(
                 [each.new for each in group],
-                flushed=any(each.flushed for each in group),
-                most_queued=self._most_queued,
+                durable=any(each.durable for each in group),
+                max_queued=self._most_queued,
             )
         except ResopError as fault:
             outcomes = [fault.own() for _ in group]
@@ -119,10 +122,10 @@ class TaskSubmitter:
         fault = QueueUnavailable()
         error = {**fault.as_json(), "undone": [], "needs_repair": []}
         try:
-            if not self._records.end(new.task.id, State.FAILED, when=State.QUEUED, error=error):
+            if not self._store.end(new.task.id, State.FAILED, when=State.QUEUED, error=error):
                 return None  # a worker has it all the same: the message did arrive
             if new.key is not None:
-                self._records.forget_key(new.key.id)
+                self._keys.delete(new.key.id)
         except ResopError as another:
             return another
         return fault

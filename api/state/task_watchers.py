@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from resop.errors import UnknownTask
 from resop.storage.models import Step, Task
 from resop.storage.step_output import StepOutputStore
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 
 FRESH_SECONDS = 1.0
 
@@ -34,8 +34,8 @@ class TaskSnapshot:
 class TaskWatch:
     """One task that is watched."""
 
-    def __init__(self, records: Records, printed: StepOutputStore, task_id: str) -> None:
-        self._records = records
+    def __init__(self, tasks: TaskStore, printed: StepOutputStore, task_id: str) -> None:
+        self._tasks = tasks
         self._printed = printed
         self._task_id = task_id
         self._steps: list[Step] = []
@@ -68,13 +68,13 @@ class TaskWatch:
 
     async def _read(self) -> TaskSnapshot:
         async with self._one_at_a_time:
-            task = await run_in_threadpool(self._records.task, self._task_id)
+            task = await run_in_threadpool(self._tasks.get, self._task_id)
             if task is None:
                 raise UnknownTask(f"there is no task {self._task_id!r}")
             settled = self._steps[: self._settled]
             after = settled[-1].number if settled else 0
             new = await run_in_threadpool(
-                self._records.steps, self._task_id, after=after, output=False
+                self._tasks.steps, self._task_id, after=after, output=False
             )
             self._steps = settled + new
             while self._settled < len(self._steps) and has_ended(self._steps[self._settled]):
@@ -89,8 +89,8 @@ class TaskWatch:
 class TaskWatches:
     """The feeds of one API process, by task."""
 
-    def __init__(self, records: Records, printed: StepOutputStore) -> None:
-        self._records = records
+    def __init__(self, tasks: TaskStore, printed: StepOutputStore) -> None:
+        self._tasks = tasks
         self._printed = printed
         self._feeds: dict[str, TaskWatch] = {}
         self.closed = False
@@ -98,7 +98,7 @@ class TaskWatches:
     @contextlib.contextmanager
     def feed(self, task_id: str) -> Iterator[TaskWatch]:
         """The feed of a task, the same for all who watch it."""
-        feed = self._feeds.setdefault(task_id, TaskWatch(self._records, self._printed, task_id))
+        feed = self._feeds.setdefault(task_id, TaskWatch(self._tasks, self._printed, task_id))
         feed.watchers += 1
         try:
             yield feed

@@ -40,7 +40,7 @@ async def read_key(
     older = services.encryptor.previous
     if older is not None:
         first = _key(older, given, made, asked)
-        if await run_in_threadpool(services.records.key, first.id):
+        if await run_in_threadpool(services.idempotency_keys.get, first.id):
             return first  # it was used before SECRET_KEY was changed
     return _key(services.encryptor, given, made, asked)
 

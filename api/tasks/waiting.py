@@ -31,7 +31,7 @@ async def wait_for_end(
 
 async def get_task(services: Services, task_id: str) -> Task:
     """The task as the record has it."""
-    task = await run_in_threadpool(services.records.task, task_id)
+    task = await run_in_threadpool(services.tasks.get, task_id)
     if task is None:
         raise UnknownTask(f"there is no task {task_id!r}")
     return task
@@ -52,7 +52,7 @@ async def wait_for_shared(
             task = await get_task(services, task.id)  # its result was too long for the word
         task = await wait_for_end(services, task, waiter, deadline)
     if task.state == State.QUEUED:
-        await run_in_threadpool(services.records.flush_task, task.id)
+        await run_in_threadpool(services.tasks.make_durable, task.id)
     # An error is for those who waited for it, and none of theirs that somebody cancelled.
     if task.state in (State.CANCELLED, State.LOST) or (answered and task.state != State.SUCCEEDED):
         services.answers.forget(question)

@@ -26,15 +26,15 @@ MODULES = ("api.main", "worker.main")
 MARKED = {
     "api.middleware.request_log:RequestLog.__call__": ("request", "answered"),
     "resop.security.sealing:Encryptor.read": (None, "token read"),
-    "resop.storage.tasks:Records.add_tasks": ("options checked", "task written"),
+    "resop.storage.tasks:TaskStore.add_all": ("options checked", "task written"),
     "resop.messaging.task_queue:TaskQueue.put_all": ("to be published", "published"),
     "worker.engine:TaskRunner.take": ("received", None),
-    "resop.storage.tasks:Records.claim_all": (None, "claimed"),
+    "resop.storage.tasks:TaskStore.claim_all": (None, "claimed"),
     "worker.engine:TaskRunner._run": ("begun", None),
     "worker.engine:TaskRunner._open": (None, "opened"),
     "resop.ssh.session:Session.run": ("to be sent", "step ended"),
     "worker.record_writer:RecordWriter.end": ("to be recorded", None),
-    "resop.storage.tasks:Records.apply": (None, "recorded"),
+    "resop.storage.tasks:TaskStore.apply": (None, "recorded"),
     "resop.messaging.publisher:EventPublisher.ended": (None, "told"),
     "api.state.task_waiters:CompletionWaiter.hear": ("heard", None),
 }

@@ -11,7 +11,7 @@ import asyncio
 from resop.actions.catalog import Catalog
 from resop.actions.operation import Operation
 from resop.config.policy import Decision, Policy
-from resop.storage.tasks import Records
+from resop.storage.credentials import CredentialStore
 
 MAX_CACHED_LOGINS = 10_000
 READ_FILES, WRITE_FILES = "files:read", "files:write"
@@ -27,11 +27,11 @@ def governed_actions(catalog: Catalog) -> list[str]:
 class Permissions:
     """What the users of one process may do."""
 
-    def __init__(self, policy: Policy, catalog: Catalog, records: Records) -> None:
+    def __init__(self, policy: Policy, catalog: Catalog, credentials: CredentialStore) -> None:
         """Raise InvalidSettings where the policy names what is not in the catalog."""
         policy.check_names(governed_actions(catalog))
         self.policy = policy
-        self._records = records
+        self._credentials = credentials
         self._groups: dict[str, list[str] | None] = {}
 
     async def decide(self, action: str, username: str, credential: str) -> Decision:
@@ -44,6 +44,6 @@ class Permissions:
         if credential not in self._groups:
             if len(self._groups) >= MAX_CACHED_LOGINS:
                 self._groups.clear()
-            found = await asyncio.to_thread(self._records.groups, credential)
+            found = await asyncio.to_thread(self._credentials.groups, credential)
             self._groups[credential] = found
         return self._groups[credential]

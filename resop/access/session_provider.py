@@ -18,7 +18,7 @@ from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
 from resop.ssh.session import Session
 from resop.ssh.session_pool import SessionPool
-from resop.storage.tasks import Records
+from resop.storage.credentials import CredentialStore
 
 
 class SessionProvider:
@@ -27,7 +27,7 @@ class SessionProvider:
     def __init__(
         self,
         settings: Settings,
-        records: Records,
+        credentials: CredentialStore,
         sealer: Encryptor,
         connector: Connector,
         *,
@@ -39,7 +39,7 @@ class SessionProvider:
         `kept` tells the session of a credential that is held here; None where none is held.
         """
         self._settings = settings
-        self._records = records
+        self._credentials = credentials
         self._sealer = sealer
         self._connector = connector
         self._kept = kept
@@ -54,7 +54,7 @@ class SessionProvider:
         target = self._settings.cluster(cluster)
 
         async def connect() -> asyncssh.SSHClientConnection:
-            found = await asyncio.to_thread(self._records.credential, credential)
+            found = await asyncio.to_thread(self._credentials.get, credential)
             if found is not None and found.kind == "held" and self._kept is None:
                 raise SessionHeldByWorker
             if found is None or found.encrypted_key is None:

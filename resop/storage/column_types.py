@@ -86,7 +86,7 @@ class Json(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
-def mentions(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
+def contains_text(column: ColumnElement[Any], text: str) -> ColumnElement[bool]:
     """The condition that a text, or some text in a Json column, has this in it; `A` is `a`."""
     if isinstance(column.type, Json):
         text = json.dumps(text, ensure_ascii=False)[1:-1]

@@ -34,8 +34,8 @@ class Database:
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         file = make_url(url).database
         sqlite = self._engine.dialect.name == "sqlite" and file
-        self._hasty = _engine(url, flushed=False) if sqlite else self._engine
-        self._turn = _WriterLock(Path(f"{file}.lock")) if sqlite else None
+        self._relaxed = _engine(url, durable=False) if sqlite else self._engine
+        self._writer_lock = _WriterLock(Path(f"{file}.lock")) if sqlite else None
 
     def create_tables(self) -> None:
         """Make what is missing, upgrade what is older; several processes may do so at once.
@@ -44,7 +44,7 @@ class Database:
         """
         mariadb = self._engine.dialect.name in ("mysql", "mariadb")
         try:
-            with self._turn or nullcontext(), self._engine.connect() as db:
+            with self._writer_lock or nullcontext(), self._engine.connect() as db:
                 if mariadb:
                     # MariaDB's statements that make a table know no other protection.
                     db.execute(select(func.get_lock(TABLES_LOCK, LOCK_SECONDS)))
@@ -62,7 +62,7 @@ class Database:
     def close(self) -> None:
         """Close the connections of this process."""
         self._engine.dispose()
-        self._hasty.dispose()
+        self._relaxed.dispose()
 
     def check(self) -> None:
         """Ask the database something."""
@@ -76,14 +76,14 @@ class Database:
             yield db
 
     @contextmanager
-    def write(self, *, flushed: bool = True) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         """A transaction, on the disk when it is done.
 
-        With `flushed=False` SQLite leaves that to the next one that is flushed, which takes all
+        With `durable=False` SQLite leaves that to the next one that is durable, which takes all
         before it along: until then it outlives a crash of ours, but not a failure of the power.
         """
-        engine = self._engine if flushed else self._hasty
-        with _known_errors(), self._turn or nullcontext(), engine.begin() as db:
+        engine = self._engine if durable else self._relaxed
+        with _known_errors(), self._writer_lock or nullcontext(), engine.begin() as db:
             yield db
 
 
@@ -96,23 +96,23 @@ class _WriterLock:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._thread_turn = threading.Lock()
+        self._thread_lock = threading.Lock()
         self._descriptor: int | None = None
 
     def __enter__(self) -> None:
-        self._thread_turn.acquire()
+        self._thread_lock.acquire()
         try:
             if self._descriptor is None:
                 self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         except OSError as fault:
-            self._thread_turn.release()
+            self._thread_lock.release()
             raise RecordsUnavailable from fault
 
     def __exit__(self, *_: object) -> None:
         assert self._descriptor is not None
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-        self._thread_turn.release()
+        self._thread_lock.release()
 
 
 @contextmanager
@@ -127,11 +127,11 @@ def _known_errors() -> Iterator[None]:
         raise
 
 
-def _engine(url: str, *, flushed: bool = True) -> Engine:
+def _engine(url: str, *, durable: bool = True) -> Engine:
     pool = {"pool_size": CONNECTIONS, "max_overflow": FURTHER_CONNECTIONS}
     if make_url(url).get_backend_name() == "sqlite":
         engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
-        event.listen(engine, "connect", partial(_prepare_sqlite, flushed))
+        event.listen(engine, "connect", partial(_prepare_sqlite, durable))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
@@ -150,10 +150,10 @@ def _engine(url: str, *, flushed: bool = True) -> Engine:
         ) from None
 
 
-def _prepare_sqlite(flushed: bool, connection: Any, _: Any) -> None:
+def _prepare_sqlite(durable: bool, connection: Any, _: Any) -> None:
     # The driver's own transaction handling would begin late, as a reader that then cannot write.
     connection.isolation_level = None
-    synchronous = "FULL" if flushed else "NORMAL"
+    synchronous = "FULL" if durable else "NORMAL"
     for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 

@@ -1,7 +1,7 @@
-"""Whose turn it is: which batch the next task is dealt from, fair to users, then to batches.
+"""Fair scheduling of batch tasks: choose the batch to dispatch from next.
 
-Turns go by what is in flight, not by how often somebody had one: long tasks of one user would
-else take all places from the short ones of another.
+Balances users first, then the batches of a user, by the number of their tasks in flight. Counting
+turns instead would let one user's long tasks take all slots from the short tasks of another.
 """
 
 from __future__ import annotations
@@ -16,45 +16,49 @@ LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(slots=True)
 class BatchShare:
-    """A batch that may have tasks to deal out."""
+    """The share of a cluster's slots that one open batch has."""
 
     batch: str
     username: str
     cluster: str
     at_once: int | None
-    """The most of its tasks in flight; None for no limit of its own."""
+    """The maximum number of its tasks in flight; None for no limit of its own."""
     in_flight: int = 0
-    """Tasks that are dealt out and have not ended."""
+    """The number of its tasks that are dispatched and have not ended."""
     dispatched_at: datetime = LONG_AGO
-    """When it last had its turn."""
+    """The time at which one of its tasks was last dispatched."""
     empty: bool = False
-    """Whether it was found to have nothing to deal out."""
+    """True once it is known to have no task left to dispatch."""
 
 
-def next_batch(lanes: Sequence[BatchShare], places: int) -> BatchShare | None:
-    """The lane of one cluster whose turn it is, None when all have to wait.
+def next_batch(shares: Sequence[BatchShare], slots: int) -> BatchShare | None:
+    """Return the share of one cluster to dispatch from next, or None when all must wait.
 
-    At most `places` tasks are in flight, except that each user may have one: who has none does
-    not wait until somebody's long tasks end. First comes the user with the fewest in flight,
-    among equals who waited longest; of a user's batches likewise.
+    At most `slots` tasks are in flight, except that every user may have one: a user with none
+    does not wait for the long tasks of others to end. The user with the fewest tasks in flight
+    comes first, among equals the one who has waited longest; likewise among a user's batches.
     """
-    held = Counter[str]()
+    in_flight = Counter[str]()
     dispatched_at: dict[str, datetime] = {}
-    for lane in lanes:
-        held[lane.username] += lane.in_flight
-        dispatched_at[lane.username] = max(
-            dispatched_at.get(lane.username, LONG_AGO), lane.dispatched_at
+    for share in shares:
+        in_flight[share.username] += share.in_flight
+        dispatched_at[share.username] = max(
+            dispatched_at.get(share.username, LONG_AGO), share.dispatched_at
         )
-    full = held.total() >= places
+    full = in_flight.total() >= slots
     return min(
-        (lane for lane in lanes if _may(lane) and not (full and held[lane.username])),
-        key=lambda lane: (
-            *(held[lane.username], dispatched_at[lane.username]),
-            *(lane.in_flight, lane.dispatched_at, lane.batch),
+        (
+            share
+            for share in shares
+            if _may_dispatch(share) and not (full and in_flight[share.username])
+        ),
+        key=lambda share: (
+            *(in_flight[share.username], dispatched_at[share.username]),
+            *(share.in_flight, share.dispatched_at, share.batch),
         ),
         default=None,
     )
 
 
-def _may(lane: BatchShare) -> bool:
-    return not lane.empty and (lane.at_once is None or lane.in_flight < lane.at_once)
+def _may_dispatch(share: BatchShare) -> bool:
+    return not share.empty and (share.at_once is None or share.in_flight < share.at_once)

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Index, text
+from sqlalchemy import Index, and_, text
 from sqlmodel import Field, SQLModel
 
 from resop.storage.column_types import EncryptedBytes, Json, LongText, UtcDateTime
+from resop.storage.ids import new_id
 
 
 class State(StrEnum):
@@ -293,12 +294,59 @@ class Worker(SQLModel, table=True):
     seen_at: datetime = Field(sa_type=UtcDateTime)
 
 
-TASK = SQLModel.metadata.tables["task"]
-STEP = SQLModel.metadata.tables["step"]
-STEP_OUTPUT = SQLModel.metadata.tables["step_output"]
-IDEMPOTENCY_KEY = SQLModel.metadata.tables["idempotency_key"]
-WEBHOOK_DELIVERY = SQLModel.metadata.tables["webhook_delivery"]
-CREDENTIAL = SQLModel.metadata.tables["credential"]
-TASK_TAG = SQLModel.metadata.tables["task_tag"]
-BATCH = SQLModel.metadata.tables["batch"]
-WORKER = SQLModel.metadata.tables["worker"]
+class RequestOutcome(StrEnum):
+    """What became of a request."""
+
+    ACCEPTED = "accepted"
+    """As a task, whose own record says how it ended."""
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class AuditEntry(SQLModel):
+    """One request."""
+
+    id: str = Field(primary_key=True, max_length=36, default_factory=new_id)
+    at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    username: str = Field(default="", max_length=64)
+    """Who: of a login, who it was for; empty where nobody was logged in."""
+    cluster: str = Field(default="", max_length=64)
+    address: str = Field(max_length=64)
+    """Where it came from."""
+    method: str = Field(max_length=16)
+    path: str = Field(sa_type=LongText)
+    action: str = Field(default="", max_length=129)
+    """`operator:name`, where it asked for one."""
+    options: Any = Field(default=None, sa_type=Json, nullable=True)
+    """Secrets masked, long texts cut; None where they were not valid, or not looked at."""
+    outcome: str = Field(max_length=16)
+    """An Outcome."""
+    status: int
+    """Of the answer over HTTP; 202 for a task when it is accepted."""
+    error: str | None = Field(default=None, max_length=64)
+    """Type of the error that it was refused with."""
+    task: str | None = Field(default=None, max_length=36)
+    """Id of the task, or of the batch, that it made."""
+    request: str = Field(default="", max_length=64)
+    """Id of the request, as the log of the API has it."""
+
+
+class _AuditTable(AuditEntry, table=True):
+    __tablename__ = "audit"
+    __table_args__ = (Index("audit_of_user", "username", "id"),)
+
+
+METADATA = SQLModel.metadata
+TASK = METADATA.tables["task"]
+STEP = METADATA.tables["step"]
+STEP_OUTPUT = METADATA.tables["step_output"]
+IDEMPOTENCY_KEY = METADATA.tables["idempotency_key"]
+WEBHOOK_DELIVERY = METADATA.tables["webhook_delivery"]
+CREDENTIAL = METADATA.tables["credential"]
+TASK_TAG = METADATA.tables["task_tag"]
+BATCH = METADATA.tables["batch"]
+WORKER = METADATA.tables["worker"]
+AUDIT = METADATA.tables["audit"]
+
+HANDED_OFF = and_(TASK.c.state == State.RUNNING, TASK.c.worker.is_(None), TASK.c.resume_count > 0)
+"""The condition that a worker has handed off a task and no other has resumed it."""

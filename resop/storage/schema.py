@@ -7,7 +7,8 @@ Alembic itself is imported only when a migration must run.
 from __future__ import annotations
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
-from sqlmodel import SQLModel
+
+from resop.storage.models import METADATA
 
 NEWEST = "0100"
 """The last migration; a database made now begins there."""
@@ -31,7 +32,7 @@ def prepare_tables(db: Connection) -> None:
         return
     if "task" in tables:
         raise LookupError("its tables have no version: they are not resop's, or too old")
-    SQLModel.metadata.create_all(db)
+    METADATA.create_all(db)
     _VERSION.create(db, checkfirst=True)
     db.execute(insert(_VERSION).values(version_num=NEWEST))
 

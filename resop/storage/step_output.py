@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import func, select
 
+from resop.storage.database import Database
 from resop.storage.models import STEP, STEP_OUTPUT, StepOutput
-from resop.storage.tasks import Records
 
 _GROUP = 20
 """Rows read at a time: each may have 64 Ki characters."""
@@ -23,15 +23,15 @@ Whole = tuple[str | None, str | None]
 class StepOutputStore:
     """The queries behind live output. They block; all raise RecordsUnavailable."""
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     def ends(self, task_id: str, *, after: int = 0) -> dict[int, int]:
         """The steps that have rows after that number, and the last of each."""
         last = func.max(STEP_OUTPUT.c.number)
         chosen = STEP_OUTPUT.c.task == task_id, STEP_OUTPUT.c.number > after
         query = select(STEP_OUTPUT.c.step, last).where(*chosen).group_by(STEP_OUTPUT.c.step)
-        with self._records.read() as db:
+        with self._database.read() as db:
             return {row.step: row[1] for row in db.execute(query)}
 
     def rows(self, task_id: str, *, after: int, until: int) -> list[StepOutput]:
@@ -42,7 +42,7 @@ class StepOutputStore:
             STEP_OUTPUT.c.number <= until,
         )
         query = select(STEP_OUTPUT).where(*chosen).order_by(STEP_OUTPUT.c.number).limit(_GROUP)
-        with self._records.read() as db:
+        with self._database.read() as db:
             return [StepOutput(**row._mapping) for row in db.execute(query)]
 
     def outputs(self, task_id: str, steps: Sequence[int]) -> Iterator[Whole]:
@@ -60,7 +60,7 @@ class StepOutputStore:
         query = select(STEP.c.number, STEP.c.stdout, STEP.c.stderr).where(
             STEP.c.task == task_id, STEP.c.number.in_(steps), chosen
         )
-        with self._records.read() as db:
+        with self._database.read() as db:
             return {row.number: (row.stdout, row.stderr) for row in db.execute(query)}
 
     def so_far(self, task_id: str, steps: Collection[int]) -> dict[int, tuple[str, str]]:
@@ -68,7 +68,7 @@ class StepOutputStore:
         chosen = STEP_OUTPUT.c.task == task_id, STEP_OUTPUT.c.step.in_(steps)
         columns = STEP_OUTPUT.c.step, STEP_OUTPUT.c.stream, STEP_OUTPUT.c.text
         found: defaultdict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-        with self._records.read() as db:
+        with self._database.read() as db:
             for step, stream, text in db.execute(
                 select(*columns).where(*chosen).order_by(STEP_OUTPUT.c.number)
             ):

@@ -1,4 +1,4 @@
-"""By their tags tasks are found without reading all that their user has."""
+"""Index tasks by tag, so that a search by tag does not read all tasks of the user."""
 
 from __future__ import annotations
 
@@ -9,30 +9,26 @@ from sqlalchemy import insert
 
 from resop.storage.models import TASK_TAG, Task, TaskTag
 
-ADD_TAGGED = insert(TASK_TAG)
+INSERT_TAG = insert(TASK_TAG)
 
 
 def tag_id(username: str, cluster: str, tag: str) -> str:
-    """What a user's tag is known by: SHA-256, hex.
+    """Return the SHA-256 digest, in hex, that stands for a tag of one user on one cluster.
 
-    A digest, since a database's collation takes tags for the same that only look so.
+    A digest, because a database's collation treats some different tags as equal.
     """
     return hashlib.sha256(
         "\0".join((username, cluster, tag)).encode("utf-8", "replace")
     ).hexdigest()
 
 
-def task_ids_with_tag(
-    task_id: str, username: str, cluster: str, tags: Iterable[str]
-) -> list[TaskTag]:
-    """The rows of a user's task for its tags, one for each that differs."""
+def tag_rows(task_id: str, username: str, cluster: str, tags: Iterable[str]) -> list[TaskTag]:
+    """Return one row for each distinct tag of a task."""
     return [TaskTag(tag=tag_id(username, cluster, tag), task=task_id) for tag in sorted(set(tags))]
 
 
-def tag_rows(tasks: Iterable[Task]) -> list[TaskTag]:
-    """The rows of many tasks."""
+def tag_rows_of(tasks: Iterable[Task]) -> list[TaskTag]:
+    """Return the rows of many tasks."""
     return [
-        row
-        for each in tasks
-        for row in task_ids_with_tag(each.id, each.username, each.cluster, each.tags)
+        row for task in tasks for row in tag_rows(task.id, task.username, task.cluster, task.tags)
     ]

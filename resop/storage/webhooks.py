@@ -1,7 +1,7 @@
-"""Notifications of tasks and batches that have ended: which are due, and what became of an attempt.
+"""Webhook deliveries: find the due ones, and record the attempts.
 
-An attempt belongs to one worker: it is counted before it is made, on the condition that nobody
-else has counted it, and until `next_at` nobody looks at it again.
+Each attempt belongs to one worker: the worker counts the attempt before making it, on condition
+that no other worker has counted it, and no worker looks at the delivery again until `next_at`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
+from resop.storage.database import Database
 from resop.storage.models import BATCH, TASK, WEBHOOK_DELIVERY, WebhookDelivery, now
-from resop.storage.tasks import Records
 
 
 class WebhookStore:
-    """The queries. They block; all raise RecordsUnavailable."""
+    """Reads and writes webhook deliveries. Methods block; all raise RecordsUnavailable."""
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    def of(self, subject: str) -> WebhookDelivery | None:
-        """How the notification of a task or batch stands; None when nobody is to be told."""
+    def get(self, subject: str) -> WebhookDelivery | None:
+        """Return the delivery for a task or batch, or None if no webhook is to be sent."""
         query = select(WEBHOOK_DELIVERY).where(WEBHOOK_DELIVERY.c.task == subject)
-        with self._records.read() as db:
+        with self._database.read() as db:
             row = db.execute(query).one_or_none()
         return None if row is None else WebhookDelivery(**row._mapping)
 
     def due(self, limit: int) -> list[WebhookDelivery]:
-        """Those to be sent now, the oldest first."""
+        """Return the deliveries whose webhook must be sent now, oldest first."""
         ended = func.coalesce(TASK.c.ended_at, BATCH.c.ended_at)
         query = (
             select(WEBHOOK_DELIVERY)
@@ -39,28 +39,31 @@ class WebhookStore:
             .order_by(WEBHOOK_DELIVERY.c.next_at)
             .limit(limit)
         )
-        with self._records.read() as db:
+        with self._database.read() as db:
             return [WebhookDelivery(**row._mapping) for row in db.execute(query)]
 
     def begin(self, seen: WebhookDelivery, until: datetime) -> bool:
-        """Count an attempt, the caller's alone until that moment; False when it is another's."""
+        """Count an attempt that belongs to the caller until this time.
+
+        Returns False if another worker has counted an attempt since the caller read `seen`.
+        """
         return self._write(seen.task, seen.attempts, attempts=seen.attempts + 1, next_at=until)
 
     def delivered(self, seen: WebhookDelivery) -> None:
-        """The attempt that followed on `seen` succeeded: there is no other."""
+        """Record that the attempt after `seen` succeeded: there will be no other."""
         self._write(seen.task, seen.attempts + 1, delivered_at=now(), next_at=None, last_error=None)
 
     def failed(self, seen: WebhookDelivery, error: str, next_at: datetime | None) -> None:
-        """It failed; the next one is at that moment, if there is one."""
+        """Record that the attempt after `seen` failed; `next_at` is None if it was the last."""
         self._write(seen.task, seen.attempts + 1, last_error=error, next_at=next_at)
 
-    def _write(self, subject: str, so_far: int, **values: Any) -> bool:
-        chosen = (
+    def _write(self, subject: str, expected_attempts: int, **values: Any) -> bool:
+        expected = (
             WEBHOOK_DELIVERY.c.task == subject,
-            WEBHOOK_DELIVERY.c.attempts == so_far,
+            WEBHOOK_DELIVERY.c.attempts == expected_attempts,
             WEBHOOK_DELIVERY.c.delivered_at.is_(None),
         )
-        with self._records.write() as db:
+        with self._database.write() as db:
             return bool(
-                db.execute(update(WEBHOOK_DELIVERY).where(*chosen).values(**values)).rowcount
+                db.execute(update(WEBHOOK_DELIVERY).where(*expected).values(**values)).rowcount
             )

@@ -19,7 +19,8 @@ import httpx
 import pytest
 
 from resop.messaging.task_queue import TaskQueue, celery_app
-from resop.storage.tasks import Records
+from resop.storage.database import Database
+from resop.storage.tasks import TaskStore
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
 from tests.acceptance.test_task_events import Event, events
@@ -99,7 +100,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def running(folder: Path, operators: Path) -> Iterator[Site]:
+def running(database: Database, folder: Path, operators: Path) -> Iterator[Site]:
     need(no_openssh())
     need(no_servers())
     with (
@@ -137,9 +138,9 @@ def lines(file: Path) -> list[str]:
 def test_processes_may_start_at_once_on_an_empty_database(site: Site) -> None:
     for number in range(3):
         url = site.mariadb.database(f"empty{number}")
-        records = [Records(url) for _ in range(6)]
-        list(site.threads.map(Records.create_tables, records))  # raises what one of them raises
-        for each in records:
+        databases = [Database(url) for _ in range(6)]
+        list(site.threads.map(Database.create_tables, databases))  # raises what one of them raises
+        for each in databases:
             each.check()
             each.close()
 
@@ -148,14 +149,14 @@ def test_database_of_an_earlier_release_is_upgraded(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = site.mariadb.database("earlier")
-    with contextlib.closing(Records(url)) as records:
-        records.create_tables()
+    with contextlib.closing(Database(url)) as database:
+        database.create_tables()
     assert differences(url) == []
     add_old_task(url)
     add_later_migration(tmp_path, monkeypatch)
-    with contextlib.closing(Records(url)) as records:
-        records.create_tables()
-        found = records.task("t1")
+    with contextlib.closing(Database(url)) as database:
+        database.create_tables()
+        found = TaskStore(database).get("t1")
     assert found is not None and (found.tags, found.pending_undo) == (["old", "Ünd"], None)
     assert (version_of(url), later_values(url)) == (LATER, [7])
 
@@ -562,7 +563,9 @@ def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> No
     assert not (site.ssh.home("alice") / "redis-away").exists()
 
 
-def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(site: Site) -> None:
+def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(
+    database: Database, site: Site
+) -> None:
     short, long = site.waiting("sleep 1; echo done"), site.waiting("echo on; sleep 3.5; echo done")
     begun, trail = site.trail(steps=12, seconds=0.5)
     assert eventually(lambda: lines(trail))

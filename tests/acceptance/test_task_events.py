@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from resop.messaging.publisher import CHANGED
-from resop.storage.tasks import Records
+from resop.storage.database import Database
+from resop.storage.tasks import TaskStore
 from tests.acceptance.conftest import ACCOUNTS, only_embedded, only_many
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
@@ -139,8 +140,8 @@ def test_tasks_of_either_api_run_on_both_workers_and_are_followed_at_the_other(
         [*_, last] = events(elsewhere, task)
         assert last.kind == "done"
         assert elsewhere.task(task, wait=30)["output"]["stdout"] == "done\n"
-    with contextlib.closing(Records(service.settings.database_url)) as records:
-        workers = {found.worker for task in tasks if (found := records.task(task))}
+    with contextlib.closing(Database(service.settings.database_url)) as database:
+        workers = {found.worker for task in tasks if (found := TaskStore(database).get(task))}
     assert len(workers) == 2
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from resop.storage.database import Database
 from resop.storage.models import State, Task
-from resop.storage.task_search import TaskSearch
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 from tests.support.ids import id_of
 from tests.support.service import Caller, Service, failure
 
@@ -138,8 +138,9 @@ def test_export_has_every_task_with_its_output(alice: Caller, mark: str) -> None
 
 
 def test_old_tasks_are_forgotten_on_this_database_too(service: Service) -> None:
-    records = Records(service.settings.database_url)
-    history, made = TaskSearch(records), datetime(2001, 2, 3, tzinfo=UTC)
+    database = Database(service.settings.database_url)
+    task_store = TaskStore(database)
+    made = datetime(2001, 2, 3, tzinfo=UTC)
     old = [
         Task(
             id=id_of(made + timedelta(seconds=number)),
@@ -156,12 +157,12 @@ def test_old_tasks_are_forgotten_on_this_database_too(service: Service) -> None:
         for number, state in enumerate([State.SUCCEEDED, State.LOST, State.RUNNING] * 3)
     ]
     for each in old:
-        records.add_task(each)
+        task_store.add(each)
     before = made + timedelta(days=1)
-    assert [history.forget(before, 4) for _ in range(3)] == [4, 2, 0]
-    left = [each.id for each in old if records.task(each.id)]
+    assert [task_store.delete_ended(before, 4) for _ in range(3)] == [4, 2, 0]
+    left = [each.id for each in old if task_store.get(each.id)]
     assert left == [each.id for each in old if each.state == State.RUNNING]
     for task_id in left:
-        records.end(task_id, State.LOST)
-    assert history.forget(before, 4) == 3
-    records.close()
+        task_store.end(task_id, State.LOST)
+    assert task_store.delete_ended(before, 4) == 3
+    database.close()

@@ -3,7 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from resop.storage.tasks import Records
+from resop.storage.credentials import CredentialStore
+from resop.storage.database import Database
+from resop.storage.idempotency_keys import IdempotencyKeyStore
+from resop.storage.tasks import TaskStore
+from resop.storage.workers import WorkerStore
 
 
 @pytest.fixture(autouse=True)
@@ -18,9 +22,29 @@ def _predictable_operations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    """An empty record of its own."""
-    opened = Records(f"sqlite:///{tmp_path}/resop.db")
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty database."""
+    opened = Database(f"sqlite:///{tmp_path}/resop.db")
     opened.create_tables()
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def task_store(database: Database) -> TaskStore:
+    return TaskStore(database)
+
+
+@pytest.fixture
+def key_store(database: Database) -> IdempotencyKeyStore:
+    return IdempotencyKeyStore(database)
+
+
+@pytest.fixture
+def credential_store(database: Database) -> CredentialStore:
+    return CredentialStore(database)
+
+
+@pytest.fixture
+def worker_store(database: Database) -> WorkerStore:
+    return WorkerStore(database)

@@ -44,6 +44,6 @@ def test_a_private_import_would_be_seen(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text(
         "from resop import Shell, operation\nfrom resop.errors import OperationFailed\n"
-        "def late():\n    from resop.storage.tasks import Records\n    import resop.ssh.session\n"
+        "def late():\n    from resop.storage.tasks import TaskStore\n    import resop.ssh.session\n"
     )
-    assert private(imports(file)) == {"resop.storage.tasks.Records", "resop.ssh.session"}
+    assert private(imports(file)) == {"resop.storage.tasks.TaskStore", "resop.ssh.session"}

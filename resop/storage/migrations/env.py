@@ -1,9 +1,8 @@
 """How Alembic takes the steps: on the connection that `resop.storage.schema` has opened."""
 
 from alembic import context
-from sqlmodel import SQLModel
 
-context.configure(
-    connection=context.config.attributes["connection"], target_metadata=SQLModel.metadata
-)
+from resop.storage.models import METADATA
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=METADATA)
 context.run_migrations()

@@ -17,7 +17,7 @@ from resop.sftp.client import open_sftp
 from resop.sftp.copy import copy
 from resop.sftp.files import read_file, write_file
 from resop.ssh.session import Session
-from resop.storage.tasks import Change
+from resop.storage.changes import Change
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 from worker.step_executor import SshStepExecutor

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from resop.config.settings import Settings
+from resop.storage.batch_dispatch import dispatch_batches
 from resop.storage.batches import BatchStore
+from resop.storage.changes import Change
+from resop.storage.database import Database
 from resop.storage.models import State, WebhookDelivery, now
-from resop.storage.task_search import TaskSearch
-from resop.storage.tasks import Change, Records
+from resop.storage.tasks import TaskStore
 from resop.storage.webhooks import WebhookStore
 from resop.types import Secret
 from tests.support.hooks import Hook, Told
@@ -27,10 +29,15 @@ Start = Callable[..., WebhookSender]
 
 
 @pytest.fixture
-def records(tmp_path: Path) -> Iterator[Records]:
-    with contextlib.closing(Records(f"sqlite:///{tmp_path}/resop.db")) as opened:
+def database(tmp_path: Path) -> Iterator[Database]:
+    with contextlib.closing(Database(f"sqlite:///{tmp_path}/resop.db")) as opened:
         opened.create_tables()
         yield opened
+
+
+@pytest.fixture
+def task_store(database: Database) -> TaskStore:
+    return TaskStore(database)
 
 
 @pytest.fixture
@@ -41,7 +48,7 @@ def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
 
 
 @pytest.fixture
-def start(records: Records, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(database: Database, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start a notifier that soon tries again, with further settings."""
     monkeypatch.setattr(webhooks, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(webhooks, "PAUSES", (0.1, 0.2, 0.2))
@@ -49,7 +56,7 @@ def start(records: Records, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     def begin(**values: Any) -> WebhookSender:
         wanted = {"NOTIFY_HOSTS": f"localhost:{hook.port}", "NOTIFY_PRIVATE": True, **values}
-        notifier = WebhookSender(Settings(NOTIFY_SECRET=SECRET, **wanted), records)
+        notifier = WebhookSender(Settings(NOTIFY_SECRET=SECRET, **wanted), database)
         notifier.start()
         started.append(notifier)
         return notifier
@@ -59,24 +66,24 @@ def start(records: Records, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Iter
         each.stop()
 
 
-def add(records: Records, address: str, **values: Any) -> str:
+def add(task_store: TaskStore, address: str, **values: Any) -> str:
     """A task that has just ended."""
     ended = {"state": State.SUCCEEDED, "ended_at": now(), "exit_code": 0}
     said = {"options": {"input": ["é"]}, "command": "echo é", "output": "é\n"}
     task = new_task(**ended | said | values, notify=address)
-    records.add_task(task)
+    task_store.add(task)
     return task.id
 
 
-def standing(records: Records, task: str) -> WebhookDelivery:
-    found = WebhookStore(records).of(task)
+def standing(database: Database, task: str) -> WebhookDelivery:
+    found = WebhookStore(database).get(task)
     assert found is not None
     return found
 
 
-def error_of(records: Records, task: str) -> str:
-    assert eventually(lambda: standing(records, task).last_error)
-    return str(standing(records, task).last_error)
+def error_of(database: Database, task: str) -> str:
+    assert eventually(lambda: standing(database, task).last_error)
+    return str(standing(database, task).last_error)
 
 
 def told(hook: Hook, task: str, times: int = 1) -> list[Told]:
@@ -91,10 +98,12 @@ def test_signature_is_that_of_the_published_example() -> None:
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_end_of_a_task_is_told_once_and_signed(records: Records, hook: Hook, start: Start) -> None:
+def test_end_of_a_task_is_told_once_and_signed(
+    task_store: TaskStore, database: Database, hook: Hook, start: Start
+) -> None:
     start()
-    running = add(records, hook.address, state=State.RUNNING, ended_at=None)
-    task = add(records, hook.address, tags=["a"])
+    running = add(task_store, hook.address, state=State.RUNNING, ended_at=None)
+    task = add(task_store, hook.address, tags=["a"])
     [request] = told(hook, task)
     request.check_signature(SECRET.get_secret_value())
     assert request.path == "/told?by=resop"
@@ -105,26 +114,26 @@ def test_end_of_a_task_is_told_once_and_signed(records: Records, hook: Hook, sta
     data = said["data"]
     assert (data["task"], data["state"], data["command"]) == (task, "succeeded", "echo é")
     assert (data["output"], data["output_omitted"], data["tags"]) == ("é\n", False, ["a"])
-    assert eventually(lambda: standing(records, task).delivered_at)
-    after = standing(records, task)
+    assert eventually(lambda: standing(database, task).delivered_at)
+    after = standing(database, task)
     assert (after.attempts, after.next_at, after.last_error) == (1, None, None)
-    assert (hook.of(running), standing(records, running).attempts) == ([], 0)
+    assert (hook.of(running), standing(database, running).attempts) == ([], 0)
 
 
 def test_end_of_a_batch_is_told_once_for_all_of_it(
-    records: Records, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
-    batches = BatchStore(records)
+    batches = BatchStore(database)
     batch = new_batch(size=2, notify=hook.address)
     tasks = [new_task(batch=batch.id, number=number) for number in range(2)]
     batches.add(batch, tasks)
     start()
-    batches.dispatch(2)
+    dispatch_batches(database, 2)
     for task, state in zip(tasks, (State.SUCCEEDED, State.FAILED), strict=True):
-        assert records.claim(task.id, "w") and batches.dispatch(2).ended == []
-        records.apply([Change.ended(task.id, state)])
-    assert standing(records, batch.id).attempts == 0
-    assert batches.dispatch(2).ended == [batch.id]
+        assert task_store.claim(task.id, "w") and dispatch_batches(database, 2).ended == []
+        task_store.apply([Change.ended(task.id, state)])
+    assert standing(database, batch.id).attempts == 0
+    assert dispatch_batches(database, 2).ended == [batch.id]
     [request] = told(hook, batch.id)
     request.check_signature(SECRET.get_secret_value())
     said = request.json
@@ -132,77 +141,85 @@ def test_end_of_a_batch_is_told_once_for_all_of_it(
     data = said["data"]
     assert (data["batch"], data["state"], data["success"]) == (batch.id, "ended", False)
     assert (data["counts"]["succeeded"], data["counts"]["failed"]) == (1, 1)
-    assert eventually(lambda: standing(records, batch.id).delivered_at)
+    assert eventually(lambda: standing(database, batch.id).delivered_at)
     assert all(hook.of(task.id) == [] for task in tasks)
-    TaskSearch(records).forget(now() + timedelta(days=1), 9)
-    assert batches.forget(now() + timedelta(days=1), 9) == 1
-    assert WebhookStore(records).of(batch.id) is None
+    TaskStore(database).delete_ended(now() + timedelta(days=1), 9)
+    assert batches.delete_old(now() + timedelta(days=1), 9) == 1
+    assert WebhookStore(database).get(batch.id) is None
 
 
 def test_long_output_is_left_out_and_that_is_said(
-    records: Records, hook: Hook, start: Start
+    task_store: TaskStore, hook: Hook, start: Start
 ) -> None:
     start()
-    [request] = told(hook, add(records, hook.address, output=["x" * 99] * 1000))
+    [request] = told(hook, add(task_store, hook.address, output=["x" * 99] * 1000))
     data = request.json["data"]
     assert (data["output"], data["output_omitted"]) == (None, True)
 
 
 def test_failed_attempt_is_repeated_with_the_same_id(
-    records: Records, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     hook.answers = lambda before: 500 if before < 2 else 200
     start()
-    task = add(records, hook.address)
-    assert eventually(lambda: standing(records, task).delivered_at)
+    task = add(task_store, hook.address)
+    assert eventually(lambda: standing(database, task).delivered_at)
     requests = told(hook, task)
-    assert len(requests) == 3 == standing(records, task).attempts
+    assert len(requests) == 3 == standing(database, task).attempts
     for each in requests:
         each.check_signature(SECRET.get_secret_value())
     assert len({each.body for each in requests}) == 1
 
 
-def test_it_is_given_up_after_the_last_attempt(records: Records, hook: Hook, start: Start) -> None:
+def test_it_is_given_up_after_the_last_attempt(
+    task_store: TaskStore, database: Database, hook: Hook, start: Start
+) -> None:
     hook.answers = lambda before: 410
     start()
-    task = add(records, hook.address)
-    assert eventually(lambda: standing(records, task).next_at is None)
-    after = standing(records, task)
+    task = add(task_store, hook.address)
+    assert eventually(lambda: standing(database, task).next_at is None)
+    after = standing(database, task)
     assert (after.attempts, after.delivered_at) == (len(webhooks.PAUSES) + 1, None)
     assert after.last_error == "answered 410"
 
 
 def test_receiver_that_was_down_is_told_when_it_is_back(
-    records: Records, hook: Hook, start: Start, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore,
+    database: Database,
+    hook: Hook,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(webhooks, "PAUSES", (0.1,) * 1000)
     hook.stop()
     start()
-    task = add(records, hook.address)
-    assert "attempts failed" in error_of(records, task)
+    task = add(task_store, hook.address)
+    assert "attempts failed" in error_of(database, task)
     hook.start()
     told(hook, task)[0].check_signature(SECRET.get_secret_value())
 
 
-def test_redirect_is_not_followed(records: Records, hook: Hook, start: Start) -> None:
+def test_redirect_is_not_followed(
+    task_store: TaskStore, database: Database, hook: Hook, start: Start
+) -> None:
     hook.answers = lambda before: 307
     start()
-    task = add(records, hook.address)
-    assert error_of(records, task) == "answered 307: redirects are not followed"
+    task = add(task_store, hook.address)
+    assert error_of(database, task) == "answered 307: redirects are not followed"
     assert {each.path for each in hook.told} == {"/told?by=resop"}
 
 
 def test_address_that_is_not_public_is_refused_when_it_is_resolved(
-    records: Records, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     start(NOTIFY_PRIVATE=False)
-    error = error_of(records, add(records, hook.address))
+    error = error_of(database, add(task_store, hook.address))
     assert error.startswith("localhost is ") and error.endswith("which is no public address")
     assert hook.told == []
 
 
 def test_name_is_resolved_once_and_connected_to_as_it_was(
-    records: Records, hook: Hook, start: Start, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore, hook: Hook, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
 
@@ -213,53 +230,59 @@ def test_name_is_resolved_once_and_connected_to_as_it_was(
 
     monkeypatch.setattr(socket, "getaddrinfo", once)
     start()
-    told(hook, add(records, hook.address))
+    told(hook, add(task_store, hook.address))
     assert asked == ["localhost"]
 
 
 def test_host_that_is_no_longer_allowed_is_told_nothing(
-    records: Records, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     start(NOTIFY_HOSTS="hooks.hpc.example")
-    assert "is not among the hosts" in error_of(records, add(records, hook.address))
+    assert "is not among the hosts" in error_of(database, add(task_store, hook.address))
     assert hook.told == []
 
 
 def test_certificate_of_an_unknown_authority_is_refused(
-    records: Records, hook: Hook, start: Start, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore,
+    database: Database,
+    hook: Hook,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     start()
-    assert "CERTIFICATE_VERIFY_FAILED" in error_of(records, add(records, hook.address))
+    assert "CERTIFICATE_VERIFY_FAILED" in error_of(database, add(task_store, hook.address))
     assert hook.told == []
 
 
 def test_several_workers_never_send_the_same_one(
-    records: Records, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     for _ in range(3):
         start()
-    tasks = [add(records, hook.address) for _ in range(30)]
-    assert eventually(lambda: all(standing(records, task).delivered_at for task in tasks))
+    tasks = [add(task_store, hook.address) for _ in range(30)]
+    assert eventually(lambda: all(standing(database, task).delivered_at for task in tasks))
     assert [len(hook.of(task)) for task in tasks] == [1] * len(tasks)
 
 
 def test_attempt_of_a_worker_that_died_is_repeated_when_its_lease_is_over(
-    records: Records, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
-    notifications = WebhookStore(records)
-    task = add(records, hook.address)
+    notifications = WebhookStore(database)
+    task = add(task_store, hook.address)
     [seen] = notifications.due(9)
     assert notifications.begin(seen, now() + timedelta(seconds=0.5))
     assert not notifications.begin(seen, now()) and notifications.due(9) == []
     start()
-    assert eventually(lambda: standing(records, task).delivered_at)
-    assert (len(hook.of(task)), standing(records, task).attempts) == (1, 2)
+    assert eventually(lambda: standing(database, task).delivered_at)
+    assert (len(hook.of(task)), standing(database, task).attempts) == (1, 2)
     notifications.failed(seen, "too late", now())  # the first one, if it was not dead after all
-    assert standing(records, task).next_at is None
+    assert standing(database, task).next_at is None
 
 
-def test_notification_is_forgotten_with_its_task(records: Records, hook: Hook) -> None:
-    task = add(records, hook.address)
-    assert TaskSearch(records).forget(now() + timedelta(days=1), 9) == 1
-    assert WebhookStore(records).of(task) is None
+def test_notification_is_forgotten_with_its_task(
+    task_store: TaskStore, database: Database, hook: Hook
+) -> None:
+    task = add(task_store, hook.address)
+    assert TaskStore(database).delete_ended(now() + timedelta(days=1), 9) == 1
+    assert WebhookStore(database).get(task) is None

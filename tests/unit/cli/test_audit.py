@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from cli.commands import run
-from resop.storage.audit_log import AuditEntry, AuditLog, RequestOutcome
-from resop.storage.tasks import Records
+from resop.storage.audit_log import AuditLog
+from resop.storage.database import Database
+from resop.storage.models import AuditEntry, RequestOutcome
 
 Told = Callable[..., str]
 
@@ -21,8 +22,8 @@ def told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Told]:
     """What `resop audit WORDS` prints, of a database with three entries."""
-    records = Records(f"sqlite:///{tmp_path}/resop.db")
-    records.create_tables()
+    database = Database(f"sqlite:///{tmp_path}/resop.db")
+    database.create_tables()
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     for username in ("ada", "=1+1", "x\x1b[2J"):
@@ -37,7 +38,7 @@ def told(
             status=401,
             error="LoginRefused",
         )
-        AuditLog(records).add(entry)
+        AuditLog(database).add(entry)
 
     def printed(*words: str) -> str:
         monkeypatch.setattr(sys, "argv", ["resop", "audit", *words])
@@ -45,7 +46,7 @@ def told(
         return capsys.readouterr().out
 
     yield printed
-    records.close()
+    database.close()
 
 
 def test_list_goes_on_where_it_ended(told: Told) -> None:

@@ -11,18 +11,24 @@ import pytest
 from sqlalchemy import select
 
 from resop.errors import RecordsUnavailable
-from resop.storage.batches import WRITE_GROUP, BatchStore
+from resop.storage.batch_dispatch import dispatch_batches
+from resop.storage.batches import TASKS_PER_TRANSACTION, BatchStore
+from resop.storage.changes import Change
+from resop.storage.credentials import CredentialStore
+from resop.storage.database import Database
+from resop.storage.idempotency_keys import IdempotencyKeyStore
 from resop.storage.models import TASK_TAG, Batch, Credential, IdempotencyKey, State, Task, now
 from resop.storage.task_search import TaskFilter, TaskSearch
-from resop.storage.tasks import Change, Records
+from resop.storage.tasks import TaskStore
+from resop.storage.workers import WorkerStore
 from tests.support.tasks import new_batch, new_task
 
 HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def batches(records: Records) -> BatchStore:
-    return BatchStore(records)
+def batches(database: Database) -> BatchStore:
+    return BatchStore(database)
 
 
 def task(of: Batch | None, number: int = 0, **values: Any) -> Task:
@@ -38,67 +44,74 @@ def added(batches: BatchStore, size: int, username: str = "ada", **values: Any) 
     return new
 
 
-def numbers(records: Records, dealt: list[tuple[str, str, str]]) -> list[int | None]:
-    found = [records.task(task_id) for task_id, *_ in dealt]
+def numbers(task_store: TaskStore, dealt: list[tuple[str, str, str]]) -> list[int | None]:
+    found = [task_store.get(task_id) for task_id, *_ in dealt]
     return [each.number for each in found if each]
 
 
-def run(records: Records, task_id: str, state: State = State.SUCCEEDED) -> None:
-    assert records.claim(task_id, "w")
-    records.apply([Change.ended(task_id, state)])
+def run(task_store: TaskStore, task_id: str, state: State = State.SUCCEEDED) -> None:
+    assert task_store.claim(task_id, "w")
+    task_store.apply([Change.ended(task_id, state)])
 
 
 # -- written
 
 
 def test_batch_reads_back_with_all_its_tasks_in_order(batches: BatchStore) -> None:
-    made = added(batches, WRITE_GROUP + 1, sweep={"n": [1]}, tags=["t"], at_once=3)
+    made = added(batches, TASKS_PER_TRANSACTION + 1, sweep={"n": [1]}, tags=["t"], at_once=3)
     assert made.ready_at is not None
-    read = batches.batch(made.id)
+    read = batches.get(made.id)
     assert read is not None and read.model_dump() == made.model_dump()
-    assert batches.counts([made.id]) == {made.id: {State.QUEUED: WRITE_GROUP + 1}}
+    assert batches.counts([made.id]) == {made.id: {State.QUEUED: TASKS_PER_TRANSACTION + 1}}
     tasks = list(batches.whole_tasks(made.id))
-    assert [each.number for each in tasks] == list(range(WRITE_GROUP + 1))
+    assert [each.number for each in tasks] == list(range(TASKS_PER_TRANSACTION + 1))
     assert (tasks[7].parameters, tasks[7].encrypted_payload) == ({"n": 7}, b"\x00sealed")
     page = batches.tasks(made.id, limit=3, after=5, state=State.QUEUED)
     assert [each["number"] for each in page] == [6, 7, 8] and "output" not in page[0]
 
 
 def test_batch_that_could_not_be_written_to_its_end_is_not_there(
-    records: Records, batches: BatchStore
+    task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     new = new_batch(size=2)
     twice = task(new)
     with pytest.raises(Exception, match="UNIQUE"):
         batches.add(new, [twice, twice])
-    assert batches.batch(new.id) is None and batches.dispatch(9).tasks == []
-    assert records.task(twice.id) is None
+    assert batches.get(new.id) is None and dispatch_batches(database, 9).tasks == []
+    assert task_store.get(twice.id) is None
 
 
 def test_batch_whose_writer_died_is_nobodys_and_is_forgotten_a_few_at_a_time(
-    records: Records, batches: BatchStore, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore,
+    worker_store: WorkerStore,
+    database: Database,
+    batches: BatchStore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     new = new_batch(size=5)
     tasks = [task(new, number, tags=["x"]) for number in range(5)]
     with monkeypatch.context() as dying:
         dying.setattr(batches, "_make_ready", lambda *_: None)
         batches.add(new, tasks)
-    assert batches.batch(new.id) is None
+    assert batches.get(new.id) is None
     assert batches.batches("ada", "tango", limit=9) == []
-    assert (batches.dispatch(9).tasks, records.waiting(now() + HOUR, 9)) == ([], [])
-    with records.read() as db:
+    assert (dispatch_batches(database, 9).tasks, worker_store.waiting_tasks(now() + HOUR, 9)) == (
+        [],
+        [],
+    )
+    with database.read() as db:
         assert len(db.execute(select(TASK_TAG)).all()) == 5
-    assert batches.forget_unready(now() - HOUR, 3) == 0
-    assert [batches.forget_unready(now(), 3) for _ in range(3)] == [3, 2, 0]
-    assert not any(records.task(each.id) for each in tasks)
-    with records.read() as db:
+    assert batches.delete_unready(now() - HOUR, 3) == 0
+    assert [batches.delete_unready(now(), 3) for _ in range(3)] == [3, 2, 0]
+    assert not any(task_store.get(each.id) for each in tasks)
+    with database.read() as db:
         assert db.execute(select(TASK_TAG)).all() == []
     with pytest.raises(RecordsUnavailable):  # should it live after all
         batches._make_ready(new, None)
 
 
 def test_key_is_that_of_the_first_batch_and_nothing_is_left_of_the_second(
-    records: Records, batches: BatchStore
+    task_store: TaskStore, key_store: IdempotencyKeyStore, batches: BatchStore
 ) -> None:
     first, second = new_batch(size=1), new_batch(size=1)
     keys = [IdempotencyKey(id="k", digest="d", task=each.id) for each in (first, second)]
@@ -106,8 +119,8 @@ def test_key_is_that_of_the_first_batch_and_nothing_is_left_of_the_second(
     late = task(second)
     earlier = batches.add(second, [late], keys[1])
     assert earlier is not None and earlier.task == first.id
-    assert records.task(late.id) is None and batches.batch(second.id) is None
-    records.forget_key("k")
+    assert task_store.get(late.id) is None and batches.get(second.id) is None
+    key_store.delete("k")
     assert batches.add(second, [late], keys[1]) is None
 
 
@@ -121,10 +134,12 @@ def test_pages_of_batches_are_a_users_own_newest_first(batches: BatchStore) -> N
     assert [each.id for each in rest] == [mine[0].id]
 
 
-def test_tasks_are_found_by_their_batch(records: Records, batches: BatchStore) -> None:
+def test_tasks_are_found_by_their_batch(
+    task_store: TaskStore, database: Database, batches: BatchStore
+) -> None:
     made = added(batches, 2)
-    records.add_task(task(None))
-    found = TaskSearch(records).tasks("ada", "tango", limit=9, wanted=TaskFilter(batch=made.id))
+    task_store.add(task(None))
+    found = TaskSearch(database).tasks("ada", "tango", limit=9, matching=TaskFilter(batch=made.id))
     assert sorted(each["number"] for each in found) == [0, 1]
 
 
@@ -132,32 +147,32 @@ def test_tasks_are_found_by_their_batch(records: Records, batches: BatchStore) -
 
 
 def test_a_few_are_in_flight_and_the_next_follow_as_they_end(
-    records: Records, batches: BatchStore
+    task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     made = added(batches, 5)
-    first = batches.dispatch(2).tasks
-    assert numbers(records, first) == [0, 1]
-    assert batches.dispatch(2).tasks == []
+    first = dispatch_batches(database, 2).tasks
+    assert numbers(task_store, first) == [0, 1]
+    assert dispatch_batches(database, 2).tasks == []
     assert {cluster for _, cluster, _ in first} == {"tango"}
-    records.claim(first[0][0], "w")
-    assert batches.dispatch(2).tasks == []
-    records.apply([Change.ended(first[0][0], State.FAILED)])
-    assert numbers(records, batches.dispatch(2).tasks) == [2]
+    task_store.claim(first[0][0], "w")
+    assert dispatch_batches(database, 2).tasks == []
+    task_store.apply([Change.ended(first[0][0], State.FAILED)])
+    assert numbers(task_store, dispatch_batches(database, 2).tasks) == [2]
     assert batches.counts([made.id]) == {made.id: {State.FAILED: 1, State.QUEUED: 4}}
 
 
 def test_places_are_each_clusters_own_and_shared_fairly(
-    records: Records, batches: BatchStore
+    task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     long, short = added(batches, 50), added(batches, 50, "eve", at_once=3)
     far = added(batches, 1, "eve", cluster="waltz")
-    dealt = batches.dispatch(8).tasks
-    of = [found.batch for task_id, *_ in dealt if (found := records.task(task_id))]
+    dealt = dispatch_batches(database, 8).tasks
+    of = [found.batch for task_id, *_ in dealt if (found := task_store.get(task_id))]
     assert [of.count(each.id) for each in (long, short, far)] == [5, 3, 1]
 
 
 def test_each_task_is_dealt_once_and_at_once_holds_although_many_deal(
-    records: Records, batches: BatchStore
+    task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     made = added(batches, 40, at_once=4)
     start = threading.Barrier(6, timeout=20)
@@ -166,11 +181,11 @@ def test_each_task_is_dealt_once_and_at_once_holds_although_many_deal(
         start.wait()
         mine: list[str] = []
         for _ in range(200):
-            dealt = [task_id for task_id, *_ in batches.dispatch(30).tasks]
+            dealt = [task_id for task_id, *_ in dispatch_batches(database, 30).tasks]
             counts = batches.counts([made.id])[made.id]
             assert counts.get(State.RUNNING, 0) <= 4
             for task_id in dealt:
-                run(records, task_id)
+                run(task_store, task_id)
             mine += dealt
             if counts.get(State.SUCCEEDED) == 40:
                 break
@@ -182,31 +197,33 @@ def test_each_task_is_dealt_once_and_at_once_holds_although_many_deal(
 
 
 def test_dealt_task_whose_message_was_lost_is_waiting_and_an_undealt_one_is_not(
-    records: Records, batches: BatchStore
+    task_store: TaskStore, worker_store: WorkerStore, database: Database, batches: BatchStore
 ) -> None:
     added(batches, 3)
     alone = task(None, created_at=now() - HOUR)
-    records.add_task(alone)
-    [(dealt, *_)] = batches.dispatch(1).tasks
-    assert [each for each, *_ in records.waiting(now() - timedelta(minutes=1), 9)] == [alone.id]
-    assert {each for each, *_ in records.waiting(now() + HOUR, 9)} == {alone.id, dealt}
-    records.claim(dealt, "w")
-    records.unclaim(dealt, "w")
-    assert dealt in {each for each, *_ in records.waiting(now() + HOUR, 9)}
-    assert batches.dispatch(1).tasks == []
+    task_store.add(alone)
+    [(dealt, *_)] = dispatch_batches(database, 1).tasks
+    assert [each for each, *_ in worker_store.waiting_tasks(now() - timedelta(minutes=1), 9)] == [
+        alone.id
+    ]
+    assert {each for each, *_ in worker_store.waiting_tasks(now() + HOUR, 9)} == {alone.id, dealt}
+    task_store.claim(dealt, "w")
+    task_store.unclaim(dealt, "w")
+    assert dealt in {each for each, *_ in worker_store.waiting_tasks(now() + HOUR, 9)}
+    assert dispatch_batches(database, 1).tasks == []
 
 
 def test_batch_ends_when_nothing_of_it_is_left_and_that_is_told_once(
-    records: Records, batches: BatchStore
+    task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     made = added(batches, 2)
     for state in (State.SUCCEEDED, State.LOST):
-        dealt = batches.dispatch(1)
+        dealt = dispatch_batches(database, 1)
         assert dealt.ended == []
-        run(records, dealt.tasks[0][0], state)
-    assert batches.dispatch(1).ended == [made.id]
-    assert batches.dispatch(1).ended == []
-    ended = batches.batch(made.id)
+        run(task_store, dealt.tasks[0][0], state)
+    assert dispatch_batches(database, 1).ended == [made.id]
+    assert dispatch_batches(database, 1).ended == []
+    ended = batches.get(made.id)
     assert ended is not None and ended.ended_at is not None
     assert batches.ran_since(made.id, ended.created_at) == 2
     assert batches.options_and_parameters(made.id, [State.LOST, State.FAILED]) == [
@@ -215,7 +232,11 @@ def test_batch_ends_when_nothing_of_it_is_left_and_that_is_told_once(
 
 
 def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
-    records: Records, batches: BatchStore
+    task_store: TaskStore,
+    credential_store: CredentialStore,
+    worker_store: WorkerStore,
+    database: Database,
+    batches: BatchStore,
 ) -> None:
     for worker in ("dead", "alive"):
         kept: dict[str, Any] = {
@@ -224,28 +245,28 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
             "kind": "held",
             "expires_at": now() + HOUR,
         }
-        records.add_credential(Credential(id=f"by-{worker}", worker=worker, **kept))
-    records.heartbeat("alive")
+        credential_store.add(Credential(id=f"by-{worker}", worker=worker, **kept))
+    worker_store.heartbeat("alive")
     made = new_batch(size=4)
     batches.add(
         made, [task(made, n, credential="by-dead", created_at=now() - HOUR) for n in (1, 2)]
     )
     of_alive, of_none = (task(None, credential=each) for each in ("by-alive", "of a key"))
     for each in (of_alive, of_none):
-        records.add_task(each)
+        task_store.add(each)
     fresh = task(None, credential="by-dead", created_at=now() + HOUR)
-    records.add_task(fresh)
-    assert len(batches.dispatch(1).tasks) == 1
+    task_store.add(fresh)
+    assert len(dispatch_batches(database, 1).tasks) == 1
     moment, error = now() - timedelta(minutes=1), {"type": "SessionExpired"}
-    assert records.end_unheld(moment, error) == 2
-    assert records.end_unheld(moment, error) == 0
+    assert worker_store.end_unheld(moment, error) == 2
+    assert worker_store.end_unheld(moment, error) == 0
     assert batches.counts([made.id]) == {made.id: {State.FAILED: 2}}
     assert {each.error["type"] for each in batches.whole_tasks(made.id) if each.error} == {
         "SessionExpired"
     }
     assert {each.encrypted_payload for each in batches.whole_tasks(made.id)} == {None}
-    assert batches.dispatch(1).ended == [made.id]
-    left = [records.task(each.id) for each in (of_alive, of_none, fresh)]
+    assert dispatch_batches(database, 1).ended == [made.id]
+    left = [task_store.get(each.id) for each in (of_alive, of_none, fresh)]
     assert [each and each.state for each in left] == [State.QUEUED] * 3
 
 
@@ -253,43 +274,43 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
 
 
 def test_cancelled_batch_ends_what_is_queued_and_marks_what_runs(
-    records: Records, batches: BatchStore
+    task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     made = added(batches, 6)
-    ended, running, dealt = (task_id for task_id, *_ in batches.dispatch(3).tasks)
+    ended, running, dealt = (task_id for task_id, *_ in dispatch_batches(database, 3).tasks)
     other = added(batches, 1)
-    run(records, ended)
-    records.claim(running, "w")
+    run(task_store, ended)
+    task_store.claim(running, "w")
     for _ in range(2):
         assert batches.cancel(made.id, {"type": "TaskCancelled"}) == [running]
-    assert records.to_cancel("w") == [running]
+    assert task_store.cancel_requested("w") == [running]
     assert batches.counts([made.id, other.id]) == {
         made.id: {State.SUCCEEDED: 1, State.RUNNING: 1, State.CANCELLED: 4},
         other.id: {State.QUEUED: 1},
     }
-    gone = records.task(dealt)
+    gone = task_store.get(dealt)
     assert gone is not None and (gone.encrypted_payload, gone.error) == (
         None,
         {"type": "TaskCancelled"},
     )
-    assert records.claim(dealt, "w") is None
+    assert task_store.claim(dealt, "w") is None
 
 
 def test_batch_that_is_cancelled_while_nothing_runs_has_ended(batches: BatchStore) -> None:
     made = added(batches, 3)
     assert batches.cancel(made.id, {"type": "TaskCancelled"}) == []
-    found = batches.batch(made.id)
+    found = batches.get(made.id)
     assert found is not None and found.cancel_asked_at is not None and found.ended_at is not None
     again = found.model_dump()
     batches.cancel(made.id, {})
-    found = batches.batch(made.id)
+    found = batches.get(made.id)
     assert found is not None and found.model_dump() == again
 
 
-def test_old_batch_is_forgotten_when_its_tasks_are(records: Records, batches: BatchStore) -> None:
+def test_old_batch_is_forgotten_when_its_tasks_are(database: Database, batches: BatchStore) -> None:
     made = added(batches, 2, created_at=now() - 2 * HOUR)
     added(batches, 0)
-    assert batches.forget(now() - HOUR, 9) == 0
+    assert batches.delete_old(now() - HOUR, 9) == 0
     batches.cancel(made.id, {})
-    assert TaskSearch(records).forget(now() + HOUR, 9) == 2
-    assert (batches.forget(now() - HOUR, 9), batches.batch(made.id)) == (1, None)
+    assert TaskStore(database).delete_ended(now() + HOUR, 9) == 2
+    assert (batches.delete_old(now() - HOUR, 9), batches.get(made.id)) == (1, None)

@@ -10,9 +10,10 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from resop.errors import InvalidSettings
+from resop.storage.database import Database
 from resop.storage.schema import NEWEST
 from resop.storage.task_search import TaskFilter, TaskSearch
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 from tests.support.schema import (
     LATER,
     add_later_migration,
@@ -27,10 +28,10 @@ RELEASED = Path(__file__).parents[2] / "data" / "release.sql"
 
 
 @contextlib.contextmanager
-def prepared(url: str) -> Iterator[Records]:
-    with contextlib.closing(Records(url)) as records:
-        records.create_tables()
-        yield records
+def prepared(url: str) -> Iterator[Database]:
+    with contextlib.closing(Database(url)) as database:
+        database.create_tables()
+        yield database
 
 
 @pytest.fixture
@@ -52,8 +53,8 @@ def test_database_of_an_earlier_release_is_upgraded_with_its_tasks(
     folder = tmp_path / "migrations"
     folder.mkdir()
     add_later_migration(folder, monkeypatch)
-    with prepared(url) as records:
-        task = records.task("t1")
+    with prepared(url) as database:
+        task = TaskStore(database).get("t1")
     assert task is not None and (task.tags, task.pending_undo) == (["old", "Ünd"], None)
     assert (version_of(url), later_values(url)) == (LATER, [7])
 
@@ -62,9 +63,11 @@ def test_file_of_the_release_before_is_upgraded(url: str, tmp_path: Path) -> Non
     with contextlib.closing(sqlite3.connect(tmp_path / "resop.db")) as db:
         db.executescript(RELEASED.read_text())
     assert version_of(url) is not None
-    with prepared(url) as records:
-        (task,) = TaskSearch(records).tasks("ada", "hpc", limit=9, wanted=TaskFilter(tag=["Ünd"]))
-        found = records.task(task["id"])
+    with prepared(url) as database:
+        (task,) = TaskSearch(database).tasks(
+            "ada", "hpc", limit=9, matching=TaskFilter(tag=["Ünd"])
+        )
+        found = TaskStore(database).get(task["id"])
     assert found is not None and found.output == "uid=1000(ada)\n"
     assert (version_of(url), differences(url)) == (NEWEST, [])
 

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from resop.storage.changes import Change
+from resop.storage.database import Database
 from resop.storage.models import TASK_TAG, State, Step, StepOutput, Task, now
 from resop.storage.step_output import StepOutputStore
 from resop.storage.task_search import TaskFilter, TaskSearch
-from resop.storage.tasks import Change, Records
+from resop.storage.tasks import TaskStore
 from tests.support.ids import id_of
 from tests.support.tasks import new_task
 
@@ -19,8 +21,8 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def history(records: Records) -> TaskSearch:
-    return TaskSearch(records)
+def history(database: Database) -> TaskSearch:
+    return TaskSearch(database)
 
 
 def task(made: datetime | None = None, **values: Any) -> Task:
@@ -30,32 +32,32 @@ def task(made: datetime | None = None, **values: Any) -> Task:
 
 def ids(history: TaskSearch, **wanted: Any) -> list[str]:
     """The ids of the tasks that are found, oldest first."""
-    found = history.tasks("ada", "tango", limit=50, wanted=TaskFilter(**wanted))
+    found = history.tasks("ada", "tango", limit=50, matching=TaskFilter(**wanted))
     whole = history.whole_tasks("ada", "tango", TaskFilter(**wanted))
     assert [each["id"] for each in found] == [each.id for each in whole]
     return [each["id"] for each in reversed(found)]
 
 
 def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(
-    records: Records, history: TaskSearch
+    task_store: TaskStore, history: TaskSearch
 ) -> None:
     mine = sorted((task() for _ in range(7)), key=lambda task: task.id)
     for each in mine:
-        records.add_task(each)
-        records.add_task(task(username="eve"))
-        records.add_task(task(cluster="waltz"))
+        task_store.add(each)
+        task_store.add(task(username="eve"))
+        task_store.add(task(cluster="waltz"))
     seen: list[str] = []
     while page := history.tasks("ada", "tango", limit=3, before=seen[-1] if seen else None):
         assert len(page) <= 3
         seen += [each["id"] for each in page]
-        records.add_task(task())  # a new one does not move the pages
+        task_store.add(task())  # a new one does not move the pages
     assert seen == [each.id for each in reversed(mine)]
 
 
-def test_whole_tasks_are_read_page_by_page(records: Records, history: TaskSearch) -> None:
+def test_whole_tasks_are_read_page_by_page(task_store: TaskStore, history: TaskSearch) -> None:
     mine = sorted((task() for _ in range(45)), key=lambda task: task.id)
     for each in mine:
-        records.add_task(each)
+        task_store.add(each)
     assert list(history.whole_tasks("ada", "tango", TaskFilter())) == mine[::-1]
     assert list(history.whole_tasks("eve", "tango", TaskFilter())) == []
 
@@ -72,18 +74,20 @@ def test_whole_tasks_are_read_page_by_page(records: Records, history: TaskSearch
     ],
 )
 def test_listing_is_filtered(
-    records: Records, history: TaskSearch, wanted: dict[str, str], count: int
+    task_store: TaskStore, history: TaskSearch, wanted: dict[str, str], count: int
 ) -> None:
-    records.add_task(task(operator="slurm"))
-    records.add_task(task(action="cp"))
-    records.add_task(task(state=State.RUNNING))
-    records.add_task(task())
+    task_store.add(task(operator="slurm"))
+    task_store.add(task(action="cp"))
+    task_store.add(task(state=State.RUNNING))
+    task_store.add(task())
     assert len(ids(history, **wanted)) == count
 
 
-def test_listing_carries_neither_output_nor_envelope(records: Records, history: TaskSearch) -> None:
+def test_listing_carries_neither_output_nor_envelope(
+    task_store: TaskStore, history: TaskSearch
+) -> None:
     added = task()
-    records.add_task(added)
+    task_store.add(added)
     (listed,) = history.tasks("ada", "tango", limit=10)
     assert not {"output", "stderr", "log", "encrypted_payload"} & set(listed)
     assert listed["options"] == added.options
@@ -92,12 +96,12 @@ def test_listing_carries_neither_output_nor_envelope(records: Records, history: 
 
 @pytest.mark.parametrize("tag", ["a", "b c", ",", '","', 'x",', "é😀", "%", "_", "\\", "'"])
 def test_tag_is_found_as_a_whole_and_nothing_else(
-    records: Records, history: TaskSearch, tag: str
+    task_store: TaskStore, history: TaskSearch, tag: str
 ) -> None:
     tagged, both = task(tags=["other", tag, "last"]), task(tags=[tag, "night"])
     others = [[], [f"{tag}x"], [f"x{tag}"], ["b", "c"], ["day", "night"]]
     for each in (tagged, both, *(task(tags=tags) for tags in others)):
-        records.add_task(each)
+        task_store.add(each)
     assert ids(history, tag=[tag]) == [tagged.id, both.id]
     assert ids(history, tag=[tag, "night"]) == [both.id]
 
@@ -107,7 +111,7 @@ def test_tag_is_found_as_a_whole_and_nothing_else(
     ["sim", "SIM", "--T 280", 'say "hi"', "50%", "a_b", "x/y", "back\\slash", "two\nlines", "é😀"],
 )
 def test_text_is_found_in_command_line_options_and_note(
-    records: Records, history: TaskSearch, text: str
+    task_store: TaskStore, history: TaskSearch, text: str
 ) -> None:
     said = f"begin {text.lower()} end"
     found = [
@@ -117,17 +121,17 @@ def test_text_is_found_in_command_line_options_and_note(
         task(note=said),
     ]
     for each in (*found, task(command="50 a-b xy backslash"), task(tags=[said], log=[said])):
-        records.add_task(each)
+        task_store.add(each)
     assert ids(history, text=text) == [each.id for each in found]
 
 
 def test_time_range_has_its_beginning_and_not_its_end(
-    records: Records, history: TaskSearch
+    task_store: TaskStore, history: TaskSearch
 ) -> None:
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     made = [task(noon + number * HOUR) for number in range(4)]
     for each in made:
-        records.add_task(each)
+        task_store.add(each)
     all_ids = [each.id for each in made]
     assert ids(history, since=noon + HOUR) == all_ids[1:]
     assert ids(history, until=noon + 2 * HOUR) == all_ids[:2]
@@ -140,59 +144,59 @@ def test_time_range_has_its_beginning_and_not_its_end(
 
 
 def test_labels_are_set_whatever_the_state_and_nothing_else_is(
-    records: Records, history: TaskSearch
+    task_store: TaskStore, history: TaskSearch
 ) -> None:
     added, other = task(tags=["a"]), task(tags=["a"])
     for each in (added, other):
-        records.add_task(each)
-        records.claim(each.id, "w")
-    records.apply([Change.ended(added.id, State.SUCCEEDED, output="x")])
-    before = records.task(added.id)
+        task_store.add(each)
+        task_store.claim(each.id, "w")
+    task_store.apply([Change.ended(added.id, State.SUCCEEDED, output="x")])
+    before = task_store.get(added.id)
     assert before is not None
-    history.label(added.id, note="the good run 😀")
-    history.label(added.id)
-    assert records.task(added.id) == before.model_copy(update={"note": "the good run 😀"})
-    history.label(added.id, tags=["b", "c"], note=None)
-    assert records.task(added.id) == before.model_copy(update={"tags": ["b", "c"]})
-    left = records.task(other.id)
+    task_store.label(added.id, note="the good run 😀")
+    task_store.label(added.id)
+    assert task_store.get(added.id) == before.model_copy(update={"note": "the good run 😀"})
+    task_store.label(added.id, tags=["b", "c"], note=None)
+    assert task_store.get(added.id) == before.model_copy(update={"tags": ["b", "c"]})
+    left = task_store.get(other.id)
     assert left is not None and (left.tags, left.note) == (["a"], None)
     assert [ids(history, tag=[tag]) for tag in "abc"] == [[other.id], [added.id], [added.id]]
-    history.label(added.id, tags=[])
+    task_store.label(added.id, tags=[])
     assert [ids(history, tag=[tag]) for tag in "abc"] == [[other.id], [], []]
-    history.label(new_task().id, tags=["b"])
+    task_store.label(new_task().id, tags=["b"])
     assert ids(history, tag=["b"]) == []
 
 
 def test_tag_is_its_user_s_alone_and_goes_with_whatever_else_is_wanted(
-    records: Records, history: TaskSearch
+    task_store: TaskStore, history: TaskSearch
 ) -> None:
     long_ago, moment = now() - 48 * HOUR, now() - 24 * HOUR
     tagged = [task(made, tags=["x", "y", "x"]) for made in (long_ago, None, None)]
     for each in (*tagged, task(tags=["x"], username="eve"), task(tags=["x"], cluster="waltz")):
-        records.add_task(each)
-    records.add_task(task(tags=["X", "y "]))
+        task_store.add(each)
+    task_store.add(task(tags=["X", "y "]))
     old, *young = (each.id for each in tagged)
-    records.claim(young[0], "w")
+    task_store.claim(young[0], "w")
     assert ids(history, tag=["x"]) == ids(history, tag=["x", "y"]) == [old, *young]
     assert ids(history, tag=["x", "z"]) == []
     assert ids(history, tag=["x"], since=moment) == young
     assert ids(history, tag=["x", "y"], until=moment) == [old]
     assert ids(history, tag=["x"], state=State.RUNNING) == young[:1]
     assert ids(history, tag=["x"], text="no such text") == []
-    last = history.tasks("ada", "tango", limit=2, wanted=TaskFilter(tag=["x"]))[-1]["id"]
-    page = history.tasks("ada", "tango", limit=2, before=last, wanted=TaskFilter(tag=["x"]))
+    last = history.tasks("ada", "tango", limit=2, matching=TaskFilter(tag=["x"]))[-1]["id"]
+    page = history.tasks("ada", "tango", limit=2, before=last, matching=TaskFilter(tag=["x"]))
     assert [each["id"] for each in page] == [old]
 
 
 def test_old_tasks_that_have_ended_are_forgotten_with_their_steps_a_few_at_a_time(
-    records: Records, history: TaskSearch
+    task_store: TaskStore, database: Database, history: TaskSearch
 ) -> None:
     long_ago, moment = now() - 48 * HOUR, now() - 24 * HOUR
     old = [task(long_ago, state=State.FAILED, tags=["x"]) for _ in range(5)]
     kept = [task(long_ago, tags=["x"]), task(long_ago, state=State.RUNNING), task(state=State.LOST)]
     for each in (*old, *kept):
-        records.add_task(each)
-        records.apply(
+        task_store.add(each)
+        task_store.apply(
             [
                 Change.step_begun(Step(task=each.id, number=1, command="id", started_at=now())),
                 Change.printed(
@@ -200,10 +204,10 @@ def test_old_tasks_that_have_ended_are_forgotten_with_their_steps_a_few_at_a_tim
                 ),
             ]
         )
-    printed = StepOutputStore(records)
-    assert [history.forget(moment, 3) for _ in range(3)] == [3, 2, 0]
-    assert [each for each in old if records.task(each.id) or records.steps(each.id)] == []
+    printed = StepOutputStore(database)
+    assert [task_store.delete_ended(moment, 3) for _ in range(3)] == [3, 2, 0]
+    assert [each for each in old if task_store.get(each.id) or task_store.steps(each.id)] == []
     assert [each for each in (*old, *kept) if printed.ends(each.id)] == kept
-    assert [each for each in kept if records.task(each.id) and records.steps(each.id)] == kept
-    with records.read() as db:
+    assert [each for each in kept if task_store.get(each.id) and task_store.steps(each.id)] == kept
+    with database.read() as db:
         assert db.execute(select(TASK_TAG.c.task)).scalars().all() == [kept[0].id]

@@ -6,7 +6,7 @@ import pytest
 
 from resop.errors import RecordsUnavailable
 from resop.storage.models import ClaimedTask
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 from tests.support.tasks import new_task
 from worker.claimer import Claimer
 
@@ -14,10 +14,10 @@ from worker.claimer import Claimer
 class Worker:
     """What a claimer is given, and what it did with it."""
 
-    def __init__(self, records: Records) -> None:
+    def __init__(self, task_store: TaskStore) -> None:
         self.begun: list[str] = []
         self.released = 0
-        self.claimer = Claimer("w", records, self._begin, self._release)
+        self.claimer = Claimer("w", task_store, self._begin, self._release)
 
     def _begin(self, tasks: Sequence[ClaimedTask]) -> None:
         self.begun += [task.id for task in tasks]
@@ -34,19 +34,19 @@ class Worker:
 
 
 @pytest.fixture
-def add(records: Records) -> Callable[[], str]:
+def add(task_store: TaskStore) -> Callable[[], str]:
     """Adds a queued task."""
 
     def added() -> str:
         task = new_task()
-        records.add_task(task)
+        task_store.add(task)
         return task.id
 
     return added
 
 
 def test_what_has_come_is_claimed_in_one_transaction(
-    records: Records, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = []
 
@@ -54,32 +54,34 @@ def test_what_has_come_is_claimed_in_one_transaction(
         groups.append(list(ids))
         return claim_all(ids, worker)
 
-    claim_all = records.claim_all
-    monkeypatch.setattr(records, "claim_all", counted)
+    claim_all = task_store.claim_all
+    monkeypatch.setattr(task_store, "claim_all", counted)
     ids = [add() for _ in range(5)]
-    worker = Worker(records)
+    worker = Worker(task_store)
     worker.claim(*ids)
     assert groups == [ids]
     assert (worker.begun, worker.released) == (ids, 0)
 
 
-def test_one_that_is_not_queued_is_left_alone(records: Records, add: Callable[[], str]) -> None:
+def test_one_that_is_not_queued_is_left_alone(
+    task_store: TaskStore, add: Callable[[], str]
+) -> None:
     claimed, queued = add(), add()
-    records.claim(claimed, "another")
-    worker = Worker(records)
+    task_store.claim(claimed, "another")
+    worker = Worker(task_store)
     worker.claim(claimed, queued, queued, "no-such-task")
     assert (worker.begun, worker.released) == ([queued], 3)
 
 
 @pytest.mark.parametrize("fault", [RecordsUnavailable(), ValueError("the driver's own")])
 def test_while_the_database_is_away_nothing_is_begun(
-    records: Records, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch, fault: Exception
+    task_store: TaskStore, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     def refuse(ids: Sequence[str], worker: str) -> list[ClaimedTask]:
         raise fault
 
-    monkeypatch.setattr(records, "claim_all", refuse)
+    monkeypatch.setattr(task_store, "claim_all", refuse)
     task = add()
-    worker = Worker(records)
+    worker = Worker(task_store)
     worker.claim(task, task)
     assert (worker.begun, worker.released) == ([], 2)

@@ -19,8 +19,8 @@ from resop.ssh.runner.durable_step import (
 from resop.steps.output import RawResult
 from resop.steps.result import Result
 from resop.steps.step import StepRequest, step_request
+from resop.storage.changes import Change
 from resop.storage.models import Step, now
-from resop.storage.tasks import Change
 from resop.types import MASK, Secret
 from worker import resumed_steps as module
 from worker.resumed_steps import PreviousRun, ResumeState, TaskHandedOff

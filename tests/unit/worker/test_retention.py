@@ -6,39 +6,42 @@ from typing import Any
 import pytest
 
 from resop.storage.batches import BatchStore
+from resop.storage.credentials import CredentialStore
+from resop.storage.database import Database
+from resop.storage.idempotency_keys import IdempotencyKeyStore
 from resop.storage.models import Batch, Credential, IdempotencyKey, State, now
-from resop.storage.tasks import Records
+from resop.storage.tasks import TaskStore
 from tests.support.ids import id_of
 from tests.support.tasks import new_task
 from worker import retention
 from worker.retention import GROUP, RetentionCleaner
 
 
-def add(records: Records, days_ago: float, **values: Any) -> str:
+def add(task_store: TaskStore, days_ago: float, **values: Any) -> str:
     """Write a task with a key, both made so many days ago; their id."""
     made = now() - timedelta(days=days_ago)
     task = new_task(id=id_of(made), created_at=made, **{"state": State.SUCCEEDED, **values})
-    records.add_task(
-        task, key=IdempotencyKey(id=task.id, digest="d", task=task.id, created_at=made)
-    )
+    task_store.add(task, key=IdempotencyKey(id=task.id, digest="d", task=task.id, created_at=made))
     return task.id
 
 
-def test_keys_are_kept_a_day_and_tasks_as_long_as_the_site_says(records: Records) -> None:
-    new, day_old, month_old = (add(records, days) for days in (0.9, 1.1, 31))
-    running = add(records, 31, state=State.RUNNING)
-    RetentionCleaner(records, 0).clean()
-    assert [bool(records.key(each)) for each in (new, day_old, month_old)] == [True, False, False]
-    assert all(records.task(each) for each in (new, day_old, month_old, running))
-    RetentionCleaner(records, 30).clean()
-    assert all(records.task(each) for each in (new, day_old, running))
-    assert records.task(month_old) is None
+def test_keys_are_kept_a_day_and_tasks_as_long_as_the_site_says(
+    task_store: TaskStore, key_store: IdempotencyKeyStore, database: Database
+) -> None:
+    new, day_old, month_old = (add(task_store, days) for days in (0.9, 1.1, 31))
+    running = add(task_store, 31, state=State.RUNNING)
+    RetentionCleaner(database, 0).clean()
+    assert [bool(key_store.get(each)) for each in (new, day_old, month_old)] == [True, False, False]
+    assert all(task_store.get(each) for each in (new, day_old, month_old, running))
+    RetentionCleaner(database, 30).clean()
+    assert all(task_store.get(each) for each in (new, day_old, running))
+    assert task_store.get(month_old) is None
 
 
 def test_batch_whose_writer_died_is_forgotten_and_one_that_is_being_written_is_not(
-    records: Records, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batches = BatchStore(records)
+    batches = BatchStore(database)
     monkeypatch.setattr(batches, "_make_ready", lambda *_: None)
     dead, alive = (
         Batch(
@@ -56,28 +59,33 @@ def test_batch_whose_writer_died_is_forgotten_and_one_that_is_being_written_is_n
     )
     for each in (dead, alive):
         batches.add(each, [])
-        add(records, 0, state=State.QUEUED, batch=each.id, number=0)
-    RetentionCleaner(records, 30).clean()
+        add(task_store, 0, state=State.QUEUED, batch=each.id, number=0)
+    RetentionCleaner(database, 30).clean()
     assert [len(batches.tasks(each.id, limit=9)) for each in (dead, alive)] == [0, 1]
 
 
-def test_credentials_are_forgotten_a_day_after_their_end(records: Records) -> None:
+def test_credentials_are_forgotten_a_day_after_their_end(
+    credential_store: CredentialStore, database: Database
+) -> None:
     for name, days in (("live", -1.0), ("ended", 0.9), ("old", 1.1)):
         ends = now() - timedelta(days=days)
-        records.add_credential(Credential(id=name, username="ada", cluster="c", expires_at=ends))
-    RetentionCleaner(records, 0).clean()
-    assert [each.id for each in records.credentials()] == ["live"]
-    assert records.forget_old_credentials(now(), 10) == 1
+        credential_store.add(Credential(id=name, username="ada", cluster="c", expires_at=ends))
+    RetentionCleaner(database, 0).clean()
+    assert [each.id for each in credential_store.live()] == ["live"]
+    assert credential_store.delete_expired(now(), 10) == 1
 
 
 def test_all_of_it_is_forgotten_where_the_time_suffices_and_else_goes_on_next_time(
-    records: Records, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore,
+    key_store: IdempotencyKeyStore,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    old = [add(records, 3) for _ in range(2 * GROUP + 1)]
-    cleaner = RetentionCleaner(records, 2)
+    old = [add(task_store, 3) for _ in range(2 * GROUP + 1)]
+    cleaner = RetentionCleaner(database, 2)
     with monkeypatch.context() as hurried:
         hurried.setattr(retention, "LONGEST_SECONDS", 0)
         cleaner.clean()
-    assert sum(1 for each in old if records.task(each)) == GROUP + 1
+    assert sum(1 for each in old if task_store.get(each)) == GROUP + 1
     cleaner.clean()
-    assert not any(records.task(each) or records.key(each) for each in old)
+    assert not any(task_store.get(each) or key_store.get(each) for each in old)

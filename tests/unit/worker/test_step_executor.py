@@ -10,7 +10,7 @@ import pytest
 from resop.security.masking import Masker
 from resop.steps.output import RawResult
 from resop.steps.step import StepRequest, step_request
-from resop.storage.tasks import Change
+from resop.storage.changes import Change
 from resop.types import Secret
 from worker.step_executor import SshStepExecutor
 

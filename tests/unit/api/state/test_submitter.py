@@ -14,8 +14,9 @@ from api.state.submitter import TaskSubmitter
 from resop.errors import LimitReached, QueueUnavailable, RecordsUnavailable
 from resop.messaging.task_queue import LOWEST_PRIORITY, TASKS_PER_MESSAGE, TaskQueue
 from resop.storage import tasks as record
+from resop.storage.idempotency_keys import IdempotencyKeyStore, find_keys
 from resop.storage.models import IdempotencyKey, State
-from resop.storage.tasks import NewTask, Records
+from resop.storage.tasks import NewTask, TaskStore
 from tests.support.tasks import new_task
 
 ROOM = 10
@@ -42,10 +43,16 @@ def messages() -> Messages:
     return Messages()
 
 
-async def taken_in(records: Records, messages: Messages, *new: NewTask, worker: str = "") -> Any:
+async def taken_in(
+    task_store: TaskStore,
+    key_store: IdempotencyKeyStore,
+    messages: Messages,
+    *new: NewTask,
+    worker: str = "",
+) -> Any:
     """What each is told when all of them come before the first is looked at."""
-    intake = TaskSubmitter(records, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
-    adding = [asyncio.create_task(intake.add(each, worker, flushed=False)) for each in new]
+    intake = TaskSubmitter(task_store, key_store, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
+    adding = [asyncio.create_task(intake.add(each, worker, durable=False)) for each in new]
     await asyncio.sleep(0)
     intake.start()
     told = await asyncio.gather(*adding, return_exceptions=True)
@@ -58,102 +65,116 @@ def new(key: str | None = None, **values: Any) -> NewTask:
     return NewTask(task, IdempotencyKey(id=key, digest="d", task=task.id) if key else None)
 
 
-def states(records: Records, tasks: Sequence[NewTask]) -> list[str | None]:
-    found = [records.task(each.task.id) for each in tasks]
+def states(task_store: TaskStore, tasks: Sequence[NewTask]) -> list[str | None]:
+    found = [task_store.get(each.task.id) for each in tasks]
     return [each.state if each else None for each in found]
 
 
 async def test_what_has_come_is_written_in_one_transaction_and_sent_in_few_messages(
-    records: Records, messages: Messages, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore,
+    key_store: IdempotencyKeyStore,
+    messages: Messages,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     groups = []
-    add_tasks = records.add_tasks
+    add_tasks = task_store.add_all
 
     def counted(tasks: Sequence[NewTask], **how: Any) -> Any:
-        groups.append((len(tasks), how["flushed"]))
+        groups.append((len(tasks), how["durable"]))
         return add_tasks(tasks, **how)
 
-    monkeypatch.setattr(records, "add_tasks", counted)
+    monkeypatch.setattr(task_store, "add_all", counted)
     tasks = [new() for _ in range(TASKS_PER_MESSAGE + 1)]
-    assert await taken_in(records, messages, *tasks) == [None] * len(tasks)
+    assert await taken_in(task_store, key_store, messages, *tasks) == [None] * len(tasks)
     ids = [each.task.id for each in tasks]
     assert groups == [(len(tasks), False)]
     assert messages.sent == [
         ("cluster.tango", ids[:TASKS_PER_MESSAGE]),
         ("cluster.tango", ids[TASKS_PER_MESSAGE:]),
     ]
-    assert set(states(records, tasks)) == {State.QUEUED}
+    assert set(states(task_store, tasks)) == {State.QUEUED}
 
 
-async def test_only_who_has_no_room_is_refused(records: Records, messages: Messages) -> None:
+async def test_only_who_has_no_room_is_refused(
+    task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
+) -> None:
     tasks = [new() for _ in range(ROOM + 2)]
     others = [new(username="bob"), new(cluster="salsa")]
-    told = await taken_in(records, messages, *tasks, *others)
+    told = await taken_in(task_store, key_store, messages, *tasks, *others)
     assert told[:ROOM] + told[-2:] == [None] * (ROOM + 2)
     assert [type(each) for each in told[ROOM:-2]] == [LimitReached] * 2
-    assert states(records, tasks)[ROOM:] == [None, None]
+    assert states(task_store, tasks)[ROOM:] == [None, None]
     assert sum(len(ids) for _, ids in messages.sent) == ROOM + 2
 
 
 async def test_key_that_comes_twice_is_that_of_the_first(
-    records: Records, messages: Messages
+    task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
 ) -> None:
     tasks = [new("k"), new("k"), new("other")]
-    first, second, third = await taken_in(records, messages, *tasks)
+    first, second, third = await taken_in(task_store, key_store, messages, *tasks)
     assert first is third is None and second.task == tasks[0].task.id
-    assert states(records, tasks) == [State.QUEUED, None, State.QUEUED]
-    assert (await taken_in(records, messages, new("k")))[0].task == tasks[0].task.id
+    assert states(task_store, tasks) == [State.QUEUED, None, State.QUEUED]
+    assert (await taken_in(task_store, key_store, messages, new("k")))[0].task == tasks[0].task.id
 
 
 async def test_what_no_message_was_sent_for_is_given_up(
-    records: Records, messages: Messages
+    task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
 ) -> None:
     messages.most = 1
     tasks = [new("k"), new(cluster="salsa"), new("l", cluster="salsa")]
-    first, *told = await taken_in(records, messages, *tasks)
+    first, *told = await taken_in(task_store, key_store, messages, *tasks)
     assert first is None and [type(each) for each in told] == [QueueUnavailable] * 2
-    assert states(records, tasks) == [State.QUEUED, State.FAILED, State.FAILED]
-    assert records.key("k") and records.key("l") is None
+    assert states(task_store, tasks) == [State.QUEUED, State.FAILED, State.FAILED]
+    assert key_store.get("k") and key_store.get("l") is None
 
 
 async def test_what_a_worker_has_all_the_same_is_not_given_up(
-    records: Records, messages: Messages, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore,
+    key_store: IdempotencyKeyStore,
+    messages: Messages,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def arrives(_: str, ids: Sequence[str], **how: Any) -> None:
-        assert len(records.claim_all(ids, "w")) == 1
+        assert len(task_store.claim_all(ids, "w")) == 1
         raise OperationalError
 
     monkeypatch.setattr(messages, "send_task", arrives)
-    assert await taken_in(records, messages, task := new()) == [None]
-    assert states(records, [task]) == [State.RUNNING]
+    assert await taken_in(task_store, key_store, messages, task := new()) == [None]
+    assert states(task_store, [task]) == [State.RUNNING]
 
 
 async def test_while_the_database_is_away_each_is_told_so_for_itself(
-    records: Records, messages: Messages, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore,
+    key_store: IdempotencyKeyStore,
+    messages: Messages,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def away(*_: Any, **how: Any) -> Any:
         raise RecordsUnavailable
 
-    monkeypatch.setattr(records, "add_tasks", away)
-    first, second = await taken_in(records, messages, new(), new())
+    monkeypatch.setattr(task_store, "add_all", away)
+    first, second = await taken_in(task_store, key_store, messages, new(), new())
     assert isinstance(first, RecordsUnavailable) and isinstance(second, RecordsUnavailable)
     assert first is not second and messages.sent == []
 
 
 async def test_one_that_cannot_be_written_is_the_only_one_that_is_not(
-    records: Records, messages: Messages
+    task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
 ) -> None:
     tasks = [new(), new(options={"input": object()}), new()]
-    first, second, third = await taken_in(records, messages, *tasks)
+    first, second, third = await taken_in(task_store, key_store, messages, *tasks)
     assert first is third is None and isinstance(second, Exception)
-    assert states(records, tasks) == [State.QUEUED, None, State.QUEUED]
+    assert states(task_store, tasks) == [State.QUEUED, None, State.QUEUED]
     assert [ids for _, ids in messages.sent] == [[tasks[0].task.id, tasks[2].task.id]]
 
 
 async def test_fault_of_ours_is_told_and_does_not_end_the_intake(
-    records: Records, messages: Messages, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore,
+    key_store: IdempotencyKeyStore,
+    messages: Messages,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    intake = TaskSubmitter(records, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
+    intake = TaskSubmitter(task_store, key_store, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
     intake.start()
     with monkeypatch.context() as patch:
         patch.setattr(messages, "send_task", None)
@@ -163,15 +184,17 @@ async def test_fault_of_ours_is_told_and_does_not_end_the_intake(
     await intake.stop()
 
 
-async def test_task_of_who_has_gone_is_taken_in(records: Records, messages: Messages) -> None:
-    intake, task = TaskSubmitter(records, TaskQueue(messages), ROOM), new()  # type: ignore[arg-type]
+async def test_task_of_who_has_gone_is_taken_in(
+    task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
+) -> None:
+    intake, task = TaskSubmitter(task_store, key_store, TaskQueue(messages), ROOM), new()  # type: ignore[arg-type]
     adding = asyncio.create_task(intake.add(task, "kept"))
     await asyncio.sleep(0)
     adding.cancel()
     await asyncio.sleep(0)
     intake.start()
     await intake.stop()
-    assert states(records, [task]) == [State.QUEUED]
+    assert states(task_store, [task]) == [State.QUEUED]
     assert messages.sent == [("worker.kept", [task.task.id])]
 
 
@@ -186,18 +209,17 @@ def test_who_hands_over_many_is_told_of_those_that_are_left(messages: Messages) 
 
 
 def test_key_that_another_process_writes_at_that_moment_is_found(
-    records: Records, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     earlier, looked = new("k"), []
 
     def look(*asked: Any) -> dict[str, IdempotencyKey]:
         looked.append(asked)
-        return keys(*asked) if len(looked) > 1 else {}
+        return find_keys(*asked) if len(looked) > 1 else {}
 
-    keys = record._keys
-    monkeypatch.setattr(record, "_keys", look)
-    records.add_tasks([earlier])
+    monkeypatch.setattr(record, "find_keys", look)
+    task_store.add_all([earlier])
     looked.clear()
-    (told,) = records.add_tasks([new("k")])
+    (told,) = task_store.add_all([new("k")])
     assert isinstance(told, IdempotencyKey) and told.task == earlier.task.id
     assert len(looked) == 2

@@ -10,7 +10,7 @@ from resop.errors import RecordsUnavailable, UnknownTask
 from resop.storage.models import State, Step, Task, now
 
 
-class FakeRecords:
+class FakeTaskStore:
     """One task and its steps; counts how often it is read."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class FakeRecords:
         )
         self.all.sort(key=lambda each: each.number)
 
-    def task(self, task_id: str) -> Task | None:
+    def get(self, task_id: str) -> Task | None:
         self.reads += 1
         if self.away:
             raise RecordsUnavailable
@@ -55,18 +55,18 @@ class FakeRecords:
 
 
 @pytest.fixture
-def records() -> FakeRecords:
-    return FakeRecords()
+def store() -> FakeTaskStore:
+    return FakeTaskStore()
 
 
 @pytest.fixture
-def feeds(records: FakeRecords) -> TaskWatches:
-    untyped: Any = records
+def feeds(store: FakeTaskStore) -> TaskWatches:
+    untyped: Any = store
     return TaskWatches(untyped, untyped)
 
 
 async def test_a_thousand_watchers_read_the_record_once_a_change(
-    feeds: TaskWatches, records: FakeRecords
+    feeds: TaskWatches, store: FakeTaskStore
 ) -> None:
     seen = []
     looked = asyncio.Barrier(1001)
@@ -82,35 +82,35 @@ async def test_a_thousand_watchers_read_the_record_once_a_change(
     watchers = [asyncio.create_task(watch()) for _ in range(1000)]
     for number in (1, 2, 3):
         await looked.wait()
-        records.add(number, None)
+        store.add(number, None)
         feeds.on_change("t0 t1 t2")
     await asyncio.gather(*watchers)
-    assert records.reads == 3
+    assert store.reads == 3
     assert seen == [0] * 1000 + [1] * 1000 + [2] * 1000
     assert not feeds._feeds
 
 
 async def test_steps_that_have_ended_are_not_read_again(
-    feeds: TaskWatches, records: FakeRecords
+    feeds: TaskWatches, store: FakeTaskStore
 ) -> None:
     with feeds.feed("t1") as feed:
         for number, seconds in ((1, 1.0), (2, None), (3, 1.0), (2, 2.0), (4, None)):
-            records.add(number, seconds)
+            store.add(number, seconds)
             feeds.on_change("t1")
             seen = await feed.snapshot()
-            assert seen.steps == records.all
-    assert records.asked_after == [0, 1, 1, 1, 3]
+            assert seen.steps == store.all
+    assert store.asked_after == [0, 1, 1, 1, 3]
 
 
 async def test_rows_of_output_are_known_by_the_last_of_each_step(
-    feeds: TaskWatches, records: FakeRecords
+    feeds: TaskWatches, store: FakeTaskStore
 ) -> None:
     with feeds.feed("t1") as feed:
         before = await feed.snapshot()
         for step, row in ((1, 3), (2, 4), (1, 7)):
-            records.rows[step] = row
+            store.rows[step] = row
             feeds.on_change("t1")
-            assert (await feed.snapshot()).output_rows == records.rows
+            assert (await feed.snapshot()).output_rows == store.rows
         assert before.output_rows == {}
 
 
@@ -123,28 +123,28 @@ async def test_what_might_have_been_missed_wakes_all_who_watch(feeds: TaskWatche
 
 
 async def test_fault_of_one_reading_is_not_that_of_the_next(
-    feeds: TaskWatches, records: FakeRecords
+    feeds: TaskWatches, store: FakeTaskStore
 ) -> None:
     with feeds.feed("t1") as feed:
-        records.away = True
+        store.away = True
         with pytest.raises(RecordsUnavailable):
             await feed.snapshot()
-        records.away = False
+        store.away = False
         feeds.on_change("t1")
-        assert (await feed.snapshot()).task == records.found
-        records.found = None
+        assert (await feed.snapshot()).task == store.found
+        store.found = None
         feeds.on_change("t1")
         with pytest.raises(UnknownTask):
             await feed.snapshot()
 
 
 async def test_watcher_that_goes_away_takes_no_reading_from_others(
-    feeds: TaskWatches, records: FakeRecords
+    feeds: TaskWatches, store: FakeTaskStore
 ) -> None:
     with feeds.feed("t1") as feed:
         first, second = (asyncio.create_task(feed.snapshot()) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
-        assert (await second).task == records.found
+        assert (await second).task == store.found
         assert first.cancelled() or first.done()
-    assert records.reads == 1
+    assert store.reads == 1

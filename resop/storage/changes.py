@@ -1,0 +1,92 @@
+"""Changes to running tasks and their steps, which `TaskStore.apply` writes in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Update, bindparam, insert, update
+
+from resop.storage.models import STEP, STEP_OUTPUT, TASK, State, Step, StepOutput, now
+
+_RESULT_COLUMNS = (
+    *("state", "ended_at", "seconds", "output", "stderr", "exit_code", "truncated"),
+    *("log", "progress", "error", "pending_undo", "encrypted_payload"),
+)
+_NO_RESULT = dict.fromkeys(_RESULT_COLUMNS) | {"truncated": False, "log": []}
+
+# Built once, because building a statement costs more than running it.
+_INSERT_STEP = insert(STEP)
+_INSERT_OUTPUT = insert(STEP_OUTPUT)
+_UPDATE_STEP = update(STEP).where(
+    STEP.c.task == bindparam("of_task"), STEP.c.number == bindparam("of_number")
+)
+_UPDATE_RUNNING = update(TASK).where(
+    TASK.c.id == bindparam("of_task"), TASK.c.state == State.RUNNING
+)
+
+
+class Change:
+    """One statement of a group that `TaskStore.apply` writes in one transaction."""
+
+    __slots__ = ("result", "statement", "task", "values", "whose")
+
+    def __init__(
+        self,
+        task: str,
+        statement: Any,
+        values: dict[str, Any] | list[dict[str, Any]] | None = None,
+    ) -> None:
+        self.task = task
+        self.statement = statement
+        self.values = values
+        self.result: dict[str, Any] | None = None
+        """The columns of a task that ends."""
+        self.whose = ""
+        """The owner of a task that ends, if known: see `resop.messaging.publisher.whose`."""
+
+    @classmethod
+    def step_begun(cls, step: Step) -> Change:
+        """Record a step that is about to be sent."""
+        return cls(step.task, _INSERT_STEP, step.model_dump())
+
+    @classmethod
+    def printed(cls, task: str, rows: Sequence[StepOutput]) -> Change:
+        """Record output of running steps."""
+        return cls(task, _INSERT_OUTPUT, [row.model_dump() for row in rows])
+
+    @classmethod
+    def step_ended(cls, task: str, number: int, **values: Any) -> Change:
+        """Record the end of a step."""
+        key = {"of_task": task, "of_number": number}
+        return cls(task, _setting(_UPDATE_STEP, *values), key | _bound(values))
+
+    @classmethod
+    def ended(cls, task_id: str, state: State, **values: Any) -> Change:
+        """Record the end of a running task; does nothing to a task that has already ended."""
+        columns = _NO_RESULT | values | {"state": state, "ended_at": now()}
+        statement = _setting(_UPDATE_RUNNING, *columns)
+        change = cls(task_id, statement, {"of_task": task_id, **_bound(columns)})
+        change.result = {"state": state, **values}
+        return change
+
+    @classmethod
+    def progress(cls, task_id: str, **values: Any) -> Change:
+        """Record new values of a running task: its log, its progress."""
+        statement = _setting(_UPDATE_RUNNING, *values)
+        return cls(task_id, statement, {"of_task": task_id, **_bound(values)})
+
+
+@cache
+def _setting(statement: Update, *names: str) -> Update:
+    """Return `statement` with these columns set from `_bound` values; cached for each set."""
+    columns = statement.table.c
+    return statement.values(
+        {name: bindparam(f"new_{name}", type_=columns[name].type) for name in names}
+    )
+
+
+def _bound(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` by the parameter names that `_setting` uses."""
+    return {f"new_{name}": value for name, value in values.items()}

@@ -1,0 +1,76 @@
+"""Credentials: written at login, read to open a session, revoked at logout."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import delete, insert, select, update
+
+from resop.storage.database import Database
+from resop.storage.models import CREDENTIAL, Credential, now
+
+
+class CredentialStore:
+    """Reads and writes credentials. Methods block; all raise RecordsUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, credential: Credential) -> None:
+        """Write a new credential, and erase the encrypted keys of expired ones."""
+        with self._database.write() as db:
+            db.execute(
+                update(CREDENTIAL)
+                .where(CREDENTIAL.c.expires_at < now(), CREDENTIAL.c.encrypted_key.is_not(None))
+                .values(encrypted_key=None)
+            )
+            db.execute(insert(CREDENTIAL), [credential.model_dump()])
+
+    def get(self, credential_id: str) -> Credential | None:
+        """Return a credential, or None if it is unknown, revoked or expired."""
+        query = select(CREDENTIAL).where(
+            CREDENTIAL.c.id == credential_id,
+            CREDENTIAL.c.revoked_at.is_(None),
+            CREDENTIAL.c.expires_at > now(),
+        )
+        with self._database.read() as db:
+            row = db.execute(query).one_or_none()
+        return None if row is None else Credential(**row._mapping)
+
+    def groups(self, credential_id: str) -> list[str] | None:
+        """Return the groups recorded at a login, even if the credential has ended since."""
+        query = select(CREDENTIAL.c.remote_groups).where(CREDENTIAL.c.id == credential_id)
+        with self._database.read() as db:
+            groups: list[str] | None = db.execute(query).scalar()
+        return groups
+
+    def live(self, username: str | None = None) -> list[Credential]:
+        """Return the live credentials of one user, or of all users, oldest first."""
+        query = select(CREDENTIAL).where(
+            CREDENTIAL.c.revoked_at.is_(None), CREDENTIAL.c.expires_at > now()
+        )
+        if username is not None:
+            query = query.where(CREDENTIAL.c.username == username)
+        with self._database.read() as db:
+            rows = db.execute(query.order_by(CREDENTIAL.c.id))
+            return [Credential(**row._mapping) for row in rows]
+
+    def delete_expired(self, expired_before: datetime, limit: int) -> int:
+        """Delete at most `limit` credentials that expired before this time; return the number."""
+        old = select(CREDENTIAL.c.id).where(CREDENTIAL.c.expires_at < expired_before)
+        with self._database.write() as db:
+            ids = db.execute(old.limit(limit).with_for_update(skip_locked=True)).scalars().all()
+            if ids:
+                db.execute(delete(CREDENTIAL).where(CREDENTIAL.c.id.in_(ids)))
+        return len(ids)
+
+    def revoke(self, credential_id: str) -> bool:
+        """Revoke a credential and erase its key; return True if this call revoked it."""
+        with self._database.write() as db:
+            return bool(
+                db.execute(
+                    update(CREDENTIAL)
+                    .where(CREDENTIAL.c.id == credential_id, CREDENTIAL.c.revoked_at.is_(None))
+                    .values(revoked_at=now(), encrypted_key=None)
+                ).rowcount
+            )

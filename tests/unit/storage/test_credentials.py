@@ -1,0 +1,64 @@
+"""Credentials: found while they are live, and without a key after that."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from resop.storage.credentials import CredentialStore
+from resop.storage.database import Database
+from resop.storage.models import (
+    Credential,
+    now,
+)
+
+HOUR = timedelta(hours=1)
+
+
+def credential(number: int = 1, hours: float = 1) -> Credential:
+    return Credential(
+        id=f"credential-{number}",
+        username="ada",
+        cluster="tango",
+        public_key="ssh-ed25519 AAAA",
+        encrypted_key=b"\x00\xff",
+        expires_at=now() + hours * HOUR,
+    )
+
+
+def test_live_credential_is_found_with_its_key(credential_store: CredentialStore) -> None:
+    added = credential()
+    credential_store.add(added)
+    read = credential_store.get("credential-1")
+    assert read is not None
+    assert read.model_dump() == added.model_dump()
+    assert credential_store.get("credential-2") is None
+
+
+def test_revoked_credential_is_gone_and_so_is_its_key(
+    credential_store: CredentialStore, tmp_path: Path
+) -> None:
+    credential_store.add(credential(1))
+    credential_store.add(credential(2))
+    assert credential_store.revoke("credential-1")
+    assert not credential_store.revoke("credential-1")
+    assert not credential_store.revoke("no-such-credential")
+    assert credential_store.get("credential-1") is None
+    assert credential_store.get("credential-2") is not None
+
+
+def test_expired_credential_is_refused(credential_store: CredentialStore) -> None:
+    credential_store.add(credential(1, hours=-0.001))
+    assert credential_store.get("credential-1") is None
+
+
+def test_keys_of_expired_credentials_are_swept_at_the_next_login(
+    credential_store: CredentialStore, database: Database, tmp_path: Path
+) -> None:
+    expired = credential(1, hours=-1)
+    expired.encrypted_key = b"SEALED-AND-EXPIRED"
+    credential_store.add(expired)
+    credential_store.add(credential(2))
+    with database.read() as db:
+        keys = db.exec_driver_sql("SELECT id, encrypted_key FROM credential ORDER BY id").all()
+    assert [tuple(row) for row in keys] == [("credential-1", None), ("credential-2", b"\x00\xff")]

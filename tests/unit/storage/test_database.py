@@ -1,0 +1,91 @@
+"""The database: durable and relaxed writes, unavailability, several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resop.errors import RecordsUnavailable
+from resop.storage.database import Database
+from resop.storage.tasks import TaskStore
+from resop.storage.workers import WorkerStore
+from tests.support.tasks import new_task as task
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder}/resop.db"
+
+
+def test_what_is_written_is_on_the_disk_unless_that_is_left_to_the_next(database: Database) -> None:
+    synchronous = {}
+    for flushed in (True, False):
+        with database.write(durable=flushed) as db:
+            synchronous[flushed] = db.exec_driver_sql("PRAGMA synchronous").scalar()
+    assert synchronous == {True: 2, False: 1}  # FULL, NORMAL
+
+
+def make_tables(url: str, start: Any) -> None:
+    database = Database(url)
+    start.wait(30)
+    database.create_tables()
+    WorkerStore(database).heartbeat(str(threading.get_ident()))
+    database.close()
+
+
+def test_processes_that_start_at_once_make_the_tables_together(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["resop.storage.tasks"])
+    with context.Manager() as manager, context.Pool(6) as pool:
+        start = manager.Barrier(6)
+        pool.starmap(make_tables, [(url(tmp_path), start)] * 6, chunksize=1)
+
+
+@pytest.mark.parametrize("place", ["none/resop.db", "", "/proc/resop.db", "file/resop.db"])
+def test_database_that_cannot_be_opened_is_unavailable(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    database = Database(f"sqlite:///{tmp_path / place}")
+    asked: list[Callable[[], object]] = [
+        database.create_tables,
+        database.check,
+        lambda: TaskStore(database).add(task()),
+    ]
+    for ask in asked:
+        with pytest.raises(RecordsUnavailable):
+            ask()
+    database.close()
+
+
+def test_database_that_goes_away_is_unavailable_and_found_again(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    database = Database(url(folder))
+    database.create_tables()
+    added = task()
+    TaskStore(database).add(added)
+    database.close()
+    shutil.move(folder, tmp_path / "away")
+    with pytest.raises(RecordsUnavailable):
+        database.check()
+    with pytest.raises(RecordsUnavailable):
+        TaskStore(database).claim(added.id, "w")
+    shutil.move(tmp_path / "away", folder)
+    database.check()
+    assert TaskStore(database).claim(added.id, "w") is not None
+    database.close()
+
+
+def test_what_has_been_written_is_there_for_the_next_process(tmp_path: Path) -> None:
+    added = task()
+    for write in (True, False):
+        database = Database(url(tmp_path))
+        database.create_tables()
+        if write:
+            TaskStore(database).add(added)
+        assert TaskStore(database).get(added.id) == added
+        database.close()

@@ -1,0 +1,94 @@
+"""Workers: orphaned, handed-off and waiting tasks."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from resop.storage.credentials import CredentialStore
+from resop.storage.models import (
+    Credential,
+    State,
+    Task,
+    now,
+)
+from resop.storage.tasks import TaskStore
+from resop.storage.workers import WorkerStore
+from tests.support.tasks import new_task as task
+
+HOUR = timedelta(hours=1)
+
+
+def found(task_store: TaskStore, task_id: str) -> Task:
+    looked_up = task_store.get(task_id)
+    assert looked_up is not None
+    return looked_up
+
+
+def test_orphans_are_running_tasks_whose_worker_was_not_seen(
+    task_store: TaskStore, worker_store: WorkerStore
+) -> None:
+    long_ago, moment = now() - HOUR, now() - timedelta(minutes=1)
+    worker_store.heartbeat("alive")
+    worker_store.heartbeat("alive")
+    orphan = task(state=State.RUNNING, worker="dead", started_at=long_ago)
+    for each in (
+        orphan,
+        task(state=State.RUNNING, worker="alive", started_at=long_ago),
+        task(state=State.RUNNING, worker="fresh", started_at=now()),
+        task(state=State.LOST, worker="dead", started_at=long_ago),
+        task(),
+    ):
+        task_store.add(each)
+    [told] = worker_store.orphans(moment)
+    assert (told.id, told.cluster, told.worker) == (orphan.id, "tango", "dead")
+    assert (told.resume_count, told.pending_undo) == (None, None)
+    worker_store.delete("alive")
+    assert len(worker_store.orphans(moment)) == 2
+    assert len(worker_store.orphans(now() + HOUR)) == 3
+
+
+def test_task_is_handed_over_by_its_worker_and_claimed_by_one_other(
+    task_store: TaskStore, worker_store: WorkerStore
+) -> None:
+    began = now() - HOUR
+    left = task(
+        state=State.RUNNING, worker="dead", started_at=began, created_at=began, resume_count=0
+    )
+    task_store.add(left)
+    assert task_store.claim(left.id, "one") is None
+    assert not worker_store.hand_off(left.id, "another") and worker_store.hand_off(left.id, "dead")
+    assert not worker_store.hand_off(left.id, "dead")
+    assert worker_store.waiting_tasks(now(), 10) == [(left.id, "tango", "")]
+    assert worker_store.orphans(now() + HOUR) == []
+    taken = task_store.claim(left.id, "one")
+    assert found(task_store, left.id).worker == "one"
+    assert taken is not None and taken.resume_count == 1
+    assert taken.started_at == began
+    assert task_store.claim(left.id, "two") is None and worker_store.waiting_tasks(now(), 10) == []
+
+
+def test_waiting_tasks_are_told_oldest_first(
+    task_store: TaskStore, worker_store: WorkerStore
+) -> None:
+    old = [task(created_at=now() - HOUR, cluster=name) for name in ("tango", "waltz", "tango")]
+    for each in reversed(old):
+        task_store.add(each)
+    task_store.add(task())
+    task_store.add(task(created_at=now() - HOUR, state=State.RUNNING))
+    moment = now() - timedelta(minutes=1)
+    assert worker_store.waiting_tasks(moment, 10) == [(each.id, each.cluster, "") for each in old]
+    assert worker_store.waiting_tasks(moment, 2) == [
+        (each.id, each.cluster, "") for each in old[:2]
+    ]
+
+
+def test_waiting_tasks_of_a_kept_session_are_told_with_its_worker(
+    task_store: TaskStore, credential_store: CredentialStore, worker_store: WorkerStore
+) -> None:
+    kept = Credential(
+        id="kept", username="ada", cluster="tango", kind="held", worker="w", expires_at=now() + HOUR
+    )
+    credential_store.add(kept)
+    waits = task(created_at=now() - HOUR, credential="kept")
+    task_store.add(waits)
+    assert worker_store.waiting_tasks(now(), 10) == [(waits.id, "tango", "w")]
