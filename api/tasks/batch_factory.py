@@ -124,7 +124,8 @@ class BatchFactory:
         self._constant = self._constant or masker
         self._secret_options |= {name for name, value in values.items() if secrets_in(value)}
         task.request = self._request_id
-        task.batch, task.number, task.item = self.batch.id, number, masker.json(item)
+        task.batch, task.number = self.batch.id, number
+        task.parameters = masker.json(item)
         self._keep(task)
 
     def _keep(self, task: Task) -> None:
