@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from resop.errors import ContactLost
 from resop.limits import OUTPUT_LIMIT
-from resop.ssh.runner.durable_step import DurableStep, StepIdGenerator
+from resop.ssh.runner.durable_step import DurableStep, StepIdGenerator, StepState
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
 from resop.storage.database import Database
@@ -107,9 +107,13 @@ class ResumeState:
 
     def keep(self, name: str, earlier: Step | None) -> DurableStep:
         """A step to be sent or, where an earlier worker may have done so, to be found."""
-        keep = DurableStep(name, sent=self.taken_over if self.is_command else earlier is not None)
-        keep.again = self.taken_over  # by that worker, if it is not dead after all
-        keep.find = earlier is not None and earlier.seconds is not None
+        state = StepState.NEW
+        if earlier is not None and earlier.seconds is not None:
+            state = StepState.ATTACH_ONLY
+        elif earlier is not None or (self.is_command and self.taken_over):
+            state = StepState.MAYBE_SENT
+        # The previous worker, if it is not dead after all, may still request the step.
+        keep = DurableStep(name, state, needs_tombstone=self.taken_over)
         self.kept[name] = keep
         return keep
 

@@ -107,7 +107,7 @@ class SshStepExecutor:
         if not self._cancelled:
             self._leaving = True
             for step, keep in self._surviving.items():
-                keep.leaving = True
+                keep.hand_off()
                 step.cancel()
 
     def go_on_from(self, left: PreviousRun) -> None:
@@ -126,7 +126,7 @@ class SshStepExecutor:
         """The task's end is recorded: nothing of it needs to stay on the login node."""
         if self.keeping is not None:
             for keep in self.keeping.kept.values():
-                if keep.sent:
+                if keep.may_be_started:
                     self.session.forget(keep)
 
     async def end_left(self, step: Step) -> str:
@@ -163,7 +163,7 @@ class SshStepExecutor:
             step, prefix=NOT_DURABLE_PREFIX if step.secret_output else ""
         )
         if earlier is not None and (known := self._known(earlier, step)) is not None:
-            self.session.forget(DurableStep(name or "", again=True))
+            self.session.forget(DurableStep(name or "", needs_tombstone=True))
             return known
         recorded = self._recorded(step.display, step.undo, keep=name, earlier=earlier)
         async with recorded as (number, ended):
@@ -352,8 +352,8 @@ class SshStepExecutor:
         self, step: StepRequest, keep: DurableStep, heard: OutputCallback
     ) -> RawResult:
         self._stay()
-        over = keep.sent and not step.undo and time.monotonic() >= self.deadline
-        if keep.sent and self._cancelled and not step.undo:
+        over = keep.may_be_started and not step.undo and time.monotonic() >= self.deadline
+        if keep.may_be_started and self._cancelled and not step.undo:
             return await self._end_found(keep)
         limit = 0.0 if over else self._limit(step)
         running = asyncio.current_task()
@@ -362,7 +362,7 @@ class SshStepExecutor:
         try:
             return await self.session.run_durable(step, limit, keep, heard)
         except asyncio.CancelledError:
-            if keep.leaving:
+            if keep.handed_off:
                 raise TaskHandedOff from None
             raise
         finally:

@@ -135,16 +135,16 @@ class _PooledConnection:
         """The same for a step that survives: its mark is known to whoever finds it."""
         if self.runner is None:
             raise RunnerUnavailable("there is no runner on the login node; nothing was sent")
-        line, mark = with_mark(step.line, keep.name)
+        line, mark = with_mark(step.line, keep.step_id)
         with_noise = replace(step, max_output=step.max_output + NOISE_LIMIT)
         if self.runner.reads_rc:
             with_noise = replace(with_noise, line=line)
-            if heard is not None and keep.after is None:
-                keep.after = NoiseFilter(mark, step.max_output, heard)
-            heard = keep.after
+            if heard is not None and keep.noise_filter is None:
+                keep.noise_filter = NoiseFilter(mark, step.max_output, heard)
+            heard = keep.noise_filter
         raw = await self.runner.run(with_noise, limit, heard, keep)
-        if keep.after is not None:
-            keep.after.finish()
+        if keep.noise_filter is not None:
+            keep.noise_filter.finish()
         return without_noise(raw, mark, step.max_output)
 
 
@@ -223,12 +223,15 @@ class Session:
         try:
             while True:
                 left = deadline - time.monotonic()
-                keep.find = keep.find or left <= 0  # it is too late to start it
-                left = left if left > 0 else FIND_SECONDS
+                if left <= 0:  # too late to start it
+                    if not keep.may_be_started:
+                        raise NeverStarted()
+                    keep.attach_only()
+                    left = FIND_SECONDS
                 try:
                     return await self.run(step, left, heard, keep)
                 except _PASSING as fault:
-                    if keep.over or not keep.sent:
+                    if keep.is_done or not keep.may_be_started:
                         raise
                     pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                     # While there is no runner it may still run; what the node itself refuses to
@@ -245,10 +248,10 @@ class Session:
                         raise _not_found(fault) from fault
                     log.info("a step that survives is looked for again: %s", fault.message)
                 except (AccessError, HostKeyMismatch) as fault:
-                    raise _not_found(fault) if keep.sent else fault from None
+                    raise _not_found(fault) if keep.may_be_started else fault from None
                 await asyncio.sleep(pause)
         except asyncio.CancelledError:
-            if keep.leaving or not keep.sent:
+            if keep.handed_off or not keep.may_be_started:
                 raise
             # There was no connection over which to end it.
             raise cancelled(await await_uninterrupted(self._is_ended(keep))) from None
@@ -262,7 +265,7 @@ class Session:
 
         Raises NeverBegan where it was not started; now it never will be.
         """
-        keep.find = keep.end = True
+        keep.end()
         return await self.run(StepRequest("", ""), FIND_SECONDS, keep=keep)
 
     async def _is_ended(self, keep: DurableStep) -> bool:
@@ -273,7 +276,7 @@ class Session:
         except NeverStarted:
             return True
         except ResopError:
-            return keep.over
+            return keep.is_done
         return True
 
     def forget(self, keep: DurableStep) -> None:

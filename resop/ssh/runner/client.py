@@ -136,11 +136,12 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         if self.broken:
             raise ChannelRefused("the runner on the login node has ended")
         number, sent = self._begin(step, limit, heard, keep)
+        ending = keep is not None and keep.is_ending
         patience = exec_channel.GRACE_SECONDS + KILL_SECONDS + LATE_SECONDS
         try:
             await asyncio.wait([sent.done], timeout=limit + patience)
         except asyncio.CancelledError:
-            if keep is not None and keep.leaving:
+            if keep is not None and keep.handed_off:
                 raise
             self._send(protocol.END, number)
             raise cancelled(await await_uninterrupted(self._gone(sent, patience))) from None
@@ -154,7 +155,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
             raise ChannelRefused(f"the login node could not start the step: {end.reason}")
         if end.how == protocol.AT_LIMIT:
             raise timed_out(limit, end.gone)
-        if end.how == protocol.ON_REQUEST and keep is not None and keep.end:
+        if end.how == protocol.ON_REQUEST and ending:
             raise cancelled(end.gone)
         if end.how == protocol.ON_REQUEST:
             raise ContactLost("the runner on the login node was ended, and the step with it")
@@ -204,7 +205,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
 
     def forget(self, keep: DurableStep) -> None:
         """Have the node remove what it keeps of a step."""
-        content = protocol.FORGET_FIELDS.pack(keep.again) + keep.name.encode()
+        content = protocol.FORGET_FIELDS.pack(keep.needs_tombstone) + keep.step_id.encode()
         self._send(protocol.FORGET, 0, content)
 
     def _send_input(self, number: int, step: _Sent) -> None:
@@ -232,7 +233,7 @@ class Runner(asyncssh.SSHClientSession[bytes]):
         for step in self._unsent:
             step.sent = True
             if step.kept is not None:
-                step.kept.sent = True
+                step.kept.mark_sent()
         self._unsent.clear()
 
     async def _gone(self, step: _Sent, patience: float) -> bool:
@@ -352,14 +353,15 @@ class Runner(asyncssh.SSHClientSession[bytes]):
 
 def _note_end(keep: DurableStep, end: _End) -> None:
     """Note what is known now of a step that survives; raise what is not an end of its own."""
-    keep.over = end.how not in (protocol.NOT_STARTED, protocol.NOT_KEPT)
     if end.how == protocol.NOT_STARTED:
-        keep.sent = False
-    if end.how == protocol.NOT_KEPT:
-        keep.sent = keep.before  # whatever became of it when it was sent before
+        keep.mark_not_started()
+    elif end.how == protocol.NOT_KEPT:
+        keep.mark_not_durable()
         raise DurabilityUnavailable(
             f"the login node cannot keep the step: {end.reason}; nothing was started"
         )
+    else:
+        keep.finish()
     if end.how == protocol.NEVER_BEGAN:
         raise NeverStarted()
     if end.how == protocol.UNKNOWN:

@@ -1,4 +1,7 @@
-"""A step that outlives its connection: how it is found again, and what has come of it so far."""
+"""Durable steps: steps that survive their connection and their worker, and the states they pass.
+
+docs/runner.md draws the states ("Durable steps: states"); a test compares it with `TRANSITIONS`.
+"""
 
 from __future__ import annotations
 
@@ -6,86 +9,238 @@ import base64
 import hashlib
 import hmac
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from resop.errors import ClusterUnreachable, ResopError
 from resop.steps.output import NoiseFilter
 from resop.steps.step import StepRequest
 
-GIVEN_LIMIT = 1 << 20
-"""Bytes of standard input: they go with START, so that the step has all of it or none."""
+STDIN_LIMIT = 1 << 20
+"""The largest standard input in bytes: START carries it, so that the step has all of it or none."""
 
 
-_ALL = 1 << 60
+_SKIP_OUTPUT = 1 << 60
+"""An offset beyond any output: the runner sends none of it."""
 
 
 class DurabilityUnavailable(ClusterUnreachable):
-    """The login node cannot keep a step; nothing was sent."""
+    """The login node cannot run durable steps; nothing was sent."""
 
 
 class RunnerUnavailable(DurabilityUnavailable):
-    """It cannot over this connection, as there is no runner; over a later one it may."""
+    """This connection has no runner, which durable steps need; a later connection may have one."""
 
 
 class NeverStarted(ResopError):
     """The step was never started, and never will be."""
 
 
-@dataclass(slots=True, eq=False)
-class DurableStep:
-    """One step that survives."""
+class IllegalTransition(RuntimeError):
+    """A durable step was asked for a transition that its state does not have."""
 
-    name: str
-    """Started once under this name, whoever asks, and however often."""
-    sent: bool = False
-    """Whether it may have been started."""
-    before: bool = False
-    """Whether it may have been, before it was asked for the last time."""
-    again: bool = False
-    """Whether somebody may still ask for it."""
-    find: bool = False
-    """It is only looked for; if it was never started, it never will be."""
-    end: bool = False
-    """It is ended when it is found, and what it printed is not asked for."""
-    over: bool = False
-    """How it ended was heard, or that nobody knows."""
-    leaving: bool = False
-    """Who gives it up leaves it running, for somebody else to find."""
-    after: NoiseFilter | None = None
-    """Passes on what comes of it, over whichever connection, where rc files print before it."""
-    output: dict[int, bytearray] = field(default_factory=lambda: {1: bytearray(), 2: bytearray()})
+
+class StepState(Enum):
+    """How far a durable step is, as far as this worker knows."""
+
+    NEW = "no START was sent"
+    SENT = "one START may have arrived, and it was the first"
+    MAYBE_SENT = "an earlier START may have started it; another START follows it, or starts it"
+    ATTACH_ONLY = "it is followed where it was started; where it was not, it never will be"
+    ENDING = "it is ended where it was started; where it was not, it never will be"
+    DONE = "its outcome is known, or known to be lost"
+
+
+class Transition(Enum):
+    """What changes the state of a durable step."""
+
+    REQUEST = "request"
+    SEND = "send"
+    ATTACH_ONLY = "attach_only"
+    END = "end"
+    NOT_DURABLE = "not_durable"
+    NOT_STARTED = "not_started"
+    FINISH = "finish"
+
+
+_S = StepState
+
+TRANSITIONS: Mapping[Transition, Mapping[StepState, StepState]] = {
+    Transition.REQUEST: {
+        _S.NEW: _S.NEW,
+        _S.SENT: _S.MAYBE_SENT,
+        _S.MAYBE_SENT: _S.MAYBE_SENT,
+        _S.ATTACH_ONLY: _S.ATTACH_ONLY,
+        _S.ENDING: _S.ENDING,
+    },
+    Transition.SEND: {
+        _S.NEW: _S.SENT,
+        _S.MAYBE_SENT: _S.MAYBE_SENT,
+        _S.ATTACH_ONLY: _S.ATTACH_ONLY,
+        _S.ENDING: _S.ENDING,
+    },
+    Transition.ATTACH_ONLY: {
+        _S.SENT: _S.ATTACH_ONLY,
+        _S.MAYBE_SENT: _S.ATTACH_ONLY,
+        _S.ATTACH_ONLY: _S.ATTACH_ONLY,
+    },
+    Transition.END: {
+        _S.SENT: _S.ENDING,
+        _S.MAYBE_SENT: _S.ENDING,
+        _S.ATTACH_ONLY: _S.ENDING,
+        _S.ENDING: _S.ENDING,
+    },
+    Transition.NOT_DURABLE: {
+        _S.SENT: _S.NEW,
+        _S.MAYBE_SENT: _S.MAYBE_SENT,
+        _S.ATTACH_ONLY: _S.ATTACH_ONLY,
+        _S.ENDING: _S.ENDING,
+    },
+    Transition.NOT_STARTED: {
+        _S.SENT: _S.NEW,
+        _S.MAYBE_SENT: _S.NEW,
+        _S.ATTACH_ONLY: _S.ATTACH_ONLY,
+        _S.ENDING: _S.ENDING,
+    },
+    Transition.FINISH: {
+        _S.SENT: _S.DONE,
+        _S.MAYBE_SENT: _S.DONE,
+        _S.ATTACH_ONLY: _S.DONE,
+        _S.ENDING: _S.DONE,
+    },
+}
+"""The next state by transition and state; what is not listed raises IllegalTransition."""
+
+INITIAL_STATES = frozenset({_S.NEW, _S.MAYBE_SENT, _S.ATTACH_ONLY})
+"""NEW, or what the database knows of a step that a previous worker began."""
+
+
+class DurableStep:
+    """One durable step, as the worker that runs it knows it.
+
+    The client of the runner reports what it sends and hears (`request`, `mark_sent`,
+    `mark_not_durable`, `mark_not_started`, `finish`); the session decides to `attach_only` or
+    `end`; the worker's executor decides to `hand_off`.
+    """
+
+    __slots__ = ("_state", "handed_off", "needs_tombstone", "noise_filter", "output", "step_id")
+
+    def __init__(
+        self, step_id: str, state: StepState = StepState.NEW, *, needs_tombstone: bool = False
+    ) -> None:
+        """Describe the one step that the node starts for all requests with this `step_id`.
+
+        `needs_tombstone`: another worker may have requested the step, or may still request it.
+        """
+        if state not in INITIAL_STATES:
+            raise IllegalTransition(f"a durable step cannot begin in state {state.name}")
+        self.step_id = step_id
+        self._state = state
+        self.needs_tombstone = needs_tombstone or state is not StepState.NEW
+        """True if a START may still arrive after the step is forgotten: its ID stays taken."""
+        self.handed_off = False
+        """True once the worker leaves the step to another one: cancelling it here lets it run."""
+        self.output: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
+        """What was received of stdout (1) and stderr (2), over all connections."""
+        self.noise_filter: NoiseFilter | None = None
+        """Passes on the output over all connections, where rc files print before it."""
+
+    @property
+    def state(self) -> StepState:
+        """The state, which only the transitions below change."""
+        return self._state
+
+    @property
+    def may_be_started(self) -> bool:
+        """True if the node may have started the step."""
+        return self._state is not StepState.NEW
+
+    @property
+    def is_done(self) -> bool:
+        """True once the node has reported the outcome, or that nobody knows it."""
+        return self._state is StepState.DONE
+
+    @property
+    def is_ending(self) -> bool:
+        """True if the node is asked to end the step."""
+        return self._state is StepState.ENDING
+
+    @property
+    def is_attach_only(self) -> bool:
+        """True if the node must not start the step any more."""
+        return self._state in (StepState.ATTACH_ONLY, StepState.ENDING)
 
     def request(self, stdin: bytes | None) -> dict[str, Any]:
-        """What START says of it; NotKept for a standard input that is too large."""
-        if stdin is not None and len(stdin) > GIVEN_LIMIT:
+        """Return the fields of START that request the step.
+
+        Raises DurabilityUnavailable for a standard input of more than STDIN_LIMIT bytes.
+        """
+        if stdin is not None and len(stdin) > STDIN_LIMIT:
             raise DurabilityUnavailable(f"a standard input of {len(stdin)} bytes; nothing was sent")
-        self.before = self.sent
-        self.again = self.again or self.sent
+        self._go(Transition.REQUEST)
+        self.needs_tombstone = self.needs_tombstone or self.may_be_started
+        received = [len(self.output[1]), len(self.output[2])]
         return {
-            "keep": self.name,
-            "find": self.find,
-            "end": self.end,
+            "keep": self.step_id,
+            "find": self.is_attach_only,
+            "end": self.is_ending,
             "given": base64.b64encode(stdin or b"").decode(),
-            "have": [_ALL, _ALL] if self.end else [len(self.output[1]), len(self.output[2])],
+            "have": [_SKIP_OUTPUT, _SKIP_OUTPUT] if self.is_ending else received,
         }
+
+    def mark_sent(self) -> None:
+        """Note that START leaves for the node."""
+        self._go(Transition.SEND)
+
+    def attach_only(self) -> None:
+        """From now on only follow the step: it is too late to start it."""
+        self._go(Transition.ATTACH_ONLY)
+
+    def end(self) -> None:
+        """From now on request the step only to end it, and ask for none of its output."""
+        self._go(Transition.END)
+
+    def mark_not_durable(self) -> None:
+        """Note that the node refused this START; an earlier one may have started the step."""
+        self._go(Transition.NOT_DURABLE)
+
+    def mark_not_started(self) -> None:
+        """Note that the node could not start the step, and has forgotten its ID."""
+        self._go(Transition.NOT_STARTED)
+
+    def finish(self) -> None:
+        """Note that the node reported the outcome, or that nobody knows it."""
+        self._go(Transition.FINISH)
+
+    def hand_off(self) -> None:
+        """Leave the step to another worker; whatever its state is."""
+        self.handed_off = True
+
+    def _go(self, transition: Transition) -> None:
+        after = TRANSITIONS[transition].get(self._state)
+        if after is None:
+            raise IllegalTransition(
+                f"durable step {self.step_id}: no {transition.value} in state {self._state.name}"
+            )
+        self._state = after
 
 
 class StepIdGenerator:
-    """The names of a task's steps: the same whenever it asks for the same.
+    """Generates the IDs of a task's steps: the same IDs whenever the task runs the same steps.
 
-    Made with a secret, since what a step is given may be guessed from its digest.
+    The digest is keyed: a plain one would let anybody on the node test guesses of secret input.
     """
 
     def __init__(self, task_id: str, secret: str) -> None:
         self._task_id = task_id
         self._secret = secret.encode()
-        self._seen: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
     def of(self, step: StepRequest, content: bytes = b"") -> str:
-        """The name of the next step that is like this one; of at most 64 characters."""
+        """Return the ID of the next step equal to this one: at most 64 characters."""
         parts = [self._task_id.encode(), step.line.encode(), step.input or b"", content]
-        said = b"".join(b"%d:%s" % (len(part), part) for part in parts)
-        digest = hmac.new(self._secret, said, hashlib.sha256).hexdigest()[:16]
-        self._seen[digest] += 1
-        return f"{self._task_id}-{digest}-{self._seen[digest]}"
+        text = b"".join(b"%d:%s" % (len(part), part) for part in parts)
+        digest = hmac.new(self._secret, text, hashlib.sha256).hexdigest()[:16]
+        self._counts[digest] += 1
+        return f"{self._task_id}-{digest}-{self._counts[digest]}"

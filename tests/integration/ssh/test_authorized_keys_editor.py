@@ -409,7 +409,7 @@ async def test_write_that_is_cut_in_the_middle_leaves_the_old_file(
     ) -> RawResult:
         return await run_command_line(connection, line, stdin and stdin[:size], limit)
 
-    monkeypatch.setattr(authorized_keys_editor, "run_line", cut)
+    monkeypatch.setattr(authorized_keys_editor, "run_command_line", cut)
     with pytest.raises(ClusterError, match="cannot be written"):
         await edit_authorized_keys(shared, lambda *_: b"x" * 20_000)
     assert file.read_bytes() == b"a line\n"

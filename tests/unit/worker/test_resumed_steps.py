@@ -67,14 +67,15 @@ class FakeSession:
         self.asked.set()
         if not self.keeps:
             raise DurabilityUnavailable()
-        if keep.find:
+        if keep.is_attach_only:
             raise NeverStarted()
         await asyncio.sleep(0.05 if step.line == "exec slow" else 0)
-        keep.sent = True
+        keep.request(step.input)
+        keep.mark_sent()
         return await self.run(step)
 
     def forget(self, keep: DurableStep) -> None:
-        self.forgotten.append(keep.name)
+        self.forgotten.append(keep.step_id)
 
 
 SECRET = Secret("the secret")
@@ -131,7 +132,7 @@ async def test_step_under_way_is_found_and_recorded_where_it_was() -> None:
     site = Site(recorded(4, step("first")))
     assert (await site.run(step("first"))).stdout == "1\n"
     [keep] = site.session.kept
-    assert keep.again and not keep.find
+    assert keep.needs_tombstone and not keep.is_attach_only
     [ended] = site.recorder.written
     assert (ended["number"], ended["stdout"]) == (4, "1\n")
 
@@ -219,7 +220,7 @@ async def test_worker_that_stops_leaves_what_survives_and_sends_no_more() -> Non
     site.door.leave()
     with pytest.raises(TaskHandedOff):
         await running
-    assert site.session.kept[0].leaving and site.session.sent == []
+    assert site.session.kept[0].handed_off and site.session.sent == []
     with pytest.raises(TaskHandedOff):
         await site.run(step("next"))
 

@@ -16,7 +16,12 @@ import pytest_asyncio
 from resop.errors import ClusterUnreachable, ContactLost, StepTimedOut, TaskCancelled
 from resop.ssh import exec_channel
 from resop.ssh import session as session_module
-from resop.ssh.runner.durable_step import DurabilityUnavailable, DurableStep, NeverStarted
+from resop.ssh.runner.durable_step import (
+    DurabilityUnavailable,
+    DurableStep,
+    NeverStarted,
+    StepState,
+)
 from resop.ssh.runner.remote import spool as remote
 from resop.ssh.runner.remote.processes import here
 from resop.ssh.session import BREAKS, Session
@@ -67,7 +72,7 @@ def new() -> DurableStep:
 
 def again(keep: DurableStep) -> DurableStep:
     """What another worker knows of it."""
-    return DurableStep(keep.name, sent=True)
+    return DurableStep(keep.step_id, StepState.MAYBE_SENT)
 
 
 async def run(session: Session, line: str, keep: DurableStep, stdin: bytes = b"") -> RawResult:
@@ -136,7 +141,7 @@ async def test_another_worker_finds_it_after_its_end(server: OpenSSH, session: S
         run(session, "echo >>found; sleep 0.3; seq 100000 | head -c 600000", keep)
     )
     assert await eventually(lambda: lines(server, "found"))
-    keep.leaving = True
+    keep.hand_off()
     step.cancel()
     await asyncio.wait([step])
     assert step.cancelled()
@@ -174,7 +179,11 @@ async def test_many_ask_for_a_step_at_once_and_it_runs_once(
     keep, other = new(), Session(partial(login, server))
     line = "echo >>many; sleep 0.2; echo done"
     answers = await asyncio.gather(
-        *(run(each, line, DurableStep(keep.name)) for each in (session, other) for _ in range(10))
+        *(
+            run(each, line, DurableStep(keep.step_id))
+            for each in (session, other)
+            for _ in range(10)
+        )
     )
     assert {answer.stdout for answer in answers} == {b"done\n"}
     assert len(lines(server, "many")) == 1
@@ -199,7 +208,7 @@ async def test_all_of_a_step_that_was_found_again_is_ended(
             await step
         assert caught.value.details["ended"] is True
     else:
-        keep.leaving = True
+        keep.hand_off()
         step.cancel()
         await asyncio.wait([step])
     if how == "found and ended":
@@ -217,7 +226,7 @@ async def test_time_limit_holds_while_nobody_looks(server: OpenSSH, session: Ses
     keep = new()
     step = asyncio.create_task(session.run_durable(line_step("sleep 4200"), 1.0, keep))
     assert await eventually(lambda: "sleep 4200" in server.processes("alice"))
-    keep.leaving = True
+    keep.hand_off()
     step.cancel()
     await session.close()
     assert await eventually(lambda: "sleep 4200" not in server.processes("alice"))
@@ -265,7 +274,7 @@ async def test_killed_keeper_is_told_truly(server: OpenSSH, session: Session) ->
     step = asyncio.create_task(run(session, "kill -9 $PPID; sleep 0.1", keep))
     with pytest.raises(ContactLost, match="its keeper was killed"):
         await step
-    assert keep.over
+    assert keep.is_done
     session.forget(keep)
     assert await eventually(lambda: folders(server) == [])
 
@@ -380,7 +389,7 @@ async def test_what_nobody_asked_for_in_days_is_swept(server: OpenSSH, session: 
             os.utime(path, (age, age))
     keep = new()
     await run(session, "echo", keep)
-    assert {each.name for each in folders(server)} == {"test-new", keep.name}
+    assert {each.name for each in folders(server)} == {"test-new", keep.step_id}
     assert not (kept / "test-name").exists()
     session.forget(DurableStep("test-new"))
     assert await forgotten(server, session, keep)
