@@ -90,7 +90,7 @@ def _read_progress(services: Services, batch_id: str) -> BatchProgress:
         **stands,
         options=batch.options,
         sweep=batch.sweep,
-        mode=batch.combine,
+        mode=batch.mode,
         rate=round(rate, 3),
         expected_end=end,
         notification=delivery_json(told),

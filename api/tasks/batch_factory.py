@@ -91,7 +91,7 @@ class BatchFactory:
         self.batch.parameters = body.parameters
         self.batch.options = self._shown(body.options, self._secret_options)
         if body.sweep is not None:
-            self.batch.combine = body.mode
+            self.batch.mode = body.mode
             sweep = body.model_dump()["sweep"]
             # What is secret may stand in any of them.
             self.batch.sweep = self._shown(sweep, body.parameters if hidden else ())
@@ -102,7 +102,7 @@ class BatchFactory:
         for number, (options, item) in enumerate(given):
             self._make(number, item or {}, partial(dict, options))
         self._refuse_faults()
-        for name in ("options", "sweep", "combine", "parameters"):
+        for name in ("options", "sweep", "mode", "parameters"):
             setattr(self.batch, name, getattr(old, name))
         return self.tasks
 

@@ -1,1 +1,1 @@
-"""Log in to a cluster and out again: the one operator that needs no token."""
+"""Log in to a cluster and log out; logging in needs no token."""

@@ -1,1 +1,1 @@
-"""The login node itself: any line of shell, any script, as the logged-in user."""
+"""The login node: run shell commands and scripts, copy and transfer files, as the user."""

@@ -1,31 +1,31 @@
-"""What a file holds, as it travels inside of JSON."""
+"""File contents as they travel in JSON."""
 
 import base64
 from typing import Literal
 
 from resop import InvalidOptions, PathFailed
 
-Encoding = Literal["text", "base64"]
+ContentEncoding = Literal["text", "base64"]
 
 
-def encoded(content: bytes, encoding: Encoding, path: str) -> str:
-    """Bytes as JSON takes them; PathFailed for bytes that are no text where text is wanted."""
+def encode_content(content: bytes, encoding: ContentEncoding, path: str) -> str:
+    """Encode bytes for JSON; PathFailed if they are not UTF-8 and `encoding` is text."""
     if encoding == "base64":
         return base64.b64encode(content).decode()
     try:
         return content.decode()
     except UnicodeDecodeError:
-        said = "is not UTF-8 text; ask for it with encoding base64"
-        raise PathFailed(path, "not_text", said) from None
+        message = "is not UTF-8 text; use encoding base64"
+        raise PathFailed(path, "not_text", message) from None
 
 
-def decoded(content: str, encoding: Encoding) -> bytes:
-    """The bytes that a request means; base64 may stand on several lines."""
+def decode_content(content: str, encoding: ContentEncoding) -> bytes:
+    """Decode a request's content; base64 may contain line breaks."""
     try:
         if encoding == "text":
             return content.encode()
         return base64.b64decode("".join(content.split()), validate=True)
     except ValueError as fault:
         raise InvalidOptions(
-            [{"field": "content", "message": f"is not {encoding}: {fault}"}]
+            [{"field": "content", "message": f"is not valid {encoding}: {fault}"}]
         ) from None

@@ -1,1 +1,1 @@
-"""The database of a web portal, in PostgreSQL or MariaDB: its users, and questions to it."""
+"""A web portal's database, in PostgreSQL or MariaDB: manage its users, and query it."""

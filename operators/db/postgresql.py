@@ -1,7 +1,7 @@
-"""PostgreSQL by psql 11 and newer, which cannot bind values itself before release 16.
+"""Use PostgreSQL through psql 11 and newer, which cannot bind values before release 16.
 
 Values and statements are literals such as `U&'o\\+000027hara'` (section 4.1.2.3 of its manual):
-what could end one, or be a command of psql's own (`\\!`), is its number there.
+characters that could end a literal, or start a command of psql (`\\!`), are written as numbers.
 """
 
 from __future__ import annotations
@@ -9,92 +9,94 @@ from __future__ import annotations
 import re
 
 from operators.db.statement import (
-    SECONDS,
-    Ask,
-    Parts,
-    Row,
-    Server,
+    STATEMENT_TIMEOUT,
+    DatabaseServer,
+    InputParts,
+    QueryRow,
+    RunClient,
+    SqlValue,
     Statement,
-    Value,
-    listed,
-    plain,
-    text_of,
+    join_literals,
+    plain_literal,
+    text_value,
 )
 
-NAME = "PostgreSQL"
-PORT = 5432
-PASSWORD = "PGPASSWORD"  # noqa: S105
-AWAY = re.compile(
+PRODUCT = "PostgreSQL"
+DEFAULT_PORT = 5432
+PASSWORD_VARIABLE = "PGPASSWORD"  # noqa: S105
+UNREACHABLE = re.compile(
     r"^psql: .*(could not translate host name|Connection refused|timeout expired|timed out|"
     r"No route to host|unreachable|reset by peer|No such file|server closed|"
     r"FATAL: +(the database system is|sorry, too many))",
     re.MULTILINE,
 )
-LOST = re.compile("server closed the connection|terminating connection|connection .*was lost")
-# Where it stands is told of the text that `_prepared` made, which is not the caller's.
-FAULT = re.compile(r"(?:ERROR|FATAL): +(.*?)(?: at character \d+)?$", re.MULTILINE)
+CONNECTION_LOST = re.compile(
+    "server closed the connection|terminating connection|connection .*was lost"
+)
+# The character's position is dropped: it refers to the statement that _prepare_and_execute wraps.
+ERROR_TEXT = re.compile(r"(?:ERROR|FATAL): +(.*?)(?: at character \d+)?$", re.MULTILINE)
 
 _FLAGS = (
     *("psql", "--no-psqlrc", "--quiet", "--no-align", "--tuples-only"),
-    # Terse, since the details of a fault may show a whole row, the hash of a password included.
+    # Terse, since an error's details may show a whole row, including a password's hash.
     *("--set=ON_ERROR_STOP=1", "--set=VERBOSITY=terse"),
 )
-_SET_UP = f"""\
+_SETUP = f"""\
 SET client_encoding = 'UTF8';
 SET standard_conforming_strings = on;
 SET TIME ZONE 'UTC';
-SET statement_timeout = '{SECONDS}s';
+SET statement_timeout = '{STATEMENT_TIMEOUT}s';
 """
-_OTHER = re.compile(r"[^ -~]|[\\'$]")
+_ESCAPED_CHARACTERS = re.compile(r"[^ -~]|[\\'$]")
 
 
-def mark(number: int) -> str:
-    """The mark of the value of that number, from 1."""
+def placeholder(number: int) -> str:
+    """Return the placeholder of a value, numbered from 1."""
     return f"${number}"
 
 
-def quoted(name: str) -> str:
-    """A name, quoted."""
+def quote_name(name: str) -> str:
+    """Quote a name."""
     return f'"{name}"'
 
 
-def client(server: Server) -> list[str]:
-    """The command line of psql."""
-    where = (f"--host={server.host}", f"--port={server.port}", f"--dbname={server.database}")
-    return [*_FLAGS, *where, f"--username={server.user}", "--no-password"]
+def command_line(server: DatabaseServer) -> list[str]:
+    """Return the command line of psql."""
+    address = (f"--host={server.host}", f"--port={server.port}", f"--dbname={server.database}")
+    return [*_FLAGS, *address, f"--username={server.user}", "--no-password"]
 
 
-def read(ask: Ask, statement: Statement, limit: int) -> list[Row]:
-    """At most `limit` rows as JSON values; what would change anything is refused."""
-    # A line break, since a statement may end with a comment.
+def read(ask: RunClient, statement: Statement, limit: int) -> list[QueryRow]:
+    """Return at most `limit` rows as JSON values, in a read-only transaction."""
+    # A line break, since the statement may end with a comment.
     sql = (
         f"WITH resop AS ({statement.sql}\n) SELECT coalesce(json_agg(resop), '[]') "  # noqa: S608 # nosec B608 # the caller's own statement, values bound
         f"FROM (SELECT * FROM resop LIMIT {limit}) resop"
     )
-    script = [_SET_UP, "BEGIN READ ONLY;\n", *_prepared(sql, statement), "ROLLBACK;\n"]
-    rows: list[Row] = ask((), script).json()
+    script = [_SETUP, "BEGIN READ ONLY;\n", *_prepare_and_execute(sql, statement), "ROLLBACK;\n"]
+    rows: list[QueryRow] = ask((), script).json()
     return rows
 
 
-def change(statement: Statement) -> Parts:
-    """The SQL that makes a change, and prints last how many rows it has changed."""
-    made = _prepared(statement.sql, statement)
-    return [_SET_UP, "BEGIN;\n", *made, "COMMIT;\n", "\\echo :changed\n"]
+def change(statement: Statement) -> InputParts:
+    """Return SQL that makes a change, and prints the number of changed rows last."""
+    execution = _prepare_and_execute(statement.sql, statement)
+    return [_SETUP, "BEGIN;\n", *execution, "COMMIT;\n", "\\echo :changed\n"]
 
 
-def _prepared(sql: str, statement: Statement) -> Parts:
-    """The server itself puts the statement together, and infers the types of its values.
+def _prepare_and_execute(sql: str, statement: Statement) -> InputParts:
+    """Return SQL that has the server prepare the statement, which infers its values' types.
 
-    Inside of DO a transaction can neither be ended nor begin to write.
+    Inside DO, a statement can neither end the transaction nor make it writable.
     """
     prepare = f"DO $resop$BEGIN EXECUTE {_literal(f'PREPARE resop AS {sql}')}; END$resop$;\n"
-    values = ["(", *listed(statement.values, _literal), ")"] if statement.values else []
+    values = ["(", *join_literals(statement.values, _literal), ")"] if statement.values else []
     return [prepare, "EXECUTE resop", *values, ";\n", "\\set changed :ROW_COUNT\n"]
 
 
-def _literal(value: Value) -> str:
-    return plain(value) or f"U&'{_OTHER.sub(_numbered, text_of(value))}'"
+def _literal(value: SqlValue) -> str:
+    return plain_literal(value) or f"U&'{_ESCAPED_CHARACTERS.sub(_escape, text_value(value))}'"
 
 
-def _numbered(character: re.Match[str]) -> str:
+def _escape(character: re.Match[str]) -> str:
     return f"\\+{ord(character[0]):06x}"

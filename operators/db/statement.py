@@ -1,4 +1,4 @@
-"""A statement and the values bound to it; how an engine's client is asked to run it."""
+"""SQL statements with bound values, and the interface to a database's command-line client."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any, Protocol
 
 from resop import Result, Secret
 
-Value = str | int | float | bool | Secret | None
-Parts = list[str | Secret]
-"""A text in several parts; the secret ones are hidden where the text is shown."""
-Row = dict[str, Any]
-Ask = Callable[[Sequence[str], Parts], Result]
-"""Run the engine's client, with further flags and a text of SQL; raises where it fails."""
+SqlValue = str | int | float | bool | Secret | None
+InputParts = list[str | Secret]
+"""A text in several parts; secret parts are masked wherever the text is displayed."""
+QueryRow = dict[str, Any]
+RunClient = Callable[[Sequence[str], InputParts], Result]
+"""Runs the client with extra flags and SQL on standard input; raises if it fails."""
 
-SECONDS = 50
-"""Time limit of a statement at the server: a client that is ended first would leave it running."""
+STATEMENT_TIMEOUT = 50
+"""Seconds the server gives a statement; less than the client, whose end would not stop it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement of SQL, its values where the engine has its marks ($1, $2 or ?, ?)."""
+    """One SQL statement and the values of its placeholders ($1, $2 or ?, ?)."""
 
     sql: str
-    values: Sequence[Value] = ()
+    values: Sequence[SqlValue] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
-    """Where the database is, seen from the login node, and as whom it is used."""
+class DatabaseServer:
+    """A database's address as seen from the login node, and its user."""
 
     host: str
     port: int
@@ -38,47 +38,47 @@ class Server:
     user: str
 
 
-class Engine(Protocol):
-    """What an engine's module has."""
+class DatabaseClient(Protocol):
+    """The interface of the modules for PostgreSQL and MariaDB."""
 
-    NAME: str
-    PORT: int
-    PASSWORD: str
-    """The environment variable that its client takes the password from."""
-    AWAY: re.Pattern[str]
-    """What its client says when it did not come as far as a statement."""
-    LOST: re.Pattern[str]
-    """... when the server went while it was at work."""
-    FAULT: re.Pattern[str]
-    """... when a statement failed; the group is the reason."""
+    PRODUCT: str
+    DEFAULT_PORT: int
+    PASSWORD_VARIABLE: str
+    """The environment variable from which the client reads the password."""
+    UNREACHABLE: re.Pattern[str]
+    """Matches the client's message if no statement was sent."""
+    CONNECTION_LOST: re.Pattern[str]
+    """Matches the client's message if the connection broke during a statement."""
+    ERROR_TEXT: re.Pattern[str]
+    """Matches the client's message if a statement failed; the group is the reason."""
 
-    def mark(self, number: int) -> str:
-        """The mark of the value of that number, from 1."""
+    def placeholder(self, number: int) -> str:
+        """Return the placeholder of a value, numbered from 1."""
 
-    def quoted(self, name: str) -> str:
-        """A name of letters, digits and '_', quoted."""
+    def quote_name(self, name: str) -> str:
+        """Quote a name of letters, digits and '_'."""
 
-    def client(self, server: Server) -> list[str]:
-        """The command line of its client."""
+    def command_line(self, server: DatabaseServer) -> list[str]:
+        """Return the client's command line."""
 
-    def read(self, ask: Ask, statement: Statement, limit: int) -> list[Row]:
-        """At most `limit` rows as JSON values; what would change anything is refused."""
+    def read(self, ask: RunClient, statement: Statement, limit: int) -> list[QueryRow]:
+        """Return at most `limit` rows as JSON values, in a read-only transaction."""
 
-    def change(self, statement: Statement) -> Parts:
-        """The SQL that makes a change, and prints last how many rows it has changed."""
+    def change(self, statement: Statement) -> InputParts:
+        """Return SQL that makes a change, and prints the number of changed rows last."""
 
 
-def listed(values: Sequence[Value], literal: Callable[[Value], str]) -> Parts:
-    """Values as literals with commas between."""
-    parts: Parts = []
+def join_literals(values: Sequence[SqlValue], literal: Callable[[SqlValue], str]) -> InputParts:
+    """Join the values' literals with commas."""
+    parts: InputParts = []
     for value in values:
         text = literal(value)
         parts += [Secret(text) if isinstance(value, Secret) else text, ", "]
     return parts[:-1]
 
 
-def plain(value: Value) -> str | None:
-    """What is the same in every engine: numbers, true, false, null; None for a text."""
+def plain_literal(value: SqlValue) -> str | None:
+    """Return the literal of a number, a boolean or null; None for a text."""
     if value is None:
         return "NULL"
     if isinstance(value, bool):
@@ -86,6 +86,6 @@ def plain(value: Value) -> str | None:
     return repr(value) if isinstance(value, int | float) else None
 
 
-def text_of(value: Value) -> str:
-    """The text of a value that is one."""
+def text_value(value: SqlValue) -> str:
+    """Return the value as text."""
     return value.get_secret_value() if isinstance(value, Secret) else str(value)

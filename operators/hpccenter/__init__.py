@@ -1,1 +1,1 @@
-"""The accounts of an HPC centre: a person in the directory, in Slurm and in its portal at once."""
+"""Accounts at an HPC centre: manage a user in the directory, in Slurm and in the portal at once."""

@@ -1,1 +1,1 @@
-"""The site's LDAP directory: people, groups, passwords."""
+"""The site's LDAP directory: users, groups and passwords."""

@@ -1,4 +1,4 @@
-"""LDIF, written and read (RFC 2849), and search filters (RFC 4515)."""
+"""Write and read LDIF (RFC 2849), and build search filters (RFC 4515)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from resop import Secret
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """An entry of the directory; names of attributes as they were asked for."""
+class LdapEntry:
+    """An entry of the directory; attributes have the names that the search requested."""
 
     dn: str
     attributes: dict[str, list[str]] = field(default_factory=dict)
 
     def first(self, name: str) -> str | None:
-        """The only value of an attribute, or the first of several; None when it has none."""
+        """Return the first value of an attribute; None if it has none."""
         return next(iter(self.attributes.get(name, ())), None)
 
 
 def line(name: str, value: str | Secret) -> list[str | Secret]:
-    """`name: value`, in base64 where the value would not survive as it is.
+    """Return `name: value`, with the value in base64 unless LDIF allows it as it is.
 
-    A Secret has to be printable ASCII, as a password's hash is.
+    A Secret must be printable ASCII, like a password's hash.
     """
     if isinstance(value, Secret):
         return [f"{name}: ", value, "\n"]
@@ -36,13 +36,13 @@ def line(name: str, value: str | Secret) -> list[str | Secret]:
 
 
 def lines(name: str, values: Iterable[str | Secret]) -> list[str | Secret]:
-    """A line for each value of an attribute."""
+    """Return one line per value of an attribute."""
     return [part for value in values for part in line(name, value)]
 
 
-def read(text: str) -> list[Entry]:
-    """The entries that `ldapsearch -LLL -o ldif-wrap=no` printed."""
-    entries: list[Entry] = []
+def read(text: str) -> list[LdapEntry]:
+    """Parse the output of `ldapsearch -LLL -o ldif-wrap=no`."""
+    entries: list[LdapEntry] = []
     for row in text.splitlines():
         name, separator, value = row.partition(":")
         if not separator or row.startswith("#"):
@@ -52,17 +52,17 @@ def read(text: str) -> list[Entry]:
         else:
             value = value.removeprefix(" ")
         if name == "dn":
-            entries.append(Entry(value))
+            entries.append(LdapEntry(value))
         else:
             entries[-1].attributes.setdefault(name, []).append(value)
     return entries
 
 
-def escaped(text: str) -> str:
-    """Text as it stands in a filter, every character meaning itself."""
-    return re.sub(r"[\\*()\x00]", lambda sign: f"\\{ord(sign[0]):02x}", text)
+def escape_filter(text: str) -> str:
+    """Escape a text for a filter, so that every character stands for itself."""
+    return re.sub(r"[\\*()\x00]", lambda found: f"\\{ord(found[0]):02x}", text)
 
 
-def matching(name: str, pattern: str) -> str:
-    """The filter for values like `pattern`, in which `*` stands for any text."""
-    return f"({name}={'*'.join(map(escaped, pattern.split('*')))})"
+def match_filter(name: str, pattern: str) -> str:
+    """Return the filter for values that match `pattern`, in which `*` matches any text."""
+    return f"({name}={'*'.join(map(escape_filter, pattern.split('*')))})"

@@ -1,4 +1,4 @@
-"""People and groups as the directory keeps them (RFC 2307), and the numbers they get."""
+"""Find and change users and groups in the directory (RFC 2307), and choose their ids."""
 
 from __future__ import annotations
 
@@ -7,38 +7,47 @@ from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.ldap import client
-from operators.ldap.ldif import Entry, escaped
-from resop import Shell
+from operators.ldap.ldif import LdapEntry, escape_filter
+from operators.linux_user.accounts import GroupName
+from resop import ErrorMessage, Shell
 
 EPOCH = date(1970, 1, 1)
-SUSPENDED = date(1970, 1, 2)
-"""When an account that is suspended expired (shadowExpire 1; 0 would mean never to some)."""
-NEVER = -1
-LAST_DAY = 2_900_000  # in the year 9909; a date has four digits
-ATTEMPTS = 5
-GAP = 50
-"""How far those who took the same number at the same time spread for their next attempt."""
-NOBODY = (65534, 65535, 2**32 - 2, 2**32 - 1)
-"""Numbers that mean nobody, or an error, to some (nobody(5); setreuid(2) has -1)."""
+SUSPENDED_SINCE = date(1970, 1, 2)
+"""The expiry date of a suspended account: shadowExpire 1, since some take 0 as "never"."""
+NO_EXPIRY = -1
+MAX_EXPIRY_DAYS = 2_900_000  # in the year 9909: a date has four-digit years
+MAX_NUMBER_ATTEMPTS = 5
+RETRY_SPREAD = 50
+"""How far concurrent requests that chose the same id spread in their next attempt."""
+RESERVED_IDS = (65534, 65535, 2**32 - 2, 2**32 - 1)
+"""Ids that some programs take as nobody or as an error (nobody(5); -1 in setreuid(2))."""
 
-AsciiPath = Annotated[str, Field(pattern=r"^/[!-9;-~]*$", max_length=1024)]
-"""A path that can stand in a passwd entry: no blank, no ':', ASCII."""
-FullName = Annotated[
-    str, Field(pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$", max_length=256)
+AsciiPath = Annotated[
+    str,
+    Field(pattern=r"^/[!-9;-~]*$", max_length=1024),
+    ErrorMessage("must be an absolute path in ASCII without spaces and ':' (at most 1024)"),
 ]
-GroupName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$"), Field(description="POSIX group")
+"""A path that a passwd entry can contain."""
+DirectoryFullName = Annotated[
+    str,
+    Field(pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$", max_length=256),
+    ErrorMessage("must be a name of 1 to 256 characters, without control characters"),
 ]
-Mail = Annotated[str, Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=254)]
-Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
+MailAddress = Annotated[
+    str,
+    Field(pattern=r"^[!-?A-~]+@[!-?A-~]+$", max_length=254),
+    ErrorMessage("must be an address such as ada@hpc.example"),
+]
+DirectoryGroupName = Annotated[GroupName, Field(description="group in the directory")]
+IdNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
-class User(TypedDict):
-    """A person of the directory."""
+class DirectoryUser(TypedDict):
+    """A user in the directory."""
 
     dn: str
     username: str
@@ -51,7 +60,7 @@ class User(TypedDict):
     home: str
     login_shell: str | None
     expires: date | None
-    """Day from which on no login is let in (shadowExpire)."""
+    """The date from which the account is expired (shadowExpire)."""
     suspended: bool
 
 
@@ -61,21 +70,21 @@ USER_ATTRIBUTES = (
 )
 
 
-def people(shell: Shell) -> str:
-    """Where the people are: the setting LDAP_PEOPLE."""
+def people_base(shell: Shell) -> str:
+    """Return the entry that contains the users: the setting LDAP_PEOPLE."""
     return shell.setting("LDAP_PEOPLE")
 
 
-def groups(shell: Shell) -> str:
-    """Where the groups are: the setting LDAP_GROUPS."""
+def groups_base(shell: Shell) -> str:
+    """Return the entry that contains the groups: the setting LDAP_GROUPS."""
     return shell.setting("LDAP_GROUPS")
 
 
-def user_of(entry: Entry) -> User:
-    """A person as answers show it."""
+def user_from_entry(entry: LdapEntry) -> DirectoryUser:
+    """Return the user that an entry describes."""
     first = entry.first
-    expires = _day(int(first("shadowExpire") or NEVER))
-    return User(
+    expires = _day(int(first("shadowExpire") or NO_EXPIRY))
+    return DirectoryUser(
         dn=entry.dn,
         username=first("uid") or "",
         uid_number=int(first("uidNumber") or -1),
@@ -87,86 +96,88 @@ def user_of(entry: Entry) -> User:
         home=first("homeDirectory") or "",
         login_shell=first("loginShell"),
         expires=expires,
-        suspended=expires == SUSPENDED,
+        suspended=expires == SUSPENDED_SINCE,
     )
 
 
 def _day(number: int) -> date | None:
-    return EPOCH + timedelta(number) if 0 < number < LAST_DAY else None
+    return EPOCH + timedelta(number) if 0 < number < MAX_EXPIRY_DAYS else None
 
 
-def find(shell: Shell, username: str) -> User | None:
-    """The person of that user name, or None."""
-    query = f"(&(objectClass=posixAccount)(uid={escaped(username)}))"
-    found = client.search(shell, people(shell), query, *USER_ATTRIBUTES)
+def find(shell: Shell, username: str) -> DirectoryUser | None:
+    """Return the user of that name, or None."""
+    query = f"(&(objectClass=posixAccount)(uid={escape_filter(username)}))"
+    found = client.search(shell, people_base(shell), query, *USER_ATTRIBUTES)
     if len(found) > 1:
-        shell.fail(f"{username} stands in the directory {len(found)} times")
-    return user_of(found[0]) if found else None
+        shell.fail(f"the directory has {len(found)} users {username}")
+    return user_from_entry(found[0]) if found else None
 
 
-def existing(shell: Shell, username: str) -> User:
-    """The person of that user name; OperationFailed when there is none."""
+def get_user(shell: Shell, username: str) -> DirectoryUser:
+    """Return the user of that name; OperationFailed if there is none."""
     user = find(shell, username)
     return user or shell.fail(f"there is no user {username} in the directory")
 
 
-def let_in(shell: Shell, user: User, until: date | None) -> None:
-    """Let a person log in until a day, or for ever, where PAM heeds shadowExpire (shadow(5)).
+def set_expiry(shell: Shell, user: DirectoryUser, until: date | None) -> None:
+    """Set the date an account expires (None: never); registered to be undone.
 
-    Registered to be undone.
+    Effective if PAM checks shadowExpire (shadow(5)).
     """
     before, after = _expiry(user["expires"]), _expiry(until)
     client.modify(shell, user["dn"], [after], undo=[before])
 
 
-def _expiry(day: date | None) -> client.Change:
+def _expiry(day: date | None) -> client.AttributeChange:
     return ("replace", "shadowExpire", [str((day - EPOCH).days)] if day else [])
 
 
-def refuse_unknown(shell: Shell, usernames: Sequence[str]) -> None:
-    """OperationFailed when one of them is nobody of the directory."""
-    anybody = "".join(f"(uid={escaped(name)})" for name in usernames)
-    found = client.search(shell, people(shell), f"(|{anybody})", "uid") if usernames else []
+def check_users_exist(shell: Shell, usernames: Sequence[str]) -> None:
+    """Raise OperationFailed unless the directory has all of these users."""
+    anybody = "".join(f"(uid={escape_filter(name)})" for name in usernames)
+    found = client.search(shell, people_base(shell), f"(|{anybody})", "uid") if usernames else []
     known = {name for entry in found for name in entry.attributes.get("uid", [])}
     if unknown := [name for name in usernames if name not in known]:
-        shell.fail(f"the directory does not know {', '.join(unknown)}")
+        shell.fail(f"the directory has no user {', '.join(unknown)}")
 
 
-def existing_group(shell: Shell, name: str) -> Entry:
-    """The group of that name, with gidNumber and memberUid; OperationFailed when there is none."""
-    query = f"(&(objectClass=posixGroup)(cn={escaped(name)}))"
-    found = client.search(shell, groups(shell), query, "gidNumber", "memberUid")
+def get_group(shell: Shell, name: str) -> LdapEntry:
+    """Return a group with gidNumber and memberUid; OperationFailed if there is none."""
+    query = f"(&(objectClass=posixGroup)(cn={escape_filter(name)}))"
+    found = client.search(shell, groups_base(shell), query, "gidNumber", "memberUid")
     return found[0] if found else shell.fail(f"there is no group {name} in the directory")
 
 
-def owners(shell: Shell, folder: str) -> dict[str, int]:
-    """The numbers of those who own what is in a folder, by its name there."""
+def folder_owners(shell: Shell, folder: str) -> dict[str, int]:
+    """Return the UIDs of the owners of a folder's entries, by name."""
     listing = ("find", folder, "-mindepth", 1, "-maxdepth", 1, "-printf", "%U %f\\0")
-    found = shell.run(*listing, check=False, max_output=client.LONGEST_ANSWER)
+    found = shell.run(*listing, check=False, max_output=client.MAX_ANSWER_BYTES)
     rows = found.stdout.split("\0")
     return {name: int(number) for number, _, name in (row.partition(" ") for row in rows if row)}
 
 
-def free_number(
+def next_free_number(
     shell: Shell, base: str, attribute: str, floor: str, others: Iterable[int] = ()
 ) -> int:
-    """A number above all in use, those of `others` too; at least that of the setting `floor`."""
+    """Return the id after the highest in use, including `others`; at least the setting `floor`."""
     entries = client.search(shell, base, f"({attribute}=*)", attribute)
     used = [*others, *(int(entry.first(attribute) or 0) for entry in entries)]
-    above = (number + 1 for number in used if number not in NOBODY)
+    above = (number + 1 for number in used if number not in RESERVED_IDS)
     free = max([int(shell.setting(floor)), *above])
-    return free if free not in NOBODY else NOBODY[1] + 1
+    return free if free not in RESERVED_IDS else RESERVED_IDS[1] + 1
 
 
-def settled_number(
+def resolve_number_conflict(
     shell: Shell, dn: str, base: str, attribute: str, floor: str, number: int
 ) -> int:
-    """The number of a new entry: another one where somebody else took the same at the same time."""
-    for attempt in range(1, ATTEMPTS + 1):
+    """Return a new entry's id, changed if another request chose the same at the same time."""
+    for attempt in range(1, MAX_NUMBER_ATTEMPTS + 1):
         if len(client.search(shell, base, f"({attribute}={number})", "1.1")) <= 1:
             break
-        number = free_number(shell, base, attribute, floor) + random.randrange(GAP * attempt)
+        number = next_free_number(shell, base, attribute, floor) + random.randrange(
+            RETRY_SPREAD * attempt
+        )
         client.modify(shell, dn, [("replace", attribute, [str(number)])])
     else:
-        shell.fail(f"no free {attribute} was found in {ATTEMPTS} attempts")
+        shell.fail(f"no free {attribute} was found in {MAX_NUMBER_ATTEMPTS} attempts: try again")
     return number

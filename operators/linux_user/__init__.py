@@ -1,1 +1,1 @@
-"""Local accounts and groups of the login node, for an administrator who may use sudo there."""
+"""Local accounts and groups on the login node, for administrators with sudo rights there."""

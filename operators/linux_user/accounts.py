@@ -1,20 +1,32 @@
-"""Local accounts of the login node, and how they are changed: as root, through sudo.
+"""Find local accounts on the login node, and run programs as root, through sudo.
 
-Setting: LINUX_USER_SUDO, "yes" unless it says "no" (for who logs in as root).
+Setting: LINUX_USER_SUDO (default "yes"); "no" where administrators log in as root.
 """
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import StringConstraints
 from typing_extensions import TypedDict
 
-from resop import Shell
+from resop import ErrorMessage, Shell
 
-FIRST = 1000
-"""The first number that is no account of the system's own (UID_MIN of login.defs(5))."""
+FIRST_USER_UID = 1000
+"""The lowest UID that is not a system account's (UID_MIN of login.defs(5))."""
+
+GroupName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$"),
+    ErrorMessage(
+        "must be a POSIX group name: up to 32 of a-z, 0-9, '_', '.' and '-', "
+        "beginning with a letter or '_'"
+    ),
+]
 
 
-class Account(TypedDict):
-    """A local account, as passwd(5) has it."""
+class LocalAccount(TypedDict):
+    """A local account, with the fields of passwd(5)."""
 
     username: str
     uid: int
@@ -23,23 +35,23 @@ class Account(TypedDict):
     home: str
     login_shell: str
     groups: list[str]
-    """The names of all its groups."""
+    """The names of all groups of the account."""
 
 
 def as_root(shell: Shell, *argv: str) -> list[str]:
-    """The command line that runs a program as root, and never asks for a password."""
+    """Return the command line that runs a program as root without asking for a password."""
     if shell.setting("LINUX_USER_SUDO", "yes") == "no":
         return list(argv)
     return ["sudo", "--non-interactive", *argv]
 
 
-def find(shell: Shell, username: str) -> Account | None:
-    """The local account of that name, or None."""
+def find_account(shell: Shell, username: str) -> LocalAccount | None:
+    """Return the local account of that name, or None."""
     entry = shell.run("getent", "-s", "files", "passwd", username, check=False).stdout
     if not entry:
         return None
     name, _, uid, gid, full_name, home, login_shell = entry.rstrip("\n").split(":")
-    return Account(
+    return LocalAccount(
         username=name,
         uid=int(uid),
         gid=int(gid),
@@ -50,6 +62,6 @@ def find(shell: Shell, username: str) -> Account | None:
     )
 
 
-def existing(shell: Shell, username: str) -> Account:
-    """The local account of that name; OperationFailed when there is none."""
-    return find(shell, username) or shell.fail(f"there is no local account {username}")
+def get_account(shell: Shell, username: str) -> LocalAccount:
+    """Return the local account of that name; OperationFailed if there is none."""
+    return find_account(shell, username) or shell.fail(f"there is no local account {username}")

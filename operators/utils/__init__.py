@@ -1,1 +1,1 @@
-"""Everyday commands for files, folders, disks and the login node itself."""
+"""Everyday commands for files, folders, disk space and the login node."""

@@ -193,7 +193,7 @@ class Batch(SQLModel, table=True):
     """The options with their templates, secrets masked."""
     sweep: dict[str, Any] | None = Field(default=None, sa_type=Json)
     """The parameters as they were asked for, secrets masked; None where items were listed."""
-    combine: str | None = Field(default=None, max_length=16)
+    mode: str | None = Field(default=None, max_length=16)
     parameters: list[str] = Field(default_factory=list, sa_type=Json)
     """Names of all parameters, in the order in which they were given."""
     secret: bool = False

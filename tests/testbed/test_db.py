@@ -37,7 +37,7 @@ from resop import Secret, Shell, operation
 
 @operation
 def half(shell: Shell) -> None:
-    create_user(shell, username="half", email="a@b", full_name="Half", password=Secret("abc"))
+    create_user(shell, username="half", mail="a@b", full_name="Half", password=Secret("abc"))
     enable_user(shell, username="alice", enabled=False)
     shell.fail("enough")
 """
@@ -85,7 +85,7 @@ def asked(caller: Caller, sql: str, *values: Any, **options: Any) -> list[dict[s
 
 @contextlib.contextmanager
 def somebody(admin: Caller, username: str, **options: Any) -> Iterator[dict[str, Any]]:
-    about = {"email": "some@hpc.example", "full_name": "Some Body"}
+    about = {"mail": "some@hpc.example", "full_name": "Some Body"}
     made = output(admin, "db/opn/create_user", username=username, **about | options)
     try:
         yield made
@@ -95,10 +95,10 @@ def somebody(admin: Caller, username: str, **options: Any) -> Iterator[dict[str,
 
 def test_user_is_created_found_and_deleted(admin: Caller) -> None:
     before = datetime.now(UTC) - timedelta(seconds=5)
-    with somebody(admin, "a.da-1", email="o'hara@hpc.example", role="admin") as made:
+    with somebody(admin, "a.da-1", mail="o'hara@hpc.example", role="admin") as made:
         assert isinstance(made["id"], int)
         assert datetime.fromisoformat(made["created_at"]) > before
-        about = {"username": "a.da-1", "email": "o'hara@hpc.example", "full_name": "Some Body"}
+        about = {"username": "a.da-1", "mail": "o'hara@hpc.example", "full_name": "Some Body"}
         assert made == {
             **about,
             "id": made["id"],
@@ -212,16 +212,16 @@ def test_fault_in_a_query_is_told_as_the_server_tells_it(admin: Caller, engine: 
 
 
 def test_name_that_is_taken_is_refused(admin: Caller) -> None:
-    about = {"username": "alice", "email": "a@b", "full_name": "A"}
+    about = {"username": "alice", "mail": "a@b", "full_name": "A"}
     error = failure(admin.post("db/opn/create_user", about), 424)
-    assert error["message"] == "the portal has a user alice already"
+    assert error["message"] == "the portal already has a user alice"
     assert error["undone"] == []
     (alice,) = output(admin, "db/opn/list_users", username="alice")["users"]
     assert alice["full_name"] == "alice"
 
 
 def test_role_that_the_table_refuses_is_told(admin: Caller) -> None:
-    about = {"username": "odd", "email": "a@b", "full_name": "A", "role": "king"}
+    about = {"username": "odd", "mail": "a@b", "full_name": "A", "role": "king"}
     error = failure(admin.post("db/opn/create_user", about), 424)
     assert "role" in error["message"]
     assert output(admin, "db/opn/list_users", username="odd")["users"] == []
@@ -267,7 +267,7 @@ def test_database_that_is_down_is_named(admin: Caller, bed: Testbed, engine: str
             error = failure(admin.post(action, options), 424)
             assert error["type"] == "DaemonUnavailable"
             assert error["retryable"]
-            assert error["message"] == f"{error['daemon']} at 127.0.0.1:{port(bed, engine)} is away"
+            assert error["message"] == f"{error['daemon']} at 127.0.0.1:{port(bed, engine)} cannot be reached"
             assert error["daemon"].lower() == engine
     finally:
         bed.daemon("start", engine)

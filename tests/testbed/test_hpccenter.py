@@ -134,7 +134,7 @@ def test_who_is_created_logs_in_and_runs_a_job_and_who_is_deleted_does_not(
     assert bed.machine.run(["ls", f"/home/{name}"])
     bed.machine.run(["rm", "-rf", f"/home/{name}"])
     error = failure(admin.post("hpccenter/opn/delete_user", {"username": name}), 424)
-    assert error["message"] == f"there is no {name} in the directory, in Slurm or in the portal"
+    assert error["message"] == f"neither the directory nor Slurm nor the portal has a user {name}"
 
 
 def test_delete_goes_on_where_one_system_has_forgotten(admin: Caller, bed: Testbed) -> None:
@@ -307,7 +307,7 @@ def hanging_portal(bed: Testbed) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"username": "alice"}, "in the directory already"),
+        ({"username": "alice"}, "the directory already has a user"),
         ({"account": "nowhere"}, "This account 'nowhere' doesn't exist"),
     ],
 )
@@ -328,7 +328,7 @@ def test_row_of_somebody_else_in_the_portal_stays(admin: Caller, bed: Testbed) -
     rows(bed, insert)
     try:
         error = failure(admin.post("hpccenter/opn/create_user", about("ro.w")), 424)
-        assert error["message"] == "the portal has a user ro.w already"
+        assert error["message"] == "the portal already has a user ro.w"
         assert where(bed, "ro.w") == {"portal"}
         assert rows(bed, "select email from users where username = 'ro.w'") == "old"
     finally:

@@ -72,7 +72,7 @@ def test_account_that_cannot_be_completed_is_gone(admin: Caller, bed: Testbed) -
 @pytest.mark.parametrize("username", ["alice", "hpcadmin", "root"])
 def test_name_that_is_taken_is_refused(admin: Caller, username: str) -> None:
     error = failure(admin.post("linux_user/opn/create_user", {"username": username}), 424)
-    assert error["message"] == f"there is a user {username} already"
+    assert error["message"] == f"the user {username} already exists"
     assert error["undone"] == []
 
 

@@ -1,4 +1,4 @@
-"""Log in over SSH, as the cluster's own user, and get a token."""
+"""Log in with a cluster account over SSH, and get a token."""
 
 from typing import Annotated, Any
 
@@ -20,11 +20,11 @@ async def login(
     ],
     password: Annotated[Secret, Field(description="password on the cluster")],
     otp: Annotated[
-        Secret | None, Field(description="one-time code, where the cluster asks for one")
+        Secret | None, Field(description="one-time code, if the cluster asks for one")
     ] = None,
     cluster: Annotated[
-        str | None, Field(description="name of the cluster; the first one when not given")
+        str | None, Field(description="name of the cluster (default: the first one)")
     ] = None,
 ) -> dict[str, Any]:
-    """Return the token, who it is for, on which cluster, and until when."""
+    """Return the token, its user and cluster, and when it expires."""
     return await gate.log_in(username, password, otp, cluster)

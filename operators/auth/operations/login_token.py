@@ -1,4 +1,4 @@
-"""Log in with a token of the site's OpenID Connect issuer, where the cluster takes certificates."""
+"""Log in with an OpenID Connect token, at sites whose clusters accept SSH certificates."""
 
 from typing import Annotated, Any
 
@@ -10,10 +10,12 @@ from resop import Gate, Secret, operation
 @operation(examples=[{"id_token": "eyJhbGciOi…"}])
 async def login_token(
     gate: Gate,
-    id_token: Annotated[Secret, Field(description="the issuer's signed token, a JWT")],
+    id_token: Annotated[
+        Secret, Field(description="ID token (JWT) from the site's OpenID Connect issuer")
+    ],
     cluster: Annotated[
-        str | None, Field(description="name of the cluster; the first one when not given")
+        str | None, Field(description="name of the cluster (default: the first one)")
     ] = None,
 ) -> dict[str, Any]:
-    """Return the token, who it is for, on which cluster, and until when."""
+    """Return the token, its user and cluster, and when it expires."""
     return await gate.log_in_by_token(id_token, cluster)

@@ -1,4 +1,4 @@
-"""End the token that this request shows, and take its key off the cluster."""
+"""Revoke the token of this request, and remove its SSH key from the cluster."""
 
 from typing import Any
 
@@ -7,5 +7,5 @@ from resop import Gate, operation
 
 @operation(examples=[{}])
 async def logout(gate: Gate) -> dict[str, Any]:
-    """Return whose login has ended, and whether its key is gone from the cluster."""
+    """Return the user, and whether the key was removed from the cluster."""
     return await gate.log_out()

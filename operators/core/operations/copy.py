@@ -1,4 +1,4 @@
-"""Copy a file, or a folder with all that is in it, on the cluster; its progress is in bytes."""
+"""Copy a file or a folder on the cluster; the task reports its progress in bytes."""
 
 from typing import Annotated
 
@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 from resop import RemotePath, Shell, operation
 
 
-class Answer(TypedDict):
-    """What was copied: files, links among them, and the bytes they hold."""
+class CopyStats(TypedDict):
+    """The number of files copied (including links), and their total size in bytes."""
 
     files: int
     bytes: int
@@ -19,19 +19,19 @@ class Answer(TypedDict):
 def copy(
     shell: Shell,
     path: RemotePath,
-    to: Annotated[RemotePath, Field(description="its path as a copy, with its name")],
+    to: Annotated[RemotePath, Field(description="path of the copy, including its name")],
     overwrite: Annotated[
         bool,
-        Field(description="replace a file that is there; a folder goes into the one that is there"),
+        Field(description="replace an existing file; merge a folder into an existing one"),
     ] = False,
-) -> Answer:
-    """Return how much it was.
+) -> CopyStats:
+    """Return what was copied.
 
-    A copy is complete under its name, or not there. Permissions and times stay, symbolic links
-    in a folder stay what they are, devices and pipes are left out.
+    A copy appears under its name only when it is complete. Permissions and times are preserved,
+    symbolic links in a folder remain links, devices and pipes are skipped.
 
     Fails with PathFailed, whose `reason` is missing, denied, exists (unless `overwrite`),
     is_folder, full, …
     """
     copied = shell.copy(path, to, overwrite=overwrite)
-    return Answer(files=copied.files, bytes=copied.bytes)
+    return CopyStats(files=copied.files, bytes=copied.bytes)

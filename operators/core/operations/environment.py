@@ -1,12 +1,12 @@
-"""What a step finds: environment variables, shell, home, host, and whether there are modules."""
+"""Show the environment of a step: variables, shell, home, host, and whether modules exist."""
 
 from typing_extensions import TypedDict
 
 from resop import Shell, operation
 
 
-class Answer(TypedDict):
-    """What a step finds; `modules`: a login shell has the command `module` (Lmod, Tcl modules)."""
+class StepEnvironment(TypedDict):
+    """A step's environment; `modules`: a login shell has `module` (Lmod or Tcl modules)."""
 
     variables: dict[str, str]
     shell: str
@@ -16,15 +16,15 @@ class Answer(TypedDict):
 
 
 @operation(timeout=120, examples=[{}])
-def environment(shell: Shell) -> Answer:
-    """Return what a step finds."""
-    printed = shell.run("env", "--null").stdout.removesuffix("\0").split("\0")
-    pairs = (each.partition("=") for each in printed)
-    # What a start-up file such as .bashrc prints stands before the first name, on lines of its own.
+def environment(shell: Shell) -> StepEnvironment:
+    """Return the environment of a step."""
+    entries = shell.run("env", "--null").stdout.removesuffix("\0").split("\0")
+    pairs = (each.partition("=") for each in entries)
+    # A start-up file such as .bashrc may print lines, which precede the first name.
     variables = {name.rpartition("\n")[2]: value for name, _, value in pairs}
     hostname = shell.run("uname", "--nodename").lines[-1]
     modules = shell.run("bash", "--login", "-c", "command -v module", check=False)
-    return Answer(  # nosec B604 # a field's name: nothing is started
+    return StepEnvironment(  # nosec B604 # a field's name: nothing is started
         variables=variables,
         shell=variables.get("SHELL", ""),
         home=variables.get("HOME", ""),

@@ -1,4 +1,4 @@
-"""Read a file of the cluster: its content, as text or base64, its size, time and SHA-256."""
+"""Read a file on the cluster: content (text or base64), size, modification time and SHA-256."""
 
 import hashlib
 from datetime import datetime
@@ -7,15 +7,15 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.core.content import Encoding, encoded
+from operators.core.content import ContentEncoding, encode_content
 from resop import FILE_LIMIT, RemotePath, Shell, operation
 
 
-class Answer(TypedDict):
-    """The file; `size` in bytes, `mode` in octal, `sha256` in hexadecimal."""
+class FileContent(TypedDict):
+    """A file; `size` in bytes, `mode` in octal, `sha256` in hexadecimal."""
 
     content: str
-    encoding: Encoding
+    encoding: ContentEncoding
     size: int
     mode: str
     modified: datetime
@@ -29,19 +29,19 @@ def get_file(
     shell: Shell,
     path: RemotePath,
     encoding: Annotated[
-        Encoding, Field(description="text, which is UTF-8, or base64, for any bytes")
+        ContentEncoding, Field(description="text (UTF-8 only) or base64 (any content)")
     ] = "text",
     limit: Annotated[
-        int, Field(ge=0, le=FILE_LIMIT, description="a file of more bytes is refused")
+        int, Field(ge=0, le=FILE_LIMIT, description="refuse a file with more bytes than this")
     ] = FILE_LIMIT,
-) -> Answer:
+) -> FileContent:
     """Return the file.
 
     Fails with PathFailed, whose `reason` is missing, denied, is_folder, not_file, too_large, …
     """
     file = shell.get_file(path, limit=limit)
-    return Answer(
-        content=encoded(file.content, encoding, path),
+    return FileContent(
+        content=encode_content(file.content, encoding, path),
         encoding=encoding,
         size=len(file.content),
         mode=f"{file.mode:04o}",

@@ -1,4 +1,4 @@
-"""Read a folder of the cluster with all that is in it, as a tar archive in base64."""
+"""Read a folder on the cluster and everything in it, as a tar archive in base64."""
 
 import hashlib
 from typing import Annotated
@@ -6,12 +6,12 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.core.content import encoded
+from operators.core.content import encode_content
 from resop import FILE_LIMIT, RemotePath, Shell, operation
 
 
-class Answer(TypedDict):
-    """The folder; its members are named from it on: `a/b`. `size` is the archive's, in bytes."""
+class FolderArchive(TypedDict):
+    """A folder's archive, with names relative to the folder; `size` of the archive in bytes."""
 
     content: str
     size: int
@@ -23,17 +23,17 @@ def get_folder(
     shell: Shell,
     path: RemotePath,
     limit: Annotated[
-        int, Field(ge=1, le=FILE_LIMIT, description="an archive of more bytes is refused")
+        int, Field(ge=1, le=FILE_LIMIT, description="refuse an archive with more bytes than this")
     ] = FILE_LIMIT,
-) -> Answer:
-    """Return the archive. Symbolic links stay what they are.
+) -> FolderArchive:
+    """Return the archive. Symbolic links remain links.
 
-    Fails with PathFailed, whose `reason` is missing, denied (also for a part of it), not_folder,
-    too_large, …
+    Fails with PathFailed, whose `reason` is missing, denied (also for any part of the folder),
+    not_folder, too_large, …
     """
     archive = shell.get_folder(path, limit=limit)
-    return Answer(
-        content=encoded(archive, "base64", path),
+    return FolderArchive(
+        content=encode_content(archive, "base64", path),
         size=len(archive),
         sha256=hashlib.sha256(archive).hexdigest(),
     )

@@ -1,4 +1,4 @@
-"""Run any line of shell on the login node, as `ssh host 'line'` would."""
+"""Run a shell command line on the login node, as `ssh host 'command'` does."""
 
 from typing import Annotated
 
@@ -8,8 +8,8 @@ from typing_extensions import TypedDict
 from resop import Argument, Shell, operation
 
 
-class Answer(TypedDict):
-    """What the line printed, and how it ended."""
+class RunResult(TypedDict):
+    """A command's output and exit code."""
 
     stdout: str
     stderr: str
@@ -25,10 +25,12 @@ class Answer(TypedDict):
 )
 def run(
     shell: Shell,
-    command: Annotated[Argument, Field(min_length=1, description="a line of shell")],
-    stdin: Annotated[str | None, Field(description="text for its standard input")] = None,
-    check: Annotated[bool, Field(description="a non-zero exit code is a failure")] = True,
-) -> Answer:
-    """Return what the line printed on both streams, and its exit code."""
+    command: Annotated[
+        Argument, Field(min_length=1, description="command line for the user's shell")
+    ],
+    stdin: Annotated[str | None, Field(description="text for the command's standard input")] = None,
+    check: Annotated[bool, Field(description="treat a non-zero exit code as a failure")] = True,
+) -> RunResult:
+    """Return both outputs and the exit code."""
     result = shell.script(command, input=stdin, check=check)
-    return Answer(stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)
+    return RunResult(stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)

@@ -1,20 +1,22 @@
-"""Run a script sent as text, in the interpreter its first line names."""
+"""Run a script sent as text, with the interpreter that its first line names."""
 
 import shlex
 from typing import Annotated
 
 from pydantic import Field
 
-from operators.core.operations.run import Answer
-from resop import Argument, Shell, operation
+from operators.core.operations.run import RunResult
+from resop import Argument, ErrorMessage, Shell, operation
 
-# A file, not standard input: what the script runs may read that, and would eat the script.
-# Called through its interpreter, since /tmp may be mounted noexec.
-IN_A_FILE = """file=$(mktemp) || exit
+# Not on standard input: a program that the script starts could read the rest of the script there.
+# Started through its interpreter, since /tmp may be mounted noexec.
+RUN_FROM_FILE = """file=$(mktemp) || exit
 trap 'rm -f "$file"' EXIT
 trap 'exit 143' TERM INT HUP
 cat >"$file" && {interpreter} "$file" "$@" </dev/null"""
-FIRST_LINE = r"^#!\s*/[^\s\x00][^\n\x00]{0,250}(\n|$)"  # about as much as Linux reads of it
+INTERPRETER_LINE = (
+    r"^#!\s*/[^\s\x00][^\n\x00]{0,250}(\n|$)"  # Linux reads about as much of the line
+)
 
 
 @operation(
@@ -26,17 +28,23 @@ FIRST_LINE = r"^#!\s*/[^\s\x00][^\n\x00]{0,250}(\n|$)"  # about as much as Linux
 )
 def script(
     shell: Shell,
-    script: Annotated[str, Field(pattern=FIRST_LINE, description="its first line is '#!/…'")],
-    arguments: Annotated[list[Argument] | None, Field(description="$1, $2, …")] = None,
-    check: Annotated[bool, Field(description="a non-zero exit code is a failure")] = True,
-) -> Answer:
-    """Return what the script printed on both streams, and its exit code.
+    script: Annotated[
+        str,
+        Field(pattern=INTERPRETER_LINE, description="script as text, beginning with #!/…"),
+        ErrorMessage("the script must begin with an interpreter line such as #!/bin/bash"),
+    ],
+    arguments: Annotated[
+        list[Argument] | None, Field(description="arguments of the script: $1, $2, …")
+    ] = None,
+    check: Annotated[bool, Field(description="treat a non-zero exit code as a failure")] = True,
+) -> RunResult:
+    """Return both outputs and the exit code.
 
-    It stands in a private temporary file while it runs.
+    While the script runs, it is stored in a private temporary file.
     """
     interpreter = shlex.join(script.partition("\n")[0].removeprefix("#!").split())
-    starter = IN_A_FILE.format(interpreter=interpreter)
+    starter = RUN_FROM_FILE.format(interpreter=interpreter)
     result = shell.run(
         "/bin/sh", "-c", starter, "script", *(arguments or []), input=script, check=check
     )
-    return Answer(stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)
+    return RunResult(stdout=result.stdout, stderr=result.stderr, exit_code=result.exit_code)

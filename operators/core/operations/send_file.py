@@ -1,4 +1,4 @@
-"""Write a file on the cluster: complete under its name, or not there at all."""
+"""Write a file on the cluster; it appears under its name only when it is complete."""
 
 import hashlib
 from typing import Annotated
@@ -6,12 +6,12 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.core.content import Encoding, decoded
+from operators.core.content import ContentEncoding, decode_content
 from resop import FileMode, RemotePath, Shell, operation
 
 
-class Answer(TypedDict):
-    """What was written; `size` in bytes, `sha256` in hexadecimal."""
+class WrittenFile(TypedDict):
+    """The file written; `size` in bytes, `sha256` in hexadecimal."""
 
     size: int
     sha256: str
@@ -26,21 +26,21 @@ class Answer(TypedDict):
 def send_file(
     shell: Shell,
     path: RemotePath,
-    content: Annotated[str, Field(description="what the file shall hold")],
+    content: Annotated[str, Field(description="content of the file")],
     encoding: Annotated[
-        Encoding, Field(description="what content is: text, written as UTF-8, or base64")
+        ContentEncoding, Field(description="encoding of content: text (written as UTF-8) or base64")
     ] = "text",
     mode: Annotated[
         FileMode | None,
-        Field(description="permissions in octal; those of the file it replaces, else 0600"),
+        Field(description="permissions in octal (default: those of the replaced file, or 0600)"),
     ] = None,
-    overwrite: Annotated[bool, Field(description="replace a file that is there")] = True,
-) -> Answer:
-    """Return its size and SHA-256.
+    overwrite: Annotated[bool, Field(description="replace an existing file")] = True,
+) -> WrittenFile:
+    """Return the file's size and SHA-256.
 
-    Its folder must be there. Fails with PathFailed, whose `reason` is missing, denied, is_folder,
+    The folder must exist. Fails with PathFailed, whose `reason` is missing, denied, is_folder,
     exists, full, …
     """
-    data = decoded(content, encoding)
+    data = decode_content(content, encoding)
     shell.put(data, path, mode=None if mode is None else int(mode, 8), overwrite=overwrite)
-    return Answer(size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return WrittenFile(size=len(data), sha256=hashlib.sha256(data).hexdigest())

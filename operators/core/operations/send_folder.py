@@ -1,4 +1,4 @@
-"""Write a folder on the cluster from a tar archive: complete under its name, or not at all."""
+"""Write a folder on the cluster from a tar archive; it appears only when it is complete."""
 
 import base64
 from typing import Annotated
@@ -6,34 +6,35 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.core.content import decoded
+from operators.core.content import decode_content
 from resop import RemotePath, Shell, operation
 
-EMPTY = base64.b64encode(bytes(1024)).decode()
-"""An archive that holds nothing: two blocks of zeros."""
+EMPTY_ARCHIVE = base64.b64encode(bytes(1024)).decode()
+"""An empty archive: two blocks of zeros."""
 
 
-class Answer(TypedDict):
-    """How many files the folder got, links among them, and the bytes they hold."""
+class WrittenFolder(TypedDict):
+    """The number of files written (including links), and their total size in bytes."""
 
     files: int
     bytes: int
 
 
-@operation(examples=[{"path": "run7/plots", "content": EMPTY}])
+@operation(examples=[{"path": "run7/plots", "content": EMPTY_ARCHIVE}])
 def send_folder(
     shell: Shell,
     path: RemotePath,
-    content: Annotated[str, Field(description="a tar archive in base64; may be a gzip")],
+    content: Annotated[str, Field(description="tar archive in base64, optionally gzipped")],
     merge: Annotated[
-        bool, Field(description="unpack into the folder that is there, replacing its files")
+        bool, Field(description="unpack into an existing folder, replacing its files")
     ] = False,
-) -> Answer:
-    """Return what the folder got.
+) -> WrittenFolder:
+    """Return what was written.
 
-    The archive holds files, folders and links: a device, a name that leads out of the folder or
-    through a link is refused (422) before anything is unpacked. Fails with PathFailed, whose
-    `reason` is missing (where it shall stand), denied, exists (unless `merge`), full, …
+    An archive may contain files, folders and links. One with a device, or with a name that leads
+    out of the folder or through a link, is refused (422) before anything is unpacked. Fails with
+    PathFailed, whose `reason` is missing (the parent folder), denied, exists (unless `merge`),
+    full, …
     """
-    made = shell.put_folder(decoded(content, "base64"), path, merge=merge)
-    return Answer(files=made.files, bytes=made.bytes)
+    made = shell.put_folder(decode_content(content, "base64"), path, merge=merge)
+    return WrittenFolder(files=made.files, bytes=made.bytes)

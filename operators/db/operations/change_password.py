@@ -1,11 +1,11 @@
-"""Give a user of the portal another password of the portal's own; for good."""
+"""Permanently replace a user's password for the portal."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from operators.db.users import users
-from operators.linux_user.hashes import Password, hashed
+from operators.db.users import user_table
+from operators.linux_user.hashes import Password, hash_password
 from resop import Shell, Username, operation
 
 
@@ -13,9 +13,9 @@ from resop import Shell, Username, operation
 def change_password(
     shell: Shell,
     username: Username,
-    password: Annotated[Password, Field(description="the new one; kept as SHA-512 crypt")],
+    password: Annotated[Password, Field(description="new password; stored as SHA-512 crypt")],
 ) -> None:
-    """Return nothing; the old hash is not kept, so that nothing can undo it."""
-    if not users(shell).set_password_hash(username, hashed(shell, password)):
+    """Return nothing. The change cannot be undone: the old hash is not kept."""
+    if not user_table(shell).set_password_hash(username, hash_password(shell, password)):
         shell.fail(f"the portal has no user {username}")
-    shell.log(f"{username} has a new password in the portal")
+    shell.log(f"changed the password of {username} in the portal")

@@ -1,14 +1,14 @@
-"""Remove a user from the portal, with what its tables delete along with it; for good."""
+"""Permanently remove a user from the portal, with rows that its database deletes along."""
 
-from operators.db.users import User, users
+from operators.db.users import PortalUser, user_table
 from resop import Shell, Username, operation
 
 
 @operation(examples=[{"username": "ada"}])
-def delete_user(shell: Shell, username: Username) -> User:
-    """Return the user as the portal had it."""
-    table = users(shell)
-    user = table.existing(username)
+def delete_user(shell: Shell, username: Username) -> PortalUser:
+    """Return the removed user."""
+    table = user_table(shell)
+    user = table.get(username)
     table.remove(username)
-    shell.log(f"{username} is no longer in the portal")
+    shell.log(f"removed {username} from the portal")
     return user

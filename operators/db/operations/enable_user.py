@@ -1,10 +1,10 @@
-"""Let a user into the portal, or keep the user out of it; undone where a later step fails."""
+"""Enable or disable a user of the portal; undone if a later step fails."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from operators.db.users import User, users
+from operators.db.users import PortalUser, user_table
 from resop import Shell, Username, operation
 
 
@@ -12,10 +12,12 @@ from resop import Shell, Username, operation
 def enable_user(
     shell: Shell,
     username: Username,
-    enabled: Annotated[bool, Field(description="false: keep the user out")] = True,
-) -> User:
-    """Return the user as the portal has it now."""
-    table = users(shell)
-    user = table.existing(username)
+    enabled: Annotated[
+        bool, Field(description="true: allow logins to the portal; false: refuse them")
+    ] = True,
+) -> PortalUser:
+    """Return the user after the change."""
+    table = user_table(shell)
+    user = table.get(username)
     table.enable(user, enabled)
-    return User({**user, "enabled": enabled})
+    return PortalUser({**user, "enabled": enabled})

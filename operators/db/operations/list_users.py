@@ -1,39 +1,43 @@
-"""List the users of the portal, in the order of their names."""
+"""List the users of the portal, ordered by user name."""
 
 from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.db.users import User, users
+from operators.db.users import PortalUser, user_table
 from resop import Argument, Shell, Username, operation
 
 
-class Listed(TypedDict):
-    """Users, and whether there are no more behind the last of them."""
+class PortalUserPage(TypedDict):
+    """A page of users; `complete` if it reaches the last one."""
 
-    users: list[User]
+    users: list[PortalUser]
     complete: bool
 
 
 @operation(examples=[{}, {"search": "example.org", "enabled": True}, {"after": "ada"}])
 def list_users(
     shell: Shell,
-    username: Annotated[Username | None, Field(description="this user alone")] = None,
+    username: Annotated[Username | None, Field(description="only this user")] = None,
     search: Annotated[
         Argument | None,
-        Field(description="text that the name, the mail address or the full name contains"),
+        Field(
+            description="only users whose user name, mail address or full name contains this text"
+        ),
     ] = None,
     enabled: Annotated[
-        bool | None, Field(description="those who may use the portal, or those who may not")
+        bool | None,
+        Field(description="only users who may (true) or may not (false) use the portal"),
     ] = None,
     after: Annotated[
-        Argument | None, Field(description="those behind this user name: the last one shown before")
+        Argument | None,
+        Field(description="continue after this user name, the last one of the previous page"),
     ] = None,
-    limit: Annotated[int, Field(ge=1, le=10_000, description="how many at most")] = 1000,
-) -> Listed:
-    """Return the users who fit all that is given, and whether these are all."""
-    found = users(shell).find(
+    limit: Annotated[int, Field(ge=1, le=10_000, description="maximum number of users")] = 1000,
+) -> PortalUserPage:
+    """Return the users that match all filters."""
+    found = user_table(shell).find(
         username=username, search=search, enabled=enabled, after=after, limit=limit + 1
     )
-    return Listed(users=found[:limit], complete=len(found) <= limit)
+    return PortalUserPage(users=found[:limit], complete=len(found) <= limit)

@@ -1,19 +1,19 @@
-"""Ask the portal's database with SQL that reads; its values are bound, never pasted."""
+"""Query the portal's database with SQL; values are bound, never inserted into the text."""
 
 from typing import Annotated, Any
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.db.portal import portal
+from operators.db.portal import open_portal
 from operators.db.statement import Statement
-from resop import Argument, Shell, operation
+from resop import Argument, ErrorMessage, Shell, operation
 
-Bindable = Argument | int | float | bool | None
+QueryValue = Argument | int | float | bool | None
 
 
-class Answer(TypedDict):
-    """Rows as objects by the names of their columns, and whether there are no more."""
+class QueryResult(TypedDict):
+    """Rows as objects, by column name; `complete` if there are no more."""
 
     rows: list[dict[str, Any]]
     complete: bool
@@ -29,19 +29,20 @@ def query(
     shell: Shell,
     sql: Annotated[
         Argument,
-        Field(
-            pattern=r"^\s*(?i:select|with|values)\b",
-            description="one SELECT, with $1, $2 (PostgreSQL) or ?, ? (MariaDB) for its values",
-        ),
+        Field(pattern=r"^\s*(?i:select|with|values)\b"),
+        ErrorMessage("must be a query: SELECT, WITH or VALUES, at most 131,071 bytes"),
+        Field(description="a SELECT, with $1, $2 (PostgreSQL) or ?, ? (MariaDB) for values"),
     ],
-    values: Annotated[list[Bindable] | None, Field(description="the values, in order")] = None,
-    limit: Annotated[int, Field(ge=1, le=100_000, description="how many rows at most")] = 1000,
-) -> Answer:
-    """Return the rows; numbers, true, false and null stay what they are.
+    values: Annotated[
+        list[QueryValue] | None, Field(description="values of the placeholders, in order")
+    ] = None,
+    limit: Annotated[int, Field(ge=1, le=100_000, description="maximum number of rows")] = 1000,
+) -> QueryResult:
+    """Return the rows; numbers, booleans and null keep their types.
 
-    The transaction is read-only. Times are ISO 8601, with a zone where the column has one. Of two
-    columns with the same name the last counts.
+    The transaction is read-only. Times are ISO 8601, with a zone if the column has one. If two
+    columns have the same name, the last one counts.
     """
     statement = Statement(sql.strip().removesuffix(";"), values or [])
-    rows = portal(shell).read("ask the portal", statement, limit + 1)
-    return Answer(rows=rows[:limit], complete=len(rows) <= limit)
+    rows = open_portal(shell).read("query the portal", statement, limit + 1)
+    return QueryResult(rows=rows[:limit], complete=len(rows) <= limit)

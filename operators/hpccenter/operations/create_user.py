@@ -1,4 +1,4 @@
-"""Create a person in the directory, in Slurm and in the portal, or in none of them."""
+"""Create a user in the directory, in Slurm and in the portal, or in none of them."""
 
 from typing import Annotated
 
@@ -8,16 +8,16 @@ from typing_extensions import TypedDict
 from operators.db.operations import create_user as portal
 from operators.ldap.hashes import NewPassword
 from operators.ldap.operations import create_user as ldap
-from operators.ldap.people import FullName, Mail, Number, User
+from operators.ldap.people import DirectoryFullName, DirectoryUser, IdNumber, MailAddress
 from operators.slurm.associations import AccountName
 from operators.slurm.operations import add_user as slurm
 from resop import Shell, Username, operation
 
 
-class Created(TypedDict):
-    """The person as the directory has it, and the account that jobs are charged to."""
+class NewUser(TypedDict):
+    """The new user in the directory, and the Slurm account that jobs are charged to."""
 
-    user: User
+    user: DirectoryUser
     account: str
 
 
@@ -35,24 +35,25 @@ class Created(TypedDict):
 def create_user(
     shell: Shell,
     username: Username,
-    full_name: Annotated[FullName, Field(description="as people write it")],
-    mail: Annotated[Mail, Field(description="mail address")],
+    full_name: Annotated[DirectoryFullName, Field(description="full name")],
+    mail: Annotated[MailAddress, Field(description="mail address")],
     password: NewPassword,
     account: Annotated[
-        AccountName, Field(description="Slurm account that the jobs are charged to")
+        AccountName, Field(description="Slurm account to charge the user's jobs to")
     ],
-    given_name: Annotated[FullName | None, Field(description="given names")] = None,
+    given_name: Annotated[DirectoryFullName | None, Field(description="given names")] = None,
     surname: Annotated[
-        FullName | None, Field(description="the last word of the full name when not given")
+        DirectoryFullName | None,
+        Field(description="surname (default: the last word of the full name)"),
     ] = None,
     uid_number: Annotated[
-        Number | None, Field(description="the next above all in use when not given")
+        IdNumber | None, Field(description="user id (default: the next after the highest in use)")
     ] = None,
-) -> Created:
-    """Return the person, who can log in and submit jobs from now on.
+) -> NewUser:
+    """Return the new user, who can log in and submit jobs immediately.
 
-    The log says what was done. When a step fails those before it are undone: `undone` and
-    `needs_repair` of the error list how.
+    The log lists what was done. If a step fails, the steps before it are undone: see `undone` and
+    `needs_repair` of the error.
     """
     user = ldap.create_user(
         shell,
@@ -65,5 +66,5 @@ def create_user(
         uid_number=uid_number,
     )
     slurm.add_user(shell, user=username, account=account)
-    portal.create_user(shell, username=username, email=mail, full_name=user["full_name"])
-    return Created(user=user, account=account)
+    portal.create_user(shell, username=username, mail=mail, full_name=user["full_name"])
+    return NewUser(user=user, account=account)

@@ -1,8 +1,8 @@
-"""Delete a person from Slurm, the directory and the portal; the home folder stays."""
+"""Delete a user from Slurm, the directory and the portal; the home folder remains."""
 
 from typing_extensions import TypedDict
 
-from operators.db.users import users
+from operators.db.users import user_table
 from operators.ldap.operations import delete_user as ldap
 from operators.ldap.people import find
 from operators.slurm.associations import accounts_of
@@ -10,35 +10,35 @@ from operators.slurm.operations import remove_user as slurm
 from resop import Shell, Username, operation
 
 
-class Deleted(TypedDict):
-    """Where the person was, and is no longer."""
+class UserDeletion(TypedDict):
+    """Where the user was deleted."""
 
     username: str
     accounts: list[str]
-    """In Slurm; none where the person was in none."""
+    """The user's Slurm accounts."""
     directory: bool
     groups: list[str]
     portal: bool
     home: str | None
-    """The home folder, which stays."""
+    """The home folder, which remains."""
 
 
 @operation(examples=[{"username": "ada"}])
-def delete_user(shell: Shell, username: Username) -> Deleted:
-    """Return where the person was.
+def delete_user(shell: Shell, username: Username) -> UserDeletion:
+    """Return where the user was deleted.
 
-    The person's jobs are cancelled; who is logged in stays so. Nothing of it can be undone: where
-    a step fails, the log says what was done before, and the same request again does the rest.
+    The user's jobs are cancelled; open login sessions continue. The deletion cannot be undone: if
+    a step fails, the log lists what was done, and repeating the request does the rest.
     """
     user = find(shell, username)
-    # Slurm first: it knows the jobs of a user by the number that the directory has.
-    accounts = _out_of_slurm(shell, username)
+    # Slurm first: it needs the directory to map the user's name to the UID of the jobs.
+    accounts = _remove_from_slurm(shell, username)
     groups = ldap.delete_user(shell, username=username)["groups"] if user else []
-    if in_portal := users(shell).remove(username):
-        shell.log(f"{username} is no longer in the portal")
+    if in_portal := user_table(shell).remove(username):
+        shell.log(f"removed {username} from the portal")
     if not (accounts or user or in_portal):
-        shell.fail(f"there is no {username} in the directory, in Slurm or in the portal")
-    return Deleted(
+        shell.fail(f"neither the directory nor Slurm nor the portal has a user {username}")
+    return UserDeletion(
         username=username,
         accounts=accounts,
         directory=user is not None,
@@ -48,7 +48,7 @@ def delete_user(shell: Shell, username: Username) -> Deleted:
     )
 
 
-def _out_of_slurm(shell: Shell, username: str) -> list[str]:
+def _remove_from_slurm(shell: Shell, username: str) -> list[str]:
     if not accounts_of(shell, username):
         return []
     return slurm.remove_user(shell, user=username, cancel_jobs=True)["accounts"]

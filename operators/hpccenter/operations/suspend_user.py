@@ -1,55 +1,55 @@
-"""Suspend a person: no login, no new jobs, no portal; or let the person in again."""
+"""Suspend a user (no logins, no new jobs, no portal), or resume a suspended one."""
 
 from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.db.users import users
-from operators.ldap.people import SUSPENDED, existing, let_in
+from operators.db.users import user_table
+from operators.ldap.people import SUSPENDED_SINCE, get_user, set_expiry
 from operators.slurm.associations import limit_jobs
 from operators.slurm.client import ask
 from resop import Shell, Username, operation
 
 
-class Suspended(TypedDict):
-    """How a person stands now."""
+class AccessStatus(TypedDict):
+    """A user's access after the change."""
 
     username: str
     suspended: bool
     accounts: list[str]
-    """The Slurm accounts that were closed or opened."""
+    """The Slurm accounts that were closed or reopened for the user."""
     portal: bool
-    """Whether the person is in the portal at all."""
+    """True if the portal has the user."""
 
 
 @operation(examples=[{"username": "ada"}, {"username": "ada", "resume": True}])
 def suspend_user(
     shell: Shell,
     username: Username,
-    resume: Annotated[bool, Field(description="the other way round: let the person in")] = False,
+    resume: Annotated[bool, Field(description="resume the user instead of suspending")] = False,
     cancel_jobs: Annotated[
-        bool, Field(description="cancel the jobs that wait or run, which go on otherwise")
+        bool, Field(description="also cancel the user's jobs, which otherwise continue")
     ] = False,
-) -> Suspended:
-    """Return how the person stands now; a step that fails undoes those before it.
+) -> AccessStatus:
+    """Return the user's access after the change; if a step fails, those before it are undone.
 
-    Logins are shut in the directory (shadowExpire), by password and by key; who is logged in
-    stays so. Resumed, a person has no day of expiry and no own limit of jobs (MaxSubmitJobs).
+    An expiry date in the directory (shadowExpire) blocks logins by password and by key; open login
+    sessions continue. A resumed user has no expiry date and no own limit of jobs (MaxSubmitJobs).
     """
-    user = existing(shell, username)
+    user = get_user(shell, username)
     no_longer = "" if resume else " no longer"
-    let_in(shell, user, None if resume else SUSPENDED)
+    set_expiry(shell, user, None if resume else SUSPENDED_SINCE)
     shell.log(f"{username} can{no_longer} log in")
     accounts = limit_jobs(shell, username, None if resume else 0)
     shell.log(f"{username} can{no_longer} submit jobs to {', '.join(accounts) or 'no account'}")
-    portal = users(shell)
+    portal = user_table(shell)
     in_portal = portal.find(username=username)
     for row in in_portal:
         portal.enable(row, resume)
         shell.log(f"{username} can{no_longer} use the portal")
     if cancel_jobs and not resume:
         ask(shell, "scancel", "--quiet", f"--user={username}")
-    return Suspended(
+    return AccessStatus(
         username=username, suspended=not resume, accounts=accounts, portal=bool(in_portal)
     )

@@ -1,8 +1,8 @@
-"""Set a person's password in the directory."""
+"""Set a user's password in the directory."""
 
 from operators.ldap import client
-from operators.ldap.hashes import NewPassword, Scheme, hashed
-from operators.ldap.people import existing
+from operators.ldap.hashes import HashScheme, NewPassword, hash_password
+from operators.ldap.people import get_user
 from resop import Shell, Username, operation
 
 
@@ -11,10 +11,10 @@ def change_password(
     shell: Shell,
     username: Username,
     password: NewPassword,
-    scheme: Scheme = "CRYPT",
+    scheme: HashScheme = "CRYPT",
 ) -> None:
-    """Replace the password; the old one is worth nothing from then on."""
-    user = existing(shell, username)
-    new = [hashed(shell, password, scheme)]
+    """Replace the password; the old one stops working immediately."""
+    user = get_user(shell, username)
+    new = [hash_password(shell, password, scheme)]
     client.modify(shell, user["dn"], [("replace", "userPassword", new)])
-    shell.log(f"{username} has a new password")
+    shell.log(f"changed the password of {username}")

@@ -6,20 +6,20 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.ldap import client
-from operators.ldap.ldif import escaped
+from operators.ldap.ldif import escape_filter
 from operators.ldap.people import (
-    GroupName,
-    Number,
-    free_number,
-    groups,
-    refuse_unknown,
-    settled_number,
+    DirectoryGroupName,
+    IdNumber,
+    check_users_exist,
+    groups_base,
+    next_free_number,
+    resolve_number_conflict,
 )
-from resop import Shell, Username, operation
+from resop import ErrorMessage, Shell, Username, operation
 
 
-class Group(TypedDict):
-    """A group of the directory, and the user names of its members."""
+class DirectoryGroup(TypedDict):
+    """A group in the directory, and the user names of its members."""
 
     dn: str
     name: str
@@ -30,25 +30,35 @@ class Group(TypedDict):
 @operation(examples=[{"name": "project9", "members": ["ada"]}])
 def create_group(
     shell: Shell,
-    name: GroupName,
+    name: DirectoryGroupName,
     gid_number: Annotated[
-        Number | None, Field(description="the next above all in use when not given")
+        IdNumber | None, Field(description="group id (default: the next after the highest in use)")
     ] = None,
     description: Annotated[
-        str | None, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=1024, description="free text")
+        Annotated[
+            str,
+            Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=1024),
+            ErrorMessage("must be one line of 1 to 1024 characters"),
+        ]
+        | None,
+        Field(description="description of the group"),
     ] = None,
-    members: Annotated[list[Username] | None, Field(description="people of the directory")] = None,
-) -> Group:
-    """Return the group as the directory has it now."""
-    if client.search(shell, groups(shell), f"(cn={escaped(name)})", "1.1"):
-        shell.fail(f"the group {name} is in the directory already")
-    chosen = list(dict.fromkeys(members or []))
-    refuse_unknown(shell, chosen)
-    number = gid_number or free_number(shell, groups(shell), "gidNumber", "LDAP_FIRST_GID")
-    if gid_number and client.search(shell, groups(shell), f"(gidNumber={number})", "1.1"):
-        shell.fail(f"the number {number} is another group's")
-    dn = f"cn={name},{groups(shell)}"
-    group = Group(dn=dn, name=name, gid_number=number, members=chosen)
+    members: Annotated[
+        list[Username] | None, Field(description="user names of the members")
+    ] = None,
+) -> DirectoryGroup:
+    """Return the new group."""
+    if client.search(shell, groups_base(shell), f"(cn={escape_filter(name)})", "1.1"):
+        shell.fail(f"the directory already has a group {name}")
+    user_names = list(dict.fromkeys(members or []))
+    check_users_exist(shell, user_names)
+    number = gid_number or next_free_number(
+        shell, groups_base(shell), "gidNumber", "LDAP_FIRST_GID"
+    )
+    if gid_number and client.search(shell, groups_base(shell), f"(gidNumber={number})", "1.1"):
+        shell.fail(f"gid_number {number} belongs to another group")
+    dn = f"cn={name},{groups_base(shell)}"
+    group = DirectoryGroup(dn=dn, name=name, gid_number=number, members=user_names)
     attributes = {
         "objectClass": ["posixGroup"],
         "cn": [name],
@@ -58,8 +68,8 @@ def create_group(
     }
     client.add(shell, group["dn"], attributes)
     if gid_number is None:
-        group["gid_number"] = settled_number(
-            shell, group["dn"], groups(shell), "gidNumber", "LDAP_FIRST_GID", number
+        group["gid_number"] = resolve_number_conflict(
+            shell, group["dn"], groups_base(shell), "gidNumber", "LDAP_FIRST_GID", number
         )
-    shell.log(f"the group {name} is in the directory, with number {group['gid_number']}")
+    shell.log(f"created the group {name} with gidNumber {group['gid_number']}")
     return group

@@ -1,4 +1,4 @@
-"""Create a person in the directory, who can log in from then on."""
+"""Create a user in the directory, who can log in immediately."""
 
 import posixpath
 from typing import Annotated
@@ -6,22 +6,22 @@ from typing import Annotated
 from pydantic import Field
 
 from operators.ldap import client
-from operators.ldap.hashes import NewPassword, Scheme, hashed
+from operators.ldap.hashes import HashScheme, NewPassword, hash_password
 from operators.ldap.people import (
     AsciiPath,
-    FullName,
-    Mail,
-    Number,
-    User,
+    DirectoryFullName,
+    DirectoryUser,
+    IdNumber,
+    MailAddress,
     find,
-    free_number,
-    owners,
-    people,
-    settled_number,
+    folder_owners,
+    next_free_number,
+    people_base,
+    resolve_number_conflict,
 )
 from resop import Shell, Username, operation
 
-CLASSES = ("inetOrgPerson", "posixAccount", "shadowAccount")
+OBJECT_CLASSES = ("inetOrgPerson", "posixAccount", "shadowAccount")
 
 
 @operation(
@@ -32,42 +32,47 @@ CLASSES = ("inetOrgPerson", "posixAccount", "shadowAccount")
 def create_user(
     shell: Shell,
     username: Username,
-    full_name: Annotated[FullName, Field(description="as people write it")],
-    mail: Annotated[Mail, Field(description="mail address")],
+    full_name: Annotated[DirectoryFullName, Field(description="full name")],
+    mail: Annotated[MailAddress, Field(description="mail address")],
     password: NewPassword,
-    given_name: Annotated[FullName | None, Field(description="given names")] = None,
+    given_name: Annotated[DirectoryFullName | None, Field(description="given names")] = None,
     surname: Annotated[
-        FullName | None, Field(description="the last word of the full name when not given")
+        DirectoryFullName | None,
+        Field(description="surname (default: the last word of the full name)"),
     ] = None,
     uid_number: Annotated[
-        Number | None, Field(description="the next above all in use when not given")
+        IdNumber | None, Field(description="user id (default: the next after the highest in use)")
     ] = None,
     gid_number: Annotated[
-        Number | None, Field(description="main group; the setting LDAP_GID when not given")
+        IdNumber | None, Field(description="primary group's id (default: the setting LDAP_GID)")
     ] = None,
-    home: Annotated[AsciiPath | None, Field(description="/home/USERNAME when not given")] = None,
-    login_shell: Annotated[AsciiPath, Field(description="program of a login")] = "/bin/bash",
-    scheme: Scheme = "CRYPT",
-) -> User:
-    """Return the person as the directory has it now.
+    home: Annotated[
+        AsciiPath | None, Field(description="home folder (default: /home/USERNAME)")
+    ] = None,
+    login_shell: Annotated[AsciiPath, Field(description="login shell")] = "/bin/bash",
+    scheme: HashScheme = "CRYPT",
+) -> DirectoryUser:
+    """Return the new user.
 
-    The home folder is made by the first login, where PAM does that (pam_mkhomedir). Numbers that
-    own a folder beside it are in use: who has left may have left a home. One that was left is
-    handed over only by its owner's `uid_number`.
+    The first login creates the home folder if PAM is configured so (pam_mkhomedir). A UID that
+    owns another home folder counts as used, since former users may have left theirs behind. To
+    give such a folder to the new user, pass its owner's UID as `uid_number`.
     """
     _refuse_existing(shell, username)
     home = home or f"/home/{username}"
-    homes = owners(shell, posixpath.dirname(home))
-    left = homes.get(posixpath.basename(home))
-    if left not in (None, uid_number):
-        shell.fail(f"{home} is there and belongs to {left}: remove it, or give uid_number={left}")
-    number = uid_number or free_number(
-        shell, people(shell), "uidNumber", "LDAP_FIRST_UID", homes.values()
+    homes = folder_owners(shell, posixpath.dirname(home))
+    owner = homes.get(posixpath.basename(home))
+    if owner not in (None, uid_number):
+        shell.fail(
+            f"{home} exists and belongs to UID {owner}: remove it, or give uid_number={owner}"
+        )
+    number = uid_number or next_free_number(
+        shell, people_base(shell), "uidNumber", "LDAP_FIRST_UID", homes.values()
     )
-    if uid_number and client.search(shell, people(shell), f"(uidNumber={number})", "1.1"):
-        shell.fail(f"the number {number} is somebody else's")
-    user = User(
-        dn=f"uid={username},{people(shell)}",
+    if uid_number and client.search(shell, people_base(shell), f"(uidNumber={number})", "1.1"):
+        shell.fail(f"uid_number {number} belongs to another user")
+    user = DirectoryUser(
+        dn=f"uid={username},{people_base(shell)}",
         username=username,
         uid_number=number,
         gid_number=gid_number or int(shell.setting("LDAP_GID")),
@@ -80,8 +85,8 @@ def create_user(
         expires=None,
         suspended=False,
     )
-    attributes: dict[str, client.Values] = {
-        "objectClass": CLASSES,
+    attributes: dict[str, client.AttributeValues] = {
+        "objectClass": OBJECT_CLASSES,
         "uid": [username],
         "cn": [user["full_name"]],
         "givenName": [given_name] if given_name else [],
@@ -91,19 +96,19 @@ def create_user(
         "gidNumber": [str(user["gid_number"])],
         "homeDirectory": [home],
         "loginShell": [login_shell],
-        "userPassword": [hashed(shell, password, scheme)],
+        "userPassword": [hash_password(shell, password, scheme)],
     }
     client.add(shell, user["dn"], attributes)
     if uid_number is None:
-        user["uid_number"] = settled_number(
-            shell, user["dn"], people(shell), "uidNumber", "LDAP_FIRST_UID", number
+        user["uid_number"] = resolve_number_conflict(
+            shell, user["dn"], people_base(shell), "uidNumber", "LDAP_FIRST_UID", number
         )
-    shell.log(f"{username} is in the directory, with number {user['uid_number']}")
+    shell.log(f"created {username} in the directory with uidNumber {user['uid_number']}")
     return user
 
 
 def _refuse_existing(shell: Shell, username: str) -> None:
     if find(shell, username):
-        shell.fail(f"{username} is in the directory already")
+        shell.fail(f"the directory already has a user {username}")
     if shell.run("getent", "-s", "files", "passwd", username, check=False).exit_code == 0:
-        shell.fail(f"{username} is a local account of the login node, which would hide the new one")
+        shell.fail(f"the login node has a local account {username}, which would hide the new user")

@@ -1,31 +1,31 @@
-"""Delete a person from the directory, and from its groups."""
+"""Delete a user from the directory, and from its groups."""
 
 from typing_extensions import TypedDict
 
 from operators.ldap import client
-from operators.ldap.ldif import escaped
-from operators.ldap.people import User, existing, groups
+from operators.ldap.ldif import escape_filter
+from operators.ldap.people import DirectoryUser, get_user, groups_base
 from resop import Shell, Username, operation
 
 
-class Deleted(TypedDict):
-    """Who was deleted, and the groups that had the person as a member."""
+class DirectoryDeletion(TypedDict):
+    """The deleted user, and the groups the user was a member of."""
 
-    user: User
+    user: DirectoryUser
     groups: list[str]
 
 
 @operation(examples=[{"username": "ada"}])
-def delete_user(shell: Shell, username: Username) -> Deleted:
-    """Return who was deleted; the home folder stays.
+def delete_user(shell: Shell, username: Username) -> DirectoryDeletion:
+    """Return the deleted user. The home folder remains.
 
-    The groups come first. If that is as far as it goes, asked again it does the rest.
+    The user is removed from the groups first; after a failure, repeat the request to finish.
     """
-    user = existing(shell, username)
-    query = f"(&(objectClass=posixGroup)(memberUid={escaped(username)}))"
-    found = client.search(shell, groups(shell), query, "cn")
+    user = get_user(shell, username)
+    query = f"(&(objectClass=posixGroup)(memberUid={escape_filter(username)}))"
+    found = client.search(shell, groups_base(shell), query, "cn")
     for group in found:
         client.modify(shell, group.dn, [("delete", "memberUid", [username])])
     client.delete(shell, user["dn"])
-    shell.log(f"{username} is no longer in the directory; the home folder {user['home']} stays")
-    return Deleted(user=user, groups=[group.first("cn") or group.dn for group in found])
+    shell.log(f"deleted {username} from the directory; the home folder {user['home']} remains")
+    return DirectoryDeletion(user=user, groups=[group.first("cn") or group.dn for group in found])

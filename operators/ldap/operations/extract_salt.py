@@ -1,4 +1,4 @@
-"""Read the salt in an SSHA hash, to hash a password with it again."""
+"""Extract the salt of an SSHA hash, to hash a password with the same salt."""
 
 from typing import Annotated
 
@@ -11,8 +11,8 @@ from resop import Secret, Shell, operation
 @operation(examples=[{"hash": "{SSHA}LhKrkM9Fy+zlstjdD7Kv2s6QvhBzYWx0"}])
 def extract_salt(
     shell: Shell,
-    hash: Annotated[Secret, Field(min_length=1, description="as in userPassword")],
+    hash: Annotated[Secret, Field(min_length=1, description="hash from userPassword")],
 ) -> str:
-    """Return the salt in base64, as `passwd` takes it."""
+    """Return the salt in base64, as `passwd` expects it."""
     salt = ssha_salt(hash.get_secret_value())
-    return salt or shell.fail("not an SSHA hash: {SSHA} and base64 are expected")
+    return salt or shell.fail("hash must be an SSHA hash: {SSHA} followed by base64")

@@ -1,4 +1,4 @@
-"""Find people in the directory by user name, mail address or name."""
+"""Find users in the directory by user name, mail address or full name."""
 
 from typing import Annotated
 
@@ -6,32 +6,44 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.ldap import client
-from operators.ldap.ldif import matching
-from operators.ldap.people import USER_ATTRIBUTES, User, people, user_of
-from resop import Shell, operation
+from operators.ldap.ldif import match_filter
+from operators.ldap.people import USER_ATTRIBUTES, DirectoryUser, people_base, user_from_entry
+from resop import ErrorMessage, Shell, operation
 
-Pattern = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=256)]
+SearchPattern = Annotated[
+    str,
+    Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=256),
+    ErrorMessage("must be a text of 1 to 256 characters, in which * matches any text"),
+]
 
 
-class Found(TypedDict):
-    """The people found, by user name, and whether there are no more."""
+class DirectoryUserPage(TypedDict):
+    """The matching users, ordered by user name; `complete` if there are no more."""
 
-    users: list[User]
+    users: list[DirectoryUser]
     complete: bool
 
 
 @operation(examples=[{"username": "ada"}, {"full_name": "*Example*", "limit": 10}])
 def find_user(
     shell: Shell,
-    username: Annotated[Pattern | None, Field(description="* stands for any text")] = None,
-    mail: Annotated[Pattern | None, Field(description="likewise")] = None,
-    full_name: Annotated[Pattern | None, Field(description="likewise")] = None,
-    limit: Annotated[int, Field(ge=1, le=10_000, description="people at most")] = 100,
-) -> Found:
-    """Return those who match all that is given; everybody when nothing is."""
-    wanted = {"uid": username, "mail": mail, "cn": full_name}
-    tests = [matching(name, value) for name, value in wanted.items() if value is not None]
+    username: Annotated[
+        SearchPattern | None, Field(description="user name; * matches any text")
+    ] = None,
+    mail: Annotated[
+        SearchPattern | None, Field(description="mail address; * matches any text")
+    ] = None,
+    full_name: Annotated[
+        SearchPattern | None, Field(description="full name; * matches any text")
+    ] = None,
+    limit: Annotated[int, Field(ge=1, le=10_000, description="maximum number of users")] = 100,
+) -> DirectoryUserPage:
+    """Return the users that match all filters; without filters, all users."""
+    filters = {"uid": username, "mail": mail, "cn": full_name}
+    tests = [match_filter(name, value) for name, value in filters.items() if value is not None]
     query = f"(&(objectClass=posixAccount){''.join(tests)})"
-    entries, complete = client.search_some(shell, people(shell), query, limit, *USER_ATTRIBUTES)
-    users = sorted(map(user_of, entries), key=lambda user: user["username"])
-    return Found(users=users, complete=complete)
+    entries, complete = client.search_limited(
+        shell, people_base(shell), query, limit, *USER_ATTRIBUTES
+    )
+    users = sorted(map(user_from_entry, entries), key=lambda user: user["username"])
+    return DirectoryUserPage(users=users, complete=complete)

@@ -1,28 +1,32 @@
-"""Hash a password as OpenLDAP keeps it in userPassword."""
+"""Hash a password for OpenLDAP's userPassword."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from operators.ldap.hashes import NewPassword, Scheme, hashed
-from resop import Shell, operation
+from operators.ldap.hashes import HashScheme, NewPassword, hash_password
+from resop import ErrorMessage, Shell, operation
 
 
 @operation(examples=[{"password": "correct horse"}])
 def passwd(
     shell: Shell,
     password: NewPassword,
-    scheme: Scheme = "SSHA",
+    scheme: HashScheme = "SSHA",
     salt: Annotated[
-        str | None,
+        Annotated[
+            str,
+            Field(pattern="^[A-Za-z0-9./+=]{1,64}$"),
+            ErrorMessage("must be base64 (SSHA), or 1 to 16 letters, digits, '.' or '/' (CRYPT)"),
+        ]
+        | None,
         Field(
-            pattern="^[A-Za-z0-9./+=]{1,64}$",
-            description="in base64 for SSHA, up to 16 of ./0-9A-Za-z for CRYPT; random without",
+            description="salt: base64 for SSHA, up to 16 of ./0-9A-Za-z for CRYPT (default: random)"
         ),
     ] = None,
 ) -> str:
-    """Return the hash, its scheme in braces before it.
+    """Return the hash, preceded by its scheme in braces.
 
-    With the salt of a hash (`extract_salt`), it is that hash again if the password is the same.
+    To check a password, hash it with the salt of the stored hash (`extract_salt`) and compare.
     """
-    return hashed(shell, password, scheme, salt).get_secret_value()
+    return hash_password(shell, password, scheme, salt).get_secret_value()

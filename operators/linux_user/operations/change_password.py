@@ -1,16 +1,16 @@
-"""Set the password of a local account of the login node."""
+"""Set the password of a local account on the login node."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from operators.linux_user.accounts import as_root, existing
+from operators.linux_user.accounts import as_root, get_account
 from operators.linux_user.hashes import Password
 from resop import Secret, Shell, Username, operation
 
 
 def set_password(shell: Shell, username: str, password: Secret) -> None:
-    """Have chpasswd hash and keep a password, as the system is set up."""
+    """Set a password with chpasswd, which hashes it as the system is configured."""
     shell.run(*as_root(shell, "chpasswd"), input=[f"{username}:", password, "\n"])
 
 
@@ -18,9 +18,9 @@ def set_password(shell: Shell, username: str, password: Secret) -> None:
 def change_password(
     shell: Shell,
     username: Username,
-    password: Annotated[Password, Field(description="the new one")],
+    password: Annotated[Password, Field(description="new password")],
 ) -> None:
-    """Return nothing; the old password is not known, so that nothing can undo it."""
-    existing(shell, username)
+    """Return nothing. The change cannot be undone, since the old password is unknown."""
+    get_account(shell, username)
     set_password(shell, username, password)
-    shell.log(f"{username} has a new password")
+    shell.log(f"changed the password of {username}")

@@ -1,19 +1,27 @@
-"""Create a local account on the login node; undone where it cannot be completed."""
+"""Create a local account on the login node; a failure undoes what was done before it."""
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from operators.linux_user.accounts import Account, as_root, existing
+from operators.linux_user.accounts import GroupName, LocalAccount, as_root, get_account
 from operators.linux_user.hashes import Password
 from operators.linux_user.operations.change_password import set_password
-from resop import Shell, Username, operation
+from resop import ErrorMessage, Shell, Username, operation
 
-NO_HOME = 12
-"""useradd(8): the home folder cannot be made. The account is there all the same."""
+CANNOT_CREATE_HOME = 12
+"""useradd(8): the account was created, but its home folder could not be."""
 
-Group = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}$")]
-Path = Annotated[str, Field(pattern=r"^/[^:\x00-\x1f\x7f]*$", max_length=1024)]
+PasswdPath = Annotated[
+    str,
+    Field(pattern=r"^/[^:\x00-\x1f\x7f]*$", max_length=1024),
+    ErrorMessage("must be an absolute path without ':' and control characters (at most 1024)"),
+]
+RealName = Annotated[
+    str,
+    Field(pattern=r"^[^:,=\x00-\x1f\x7f]*$", max_length=256),
+    ErrorMessage("must be a name without ':', ',', '=' and control characters (at most 256)"),
+]
 
 
 @operation(
@@ -26,43 +34,45 @@ def create_user(
     shell: Shell,
     username: Username,
     password: Annotated[
-        Password | None, Field(description="no login by password when not given")
+        Password | None,
+        Field(description="password (default: none, which disables login by password)"),
     ] = None,
-    full_name: Annotated[
-        str, Field(pattern=r"^[^:,=\x00-\x1f\x7f]*$", max_length=256, description="real name")
-    ] = "",
+    full_name: Annotated[RealName, Field(description="full name of the person")] = "",
     uid: Annotated[
-        int | None, Field(ge=1, le=2**31 - 1, description="the next free one when not given")
+        int | None, Field(ge=1, le=2**31 - 1, description="user id (default: the next free one)")
     ] = None,
     group: Annotated[
-        Group | None, Field(description="main group; one of the same name when not given")
+        GroupName | None,
+        Field(description="primary group (default: a new one with the user's name)"),
     ] = None,
-    groups: Annotated[list[Group] | None, Field(description="further groups")] = None,
-    home: Annotated[Path | None, Field(description="/home/USERNAME when not given")] = None,
-    login_shell: Annotated[Path, Field(description="program of a login")] = "/bin/bash",
-) -> Account:
-    """Return the account as it is now.
+    groups: Annotated[list[GroupName] | None, Field(description="supplementary groups")] = None,
+    home: Annotated[
+        PasswdPath | None, Field(description="home folder (default: /home/USERNAME)")
+    ] = None,
+    login_shell: Annotated[PasswdPath, Field(description="login shell")] = "/bin/bash",
+) -> LocalAccount:
+    """Return the new account.
 
-    A name that the directory knows is refused, since the local account would hide it. A home
-    folder that is there already is left as it is.
+    Fails for a name that the directory already has, since the local account would hide it. An
+    existing home folder is not changed.
     """
     home = home or f"/home/{username}"
     if shell.run("getent", "passwd", username, check=False).exit_code == 0:
-        shell.fail(f"there is a user {username} already")
-    is_left = shell.run("test", "-e", home, check=False).exit_code == 0
+        shell.fail(f"the user {username} already exists")
+    home_exists = shell.run("test", "-e", home, check=False).exit_code == 0
     flags = [f"--comment={full_name}", f"--home-dir={home}", f"--shell={login_shell}"]
-    flags += ["--no-create-home" if is_left else "--create-home"]
+    flags += ["--no-create-home" if home_exists else "--create-home"]
     flags += [f"--uid={uid}"] if uid else []
     flags += [f"--gid={group}"] if group else ["--user-group"]
     flags += [f"--groups={','.join(groups)}"] if groups else []
-    removed = ["userdel"] if is_left else ["userdel", "--remove"]
-    with shell.undone_by(*as_root(shell, *removed, username)):
-        made = shell.run(*as_root(shell, "useradd", *flags, username), check=False)
-        if made.exit_code not in (0, NO_HOME):
-            raise made.failure()
-    if made.exit_code == NO_HOME:
-        raise made.failure()
+    undo = ["userdel"] if home_exists else ["userdel", "--remove"]
+    with shell.undone_by(*as_root(shell, *undo, username)):
+        result = shell.run(*as_root(shell, "useradd", *flags, username), check=False)
+        if result.exit_code not in (0, CANNOT_CREATE_HOME):
+            raise result.failure()
+    if result.exit_code == CANNOT_CREATE_HOME:
+        raise result.failure()
     if password is not None:
         set_password(shell, username, password)
-    shell.log(f"{username} is an account of the login node")
-    return existing(shell, username)
+    shell.log(f"created the local account {username}")
+    return get_account(shell, username)

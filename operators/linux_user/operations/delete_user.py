@@ -1,10 +1,10 @@
-"""Delete a local account of the login node, for good."""
+"""Permanently delete a local account on the login node."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from operators.linux_user.accounts import FIRST, Account, as_root, existing
+from operators.linux_user.accounts import FIRST_USER_UID, LocalAccount, as_root, get_account
 from resop import Shell, Username, operation
 
 
@@ -13,19 +13,21 @@ def delete_user(
     shell: Shell,
     username: Username,
     remove_home: Annotated[
-        bool, Field(description="delete the home folder and the mail, too")
+        bool, Field(description="also delete the home folder and the mail spool")
     ] = False,
-    force: Annotated[bool, Field(description="even where the user is logged in")] = False,
-) -> Account:
-    """Return the account as it was. Accounts of the system itself are refused.
+    force: Annotated[
+        bool, Field(description="delete the account even if the user is logged in")
+    ] = False,
+) -> LocalAccount:
+    """Return the deleted account. Fails for system accounts.
 
-    Of one that is deleted by `force`, processes go on; userdel ends none.
+    With `force`, the user's processes keep running: userdel does not end them.
     """
-    account = existing(shell, username)
-    if account["uid"] < FIRST:
-        shell.fail(f"{username} is an account of the system, with number {account['uid']}")
+    account = get_account(shell, username)
+    if account["uid"] < FIRST_USER_UID:
+        shell.fail(f"{username} is a system account (UID {account['uid']}): it is not deleted")
     flags = ["--remove"] if remove_home else []
     flags += ["--force"] if force else []
     shell.run(*as_root(shell, "userdel", *flags, username))
-    shell.log(f"{username} is no longer an account of the login node")
+    shell.log(f"deleted the local account {username}")
     return account

@@ -1,18 +1,18 @@
-"""Greet several people, each in a file of a fresh folder: every tool of an author, once."""
+"""Greet several people, each in a file of a new folder: shows every tool for authors once."""
 
-# This text above becomes the description of POST /template/opn/hello. The file's name is the
-# operation's name. An author imports `resop`, pydantic's Field, and whatever else Python offers.
+# The text above becomes the description of POST /template/opn/hello. The file is named like the
+# operation. An author imports `resop`, pydantic's Field, and anything from Python's library.
 from typing import Annotated
 
 from pydantic import Field
-from typing_extensions import TypedDict  # Python 3.12's; in 3.11 pydantic needs this one
+from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
-from resop import Secret, Shell, Username, operation
+from resop import ErrorMessage, Secret, Shell, Username, operation
 
 
-# What the caller gets is described like any Python type: a number, a list, a TypedDict as here.
-class Answer(TypedDict):
-    """Where the greetings are, what they say, and how many people are logged in."""
+# The answer's type becomes its JSON schema: a number, a list, or a TypedDict as here.
+class Greetings(TypedDict):
+    """The folder of the greetings, their texts, and the number of users logged in."""
 
     folder: str
     greetings: list[str]
@@ -20,50 +20,57 @@ class Answer(TypedDict):
 
 
 # The parameters are the request's options: type, default, limits and description in one place.
-# One without a default is required. Wrong options are refused before anything runs.
-# Examples are shown with the description; each is checked when the file is loaded.
+# An option without a default is required. Invalid options are refused before anything runs; an
+# ErrorMessage tells the caller what a pattern allows. Examples appear in the API's description;
+# they are checked when the file is loaded.
 @operation(timeout=60, examples=[{"names": ["ada", "grace"], "greeting": "Good morning"}])
 def hello(
     shell: Shell,
-    names: Annotated[list[Username], Field(min_length=1, description="whom to greet")],
-    greeting: Annotated[str, Field(pattern="^[A-Za-z ]+$", description="how")] = "Hello",
-    password: Annotated[Secret | None, Field(description="one that nobody else sees")] = None,
+    names: Annotated[list[Username], Field(min_length=1, description="users to greet")],
+    greeting: Annotated[
+        str,
+        Field(pattern="^[A-Za-z ]+$", description="words before the name"),
+        ErrorMessage("must be letters and spaces"),
+    ] = "Hello",
+    password: Annotated[
+        Secret | None, Field(description="password, which is never displayed")
+    ] = None,
     signed: Annotated[bool, Field(description="sign with the setting TEMPLATE_NAME")] = False,
-) -> Answer:
-    """Return the greetings and the folder they are in."""
-    # A setting of config.env; the operation fails, and says why, where the site has not set it.
+) -> Greetings:
+    """Return the greetings and their folder."""
+    # A setting from config.env. The operation fails with an explanation if it is not set.
     signature = f" from {shell.setting('TEMPLATE_NAME')}" if signed else ""
 
-    # One program and its arguments, never a line of text: no quoting, whatever they contain.
-    # A step that ends with another number than 0 ends the operation (unless check=False).
+    # One program and its arguments, not a command line: no quoting, whatever they contain.
+    # A step with a non-zero exit code ends the operation (unless check=False).
     folder = shell.run("mktemp", "--directory").stdout.strip()
 
-    # How to undo it, should the operation fail further down. The last registered is undone first.
+    # How to undo the step if the operation fails later. The last one registered is undone first.
     shell.on_failure("rm", "-r", folder)
 
-    # A line for the caller, now: whoever waits sees it at once.
-    shell.log(f"the greetings go to {folder}")
+    # A line for the caller, who sees it immediately.
+    shell.log(f"writing the greetings to {folder}")
 
     def greet(name: str) -> str:
         text = f"{greeting}, {name}{signature}!"
         shell.run("tee", f"{folder}/{name}", input=text, timeout=10)
         return text
 
-    # Steps that do not depend on each other, up to five at once; answers in the order of names.
+    # Independent steps, up to five at a time; the answers are in the order of names.
     greetings = shell.map(greet, names)
     shell.progress(len(names), len(names) + 1)
 
-    # A secret goes by standard input, as every user of a login node can list command lines. It
-    # reads ******** wherever it is shown, and resop refuses it among the arguments.
+    # Send a secret on standard input, since every user of a login node can list command lines. It
+    # is displayed as ********, and resop refuses it as an argument.
     if password is not None:
         size = shell.run("wc", "-c", input=password).stdout.strip()
         shell.log(f"the password has {size} bytes")
 
-    # Real shell, where it is needed: pipes, wildcards. Never build such a line from options.
-    counted = shell.script("who | wc -l").stdout.strip()
-    if not counted.isdecimal():
-        # The caller reads this text; what was registered above is undone.
-        shell.fail(f"who | wc -l answered {counted!r} instead of a number")
+    # A real shell command line, for pipes and wildcards. Never build one from options.
+    count = shell.script("who | wc -l").stdout.strip()
+    if not count.isdecimal():
+        # The caller gets this message; the undo steps registered above run.
+        shell.fail(f"who | wc -l answered {count!r} instead of a number")
 
     shell.progress(len(names) + 1, len(names) + 1)
-    return Answer(folder=folder, greetings=greetings, users=int(counted))
+    return Greetings(folder=folder, greetings=greetings, users=int(count))

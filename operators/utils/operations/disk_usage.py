@@ -1,15 +1,15 @@
-"""How much disk space a file or folder takes, and how much its file system has left."""
+"""Show the disk space of a file or folder, and the free space of its file system."""
 
 from typing_extensions import TypedDict
 
 from resop import RemotePath, Result, Shell, operation
 
-# Of stat(1): the size of a block, blocks, those free for users; inodes, those free; the type.
-FORMAT = "%S %b %a %c %d %T"
+# stat(1): block size, blocks, blocks free for users, inodes, free inodes, type.
+STAT_FORMAT = "%S %b %a %c %d %T"
 
 
 class FileSystem(TypedDict):
-    """A file system; sizes in bytes. `available` is what users other than root can still take."""
+    """A file system; sizes in bytes. `available`: free for users other than root."""
 
     type: str
     size: int
@@ -18,10 +18,10 @@ class FileSystem(TypedDict):
     inodes_available: int
 
 
-class Answer(TypedDict):
-    """Bytes on the disk and inodes, each file counted once however many names it has.
+class DiskUsage(TypedDict):
+    """Bytes on disk and inodes; a file with several names counts once.
 
-    Not `complete`: a part was denied, or went away meanwhile, and is not counted.
+    `complete` is false if a part could not be read, or disappeared meanwhile: it is not counted.
     """
 
     bytes: int
@@ -31,18 +31,18 @@ class Answer(TypedDict):
 
 
 @operation(resumable=True, examples=[{}, {"path": "/scratch/alice"}])
-def disk_usage(shell: Shell, path: RemotePath = ".") -> Answer:
-    """Return the space taken by the path and all below it; of a link, by what it points to.
+def disk_usage(shell: Shell, path: RemotePath = ".") -> DiskUsage:
+    """Return the space of the path and everything below it; a link counts as its target.
 
     Fails with PathFailed, whose `reason` is missing or denied.
     """
     block_size, blocks, free, inodes, free_inodes, kind = shell.run(
-        "stat", "--file-system", f"--format={FORMAT}", "--", path, path=path
+        "stat", "--file-system", f"--format={STAT_FORMAT}", "--", path, path=path
     ).stdout.split(maxsplit=5)
-    space, count = shell.map(lambda unit: summed(shell, path, unit), ["--block-size=1", "--inodes"])
-    return Answer(
-        bytes=total(space),
-        inodes=total(count),
+    space, count = shell.map(lambda unit: run_du(shell, path, unit), ["--block-size=1", "--inodes"])
+    return DiskUsage(
+        bytes=parse_total(space),
+        inodes=parse_total(count),
         complete=space.exit_code == count.exit_code == 0,
         file_system=FileSystem(
             type=kind.strip(),
@@ -54,8 +54,8 @@ def disk_usage(shell: Shell, path: RemotePath = ".") -> Answer:
     )
 
 
-def summed(shell: Shell, path: str, unit: str) -> Result:
-    """The sum of du; a part that it could not read makes it end with 1."""
+def run_du(shell: Shell, path: str, unit: str) -> Result:
+    """Run du, which prints a total even if it exits with 1 for a part it could not read."""
     argv = ("du", "--summarize", "--dereference-args", unit, "--", path)
     result = shell.run(*argv, path=path, check=False)
     if not result.stdout:
@@ -63,6 +63,6 @@ def summed(shell: Shell, path: str, unit: str) -> Result:
     return result
 
 
-def total(summed: Result) -> int:
-    """The number in du's line."""
-    return int(summed.stdout.split("\t", 1)[0])
+def parse_total(result: Result) -> int:
+    """Return the number that du printed."""
+    return int(result.stdout.split("\t", 1)[0])

@@ -1,4 +1,4 @@
-"""List a folder as typed entries, page by page, whatever the names in it contain."""
+"""List a folder as typed entries, in pages; names may contain any characters."""
 
 import base64
 from datetime import UTC, datetime
@@ -10,14 +10,16 @@ from typing_extensions import TypedDict
 from resop import PathFailed, RemotePath, Shell, operation
 
 LISTING_LIMIT = 64 << 20
-"""Bytes that find may print: some 500,000 entries."""
+"""Bytes that find may print, enough for some 500,000 entries."""
 
-# Each field stands behind a NUL, which no name contains, so that nothing printed before matters.
-# Owners as numbers: find asks the directory for the name of each anew, 1.5 ms from LDAP.
-FORMAT = "".join(f"\\0{field}" for field in ("%y", "%s", "%m", "%U", "%G", "%T@", "%f", "%l"))
+# Each field follows a NUL, which no name contains, so that anything printed earlier is ignored.
+# Owners as numbers, since find looks up the name for each file anew (1.5 ms with LDAP).
+FIND_FORMAT = "".join(f"\\0{field}" for field in ("%y", "%s", "%m", "%U", "%G", "%T@", "%f", "%l"))
 
-Kind = Literal["file", "folder", "link", "pipe", "socket", "block_device", "char_device", "other"]
-KINDS: dict[bytes, Kind] = {
+EntryType = Literal[
+    "file", "folder", "link", "pipe", "socket", "block_device", "char_device", "other"
+]
+ENTRY_TYPES: dict[bytes, EntryType] = {
     b"f": "file",
     b"d": "folder",
     b"l": "link",
@@ -28,16 +30,16 @@ KINDS: dict[bytes, Kind] = {
 }
 
 
-class Entry(TypedDict):
-    """One entry; `size` in bytes, `mode` in octal, `target` where a link points to.
+class FolderEntry(TypedDict):
+    """An entry; `size` in bytes, `mode` in octal, `target`: the path a link contains.
 
-    `owner` and `group` are the numbers where these have no name.
-    `name_base64` has the exact bytes of a name that is not UTF-8; in `name` they are replaced.
+    `owner` and `group` are ids if they have no name. For a name that is not UTF-8, `name_base64`
+    has the exact bytes, and `name` a replacement for the invalid ones.
     """
 
     name: str
     name_base64: str | None
-    type: Kind
+    type: EntryType
     size: int
     mode: str
     owner: str
@@ -46,15 +48,15 @@ class Entry(TypedDict):
     target: str | None
 
 
-class Answer(TypedDict):
-    """A page of the entries, and how many there are in all."""
+class FolderPage(TypedDict):
+    """A page of entries, and the number of entries on all pages."""
 
     total: int
-    entries: list[Entry]
+    entries: list[FolderEntry]
 
 
-class Found(NamedTuple):
-    """An entry as find prints it."""
+class FindRecord(NamedTuple):
+    """The fields that find prints for an entry."""
 
     kind: bytes
     size: bytes
@@ -66,10 +68,10 @@ class Found(NamedTuple):
     target: bytes
 
 
-ORDER = {
-    "name": lambda found: found.name,
-    "size": lambda found: (int(found.size), found.name),
-    "modified": lambda found: (float(found.modified), found.name),
+SORT_KEYS = {
+    "name": lambda record: record.name,
+    "size": lambda record: (int(record.size), record.name),
+    "modified": lambda record: (float(record.modified), record.name),
 }
 
 
@@ -79,41 +81,46 @@ ORDER = {
 def list_folder(
     shell: Shell,
     path: RemotePath = ".",
-    hidden: Annotated[bool, Field(description="also names that begin with a dot")] = False,
+    hidden: Annotated[bool, Field(description="include names that begin with a dot")] = False,
     sort: Annotated[
-        Literal["name", "size", "modified"], Field(description="by names, byte by byte, or else")
+        Literal["name", "size", "modified"],
+        Field(description="order of the entries; name: by bytes"),
     ] = "name",
-    descending: Annotated[bool, Field(description="the last ones first")] = False,
-    offset: Annotated[int, Field(ge=0, description="entries to leave out at first")] = 0,
-    limit: Annotated[int, Field(ge=1, le=5000, description="entries on a page")] = 1000,
-) -> Answer:
-    """Return a page of what is in the folder.
+    descending: Annotated[bool, Field(description="reverse the order")] = False,
+    offset: Annotated[int, Field(ge=0, description="number of entries to skip")] = 0,
+    limit: Annotated[
+        int, Field(ge=1, le=5000, description="maximum number of entries on a page")
+    ] = 1000,
+) -> FolderPage:
+    """Return a page of the folder's entries.
 
     Fails with PathFailed, whose `reason` is missing, denied, not_folder or too_large.
     """
-    # find takes no '--'. The slash at the end follows a link, and tells that a file is no folder.
-    place = f"{path if path.startswith('/') else f'./{path}'}/"
+    # find has no '--'. The final slash follows a link, and makes find refuse a file.
+    folder = f"{path if path.startswith('/') else f'./{path}'}/"
     tests = ("-mindepth", "1", "-maxdepth", "1", *(() if hidden else ("-not", "-name", ".*")))
-    argv = ("find", place, "-ignore_readdir_race", *tests, "-printf", FORMAT)
-    printed = shell.run(*argv, path=path, raw=True, max_output=LISTING_LIMIT)
-    if printed.truncated:
+    argv = ("find", folder, "-ignore_readdir_race", *tests, "-printf", FIND_FORMAT)
+    result = shell.run(*argv, path=path, raw=True, max_output=LISTING_LIMIT)
+    if result.truncated:
         raise PathFailed(path, "too_large", "has more entries than can be listed")
-    found = sorted(entries(printed.raw), key=ORDER[sort], reverse=descending)
-    page = found[offset:][:limit]
-    users = names(shell, "passwd", {each.uid.decode() for each in page})
-    groups = names(shell, "group", {each.gid.decode() for each in page})
-    return Answer(total=len(found), entries=[shown(each, users, groups) for each in page])
+    records = sorted(parse_records(result.raw), key=SORT_KEYS[sort], reverse=descending)
+    page = records[offset:][:limit]
+    users = look_up_names(shell, "passwd", {each.uid.decode() for each in page})
+    groups = look_up_names(shell, "group", {each.gid.decode() for each in page})
+    return FolderPage(
+        total=len(records), entries=[folder_entry(each, users, groups) for each in page]
+    )
 
 
-def entries(printed: bytes) -> list[Found]:
-    """What find has printed, entry by entry."""
-    fields = printed.split(b"\0")[1:]
-    size = len(Found._fields)
-    return [Found(*fields[start : start + size]) for start in range(0, len(fields), size)]
+def parse_records(output: bytes) -> list[FindRecord]:
+    """Split find's output into records."""
+    fields = output.split(b"\0")[1:]
+    size = len(FindRecord._fields)
+    return [FindRecord(*fields[start : start + size]) for start in range(0, len(fields), size)]
 
 
-def names(shell: Shell, database: str, numbers: set[str]) -> dict[str, str]:
-    """The names of users or groups by their numbers, as far as they have one."""
+def look_up_names(shell: Shell, database: str, numbers: set[str]) -> dict[str, str]:
+    """Return the names of users or groups by id, for those that have one."""
     if not numbers:
         return {}
     known = shell.run("getent", database, *sorted(numbers, key=int), check=False)
@@ -121,26 +128,26 @@ def names(shell: Shell, database: str, numbers: set[str]) -> dict[str, str]:
     return {each[2]: each[0] for each in fields if len(each) > 2}
 
 
-def shown(found: Found, users: dict[str, str], groups: dict[str, str]) -> Entry:
-    """An entry as it is answered."""
-    name = found.name.decode("utf-8", "replace")
-    exact = name.encode() == found.name
-    uid, gid = found.uid.decode(), found.gid.decode()
-    return Entry(
+def folder_entry(record: FindRecord, users: dict[str, str], groups: dict[str, str]) -> FolderEntry:
+    """Convert a record to an entry of the answer."""
+    name = record.name.decode("utf-8", "replace")
+    is_exact = name.encode() == record.name
+    uid, gid = record.uid.decode(), record.gid.decode()
+    return FolderEntry(
         name=name,
-        name_base64=None if exact else base64.b64encode(found.name).decode(),
-        type=KINDS.get(found.kind, "other"),
-        size=int(found.size),
-        mode=found.mode.decode().zfill(4),
+        name_base64=None if is_exact else base64.b64encode(record.name).decode(),
+        type=ENTRY_TYPES.get(record.kind, "other"),
+        size=int(record.size),
+        mode=record.mode.decode().zfill(4),
         owner=users.get(uid, uid),
         group=groups.get(gid, gid),
-        modified=moment(found.modified),
-        target=found.target.decode("utf-8", "replace") if found.kind == b"l" else None,
+        modified=parse_time(record.modified),
+        target=record.target.decode("utf-8", "replace") if record.kind == b"l" else None,
     )
 
 
-def moment(seconds: bytes) -> datetime | None:
-    """Seconds since 1970 as a time; None for one that no calendar of ours has."""
+def parse_time(seconds: bytes) -> datetime | None:
+    """Convert seconds since 1970; None for a time outside the years 1 to 9999."""
     try:
         return datetime.fromtimestamp(float(seconds), UTC)
     except (ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""What quotas allow: space and files used by the user and the user's groups, and their limits."""
+"""Show the user's and the user's groups' quotas: space and files in use, and their limits."""
 
 import re
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from typing_extensions import TypedDict
 
 from resop import Result, Shell, operation
 
-BLOCK = 1024
-"""Bytes of quota(1)'s blocks."""
-NO_SUCH_PROGRAM = 127
-HEADING = re.compile(r"Disk quotas for (user|group) (.*) \([ug]id \d+\):.*")
-# Used, soft limit, hard limit, when grace ends; of blocks, then of files. 0 for none.
-NUMBERS = r"\s+(\d+)\*?\s+(\d+)\s+(\d+)\s+(\d+)"
-ROW = re.compile(rf"\s*(.+?){NUMBERS}{NUMBERS}")
+BLOCK_BYTES = 1024
+"""The size of quota(1)'s blocks."""
+COMMAND_NOT_FOUND = 127
+_HEADING = re.compile(r"Disk quotas for (user|group) (.*) \([ug]id \d+\):.*")
+# Use, soft limit, hard limit and end of grace; for blocks, then for files. 0: none.
+_FIGURES = r"\s+(\d+)\*?\s+(\d+)\s+(\d+)\s+(\d+)"
+_ROW = re.compile(rf"\s*(.+?){_FIGURES}{_FIGURES}")
 
 
-class Limits(TypedDict):
-    """How much is used, and how much may be; a limit that there is not is null.
+class QuotaUsage(TypedDict):
+    """Use and limits; None means no limit.
 
     More than `soft` is allowed until `grace_ends`, more than `hard` never.
     """
@@ -32,7 +32,7 @@ class Limits(TypedDict):
 
 
 class Quota(TypedDict):
-    """A quota of a user or group on a file system, told by where that is mounted.
+    """The quota of a user or group on a file system, named by its mount point.
 
     `space` is in bytes, `files` counts inodes.
     """
@@ -40,55 +40,55 @@ class Quota(TypedDict):
     file_system: str
     kind: Literal["user", "group"]
     name: str
-    space: Limits
-    files: Limits
+    space: QuotaUsage
+    files: QuotaUsage
 
 
 @operation(examples=[{}, {"groups": False}])
 def quota(
     shell: Shell,
-    groups: Annotated[bool, Field(description="also those of the user's groups")] = True,
+    groups: Annotated[bool, Field(description="include the quotas of the user's groups")] = True,
 ) -> list[Quota]:
-    """Return the quotas that limit anything; none where there are none.
+    """Return the quotas that have a limit.
 
-    A file server that does not answer is named in the log. Fails where the login node has no
-    quota(1), which asks the kernel, and file servers (NFS); Lustre and GPFS have their own.
+    The log names file servers that do not answer. Fails if the login node has no quota(1), which
+    queries the kernel and NFS servers; Lustre and GPFS have their own programs.
     """
-    form = ("--verbose", "--no-wrap", "--raw-grace", "--show-mntpoint", "--hide-device")
+    flags = ("--verbose", "--no-wrap", "--raw-grace", "--show-mntpoint", "--hide-device")
     kinds = ("--user", *(["--group"] if groups else []))
-    # It ends with 1 where a limit is reached, and where there are no quotas.
-    asked = shell.run("quota", *form, *kinds, env={"LC_ALL": "C"}, timeout=60, check=False)
-    if asked.exit_code == NO_SUCH_PROGRAM:
-        shell.fail("the login node has no program quota (package quota, or quota-tools)")
-    said = asked.stderr.strip()
-    if asked.exit_code > 1 or (said and not asked.stdout):
-        raise asked.failure()
-    if said:
-        shell.log(said)
-    return [each for each in quotas(asked) if limits(each)]
+    # quota exits with 1 if a limit is reached, and if there are no quotas.
+    result = shell.run("quota", *flags, *kinds, env={"LC_ALL": "C"}, timeout=60, check=False)
+    if result.exit_code == COMMAND_NOT_FOUND:
+        shell.fail("the login node has no quota program: install the package quota or quota-tools")
+    errors = result.stderr.strip()
+    if result.exit_code > 1 or (errors and not result.stdout):
+        raise result.failure()
+    if errors:
+        shell.log(errors)
+    return [each for each in parse_quotas(result) if has_limit(each)]
 
 
-def quotas(asked: Result) -> Iterator[Quota]:
-    """Those of each file system, limited or not."""
+def parse_quotas(result: Result) -> Iterator[Quota]:
+    """Yield the quotas of all file systems, with or without limits."""
     kind, name = "user", ""
-    for line in asked.lines:
-        if heading := HEADING.fullmatch(line):
+    for line in result.lines:
+        if heading := _HEADING.fullmatch(line):
             kind, name = heading[1], heading[2]
-        elif row := ROW.fullmatch(line):
+        elif row := _ROW.fullmatch(line):
             numbers = [int(each) for each in row.groups()[1:]]
             yield Quota(
                 file_system=row[1],
                 kind="group" if kind == "group" else "user",
                 name=name,
-                space=read_limits(numbers[:4], BLOCK),
-                files=read_limits(numbers[4:], 1),
+                space=parse_usage(numbers[:4], BLOCK_BYTES),
+                files=parse_usage(numbers[4:], 1),
             )
 
 
-def read_limits(numbers: list[int], unit: int) -> Limits:
-    """Four numbers of a row."""
+def parse_usage(numbers: list[int], unit: int) -> QuotaUsage:
+    """Convert four numbers of a row; `unit` is the size of one in bytes or files."""
     used, soft, hard, grace = numbers
-    return Limits(
+    return QuotaUsage(
         used=used * unit,
         soft=soft * unit or None,
         hard=hard * unit or None,
@@ -96,6 +96,6 @@ def read_limits(numbers: list[int], unit: int) -> Limits:
     )
 
 
-def limits(quota: Quota) -> bool:
-    """Whether it has any limit."""
+def has_limit(quota: Quota) -> bool:
+    """Return True if the quota has any limit."""
     return any(each["soft"] or each["hard"] for each in (quota["space"], quota["files"]))

@@ -1,4 +1,4 @@
-"""Make a file with a name that nobody else has, and write to it."""
+"""Create a temporary file with a unique name."""
 
 from typing import Annotated
 
@@ -10,16 +10,18 @@ from resop import FileMode, RemotePath, Shell, operation
 @operation(examples=[{}, {"content": "&input n=4 /\n", "folder": "/scratch/alice", "mode": "0640"}])
 def temp_file(
     shell: Shell,
-    content: Annotated[str, Field(description="what it shall hold, as text")] = "",
+    content: Annotated[str, Field(description="content of the file, as text")] = "",
     folder: Annotated[
-        RemotePath | None, Field(description="where it shall stand; $TMPDIR or /tmp if not given")
+        RemotePath | None, Field(description="folder of the file (default: $TMPDIR, or /tmp)")
     ] = None,
     mode: Annotated[FileMode, Field(description="permissions in octal")] = "0600",
 ) -> str:
-    """Return its path. It stays until somebody removes it."""
-    where = "--tmpdir" if folder is None else f"--tmpdir={folder}"
-    made = shell.run("mktemp", where, "resop.XXXXXXXXXX", path=folder or "the temporary folder")
-    path = made.stdout.removesuffix("\n")
+    """Return the file's path. The file is not removed automatically."""
+    location = "--tmpdir" if folder is None else f"--tmpdir={folder}"
+    result = shell.run(
+        "mktemp", location, "resop.XXXXXXXXXX", path=folder or "the temporary folder"
+    )
+    path = result.stdout.removesuffix("\n")
     shell.on_failure("rm", "--force", "--", path)
     shell.put(content, path, mode=int(mode, 8))
     return path

@@ -17,7 +17,7 @@ def test_what_is_written_is_read_back(dn: str, values: list[str]) -> None:
     text = "".join(part for part in parts if isinstance(part, str))
     assert text.isascii()
     attributes = {"cn": values} if values else {}
-    assert ldif.read(text) == [ldif.Entry(dn, attributes)]
+    assert ldif.read(text) == [ldif.LdapEntry(dn, attributes)]
 
 
 def test_secret_stays_one() -> None:
@@ -27,7 +27,7 @@ def test_secret_stays_one() -> None:
 
 def test_pages_and_comments_are_no_entries() -> None:
     printed = "dn: cn=a\ncn: a\ncn:: w7w=\n\n# pagedresults: cookie=\n\ndn: cn=b\n\n"
-    assert ldif.read(printed) == [ldif.Entry("cn=a", {"cn": ["a", "ü"]}), ldif.Entry("cn=b")]
+    assert ldif.read(printed) == [ldif.LdapEntry("cn=a", {"cn": ["a", "ü"]}), ldif.LdapEntry("cn=b")]
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_pages_and_comments_are_no_entries() -> None:
     ],
 )
 def test_every_character_of_a_filter_can_be_meant(text: str, meaning: str) -> None:
-    assert ldif.escaped(text) == meaning
+    assert ldif.escape_filter(text) == meaning
 
 
 def test_star_of_a_pattern_stands_for_any_text() -> None:
-    assert ldif.matching("cn", "*a(b*)(uid=*") == "(cn=*a\\28b*\\29\\28uid=*)"
+    assert ldif.match_filter("cn", "*a(b*)(uid=*") == "(cn=*a\\28b*\\29\\28uid=*)"

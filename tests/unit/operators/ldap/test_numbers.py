@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from operators.ldap import client, people
-from operators.ldap.ldif import Entry
+from operators.ldap.ldif import LdapEntry
 from resop.errors import OperationFailed
 from resop.testing import FakeShell
 
@@ -22,10 +22,10 @@ class Directory:
         self.numbers = numbers
         self.rivals = rivals
 
-    def search(self, shell: FakeShell, base: str, query: str, *names: str) -> list[Entry]:
+    def search(self, shell: FakeShell, base: str, query: str, *names: str) -> list[LdapEntry]:
         wanted = query.strip("()").partition("=")[2]
         found = [(dn, str(number)) for dn, number in self.numbers.items()]
-        return [Entry(dn, {"n": [each]}) for dn, each in found if wanted in ("*", each)]
+        return [LdapEntry(dn, {"n": [each]}) for dn, each in found if wanted in ("*", each)]
 
     def modify(self, shell: FakeShell, dn: str, changes: list[tuple[Any, str, list[str]]]) -> None:
         [(_, _, [number])] = changes
@@ -64,13 +64,13 @@ def test_number_is_above_all_in_use(
 ) -> None:
     use(Directory({f"uid={each},dc=x": each for each in used}))
     shell = FakeShell(settings={"FIRST": "20000"})
-    assert people.free_number(shell, "dc=x", "n", "FIRST", others) == number
+    assert people.next_free_number(shell, "dc=x", "n", "FIRST", others) == number
 
 
 def test_number_that_somebody_else_took_meanwhile_is_given_up(use: Use) -> None:
     directory = use(Directory({DN: 20000, "uid=bob,dc=x": 20000}, rivals=2))
     shell = FakeShell(settings={"FIRST": "20000"})
-    number = people.settled_number(shell, DN, "dc=x", "n", "FIRST", 20000)
+    number = people.resolve_number_conflict(shell, DN, "dc=x", "n", "FIRST", 20000)
     assert directory.numbers[DN] == number
     assert list(directory.numbers.values()).count(number) == 1
 
@@ -79,4 +79,4 @@ def test_somebody_who_is_always_quicker_is_told_of(use: Use) -> None:
     use(Directory({DN: 20000, "uid=bob,dc=x": 20000}, rivals=100))
     shell = FakeShell(settings={"FIRST": "20000"})
     with pytest.raises(OperationFailed, match="no free n was found in 5 attempts"):
-        people.settled_number(shell, DN, "dc=x", "n", "FIRST", 20000)
+        people.resolve_number_conflict(shell, DN, "dc=x", "n", "FIRST", 20000)
