@@ -29,7 +29,7 @@ COLUMN_NAMES = {
 
 PortalFullName = Annotated[
     str,
-    Field(pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$", max_length=255),
+    Field(pattern=r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$", max_length=255),
     ErrorMessage("must be a name of 1 to 255 characters, without control characters"),
 ]
 PortalRole = Annotated[

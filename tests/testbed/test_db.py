@@ -267,7 +267,10 @@ def test_database_that_is_down_is_named(admin: Caller, bed: Testbed, engine: str
             error = failure(admin.post(action, options), 424)
             assert error["type"] == "DaemonUnavailable"
             assert error["retryable"]
-            assert error["message"] == f"{error['daemon']} at 127.0.0.1:{port(bed, engine)} cannot be reached"
+            assert (
+                error["message"]
+                == f"{error['daemon']} at 127.0.0.1:{port(bed, engine)} cannot be reached"
+            )
             assert error["daemon"].lower() == engine
     finally:
         bed.daemon("start", engine)

@@ -99,7 +99,10 @@ def test_people_created_at_the_same_time_have_numbers_of_their_own(
 
 def test_name_that_is_taken_is_refused(admin: Caller) -> None:
     about = {"full_name": "A", "mail": "a@b", "password": PASSWORD}
-    for name, reason in (("alice", "the directory already has a user"), ("daemon", "local account")):
+    for name, reason in (
+        ("alice", "the directory already has a user"),
+        ("daemon", "local account"),
+    ):
         error = failure(admin.post("ldap/opn/create_user", {"username": name, **about}), 424)
         assert reason in error["message"]
         assert error["undone"] == error["needs_repair"] == []

@@ -383,3 +383,16 @@ def test_half_a_character_in_json_is_replaced() -> None:
 def test_what_is_no_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         read_json(text)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("{flag: --it, pattern: 'a+', expects: one or more a}", "must be one or more a"),
+        ("{flag: --it, pattern: 'a+', description: letters}", "takes: letters"),
+        ("{flag: --it, pattern: 'a+'}", "does not have the form that this option takes"),
+    ],
+)
+def test_refusal_of_a_pattern_says_what_is_expected(option: str, message: str) -> None:
+    declared = command(f"{{command: do, options: {{it: {option}}}}}")
+    assert faults(declared, {"it": "b"})["it"].endswith(message)

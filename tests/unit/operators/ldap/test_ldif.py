@@ -27,7 +27,10 @@ def test_secret_stays_one() -> None:
 
 def test_pages_and_comments_are_no_entries() -> None:
     printed = "dn: cn=a\ncn: a\ncn:: w7w=\n\n# pagedresults: cookie=\n\ndn: cn=b\n\n"
-    assert ldif.read(printed) == [ldif.LdapEntry("cn=a", {"cn": ["a", "ü"]}), ldif.LdapEntry("cn=b")]
+    assert ldif.read(printed) == [
+        ldif.LdapEntry("cn=a", {"cn": ["a", "ü"]}),
+        ldif.LdapEntry("cn=b"),
+    ]
 
 
 @pytest.mark.parametrize(
