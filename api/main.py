@@ -1,10 +1,9 @@
-"""The API application: `python -P -m api.main`, or any ASGI server on `api.main:create_app`."""
+"""Build and serve the API: `python -P -m api.main`, or any ASGI server on `api.main:create_app`."""
 
 from __future__ import annotations
 
 import contextlib
 import gc
-import socket
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from uvicorn.config import STARTUP_FAILURE
 
 from api import pages
-from api.http import errors, openapi
+from api.http import errors
+from api.http.openapi import openapi_document
+from api.http.uvicorn_server import STARTUP_FAILURE, StreamEndingServer
 from api.middleware.audit_trail import AuditTrail
 from api.middleware.request_log import RequestLog
 from api.middleware.security_headers import SecurityHeaders, cors
@@ -37,11 +37,11 @@ from resop.config.logging import set_up_logging
 from resop.config.settings import Settings, load_settings
 from resop.errors import ServiceError, SetupError
 
-DESCRIPTION = "Remote shell operations: any command of a Linux cluster as JSON over HTTP."
+DESCRIPTION = "Run any command of a Linux cluster over HTTP, with JSON in and out."
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make the application; SetupError names a setting or an operator that is wrong."""
+    """Build the application. Raises SetupError, which names the wrong setting or operator."""
     settings = settings or load_settings()
     set_up_logging(settings)
     services = make_services(settings)
@@ -54,26 +54,26 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(RequestLog)
-    app.add_middleware(AuditTrail, audit=services.audit_log)  # around it: it needs the request's id
+    app.add_middleware(AuditTrail, audit=services.audit_log)  # outside of it: it needs the context
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(SecurityHeaders)
     errors.install(app)
-    app.include_router(actions.runs)  # first, since routes are tried in turn
+    app.include_router(actions.runs)  # first, since routes are tried in this order
     app.include_router(service.router)
-    app.include_router(task_list.router)  # before: /tasks/export.csv is no task's id
+    app.include_router(task_list.router)  # before tasks: /tasks/export.csv is not a task's id
     app.include_router(tasks.router)
     app.include_router(task_events.router)
     app.include_router(batches.router)
     app.include_router(batch_launch.router)
     app.include_router(files.router)
     app.include_router(folders.router)
-    app.include_router(actions.router)  # last of the API: its paths begin with a name
+    app.include_router(actions.router)  # last of the API: its paths begin with an operator's name
     app.include_router(pages.router)
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = openapi.document(app, services.catalog)
+            app.openapi_schema = openapi_document(app, services.catalog)
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]
@@ -84,7 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.start()
-    # What start-up has made stays for good: the collector need not look at it again.
+    # Objects made at start-up live as long as the process: exclude them from collections.
     gc.freeze()
     try:
         yield
@@ -92,28 +92,20 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await services.stop()
 
 
-class _Server(uvicorn.Server):
-    """One that does not wait for those who watch a task: they come again by themselves."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        services: Services = self.config.app.state.services  # type: ignore[union-attr]
-        services.watches.close()
-        await super().shutdown(sockets)
-
-
 def main() -> None:
-    """Serve until stopped."""
+    """Serve until the process is stopped."""
     disable_core_dumps()
     settings = load_settings()
-    settings.cluster(None)  # at least one is needed
+    settings.cluster(None)  # fails unless at least one cluster is configured
     https: dict[str, Any] = {}
     if settings.ENABLE_HTTPS:
         https = {
             "ssl_keyfile": settings.SSL_PRIVATE_KEY,
             "ssl_certfile": settings.SSL_CERTIFICATE,
         }
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.HOST,
         port=settings.PORT,
         access_log=False,
@@ -123,7 +115,8 @@ def main() -> None:
         forwarded_allow_ips=settings.TRUSTED_PROXIES,
         **https,
     )
-    server = _Server(config)
+    services: Services = app.state.services
+    server = StreamEndingServer(config, services.watches.close)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

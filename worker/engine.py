@@ -20,11 +20,11 @@ from pydantic import BaseModel
 
 from resop.access.permissions import Permissions
 from resop.access.session_provider import SessionProvider
+from resop.actions.call import ActionCall
 from resop.actions.catalog import Action, Catalog, Kind
 from resop.actions.command import Command
 from resop.actions.context import ServiceContext
 from resop.actions.execute import ActionOutcome, command_outcome, command_step, perform_operation
-from resop.actions.options import check_options, option_values
 from resop.actions.shell import Shell
 from resop.config.logging import log_event
 from resop.config.settings import Settings
@@ -42,7 +42,6 @@ from resop.messaging.publisher import BATCH, CANCEL, LOGGED_OUT, whose
 from resop.messaging.subscriber import Subscriber
 from resop.messaging.task_queue import TaskQueue
 from resop.security.login_handover import OFFER
-from resop.security.masking import Masker, secrets_in
 from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
 from resop.ssh.runner.durable_step import StepIdGenerator
@@ -288,12 +287,12 @@ class TaskRunner:
         sealed = self._sealer.decrypt(task.encrypted_payload or b"", task.id)
         kind: Kind = "cmd" if task.kind == ActionKind.COMMAND else "opn"
         action = self._catalog.action(task.operator, kind, task.action)
-        options = check_options(action.options, sealed["options"])
+        call = ActionCall.check(action, sealed["options"])
         door = SshStepExecutor(
             task.id,
             self._access.session(task.username, task.cluster, task.credential, sealed["half"]),
             self._recorder,
-            Masker(secrets_in(option_values(options))),
+            call.masker,
             self.loop,
             time.monotonic() + task.time_limit - _age(task),
             shown_before=len(task.log),
@@ -305,7 +304,7 @@ class TaskRunner:
                 recorded=None if isinstance(action, Command) else left.steps,
             )
             door.go_on_from(left)
-        return door, action, options
+        return door, action, call.options
 
     async def _perform(
         self, task: ClaimedTask, door: SshStepExecutor, action: Action, options: BaseModel

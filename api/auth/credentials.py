@@ -1,4 +1,4 @@
-"""The kinds of credential that a login can leave, each made and taken back in its own way."""
+"""The kinds of credential that a login can create, and how each is created and revoked."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ KEY_TYPE = "ssh-ed25519"
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What somebody logs in with, and the half of the seal that the token will hold."""
+    """The login data of a user, and the key share that the token will hold."""
 
     cluster: Cluster
     username: str
     password: str | None
-    """None where a trusted issuer's token stands for it."""
+    """None for a login by a trusted issuer's token."""
     otp: str | None
-    half: str
+    key_share: str
 
     def __repr__(self) -> str:
         return f"Login({self.username!r}, {self.cluster.name!r})"
@@ -39,38 +39,38 @@ class Login:
 class CredentialKind(Protocol):
     """One kind of credential."""
 
-    async def make(self, login: Login, credential: Credential) -> None:
-        """Log in, and put into `credential` what opens a session again.
+    async def create(self, login: Login, credential: Credential) -> None:
+        """Log in, and store in `credential` what reopens a session.
 
-        Raises what `Connector.with_password` raises, and ClusterError when the cluster takes no
-        credential of this kind.
+        Raises what `Connector.with_password` raises, and ClusterError if the cluster does not
+        accept a credential of this kind.
         """
 
-    async def take_back(self, token: Token, credential: Credential) -> None:
-        """Undo what `make` has left on the cluster; ResopError says what stays there."""
+    async def revoke(self, token: Token, credential: Credential) -> None:
+        """Remove what `create` left on the cluster. Raises ResopError if something remains."""
 
 
 class InstalledKey:
-    """A key pair, its public half a line in the user's authorized_keys."""
+    """A key pair whose public key is a line in the user's authorized_keys."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def make(self, login: Login, credential: Credential) -> None:
-        """Leave a key of ours there; a login is answered only when it opens a session."""
+    async def create(self, login: Login, credential: Credential) -> None:
+        """Install a new key; the login succeeds only if that key opens a connection."""
         services = self._services
         key = asyncssh.generate_private_key(KEY_TYPE)
         credential.public_key = key.export_public_key("openssh").decode().strip()
         lifetime = timedelta(hours=services.settings.TOKEN_HOURS)
 
         def with_line(content: bytes, node_time: datetime) -> bytes:
-            sealer, ends = services.encryptor, node_time + lifetime
-            line = KeyLine(credential.public_key, sealer.instance, credential.id, ends)
-            return added(content, line, node_time, sealer.instances)
+            encryptor, expires = services.encryptor, node_time + lifetime
+            line = KeyLine(credential.public_key, encryptor.instance, credential.id, expires)
+            return added(content, line, node_time, encryptor.instances)
 
         private = key.export_private_key("openssh")
-        async with await log_in(services, login) as connection:
-            await note_groups(services, connection, credential)
+        async with await open_connection(services, login) as connection:
+            await store_groups(services, connection, credential)
             await edit_authorized_keys(connection, with_line)
             try:
                 async with await services.connector.with_key(
@@ -80,20 +80,21 @@ class InstalledKey:
             except KeyRefused as fault:
                 await self._remove_line(connection, credential.id)
                 raise ClusterError(
-                    f"the password is right, but {login.cluster.name} does not accept a key from "
-                    "~/.ssh/authorized_keys alone: it wants a code at every connection (then "
-                    "CLUSTER_LOGIN=held is for it), or the home folder or the file is writable "
-                    "by others"
+                    f"the password is correct, but {login.cluster.name} does not accept a key in "
+                    "~/.ssh/authorized_keys as the only credential: either it asks for a one-time "
+                    "code at every connection (the site then needs CLUSTER_LOGIN=held), or your "
+                    "home folder or that file is writable by others (then run "
+                    "'chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys')"
                 ) from fault
         credential.encrypted_key = services.encryptor.encrypt_key(
-            private, credential.id, login.half
+            private, credential.id, login.key_share
         )
 
-    async def take_back(self, token: Token, credential: Credential) -> None:
-        """Take the line off, with the key itself."""
+    async def revoke(self, token: Token, credential: Credential) -> None:
+        """Remove the line, over a connection that the key itself opens."""
         services = self._services
         if credential.encrypted_key is None:
-            raise KeyRefused("the key was already gone")
+            raise KeyRefused("the key had already been removed")
         key = services.encryptor.decrypt_key(
             credential.encrypted_key, credential.id, token.key_share
         )
@@ -111,13 +112,13 @@ class InstalledKey:
 
 
 class HeldConnection:
-    """The very connection that was logged in, held by a worker."""
+    """The connection that was opened at login, held by a worker."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def make(self, login: Login, credential: Credential) -> None:
-        """Have a worker log in; nothing is left on the cluster."""
+    async def create(self, login: Login, credential: Credential) -> None:
+        """Have a worker log in and hold the connection; the cluster stores nothing."""
         credential.worker, credential.remote_groups = await self._services.worker_logins.log_in(
             {
                 "cluster": login.cluster.name,
@@ -128,54 +129,57 @@ class HeldConnection:
             }
         )
 
-    async def take_back(self, token: Token, credential: Credential) -> None:
-        """Nothing to do: its worker hears of the logout, and closes it."""
+    async def revoke(self, token: Token, credential: Credential) -> None:
+        """Do nothing: the worker closes the connection when it receives the logout message."""
 
 
 class Certificate:
-    """A key pair with a certificate of the site's user CA; nothing is left on the cluster."""
+    """A key pair with a certificate from the site's user CA; the cluster stores nothing."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def make(self, login: Login, credential: Credential) -> None:
-        """Sign a certificate for who has shown a password, or a token that is trusted."""
+    async def create(self, login: Login, credential: Credential) -> None:
+        """Sign a certificate, after checking the password if the login has one."""
         services = self._services
         assert services.user_ca is not None
         if login.password is not None:
-            (await log_in(services, login)).close()
+            (await open_connection(services, login)).close()
         key = asyncssh.generate_private_key(KEY_TYPE)
         credential.public_key = key.export_public_key("openssh").decode().strip()
         name = f"resop:{services.encryptor.instance}:{credential.id}"
         expires = credential.expires_at.timestamp()
         certificate = services.user_ca.sign(key, login.username, name, expires)
-        opens = key.export_private_key("openssh") + certificate
+        key_with_certificate = key.export_private_key("openssh") + certificate
         try:
             async with await services.connector.with_key(
-                login.cluster, login.username, opens
-            ) as opened:
-                await note_groups(services, opened, credential)
+                login.cluster, login.username, key_with_certificate
+            ) as connection:
+                await store_groups(services, connection, credential)
         except KeyRefused as fault:
             raise ClusterError(
-                f"{login.cluster.name} does not accept certificates of this USER_CA_KEY: its "
-                "public half is to stand in the file that sshd's TrustedUserCAKeys names"
+                f"{login.cluster.name} does not accept certificates signed with USER_CA_KEY: its "
+                "administrator must add the public key to the file that TrustedUserCAKeys in "
+                "sshd_config names"
             ) from fault
-        credential.encrypted_key = services.encryptor.encrypt_key(opens, credential.id, login.half)
+        credential.encrypted_key = services.encryptor.encrypt_key(
+            key_with_certificate, credential.id, login.key_share
+        )
 
-    async def take_back(self, token: Token, credential: Credential) -> None:
-        """Nothing is on the cluster, and with its sealed key the certificate is useless."""
+    async def revoke(self, token: Token, credential: Credential) -> None:
+        """Do nothing: the certificate is useless without the private key, which is deleted."""
 
 
-async def note_groups(
+async def store_groups(
     services: Services, connection: asyncssh.SSHClientConnection, credential: Credential
 ) -> None:
-    """Keep what groups the user has, where the policy asks for them."""
+    """Store the user's groups in the credential, if the policy depends on groups."""
     if services.permissions.policy.asks_groups:
         credential.remote_groups = await groups_of(connection)
 
 
-async def log_in(services: Services, login: Login) -> asyncssh.SSHClientConnection:
-    """Log in with the password."""
+async def open_connection(services: Services, login: Login) -> asyncssh.SSHClientConnection:
+    """Open a connection with the login's password."""
     assert login.password is not None
     return await services.connector.with_password(
         login.cluster, login.username, login.password, login.otp
@@ -187,4 +191,4 @@ CREDENTIAL_KINDS: Mapping[str, Callable[[Services], CredentialKind]] = {
     "held": HeldConnection,
     "certificate": Certificate,
 }
-"""By what a cluster's `login` says, and a credential's `kind`."""
+"""The kinds by the value of a cluster's `login`, which is also a credential's `kind`."""

@@ -1,4 +1,4 @@
-"""What routes depend on: the services, and who is logged in."""
+"""FastAPI dependencies of the routes: the services, the request's context and its caller."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from api.http.request_context import Caller, RequestContext, context_of
 from api.state.services import Services, services_of
 from resop.errors import NotLoggedIn, SessionExpired, TokenRefused
 from resop.security.tokens import Token
@@ -20,38 +21,49 @@ async def _services(request: Request) -> Services:
 
 ServicesDep = Annotated[Services, Depends(_services)]
 
-_bearer = HTTPBearer(auto_error=False, description="the token of POST /auth/opn/login")
+_bearer = HTTPBearer(auto_error=False, description="The token from POST /auth/opn/login.")
+_BearerDep = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-async def logged_in(
-    request: Request,
-    services: ServicesDep,
-    shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-) -> Token:
-    """The caller's token; NotLoggedIn without one, TokenRefused when it is over or revoked.
+async def logged_in(request: Request, services: ServicesDep, bearer: _BearerDep) -> Token:
+    """Return the caller's token. Raises what `check_token` raises."""
+    text = bearer.credentials if bearer else None
+    return await check_token(services, context_of(request.scope), text)
 
-    SessionExpired where it stands for a kept session that is gone.
+
+CurrentToken = Annotated[Token, Depends(logged_in)]
+
+
+async def _caller(request: Request, token: CurrentToken) -> Caller:
+    return Caller(token, context_of(request.scope))
+
+
+CurrentCaller = Annotated[Caller, Depends(_caller)]
+
+
+async def token_of(request: Request, services: Services) -> Token:
+    """Return the caller's token in a route that does not always need one."""
+    return await logged_in(request, services, await _bearer(request))
+
+
+async def check_token(services: Services, context: RequestContext, text: str | None) -> Token:
+    """Decrypt a token and check that its login is still valid.
+
+    Raises NotLoggedIn without a token, TokenRefused if the token has expired or was ended, and
+    SessionExpired if the worker that held its session is gone.
     """
-    if shown is None:
+    if text is None:
         raise NotLoggedIn
-    token = services.encryptor.read_token(shown.credentials)
+    token = services.encryptor.read_token(text)
     if not await services.logins.live(token, trusted=services.subscriber.connected):
         raise SessionExpired if token.worker else TokenRefused("the token was ended: log in again")
     if token.worker:
         await services.worker_logins.check(token)
-    request.state.username, request.state.cluster = token.username, token.cluster
+    context.logged_in(token.username, token.cluster)
     return token
 
 
 async def still_logged_in(services: Services, token: Token) -> bool:
-    """Whether a token that was good before still is: for answers that take their time."""
+    """Return True if an accepted token is still valid: for responses that take long."""
     trusted = services.subscriber.connected
     return token.expires > time.time() and await services.logins.live(token, trusted=trusted)
-
-
-async def login_of(request: Request, services: Services) -> Token:
-    """The same for a route that learns only on the way whether it needs a token."""
-    return await logged_in(request, services, await _bearer(request))
-
-
-CurrentToken = Annotated[Token, Depends(logged_in)]

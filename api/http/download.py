@@ -1,4 +1,4 @@
-"""A response that streams from the cluster: given up when nobody takes it, or nothing comes."""
+"""A response that streams content from the cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import logging
 
 from fastapi.responses import StreamingResponse
-from starlette.types import Message, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
 from api.http.upload import STALL_SECONDS
 from resop.errors import ResopError
@@ -15,18 +16,29 @@ log = logging.getLogger(__name__)
 
 
 class Download(StreamingResponse):
-    """What fails once it has begun cuts it off: the client sees that the end is missing."""
+    """A streamed response that is cut off if its content, or its client, fails midway.
 
-    async def stream_response(self, send: Send) -> None:
-        """Send it all, or as much as can be had."""
+    The client recognises this by the missing end of the body.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the content, or as much of it as possible."""
+        stalled = False
 
         async def send_in_time(message: Message) -> None:
-            async with asyncio.timeout(STALL_SECONDS):
-                await send(message)
+            nonlocal stalled
+            try:
+                async with asyncio.timeout(STALL_SECONDS):
+                    await send(message)
+            except TimeoutError:
+                stalled = True
+                raise
 
         try:
-            await super().stream_response(send_in_time)
-        except TimeoutError:
-            log.warning("a download was cut off: nobody took it for %g s", STALL_SECONDS)
+            await super().__call__(scope, receive, send_in_time)
+        except (TimeoutError, ClientDisconnect):
+            if not stalled:
+                raise
+            log.warning("a download was cut off: the client read nothing for %g s", STALL_SECONDS)
         except ResopError as fault:
             log.warning("a download was cut off: %s", fault.message)

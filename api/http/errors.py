@@ -1,4 +1,4 @@
-"""Every error becomes one JSON shape and one status, here and nowhere else."""
+"""Turn every error into one JSON shape and one HTTP status; no other module does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.http.fastapi_internals import request_faults
+from api.http.request_context import context_of
 from resop import errors
 
 log = logging.getLogger(__name__)
@@ -54,35 +56,35 @@ PATH_STATUS: Mapping[str, int] = {
     "full": 507,
     "quota": 507,
 }
-"""Of a PathFailed, by its reason, where the path is what the request itself names."""
+"""The status of a PathFailed by its reason, where the request itself names the path."""
 RETRY_SECONDS = 5
 
 
 def status_of(kind: type[errors.ResopError]) -> int:
-    """The HTTP status of an error: its own, or that of the nearest class above it."""
+    """Return the HTTP status of an error type: its own, or that of its nearest base class."""
     return next(STATUS[each] for each in kind.__mro__ if each in STATUS)
 
 
 def status_of_name(name: str) -> int:
-    """The HTTP status of an error that was recorded by its type's name."""
+    """Return the HTTP status of an error that was recorded by the name of its type."""
     kind = getattr(errors, name, errors.ServiceFault)
     return status_of(kind)
 
 
 def failure(error: Mapping[str, Any], **others: Any) -> dict[str, Any]:
-    """The body of an answer that is not a success."""
+    """Return the JSON body of an unsuccessful response."""
     return {"success": False, **others, "error": error}
 
 
 def install(app: FastAPI) -> None:
-    """Make the application answer errors in the one shape."""
+    """Register the exception handlers that answer every error in the one shape."""
     app.add_exception_handler(errors.ResopError, _resop_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
 
 
-def respond(fault: errors.ResopError, **others: Any) -> JSONResponse:
-    """The response for an error, with the headers that its status asks for."""
+def error_response(fault: errors.ResopError, **others: Any) -> JSONResponse:
+    """Return the response for an error, with the headers that its status requires."""
     if isinstance(fault, errors.ServiceError):
         log.warning("%s: %s", type(fault).__name__, fault.__cause__ or fault.message)
     status = status_of(type(fault))
@@ -101,9 +103,9 @@ def respond(fault: errors.ResopError, **others: Any) -> JSONResponse:
 
 
 def refuse(request: Request, fault: errors.ResopError) -> JSONResponse:
-    """The same, and the request is known as one that was refused."""
-    request.state.error = type(fault).__name__
-    return respond(fault)
+    """Return the response for an error, and note in the request's context that it was refused."""
+    context_of(request.scope).refused(type(fault).__name__)
+    return error_response(fault)
 
 
 async def _resop_error(request: Request, fault: Exception) -> JSONResponse:
@@ -113,24 +115,16 @@ async def _resop_error(request: Request, fault: Exception) -> JSONResponse:
 
 async def _invalid_request(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, RequestValidationError)
-    faults = [
-        {"field": ".".join(str(part) for part in error["loc"][1:]), "message": error["msg"]}
-        for error in fault.errors()
-    ]
-    return refuse(request, errors.InvalidOptions(faults))
+    return refuse(request, errors.InvalidOptions(request_faults(fault)))
 
 
 async def _http_error(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)
-    names = {404: "UnknownPath", 405: "MethodNotAllowed"}
+    name = {404: "UnknownPath", 405: "MethodNotAllowed"}.get(fault.status_code, "RequestError")
     message = {
-        404: f"there is nothing at {request.url.path}; GET / tells what there is",
-        405: f"{request.method} is not possible at {request.url.path}",
+        404: f"nothing was found at {request.url.path}; GET / lists where to start",
+        405: f"{request.url.path} does not support {request.method}",
     }.get(fault.status_code, str(fault.detail))
-    error = {
-        "type": names.get(fault.status_code, "RequestError"),
-        "message": message,
-        "retryable": False,
-    }
-    request.state.error = error["type"]
+    context_of(request.scope).refused(name)
+    error = {"type": name, "message": message, "retryable": False}
     return JSONResponse(failure(error), fault.status_code, fault.headers)

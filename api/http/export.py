@@ -1,4 +1,4 @@
-"""Tables that are streamed: a JSON object a line, or CSV."""
+"""Stream rows as newline-delimited JSON or as CSV."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 
 
-def ndjson(rows: Iterable[Mapping[str, Any]]) -> StreamingResponse:
-    """A JSON object a line; rows are made as they are sent."""
+def ndjson_response(rows: Iterable[Mapping[str, Any]]) -> StreamingResponse:
+    """Return a response with one JSON object per line; rows are produced while it is sent."""
     lines = (f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     return StreamingResponse(lines, media_type="application/x-ndjson")
 
 
-def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> StreamingResponse:
-    """CSV (RFC 4180) with a row of names; what is no text, number or time is JSON."""
+def csv_response(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> StreamingResponse:
+    """Return a CSV response (RFC 4180) with a header row; rows are produced while it is sent."""
     return StreamingResponse(_csv(columns, rows), media_type="text/csv")
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    text = io.StringIO()
-    writer = csv.writer(text)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row.get(name)) for name in columns])
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue()
+        yield buffer.getvalue()
+        buffer.seek(0)
+        buffer.truncate()
+    yield buffer.getvalue()
 
 
 def _cell(value: Any) -> Any:
-    """A bare value for text, numbers and null; JSON for lists and objects."""
+    """Return text, numbers and null as they are, lists and objects as JSON."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

@@ -1,4 +1,4 @@
-"""The OpenAPI document: every command and operation has an entry of its own, with typed body."""
+"""The OpenAPI document: every command and operation has its own path with a typed body."""
 
 from __future__ import annotations
 
@@ -9,63 +9,69 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from api.http.fastapi_internals import without_validation_schemas
 from resop.actions.catalog import Action, Catalog
 from resop.actions.command import Command
 from resop.actions.sweep import BatchBody
 from resop.config.webhook_hosts import LONGEST_ADDRESS
 
-TEMPLATE = "#/components/schemas/{model}"
-ANSWERS = {
-    "200": "succeeded",
-    "202": "not finished yet: look at Location",
-    "401": "no token, or not accepted",
-    "403": "the site's policy forbids it",
-    "404": "there is nothing of that name",
-    "409": "cancelled",
-    "413": "the body is too large",
-    "415": "the body is of an unknown type",
-    "422": "the options are not valid: every fault is listed",
-    "424": "a remote step failed",
-    "429": "a limit is reached: Retry-After says when to try again",
-    "500": "a fault of the service or of an operation",
-    "502": "the cluster cannot be reached, or contact was lost",
-    "503": "a part of the service is away",
-    "504": "the time limit was reached",
+SCHEMA_REFERENCE = "#/components/schemas/{model}"
+OPEN_ACTIONS = ("auth:login", "auth:login_token")
+"""The actions that need no token."""
+RESPONSES = {
+    "200": "The action succeeded.",
+    "202": "The task has not ended yet; ask for it at `Location`.",
+    "401": "The token is missing or not accepted.",
+    "403": "The site's policy forbids this.",
+    "404": "Nothing with this name exists.",
+    "409": "The task was cancelled.",
+    "413": "The body is too large.",
+    "415": "The body has an unsupported type.",
+    "422": "The options are invalid; the answer lists every fault.",
+    "424": "A step on the cluster failed.",
+    "429": "A limit was reached; `Retry-After` says when to try again.",
+    "500": "The service, or the operation's code, has failed.",
+    "502": "The cluster cannot be reached, or the connection was lost.",
+    "503": "A part of the service is unavailable.",
+    "504": "The time limit was reached.",
 }
 
 
-def document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
-    """The document of the routes, with a path for each action of the catalog."""
-    made: dict[str, Any] = get_openapi(
+def openapi_document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
+    """Return the document of all routes, with a path for each action of the catalog."""
+    document: dict[str, Any] = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    schemas = made.setdefault("components", {}).setdefault("schemas", {})
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas["Failure"] = _FAILURE
     _add_model(schemas, BatchBody)
-    _tell_of_our_failures(made)
+    _describe_failures(document)
     for action in catalog:
-        made["paths"][_path(action)] = {
-            "get": _described(action),
-            "post": _run(action, schemas),
+        document["paths"][_path(action)] = {
+            "get": _describe_path(action),
+            "post": _run_path(action, schemas),
         }
-    return made
+    return document
 
 
-def _tell_of_our_failures(made: dict[str, Any]) -> None:
-    """FastAPI describes faults of parameters in a shape of its own, which we do not answer."""
-    for name in ("HTTPValidationError", "ValidationError"):
-        made["components"]["schemas"].pop(name, None)
-    for path, item in made["paths"].items():
+def _describe_failures(document: dict[str, Any]) -> None:
+    """Describe failures as resop answers them, in place of FastAPI's own shape."""
+    without_validation_schemas(document)
+    for path, item in document["paths"].items():
         for operation in item.values():
-            told = {"422"} & set(operation["responses"])
-            told |= {"401"} if operation.get("security") else set()
-            told |= {"404"} if "{" in path else set()
-            operation["responses"] |= {status: _failed(ANSWERS[status]) for status in sorted(told)}
-            operation["responses"]["default"] = _failed("anything else: the error says what")
+            statuses = {"422"} & set(operation["responses"])
+            statuses |= {"401"} if operation.get("security") else set()
+            statuses |= {"404"} if "{" in path else set()
+            operation["responses"] |= {
+                status: _failure_response(RESPONSES[status]) for status in sorted(statuses)
+            }
+            operation["responses"]["default"] = _failure_response(
+                "Any other failure; the error describes it."
+            )
 
 
-def _failed(description: str) -> dict[str, Any]:
-    schema = {"$ref": TEMPLATE.format(model="Failure")}
+def _failure_response(description: str) -> dict[str, Any]:
+    schema = {"$ref": SCHEMA_REFERENCE.format(model="Failure")}
     content = {"application/json": {"schema": schema}}
     return {"description": description, "content": content}
 
@@ -75,11 +81,11 @@ def _path(action: Action) -> str:
     return f"/{action.operator}/{kind}/{action.name}"
 
 
-def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
+def _run_path(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
     in_api = not isinstance(action, Command) and action.in_api
     name = f"{action.operator}_{action.kind}_{action.name}"
     schema = _add_model(schemas, action.options, name)
-    body: dict[str, Any] = {"schema": {"$ref": TEMPLATE.format(model=name)}}
+    body: dict[str, Any] = {"schema": {"$ref": SCHEMA_REFERENCE.format(model=name)}}
     if action.examples:
         body["examples"] = {
             str(number): {"value": example} for number, example in enumerate(action.examples, 1)
@@ -93,41 +99,45 @@ def _run(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
             "required": bool(schema.get("required")),
             "content": {"application/json": body, "application/x-www-form-urlencoded": body},
         },
-        "parameters": [] if in_api else PREFERENCES + (_FRESHNESS if action.share_for else []),
+        "parameters": [] if in_api else PREFERENCES + (_CACHING if action.share_for else []),
         "responses": dict(_responses(action)),
-        "security": [] if action.title in OPEN else _BEARER,
+        "security": [] if action.title in OPEN_ACTIONS else _BEARER,
     }
 
 
 def _add_model(
     schemas: dict[str, Any], model: type[BaseModel], name: str | None = None
 ) -> dict[str, Any]:
-    """Put a model's schema, and those it is made of, among the others; return it."""
-    schema = model.model_json_schema(ref_template=TEMPLATE)
+    """Add a model's schema, and the schemas it refers to, to `schemas`; return it."""
+    schema = model.model_json_schema(ref_template=SCHEMA_REFERENCE)
     schemas |= schema.pop("$defs", {})
     schemas[name or model.__name__] = schema
     return schema
 
 
-def _described(action: Action) -> dict[str, Any]:
+def _describe_path(action: Action) -> dict[str, Any]:
     return {
         "tags": [action.operator],
         "operationId": f"describe_{action.operator}_{action.kind}_{action.name}",
         "summary": f"Describe: {_first_line(action)}",
-        "responses": {status: {"description": ANSWERS[status]} for status in ("200", "401", "404")},
+        "responses": {
+            "200": {"description": "The action's description, options and examples."},
+            "401": {"description": RESPONSES["401"]},
+            "404": {"description": RESPONSES["404"]},
+        },
         "security": _BEARER,
     }
 
 
 def _responses(action: Action) -> Iterable[tuple[str, Any]]:
-    for status, meaning in ANSWERS.items():
-        response: dict[str, Any] = {"description": meaning}
+    for status, description in RESPONSES.items():
+        response: dict[str, Any] = {"description": description}
         if status == "200":
-            response["content"] = {"application/json": {"schema": _answer(action)}}
-        yield status, response if status in ("200", "202") else _failed(meaning)
+            response["content"] = {"application/json": {"schema": _result_schema(action)}}
+        yield status, response if status in ("200", "202") else _failure_response(description)
 
 
-def _answer(action: Action) -> dict[str, Any]:
+def _result_schema(action: Action) -> dict[str, Any]:
     properties: dict[str, Any] = {"success": {"const": True}, "task": {"type": "string"}}
     if isinstance(action, Command):
         output = {"type": "string"} if action.entry.output == "text" else {}
@@ -152,8 +162,6 @@ def _first_line(action: Action) -> str:
     return action.description.partition("\n")[0] or action.title
 
 
-OPEN = ("auth:login", "auth:login_token")
-"""Those that nobody needs a token for."""
 _BEARER: list[dict[str, list[str]]] = [{"HTTPBearer": []}]
 
 PREFERENCES = [
@@ -161,52 +169,55 @@ PREFERENCES = [
         "name": "Prefer",
         "in": "header",
         "schema": {"type": "string"},
-        "description": "respond-async: answer 202 at once; wait=N: wait at most N seconds",
+        "description": "`respond-async`: answer 202 at once; `wait=N`: wait at most N seconds.",
     },
     {
         "name": "Idempotency-Key",
         "in": "header",
         "schema": {"type": "string", "maxLength": 255},
-        "description": "the same key and body again, within 24 h, is answered with the same task",
+        "description": "A key chosen by the client: the same request, repeated with this key "
+        "within 24 hours, returns the same task.",
     },
     {
         "name": "tag",
         "in": "query",
         "schema": {"type": "array", "items": {"type": "string", "maxLength": 64}},
-        "description": "labels, to find the task again",
+        "description": "A tag for finding the task again; repeat the parameter for several.",
     },
     {
         "name": "timeout",
         "in": "query",
         "schema": {"type": "number", "exclusiveMinimum": 0},
-        "description": "time limit in seconds, where it is to be shorter than the action's own",
+        "description": "Time limit in seconds, if shorter than the action's own.",
     },
     {
         "name": "dry_run",
         "in": "query",
         "schema": {"type": "boolean", "default": False},
-        "description": "validate and show the command line; run nothing",
+        "description": "Validate the options and show the command line; run nothing.",
     },
     {
         "name": "notify",
         "in": "query",
         "schema": {"type": "string", "format": "uri", "maxLength": LONGEST_ADDRESS},
-        "description": "HTTPS address that is told when the task, or the whole batch, has ended",
+        "description": "An HTTPS address that is notified when the task, or the whole batch, has "
+        "ended. The site must allow its host.",
     },
 ]
 
-_FRESHNESS = [
+_CACHING = [
     {
         "name": "fresh",
         "in": "query",
         "schema": {"type": "boolean", "default": False},
-        "description": "ask anew: do not share the answer to the same question of a moment ago",
+        "description": "Run the action again: do not share the answer of an identical request.",
     },
     {
         "name": "Cache-Control",
         "in": "header",
         "schema": {"type": "string"},
-        "description": "no-cache: as fresh; max-age=N: an answer at most N seconds old",
+        "description": "`no-cache`: like `fresh`; `max-age=N`: share an answer that is at most N "
+        "seconds old.",
     },
 ]
 

@@ -1,8 +1,10 @@
-"""How a caller wants an action to be run: said outside the body, in headers and the query."""
+"""How a caller wants an action to be run: the preferences in a request's headers and query."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Request
@@ -15,96 +17,120 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
 )
+from starlette.datastructures import Headers
 
 from resop.actions.options import option_faults
 from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidOptions
 
-LONGEST_WAIT = 600.0
+MAX_WAIT_SECONDS = 600.0
+IDEMPOTENCY_KEY = "Idempotency-Key"
+_VALID_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 Tags = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=20)
 ]
-"""Labels of a task."""
+"""Tags of a task."""
 
 
-def _allowed(address: str, checked: ValidationInfo) -> str:
-    hosts = checked.context
+def _allowed(address: str, info: ValidationInfo) -> str:
+    hosts = info.context
     assert isinstance(hosts, WebhookHosts)
     hosts.receiver(address)
     return address
 
 
 class Preferences(BaseModel):
-    """What the query of a request asks for, and how long its `Prefer` header lets us wait."""
+    """How one request wants its action to be run."""
 
     model_config = ConfigDict(frozen=True)
 
-    tag: Tags
-    """Labels, to find the task again."""
+    tag: Tags = []
+    """Tags for finding the task again."""
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Time limit in seconds, where it is to be shorter than the action's own."""
+    """Time limit in seconds, if it is to be shorter than the action's own."""
     dry_run: bool = False
-    """Validate and show; run nothing."""
+    """Validate and show the command line; run nothing."""
     notify: Annotated[str, AfterValidator(_allowed)] | None = None
-    """The HTTPS address to be told when the task, or the whole batch, has ended."""
+    """The HTTPS address that is notified when the task, or the whole batch, has ended."""
     fresh: bool = False
-    """Share no answer to the same question."""
+    """Do not share the answer of an identical request."""
     max_age: float = math.inf
-    """How old an answer may be that is shared, in seconds."""
+    """The maximum age of a shared answer, in seconds."""
     wait: float
-    """Seconds to wait for the end before answering 202."""
+    """Seconds to wait for the task to end before answering 202."""
     applied: str | None = None
     """The preference that was followed, for `Preference-Applied`."""
+    idempotency_key: str | None = None
+    """The client's key for this request: a repeated request returns the same task."""
 
     @property
     def may_share(self) -> bool:
-        """Whether another request's task will do: nothing is asked of this one's own."""
-        return not self.tag and self.timeout is None and self.notify is None
+        """True if another request's task may answer this one: nothing is specific to its own."""
+        return (
+            not self.tag
+            and self.timeout is None
+            and self.notify is None
+            and self.idempotency_key is None
+        )
 
 
 def read_preferences(request: Request, default_wait: float, hosts: WebhookHosts) -> Preferences:
-    """Read the preferences of a request; InvalidOptions names what is wrong in its query.
+    """Read the preferences of a request. Raises InvalidOptions, which names each fault.
 
-    `hosts` are those that may be notified.
+    `default_wait` is in seconds; `hosts` are the hosts that may be notified.
     """
-    query = request.query_params
+    query, headers = request.query_params, request.headers
     names = ("timeout", "dry_run", "notify", "fresh")
-    given: dict[str, Any] = {name: query[name] for name in names if name in query}
-    if cached := ",".join(request.headers.getlist("cache-control")):
-        given["max_age"] = _max_age(cached)
-    wait, applied = _waiting(",".join(request.headers.getlist("prefer")), default_wait)
+    values: dict[str, Any] = {name: query[name] for name in names if name in query}
+    values["tag"] = query.getlist("tag")
+    if cache_control := ",".join(headers.getlist("cache-control")):
+        values["max_age"] = _max_age(cache_control)
+    values["idempotency_key"] = _idempotency_key(headers)
+    wait, applied = _wait(",".join(headers.getlist("prefer")), default_wait)
+    return check_preferences({**values, "wait": wait, "applied": applied}, hosts)
+
+
+def check_preferences(values: Mapping[str, Any], hosts: WebhookHosts) -> Preferences:
+    """Validate preferences. Raises InvalidOptions, which names each fault."""
     try:
-        return Preferences.model_validate(
-            {**given, "tag": query.getlist("tag"), "wait": wait, "applied": applied}, context=hosts
-        )
+        return Preferences.model_validate(values, context=hosts)
     except ValidationError as fault:
         raise InvalidOptions(option_faults(fault, Preferences)) from None
 
 
+def _idempotency_key(headers: Headers) -> str | None:
+    key = headers.get(IDEMPOTENCY_KEY)
+    if key is not None and not _VALID_KEY.fullmatch(key):
+        message = "must be 1 to 255 printable ASCII characters, without a space at either end"
+        raise InvalidOptions([{"field": IDEMPOTENCY_KEY, "message": message}])
+    return key
+
+
 def _max_age(cache_control: str) -> float:
-    """How old an answer may be, in seconds: 0 where it is to be a new one (RFC 9111, 5.2.1)."""
-    oldest = math.inf
+    """Return the maximum age of an answer in seconds: 0 for a new one (RFC 9111, 5.2.1)."""
+    max_age = math.inf
     for part in cache_control.lower().split(","):
         name, _, value = part.strip().partition("=")
         if name in ("no-cache", "no-store"):
             return 0
         if name == "max-age" and value.isascii() and value.isdigit():
-            oldest = float(value)
-    return oldest
+            max_age = float(value)
+    return max_age
 
 
-def _waiting(prefer: str, default: float) -> tuple[float, str | None]:
-    """Seconds to wait; a preference that is not understood is ignored, as RFC 7240 says.
+def _wait(prefer: str, default: float) -> tuple[float, str | None]:
+    """Return the seconds to wait and the preference that was followed (RFC 7240).
 
-    With both, in whatever order, the answer is asynchronous when the wait is over (its 4.3).
+    Unknown preferences are ignored. With both `wait` and `respond-async`, in either order, the
+    response is asynchronous once the wait is over (its section 4.3).
     """
     found: tuple[float, str | None] = default, None
     for part in prefer.replace(";", ",").split(","):
         name, _, value = part.partition("=")
         name, value = name.strip().lower(), value.strip().strip('"')
         if name == "wait" and value.isascii() and value.isdigit():
-            seconds = min(float(value), LONGEST_WAIT)
+            seconds = min(float(value), MAX_WAIT_SECONDS)
             return seconds, f"wait={seconds:g}"
         if name == "respond-async":
             found = 0.0, name

@@ -1,6 +1,8 @@
-"""The answer of a request that waited for its task."""
+"""The response to a request that waited for its task."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from fastapi.responses import JSONResponse
 
@@ -9,19 +11,34 @@ from resop.storage.models import State, Task
 from resop.storage.serializers import result_json, task_json
 
 
-def task_address(task_id: str) -> str:
-    """Where a task is seen."""
+def task_path(task_id: str) -> str:
+    """Return the path of a task in this API."""
     return f"/tasks/{task_id}"
 
 
 def retry_headers(task_id: str) -> dict[str, str]:
-    """The headers of a 202: where to look, and when."""
-    return {"Location": task_address(task_id), "Retry-After": "1"}
+    """Return the headers of a 202: where and when to ask for the task again."""
+    return {"Location": task_path(task_id), "Retry-After": "1"}
 
 
-def task_response(task: Task, applied: str | None = None) -> JSONResponse:
-    """The response of a request that waited for `task`: its result, or 202 while it goes on."""
-    headers = {"Location": task_address(task.id)}
+def shared_headers(task: Task, age: float | None, share_for: float | None) -> dict[str, str]:
+    """Return the caching headers of an answer that is shared for `share_for` seconds.
+
+    `age` is in seconds; None for an answer that may not be shared.
+    """
+    if age is None or share_for is None or task.state != State.SUCCEEDED:
+        return {}
+    return {"Age": str(int(age)), "Cache-Control": f"private, max-age={int(share_for)}"}
+
+
+def task_response(
+    task: Task, applied: str | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return a task's result as a response, or 202 if the task has not ended.
+
+    `applied` is the preference of the request that was followed.
+    """
+    headers = {**(headers or {}), "Location": task_path(task.id)}
     if applied:
         headers["Preference-Applied"] = applied
     if not State(task.state).ended:

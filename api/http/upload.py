@@ -1,4 +1,4 @@
-"""The body of an upload as it comes, raw or as the file of a form: never held as a whole."""
+"""Read the body of an upload in chunks, raw or as the file of a form, without buffering it."""
 
 from __future__ import annotations
 
@@ -15,74 +15,75 @@ from resop.errors import BodyTruncated, InvalidOptions, ServiceError, Unsupporte
 
 MULTIPART = "multipart/form-data"
 STALL_SECONDS = 120.0
-"""So long nothing may come, or nothing be taken, before a transfer is given up."""
+"""A transfer in which nothing was received or sent for this long is given up."""
 
 
-async def body_of(request: Request, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
-    """Read what is uploaded, piece by piece, until the service is `stopping`.
+async def upload_chunks(request: Request, is_stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
+    """Yield the uploaded content until its end, or until `is_stopping` returns True.
 
-    Raises BodyTruncated, UnsupportedBody, or InvalidOptions for a form that does not hold one file.
+    Raises BodyTruncated, UnsupportedBody, ServiceError when the service is stopping, or
+    InvalidOptions for a form that does not contain exactly one file.
     """
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedBody("files are kept as they come: send them without Content-Encoding")
-    if is_form(request):
-        async for piece in _file_of_form(request, stopping):
-            yield piece
-    else:
-        async for piece in _pieces(request, stopping):
-            yield piece
+        raise UnsupportedBody(
+            "files are stored as they are sent, so Content-Encoding is not supported: send the "
+            "file without it"
+        )
+    chunks = _body_chunks(request, is_stopping)
+    async for chunk in _form_file(request, chunks) if is_form(request) else chunks:
+        yield chunk
 
 
 def is_form(request: Request) -> bool:
-    """Whether the body is a form with a file in it."""
+    """Return True if the body is a multipart form."""
     return content_type(request) == MULTIPART
 
 
-async def _pieces(request: Request, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
-    coming = request.stream()
+async def _body_chunks(request: Request, is_stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
+    stream = request.stream()
     try:
         while True:
             async with asyncio.timeout(STALL_SECONDS):
-                piece = await anext(coming, None)
-            if piece is None:
+                chunk = await anext(stream, None)
+            if chunk is None:
                 return
-            if stopping():  # so that what is written is taken away before the end
-                raise ServiceError("the service is being stopped: send it again")
-            yield piece
+            if is_stopping():  # so that the partial file is removed before the process ends
+                raise ServiceError("the service is stopping: send the file again")
+            yield chunk
     except TimeoutError:
-        raise BodyTruncated(f"nothing more came for {STALL_SECONDS:g} s") from None
+        raise BodyTruncated(f"nothing was received for {STALL_SECONDS:g} s") from None
     except ClientDisconnect:
         raise BodyTruncated from None
 
 
-async def _file_of_form(request: Request, stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
+async def _form_file(request: Request, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
     if not boundary:
-        raise _fault("body", "is a form without a boundary")
-    form = _Form(boundary)
-    async for piece in _pieces(request, stopping):
-        for content in form.content_of(piece):
+        raise _fault("body", "is a form without a boundary in its Content-Type")
+    form = _FileForm(boundary)
+    async for chunk in chunks:
+        for content in form.feed(chunk):
             yield content
     if not form.complete:
         raise BodyTruncated("the form ended early")
     if not form.files:
-        raise _fault("body", "is a form without a file")
+        raise _fault("body", "must contain a file")
 
 
-class _Form:
-    """Multipart/form-data (RFC 7578) with one file."""
+class _FileForm:
+    """Parser of a multipart form (RFC 7578) that contains exactly one file."""
 
     def __init__(self, boundary: bytes) -> None:
         self._parser = MultipartParser(
             boundary,
             {
-                "on_part_begin": self._begin,
-                "on_header_field": self._header_name,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_end,
-                "on_part_data": self._data,
-                "on_end": self._end,
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": self._on_header_field,
+                "on_header_value": self._on_header_value,
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_end": self._on_end,
             },
         )
         self._name = self._value = self._disposition = b""
@@ -90,40 +91,42 @@ class _Form:
         self.files = 0
         self.complete = False
 
-    def content_of(self, piece: bytes) -> list[bytes]:
-        """What a piece of the body holds of the file."""
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Parse the next chunk of the body; return the content of the file in it."""
         self._content = []
         try:
-            self._parser.write(piece)
+            self._parser.write(chunk)
         except MultipartParseError as fault:
-            raise _fault("body", f"is no form: {fault}") from None
+            raise _fault("body", f"is not a valid form: {fault}") from None
         return self._content
 
-    def _begin(self) -> None:
+    def _on_part_begin(self) -> None:
         self._disposition = b""
 
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
 
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
 
-    def _header_end(self) -> None:
+    def _on_header_end(self) -> None:
         if self._name.lower() == b"content-disposition":
             self._disposition = self._value
         self._name = self._value = b""
 
-    def _headers_end(self) -> None:
-        options = parse_options_header(self._disposition)[1]
+    def _on_headers_finished(self) -> None:
+        parameters = parse_options_header(self._disposition)[1]
         self.files += 1
-        if b"filename" not in options or self.files > 1:
-            field = options.get(b"name", b"body").decode("utf-8", "replace")
-            raise _fault(field, "a form holds one file; options stand in the query")
+        if b"filename" not in parameters or self.files > 1:
+            field = parameters.get(b"name", b"body").decode("utf-8", "replace")
+            raise _fault(
+                field, "is not expected: the form must contain one file; options go in the query"
+            )
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._content.append(data[start:end])
 
-    def _end(self) -> None:
+    def _on_end(self) -> None:
         self.complete = True
 
 

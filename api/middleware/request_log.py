@@ -1,4 +1,4 @@
-"""Around every request: an id, one line in the log, and an answer even to a fault of ours."""
+"""Give every request an id, a log line, and an answer even if the service itself fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.errors import respond
+from api.http.errors import error_response
+from api.http.request_context import RequestContext
 from resop.config.logging import log_event
 from resop.errors import ServiceFault
 from resop.storage.ids import new_id
@@ -18,7 +19,7 @@ from resop.storage.ids import new_id
 log = logging.getLogger(__name__)
 
 HEADER = "X-Request-Id"
-_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestLog:
@@ -33,9 +34,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         began = time.monotonic()
-        request_id = _request_id(Headers(scope=scope))
-        state = scope.setdefault("state", {})
-        state["request_id"] = request_id
+        context = RequestContext.begin(scope, _request_id(Headers(scope=scope)))
         status = 0
         task = ""
 
@@ -44,7 +43,7 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers[HEADER] = request_id
+                headers[HEADER] = context.id
                 # /tasks/ID, or the page of that task.
                 task = headers.get("location", "").partition("/tasks/")[2]
             await send(message)
@@ -53,29 +52,33 @@ class RequestLog:
             await self._app(scope, receive, send_with_id)
         except Exception:
             # The last line of defence: the client gets an id, the log has the traceback.
-            log.exception("request %s: a fault of the service", request_id)
-            state["error"] = ServiceFault.__name__
+            log.exception("request %s: a fault of the service", context.id)
+            context.refused(ServiceFault.__name__)
             if not status:
-                await self._apologise(request_id)(scope, receive, send_with_id)
+                await _fault_response(context.id)(scope, receive, send_with_id)
         finally:
             log_event(
                 log,
                 "request",
-                request=request_id,
-                method=scope["method"],
-                path=scope["path"],
+                request=context.id,
+                method=context.method,
+                path=context.path,
                 status=status,
-                user=state.get("username", ""),
+                user=context.username,
                 task=task,
                 seconds=time.monotonic() - began,
             )
 
-    def _apologise(self, request_id: str) -> JSONResponse:
-        fault = ServiceFault(f"a fault of the service; its log has it as request {request_id}")
-        return respond(fault, request=request_id)
+
+def _fault_response(request_id: str) -> JSONResponse:
+    fault = ServiceFault(
+        "the service failed to handle this request; report it with the request id "
+        f"{request_id}, which is also in the service's log"
+    )
+    return error_response(fault, request=request_id)
 
 
 def _request_id(headers: Headers) -> str:
-    """The id that a proxy in front has given, if it is a good one, else a new one."""
-    given = headers.get(HEADER, "")
-    return given if _GOOD_ID.fullmatch(given) else new_id()
+    """Return the id that a proxy in front has set, if it is valid, else a new one."""
+    header = headers.get(HEADER, "")
+    return header if _VALID_ID.fullmatch(header) else new_id()

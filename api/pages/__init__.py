@@ -1,7 +1,7 @@
-"""The pages: the API for a person with a plain browser, as forms and readable answers.
+"""The pages: the service for a person with a plain browser, as forms and readable results.
 
-They are a client of the API's own functions: what a form sends is checked and run by the same
-code as JSON. All but the routes is loaded when the first page is asked for.
+A form is validated and run by the same functions as a JSON request. Everything but the routes is
+loaded when the first page is requested.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ for _path, _name in {"": "index", "tasks": "tasks", "tasks/{task_id}": "task"}.i
     router.add_route(f"/pages/{_path}", partial(_view, _name), methods=["GET"])
 for _asset in ("style.css", "icon.svg"):
     router.add_route(f"/pages/{_asset}", partial(_view, "asset"), methods=["GET"])
+router.add_route("/pages/{path:path}", partial(_view, "missing"), methods=["GET"])
 for _kind in get_args(Kind):
     _path = f"/{{operator}}/{_kind}/{{action}}/submit"
     router.add_route(_path, partial(_view, f"{_kind}_form"), methods=["GET"])

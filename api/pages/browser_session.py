@@ -1,7 +1,7 @@
-"""Who a browser belongs to: a cookie that holds the token, and forms that only our pages can send.
+"""The session of a browser: a cookie that holds the token, and CSRF tokens for the forms.
 
-The cookie counts on the pages alone; the rest of the API never looks at it. Before the login it
-holds a random text. Either way a form carries a digest of it, which no other site can make.
+Only the pages read the cookie; the rest of the API ignores it. Before the login it holds a random
+text. In both cases a form carries a digest of it, which no other site can compute.
 """
 
 from __future__ import annotations
@@ -14,80 +14,78 @@ import time
 from urllib.parse import quote
 
 from fastapi import Request, Response
-from fastapi.security import HTTPAuthorizationCredentials
 
-from api.auth.dependencies import logged_in
+from api.auth.dependencies import check_token
+from api.http.request_context import Caller, context_of
 from api.state.services import services_of
-from resop.errors import CsrfFailed, NotLoggedIn
-from resop.security.tokens import Token
+from resop.errors import CsrfFailed
 
 CSRF_FIELD = ":guard"
-"""The form field that shows where a form came from."""
+"""The form field with the CSRF token."""
 LOGIN = "/auth/opn/login/submit"
 INDEX = "/pages/"
-# Of this site, whatever a browser makes of slashes, backslashes and control characters.
-_OURS = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
+# A path of this site, however a browser treats slashes, backslashes and control characters.
+_LOCAL_PATH = re.compile(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*")
 
 
 def cookie_of(request: Request) -> str:
-    """What the browser shows; empty when nothing."""
-    return request.cookies.get(_name(request), "")
+    """Return the browser's cookie; empty if it has none."""
+    return request.cookies.get(_cookie_name(request), "")
 
 
-async def user_of(request: Request) -> Token:
-    """Who is logged in in this browser; NotLoggedIn or TokenRefused when nobody is."""
-    if not (cookie := cookie_of(request)):
-        raise NotLoggedIn("log in first")
-    shown = HTTPAuthorizationCredentials(scheme="Bearer", credentials=cookie)
-    return await logged_in(request, services_of(request), shown)
+async def caller_of(request: Request) -> Caller:
+    """Return who is logged in in this browser. Raises NotLoggedIn or TokenRefused."""
+    context = context_of(request.scope)
+    token = await check_token(services_of(request), context, cookie_of(request) or None)
+    return Caller(token, context)
 
 
 def csrf_token(cookie: str) -> str:
-    """The digest that a form carries for the browser that holds `cookie`."""
+    """Return the CSRF token for the forms of the browser that holds `cookie`."""
     return hmac.digest(cookie.encode(), b"resop form", hashlib.sha256).hex()
 
 
-def check_csrf_token(request: Request, shown: str) -> None:
-    """CsrfFailed for a form that this browser did not get from us."""
+def check_csrf_token(request: Request, token: str) -> None:
+    """Raise CsrfFailed unless this browser received the form from this service."""
     cookie = cookie_of(request)
-    if not cookie or not hmac.compare_digest(csrf_token(cookie).encode(), shown.encode()):
+    if not cookie or not hmac.compare_digest(csrf_token(cookie).encode(), token.encode()):
         raise CsrfFailed
 
 
 def new_cookie() -> str:
-    """For a browser that is not logged in."""
+    """Return a random cookie for a browser that is not logged in."""
     return secrets.token_urlsafe(32)
 
 
 def set_session_cookie(
     request: Request, response: Response, cookie: str, expires: int | None = None
 ) -> None:
-    """Hand the browser its cookie, until a Unix time in seconds or until it is closed."""
+    """Set the browser's cookie until a Unix time in seconds, or until the browser is closed."""
     response.set_cookie(
-        _name(request),
+        _cookie_name(request),
         cookie,
         max_age=None if expires is None else max(0, expires - int(time.time())),
         secure=_is_secure(request),
         httponly=True,
-        samesite="lax",  # a link from a mail to a task opens it
+        samesite="lax",  # so that a link to a task in an e-mail opens it
     )
 
 
-def login_address(onward: str) -> str:
-    """The login page, which goes on to `onward`."""
-    return f"{LOGIN}?next={quote(onward, safe='')}"
+def login_address(next_path: str) -> str:
+    """Return the address of the login page that continues at `next_path`."""
+    return f"{LOGIN}?next={quote(next_path, safe='')}"
 
 
 def next_url(request: Request) -> str:
-    """Where to go after a login: a page of ours, whatever the link says."""
-    onward = request.query_params.get("next", "")
-    return onward if _OURS.fullmatch(onward) else INDEX
+    """Return where to go after a login: always a page of this site, whatever the link says."""
+    next_path = request.query_params.get("next", "")
+    return next_path if _LOCAL_PATH.fullmatch(next_path) else INDEX
 
 
 def _is_secure(request: Request) -> bool:
     return request.url.scheme == "https"
 
 
-def _name(request: Request) -> str:
-    # With this prefix a browser takes it from this very host and over HTTPS only (RFC 6265bis).
+def _cookie_name(request: Request) -> str:
+    # A browser accepts this prefix only from the host itself and over HTTPS (RFC 6265bis).
     return "__Host-resop" if _is_secure(request) else "resop"

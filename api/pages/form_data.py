@@ -1,87 +1,71 @@
-"""What a browser sends: the fields of a form, and the request to the API that it stands for."""
+"""Read what a browser sends: the fields of a form, and the preferences among them."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import Request
 from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.types import Message
 
 from api.http.body import FORM, MAX_BYTES, content_type, parse_form, read_body
-from api.pages.browser_session import cookie_of
+from api.http.preferences import Preferences, check_preferences
+from api.http.starlette_internals import parse_multipart
 from api.pages.form_fields import FormData
+from resop.config.settings import Settings
 from resop.errors import InvalidOptions, UnsupportedBody
 
 MULTIPART = "multipart/form-data"
 
 
 async def read_form(request: Request) -> FormData:
-    """The fields of the form that was sent; a file stands in place of the text of its name.
+    """Return the fields of a submitted form; an uploaded file replaces the text of its field.
 
-    Raises BodyTooLarge, UnsupportedBody, or InvalidOptions for what is no form.
+    Raises BodyTooLarge, UnsupportedBody, or InvalidOptions if the body is not a form.
     """
     body, kind = await read_body(request), content_type(request)
     if kind == MULTIPART:
-        return FormData(await _parts(request.headers, body))
+        return FormData(await _multipart_fields(request.headers, body))
     if body and kind != FORM:
         raise UnsupportedBody(f"the body is of type {kind!r}: send {FORM} or {MULTIPART}")
-    return FormData([(name, _lines(text)) for name, text in parse_form(body)] if body else [])
+    pairs = parse_form(body) if body else []
+    return FormData([(name, _unix_lines(text)) for name, text in pairs])
 
 
-def api_request(request: Request, options: Mapping[str, Any], sent: FormData) -> Request:
-    """The request that asks the API for what the form asks, in the name of this browser."""
-    headers = {"authorization": f"Bearer {cookie_of(request)}", "content-type": "application/json"}
-    if sent.get(":async"):
-        headers["prefer"] = "respond-async"
-    query = [("tag", tag) for tag in sent.get(":tags", "").split()]
-    query += [("timeout", text) for text in [sent.get(":timeout", "")] if text]
-    query += [("dry_run", "true")] if sent.get(":dry_run") else []
-    body = json.dumps(options).encode()
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body}
-
-    asked = {"headers": Headers(headers).raw, "query_string": urlencode(query).encode()}
-    return Request({**request.scope, **asked}, receive)
+def form_preferences(form: FormData, settings: Settings) -> Preferences:
+    """Return the preferences of a form's section "How to run it". Raises InvalidOptions."""
+    values: dict[str, Any] = {
+        "tag": form.get(":tags", "").split(),
+        "dry_run": bool(form.get(":dry_run")),
+        "wait": 0 if form.get(":async") else settings.SYNC_WAIT,
+    }
+    if timeout := form.get(":timeout"):
+        values["timeout"] = timeout
+    return check_preferences(values, settings.notify_hosts)
 
 
-async def _parts(headers: Headers, body: bytes) -> list[tuple[str, str]]:
-    async def whole() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    try:
-        form = await MultiPartParser(headers, whole(), max_part_size=MAX_BYTES).parse()
-    except MultiPartException as fault:
-        raise _fault("body", f"is not a list of form fields: {fault.message}") from None
+async def _multipart_fields(headers: Headers, body: bytes) -> list[tuple[str, str]]:
+    form = await parse_multipart(headers, body, MAX_BYTES)
     try:
         files = {
-            name: _decoded(name, await part.read())
+            name: _decode(name, await part.read())
             for name, part in form.multi_items()
-            if isinstance(part, UploadFile) and part.filename  # none where none was chosen
+            if isinstance(part, UploadFile) and part.filename  # empty if no file was chosen
         }
     finally:
         await form.close()
     texts = [(name, text) for name, text in form.multi_items() if isinstance(text, str)]
-    typed = [(name, _lines(text)) for name, text in texts if name not in files]
+    typed = [(name, _unix_lines(text)) for name, text in texts if name not in files]
     return [*typed, *files.items()]
 
 
-def _decoded(field: str, content: bytes) -> str:
+def _decode(field: str, content: bytes) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError:
-        raise _fault(field, "the file is not text in UTF-8") from None
+        message = "the file is not UTF-8 text"
+        raise InvalidOptions([{"field": field, "message": message}]) from None
 
 
-def _lines(text: str) -> str:
-    """A text box ends its lines with CR LF, whatever was typed or pasted (HTML, 4.10.21.4)."""
+def _unix_lines(text: str) -> str:
+    """Return text with LF line ends: a text area always sends CR LF (HTML, 4.10.21.4)."""
     return text.replace("\r\n", "\n")
-
-
-def _fault(field: str, message: str) -> InvalidOptions:
-    return InvalidOptions([{"field": field, "message": message}])

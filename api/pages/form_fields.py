@@ -1,4 +1,4 @@
-"""An action's options as fields of a form, and what such a form sends as options of a request."""
+"""Convert between an action's options and the fields of its form."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic_core import from_json
 from starlette.datastructures import ImmutableMultiDict
 
 from resop.actions.catalog import Action
@@ -19,40 +20,42 @@ FormData = ImmutableMultiDict[str, str]
 Widget = Literal["text", "number", "secret", "check", "choice", "choices", "area", "lines", "json"]
 
 FLAG_ONLY = ":alone"
-"""Names the options given without a value: `--flag` alone, where it may also take one."""
+"""The form field that names the options given without a value, as `--flag` alone."""
 LONG_TEXTS = frozenset(["script", "stdin"])
+"""The options that get a large text box."""
 
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """One option, as a form asks for it."""
+    """One option as a field of a form."""
 
     name: str
+    label: str
     id: str
     box: Widget
     description: str
     required: bool
     secret: bool
-    """Never written into a page."""
+    """Its value is never written into a page."""
     default: Any
     examples: Sequence[Any]
     choices: Sequence[Any]
     alone: bool
-    """May be given without a value."""
+    """The option may be given without a value."""
     limits: Mapping[str, Any]
-    """Attributes of its input, which the browser holds a person to."""
+    """HTML attributes of its input that make the browser check the value."""
 
-    def read(self, sent: FormData) -> Any:
-        """The value for a request; None when the field was left open."""
-        if self.alone and self.name in sent.getlist(FLAG_ONLY):
+    def read(self, form: FormData) -> Any:
+        """Return the option's value in a submitted form; None for an empty field."""
+        if self.alone and self.name in form.getlist(FLAG_ONLY):
             return True
-        texts = sent.getlist(self.name)
+        texts = form.getlist(self.name)
         text = texts[0] if texts else ""
         match self.box:
             case "check":
-                # One that is not ticked is not sent.
-                ticked = bool(texts)
-                return None if ticked == bool(self.default) else ticked
+                # A browser does not send an unchecked box.
+                checked = bool(texts)
+                return None if checked == bool(self.default) else checked
             case "choices":
                 return [self._choice(each) for each in texts] or None
             case "lines":
@@ -66,7 +69,7 @@ class FormField:
         return text
 
     def write(self, value: Any) -> list[str]:
-        """What the form sends for a value of a request; nothing for a secret."""
+        """Return the texts that the form sends for a value; none for a secret."""
         if value is None or self.secret:
             return []
         match self.box:
@@ -82,23 +85,23 @@ class FormField:
 
     @property
     def example(self) -> str:
-        """What the form could send."""
+        """An example of what to enter; empty if there is none."""
         return next(iter(self.write(next(iter(self.examples), None))), "")
 
     def _choice(self, text: str) -> Any:
-        """The choice that a text stands for: '1' for 1, 'true' for true."""
+        """Return the choice that a text stands for: 1 for '1', True for 'true'."""
         return next((each for each in self.choices if _text(each) == text), text)
 
     def _json(self, text: str) -> Any:
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as fault:
-            faults = [{"field": self.name, "message": f"is not JSON: {fault}"}]
+            return from_json(text, allow_inf_nan=False)
+        except ValueError as fault:
+            faults = [{"field": self.name, "message": f"is not valid JSON: {fault}"}]
             raise InvalidOptions(faults) from None
 
 
 def fields_of(action: Action) -> list[FormField]:
-    """The fields of an action's form: required ones first, then a command's arguments."""
+    """Return the fields of an action's form: required ones first, then a command's arguments."""
     schema = action.options.model_json_schema()
     required, definitions = schema.get("required", []), schema.get("$defs", {})
     entries = action.entry.options if isinstance(action, Command) else {}
@@ -116,6 +119,7 @@ def fields_of(action: Action) -> list[FormField]:
         fields.append(
             FormField(
                 name=name,
+                label=name,
                 id=f"option-{number}",
                 box=box,
                 description=option.get("description", ""),
@@ -131,19 +135,20 @@ def fields_of(action: Action) -> list[FormField]:
     return sorted(fields, key=lambda field: (not field.required, field.name != "input"))
 
 
-def options_in(fields: Iterable[FormField], sent: FormData) -> dict[str, Any]:
-    """The options that a form gives, not yet checked; what no field asks for is left in.
+def options_in(fields: Iterable[FormField], form: FormData) -> dict[str, Any]:
+    """Return the options of a submitted form, not yet validated.
 
-    Raises InvalidOptions for what cannot be sent on.
+    Names without a field are kept, so that validation reports them. Raises InvalidOptions for a
+    text that cannot be read as a value.
     """
-    asked = {field.name for field in fields}
+    known = {field.name for field in fields}
     options: dict[str, Any] = {
-        name: text for name, text in sent.items() if name not in asked and not name.startswith(":")
+        name: text for name, text in form.items() if name not in known and not name.startswith(":")
     }
     faults: list[dict[str, str]] = []
     for field in fields:
         try:
-            value = field.read(sent)
+            value = field.read(form)
         except InvalidOptions as fault:
             faults += fault.details["faults"]
         else:
@@ -153,8 +158,8 @@ def options_in(fields: Iterable[FormField], sent: FormData) -> dict[str, Any]:
     return options
 
 
-def sent_for(fields: Iterable[FormField], options: Mapping[str, Any]) -> FormData:
-    """What a form would send to give these options, secrets apart; its defaults for the others."""
+def form_for(fields: Iterable[FormField], options: Mapping[str, Any]) -> FormData:
+    """Return a form filled in with options and defaults; secrets are left empty."""
     pairs = []
     for field in fields:
         value = options.get(field.name, field.default)
@@ -170,7 +175,7 @@ def _text(value: Any) -> str:
 
 
 def _kinds(option: Schema, definitions: Schema) -> Iterator[Schema]:
-    """The kinds of value that an option takes, null apart."""
+    """Yield the schema of each type of value that an option takes, except null."""
     if "$ref" in option:
         yield from _kinds(definitions[option["$ref"].rpartition("/")[2]], definitions)
     elif "anyOf" in option:
@@ -181,7 +186,7 @@ def _kinds(option: Schema, definitions: Schema) -> Iterator[Schema]:
 
 
 def _box(name: str, kinds: Sequence[Schema], definitions: Schema) -> tuple[Widget, Sequence[Any]]:
-    """How an option is asked for, and what can be chosen."""
+    """Return the widget for an option, and its choices."""
     types = {kind.get("type") for kind in kinds}
     first = kinds[0] if kinds else {}
     if choices := _choices(first):
@@ -218,15 +223,15 @@ def _limits(box: Widget, kinds: Sequence[Schema]) -> dict[str, Any]:
     return {**fine, **{html: first[name] for name, html in names.items() if name in first}}
 
 
-def _is_secret(value: Any, definitions: Schema, met: frozenset[str] = frozenset()) -> bool:
-    """Whether a secret stands anywhere in what an option takes."""
+def _is_secret(value: Any, definitions: Schema, seen: frozenset[str] = frozenset()) -> bool:
+    """Return True if a schema contains a secret at any depth."""
     if isinstance(value, list):
-        return any(_is_secret(each, definitions, met) for each in value)
+        return any(_is_secret(each, definitions, seen) for each in value)
     if not isinstance(value, dict):
         return False
     if value.get("format") == "password":
         return True
-    if (reference := value.get("$ref")) and reference not in met:
+    if (reference := value.get("$ref")) and reference not in seen:
         target = definitions[reference.rpartition("/")[2]]
-        return _is_secret(target, definitions, met | {reference})
-    return any(_is_secret(each, definitions, met) for each in value.values())
+        return _is_secret(target, definitions, seen | {reference})
+    return any(_is_secret(each, definitions, seen) for each in value.values())

@@ -1,4 +1,4 @@
-"""Makes the HTML: templates that escape whatever they show, under headers that run nothing."""
+"""Render the pages: templates that escape every value, with headers that forbid scripts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from fastapi import Response
+from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from api.http.request_context import RequestContext
+from api.pages.browser_session import cookie_of, csrf_token
 from resop import __version__
+from resop.actions.catalog import Action
+from resop.actions.command import Command
+from resop.limits import OUTPUT_LIMIT
+from resop.security.tokens import Token
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -25,48 +31,79 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
 }
-MOST_COLUMNS = 40
+MAX_COLUMNS = 40
+"""Rows with more fields are not shown as a table."""
+ERROR_HEADERS = ("WWW-Authenticate", "Retry-After")
 
 
 async def page(
-    template: str, status: int = 200, headers: Mapping[str, str] | None = None, **shown: Any
+    template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
 ) -> Response:
-    """The page that a template makes of what is shown. In a thread: an output may be long."""
-    html = await run_in_threadpool(_render, template, shown)
+    """Return a page rendered from a template, in a thread: an output may be long."""
+    html = await run_in_threadpool(_render, template, values)
     return Response(html, status, {**(headers or {}), **HEADERS}, "text/html; charset=utf-8")
 
 
-def _render(template: str, shown: Mapping[str, Any]) -> bytes:
-    # Half a character, which a request can name, is no reason to fail.
-    return _environment().get_template(template).render(shown).encode("utf-8", "replace")
+def page_frame(
+    request: Request, user: Token | RequestContext | None, cookie: str | None = None
+) -> dict[str, Any]:
+    """Return the values that every page needs: its `user`, if one is logged in, and CSRF token.
+
+    `cookie` is one that the response is about to set.
+    """
+    return {
+        "user": user,
+        "csrf_token": csrf_token(cookie or cookie_of(request)),
+        "address": _address,
+    }
+
+
+def passed_headers(refused: Response) -> dict[str, str]:
+    """Return the headers of a refused request that its page carries as well."""
+    return {name: refused.headers[name] for name in ERROR_HEADERS if name in refused.headers}
+
+
+def _address(action: Action) -> str:
+    kind = "cmd" if isinstance(action, Command) else "opn"
+    return f"/{action.operator}/{kind}/{action.name}"
+
+
+def _render(template: str, values: Mapping[str, Any]) -> bytes:
+    # A request may contain half a surrogate pair, which UTF-8 cannot encode.
+    return _environment().get_template(template).render(values).encode("utf-8", "replace")
 
 
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("api.pages", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals.update(version=__version__, columns=_columns, is_short=_is_short)
-    made.filters.update(pretty=_pretty, brief=_brief, moment=_moment)
-    return made
+    environment.globals.update(
+        version=__version__,
+        columns=_columns,
+        is_short=_is_short,
+        output_limit=f"{OUTPUT_LIMIT >> 20} MiB",
+    )
+    environment.filters.update(pretty=_pretty, brief=_brief, moment=_moment, sentence=_sentence)
+    return environment
 
 
 def _columns(rows: Any) -> list[str]:
-    """The columns of a list of objects as a table, in their order; none if it is no such list."""
+    """Return the column names for a list of objects, in order; empty if it is not one."""
     if not isinstance(rows, list) or not all(isinstance(row, dict) and row for row in rows):
         return []
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return names if len(names) <= MOST_COLUMNS else []
+    return names if len(names) <= MAX_COLUMNS else []
 
 
 def _is_short(values: list[Any]) -> bool:
-    """Whether values can stand in one line of a table."""
+    """Return True if all values are short enough for one line of a table."""
     return all(
         isinstance(each, int | float) or (isinstance(each, str) and len(each) < 40)
         for each in values
@@ -82,5 +119,10 @@ def _brief(value: Any) -> str:
 
 
 def _moment(iso: str) -> str:
-    """A time as people read it, UTC."""
+    """Return an ISO time in UTC as people read it."""
     return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _sentence(message: str) -> str:
+    """Return an error message with a capital letter at its beginning."""
+    return message[:1].upper() + message[1:]

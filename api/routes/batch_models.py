@@ -1,11 +1,11 @@
-"""The JSON of a batch: how its tasks stand, its pace, and when it may end."""
+"""The JSON of a batch: the states of its tasks, its rate, and when it is expected to end."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from api.state.services import Services
@@ -15,22 +15,22 @@ from resop.storage.models import Batch, State, now
 from resop.storage.serializers import batch_summary, delivery_json
 from resop.storage.webhooks import WebhookStore
 
-RECENT = timedelta(seconds=60)
-"""What the rate is taken over."""
+RATE_WINDOW = timedelta(seconds=60)
+"""The rate of a running batch is measured over this time."""
 
 
-class BatchShown(BaseModel):
-    """A batch and how its tasks stand."""
+class BatchSummary(BaseModel):
+    """A batch and the states of its tasks."""
 
     batch: str
     action: str
     state: Literal["queued", "running", "ended"]
-    success: bool | None
-    """Whether all have succeeded; null before all have ended."""
+    success: Annotated[
+        bool | None, Field(description="true if all tasks succeeded; null until all have ended")
+    ]
     cluster: str
     size: int
-    counts: dict[State, int]
-    """Its tasks by state."""
+    counts: Annotated[dict[State, int], Field(description="number of tasks by state")]
     parameters: list[str]
     at_once: int | None
     tags: list[str]
@@ -41,36 +41,44 @@ class BatchShown(BaseModel):
     cancel_asked_at: datetime | None
 
 
-class BatchProgress(BatchShown):
-    """The same with what was asked for, and its pace."""
+class BatchProgress(BatchSummary):
+    """A batch with its options, its rate and its expected end."""
 
-    options: dict[str, Any]
-    """With their templates, secrets masked."""
+    options: Annotated[
+        dict[str, Any], Field(description="the options with their templates, secrets masked")
+    ]
     sweep: dict[str, Any] | None
     mode: str | None
-    rate: float
-    """Tasks a second: over the last minute; of an ended batch over all of its time."""
-    expected_end: datetime | None
-    """At this rate; null where nothing can be said."""
-    notification: dict[str, Any] | None
-    """How the notification of its end stands."""
+    rate: Annotated[
+        float,
+        Field(
+            description="tasks per second over the last minute; of an ended batch, over its whole "
+            "time"
+        ),
+    ]
+    expected_end: Annotated[
+        datetime | None, Field(description="estimated from the rate; null if it is unknown")
+    ]
+    notification: Annotated[
+        dict[str, Any] | None, Field(description="delivery state of the notification")
+    ]
 
 
 async def own_batch(services: Services, token: Token, batch_id: str) -> Batch:
-    """A batch of the caller; UnknownBatch for anybody else's."""
+    """Return a batch of the caller. Raises UnknownBatch, also for another user's batch."""
     batch = await run_in_threadpool(services.batches.get, batch_id)
     if batch is None or (batch.username, batch.cluster) != (token.username, token.cluster):
         raise UnknownBatch(f"there is no batch {batch_id!r}")
     return batch
 
 
-def look_again(batch_id: str) -> dict[str, str]:
-    """The headers of a 202: where to look, and when."""
+def batch_headers(batch_id: str) -> dict[str, str]:
+    """Return the headers of a 202: where and when to ask for the batch again."""
     return {"Location": f"/batches/{batch_id}", "Retry-After": "1"}
 
 
 async def progress(services: Services, batch_id: str) -> BatchProgress:
-    """A batch as it stands now; UnknownBatch when it is there no more."""
+    """Return a batch as it is now. Raises UnknownBatch if it no longer exists."""
     return await run_in_threadpool(_read_progress, services, batch_id)
 
 
@@ -78,20 +86,21 @@ def _read_progress(services: Services, batch_id: str) -> BatchProgress:
     batch = services.batches.get(batch_id)
     if batch is None or batch.ready_at is None:
         raise UnknownBatch(f"there is no batch {batch_id!r}")
-    stands = batch_summary(batch, services.batches.counts([batch_id]).get(batch_id, {}))
+    summary = batch_summary(batch, services.batches.counts([batch_id]).get(batch_id, {}))
     until = batch.ended_at or now()
-    since = batch.ready_at if batch.ended_at else max(batch.ready_at, until - RECENT)
+    since = batch.ready_at if batch.ended_at else max(batch.ready_at, until - RATE_WINDOW)
     ran = services.batches.ran_since(batch_id, since)
     rate = ran / max((until - since).total_seconds(), 1e-3)
-    left = sum(count for state, count in stands["counts"].items() if not state.ended)
-    end = until + timedelta(seconds=left / rate) if left and rate else None
-    told = WebhookStore(services.database).get(batch.id) if batch.notify is not None else None
+    open_tasks = sum(count for state, count in summary["counts"].items() if not state.ended)
+    expected_end = until + timedelta(seconds=open_tasks / rate) if open_tasks and rate else None
+    webhooks = WebhookStore(services.database)
+    delivery = webhooks.get(batch.id) if batch.notify is not None else None
     return BatchProgress(
-        **stands,
+        **summary,
         options=batch.options,
         sweep=batch.sweep,
         mode=batch.mode,
         rate=round(rate, 3),
-        expected_end=end,
-        notification=delivery_json(told),
+        expected_end=expected_end,
+        notification=delivery_json(delivery),
     )

@@ -1,64 +1,70 @@
-"""The caller's batches: watched, read as a table, cancelled as one."""
+"""List, watch, export and cancel the caller's batches."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import CurrentToken, ServicesDep
-from api.http.export import ndjson, table
-from api.routes.batch_models import BatchProgress, BatchShown, look_again, own_batch, progress
-from api.routes.task_list import LONGEST_PAGE, PAGE
-from api.routes.tasks import Wait, never_ran
-from api.state.services import Services
-from resop.errors import QueueUnavailable
+from api.http.export import csv_response, ndjson_response
+from api.routes.batch_models import (
+    BatchProgress,
+    BatchSummary,
+    batch_headers,
+    own_batch,
+    progress,
+)
+from api.routes.task_list import MAX_TASKS_PER_PAGE
+from api.routes.tasks import Wait
+from api.tasks.cancellation import cancel_batch as cancel
+from api.tasks.queries import TASKS_PER_PAGE
 from resop.storage.models import State, Task
 from resop.storage.serializers import batch_summary, result_json, task_summary
 
-log = logging.getLogger(__name__)
-
 router = APIRouter(prefix="/batches", tags=["batches"])
 
-BATCHES_PAGE = 20
-COLUMNS = ("state", "exit_code", "output", "stderr", "error", "seconds", "task")
+BATCHES_PER_PAGE = 20
+RESULT_COLUMNS = ("state", "exit_code", "output", "stderr", "error", "seconds", "task")
 
 
 class BatchList(BaseModel):
     """A page of batches."""
 
-    batches: list[BatchShown]
-    next: str | None
-    """The cursor of the following page."""
+    batches: list[BatchSummary]
+    next: Annotated[str | None, Field(description="cursor of the next page; null on the last")]
 
 
 class TaskList(BaseModel):
     """A page of a batch's tasks."""
 
     tasks: list[dict[str, Any]]
-    next: int | None
-    """The cursor of the following page."""
+    next: Annotated[int | None, Field(description="cursor of the next page; null on the last")]
 
 
 @router.get("")
 def list_batches(
     services: ServicesDep,
     token: CurrentToken,
-    limit: Annotated[int, Query(ge=1, le=100)] = BATCHES_PAGE,
-    cursor: Annotated[str | None, Query(max_length=36, description="'next' of a page")] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=100, description="Maximum number of batches on a page.")
+    ] = BATCHES_PER_PAGE,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=36, description="Continue a listing: `next` of the previous page."),
+    ] = None,
 ) -> BatchList:
-    """The caller's batches on this cluster, newest first."""
+    """List the caller's batches on this cluster, newest first."""
     found = services.batches.batches(token.username, token.cluster, limit=limit + 1, before=cursor)
     page = found[:limit]
     counts = services.batches.counts(batch.id for batch in page)
     return BatchList(
-        batches=[BatchShown(**batch_summary(batch, counts.get(batch.id, {}))) for batch in page],
+        batches=[BatchSummary(**batch_summary(batch, counts.get(batch.id, {}))) for batch in page],
         next=page[-1].id if len(found) > limit else None,
     )
 
@@ -67,13 +73,13 @@ def list_batches(
 async def show_batch(
     batch_id: str, services: ServicesDep, token: CurrentToken, wait: Wait = 0
 ) -> BatchProgress:
-    """One batch: how many tasks are in which state, its pace, and when it may end."""
+    """Show a batch: the number of tasks in each state, its rate and its expected end."""
     with services.waiters.waiting(batch_id) as waiter:
         await own_batch(services, token, batch_id)
         found = await progress(services, batch_id)
         deadline = time.monotonic() + wait
-        while found.state != "ended" and (left := deadline - time.monotonic()) > 0:
-            await waiter.wait(left)
+        while found.state != "ended" and (remaining := deadline - time.monotonic()) > 0:
+            await waiter.wait(remaining)
             found = await progress(services, batch_id)
     return found
 
@@ -83,21 +89,28 @@ async def list_tasks(
     batch_id: str,
     services: ServicesDep,
     token: CurrentToken,
-    state: State | None = None,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE,
-    cursor: Annotated[int | None, Query(description="'next' of a page")] = None,
+    state: Annotated[State | None, Query(description="Only tasks in this state.")] = None,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_TASKS_PER_PAGE, description="Maximum number of tasks on a page.")
+    ] = TASKS_PER_PAGE,
+    cursor: Annotated[
+        int | None, Query(description="Continue a listing: `next` of the previous page.")
+    ] = None,
 ) -> TaskList:
-    """Its tasks in the order of the items, without their output."""
+    """List the tasks of a batch in the order of its items, without their output."""
     await own_batch(services, token, batch_id)
     found = await run_in_threadpool(
         services.batches.tasks, batch_id, limit=limit + 1, after=cursor, state=state
     )
     page = found[:limit]
-    further = page[-1]["number"] if len(found) > limit else None
-    return TaskList(tasks=[task_summary(task) for task in page], next=further)
+    next_cursor = page[-1]["number"] if len(found) > limit else None
+    return TaskList(tasks=[task_summary(task) for task in page], next=next_cursor)
 
 
-States = Annotated[list[State], Query(description="tasks in one of these states; all if not given")]
+States = Annotated[
+    list[State],
+    Query(description="Only tasks in this state; repeat the parameter for several. Default: all."),
+]
 
 
 @router.get("/{batch_id}/results.ndjson", response_class=StreamingResponse)
@@ -107,9 +120,9 @@ async def results_ndjson(
     token: CurrentToken,
     state: States = [],  # noqa: B006
 ) -> StreamingResponse:
-    """What became of each item, in their order: a JSON object a line."""
+    """Export the result of each item, in their order: one JSON object per line."""
     await own_batch(services, token, batch_id)
-    return ndjson(_row(task) for task in services.batches.whole_tasks(batch_id, state))
+    return ndjson_response(_row(task) for task in services.batches.whole_tasks(batch_id, state))
 
 
 @router.get("/{batch_id}/results.csv", response_class=StreamingResponse)
@@ -119,50 +132,44 @@ async def results_csv(
     token: CurrentToken,
     state: States = [],  # noqa: B006
 ) -> StreamingResponse:
-    """The same as a table (RFC 4180): each parameter is a column, beside what came of it.
+    """Export the result of each item as CSV (RFC 4180), with a column for each parameter.
 
-    A parameter that is named like another column has `item.` before its name.
+    A parameter with the same name as another column gets the prefix `item.`.
     """
     batch = await own_batch(services, token, batch_id)
-    columns = {name: f"item.{name}" if name in _FIXED else name for name in batch.parameters}
+    columns = {
+        name: f"item.{name}" if name in _FIXED_COLUMNS else name for name in batch.parameters
+    }
     tasks = services.batches.whole_tasks(batch_id, state)
-    return table(("number", *columns.values(), *COLUMNS), _flat(tasks, columns))
+    rows = _rows(tasks, columns)
+    return csv_response(("number", *columns.values(), *RESULT_COLUMNS), rows)
 
 
 @router.delete(
     "/{batch_id}",
     response_model=BatchProgress,
-    responses={202: {"description": "asked to end; some of its tasks still run"}},
+    responses={
+        202: {"description": "The cancellation was requested; some tasks are still running."}
+    },
 )
 async def cancel_batch(
     batch_id: str, services: ServicesDep, token: CurrentToken, response: Response, wait: Wait = 0
 ) -> BatchProgress:
-    """Cancel all of its tasks: those that are queued never run, those that run are ended.
+    """Cancel all tasks of a batch: queued ones never run, running ones are ended on the cluster.
 
-    200 with the batch when all have ended, 202 while some still run.
+    Answers 200 with the batch if all tasks have ended, 202 while some are still running.
     """
     await own_batch(services, token, batch_id)
-    await run_in_threadpool(_cancel, services, batch_id)
-    left = await show_batch(batch_id, services, token, wait)
-    if left.state != "ended":
+    await run_in_threadpool(cancel, services, batch_id)
+    batch = await show_batch(batch_id, services, token, wait)
+    if batch.state != "ended":
         response.status_code = 202
-        response.headers.update(look_again(batch_id))
-    return left
-
-
-def _cancel(services: Services, batch_id: str) -> None:
-    """End what is queued, mark what runs; then say so. The record holds without the words."""
-    running = services.batches.cancel(batch_id, never_ran() or {})
-    try:
-        for task_id in running:
-            services.publisher.cancel(task_id)
-        services.publisher.many_ended()
-        services.publisher.batch()
-    except QueueUnavailable:
-        log.warning("nobody was told that batch %s is cancelled: Redis is away", batch_id)
+        response.headers.update(batch_headers(batch_id))
+    return batch
 
 
 def _row(task: Task) -> dict[str, Any]:
+    """Return the result of a batch's task."""
     return {
         "number": task.number,
         "item": task.parameters,
@@ -176,11 +183,11 @@ def _row(task: Task) -> dict[str, Any]:
     }
 
 
-_FIXED = {"number", *COLUMNS}
+_FIXED_COLUMNS = {"number", *RESULT_COLUMNS}
 
 
-def _flat(tasks: Iterator[Task], columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Rows of a table: the values of the parameters under the names of their columns."""
+def _rows(tasks: Iterator[Task], columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the results with the value of each parameter under the name of its column."""
     for task in tasks:
         row = _row(task)
         item = row.pop("item") or {}

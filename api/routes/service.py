@@ -74,7 +74,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "queued_tasks": services.settings.QUEUED_TASKS,
         "login_failures": login_throttle.FAILURES,
         "login_failures_seconds": login_throttle.PERIOD_SECONDS,
-        "wait_seconds": preferences.LONGEST_WAIT,
+        "wait_seconds": preferences.MAX_WAIT_SECONDS,
         "task_seconds": services.settings.TASK_TIMEOUT,
         "transfer_stall_seconds": upload.STALL_SECONDS,
         "upload_kept_seconds": resumable_upload.KEPT_SECONDS,

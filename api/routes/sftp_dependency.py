@@ -1,4 +1,4 @@
-"""What routes to files and folders depend on: the path, byte for byte, and SFTP to it."""
+"""Dependencies of the routes for files and folders: the path, byte for byte, and SFTP access."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ import asyncssh
 from fastapi import Depends, Path, Request
 from starlette.convertors import Convertor, register_url_convertor
 
-from api.auth.dependencies import CurrentToken, ServicesDep
-from api.http.upload import body_of
+from api.auth.dependencies import CurrentCaller, ServicesDep
+from api.http.upload import upload_chunks
 from api.state.services import services_of
+from api.tasks.run_action import permit
 from resop.access.permissions import READ_FILES, WRITE_FILES
 from resop.errors import InvalidOptions, PathFailed
 from resop.sftp.client import display_path, is_hidden, open_sftp
 
-WAIT_SECONDS = 30.0
-"""For a connection that has room for one more transfer."""
+SFTP_WAIT_SECONDS = 30.0
+"""How long to wait for a connection with room for one more transfer."""
 MAX_PATH_BYTES = 4096
 
 
-class _Anything(Convertor[str]):
-    """The rest of an address; starlette's own `path` knows no line breaks."""
+class _AnythingConvertor(Convertor[str]):
+    """The rest of a URL, which may contain line breaks: starlette's own `path` excludes them."""
 
     regex = r"[\s\S]*"
 
@@ -34,7 +35,7 @@ class _Anything(Convertor[str]):
         return value
 
 
-register_url_convertor("anything", _Anything())
+register_url_convertor("anything", _AnythingConvertor())
 
 
 async def _path_of(
@@ -42,48 +43,52 @@ async def _path_of(
     path: Annotated[
         str,
         Path(
-            description="from home on, or absolute where it begins with a slash or %2F; ~ is home"
+            description="Path on the cluster, relative to the home folder (`~`); absolute if it "
+            "begins with a slash or `%2F`."
         ),
     ],
 ) -> bytes:
-    # `path` itself is text, in which bytes that are not UTF-8 are lost.
+    # `path` itself is text, which cannot carry bytes that are not UTF-8.
     raw = unquote_to_bytes(request.scope["raw_path"].split(b"/", 2)[2])
     if raw == b"~" or raw.startswith(b"~/"):
         raw = raw[2:].lstrip(b"/")
-    if b"\0" in raw or len(raw) > MAX_PATH_BYTES:
-        fault = f"has a NUL byte, or more than {MAX_PATH_BYTES} bytes"
-        raise InvalidOptions([{"field": "path", "message": fault}])
+    message = None
+    if b"\0" in raw:
+        message = "must not contain a NUL byte"
+    elif len(raw) > MAX_PATH_BYTES:
+        message = f"must have at most {MAX_PATH_BYTES} bytes"
+    if message is not None:
+        raise InvalidOptions([{"field": "path", "message": message}])
     return raw or b"."
 
 
 def uploaded(request: Request) -> AsyncIterator[bytes]:
-    """Read the uploaded content, piece by piece; ServiceError once the service is stopping."""
-    feeds = services_of(request).watches
-    return body_of(request, lambda: feeds.closed)
+    """Yield the uploaded content in chunks. Raises ServiceError once the service is stopping."""
+    watches = services_of(request).watches
+    return upload_chunks(request, lambda: watches.closed)
 
 
 RemotePath = Annotated[bytes, Depends(_path_of)]
 
 
 async def _sftp(
-    request: Request, services: ServicesDep, token: CurrentToken, path: RemotePath
+    request: Request, services: ServicesDep, caller: CurrentCaller, path: RemotePath
 ) -> AsyncIterator[asyncssh.SFTPClient]:
-    """In this process, so that the content goes neither through the queue nor the record."""
-    action = READ_FILES if request.method in ("GET", "HEAD") else WRITE_FILES
-    request.state.action = action
-    (await services.permissions.decide(action, token.username, token.credential)).enforce()
+    """Open SFTP in this process, so that content passes neither the queue nor the database."""
+    await permit(services, caller, READ_FILES if request.method in ("GET", "HEAD") else WRITE_FILES)
+    token = caller.token
     session = services.sessions.session(
         token.username, token.cluster, token.credential, token.key_share
     )
-    async with open_sftp(session, WAIT_SECONDS) as sftp:
+    async with open_sftp(session, SFTP_WAIT_SECONDS) as sftp:
         try:
             yield sftp
         except PathFailed as fault:
-            # What the cluster keeps from this user is not there, whatever is asked of it.
+            # A path that the cluster hides from this user is reported as missing.
             if fault.details["reason"] == "denied" and await is_hidden(sftp, path):
                 raise PathFailed(display_path(path), "hidden") from fault
             raise
 
 
 Sftp = Annotated[asyncssh.SFTPClient, Depends(_sftp)]
-"""Open until the response has been sent."""
+"""An SFTP client that stays open until the response has been sent."""

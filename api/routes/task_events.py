@@ -19,10 +19,10 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import CurrentToken, ServicesDep, still_logged_in
-from api.routes.tasks import own_task
 from api.state.services import Services
 from api.state.task_watchers import TaskSnapshot
 from api.tasks.event_stream import Cursor, events_after
+from api.tasks.queries import own_task
 from resop.errors import ResopError
 from resop.security.tokens import Token
 from resop.storage.models import State

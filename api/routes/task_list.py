@@ -1,4 +1,4 @@
-"""The caller's tasks: listed, labelled, exported."""
+"""List, label and export the caller's tasks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.body import read_options
-from api.http.export import ndjson, table
+from api.http.export import csv_response, ndjson_response
 from api.http.preferences import Tags
-from api.routes.tasks import own_task
+from api.tasks.queries import TASKS_PER_PAGE, own_task, task_page
 from api.tasks.waiting import get_task
 from resop.actions.options import check_options
 from resop.storage.models import State, Task
@@ -22,36 +22,49 @@ from resop.storage.task_search import TaskFilter
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
-PAGE = 50
-LONGEST_PAGE = 500
-LONGEST_NOTE = 4096
-COLUMNS = (
+MAX_TASKS_PER_PAGE = 500
+MAX_NOTE_LENGTH = 4096
+EXPORT_COLUMNS = (
     *("task", "action", "state", "created_at", "started_at", "ended_at", "seconds"),
     *("tags", "note", "command", "options", "exit_code", "output", "stderr", "error"),
 )
 
 
 class Labels(BaseModel):
-    """What a user may write on a task; what is not given stays."""
+    """The labels of a task that its user can change; omitted ones stay as they are."""
 
     model_config = ConfigDict(extra="forbid")
 
-    tags: Tags = Field(default=[], description="labels, in place of those it has")
-    note: Annotated[str, Field(max_length=LONGEST_NOTE)] | None = None
+    tags: Tags = Field(default=[], description="Tags that replace the task's present ones.")
+    note: Annotated[str, Field(max_length=MAX_NOTE_LENGTH)] | None = Field(
+        default=None, description="A note; null removes it."
+    )
 
 
-def _wanted(
-    state: State | None = None,
-    operator: str | None = None,
-    action: str | None = None,
-    batch: str | None = None,
-    tag: Annotated[Tags | None, Query(description="all of these are among its tags")] = None,
+def _task_filter(
+    state: Annotated[State | None, Query(description="Only tasks in this state.")] = None,
+    operator: Annotated[str | None, Query(description="Only tasks of this operator.")] = None,
+    action: Annotated[
+        str | None, Query(description="Only tasks of the action with this name.")
+    ] = None,
+    batch: Annotated[str | None, Query(description="Only tasks of this batch (id).")] = None,
+    tag: Annotated[
+        Tags | None, Query(description="Only tasks with this tag; repeat for several.")
+    ] = None,
     text: Annotated[
         str | None,
-        Query(min_length=1, max_length=200, description="in its command line, options or note"),
+        Query(
+            min_length=1,
+            max_length=200,
+            description="Only tasks with this text in their command line, options or note.",
+        ),
     ] = None,
-    since: Annotated[AwareDatetime | None, Query(description="made then or later")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="made before")] = None,
+    since: Annotated[
+        AwareDatetime | None, Query(description="Only tasks created at this time or later.")
+    ] = None,
+    until: Annotated[
+        AwareDatetime | None, Query(description="Only tasks created before this time.")
+    ] = None,
 ) -> TaskFilter:
     return TaskFilter(
         state=state,
@@ -65,45 +78,45 @@ def _wanted(
     )
 
 
-FilterQuery = Annotated[TaskFilter, Depends(_wanted)]
+FilterQuery = Annotated[TaskFilter, Depends(_task_filter)]
 
 
 @router.get("")
 def list_tasks(
     services: ServicesDep,
     token: CurrentToken,
-    wanted: FilterQuery,
-    limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = PAGE,
-    cursor: Annotated[str | None, Query(max_length=36, description="'next' of a page")] = None,
+    task_filter: FilterQuery,
+    limit: Annotated[
+        int, Query(ge=1, le=MAX_TASKS_PER_PAGE, description="Maximum number of tasks on a page.")
+    ] = TASKS_PER_PAGE,
+    cursor: Annotated[
+        str | None,
+        Query(max_length=36, description="Continue a listing: `next` of the previous page."),
+    ] = None,
 ) -> dict[str, Any]:
-    """The caller's tasks on this cluster, newest first, without their output.
+    """List the caller's tasks on this cluster, newest first, without their output.
 
-    `next` is the cursor of the following page, null on the last.
+    `next` is the cursor of the next page; null on the last page.
     """
-    found = services.search.tasks(
-        token.username, token.cluster, limit=limit + 1, before=cursor, matching=wanted
-    )
-    page = found[:limit]
-    further = page[-1]["id"] if len(found) > limit else None
-    return {"tasks": [task_summary(task) for task in page], "next": further}
+    return task_page(services, token, task_filter, limit=limit, cursor=cursor)
 
 
 @router.get("/export.ndjson", response_class=StreamingResponse)
 def export_ndjson(
-    services: ServicesDep, token: CurrentToken, wanted: FilterQuery
+    services: ServicesDep, token: CurrentToken, task_filter: FilterQuery
 ) -> StreamingResponse:
-    """The same tasks, all pages of them, with their output: a JSON object a line."""
-    tasks = services.search.whole_tasks(token.username, token.cluster, wanted)
-    return ndjson(_exported(task) for task in tasks)
+    """Export all matching tasks with their output: one JSON object per line."""
+    tasks = services.search.whole_tasks(token.username, token.cluster, task_filter)
+    return ndjson_response(_exported(task) for task in tasks)
 
 
 @router.get("/export.csv", response_class=StreamingResponse)
 def export_csv(
-    services: ServicesDep, token: CurrentToken, wanted: FilterQuery
+    services: ServicesDep, token: CurrentToken, task_filter: FilterQuery
 ) -> StreamingResponse:
-    """The same as a table (RFC 4180); what is no text, number or time is JSON."""
-    tasks = services.search.whole_tasks(token.username, token.cluster, wanted)
-    return table(COLUMNS, (_exported(task) for task in tasks))
+    """Export all matching tasks as CSV (RFC 4180); lists and objects are JSON in their cell."""
+    tasks = services.search.whole_tasks(token.username, token.cluster, task_filter)
+    return csv_response(EXPORT_COLUMNS, (_exported(task) for task in tasks))
 
 
 @router.patch(
@@ -115,7 +128,7 @@ def export_csv(
 async def label_task(
     task_id: str, services: ServicesDep, token: CurrentToken, request: Request
 ) -> dict[str, Any]:
-    """Set a task's tags, its note, or both, also after it has ended."""
+    """Set a task's tags, its note, or both; this also works after the task has ended."""
     await own_task(services, token, task_id)
     labels = check_options(Labels, await read_options(request, Labels))
     await run_in_threadpool(services.tasks.label, task_id, **labels.model_dump(exclude_unset=True))
@@ -123,6 +136,6 @@ async def label_task(
 
 
 def _exported(task: Task) -> dict[str, Any]:
-    shown = task_json(task, [])
-    del shown["steps"], shown["notification"]
-    return shown
+    exported = task_json(task, [])
+    del exported["steps"], exported["notification"]
+    return exported

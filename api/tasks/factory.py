@@ -1,45 +1,39 @@
-"""Makes tasks of what requests ask for, checked as far as it can be before the queue."""
+"""Create the task of an action call, validated as far as possible before it is queued."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-from pydantic_core import to_jsonable_python
-
 from api.http.preferences import Preferences
+from api.http.request_context import Caller
 from api.state.services import Services
-from resop.actions.catalog import Action
+from resop.actions.call import ActionCall
 from resop.actions.command import Command
 from resop.actions.context import ServiceContext
 from resop.actions.dry_run import first_step
 from resop.actions.execute import command_step
 from resop.actions.operation import Operation
-from resop.actions.options import option_values
 from resop.errors import InvalidOptions
-from resop.security.masking import Masker, plain, secrets_in
 from resop.security.tokens import Token
 from resop.storage.ids import creation_time, new_id
 from resop.storage.models import Task
 
 
 def new_task(
-    action: Action,
-    options: BaseModel,
-    token: Token,
-    services: Services,
-    preferred: Preferences,
+    services: Services, caller: Caller, call: ActionCall, preferences: Preferences
 ) -> Task:
-    """The task of a request; InvalidOptions for what no command line can carry."""
-    values = option_values(options)
-    masker = Masker(secrets_in(values))
+    """Return the task of a call, not yet stored.
+
+    Raises InvalidOptions for options that no command line can carry.
+    """
+    token, action = caller.token, call.action
     limit = action.timeout or services.settings.TASK_TIMEOUT
     command = None
     if isinstance(action, Command):
-        # Made here as well, so that what no command line can carry is refused before the queue.
-        command = masker.text(command_step(action, options).display)
+        # Built here as well as in the worker, so that a command line that cannot be built is
+        # refused before the queue.
+        command = call.masker.text(command_step(action, call.options).display)
     task_id = new_id()
-    revealed = to_jsonable_python(plain(values, reveal=True))
     return Task(
         id=task_id,
         kind=action.kind,
@@ -48,41 +42,48 @@ def new_task(
         username=token.username,
         cluster=token.cluster,
         credential=token.credential,
-        options=masker.json(to_jsonable_python(plain(values, reveal=False))),
-        tags=preferred.tag,
-        notify=preferred.notify,
+        request=caller.context.id,
+        options=call.masked,
+        tags=preferences.tag,
+        notify=preferences.notify,
         encrypted_payload=services.encryptor.encrypt(
-            {"options": revealed, "half": token.key_share}, task_id
+            {"options": call.values, "half": token.key_share}, task_id
         ),
-        # By the id a task is looked for, by this it is shown: they must say the same.
+        # Tasks are searched by the time in their id and shown with this one: both must agree.
         created_at=creation_time(task_id),
-        time_limit=min(limit, preferred.timeout or limit),
+        time_limit=min(limit, preferences.timeout or limit),
         command=command,
-        # Nobody waits for it: its steps are to outlive their connection and their worker, unless
-        # nobody else could go on with them.
-        resume_count=0 if preferred.wait == 0 and not token.worker else None,
+        # Nobody waits for it, so its steps become durable, unless its session is held by a
+        # worker: then no other worker could resume them.
+        resume_count=0 if preferences.wait == 0 and not token.worker else None,
     )
 
 
-def first_step_of(
-    operation: Operation[..., Any], options: BaseModel, token: Token, services: Services
-) -> dict[str, Any]:
-    """How an operation begins; InvalidOptions for options that it refuses by itself."""
-    masker = Masker(secrets_in(option_values(options)))
-    site = ServiceContext(services.catalog, services.settings)
+def has_preview(call: ActionCall) -> bool:
+    """Return True if the first step of the call's operation can be computed without a cluster."""
+    return isinstance(call.action, Operation) and call.action.preview
+
+
+def first_step_of(services: Services, token: Token, call: ActionCall) -> dict[str, Any]:
+    """Return an operation's first step as `command` and `stdin`; empty if it sends none. Blocks.
+
+    Raises InvalidOptions where the operation itself refuses its options.
+    """
+    assert isinstance(call.action, Operation)
+    context = ServiceContext(services.catalog, services.settings)
     try:
-        step = first_step(operation, options, token.username, token.cluster, site)
+        step = first_step(call.action, call.options, token.username, token.cluster, context)
     except InvalidOptions as fault:
-        raise InvalidOptions(masker.json(fault.details["faults"])) from None
+        raise InvalidOptions(call.masker.json(fault.details["faults"])) from None
     if step is None:
         return {}
-    masker.learn(step.secrets)
-    given = step.input.decode("utf-8", "replace") if step.input is not None else None
-    shown: dict[str, Any] = masker.json({"command": step.display, "stdin": given})
-    return shown
+    call.masker.learn(step.secrets)
+    stdin = step.input.decode("utf-8", "replace") if step.input is not None else None
+    masked: dict[str, Any] = call.masker.json({"command": step.display, "stdin": stdin})
+    return masked
 
 
-def shown_dry(task: Task, first: dict[str, Any]) -> dict[str, Any]:
-    """What would be run: the command line, or how an operation begins, and the options."""
+def dry_run_json(task: Task, first_step: dict[str, Any]) -> dict[str, Any]:
+    """Return what a task would run: its command line or an operation's first step, and options."""
     command = {} if task.command is None else {"command": task.command}
-    return {**first, **command, "options": task.options}
+    return {**first_step, **command, "options": task.options}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.http.errors import failure, respond, status_of, status_of_name
+from api.http.errors import error_response, failure, status_of, status_of_name
 from resop import errors
 from resop.errors import ResopError
 
@@ -78,8 +78,8 @@ def test_a_failure_has_type_message_and_retryable() -> None:
 
 
 def test_too_many_attempts_say_how_long_to_wait() -> None:
-    assert respond(errors.TooManyAttempts(17)).headers["retry-after"] == "17"
+    assert error_response(errors.TooManyAttempts(17)).headers["retry-after"] == "17"
 
 
 def test_a_refused_access_names_the_scheme() -> None:
-    assert respond(errors.NotLoggedIn()).headers["www-authenticate"] == "Bearer"
+    assert error_response(errors.NotLoggedIn()).headers["www-authenticate"] == "Bearer"

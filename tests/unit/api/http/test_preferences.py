@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from fastapi import Request
 
-from api.http.preferences import LONGEST_WAIT, Preferences, read_preferences
+from api.http.preferences import MAX_WAIT_SECONDS, Preferences, read_preferences
 from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidOptions
 
@@ -28,7 +28,7 @@ def read(prefer: str = "", query: str = "") -> Preferences:
         ('wait = "7"', 7, "wait=7"),
         ("handling=lenient; wait=3", 3, "wait=3"),
         ("wait=0", 0, "wait=0"),
-        ("wait=999999999", LONGEST_WAIT, "wait=600"),
+        ("wait=999999999", MAX_WAIT_SECONDS, "wait=600"),
         ("wait=-1", 30, None),
         ("wait=soon", 30, None),
         ("wait=٣", 30, None),

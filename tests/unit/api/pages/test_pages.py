@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 
 from api.pages.browser_session import check_csrf_token, csrf_token, next_url
 from api.pages.form_data import read_form
-from api.pages.form_fields import FormData, fields_of, options_in, sent_for
+from api.pages.form_fields import FormData, fields_of, form_for, options_in
 from api.pages.rendering import page
 from resop import Secret, Shell, operation
 from resop.actions.catalog import Action, load_catalog
@@ -83,7 +83,7 @@ def test_every_shipped_action_has_a_form_that_gives_its_examples_back(action: Ac
         secret = {field.name for field in fields if field.secret}
         if not example and any(field.required for field in fields):
             continue
-        sent = sent_for(fields, example)
+        sent = form_for(fields, example)
         back = options_in(fields, sent) | {k: v for k, v in example.items() if k in secret}
         assert meaning(action, back) == meaning(action, example)
 
@@ -148,12 +148,12 @@ def test_broken_json_is_a_fault_of_its_field() -> None:
         with pytest.raises(InvalidOptions) as caught:
             read(("rows", text))
         [fault] = caught.value.details["faults"]
-        assert fault["field"] == "rows" and "is not JSON" in fault["message"]
+        assert fault["field"] == "rows" and "is not valid JSON" in fault["message"]
 
 
 def test_secrets_are_never_written_into_a_form() -> None:
     hidden = {"password": "s3cret", "keys": ["s3cret"], "vault": {"a": "s3cret"}}
-    sent = sent_for(FIELDS.values(), {**hidden, "name": "ada"})
+    sent = form_for(FIELDS.values(), {**hidden, "name": "ada"})
     assert "s3cret" not in str(sent) and sent["name"] == "ada"
     assert {field.name for field in FIELDS.values() if field.secret} == set(hidden)
 
@@ -169,8 +169,8 @@ def test_option_in_the_plain_form_takes_a_text_or_stands_alone() -> None:
     assert options_in(fields, FormData([("plain", "a b")])) == {"plain": "a b"}
     alone = FormData([("plain", ""), (":alone", "plain")])
     assert options_in(fields, alone) == {"plain": True}
-    assert sent_for(fields, {"plain": True}).multi_items() == [(":alone", "plain")]
-    assert sent_for(fields, {"input": ["a b", "c"]})["input"] == "'a b' c"
+    assert form_for(fields, {"plain": True}).multi_items() == [(":alone", "plain")]
+    assert form_for(fields, {"input": ["a b", "c"]})["input"] == "'a b' c"
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_templates_are_loaded_with_the_first_page_and_not_before() -> None:
 
 
 async def test_pages_run_nothing_and_load_nothing_from_elsewhere() -> None:
-    answer = await page("refused.html", 404, title="x", error=InvalidOptions([]), user=None)
+    answer = await page("refused.html", 404, title="x", message="no such page", user=None)
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "script-src" not in policy
     assert "unsafe" not in policy and "frame-ancestors 'none'" in policy

@@ -1,0 +1,111 @@
+"""What is known about the request being served: for its log line and its audit entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+from starlette.types import Scope
+
+from resop.security.tokens import Token
+from resop.storage.audit_log import truncate_options
+from resop.storage.models import AuditEntry, RequestOutcome
+
+MAX_ADDRESS_LENGTH = 64
+"""Longer addresses are cut: a proxy passes on whatever it received."""
+_STATE_KEY = "context"
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """One HTTP request; the code that serves it reports here what it learns and does."""
+
+    id: str
+    """The request's `X-Request-Id`."""
+    method: str
+    path: str
+    address: str
+    """The client's address; `local` where the server does not know one."""
+    username: str = ""
+    """The user of an accepted token; empty before that."""
+    cluster: str = ""
+    action: str = ""
+    """`operator:name` of the action that the request asks for."""
+    error: str = ""
+    """The type of the error that the request was refused with."""
+    options: Any = None
+    """The action's options, secrets masked."""
+    needs_audit: bool = True
+    """False once an audit entry was written with a task, or if the request changed nothing."""
+    _login_name: str = field(default="", repr=False)
+
+    @classmethod
+    def begin(cls, scope: Scope, request_id: str) -> RequestContext:
+        """Make the context of a request and attach it to its ASGI scope."""
+        client = scope.get("client")
+        context = cls(
+            id=request_id,
+            method=scope["method"],
+            path=scope["path"],
+            address=client[0][:MAX_ADDRESS_LENGTH] if client else "local",
+        )
+        scope.setdefault("state", {})[_STATE_KEY] = context
+        return context
+
+    def login_attempted(self, username: str, cluster: str) -> None:
+        """Note who tries to log in; the audit entry names that user unless the login succeeds."""
+        self._login_name, self.cluster = username, cluster
+
+    def logged_in(self, username: str, cluster: str) -> None:
+        """Note the user of an accepted token or a successful login."""
+        self.username, self.cluster = username, cluster
+
+    def refused(self, error_type: str) -> None:
+        """Note that the request is answered with an error of this type."""
+        self.error = error_type
+
+    def nothing_done(self) -> None:
+        """Note that the request changes nothing (a dry run): no audit entry is needed."""
+        self.needs_audit = False
+
+    def accepted(self, task_id: str) -> AuditEntry:
+        """Return the audit entry of an accepted task, for writing in the task's transaction.
+
+        Call `entry_written` once that transaction is committed.
+        """
+        return self.audit_entry(RequestOutcome.ACCEPTED, 202, task_id)
+
+    def entry_written(self) -> None:
+        """Note that the audit entry is in the database."""
+        self.needs_audit = False
+
+    def audit_entry(
+        self, outcome: RequestOutcome, status: int, task_id: str | None = None
+    ) -> AuditEntry:
+        """Return the audit entry of this request; `task_id` may also name a batch."""
+        return AuditEntry(
+            username=self.username or self._login_name,
+            cluster=self.cluster,
+            address=self.address,
+            method=self.method,
+            path=self.path,
+            action=self.action,
+            options=truncate_options(self.options),
+            outcome=outcome,
+            status=status,
+            error=self.error or None,
+            task=task_id,
+            request=self.id,
+        )
+
+
+def context_of(scope: Scope) -> RequestContext:
+    """Return the context that the middleware attached to a request's ASGI scope."""
+    return cast(RequestContext, scope["state"][_STATE_KEY])
+
+
+class Caller(NamedTuple):
+    """A logged-in user and the request that the user makes."""
+
+    token: Token
+    context: RequestContext

@@ -1,0 +1,260 @@
+"""The form of an action: show it, and run what a person submits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from api.auth.login import run_login_operation
+from api.http.body import check_shape
+from api.http.errors import refuse
+from api.http.request_context import Caller, context_of
+from api.pages.browser_session import (
+    CSRF_FIELD,
+    LOGIN,
+    caller_of,
+    check_csrf_token,
+    cookie_of,
+    new_cookie,
+    next_url,
+    set_session_cookie,
+)
+from api.pages.form_data import form_preferences, read_form
+from api.pages.form_fields import FormData, FormField, fields_of, form_for, options_in
+from api.pages.rendering import page, page_frame, passed_headers
+from api.state.services import Services, services_of
+from api.tasks.queries import own_task
+from api.tasks.run_action import dry_run_action, permit, run_action
+from resop.actions.call import ActionCall
+from resop.actions.catalog import Action, Catalog, Kind
+from resop.actions.command import Command
+from resop.actions.operation import Operation
+from resop.errors import (
+    InvalidOptions,
+    NotLoggedIn,
+    OtpRequired,
+    ResopError,
+    TokenRefused,
+    UnknownAction,
+)
+from resop.security.tokens import Token
+
+LOGIN_ACTION, LOGOUT_ACTION = "auth:login", "auth:logout"
+LOGIN_FIELDS: Mapping[str, dict[str, Any]] = {
+    "username": {
+        "label": "User name",
+        "description": "",
+        "limits": {"autocomplete": "username", "autocapitalize": "none", "autofocus": ""},
+    },
+    "password": {
+        "label": "Password",
+        "description": "",
+        "limits": {"autocomplete": "current-password"},
+    },
+    "otp": {
+        "label": "One-time code",
+        "description": "only if your cluster asks for one",
+        "box": "text",  # easier to check while typing; it is never written into a page
+        "limits": {"autocomplete": "one-time-code", "inputmode": "numeric"},
+    },
+}
+"""How the fields of the login form differ from those of other forms."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """The form of one request."""
+
+    request: Request
+    services: Services
+    action: Action
+    caller: Caller | None
+    """None for the login form."""
+    fields: list[FormField]
+
+    @property
+    def in_api(self) -> bool:
+        return isinstance(self.action, Operation) and self.action.in_api
+
+    async def respond(
+        self, form: FormData, *, fault: ResopError | None = None, answer: Any = None
+    ) -> Response:
+        """Return the page with the form as it was filled in, and a fault or an answer."""
+        refused = refuse(self.request, fault) if fault else Response()
+        own, others = _faults_by_field(fault, self.fields)
+        cookie = cookie_of(self.request) or new_cookie()
+        response = await page(
+            "login.html" if self.action.title == LOGIN_ACTION else "form.html",
+            refused.status_code,
+            passed_headers(refused),
+            action=self.action,
+            fields=self.fields,
+            groups=_groups(self.fields),
+            queued=not self.in_api,
+            # A secret has to be typed again, rather than being written into a page.
+            texts={
+                each.name: [] if each.secret else form.getlist(each.name) for each in self.fields
+            },
+            form=form,
+            faults=own,
+            other_faults=others,
+            answer=answer,
+            task_timeout=self.services.settings.TASK_TIMEOUT,
+            query=self.request.query_params,
+            clusters=list(self.services.settings.clusters()),
+            **page_frame(self.request, self.token, cookie),
+        )
+        if cookie != cookie_of(self.request):
+            set_session_cookie(self.request, response, cookie)
+        return response
+
+    @property
+    def token(self) -> Token | None:
+        return self.caller.token if self.caller else None
+
+
+async def show_form(kind: Kind, request: Request) -> Response:
+    """Show an action's form: empty, with an example, or with the options of an earlier task."""
+    form = await _form_of(kind, request)
+    options: Mapping[str, Any] = {}
+    if form.token and (again := request.query_params.get("again")):
+        options = (await own_task(form.services, form.token, again)).options
+    elif number := request.query_params.get("example"):
+        examples = {str(place): each for place, each in enumerate(form.action.examples, 1)}
+        options = examples.get(number, {})
+    return await form.respond(form_for(form.fields, options))
+
+
+async def submit_form(kind: Kind, request: Request) -> Response:
+    """Run what was submitted: show its task, or the form again with what is wrong."""
+    form = await _form_of(kind, request)
+    sent = await read_form(request)
+    try:
+        check_csrf_token(request, sent.get(CSRF_FIELD, ""))
+        options = check_shape(options_in(form.fields, sent))
+        if form.in_api:
+            return await _run_login(form, sent, options)
+        return await _run(form, sent, options)
+    except (NotLoggedIn, TokenRefused):
+        raise
+    except ResopError as fault:
+        return await form.respond(sent, fault=fault)
+
+
+async def _run(form: _Form, sent: FormData, options: dict[str, Any]) -> Response:
+    assert form.caller is not None
+    preferences = form_preferences(sent, form.services.settings)
+    arguments = (form.services, form.caller, form.action, options, preferences)
+    if preferences.dry_run:
+        return await form.respond(sent, answer=await dry_run_action(*arguments))
+    done = await run_action(*arguments)
+    return RedirectResponse(f"/pages/tasks/{done.task.id}", 303)
+
+
+async def _run_login(form: _Form, sent: FormData, options: dict[str, Any]) -> Response:
+    """Run a login or a logout: these are not queued."""
+    request, context = form.request, context_of(form.request.scope)
+    context.action = form.action.title
+    call = ActionCall.check(form.action, options)
+
+    async def authenticate() -> Token:
+        return (await caller_of(request)).token
+
+    output = await run_login_operation(form.services, context, call, authenticate)
+    if form.action.title == LOGIN_ACTION:
+        response = RedirectResponse(next_url(request), 303)
+        token = form.services.encryptor.read_token(output["token"])
+        set_session_cookie(request, response, output["token"], token.expires)
+        return response
+    if form.action.title == LOGOUT_ACTION:
+        removed = "all" if output["key_removed"] else "key"
+        response = RedirectResponse(f"{LOGIN}?left={removed}", 303)
+        set_session_cookie(request, response, new_cookie())
+        return response
+    return await form.respond(sent, answer={"output": output})
+
+
+async def _form_of(kind: Kind, request: Request) -> _Form:
+    """Return the form at the request's address. Raises Forbidden if the policy forbids it."""
+    services = services_of(request)
+    new_form = partial(_Form, request, services)
+    operator, name = request.path_params["operator"], request.path_params["action"]
+    login = services.catalog.api_operation(operator, kind, name)
+    if login and login.title == LOGIN_ACTION:
+        return new_form(login, None, _login_fields(services, login))
+    caller = await caller_of(request)
+    action = action_with_form(services.catalog, kind, operator, name)
+    if not (isinstance(action, Operation) and action.in_api):
+        await permit(services, caller, action.title)
+    return new_form(action, caller, fields_of(action))
+
+
+def action_with_form(catalog: Catalog, kind: Kind, operator: str, name: str) -> Action:
+    """Return the action of that name. Raises UnknownAction if it has no form."""
+    action = catalog.action(operator, kind, name)
+    if not has_form(action):
+        raise UnknownAction(f"{action.title} has no page: its entry sets 'form: false'")
+    return action
+
+
+def has_form(action: Action) -> bool:
+    """Return True unless the action's entry switches its form off."""
+    return not (isinstance(action, Command) and action.entry.form is False)
+
+
+def _login_fields(services: Services, action: Action) -> list[FormField]:
+    """Return the fields of the login form: a cluster has to be chosen if there are several."""
+    clusters = list(services.settings.clusters())
+    choice = {"label": "Cluster", "box": "choice", "choices": clusters, "default": clusters[0]}
+    changes: dict[str, dict[str, Any]] = {**LOGIN_FIELDS, "cluster": choice}
+    return [
+        replace(
+            field,
+            **{
+                **changes.get(field.name, {}),
+                "limits": {**field.limits, **changes.get(field.name, {}).get("limits", {})},
+            },
+        )
+        for field in fields_of(action)
+        if field.name != "cluster" or len(clusters) > 1
+    ]
+
+
+def _faults_by_field(
+    fault: ResopError | None, fields: list[FormField]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return the messages for each field, and those that belong to none."""
+    own: dict[str, list[str]] = {}
+    if fault is None:
+        return own, []
+    if isinstance(fault, OtpRequired):
+        return {"otp": ["This cluster requires a one-time code. Enter it here."]}, []
+    if not isinstance(fault, InvalidOptions):
+        return own, [fault.message]
+    names, others = {field.name for field in fields}, []
+    for each in fault.details["faults"]:
+        name, message = each["field"], each["message"]
+        # 'names.0' is a part of 'names'.
+        owner = name if name in names else name.partition(".")[0]
+        if owner in names:
+            own.setdefault(owner, []).append(message)
+        else:
+            others.append(f"{name}: {message}")
+    return own, others
+
+
+def _groups(fields: list[FormField]) -> list[tuple[str, list[FormField]]]:
+    """Return the fields under the headings of the form."""
+    flags = [field for field in fields if field.box == "check"]
+    others = [field for field in fields if field.box != "check"]
+    groups = [
+        ("Required", [field for field in others if field.required]),
+        ("Options", [field for field in others if not field.required]),
+        ("Flags", flags),
+    ]
+    return [(legend, group) for legend, group in groups if group]

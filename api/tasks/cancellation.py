@@ -1,0 +1,48 @@
+"""Cancel tasks and batches. The functions block."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from api.state.services import Services
+from resop.actions.execute import ActionOutcome
+from resop.errors import QueueUnavailable, TaskCancelled
+from resop.storage.models import State
+
+log = logging.getLogger(__name__)
+
+
+def cancel_task(services: Services, task_id: str) -> None:
+    """End a queued task; mark a running one, and tell its worker.
+
+    Without Redis the worker still finds the mark in the database.
+    """
+    tasks, publisher = services.tasks, services.publisher
+    try:
+        if tasks.end(task_id, State.CANCELLED, when=State.QUEUED, error=_never_ran()):
+            publisher.ended({task_id: None})
+        elif tasks.request_cancel(task_id):
+            publisher.cancel(task_id)
+    except QueueUnavailable:
+        log.warning("the cancellation of task %s was not published: Redis is unavailable", task_id)
+
+
+def cancel_batch(services: Services, batch_id: str) -> None:
+    """End a batch's queued tasks; mark its running ones, and tell their workers."""
+    running = services.batches.cancel(batch_id, _never_ran())
+    try:
+        for task_id in running:
+            services.publisher.cancel(task_id)
+        services.publisher.many_ended()
+        services.publisher.batch()
+    except QueueUnavailable:
+        log.warning(
+            "the cancellation of batch %s was not published: Redis is unavailable", batch_id
+        )
+
+
+def _never_ran() -> dict[str, Any]:
+    """Return the error of a task that was cancelled while it was queued."""
+    fault = TaskCancelled("the task was cancelled before it began", ended=True)
+    return ActionOutcome(error=fault).error_json() or {}

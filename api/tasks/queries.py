@@ -1,0 +1,77 @@
+"""Read the caller's tasks: one with all its details, or a page of the list."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from api.state.services import Services
+from api.tasks.waiting import get_task, wait_for_end
+from resop.errors import UnknownTask
+from resop.security.tokens import Token
+from resop.storage.models import State, Task
+from resop.storage.serializers import task_json, task_summary
+from resop.storage.task_search import TaskFilter
+from resop.storage.webhooks import WebhookStore
+from resop.types import ActionKind
+
+TASKS_PER_PAGE = 50
+
+
+async def own_task(services: Services, token: Token, task_id: str) -> Task:
+    """Return a task of the caller. Raises UnknownTask, also for another user's task."""
+    task = await get_task(services, task_id)
+    if (task.username, task.cluster) != (token.username, token.cluster):
+        raise UnknownTask(f"there is no task {task_id!r}")
+    return task
+
+
+async def awaited_task(services: Services, token: Token, task_id: str, wait: float = 0) -> Task:
+    """Return a task of the caller when it has ended, or as it is after `wait` seconds."""
+    with services.waiters.waiting(task_id) as waiter:
+        task = await own_task(services, token, task_id)
+        if wait and not State(task.state).ended:
+            await wait_for_end(services, task, waiter, time.monotonic() + wait)
+            task = await get_task(services, task_id)
+    return task
+
+
+async def task_details(services: Services, task: Task) -> dict[str, Any]:
+    """Return everything about a task; steps without a recorded end show their output so far."""
+    return await run_in_threadpool(_read_details, services, task)
+
+
+def _read_details(services: Services, task: Task) -> dict[str, Any]:
+    steps = services.tasks.steps(task.id)
+    open_steps = {step.number: step for step in steps if step.stdout is None}
+    # A command's only step has the number 0 and no row of its own.
+    open_command = task.kind == ActionKind.COMMAND and task.stderr is None
+    if task.started_at is not None and (open_steps or open_command):
+        so_far = services.step_outputs.so_far(task.id, {*open_steps, 0})
+        for number, (stdout, stderr) in so_far.items():
+            if number:
+                open_steps[number].stdout, open_steps[number].stderr = stdout, stderr
+            else:
+                task.output, task.stderr = stdout, stderr
+    webhooks = WebhookStore(services.database)
+    delivery = webhooks.get(task.id) if task.notify is not None else None
+    return task_json(task, steps, delivery)
+
+
+def task_page(
+    services: Services,
+    token: Token,
+    task_filter: TaskFilter,
+    *,
+    limit: int = TASKS_PER_PAGE,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """Return a page of the caller's tasks, newest first, and the cursor of the next. Blocks."""
+    found = services.search.tasks(
+        token.username, token.cluster, limit=limit + 1, before=cursor, matching=task_filter
+    )
+    page = found[:limit]
+    next_cursor = page[-1]["id"] if len(found) > limit else None
+    return {"tasks": [task_summary(task) for task in page], "next": next_cursor}

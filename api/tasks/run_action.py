@@ -1,0 +1,165 @@
+"""Run an action for a caller: the use case below HTTP that the JSON API and the pages share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+
+from api.http.preferences import Preferences
+from api.http.request_context import Caller
+from api.state import rate_limit
+from api.state.services import Services
+from api.tasks.factory import dry_run_json, first_step_of, has_preview, new_task
+from api.tasks.idempotency import earlier_task, idempotency_key
+from api.tasks.waiting import wait_for_end, wait_for_shared
+from resop.actions.call import ActionCall
+from resop.actions.catalog import Action
+from resop.config.policy import Decision
+from resop.errors import QueueUnavailable
+from resop.storage.models import IdempotencyKey, State, Task
+from resop.storage.tasks import NewTask
+
+
+class ActionRun(NamedTuple):
+    """The task that answers a request."""
+
+    task: Task
+    age: float | None = None
+    """The age of the answer in seconds, 0 for a new one; None if it may not be shared."""
+
+
+async def permit(services: Services, caller: Caller, action: str) -> Decision:
+    """Return the policy's decision on `operator:action`. Raises Forbidden, naming the rule."""
+    caller.context.action = action
+    token = caller.token
+    decision = await services.permissions.decide(action, token.username, token.credential)
+    decision.enforce()
+    return decision
+
+
+async def run_action(
+    services: Services,
+    caller: Caller,
+    action: Action,
+    options: Mapping[str, Any],
+    preferences: Preferences,
+) -> ActionRun:
+    """Check the policy, options and limits; submit a task, or share an answer; wait for the end.
+
+    `options` are not yet validated. Returns the task as it is when it has ended or when the
+    preferred wait is over. Raises Forbidden, InvalidOptions, LimitReached, IdempotencyKeyReused,
+    QueueUnavailable or RecordsUnavailable; then no task runs for this request.
+    """
+    deadline = time.monotonic() + preferences.wait
+    decision = await permit(services, caller, action.title)
+    call = ActionCall.check(action, options)
+    run = _Run(services, caller, call, preferences, deadline)
+    if has_preview(call):
+        await run_in_threadpool(first_step_of, services, caller.token, call)
+    caller.context.options = call.masked
+    await rate_limit.count(services.redis, decision, caller.token)
+    if action.share_for and preferences.may_share:
+        return await run.share_answer(action.share_for)
+    return ActionRun(await run.submit())
+
+
+async def dry_run_action(
+    services: Services,
+    caller: Caller,
+    action: Action,
+    options: Mapping[str, Any],
+    preferences: Preferences,
+) -> dict[str, Any]:
+    """Check the policy and the options as `run_action` does; return what a task would run."""
+    await permit(services, caller, action.title)
+    call = ActionCall.check(action, options)
+    task = new_task(services, caller, call, preferences)
+    step: dict[str, Any] = {}
+    if has_preview(call):
+        step = await run_in_threadpool(first_step_of, services, caller.token, call)
+    caller.context.nothing_done()
+    shown = {"success": True, "dry_run": True, "action": action.title}
+    return {**shown, **dry_run_json(task, step), "time_limit": task.time_limit}
+
+
+class _Run:
+    """One validated call on its way to a task that has ended."""
+
+    def __init__(
+        self,
+        services: Services,
+        caller: Caller,
+        call: ActionCall,
+        preferences: Preferences,
+        deadline: float,
+    ) -> None:
+        self._services = services
+        self._caller = caller
+        self._call = call
+        self._preferences = preferences
+        self._deadline = deadline
+        self._task = new_task(services, caller, call, preferences)
+
+    async def share_answer(self, share_for: float) -> ActionRun:
+        """Return the task of an identical request of this user, else submit this one's task."""
+        services, task = self._services, self._task
+        digest = self._call.digest(services.encryptor)
+        max_age = 0.0 if self._preferences.fresh else self._preferences.max_age
+        while answer := services.answers.find(digest, task, max_age):
+            age = answer.age
+            if ended := await wait_for_shared(services, answer, self._deadline):
+                return ActionRun(ended, age)
+        publishing = services.answers.publishing(digest, task, share_for)
+        return ActionRun(await self.submit(publishing), age=0.0)
+
+    async def submit(
+        self,
+        publishing: AbstractContextManager[None] = nullcontext(),  # noqa: B008
+    ) -> Task:
+        """Store and queue the task, or find the earlier one of its key; wait for its end.
+
+        The task is queued inside of `publishing`.
+        """
+        services, task = self._services, self._task
+        # A client that waits has been promised nothing yet, and a worker's claim makes the task
+        # durable with it.
+        durable = self._preferences.wait == 0
+        key = await self._idempotency_key()
+        with services.waiters.waiting(task.id) as waiter:
+            with publishing:
+                earlier = await self._store(key, durable=durable)
+            if key is not None and earlier is not None:
+                ended = await earlier_task(services, earlier, key, self._deadline)
+            else:
+                ended = await wait_for_end(services, task, waiter, self._deadline)
+        if (earlier or not durable) and ended.state == State.QUEUED:
+            await run_in_threadpool(services.tasks.make_durable, ended.id)
+        return ended
+
+    async def _store(self, key: IdempotencyKey | None, *, durable: bool) -> IdempotencyKey | None:
+        """Write the task with its audit entry and queue it, as `TaskSubmitter.add`."""
+        context, worker = self._caller.context, self._caller.token.worker
+        new = NewTask(self._task, key, context.accepted(self._task.id))
+        try:
+            earlier = await self._services.submitter.add(new, worker, durable=durable)
+        except QueueUnavailable:
+            context.entry_written()  # the task and its entry are stored; the task has failed
+            raise
+        if earlier is None:
+            context.entry_written()
+        return earlier
+
+    async def _idempotency_key(self) -> IdempotencyKey | None:
+        if self._preferences.idempotency_key is None:
+            return None
+        return await run_in_threadpool(
+            idempotency_key,
+            self._services,
+            self._preferences.idempotency_key,
+            self._task,
+            self._call.digest,
+        )
