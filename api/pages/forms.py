@@ -26,7 +26,7 @@ from api.pages.browser_session import (
 )
 from api.pages.form_data import form_preferences, read_form
 from api.pages.form_fields import FormData, FormField, fields_of, form_for, options_in
-from api.pages.rendering import page, page_frame, passed_headers
+from api.pages.rendering import page, page_frame, passed_headers, sentence
 from api.state.services import Services, services_of
 from api.tasks.queries import own_task
 from api.tasks.run_action import dry_run_action, permit, run_action
@@ -235,7 +235,7 @@ def _faults_by_field(
     if isinstance(fault, OtpRequired):
         return {"otp": ["This cluster requires a one-time code. Enter it here."]}, []
     if not isinstance(fault, InvalidOptions):
-        return own, [fault.message]
+        return own, [sentence(fault.message)]
     names, others = {field.name for field in fields}, []
     for each in fault.details["faults"]:
         name, message = each["field"], each["message"]

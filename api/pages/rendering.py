@@ -90,7 +90,7 @@ def _environment() -> Environment:
         is_short=_is_short,
         output_limit=f"{OUTPUT_LIMIT >> 20} MiB",
     )
-    environment.filters.update(pretty=_pretty, brief=_brief, moment=_moment, sentence=_sentence)
+    environment.filters.update(pretty=_pretty, brief=_brief, moment=_moment, sentence=sentence)
     return environment
 
 
@@ -123,6 +123,6 @@ def _moment(iso: str) -> str:
     return datetime.fromisoformat(iso).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _sentence(message: str) -> str:
+def sentence(message: str) -> str:
     """Return an error message with a capital letter at its beginning."""
     return message[:1].upper() + message[1:]

@@ -100,7 +100,7 @@ def test_page_of_a_running_task_shows_its_output_and_comes_to_show_its_end(
     browser.click("details.how summary")
     browser.click('[name=":async"]')
     browser.follow(".buttons button")
-    assert browser.shows("Not finished yet")  # it may just be loading itself again
+    assert browser.shows("this page refreshes")  # it may just be loading itself again
     assert browser.shows("&lt;B&gt;HALF&lt;/B&gt;")
     (ssh.home("alice") / "seen").touch()
     assert browser.shows("succeeded</span>") and "42" in browser.text("section")
@@ -125,6 +125,6 @@ def test_logout(logged_in: Browser) -> None:
     browser = logged_in
     index = browser.address
     browser.follow("header button")
-    assert "You are logged out" in browser.text()
+    assert "You have been logged out" in browser.text()
     browser.open(index)
     assert browser.title == "Log in · resop"

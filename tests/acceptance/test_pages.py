@@ -194,7 +194,7 @@ def test_logout_ends_the_login_everywhere(visitor: Visitor, service: Service) ->
     assert service.caller(cookie).http.get("/tasks").status_code == 200
     answer = visitor.post(LOGOUT)
     assert (answer.status_code, answer.headers["location"]) == (303, f"{LOGIN}?left=all")
-    assert "You are logged out" in visitor.get(f"{LOGIN}?left=all")
+    assert "You have been logged out" in visitor.get(f"{LOGIN}?left=all")
     assert visitor.http.cookies["resop"] != cookie
     assert visitor.http.get("/pages/").status_code == 303
     assert failure(service.caller(cookie).http.get("/tasks"), 401)["type"] == "TokenRefused"
@@ -320,14 +320,14 @@ def test_unknown_action_is_a_page_that_names_the_nearest(admin: Visitor, path: s
 def test_task_of_another_is_not_shown(admin: Visitor, bob: Caller) -> None:
     task = bob.run("true").json()["task"]
     for path in (f"/pages/tasks/{task}", "/pages/tasks/x", f"{RUN}?again={task}"):
-        assert "there is no task" in admin.get(path, 404)
+        assert "There is no task" in admin.get(path, 404)
 
 
 def test_long_task_is_looked_at_until_it_ends(admin: Visitor, alice: Caller) -> None:
     answer = admin.post(RUN, command="sleep 1; echo done", __async="true")
     address = answer.headers["location"]
     shown = admin.get(address)
-    assert '<meta http-equiv="refresh" content="2">' in shown and "Not finished yet" in shown
+    assert '<meta http-equiv="refresh" content="2">' in shown and "this page refreshes every 2 seconds" in shown
     alice.task(address.rpartition("/")[2], wait=20)
     shown = admin.get(address)
     assert "refresh" not in shown and "stdout done" in text_of(shown)
@@ -346,7 +346,7 @@ def test_script_can_be_a_file(admin: Visitor) -> None:
     assert "<a b><c><end>" in text_of(admin.get(answer.headers["location"]))
     latin = {"script": ("run.sh", b"#!/bin/sh\necho \xfc\n")}
     answer = admin.http.post("/core/opn/script/submit", data=fields, files=latin)
-    assert answer.status_code == 422 and "not text in UTF-8" in answer.text
+    assert answer.status_code == 422 and "not UTF-8 text" in answer.text
 
 
 @pytest.mark.parametrize(
