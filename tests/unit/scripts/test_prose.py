@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.scripts import load_script
 
-
-def load(name: str) -> ModuleType:
-    """Load a program of scripts/ as a module."""
-    spec = importlib.util.spec_from_file_location(f"scripts.{name}", ROOT / f"scripts/{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-prose = load("prose")
+prose = load_script("prose")
 
 
 def found(name: str, content: str) -> list[tuple[int, str]]:
