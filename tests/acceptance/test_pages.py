@@ -327,7 +327,8 @@ def test_long_task_is_looked_at_until_it_ends(admin: Visitor, alice: Caller) -> 
     answer = admin.post(RUN, command="sleep 1; echo done", __async="true")
     address = answer.headers["location"]
     shown = admin.get(address)
-    assert '<meta http-equiv="refresh" content="2">' in shown and "this page refreshes every 2 seconds" in shown
+    assert '<meta http-equiv="refresh" content="2">' in shown
+    assert "this page refreshes every 2 seconds" in shown
     alice.task(address.rpartition("/")[2], wait=20)
     shown = admin.get(address)
     assert "refresh" not in shown and "stdout done" in text_of(shown)

@@ -30,7 +30,7 @@ CREATE TABLE batch (
 	cluster VARCHAR(64) NOT NULL, 
 	options TEXT NOT NULL, 
 	sweep TEXT, 
-	combine VARCHAR(16), 
+	mode VARCHAR(16), 
 	parameters TEXT NOT NULL, 
 	secret BOOLEAN NOT NULL, 
 	size INTEGER NOT NULL, 
