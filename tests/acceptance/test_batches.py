@@ -143,7 +143,7 @@ def test_failed_items_are_repeated_in_a_batch_of_their_own(
     rows = [json.loads(line) for line in results(alice, second["batch"]).splitlines()]
     assert [row["item"] for row in rows] == [{"n": 3, "limit": 3}, {"n": 4, "limit": 3}]
     nothing = alice.http.post(f"/batches/{second['batch']}/retry")
-    assert "none of its tasks is failed" in failure(nothing, 422)["message"]
+    assert "no task of this batch is failed" in failure(nothing, 422)["message"]
     queued = alice.http.post(f"/batches/{first}/retry", params={"state": "queued"})
     assert failure(queued, 422)["faults"][0]["field"] == "state.0"
 
@@ -230,7 +230,7 @@ def test_one_bad_item_refuses_the_batch_and_is_named(alice: Caller) -> None:
     fields = [each["field"] for each in failure(launch(alice, body), 422)["faults"]]
     assert fields == ["sweep.b", "sweep.c"]
     huge = {"sweep": {name: {"start": 1, "stop": 10**6} for name in "abc"}}
-    assert "makes 1000000000000000000 tasks" in failure(launch(alice, huge), 422)["message"]
+    assert "gives 1000000000000000000 sets of parameters" in failure(launch(alice, huge), 422)["message"]
     long = {
         "options": {"command": "{{n}}" + "x" * 100_000},
         "sweep": {"n": {"start": 1, "stop": 5000}},

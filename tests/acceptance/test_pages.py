@@ -210,7 +210,7 @@ def test_form_is_made_from_the_options(admin: Visitor) -> None:
         described = re.search(rf'id="{name}"[^>]*aria-describedby="([^"]+)"', shown)
         assert f'for="{name}"' in shown or re.search(rf'<label><input [^>]*id="{name}"', shown)
         assert described is None or f'id="{described[1]}"' in shown
-    assert "whom to greet" in shown
+    assert "users to greet" in shown
     example = admin.get("/template/opn/hello/submit?example=1")
     assert ">\nada\ngrace</textarea>" in example and 'value="Good morning"' in example
     for number in ("99", "0", "x", "9" * 5000, "²"):
