@@ -1,4 +1,4 @@
-"""Entity tags of files, the conditions of a request on them, and ranges (RFC 9110, 13 and 14)."""
+"""Entity tags, conditional requests and ranges of files (RFC 9110, sections 13 and 14)."""
 
 from __future__ import annotations
 
@@ -15,57 +15,60 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
 
 
-def tag_of(attributes: asyncssh.SFTPAttrs) -> str:
-    """Made of size and time: SFTP tells whole seconds, and parts of them from version 4 on."""
-    size, time, part = attributes.size or 0, attributes.mtime or 0, attributes.mtime_ns or 0
-    return f'"{size:x}-{time:x}-{part:x}"'
+def entity_tag(attributes: asyncssh.SFTPAttrs) -> str:
+    """Return a tag made of size and time; SFTP has fractions of seconds from version 4 on."""
+    size, time, nanoseconds = attributes.size or 0, attributes.mtime or 0, attributes.mtime_ns or 0
+    return f'"{size:x}-{time:x}-{nanoseconds:x}"'
 
 
-def is_conditional(headers: Headers) -> bool:
-    """Whether it matters what is there."""
+def has_conditions(headers: Headers) -> bool:
+    """Return True if the request carries If-Match or If-None-Match."""
     return "if-match" in headers or "if-none-match" in headers
 
 
 def check_conditions(headers: Headers, present: asyncssh.SFTPAttrs | None) -> None:
-    """PreconditionFailed unless If-Match and If-None-Match hold for what is there, or is not."""
-    tag = None if present is None else tag_of(present)
-    wanted, unwanted = headers.get("if-match"), headers.get("if-none-match")
-    if wanted is not None and not _matches(wanted, tag):
-        raise PreconditionFailed("the file is not the one that If-Match names", etag=tag)
-    if unwanted is not None and _matches(unwanted, tag):
-        raise PreconditionFailed("the file is one that If-None-Match names", etag=tag)
+    """Raise PreconditionFailed unless If-Match and If-None-Match hold; None: there is no file."""
+    tag = None if present is None else entity_tag(present)
+    if_match, if_none_match = headers.get("if-match"), headers.get("if-none-match")
+    if if_match is not None and not _matches(if_match, tag):
+        raise PreconditionFailed("the file does not have the entity tag in If-Match", etag=tag)
+    if if_none_match is not None and _matches(if_none_match, tag):
+        raise PreconditionFailed("the file has an entity tag in If-None-Match", etag=tag)
 
 
-def is_known(headers: Headers, present: asyncssh.SFTPAttrs) -> bool:
-    """Whether who reads it has it already; PreconditionFailed as above."""
-    tag = tag_of(present)
+def is_unchanged(headers: Headers, present: asyncssh.SFTPAttrs) -> bool:
+    """Return True if the client already has the file. Raises PreconditionFailed by If-Match."""
+    tag = entity_tag(present)
     if not _matches(headers.get("if-match", "*"), tag):
-        raise PreconditionFailed("the file is not the one that If-Match names", etag=tag)
+        raise PreconditionFailed("the file does not have the entity tag in If-Match", etag=tag)
     return _matches(headers.get("if-none-match", ""), tag)
 
 
-def _matches(listed: str, tag: str | None) -> bool:
+def _matches(header: str, tag: str | None) -> bool:
     if tag is None:
         return False
-    return listed.strip() == "*" or tag in (
-        each.removeprefix("W/") for each in _TAG.findall(listed)
+    return header.strip() == "*" or tag in (
+        each.removeprefix("W/") for each in _TAG.findall(header)
     )
 
 
-class Span(NamedTuple):
-    """Bytes of a file: from `start` on, `size` of them."""
+class ByteRange(NamedTuple):
+    """A range of a file in bytes."""
 
     start: int
     size: int
 
 
-def range_of(headers: Headers, present: asyncssh.SFTPAttrs) -> Span | None:
-    """The one range that is asked for; None for all of it, also when several are asked for."""
+def read_range(headers: Headers, present: asyncssh.SFTPAttrs) -> ByteRange | None:
+    """Return the requested range; None for the whole file, also if several were requested.
+
+    Raises RangeNotSatisfiable if the range begins after the end of the file.
+    """
     size = present.size or 0
     found = _RANGE.fullmatch(headers.get("range", "").strip())
     if found is None or found[0].endswith("=-"):
         return None
-    if headers.get("if-range", tag_of(present)) != tag_of(present):
+    if headers.get("if-range", entity_tag(present)) != entity_tag(present):
         return None
     first, last = found[1], found[2]
     if not first:
@@ -76,11 +79,11 @@ def range_of(headers: Headers, present: asyncssh.SFTPAttrs) -> Span | None:
             return None
     if start >= size:
         raise RangeNotSatisfiable(size)
-    return Span(start, end - start)
+    return ByteRange(start, end - start)
 
 
 class Part(NamedTuple):
-    """A part of an upload; `total` of all of it, None where that is not known yet."""
+    """A part of an upload, in bytes; `total` is None while the size of the file is unknown."""
 
     start: int
     size: int
@@ -91,16 +94,16 @@ class Part(NamedTuple):
         return self.start + self.size == self.total
 
 
-def part_of(headers: Headers) -> Part | None:
-    """What Content-Range says of the body; InvalidOptions for what is none."""
-    given = headers.get("content-range")
-    if given is None:
+def read_content_range(headers: Headers) -> Part | None:
+    """Return the part that the body is. Raises InvalidOptions for an invalid Content-Range."""
+    header = headers.get("content-range")
+    if header is None:
         return None
-    found = _CONTENT_RANGE.fullmatch(given.strip())
+    found = _CONTENT_RANGE.fullmatch(header.strip())
     if found is not None:
         first, end = int(found[1]), int(found[2]) + 1
         total = None if found[3] == "*" else int(found[3])
         if first < end and (total is None or end <= total):
             return Part(first, end - first, total)
-    fault = "is not 'bytes FIRST-LAST/TOTAL', where TOTAL may be *"
-    raise InvalidOptions([{"field": "Content-Range", "message": fault}])
+    message = "must be 'bytes FIRST-LAST/TOTAL'; TOTAL may be * if it is not known yet"
+    raise InvalidOptions([{"field": "Content-Range", "message": message}])

@@ -1,4 +1,4 @@
-"""Digests of what is sent and received, as RFC 9530 writes them."""
+"""Digests of uploaded and downloaded content, in the header fields of RFC 9530."""
 
 from __future__ import annotations
 
@@ -14,67 +14,68 @@ from starlette.datastructures import Headers
 from resop.errors import DigestMismatch, InvalidOptions
 
 Algorithm = Literal["sha256", "sha512"]
-NAMES: dict[str, Algorithm] = {"sha-256": "sha256", "sha-512": "sha512"}
+ALGORITHMS: dict[str, Algorithm] = {"sha-256": "sha256", "sha-512": "sha512"}
+"""The supported algorithms by their names in RFC 9530."""
 _DIGEST = re.compile(r"([a-z0-9-]+)=:([A-Za-z0-9+/=]*):")
 
 Digests = dict[Algorithm, bytes]
 
 
-class Hashes:
-    """Digests in the making, by the names of their algorithms."""
+class Hasher:
+    """Computes several digests of one content."""
 
     def __init__(self, *algorithms: Algorithm) -> None:
-        self._running: dict[Algorithm, Any] = {each: hashlib.new(each) for each in algorithms}
+        self._hashes: dict[Algorithm, Any] = {each: hashlib.new(each) for each in algorithms}
 
     def update(self, content: bytes) -> None:
-        """Take in what comes next."""
-        for each in self._running.values():
+        """Add content."""
+        for each in self._hashes.values():
             each.update(content)
 
-    async def taking_in(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same content, taken in as it passes."""
-        async for piece in content:
-            self.update(piece)
-            yield piece
+    async def pass_through(self, content: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the chunks of the content unchanged, adding each of them."""
+        async for chunk in content:
+            self.update(chunk)
+            yield chunk
 
     def digests(self) -> Digests:
-        """Of all that was taken in."""
-        return {name: each.digest() for name, each in self._running.items()}
+        """Return the digests of everything that was added."""
+        return {name: each.digest() for name, each in self._hashes.items()}
 
 
-def expected(headers: Headers, header: str) -> Digests:
-    """The digests that Content-Digest or Repr-Digest announces; empty without that header.
+def announced_digests(headers: Headers, name: str) -> Digests:
+    """Return the digests in Content-Digest or Repr-Digest; empty without that header.
 
-    InvalidOptions where there is none among them that can be checked.
+    Raises InvalidOptions if the header contains no supported digest.
     """
-    given = headers.get(header)
-    if given is None:
+    header = headers.get(name)
+    if header is None:
         return {}
     try:
         found: Digests = {
-            NAMES[name]: base64.b64decode(value, validate=True)
-            for name, value in _DIGEST.findall(given)
-            if name in NAMES
+            ALGORITHMS[algorithm]: base64.b64decode(value, validate=True)
+            for algorithm, value in _DIGEST.findall(header)
+            if algorithm in ALGORITHMS
         }
     except binascii.Error:
         found = {}
     if not found:
-        fault = f"has none of {', '.join(NAMES)}, written as sha-256=:BASE64:"
-        raise InvalidOptions([{"field": header, "message": fault}])
+        message = f"must contain a digest by {' or '.join(ALGORITHMS)}, as in sha-256=:BASE64:"
+        raise InvalidOptions([{"field": name, "message": message}])
     return found
 
 
-def check_digests(wanted: Digests, made: Digests) -> None:
-    """DigestMismatch where one that is wanted is another one."""
-    for algorithm, digest in wanted.items():
-        if made[algorithm] != digest:
-            raise DigestMismatch(received=made[algorithm].hex(), algorithm=algorithm)
+def check_digests(announced: Digests, computed: Digests) -> None:
+    """Raise DigestMismatch if an announced digest differs from the computed one."""
+    for algorithm, digest in announced.items():
+        if computed[algorithm] != digest:
+            raise DigestMismatch(received=computed[algorithm].hex(), algorithm=algorithm)
 
 
-def as_header(digests: Digests) -> str:
-    """As a field of RFC 9530."""
-    by_algorithm = {algorithm: name for name, algorithm in NAMES.items()}
+def digest_header(digests: Digests) -> str:
+    """Return digests as the value of a header field (RFC 9530)."""
+    names = {algorithm: name for name, algorithm in ALGORITHMS.items()}
     return ", ".join(
-        f"{by_algorithm[each]}=:{base64.b64encode(digest).decode()}:"
-        for each, digest in digests.items()
+        f"{names[algorithm]}=:{base64.b64encode(digest).decode()}:"
+        for algorithm, digest in digests.items()
     )

@@ -1,7 +1,7 @@
-"""Uploads in parts: what has arrived is kept beside the target until it is complete, or a day.
+"""Uploads in parts: a partial file beside the target, until it is complete or a day old.
 
-The headers are those of draft-ietf-httpbis-resumable-upload; a part says where it belongs in
-Content-Range (RFC 9110, 14.5), and an upload is known by its target and an id of the client's.
+The headers are those of draft-ietf-httpbis-resumable-upload. A part says where it belongs in
+Content-Range (RFC 9110, 14.5). Target and client-chosen id together identify an upload.
 """
 
 from __future__ import annotations
@@ -21,25 +21,31 @@ from resop.archives.entry import NEW_FILE_MODE
 from resop.errors import InvalidOptions, UploadMismatch
 from resop.sftp.client import remove_quietly
 from resop.sftp.files import Target, translate_disk_full
+from resop.types import ErrorMessage
 
-KEPT_SECONDS = 86_400
-SWEPT_ENTRIES = 5_000
-"""Of a folder, when what was forgotten in it is looked for."""
-_NAME = re.compile(rb"\.resop-[0-9a-f]{32}\.upload")
+MAX_IDLE_SECONDS = 86_400
+"""A partial file is removed if nothing was added to it for this long."""
+MAX_SWEPT_ENTRIES = 5_000
+"""How many entries of a folder are searched for old partial files."""
+_PARTIAL_NAME = re.compile(rb"\.resop-[0-9a-f]{32}\.upload")
 
-UploadId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
+UploadId = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,128}$"),
+    ErrorMessage("must be 1 to 128 letters, digits, '.', '_', '~' or '-'"),
+]
 
 
-def kept_at(target: Target, upload: str) -> bytes:
-    """Where that is which has arrived of an upload."""
-    known_by = hashlib.sha256(target.real_path + b"\0" + upload.encode()).hexdigest()
-    return target.temp_path(f".resop-{known_by[:32]}.upload")
+def partial_path(target: Target, upload: str) -> bytes:
+    """Return the path of an upload's partial file."""
+    digest = hashlib.sha256(target.real_path + b"\0" + upload.encode()).hexdigest()
+    return target.temp_path(f".resop-{digest[:32]}.upload")
 
 
-async def received_of(sftp: asyncssh.SFTPClient, kept: bytes) -> int | None:
-    """How many bytes have arrived; None when there is no such upload."""
+async def received_bytes(sftp: asyncssh.SFTPClient, path: bytes) -> int | None:
+    """Return the size of a partial file; None if there is no such upload."""
     try:
-        found = await sftp.lstat(kept)
+        found = await sftp.lstat(path)
     except asyncssh.SFTPNoSuchFile:
         return None
     if not stat.S_ISREG(found.permissions or 0) or _is_old(found):
@@ -47,45 +53,48 @@ async def received_of(sftp: asyncssh.SFTPClient, kept: bytes) -> int | None:
     return found.size or 0
 
 
-async def open_kept(
-    sftp: asyncssh.SFTPClient, target: Target, kept: bytes, part: Part
+async def open_partial(
+    sftp: asyncssh.SFTPClient, target: Target, path: bytes, part: Part
 ) -> asyncssh.SFTPClientFile:
-    """The file that a part continues, or a new one; UploadMismatch for a part from elsewhere."""
+    """Open the partial file that a part continues, or create it for the first part.
+
+    Raises UploadMismatch if the part does not begin where the partial file ends.
+    """
     async with translate_disk_full(sftp, target, part.size):
         if part.start == 0:
             await _sweep(sftp, target)
-            await remove_quietly(sftp, kept)
-            return await sftp.open(kept, "x+b", asyncssh.SFTPAttrs(permissions=NEW_FILE_MODE))
-        received = await received_of(sftp, kept)
+            await remove_quietly(sftp, path)
+            return await sftp.open(path, "x+b", asyncssh.SFTPAttrs(permissions=NEW_FILE_MODE))
+        received = await received_bytes(sftp, path)
         if part.start != received:
             raise UploadMismatch(received or 0)
-        return await sftp.open(kept, "r+b")
+        return await sftp.open(path, "r+b")
 
 
-async def exactly(content: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """The content, which is to have that size; InvalidOptions otherwise."""
-    left = size
-    async for piece in content:
-        left -= len(piece)
-        if left < 0:
+async def exact_size(content: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
+    """Yield the chunks of the content. Raises InvalidOptions unless it has `size` bytes."""
+    remaining = size
+    async for chunk in content:
+        remaining -= len(chunk)
+        if remaining < 0:
             break
-        yield piece
-    if left:
-        fault = f"the body has not the {size} bytes that Content-Range tells"
-        raise InvalidOptions([{"field": "Content-Range", "message": fault}])
+        yield chunk
+    if remaining:
+        message = f"announces {size} bytes, but the body has {'more' if remaining < 0 else 'fewer'}"
+        raise InvalidOptions([{"field": "Content-Range", "message": message}])
 
 
 async def _sweep(sftp: asyncssh.SFTPClient, target: Target) -> None:
-    """Take away what was kept of uploads that nobody has gone on with for a day."""
+    """Remove old partial files from the target's folder."""
     seen = 0
     async for entry in sftp.scandir(target.temp_path("").rstrip(b"/") or b"/"):
         name = entry.filename
-        assert isinstance(name, bytes)  # as the folder's own
-        if _NAME.fullmatch(name) and _is_old(entry.attrs):
+        assert isinstance(name, bytes)  # like the folder's own name
+        if _PARTIAL_NAME.fullmatch(name) and _is_old(entry.attrs):
             await remove_quietly(sftp, target.temp_path(name.decode()))
-        if (seen := seen + 1) == SWEPT_ENTRIES:
+        if (seen := seen + 1) == MAX_SWEPT_ENTRIES:
             return
 
 
 def _is_old(attributes: asyncssh.SFTPAttrs) -> bool:
-    return (attributes.mtime or 0) < time.time() - KEPT_SECONDS
+    return (attributes.mtime or 0) < time.time() - MAX_IDLE_SECONDS

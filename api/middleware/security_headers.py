@@ -1,4 +1,4 @@
-"""On every answer: what a browser may do with it; and which other sites' pages may ask at all."""
+"""Add security headers to every response, and configure which other sites may ask (CORS)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-NOTHING = "default-src 'none'; frame-ancestors 'none'"
-# Of the two pages that are not ours, /docs and /redoc, which load their scripts from elsewhere.
-NO_FRAME = "base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
+JSON_POLICY = "default-src 'none'; frame-ancestors 'none'"
+"""The policy for responses that are not HTML: they load nothing."""
+HTML_POLICY = "base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
+"""The policy for /docs and /redoc, which load scripts from elsewhere; our pages set their own."""
 
 
 class SecurityHeaders:
-    """ASGI middleware; what an answer says itself of these things stays."""
+    """ASGI middleware; headers that a response sets itself are not changed."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,7 +37,7 @@ class SecurityHeaders:
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 html = headers.get("content-type", "").startswith("text/html")
-                headers.setdefault("Content-Security-Policy", NO_FRAME if html else NOTHING)
+                headers.setdefault("Content-Security-Policy", HTML_POLICY if html else JSON_POLICY)
                 if scope["scheme"] == "https":
                     headers["Strict-Transport-Security"] = f"max-age={HSTS_SECONDS}"
             await send(message)
@@ -45,7 +46,7 @@ class SecurityHeaders:
 
 
 def cors(settings: Settings) -> dict[str, Any]:
-    """What starlette's CORSMiddleware is told: no cookie counts, a page shows its own token."""
+    """Return the arguments of CORSMiddleware; other sites send a token, never our cookie."""
     return {
         "allow_origins": settings.cors_origins,
         "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],

@@ -1,4 +1,4 @@
-"""Files of the cluster: read, written and removed; streamed, and never held as a whole."""
+"""Read, write and remove files of the cluster; content is streamed, never held as a whole."""
 
 from __future__ import annotations
 
@@ -13,65 +13,42 @@ from urllib.parse import quote
 import asyncssh
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.http.conditions import (
-    Part,
-    Span,
+    ByteRange,
     check_conditions,
-    is_conditional,
-    is_known,
-    part_of,
-    range_of,
-    tag_of,
+    entity_tag,
+    has_conditions,
+    is_unchanged,
+    read_content_range,
+    read_range,
 )
-from api.http.digests import Algorithm, Digests, Hashes, as_header, check_digests, expected
+from api.http.digests import digest_header
 from api.http.download import Download
-from api.http.resumable_upload import UploadId, exactly, kept_at, open_kept, received_of
-from api.http.upload import is_form
-from api.routes.sftp_dependency import RemotePath, Sftp, uploaded
-from resop.errors import DigestMismatch, InvalidOptions, PathFailed
+from api.http.resumable_upload import partial_path, received_bytes
+from api.routes.file_upload import (
+    Checksum,
+    FileUpload,
+    Upload,
+    WriteOptions,
+    check_write_request,
+    file_digests,
+)
+from api.routes.sftp_dependency import RemotePath, Sftp
+from resop.errors import PathFailed
 from resop.limits import FILE_LIMIT
 from resop.sftp.client import (
     attributes_of,
     check_regular,
     display_path,
     mode_of,
-    remove_quietly,
     translate_sftp_errors,
 )
-from resop.sftp.files import Target, publish, resolve_target, temporary_file, translate_disk_full
-from resop.sftp.transfer import BlockWriter, read_blocks
+from resop.sftp.files import resolve_target
+from resop.sftp.transfer import read_blocks
 from resop.storage.serializers import iso_time
-from resop.types import FileMode
 
 router = APIRouter(prefix="/files", tags=["files"])
-
-Checksum = Annotated[
-    Algorithm | None,
-    Query(description="tell this digest of the file, in Repr-Digest (RFC 9530)"),
-]
-Upload = Annotated[
-    UploadId | None, Query(description="an upload in parts, known by an id that you choose")
-]
-
-
-class WriteOptions(BaseModel):
-    """How a file is to be written."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    overwrite: Annotated[bool, Field(description="replace a file that is there")] = True
-    mode: Annotated[
-        FileMode | None,
-        Field(description="permissions in octal; those of the file it replaces, else 0600"),
-    ] = None
-    modified: Annotated[
-        AwareDatetime | None, Field(description="its time, ISO 8601 with zone; else now")
-    ] = None
-    checksum: Checksum = None
-    upload: Upload = None
-
 
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _FORM = {
@@ -83,33 +60,34 @@ _FORM = {
     "/{path:anything}",
     response_class=Download,
     responses={
-        200: {"description": "the file", "content": _BINARY},
-        206: {"description": "the range of it that was asked for", "content": _BINARY},
-        304: {"description": "it is the one that If-None-Match names"},
+        200: {"description": "The file.", "content": _BINARY},
+        206: {"description": "The requested range of the file.", "content": _BINARY},
+        304: {"description": "The file still has the entity tag given in `If-None-Match`."},
     },
 )
 async def read_file(
     request: Request, path: RemotePath, sftp: Sftp, checksum: Checksum = None
 ) -> Response:
-    """Read a file: all of it, or one `Range`."""
+    """Download a file, or one `Range` of it."""
     with translate_sftp_errors(path):
-        file, attributes = await _opened(sftp, path)
+        file, attributes = await _open(sftp, path)
         headers = _headers(path, attributes)
-        if is_known(request.headers, attributes):
+        if is_unchanged(request.headers, attributes):
             return Response(status_code=304, headers=headers)
-        span = range_of(request.headers, attributes)
-        if not attributes.size:  # those of /proc and the like have none, and are not empty
+        byte_range = read_range(request.headers, attributes)
+        if not attributes.size:  # files in /proc and the like have no size, but have content
             return Response(await file.read(FILE_LIMIT), headers=headers)
         if checksum:
-            headers["Repr-Digest"] = as_header(await _digests(file, path, attributes, checksum))
+            digests = await file_digests(file, path, attributes, checksum)
+            headers["Repr-Digest"] = digest_header(digests)
     size, status = attributes.size, 200
-    if span is not None:
-        last = span.start + span.size - 1
-        headers["Content-Range"] = f"bytes {span.start}-{last}/{size}"
+    if byte_range is not None:
+        last = byte_range.start + byte_range.size - 1
+        headers["Content-Range"] = f"bytes {byte_range.start}-{last}/{size}"
         status = 206
-    span = span or Span(0, size)
-    headers["Content-Length"] = str(span.size)
-    return Download(_content(file, path, span), status, headers)
+    byte_range = byte_range or ByteRange(0, size)
+    headers["Content-Length"] = str(byte_range.size)
+    return Download(_content(file, path, byte_range), status, headers)
 
 
 @router.head("/{path:anything}")
@@ -120,75 +98,76 @@ async def look_at_file(
     checksum: Checksum = None,
     upload: Upload = None,
 ) -> Response:
-    """Look at a file, or at how far an upload has come (`Upload-Offset`)."""
+    """Return a file's headers, or how much of an upload has arrived (`Upload-Offset`)."""
     with translate_sftp_errors(path):
         if upload is not None:
-            received = await received_of(sftp, kept_at(await resolve_target(sftp, path), upload))
+            target = await resolve_target(sftp, path)
+            received = await received_bytes(sftp, partial_path(target, upload))
             if received is None:
-                raise PathFailed(display_path(path), "missing", "there is no such upload")
-            return Response(status_code=204, headers=_progress(received))
-        file, attributes = await _opened(sftp, path)
+                raise PathFailed(display_path(path), "missing", "no upload with this id exists")
+            return Response(status_code=204, headers=_upload_headers(received))
+        file, attributes = await _open(sftp, path)
         headers = _headers(path, attributes)
-        if is_known(request.headers, attributes):
+        if is_unchanged(request.headers, attributes):
             return Response(status_code=304, headers=headers)
         if checksum:
-            headers["Repr-Digest"] = as_header(await _digests(file, path, attributes, checksum))
+            digests = await file_digests(file, path, attributes, checksum)
+            headers["Repr-Digest"] = digest_header(digests)
     return Response(headers={**headers, "Content-Length": str(attributes.size or 0)})
 
 
 @router.put(
     "/{path:anything}",
     responses={
-        200: {"description": "the file was replaced"},
-        201: {"description": "the file was made"},
-        202: {"description": "the part has arrived, others are to come"},
+        200: {"description": "The file was replaced."},
+        201: {"description": "The file was created."},
+        202: {"description": "The part has arrived; other parts are missing."},
     },
     openapi_extra={
         "requestBody": {"required": True, "content": {**_BINARY, "multipart/form-data": _FORM}}
     },
 )
 async def write_file(
-    request: Request, path: RemotePath, sftp: Sftp, wanted: Annotated[WriteOptions, Query()]
+    request: Request, path: RemotePath, sftp: Sftp, options: Annotated[WriteOptions, Query()]
 ) -> JSONResponse:
-    """Write a file, complete under its name or not at all; or a part of it (`Content-Range`)."""
-    part = part_of(request.headers)
-    _check_together(request, wanted, part)
+    """Upload a file, or a part of it (`Content-Range`).
+
+    The file appears under its name complete, or not at all.
+    """
+    part = read_content_range(request.headers)
+    check_write_request(request, options, part)
     with translate_sftp_errors(path):
         target = await resolve_target(sftp, path)
         check_conditions(request.headers, target.existing)
-        if not wanted.overwrite:
+        if not options.overwrite:
             target.check_vacant()
-        writing = _Writing(request, sftp, target, wanted)
-        if part is None:
-            digests = await writing.whole()
-        else:
-            made = await writing.part(part)
-            if made is None:
-                received = part.start + part.size
-                answer = {"success": True, "received": received}
-                return JSONResponse(answer, 202, _progress(received))
-            digests = made
+        upload = FileUpload(request, sftp, target, options)
+        digests = await (upload.write_file() if part is None else upload.write_part(part))
+        if part is not None and digests is None:
+            received = part.start + part.size
+            partial = {"success": True, "received": received}
+            return JSONResponse(partial, 202, _upload_headers(received))
         attributes = await sftp.stat(target.real_path)
-    headers = {"ETag": tag_of(attributes)}
+    headers = {"ETag": entity_tag(attributes)}
     if digests:
-        headers["Repr-Digest"] = as_header(digests)
-    answer = _described(target.real_path, attributes) | {
-        algorithm: digest.hex() for algorithm, digest in digests.items()
+        headers["Repr-Digest"] = digest_header(digests)
+    written = _written_file(target.real_path, attributes) | {
+        algorithm: digest.hex() for algorithm, digest in (digests or {}).items()
     }
-    return JSONResponse(answer, 201 if target.existing is None else 200, headers)
+    return JSONResponse(written, 201 if target.existing is None else 200, headers)
 
 
 @router.delete("/{path:anything}", status_code=204)
 async def remove_file(
     request: Request, path: RemotePath, sftp: Sftp, upload: Upload = None
 ) -> Response:
-    """Remove a file; a symbolic link itself. Or what has arrived of an upload."""
+    """Remove a file, or what has arrived of an upload. Of a symbolic link, the link is removed."""
     with translate_sftp_errors(path):
         if upload is not None:
-            await sftp.remove(kept_at(await resolve_target(sftp, path), upload))
+            await sftp.remove(partial_path(await resolve_target(sftp, path), upload))
             return Response(status_code=204)
-        # Only then: a link of one's own goes, too, where it leads to what its user may not see.
-        if is_conditional(request.headers):
+        # Only with conditions: users may also remove a link to a file that they cannot see.
+        if has_conditions(request.headers):
             check_conditions(request.headers, await attributes_of(sftp, path))
         if stat.S_ISDIR((await sftp.lstat(path)).permissions or 0):
             raise PathFailed(display_path(path), "is_folder")
@@ -196,133 +175,39 @@ async def remove_file(
     return Response(status_code=204)
 
 
-class _Writing:
-    """One request that writes to a target."""
-
-    def __init__(
-        self, request: Request, sftp: asyncssh.SFTPClient, target: Target, wanted: WriteOptions
-    ) -> None:
-        self._request = request
-        self._sftp = sftp
-        self._target = target
-        self._wanted = wanted
-        self._checked = {wanted.checksum} if wanted.checksum else set()
-        self._of_body = expected(request.headers, "Content-Digest")
-        self._of_file = expected(request.headers, "Repr-Digest")
-
-    async def whole(self) -> Digests:
-        """Write all of the file; the digests that were asked for or announced."""
-        size = int(self._request.headers.get("content-length", 0))
-        hashes = Hashes(*{*self._checked, *self._of_body, *self._of_file})
-        async with temporary_file(self._sftp, self._target, size) as (beside, file):
-            await BlockWriter(file).write(hashes.taking_in(uploaded(self._request)))
-            made = hashes.digests()
-            check_digests(self._of_body, made)
-            check_digests(self._of_file, made)
-            await self._put_in_place(beside, file)
-        return made
-
-    async def part(self, part: Part) -> Digests | None:
-        """Write a part; the same of the whole file with the last one, None before."""
-        kept = kept_at(self._target, self._wanted.upload or "")
-        file = await open_kept(self._sftp, self._target, kept, part)
-        async with translate_disk_full(self._sftp, self._target, part.size), file:
-            await self._write_part(file, part)
-            if not part.is_last:
-                return None
-            path, attributes = display_path(self._target.path), await file.stat()
-            algorithms = {*self._checked, *self._of_file}
-            made = await _digests(file, path, attributes, *algorithms)
-            try:
-                check_digests(self._of_file, made)
-            except DigestMismatch:
-                await remove_quietly(self._sftp, kept)
-                raise
-            await self._put_in_place(kept, file)
-        return made
-
-    async def _write_part(self, file: asyncssh.SFTPClientFile, part: Part) -> None:
-        hashes, writer = Hashes(*self._of_body), BlockWriter(file, part.start)
-        content = exactly(uploaded(self._request), part.size)
-        try:
-            await writer.write(hashes.taking_in(content))
-            check_digests(self._of_body, hashes.digests())
-        except DigestMismatch:
-            await file.truncate(part.start)
-            raise
-        except asyncssh.SFTPFailure:
-            # Later blocks may be there while an earlier one is missing.
-            await file.truncate(writer.committed_offset)
-            raise
-
-    async def _put_in_place(self, beside: bytes, file: asyncssh.SFTPClientFile) -> None:
-        mode = None if self._wanted.mode is None else int(self._wanted.mode, 8)
-        await file.setstat(self._target.final_attributes(mode, self._wanted.modified))
-        await file.close()  # some file systems tell only then that there was no room
-        # Once more: uploads take their time.
-        present = await attributes_of(self._sftp, self._target.real_path)
-        check_conditions(self._request.headers, present)
-        await publish(self._sftp, self._target, beside, self._wanted.overwrite)
-
-
-def _check_together(request: Request, wanted: WriteOptions, part: Part | None) -> None:
-    """InvalidOptions for what makes no sense together."""
-    faults = {}
-    if (part is None) != (wanted.upload is None):
-        faults["upload"] = "an id and Content-Range come together"
-    if is_form(request):
-        for header in ("Content-Range", "Content-Digest", "Repr-Digest"):
-            if header in request.headers:
-                faults[header] = "is not taken with a form"
-    if faults:
-        raise InvalidOptions([{"field": name, "message": faults[name]} for name in faults])
-
-
-async def _opened(
+async def _open(
     sftp: asyncssh.SFTPClient, path: bytes
 ) -> tuple[asyncssh.SFTPClientFile, asyncssh.SFTPAttrs]:
-    """A regular file, which is closed with its SFTP, and its attributes."""
-    # Asked before it is opened: that would wait for the writer of a named pipe.
+    """Open a regular file, which is closed together with `sftp`; return it with its attributes."""
+    # Checked before opening, which would wait for the writer of a named pipe.
     check_regular(path, await sftp.stat(path))
     file = await sftp.open(path, "rb")
     return file, await file.stat()
 
 
-async def _content(file: asyncssh.SFTPClientFile, path: bytes, span: Span) -> AsyncIterator[bytes]:
+async def _content(
+    file: asyncssh.SFTPClientFile, path: bytes, byte_range: ByteRange
+) -> AsyncIterator[bytes]:
     with translate_sftp_errors(path):
-        async for block in read_blocks(file, display_path(path), span.start, span.size):
+        async for block in read_blocks(file, display_path(path), byte_range.start, byte_range.size):
             yield block
-
-
-async def _digests(
-    file: asyncssh.SFTPClientFile,
-    path: str | bytes,
-    attributes: asyncssh.SFTPAttrs,
-    *algorithms: Algorithm,
-) -> Digests:
-    """Of a file that is read for it."""
-    hashes = Hashes(*algorithms)
-    if algorithms:
-        async for block in read_blocks(file, display_path(path), 0, attributes.size or 0):
-            hashes.update(block)
-    return hashes.digests()
 
 
 def _headers(path: bytes, attributes: asyncssh.SFTPAttrs) -> dict[str, str]:
     return {
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
-        # A page that somebody left on the cluster must not run as one of this site's.
+        # A web page stored on the cluster must not run as a page of this site.
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(posixpath.basename(path))}",
         "Content-Type": "application/octet-stream",
-        "ETag": tag_of(attributes),
+        "ETag": entity_tag(attributes),
         "Last-Modified": formatdate(attributes.mtime or 0, usegmt=True),
         "X-Content-Type-Options": "nosniff",
         "X-File-Mode": f"{mode_of(attributes):04o}",
     }
 
 
-def _progress(received: int) -> dict[str, str]:
+def _upload_headers(received: int) -> dict[str, str]:
     return {
         "Cache-Control": "no-store",
         "Upload-Complete": "?0",
@@ -330,12 +215,12 @@ def _progress(received: int) -> dict[str, str]:
     }
 
 
-def _described(place: bytes, attributes: asyncssh.SFTPAttrs) -> dict[str, Any]:
+def _written_file(path: bytes, attributes: asyncssh.SFTPAttrs) -> dict[str, Any]:
     return {
         "success": True,
-        "path": display_path(place),
+        "path": display_path(path),
         "size": attributes.size,
         "mode": f"{mode_of(attributes):04o}",
         "modified": iso_time(datetime.fromtimestamp(attributes.mtime or 0, UTC)),
-        "etag": tag_of(attributes),
+        "etag": entity_tag(attributes),
     }

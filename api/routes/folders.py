@@ -1,4 +1,4 @@
-"""Folders of the cluster as archives: packed and unpacked on the way, and held nowhere here."""
+"""Read and write folders of the cluster as archives, packed and unpacked while streaming."""
 
 from __future__ import annotations
 
@@ -41,126 +41,138 @@ _ARCHIVES = {
     "application/x-tar": {"schema": {"type": "string", "format": "binary"}},
     "application/zip": {"schema": {"type": "string", "format": "binary"}},
 }
-_SENT = {**_ARCHIVES, "application/gzip": _ARCHIVES["application/x-tar"]}
-_PACKED = {"tar": tar.write_archive, "zip": zip.write_archive}
-_TYPES = {"tar": "application/x-tar", "zip": "application/zip"}
+_ACCEPTED_TYPES = {**_ARCHIVES, "application/gzip": _ARCHIVES["application/x-tar"]}
+_WRITERS = {"tar": tar.write_archive, "zip": zip.write_archive}
+_MEDIA_TYPES = {"tar": "application/x-tar", "zip": "application/zip"}
 
 
 class ArchiveOptions(BaseModel):
-    """What of a folder is packed, and how."""
+    """What part of a folder is read, and in which format."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Annotated[Literal["tar", "zip"], Field(description="zip is not compressed")] = "tar"
+    format: Annotated[
+        Literal["tar", "zip"], Field(description="Archive format; `zip` is not compressed.")
+    ] = "tar"
     include: Annotated[
-        Patterns, Field(description="these files and links only: *.csv, or plots/* with its folder")
+        Patterns,
+        Field(
+            description="Only files and links that match this pattern: `*.csv` in any folder, or "
+            "`plots/*` with the folder's path. Repeat it for several."
+        ),
     ] = []
     exclude: Annotated[
-        Patterns, Field(description="not these, and nothing in a folder of such a name")
+        Patterns,
+        Field(
+            description="No files, links or folders that match this pattern, with everything in "
+            "those folders. Repeat it for several."
+        ),
     ] = []
 
 
 @router.get(
     "/{path:anything}",
     response_class=Download,
-    responses={200: {"description": "the folder", "content": _ARCHIVES}},
+    responses={200: {"description": "The archive.", "content": _ARCHIVES}},
 )
 async def read_folder(
-    path: RemotePath, sftp: Sftp, chosen: Annotated[ArchiveOptions, Query()]
+    path: RemotePath, sftp: Sftp, options: Annotated[ArchiveOptions, Query()]
 ) -> Response:
-    """Read a folder with all that is in it, as an archive; links stay links.
+    """Download a folder with everything in it as an archive; links stay links.
 
-    It is cut off when a file in it cannot be read.
+    The archive is cut off if a file in the folder cannot be read.
     """
     with translate_sftp_errors(path):
         top = await resolve_folder(sftp, path)
-    members = with_content(sftp, top, walk(sftp, top, _wanted(chosen)))
-    archive = rechunk(_PACKED[chosen.format](members))
-    first = await anext(archive, b"")  # what fails with it is still answered as such
-    name = quote(posixpath.basename(top) + f".{chosen.format}".encode())
+    entries = with_content(sftp, top, walk(sftp, top, _entry_filter(options)))
+    archive = rechunk(_WRITERS[options.format](entries))
+    first = await anext(archive, b"")  # so that an early failure is still answered as an error
+    name = quote(posixpath.basename(top) + f".{options.format}".encode())
     headers = {
         "Cache-Control": "private, no-cache",
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
         "X-Content-Type-Options": "nosniff",
     }
-    return Download(_after(first, archive), 200, headers, _TYPES[chosen.format])
+    return Download(_chain(first, archive), 200, headers, _MEDIA_TYPES[options.format])
 
 
 @router.put(
     "/{path:anything}",
     status_code=201,
-    responses={201: {"description": "the folder was made, or merged"}},
-    openapi_extra={"requestBody": {"required": True, "content": _SENT}},
+    responses={201: {"description": "The folder was created, or merged into."}},
+    openapi_extra={"requestBody": {"required": True, "content": _ACCEPTED_TYPES}},
 )
 async def write_folder(
     request: Request,
     path: RemotePath,
     sftp: Sftp,
     merge: Annotated[
-        bool, Query(description="unpack into the folder that is there, replacing its files")
+        bool, Query(description="Unpack into the existing folder, replacing files in it.")
     ] = False,
 ) -> JSONResponse:
-    """Write a folder from a tar (also gzip) or a zip: complete under its name, or not at all.
+    """Create a folder from a tar archive (also gzipped) or a zip archive.
 
-    A merge that breaks off leaves what was unpacked, each file complete. Refused: a device, a
-    name that leads out of the folder, or through a link.
+    The folder appears under its name complete, or not at all. A merge that fails midway leaves
+    the files unpacked so far, each of them complete. Archives with devices, or with names that
+    lead out of the folder or through a link, are refused.
     """
     with translate_sftp_errors(path):
         async with (
-            writable_folder(sftp, path, merge=merge) as (top, place),
-            FolderWriter(sftp, top, merge=merge) as made,
-            _members(request, sftp, top) as members,
+            writable_folder(sftp, path, merge=merge) as (top, final_path),
+            FolderWriter(sftp, top, merge=merge) as writer,
+            _entries(request, sftp, top) as entries,
         ):
-            async for member, content in members:
-                await made.add(member, content)
-    answer = {"path": display_path(place), "files": made.files, "bytes": made.bytes}
-    return JSONResponse({"success": True, **answer}, 201)
+            async for entry, content in entries:
+                await writer.add(entry, content)
+    written = {"path": display_path(final_path), "files": writer.files, "bytes": writer.bytes}
+    return JSONResponse({"success": True, **written}, 201)
 
 
 @contextlib.asynccontextmanager
-async def _members(
+async def _entries(
     request: Request, sftp: asyncssh.SFTPClient, top: bytes
 ) -> AsyncIterator[AsyncIterator[tuple[TreeEntry, Content]]]:
-    """The members of the archive that is sent."""
+    """Yield the entries of the uploaded archive."""
     archive = ByteStream(uploaded(request))
-    beginning = await archive.peek(2)
-    if beginning == b"PK":
-        # The list of its members comes last, so that it has to lie somewhere: in the folder.
+    if await archive.peek(2) == b"PK":
+        # A zip archive lists its entries at its end, so it is first stored in the folder.
         target = Target(top, posixpath.join(top, b"zip"), None)
         size = int(request.headers.get("content-length", 0))
-        async with temporary_file(sftp, target, size) as (kept, file):
+        async with temporary_file(sftp, target, size) as (temp_path, file):
             writer = BlockWriter(file)
             await writer.write(archive.rest())
-            async with sftp.open(kept, "rb") as whole:
+            async with sftp.open(temp_path, "rb") as whole:
                 yield zip.read_archive(whole, writer.committed_offset)
-        await remove_quietly(sftp, kept)
+        await remove_quietly(sftp, temp_path)
     else:
         yield tar.read_archive(archive)
 
 
-async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
-    async for piece in rest:
-        yield piece
+    async for chunk in rest:
+        yield chunk
 
 
-def _wanted(chosen: ArchiveOptions) -> EntryFilter:
-    """Patterns as fnmatch(7) has them; one without a slash is for a name wherever it is."""
-    included, excluded = _matcher(chosen.include), _matcher(chosen.exclude)
+def _entry_filter(options: ArchiveOptions) -> EntryFilter:
+    """Return a filter by patterns, as in fnmatch(3); one without a slash matches in any folder."""
+    included, excluded = _matcher(options.include), _matcher(options.exclude)
 
-    def wanted(name: bytes, folder: bool) -> bool:
+    def accepts(name: bytes, folder: bool) -> bool:
         text = name.decode("utf-8", "surrogateescape")
-        return not excluded(text) and (folder or not chosen.include or included(text))
+        return not excluded(text) and (folder or not options.include or included(text))
 
-    return wanted
+    return accepts
 
 
 def _matcher(patterns: list[str]) -> Callable[[str], bool]:
-    whole = [re.compile(fnmatch.translate(each.strip("/"))) for each in patterns if "/" in each]
-    last = [re.compile(fnmatch.translate(each)) for each in patterns if "/" not in each]
+    by_path = [re.compile(fnmatch.translate(each.strip("/"))) for each in patterns if "/" in each]
+    by_name = [re.compile(fnmatch.translate(each)) for each in patterns if "/" not in each]
 
     def matches(name: str) -> bool:
         base = posixpath.basename(name)
-        return any(each.match(name) for each in whole) or any(each.match(base) for each in last)
+        return any(each.match(name) for each in by_path) or any(
+            each.match(base) for each in by_name
+        )
 
     return matches

@@ -1,4 +1,4 @@
-"""What is open to everybody: the welcome, the limits, the probes."""
+"""The endpoints that need no token: welcome, limits and health."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ router = APIRouter(tags=["service"])
 
 @router.get("/", response_model=dict[str, Any])
 def welcome(request: Request, services: ServicesDep) -> Any:
-    """What this is, which clusters there are, and where to go on; a browser goes to the pages."""
+    """Describe the service: its clusters, limits and first steps. A browser gets the pages."""
     if "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/pages/", 303, {"Vary": "Accept"})
     return {
@@ -38,13 +38,13 @@ def welcome(request: Request, services: ServicesDep) -> Any:
 
 @router.get("/limits")
 def limits(services: ServicesDep) -> dict[str, Any]:
-    """The limits that requests are held to."""
+    """List the limits of requests, in bytes, seconds and numbers."""
     return _limits(services)
 
 
 @router.get("/health/live")
 async def live() -> dict[str, bool]:
-    """This process answers."""
+    """Answer as long as this process runs."""
     return {"live": True}
 
 
@@ -61,7 +61,7 @@ async def ready(services: ServicesDep) -> JSONResponse:
 
 
 def _limits(services: Services) -> dict[str, Any]:
-    """Bytes and seconds; failures are those of one user from one address."""
+    """Return all limits; login failures are counted per user and client address."""
     return {
         "body_bytes": body.MAX_BYTES,
         "body_depth": body.MAX_DEPTH,
@@ -77,6 +77,6 @@ def _limits(services: Services) -> dict[str, Any]:
         "wait_seconds": preferences.MAX_WAIT_SECONDS,
         "task_seconds": services.settings.TASK_TIMEOUT,
         "transfer_stall_seconds": upload.STALL_SECONDS,
-        "upload_kept_seconds": resumable_upload.KEPT_SECONDS,
+        "upload_kept_seconds": resumable_upload.MAX_IDLE_SECONDS,
         "token_seconds": services.settings.TOKEN_HOURS * 3600,
     }
