@@ -1,1 +1,1 @@
-"""Measurements: our own figures beside bare floors, in the same run on the same machine."""
+"""Benchmarks: measure resop beside baselines, in the same run on the same machine."""

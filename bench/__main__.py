@@ -1,17 +1,18 @@
-"""`python -m bench [PART …]`: the table of our goals, all of it or these parts, in one run.
+"""`python -m bench [PART …]`: measure resop against its goals, all parts or the ones you name.
 
-commands: one command and an operation of ten steps, beside a bare asyncssh loop and the bare runner
-          (and other services with --targets FILE, bench/targets.py); memory of an idle service
-files:    a large file beside OpenSSH's sftp
-startup:  until new processes serve, and a new user's first command is answered
-crowd:    100 users whose sessions are cold; 2,000 tasks that run at once in one worker
-growth:   one and two API processes and workers
-history:  pages of a long history in SQLite (and MariaDB with --mariadb)
-slurm:    an array, separate submissions, a question of many, on a running testbed
-          (--testbed FOLDER, as root; else it is left out)
+commands:    one command, and an operation of ten steps, beside a bare asyncssh loop and the bare
+             runner (and other services with --targets FILE, see bench/targets.py); memory of an
+             idle service
+files:       a large file beside OpenSSH's sftp
+startup:     time until new processes are ready, and until a new user's first command is answered
+concurrency: 100 users with cold sessions; 2,000 concurrent tasks in one worker
+scaling:     one and two API processes and workers
+history:     pages of a long task history in SQLite (and in MariaDB with --mariadb)
+slurm:       a job array, separate submissions, and a query by many callers, on a running testbed
+             (--testbed FOLDER, as root; otherwise skipped)
 
-Every round measures all ways of a work in turn; ratios are taken within a round. Absolute figures
-are this machine's: all that is measured shares its cores.
+Every round measures resop and all its baselines in turn, and ratios are formed within a round.
+Client, service and login node share one machine, so absolute figures only describe that machine.
 """
 
 from __future__ import annotations
@@ -21,123 +22,135 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.chosen import chosen, parser_of, working_folder
-from bench.commands import GOALS, command_contests
-from bench.contest import compete
-from bench.crowd import cold, running
-from bench.files import Clients, file_contests, peak, resident
-from bench.growth import grow
-from bench.history import pages
-from bench.model import model
-from bench.site import site
-from bench.slurm import running_bed, slurm_contests
-from bench.startup import begun, first_commands
-from bench.table import Row, fact, write
+from bench.command_line import create_parser, parse_options, working_folder
+from bench.commands import GOALS, command_comparisons
+from bench.comparison import run_comparisons
+from bench.concurrency import measure_cold_sessions, measure_concurrent_tasks
+from bench.files import TransferClients, peak_memory, resident_memory, transfer_comparisons
+from bench.history import measure_pages
+from bench.model import model_row
+from bench.scaling import measure_scaling
+from bench.site import start_site
+from bench.slurm import load_testbed, slurm_comparisons
+from bench.startup import first_command_comparison, measure_startup
+from bench.table import Row, figures_row, write_json
 from bench.targets import read_targets
 from tests.support.services import MariaDB
 
 
-def commands(wanted: argparse.Namespace, folder: Path) -> list[Row]:
-    """What a command takes."""
-    targets = read_targets(wanted.targets) if wanted.targets else []
-    with site(folder) as here:
-        idle = fact(
-            "an idle service, resident MiB", "API under 120, worker under 150", resident(here)
+def commands(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure one command by many callers, and the memory of the service."""
+    targets = read_targets(options.targets) if options.targets else []
+    with start_site(folder) as site:
+        idle = figures_row(
+            "idle service, resident MiB", "API under 120, worker under 150", resident_memory(site)
         )
 
-        async def rounds() -> list[Row]:
-            async with command_contests(here, targets, wanted.calls) as contests:
-                return await compete(contests, wanted.rounds)
+        async def compare() -> list[Row]:
+            async with command_comparisons(site, targets, options.calls) as comparisons:
+                return await run_comparisons(comparisons, options.rounds)
 
-        rows = asyncio.run(rounds())
+        rows = asyncio.run(compare())
         # The rows of one command come first, in the order of their goals.
-        ours = {n: row["ways"]["resop"]["per_s"] for n, row in zip(GOALS, rows, strict=False)}
+        rates = {n: row["results"]["resop"]["per_s"] for n, row in zip(GOALS, rows, strict=False)}
         return [
             idle,
             *rows,
-            model(ours),
-            fact("after the commands, resident MiB", "none", resident(here)),
+            model_row(rates),
+            figures_row("after the commands, resident MiB", "none", resident_memory(site)),
         ]
 
 
-def files(wanted: argparse.Namespace, folder: Path) -> list[Row]:
-    """What a file takes."""
-    with site(folder) as here:
-        before = resident(here)
-        contests = file_contests(Clients(here, folder, wanted.file << 20, small=0), wanted.file)
-        with peak(here) as most:
-            rows = asyncio.run(compete(contests, wanted.rounds))
-        grown = {f"{name} by MiB": most[name] - before[name] for name in most}
-        reached = {f"{name} to MiB": each for name, each in most.items()}
-        return [*rows, fact("meanwhile the service grew", "less than 32 MiB", grown | reached)]
+def files(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure transfers of a large file, and the memory they take."""
+    with start_site(folder) as site:
+        before = resident_memory(site)
+        clients = TransferClients(site, folder, options.file << 20, small_files=0)
+        comparisons = transfer_comparisons(clients, options.file)
+        with peak_memory(site) as peak:
+            rows = asyncio.run(run_comparisons(comparisons, options.rounds))
+        growth = {f"{name} by MiB": peak[name] - before[name] for name in peak}
+        total = {f"{name} to MiB": mib for name, mib in peak.items()}
+        return [
+            *rows,
+            figures_row("memory growth during transfers", "less than 32 MiB", growth | total),
+        ]
 
 
-def slurm(wanted: argparse.Namespace, folder: Path) -> list[Row]:
-    """What Slurm's work takes."""
-    bed = running_bed(wanted.testbed)
+def slurm(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure Slurm's actions on a running testbed."""
+    testbed = load_testbed(options.testbed)
 
-    async def rounds() -> list[Row]:
-        async with slurm_contests(bed, folder, wanted.calls, wanted.jobs) as contests:
-            return await compete(contests, wanted.rounds)
+    async def compare() -> list[Row]:
+        async with slurm_comparisons(testbed, folder, options.calls, options.jobs) as comparisons:
+            return await run_comparisons(comparisons, options.rounds)
 
-    return asyncio.run(rounds())
-
-
-def startup(wanted: argparse.Namespace, folder: Path) -> list[Row]:
-    """What comes before the first answer."""
-    users = [f"new{number}" for number in range(wanted.rounds)]
-    with site(folder, others=users) as here:
-        first = first_commands(here, users)
-        return [*begun(here, folder, wanted.rounds), *asyncio.run(compete([first], wanted.rounds))]
+    return asyncio.run(compare())
 
 
-def crowd(wanted: argparse.Namespace, folder: Path) -> list[Row]:
-    """Many users, and many tasks."""
-    users = [f"user{number}" for number in range(max(1, wanted.users))]
-    room = str(wanted.tasks + 100)
-    limits = {"WORKER_TASKS": room, "BATCH_AT_ONCE": room, "QUEUED_TASKS": room}
-    with site(folder, others=users, **limits) as here:
-        return [*cold(here, users), *running(here, users[0], wanted.tasks)]
+def startup(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure the time until new processes are ready and first commands are answered."""
+    users = [f"new{number}" for number in range(options.rounds)]
+    with start_site(folder, others=users) as site:
+        first = first_command_comparison(site, users)
+        return [
+            *measure_startup(site, folder, options.rounds),
+            *asyncio.run(run_comparisons([first], options.rounds)),
+        ]
 
 
-def growth(wanted: argparse.Namespace, folder: Path) -> list[Row]:
-    """More processes."""
-    with site(folder) as here:
-        return grow(here, wanted.calls, wanted.rounds)
+def concurrency(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure many users with cold sessions, and many concurrent tasks."""
+    users = [f"user{number}" for number in range(max(1, options.users))]
+    limit = str(options.tasks + 100)
+    limits = {"WORKER_TASKS": limit, "BATCH_AT_ONCE": limit, "QUEUED_TASKS": limit}
+    with start_site(folder, others=users, **limits) as site:
+        return [
+            *measure_cold_sessions(site, users),
+            *measure_concurrent_tasks(site, users[0], options.tasks),
+        ]
 
 
-def history(wanted: argparse.Namespace, folder: Path) -> list[Row]:
-    """A long history."""
-    sizes = [int(each) for each in wanted.sizes.split(",")]
-    rows = pages("SQLite", f"sqlite:///{folder}/resop.db", sizes, wanted.calls)
-    if wanted.mariadb:
+def scaling(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure the same load on one and on two API processes and workers."""
+    with start_site(folder) as site:
+        return measure_scaling(site, options.calls, options.rounds)
+
+
+def history(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure pages of a long task history."""
+    sizes = [int(size) for size in options.sizes.split(",")]
+    rows = measure_pages("SQLite", f"sqlite:///{folder}/resop.db", sizes, options.calls)
+    if options.mariadb:
         with MariaDB(folder / "mariadb") as mariadb:
-            rows += pages("MariaDB", mariadb.database("bench"), sizes, wanted.calls)
+            rows += measure_pages("MariaDB", mariadb.database("bench"), sizes, options.calls)
     return rows
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
-    each.__name__: each for each in (commands, files, slurm, startup, crowd, growth, history)
+    part.__name__: part for part in (commands, files, slurm, startup, concurrency, scaling, history)
 }
 
 
 def main() -> None:
-    """Measure, print, and write JSON where asked to."""
-    parser = parser_of("bench", __doc__, PARTS)
-    parser.add_argument("-r", "--rounds", type=int, default=3)
-    parser.add_argument("--targets", type=Path, metavar="FILE", help="other services")
-    parser.add_argument("--users", type=int, default=100, help="whose sessions are cold")
-    parser.add_argument("--tasks", type=int, default=2000, help="that run at once")
-    parser.add_argument("--sizes", default="10000,1000000", help="tasks of the history")
-    parser.add_argument("--mariadb", action="store_true", help="also in a MariaDB of its own")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows here")
-    wanted = chosen(parser, PARTS)
+    """Run the benchmarks, print the table, and write it as JSON if requested."""
+    parser = create_parser("bench", __doc__, PARTS)
+    parser.add_argument("-r", "--rounds", type=int, default=3, help="rounds (default: 3)")
+    parser.add_argument("--targets", type=Path, metavar="FILE", help="other services to measure")
+    parser.add_argument("--users", type=int, default=100, help="users with cold sessions (100)")
+    parser.add_argument("--tasks", type=int, default=2000, help="concurrent tasks (2000)")
+    parser.add_argument(
+        "--sizes", default="10000,1000000", help="history sizes in tasks (10000,1000000)"
+    )
+    parser.add_argument("--mariadb", action="store_true", help="measure history in MariaDB too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows to FILE")
+    options = parse_options(parser, PARTS)
     rows = []
-    for part in wanted.parts:
+    for part in options.parts:
         with working_folder() as folder:
-            rows += PARTS[part](wanted, folder)
-        if wanted.json:  # what was measured is kept, whatever becomes of the rest
-            write(wanted.json, wanted.rounds, rows)
+            rows += PARTS[part](options, folder)
+        if options.json:  # after each part: a later failure must not lose these rows
+            write_json(options.json, options.rounds, rows)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""`python -m bench.batch`: a long batch, and another user's command that is waited for meanwhile.
+"""`python -m bench.batch`: run a long batch, and another user's waiting command meanwhile.
 
-One run: the command on the idle service, then again and again while the batch runs; their ratio
-is what can be trusted, absolute figures are this machine's.
+One run measures the command on the idle service, then repeatedly while the batch runs. Trust their
+ratio; the absolute figures only describe this machine.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from bench.load import Client, Measured, post
-from bench.site import Service, Site, site
+from bench.load import HttpClient, Measurement, post_request
+from bench.site import MeasuredService, MeasuredSite, start_site
 
-PAUSE_SECONDS = 0.05
-"""Between two calls of one who waits for each."""
-BESIDE = 100
+THINK_SECONDS = 0.05
+"""Pause of the other user between an answer and the next request."""
+IDLE_CALLS = 100
 """Calls on the idle service."""
 
 
-def ask(here: Service, token: str, path: str, body: Any = None, method: str | None = None) -> Any:
-    """Ask the service with a token: POST with a body, else GET; the JSON of its answer."""
+def call_api(
+    service: MeasuredService, token: str, path: str, body: Any = None, method: str | None = None
+) -> Any:
+    """Send a request (POST if there is a body, else GET) and return the JSON of its answer."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{here.port}{path}",
+        f"http://127.0.0.1:{service.port}{path}",
         json.dumps(body).encode() if body is not None else None,
         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
         method=method,
@@ -36,71 +38,71 @@ def ask(here: Service, token: str, path: str, body: Any = None, method: str | No
         return json.load(answer)
 
 
-async def call(client: Client, measured: Measured) -> None:
-    """Call once, then pause."""
+async def call_and_pause(client: HttpClient, measurement: Measurement) -> None:
+    """Send one request, record its latency, then pause."""
     began = time.perf_counter()
     if await client.call():
-        measured.good.append(time.perf_counter() - began)
+        measurement.latencies.append(time.perf_counter() - began)
     else:
-        measured.failed += 1
-    await asyncio.sleep(PAUSE_SECONDS)
+        measurement.failed += 1
+    await asyncio.sleep(THINK_SECONDS)
 
 
-async def measure(here: Site, items: int) -> dict[str, Any]:
-    """Idle, then beside a batch; the batch is begun in a thread."""
-    other = here.log_in_other()
-    client = Client(here.port, post("/utils/cmd/id", other, b"{}"), b"uid=")
-    for _ in range(20):  # sessions are opened, code is warm
-        await call(client, Measured(1))
-    ask(here, here.token, "/utils/cmd/id", {})
-    idle, accepting, running = Measured(1), Measured(1), Measured(1)
-    for _ in range(BESIDE):
-        await call(client, idle)
+async def measure(site: MeasuredSite, items: int) -> dict[str, Any]:
+    """Measure the other user's command on the idle service, then while a batch runs."""
+    other = site.log_in_other()
+    client = HttpClient(site.port, post_request("/utils/cmd/id", other, b"{}"), b"uid=")
+    for _ in range(20):  # open sessions and warm up the code
+        await call_and_pause(client, Measurement(1))
+    call_api(site, site.token, "/utils/cmd/id", {})
+    idle, accepting, running = Measurement(1), Measurement(1), Measurement(1)
+    for _ in range(IDLE_CALLS):
+        await call_and_pause(client, idle)
     body = {"options": {"input": ["{{n}}"]}, "sweep": {"n": {"start": 1, "stop": items}}}
     began = time.perf_counter()
-    launching = asyncio.create_task(
-        asyncio.to_thread(ask, here, here.token, "/utils/cmd/echo/batch", body)
+    launch = asyncio.create_task(
+        asyncio.to_thread(call_api, site, site.token, "/utils/cmd/echo/batch", body)
     )
-    while not launching.done():
-        await call(client, accepting)
-    batch = launching.result()["batch"]
-    accepted = time.perf_counter() - began - PAUSE_SECONDS / 2
+    while not launch.done():
+        await call_and_pause(client, accepting)
+    batch = launch.result()["batch"]
+    accept_seconds = time.perf_counter() - began - THINK_SECONDS / 2
     path = f"/batches/{batch}"
-    while (await asyncio.to_thread(ask, here, here.token, path))["state"] != "ended":
+    while (await asyncio.to_thread(call_api, site, site.token, path))["state"] != "ended":
         for _ in range(10):
-            await call(client, running)
-    ended = ask(here, here.token, path)
+            await call_and_pause(client, running)
+    final = call_api(site, site.token, path)
     await client.close()
-    for each in (idle, accepting, running):
-        each.good.sort()
+    for measurement in (idle, accepting, running):
+        measurement.latencies.sort()
     return {
         "items": items,
-        "succeeded": ended["counts"]["succeeded"],
-        "accepted_s": round(accepted, 2),
-        "items_per_s": ended["rate"],
+        "succeeded": final["counts"]["succeeded"],
+        "accepted_s": round(accept_seconds, 2),
+        "items_per_s": final["rate"],
         "failed": idle.failed + accepting.failed + running.failed,
         "idle": _percentiles(idle),
         "accepting": _percentiles(accepting),
         "running": _percentiles(running),
         "ratio": {
-            f"p{part}": round(running.percentile(part) / idle.percentile(part), 2)
-            for part in (50, 99)
+            f"p{percent}": round(running.percentile(percent) / idle.percentile(percent), 2)
+            for percent in (50, 99)
         },
     }
 
 
-def _percentiles(measured: Measured) -> dict[str, float]:
-    found = {f"p{part}_ms": round(measured.percentile(part), 1) for part in (50, 99)}
-    return {"calls": len(measured.good), **found}
+def _percentiles(measurement: Measurement) -> dict[str, float]:
+    values = {f"p{percent}_ms": round(measurement.percentile(percent), 1) for percent in (50, 99)}
+    return {"calls": len(measurement.latencies), **values}
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench.batch", description=__doc__)
+    """Run the benchmark and print its figures as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m bench.batch", description=__doc__)
     parser.add_argument("-n", "--items", type=int, default=10_000, help="tasks of the batch")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, site(Path(folder)) as here:
-        print(json.dumps(asyncio.run(measure(here, arguments.items)), indent=1))
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder, start_site(Path(folder)) as site:
+        print(json.dumps(asyncio.run(measure(site, arguments.items)), indent=1))
 
 
 if __name__ == "__main__":

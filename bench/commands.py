@@ -1,4 +1,4 @@
-"""One command by many callers, and ten in one operation, beside bare floors and other services."""
+"""One command by many callers, and ten in one operation, beside baselines and other services."""
 
 from __future__ import annotations
 
@@ -10,90 +10,94 @@ from functools import partial
 
 import asyncssh
 
-from bench.contest import Contest
-from bench.floor import floor
-from bench.load import Client, Measured, closed_loop, post, requests
-from bench.site import USER, Site
-from bench.steps import STEP, steps
-from bench.targets import Target
+from bench.bare_loop import run_bare_loop
+from bench.comparison import Comparison
+from bench.load import HttpClient, Measurement, closed_loop, post_request, run_clients
+from bench.site import USER, MeasuredSite
+from bench.steps import STEP, run_steps
+from bench.targets import TargetService
 from resop.ssh.session import Session
 
 GOALS = {
     1: "p50 at most 0.6 of FirecREST's",
     8: "none",
-    32: "2.5 times FirecREST's rate, and the bare loop's",
-    100: "none failed; the rate of 32 at once",
-    500: "none failed; the rate of 32 at once",
+    32: "2.5 times FirecREST's rate; the rate of the bare loop",
+    100: "none fails; the rate of 32 callers",
+    500: "none fails; the rate of 32 callers",
 }
-"""By the number of callers."""
+"""The goal for each number of callers."""
 
 
-async def ours(here: Site, callers: int, calls: int, ports: Sequence[int] = ()) -> Measured:
-    """A command through HTTP, token, validation, queue, worker and record.
+async def run_commands(
+    site: MeasuredSite, callers: int, calls: int, ports: Sequence[int] = ()
+) -> Measurement:
+    """Run a command through HTTP, token, validation, queue, worker and database.
 
-    The callers share the `ports`, where more than the site's own API serves.
+    The callers are spread over the API processes at `ports`; the default is the site's own.
     """
-    request, expected = post("/utils/cmd/id", here.token, b"{}"), f"({USER})".encode()
-    shared = itertools.cycle(ports or [here.port])
-    clients = [Client(next(shared), request, expected) for _ in range(callers)]
-    return await requests(clients, calls)
+    request, expected = post_request("/utils/cmd/id", site.token, b"{}"), f"({USER})".encode()
+    next_port = itertools.cycle(ports or [site.port])
+    clients = [HttpClient(next(next_port), request, expected) for _ in range(callers)]
+    return await run_clients(clients, calls)
 
 
-async def ten_steps(here: Site, calls: int) -> Measured:
-    """An operation of ten steps, again and again."""
-    request = post("/measured/opn/ten_steps", here.token, b"{}")
-    return await requests([Client(here.port, request, f"({USER})".encode())], calls)
+async def run_ten_step_operations(site: MeasuredSite, calls: int) -> Measurement:
+    """Run an operation of ten steps `calls` times."""
+    request = post_request("/measured/opn/ten_steps", site.token, b"{}")
+    return await run_clients([HttpClient(site.port, request, f"({USER})".encode())], calls)
 
 
-async def ten_commands(session: Session, calls: int) -> Measured:
-    """Ten steps over a bare runner count as one call."""
+async def run_ten_steps(session: Session, calls: int) -> Measurement:
+    """Run ten steps over a bare runner, counted as one call."""
 
-    async def ten() -> bool:
-        done = [await session.run(STEP, 60) for _ in range(10)]
-        return all(each.exit_code == 0 for each in done)
+    async def call() -> bool:
+        results = [await session.run(STEP, 60) for _ in range(10)]
+        return all(result.exit_code == 0 for result in results)
 
-    return await closed_loop([ten], calls)
+    return await closed_loop([call], calls)
 
 
 @contextlib.asynccontextmanager
-async def command_contests(
-    here: Site, targets: Sequence[Target], calls: int
-) -> AsyncIterator[list[Contest]]:
-    """One command by so many callers, and ten of them in one operation."""
+async def command_comparisons(
+    site: MeasuredSite, targets: Sequence[TargetService], calls: int
+) -> AsyncIterator[list[Comparison]]:
+    """Compare one command for each number of callers, and ten commands in one operation."""
 
     async def connect() -> asyncssh.SSHClientConnection:
-        return await here.ssh.login(USER)
+        return await site.ssh.login(USER)
 
     bare, runner = await connect(), Session(connect)
 
-    def command(callers: int) -> Contest:
+    def command(callers: int) -> Comparison:
         count = max(calls, callers * 2)
-        return Contest(
-            f"one command, waiting, {callers} at once",
+        return Comparison(
+            f"one command, {callers} {'caller' if callers == 1 else 'callers'}",
             GOALS[callers],
             "p50" if callers == 1 else "rate",
-            lambda: ours(here, callers, count),
+            lambda: run_commands(site, callers, count),
             {
-                "bare asyncssh loop": lambda: floor(bare, callers, count),
-                "bare runner": lambda: steps(runner, callers, count),
+                "bare asyncssh loop": lambda: run_bare_loop(bare, callers, count),
+                "bare runner": lambda: run_steps(runner, callers, count),
                 **{each.name: partial(each.measure, callers, count) for each in targets},
             },
         )
 
     few = max(1, calls // 10)
-    tens = Contest(
-        "an operation of 10 steps",
-        "1.5 times 10 commands on a bare runner; a fifth of 10 FirecREST requests",
+    ten_steps = Comparison(
+        "an operation of ten steps",
+        "1.5 times ten commands on a bare runner; a fifth of ten FirecREST requests",
         "p50",
-        lambda: ten_steps(here, few),
+        lambda: run_ten_step_operations(site, few),
         {
-            "10 on the bare runner": lambda: ten_commands(runner, few),
-            **{f"10 of {each.name}": partial(each.measure_tens, few) for each in targets},
+            "ten on the bare runner": lambda: run_ten_steps(runner, few),
+            **{f"ten of {each.name}": partial(each.measure_tens, few) for each in targets},
         },
     )
     try:
-        await asyncio.gather(ours(here, 4, 20), floor(bare, 4, 20), steps(runner, 4, 20))
-        yield [*map(command, GOALS), tens]
+        await asyncio.gather(
+            run_commands(site, 4, 20), run_bare_loop(bare, 4, 20), run_steps(runner, 4, 20)
+        )
+        yield [*map(command, GOALS), ten_steps]
     finally:
         await runner.close()
         bare.close()

@@ -1,9 +1,9 @@
-"""`python -m bench.files`: files up and down beside OpenSSH's own sftp, in one run.
+"""`python -m bench.files`: transfer files beside OpenSSH's own sftp, in one run.
 
-Each round sends and fetches a large file, and a folder of small ones, with `sftp` and with `curl`
-through the service, in turns; ratios are taken within a round. Beside them the memory of API and
-worker: before, the most while one transfer runs and while ten do, and after. At last a command of
-one user, alone and while another lists a large folder again and again.
+Each round sends and fetches a large file, and a folder of small files, with `sftp` and through the
+service with `curl`, in turn; ratios are formed within a round. Also printed: the memory of API and
+worker before and after, and its peak during one transfer and during ten concurrent transfers; and
+one user's command alone, then while another user lists a large folder repeatedly.
 """
 
 from __future__ import annotations
@@ -23,114 +23,117 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from bench.contest import Contest
-from bench.load import Client, Measured, closed_loop, post, requests
-from bench.site import OTHER, USER, Site, site
+from bench.comparison import Comparison
+from bench.load import HttpClient, Measurement, closed_loop, post_request, run_clients
+from bench.site import OTHER_USER, USER, MeasuredSite, start_site
 
 PROCESSES = {"API": "api.main", "worker": "worker.main"}
-AT_ONCE = 10
-SAMPLE_SECONDS = 0.02
-SMALL_BYTES = 2000
-"""Of each small file."""
+CONCURRENT_TRANSFERS = 10
+MEMORY_SAMPLE_SECONDS = 0.02
+SMALL_FILE_BYTES = 2000
 
-Memory = dict[str, float]
-"""MiB of each process."""
+ResidentMemory = dict[str, float]
+"""Resident MiB of each process."""
 
 
-class Clients:
-    """The two clients, with one file to send."""
+class TransferClients:
+    """sftp and curl, with the files that they transfer."""
 
-    def __init__(self, here: Site, folder: Path, size: int, small: int) -> None:
-        self._here = here
+    def __init__(self, site: MeasuredSite, folder: Path, size: int, small_files: int) -> None:
+        """Write a file of `size` bytes and `small_files` small ones into `folder`."""
+        self._site = site
         self._key = folder / "key"
-        self._known_hosts = here.ssh.known_hosts
+        self._known_hosts = site.ssh.known_hosts
         self.file = folder / "file"
         with self.file.open("wb") as file:
             for _ in range(size >> 20):
                 file.write(os.urandom(1 << 20))
-        self.small = folder / "small"
-        self.small.mkdir()
-        for number in range(small):
-            (self.small / f"{number}").write_bytes(os.urandom(SMALL_BYTES))
-        self._tar, self._folder = folder / "tar", folder / "fetched"
+        self.small_files = folder / "small"
+        self.small_files.mkdir()
+        for number in range(small_files):
+            (self.small_files / f"{number}").write_bytes(os.urandom(SMALL_FILE_BYTES))
+        self._tar, self._download_folder = folder / "tar", folder / "fetched"
         self._names = map(str, itertools.count())
         keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self._key)]
         subprocess.run(keygen, check=True)
-        here.ssh.authorize(USER, self._key.with_suffix(".pub").read_text())
+        site.ssh.authorize(USER, self._key.with_suffix(".pub").read_text())
 
-    def sftp_up(self) -> None:
-        """Send it with sftp."""
+    def upload_by_sftp(self) -> None:
+        """Send the file with sftp."""
         self._sftp(f"put {self.file} by-sftp")
 
-    def sftp_down(self) -> None:
-        """Fetch it with sftp."""
+    def download_by_sftp(self) -> None:
+        """Fetch the file with sftp."""
         self._sftp("get by-sftp /dev/null")
 
-    def sftp_folder_up(self) -> None:
+    def upload_folder_by_sftp(self) -> None:
         """Send the small files with sftp."""
         name = next(self._names)
-        self._sftp(f"mkdir {name}\nput -R {self.small}/. {name}")
+        self._sftp(f"mkdir {name}\nput -R {self.small_files}/. {name}")
 
-    def sftp_folder_down(self) -> None:
-        """Fetch them with sftp."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._sftp(f"get -R 0 {self._folder}")
+    def download_folder_by_sftp(self) -> None:
+        """Fetch the small files with sftp."""
+        shutil.rmtree(self._download_folder, ignore_errors=True)
+        self._sftp(f"get -R 0 {self._download_folder}")
 
-    def our_folder_up(self) -> None:
-        """Pack them with tar, and send that through the service."""
-        subprocess.run(["tar", "cf", self._tar, "-C", self.small, "."], check=True)
+    def upload_folder(self) -> None:
+        """Pack the small files with tar, and send the archive through the service."""
+        subprocess.run(["tar", "cf", self._tar, "-C", self.small_files, "."], check=True)
         self._curl(f"{next(self._names)}", "--upload-file", str(self._tar), kind="folders")
 
-    def our_folder_down(self) -> None:
-        """Fetch them through the service, and unpack them."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir()
+    def download_folder(self) -> None:
+        """Fetch the small files through the service, and unpack the archive."""
+        shutil.rmtree(self._download_folder, ignore_errors=True)
+        self._download_folder.mkdir()
         self._curl("0", "--output", str(self._tar), kind="folders")
-        subprocess.run(["tar", "xf", self._tar, "-C", self._folder], check=True)
+        subprocess.run(["tar", "xf", self._tar, "-C", self._download_folder], check=True)
 
-    def our_up(self, name: str = "by-resop") -> None:
-        """Send it through the service."""
+    def upload(self, name: str = "by-resop") -> None:
+        """Send the file through the service."""
         self._curl(name, "--upload-file", str(self.file))
 
-    def our_down(self, name: str = "by-resop") -> None:
-        """Fetch it through the service."""
+    def download(self, name: str = "by-resop") -> None:
+        """Fetch the file through the service."""
         self._curl(name)
 
-    def _sftp(self, line: str) -> None:
-        options = [f"UserKnownHostsFile={self._known_hosts}", "GlobalKnownHostsFile=none"]
-        given = [word for option in options for word in ("-o", option)]
-        key = ["-F", "none", "-i", str(self._key), "-P", str(self._here.ssh.port)]
-        command = ["sftp", "-q", "-b", "-", *given, *key, f"{USER}@{self._here.ssh.host}"]
-        subprocess.run(command, input=line.encode(), check=True, stdout=subprocess.DEVNULL)
+    def _sftp(self, batch: str) -> None:
+        settings = [f"UserKnownHostsFile={self._known_hosts}", "GlobalKnownHostsFile=none"]
+        options = [word for setting in settings for word in ("-o", setting)]
+        key = ["-F", "none", "-i", str(self._key), "-P", str(self._site.ssh.port)]
+        command = ["sftp", "-q", "-b", "-", *options, *key, f"{USER}@{self._site.ssh.host}"]
+        subprocess.run(command, input=batch.encode(), check=True, stdout=subprocess.DEVNULL)
 
-    def _curl(self, name: str, *words: str, kind: str = "files") -> None:
-        token = f'header = "Authorization: Bearer {self._here.token}"\n'
-        address = f"http://127.0.0.1:{self._here.port}/{kind}/{name}"
+    def _curl(self, name: str, *arguments: str, kind: str = "files") -> None:
+        token = f'header = "Authorization: Bearer {self._site.token}"\n'
+        address = f"http://127.0.0.1:{self._site.port}/{kind}/{name}"
         silent = ["--silent", "--show-error", "--fail", "--noproxy", "*"]
-        to = [] if "--output" in words else ["--output", "/dev/null"]
-        command = ["curl", "--config", "-", *silent, *to, *words, address]
+        output = [] if "--output" in arguments else ["--output", "/dev/null"]
+        command = ["curl", "--config", "-", *silent, *output, *arguments, address]
         subprocess.run(command, input=token.encode(), check=True)
 
 
-def file_contests(clients: Clients, mib: int) -> list[Contest]:
-    """Its file of so many MiB up and down; it is there on both sides before."""
-    ways = {"up": (clients.our_up, clients.sftp_up), "down": (clients.our_down, clients.sftp_down)}
-    for way in ways["up"]:
-        way()
+def transfer_comparisons(clients: TransferClients, mib: int) -> list[Comparison]:
+    """Compare uploads and downloads of the clients' file with sftp; uploads it by both first."""
+    transfers = {
+        "up": (clients.upload, clients.upload_by_sftp),
+        "down": (clients.download, clients.download_by_sftp),
+    }
+    for upload in transfers["up"]:
+        upload()
     return [
-        Contest(
-            f"a file of {mib} MiB {direction}",
+        Comparison(
+            f"a file of {mib} MiB, {direction}",
             "0.8 of sftp's rate",
             "rate",
-            partial(_once, ours),
-            {"sftp": partial(_once, theirs)},
+            partial(_measure_once, resop),
+            {"sftp": partial(_measure_once, sftp)},
         )
-        for direction, (ours, theirs) in ways.items()
+        for direction, (resop, sftp) in transfers.items()
     ]
 
 
-async def _once(work: Callable[[], None]) -> Measured:
-    """One call of what blocks and raises if it fails."""
+async def _measure_once(work: Callable[[], None]) -> Measurement:
+    """Measure one call of a blocking function, which raises if it fails."""
 
     async def call() -> bool:
         await asyncio.to_thread(work)
@@ -139,135 +142,147 @@ async def _once(work: Callable[[], None]) -> Measured:
     return await closed_loop([call], 1)
 
 
-def resident(here: Site) -> Memory:
-    """What API and worker hold."""
-    memory = here.memory()
+def resident_memory(site: MeasuredSite) -> ResidentMemory:
+    """Return the resident memory of API and worker."""
+    memory = site.memory()
     return {name: memory[module] for name, module in PROCESSES.items()}
 
 
-def shown(memory: Memory) -> str:
-    """For people."""
-    return ", ".join(f"{name} {each:.0f} MiB" for name, each in memory.items())
+def format_memory(memory: ResidentMemory) -> str:
+    """Format the memory of the processes for display."""
+    return ", ".join(f"{name} {mib:.0f} MiB" for name, mib in memory.items())
 
 
 @contextlib.contextmanager
-def peak(here: Site) -> Iterator[Memory]:
-    """The most that each holds inside, afterwards."""
-    most, over = resident(here), threading.Event()
+def peak_memory(site: MeasuredSite) -> Iterator[ResidentMemory]:
+    """Sample the memory of API and worker; on exit the result holds the peak of each."""
+    peak, over = resident_memory(site), threading.Event()
 
-    def watch() -> None:
-        while not over.wait(SAMPLE_SECONDS):
-            for name, each in resident(here).items():
-                most[name] = max(most[name], each)
+    def sample() -> None:
+        while not over.wait(MEMORY_SAMPLE_SECONDS):
+            for name, mib in resident_memory(site).items():
+                peak[name] = max(peak[name], mib)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    sampler = threading.Thread(target=sample)
+    sampler.start()
     try:
-        yield most
+        yield peak
     finally:
         over.set()
-        watcher.join()
+        sampler.join()
 
 
-def seconds(work: Callable[[], None]) -> float:
-    """How long it takes."""
+def time_call(work: Callable[[], None]) -> float:
+    """Call a function and return the seconds it takes."""
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def at_once(work: Callable[[str], None]) -> None:
-    """Ten of it, each with a file of its own."""
-    threads = [threading.Thread(target=work, args=(f"file-{n}",)) for n in range(AT_ONCE)]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
+def transfer_concurrently(transfer: Callable[[str], None]) -> None:
+    """Run CONCURRENT_TRANSFERS transfers at once, each of a file of its own."""
+    threads = [
+        threading.Thread(target=transfer, args=(f"file-{number}",))
+        for number in range(CONCURRENT_TRANSFERS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
-def measure(here: Site, clients: Clients, size: int, rounds: int) -> None:
-    """Measure transfers, and print."""
-    small = len(list(clients.small.iterdir())) * SMALL_BYTES
+def measure_transfers(site: MeasuredSite, clients: TransferClients, size: int, rounds: int) -> None:
+    """Measure transfers beside sftp and print a table of them."""
+    small = len(list(clients.small_files.iterdir())) * SMALL_FILE_BYTES
     pairs = {
-        "up": (clients.sftp_up, clients.our_up, size),
-        "down": (clients.sftp_down, clients.our_down, size),
-        "small files up": (clients.sftp_folder_up, clients.our_folder_up, small),
-        "small files down": (clients.sftp_folder_down, clients.our_folder_down, small),
+        "up": (clients.upload_by_sftp, clients.upload, size),
+        "down": (clients.download_by_sftp, clients.download, size),
+        "small files up": (clients.upload_folder_by_sftp, clients.upload_folder, small),
+        "small files down": (clients.download_folder_by_sftp, clients.download_folder, small),
     }
-    for theirs, ours, _ in pairs.values():  # so that connections and caches are there
-        theirs()
-        ours()
-    print(f"before: {shown(resident(here))}")
-    print(f"{'':>16} | {'sftp MB/s':>10} | {'resop MB/s':>10} | {'ratio (min-max)':>18} | most")
-    for name, (theirs, ours, amount) in pairs.items():
+    for sftp, resop, _ in pairs.values():  # open connections and fill caches
+        sftp()
+        resop()
+    print(f"before: {format_memory(resident_memory(site))}")
+    print(f"{'':>16} | {'sftp MB/s':>10} | {'resop MB/s':>10} | {'ratio (min-max)':>18} | peak")
+    for name, (sftp, resop, size_bytes) in pairs.items():
         times = []
-        with peak(here) as most:
+        with peak_memory(site) as peak:
             for _ in range(rounds):
-                times.append((seconds(theirs), seconds(ours)))
-        sftp, resop = (amount / 1e6 / statistics.median(each) for each in zip(*times, strict=True))
-        ratios = [by_sftp / by_us for by_sftp, by_us in times]
+                times.append((time_call(sftp), time_call(resop)))
+        sftp_rate, resop_rate = (
+            size_bytes / 1e6 / statistics.median(seconds) for seconds in zip(*times, strict=True)
+        )
+        ratios = [sftp_seconds / resop_seconds for sftp_seconds, resop_seconds in times]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-        print(f"{name:>16} | {sftp:>10.1f} | {resop:>10.1f} | {spread:>18} | {shown(most)}")
-    for name, work in {"up": clients.our_up, "down": clients.our_down}.items():
-        with peak(here) as most:
-            took = seconds(lambda work=work: at_once(work))  # type: ignore[misc]
-        rate = AT_ONCE * size / 1e6 / took
-        print(f"{AT_ONCE} at once, {name}: {rate:.0f} MB/s together; most: {shown(most)}")
-    print(f"after: {shown(resident(here))}")
+        rates = f"{sftp_rate:>10.1f} | {resop_rate:>10.1f}"
+        print(f"{name:>16} | {rates} | {spread:>18} | {format_memory(peak)}")
+    for name, transfer in {"up": clients.upload, "down": clients.download}.items():
+        with peak_memory(site) as peak:
+            seconds = time_call(partial(transfer_concurrently, transfer))
+        rate = CONCURRENT_TRANSFERS * size / 1e6 / seconds
+        print(
+            f"{CONCURRENT_TRANSFERS} concurrent transfers {name}: {rate:.0f} MB/s in total; "
+            f"peak: {format_memory(peak)}"
+        )
+    print(f"after: {format_memory(resident_memory(site))}")
 
 
-async def listed(here: Site, entries: int, calls: int) -> None:
-    """Measure one user's command alone, and while another lists a large folder; print."""
-    folder = here.ssh.home(OTHER) / "large"
+async def measure_listing(site: MeasuredSite, entries: int, calls: int) -> None:
+    """Measure a command alone, then while another user lists a large folder; print both."""
+    folder = site.ssh.home(OTHER_USER) / "large"
     folder.mkdir(0o755)
     for number in range(entries):
         (folder / f"{number}").touch()
-    command = Client(here.port, post("/utils/cmd/id", here.token, b"{}"), b'"success":true')
+    request = post_request("/utils/cmd/id", site.token, b"{}")
+    command = HttpClient(site.port, request, b'"success":true')
     body = b'{"path": "large"}'
-    listing = post("/utils/opn/list_folder", here.log_in_other(), body)
-    lister = Client(here.port, listing, f'"total":{entries}'.encode())
-    if not await lister.call():  # the first one also opens connections
-        raise RuntimeError("the folder was not listed")
-    await lister.close()  # the service closes it if nothing comes for a while
-    alone = await requests([command], calls)
-    listings = Measured(1)
+    request = post_request("/utils/opn/list_folder", site.log_in_other(), body)
+    lister = HttpClient(site.port, request, f'"total":{entries}'.encode())
+    if not await lister.call():  # the first call also opens connections
+        raise RuntimeError("listing the folder failed")
+    await lister.close()  # the service closes idle connections after a while
+    alone = await run_clients([command], calls)
+    listings = Measurement(1)
 
-    async def again_and_again() -> None:
+    async def list_repeatedly() -> None:
         while True:
             began = time.perf_counter()
             if await lister.call():
-                listings.good.append(time.perf_counter() - began)
+                listings.latencies.append(time.perf_counter() - began)
             else:
                 listings.failed += 1
 
-    others = asyncio.create_task(again_and_again())
-    beside = await requests([command], calls)
-    others.cancel()
-    await asyncio.gather(others, return_exceptions=True)
+    background = asyncio.create_task(list_repeatedly())
+    beside = await run_clients([command], calls)
+    background.cancel()
+    await asyncio.gather(background, return_exceptions=True)
     await lister.close()
-    listings.good.sort()
-    for name, each in {"alone": alone, f"beside lists of {entries}": beside}.items():
-        p50, p99 = each.percentile(50), each.percentile(99)
-        print(f"a command {name}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {each.failed} failed")
-    count, p50 = len(listings.good), listings.percentile(50)
-    print(f"a list: p50 {p50:.0f} ms; {count} were made, {listings.failed} failed")
-    print(f"after: {shown(resident(here))}")
+    listings.latencies.sort()
+    for name, commands in {"alone": alone, f"beside listings of {entries}": beside}.items():
+        p50, p99 = commands.percentile(50), commands.percentile(99)
+        print(f"a command {name}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {commands.failed} failed")
+    count, p50 = len(listings.latencies), listings.percentile(50)
+    print(f"a listing: p50 {p50:.0f} ms; {count} succeeded, {listings.failed} failed")
+    print(f"after: {format_memory(resident_memory(site))}")
 
 
 def main() -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="bench.files", description=__doc__)
-    parser.add_argument("-s", "--size", type=int, default=1024, help="of the file, in MiB")
-    parser.add_argument("-f", "--files", type=int, default=2000, help="small files in a folder")
-    parser.add_argument("-e", "--entries", type=int, default=100_000, help="of the folder listed")
-    parser.add_argument("-n", "--calls", type=int, default=300, help="commands beside the lists")
+    """Run the benchmark and print its tables."""
+    parser = argparse.ArgumentParser(prog="python -m bench.files", description=__doc__)
+    parser.add_argument("-s", "--size", type=int, default=1024, help="size of the file in MiB")
+    parser.add_argument("-f", "--files", type=int, default=2000, help="number of small files")
+    parser.add_argument(
+        "-e", "--entries", type=int, default=100_000, help="entries of the folder to list"
+    )
+    parser.add_argument("-n", "--calls", type=int, default=300, help="commands beside listings")
     parser.add_argument("-r", "--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name, site(Path(name)) as here:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name, start_site(Path(name)) as site:
         size = arguments.size << 20
-        clients = Clients(here, Path(name), size, arguments.files)
-        measure(here, clients, size, arguments.rounds)
-        asyncio.run(listed(here, arguments.entries, arguments.calls))
+        clients = TransferClients(site, Path(name), size, arguments.files)
+        measure_transfers(site, clients, size, arguments.rounds)
+        asyncio.run(measure_listing(site, arguments.entries, arguments.calls))
 
 
 if __name__ == "__main__":

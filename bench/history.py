@@ -1,7 +1,7 @@
-"""Pages of a long history, as it grows.
+"""Pages of a task history as it grows.
 
-The record alone, without HTTP. A tenth of the tasks are one user's, whose pages are read; the rest
-are of 999 others.
+Measures the database alone, without HTTP. The user whose pages are read owns a tenth of the tasks;
+999 other users own the rest.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from bench.load import Measured
-from bench.table import Row, fact, times
+from bench.load import Measurement
+from bench.table import Row, figures_row, percentile_figures
 from resop.storage.database import Database
 from resop.storage.ids import lower_bound
 from resop.storage.models import TASK, State, Task
@@ -25,93 +25,93 @@ from resop.storage.task_search import TaskFilter, TaskSearch
 from tests.support.tasks import new_task
 
 CLUSTER, USER = "bench", "user0"
-OTHERS = 999
-GROUP = 5000
-"""Rows written in one transaction."""
-PAGE = 50
-SECONDS_APART = 30
-"""Between two tasks: a million of them are a year's."""
-NEWEST = datetime(2026, 1, 1, tzinfo=UTC)
+OTHER_USERS = 999
+ROWS_PER_TRANSACTION = 5000
+TASKS_PER_PAGE = 50
+TASK_INTERVAL_SECONDS = 30
+"""Time between two tasks: a million of them span one year."""
+NEWEST_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def ended(first: int, count: int) -> Iterator[dict[str, Any]]:
-    """Tasks that have ended, each older than those before it."""
+def finished_tasks(first: int, count: int) -> Iterator[dict[str, Any]]:
+    """Yield finished tasks as rows, each older than the one before it."""
     dice = random.Random(first)
-    plain = new_task(
+    template = new_task(
         encrypted_payload=None, exit_code=0, command="squeue --me", output="x" * 200
     ).model_dump()
     for number in range(first, first + count):
-        at = NEWEST - timedelta(seconds=SECONDS_APART * number)
-        mine = dice.random() < 0.1
-        yield plain | {
-            "id": lower_bound(at),
-            "username": USER if mine else f"user{dice.randint(1, OTHERS)}",
+        created = NEWEST_TIME - timedelta(seconds=TASK_INTERVAL_SECONDS * number)
+        is_users = dice.random() < 0.1
+        yield template | {
+            "id": lower_bound(created),
+            "username": USER if is_users else f"user{dice.randint(1, OTHER_USERS)}",
             "cluster": CLUSTER,
             "action": "squeue" if dice.random() < 0.9 else "sinfo",
             "state": State.SUCCEEDED if dice.random() < 0.99 else State.FAILED,
             "tags": ["rare"] if dice.random() < 0.001 else [],
-            "created_at": at,
-            "started_at": at,
-            "ended_at": at,
+            "created_at": created,
+            "started_at": created,
+            "ended_at": created,
         }
 
 
-def questions(history: TaskSearch, size: int) -> dict[str, Callable[[], Any]]:
-    """What is measured, by its name."""
-    middle = lower_bound(NEWEST - timedelta(seconds=SECONDS_APART * size // 2))
+def page_queries(history: TaskSearch, size: int) -> dict[str, Callable[[], Any]]:
+    """Return the queries to measure, by name."""
+    middle = lower_bound(NEWEST_TIME - timedelta(seconds=TASK_INTERVAL_SECONDS * size // 2))
 
-    def page(before: str | None = None, **wanted: Any) -> Callable[[], Any]:
+    def page(before: str | None = None, **criteria: Any) -> Callable[[], Any]:
         return lambda: history.tasks(
-            USER, CLUSTER, limit=PAGE, before=before, matching=TaskFilter(**wanted)
+            USER, CLUSTER, limit=TASKS_PER_PAGE, before=before, matching=TaskFilter(**criteria)
         )
 
     return {
         "newest": page(),
         "from the middle": page(middle),
-        "of a state": page(state=State.FAILED),
-        "of an action": page(action="sinfo"),
+        "of one state": page(state=State.FAILED),
+        "of one action": page(action="sinfo"),
         "with a rare tag": page(tag=["rare"]),
-        "with a text that none has": page(text="no such text"),
+        "with a text that no task has": page(text="no such text"),
     }
 
 
-def measured(question: Callable[[], Any], calls: int) -> Measured:
-    """Its times, one after the other."""
-    found = Measured(1)
+def measure_query(query: Callable[[], Any], calls: int) -> Measurement:
+    """Measure a query `calls` times, one after the other."""
+    measurement = Measurement(1)
     for _ in range(calls):
         began = time.perf_counter()
-        question()
-        found.good.append(time.perf_counter() - began)
-    found.good.sort()
-    return found
+        query()
+        measurement.latencies.append(time.perf_counter() - began)
+    measurement.latencies.sort()
+    return measurement
 
 
-def pages(engine: str, url: str, sizes: list[int], calls: int) -> list[Row]:
-    """Fill a database to each of the sizes, and ask for pages of it."""
+def measure_pages(engine: str, url: str, sizes: list[int], calls: int) -> list[Row]:
+    """Fill a database to each size in turn, and measure pages of its tasks."""
     rows = []
     with contextlib.closing(Database(url)) as database:
         database.create_tables()
-        filled = 0
+        count = 0
         for size in sizes:
-            fill(database, filled, size)
-            filled = size
+            add_tasks(database, count, size)
+            count = size
             figures: dict[str, float] = {}
-            for name, question in questions(TaskSearch(database), size).items():
-                question()
-                figures |= times(measured(question, calls), f"{name}: ")
-            work = f"{PAGE} of {size} tasks in {engine}"
-            rows.append(fact(work, "p99 under 50 ms; no more than of a short history", figures))
+            for name, query in page_queries(TaskSearch(database), size).items():
+                query()
+                figures |= percentile_figures(measure_query(query, calls), f"{name}: ")
+            work = f"a page of {TASKS_PER_PAGE} from {size} tasks in {engine}"
+            goal = "p99 under 50 ms; no slower than with a short history"
+            rows.append(figures_row(work, goal, figures))
     return rows
 
 
-def fill(database: Database, filled: int, size: int) -> None:
-    """Add tasks until there are so many."""
-    while filled < size:
-        count = min(GROUP, size - filled)
-        group = list(ended(filled, count))
-        tags = [row.model_dump() for row in tag_rows_of(Task(**each) for each in group)]
+def add_tasks(database: Database, count: int, size: int) -> None:
+    """Add tasks to a database of `count` tasks until it holds `size`."""
+    while count < size:
+        length = min(ROWS_PER_TRANSACTION, size - count)
+        rows = list(finished_tasks(count, length))
+        tags = [row.model_dump() for row in tag_rows_of(Task(**each) for each in rows)]
         with database.write(durable=False) as db:
-            db.execute(insert(TASK), group)
+            db.execute(insert(TASK), rows)
             if tags:
                 db.execute(INSERT_TAG, tags)
-        filled += count
+        count += length

@@ -1,4 +1,4 @@
-"""Closed-loop load: N callers, each sends its next request when the last one is answered."""
+"""Closed-loop load: each caller sends its next request when its previous one is answered."""
 
 from __future__ import annotations
 
@@ -9,52 +9,54 @@ from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 Call = Callable[[], Awaitable[bool]]
+"""One call; returns True if the answer was good."""
 
 
 @dataclass(slots=True)
-class Measured:
-    """What came of a number of calls."""
+class Measurement:
+    """The latencies and failures of a series of calls."""
 
-    at_once: int
+    callers: int
     seconds: float = 0.0
-    good: list[float] = field(default_factory=list)
-    """Latencies of good answers in seconds, sorted."""
+    latencies: list[float] = field(default_factory=list)
+    """Seconds of each good answer, sorted."""
     failed: int = 0
 
     @property
     def rate(self) -> float:
-        """Good answers a second."""
-        return len(self.good) / self.seconds
+        """Good answers per second."""
+        return len(self.latencies) / self.seconds
 
-    def percentile(self, part: float) -> float:
-        """A percentile of the good answers in milliseconds."""
-        if not self.good:
+    def percentile(self, percent: float) -> float:
+        """Return a percentile of the latencies in milliseconds; NaN without good answers."""
+        if not self.latencies:
             return float("nan")
-        return self.good[min(len(self.good) - 1, int(len(self.good) * part / 100))] * 1e3
+        last = len(self.latencies) - 1
+        return self.latencies[min(last, int(len(self.latencies) * percent / 100))] * 1e3
 
 
-async def closed_loop(callers: list[Call], calls: int) -> Measured:
+async def closed_loop(callers: list[Call], calls: int) -> Measurement:
     """Make `calls` calls, shared by the callers, and measure them."""
-    measured = Measured(len(callers))
-    left = iter(range(calls))
+    measurement = Measurement(len(callers))
+    remaining = iter(range(calls))
 
-    async def work(call: Call) -> None:
-        for _ in left:
+    async def run(call: Call) -> None:
+        for _ in remaining:
             began = time.perf_counter()
             if await call():
-                measured.good.append(time.perf_counter() - began)
+                measurement.latencies.append(time.perf_counter() - began)
             else:
-                measured.failed += 1
+                measurement.failed += 1
 
     began = time.perf_counter()
-    await asyncio.gather(*(work(call) for call in callers))
-    measured.seconds = time.perf_counter() - began
-    measured.good.sort()
-    return measured
+    await asyncio.gather(*(run(call) for call in callers))
+    measurement.seconds = time.perf_counter() - began
+    measurement.latencies.sort()
+    return measurement
 
 
-class Client:
-    """One kept-alive HTTP/1.1 connection; as little of the machine's time as can be."""
+class HttpClient:
+    """One persistent HTTP/1.1 connection that uses as little processor time as possible."""
 
     def __init__(
         self,
@@ -65,6 +67,8 @@ class Client:
         host: str = "127.0.0.1",
         statuses: Container[int] = (200,),
     ) -> None:
+        """Prepare a client of one request; a good answer has a status of `statuses` and `expected`
+        in its body."""
         self._address = host, port
         self._request = request
         self._expected = expected
@@ -72,7 +76,7 @@ class Client:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(self) -> bool:
-        """Send the request; tell whether it was answered well, with what was expected."""
+        """Send the request and return True if the answer is good."""
         try:
             return await self._call()
         except (OSError, EOFError, ValueError):
@@ -100,23 +104,25 @@ class Client:
                 await streams[1].wait_closed()
 
 
-async def requests(clients: list[Client], calls: int) -> Measured:
-    """`closed_loop` of clients, which are closed behind it."""
+async def run_clients(clients: list[HttpClient], calls: int) -> Measurement:
+    """Run `closed_loop` with clients as callers, and close them afterwards."""
     async with contextlib.AsyncExitStack() as stack:
         for client in clients:
             stack.push_async_callback(client.close)
-        called: list[Call] = [client.call for client in clients]
-        return await closed_loop(called, calls)
+        callers: list[Call] = [client.call for client in clients]
+        return await closed_loop(callers, calls)
 
 
-def post(path: str, token: str, body: bytes) -> bytes:
-    """The bytes of a POST request with a JSON body."""
+def post_request(path: str, token: str, body: bytes) -> bytes:
+    """Encode a POST request with a JSON body."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    return request("POST", path, "localhost", headers, body)
+    return http_request("POST", path, "localhost", headers, body)
 
 
-def request(method: str, path: str, host: str, headers: Mapping[str, str], body: bytes) -> bytes:
-    """The bytes of a request."""
+def http_request(
+    method: str, path: str, host: str, headers: Mapping[str, str], body: bytes
+) -> bytes:
+    """Encode an HTTP/1.1 request."""
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     lines += [f"Content-Length: {len(body)}"]

@@ -1,4 +1,4 @@
-"""A site to measure: a real OpenSSH server and the whole service, on private ports."""
+"""The service under measurement: a real OpenSSH server and all of resop, on private ports."""
 
 from __future__ import annotations
 
@@ -19,69 +19,69 @@ from urllib.parse import urlencode
 from tests.support.openssh import Account, OpenSSH
 
 USER, PASSWORD = "bench", "bench-password"
-OTHER = "beside"
-"""Another user, of the same password."""
-WORKER_SECONDS = 5.0
-"""In which a worker has begun to serve."""
+OTHER_USER = "beside"
+"""Another user, with the same password."""
+WORKER_START_SECONDS = 5.0
+"""Time within which a worker starts to serve."""
 OPERATORS = Path(__file__).parent / "operators"
-"""Actions that are measured."""
+"""Actions that exist only to be measured."""
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """The whole service, and the token of somebody who is logged in."""
+class MeasuredService:
+    """A running service, and the token of a logged-in user."""
 
     port: int
     token: str
     supervisor: int
-    """Process id."""
+    """The process ID of `resop up`."""
     environ: Mapping[str, str]
-    """Of its processes."""
+    """The environment of the service's processes."""
 
-    def log_in_other(self, name: str = OTHER) -> str:
-        """The token of another user."""
+    def log_in_other(self, name: str = OTHER_USER) -> str:
+        """Log in another user and return the token."""
         return _log_in(self.port, name, PASSWORD)
 
     def memory(self) -> dict[str, float]:
-        """Resident MiB of each process of the service, by its module."""
-        found = {}
+        """Return the resident MiB of each process of the service, by module."""
+        memory = {}
         for pid in _children(self.supervisor):
             status = Path(f"/proc/{pid}/status").read_text()
             resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-            found[_name(pid)] = int(resident.split()[1]) / 1024
-        return found
+            memory[_name(pid)] = int(resident.split()[1]) / 1024
+        return memory
 
     def signal(self, number: signal.Signals, module: str) -> int:
-        """Send a signal to the process of the service that runs `module`; its number."""
+        """Send a signal to the process of the service that runs `module`; return its ID."""
         pid = next(int(pid) for pid in _children(self.supervisor) if _name(pid) == module)
         os.kill(pid, number)
         return pid
 
-    def processor(self) -> dict[str, float]:
-        """Seconds of processor time that each process of the service has had, by its module.
+    def cpu_seconds(self) -> dict[str, float]:
+        """Return the processor seconds used by each process of the service, by module.
 
-        `node` is all else below this process: sshd, the runner, the commands.
+        `node` is the sum of this process's other descendants: sshd, the runner, the commands.
         """
-        found = {_name(pid): _processor(pid) for pid in _children(self.supervisor)}
-        ours = {str(self.supervisor), *_children(self.supervisor)}
-        below = [pid for pid in _descendants(str(os.getpid())) if pid not in ours]
-        return found | {"node": sum(map(_processor, below))}
+        seconds = {_name(pid): _cpu_seconds(pid) for pid in _children(self.supervisor)}
+        service = {str(self.supervisor), *_children(self.supervisor)}
+        node = [pid for pid in _descendants(str(os.getpid())) if pid not in service]
+        return seconds | {"node": sum(map(_cpu_seconds, node))}
 
 
 @dataclass(frozen=True, slots=True)
-class Site(Service):
-    """A service in front of a login node of its own."""
+class MeasuredSite(MeasuredService):
+    """A service with a login node of its own."""
 
     ssh: OpenSSH
 
 
 @contextlib.contextmanager
-def site(
-    folder: Path, runner: str = "auto", others: Sequence[str] = (OTHER,), **environ: str
-) -> Iterator[Site]:
+def start_site(
+    folder: Path, runner: str = "auto", others: Sequence[str] = (OTHER_USER,), **environ: str
+) -> Iterator[MeasuredSite]:
     """Start sshd (MaxSessions 10) and the service, log in; stop both at the end.
 
-    `runner` is the setting REMOTE_RUNNER; `others` are further users; `environ` is further
+    `runner` is the setting REMOTE_RUNNER; `others` are additional users; `environ` is added to the
     environment of the service.
     """
     accounts = [Account(name, PASSWORD) for name in (USER, *others)]
@@ -94,15 +94,17 @@ def site(
             "REMOTE_RUNNER": runner,
             **environ,
         }
-        with service(folder, settings, USER, PASSWORD) as here:
-            yield Site(here.port, here.token, here.supervisor, here.environ, ssh)
+        with start_service(folder, settings, USER, PASSWORD) as service:
+            yield MeasuredSite(
+                service.port, service.token, service.supervisor, service.environ, ssh
+            )
 
 
 @contextlib.contextmanager
-def service(
+def start_service(
     folder: Path, settings: Mapping[str, str], username: str, password: str
-) -> Iterator[Service]:
-    """Start the service with these settings, log somebody in; stop it at the end."""
+) -> Iterator[MeasuredService]:
+    """Start the service with these settings, log in a user; stop it at the end."""
     port = _free_port()
     environ = {
         **os.environ,
@@ -116,23 +118,23 @@ def service(
     process = subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL)
     try:
         _until_ready(port, process)
-        yield Service(port, _log_in(port, username, password), process.pid, environ)
+        yield MeasuredService(port, _log_in(port, username, password), process.pid, environ)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
 
 
 @contextlib.contextmanager
-def further(here: Service, module: str) -> Iterator[int]:
-    """One more process of a service, `api.main` or `worker.main`; the port of the former.
+def start_process(service: MeasuredService, module: str) -> Iterator[int]:
+    """Add a process `api.main` or `worker.main` to a service; yield its port, if it is an API.
 
-    A worker serves soon after.
+    An API answers by then; a worker has had WORKER_START_SECONDS.
     """
     port = _free_port()
-    with Path(here.environ["DATA_DIR"], "further.log").open("ab") as log:
+    with Path(service.environ["DATA_DIR"], "further.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
-            env={**here.environ, "PORT": str(port)},
+            env={**service.environ, "PORT": str(port)},
             stdout=log,
             stderr=log,
         )
@@ -140,16 +142,16 @@ def further(here: Service, module: str) -> Iterator[int]:
         if module == "api.main":
             _until_ready(port, process)
         else:
-            time.sleep(WORKER_SECONDS)
+            time.sleep(WORKER_START_SECONDS)
         yield port
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
 
 
-def _until_ready(port: int, service: subprocess.Popen[bytes]) -> None:
+def _until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and service.poll() is None:
+    while time.monotonic() < deadline and process.poll() is None:
         with (
             contextlib.suppress(OSError),
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready"),
@@ -182,8 +184,8 @@ def _descendants(pid: str) -> list[str]:
     return [each for child in _children(pid) for each in (child, *_descendants(child))]
 
 
-def _processor(pid: str) -> float:
-    """Of a process and of its children that have ended."""
+def _cpu_seconds(pid: str) -> float:
+    """Return the processor seconds of a process and of its ended children."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -191,8 +193,8 @@ def _processor(pid: str) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def machine() -> float:
-    """Seconds of processor time that the whole machine has had since it began."""
+def machine_cpu_seconds() -> float:
+    """Return the processor seconds used by the whole machine since it was booted."""
     fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, fields)
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Slurm's work in front of a running testbed, beside what is typed on its login node."""
+"""Slurm's actions in front of a running testbed, beside commands typed on its login node."""
 
 from __future__ import annotations
 
@@ -12,166 +12,186 @@ from typing import Any
 
 import asyncssh
 
-from bench.batch import ask
-from bench.contest import Contest, Way
-from bench.load import Client, Measured, post, requests
-from bench.site import Service, service
+from bench.batch import call_api
+from bench.comparison import Benchmark, Comparison
+from bench.load import HttpClient, Measurement, post_request, run_clients
+from bench.site import MeasuredService, start_service
 from testbed.settings import settings
-from testbed.site import Site as Testbed
+from testbed.site import SiteDescription
 
-# Held: what the jobs themselves would take of the machine is not measured.
-JOB = "#!/bin/sh\n#SBATCH --hold --time=1\ntrue\n"
-AT_ONCE = 8
-ARRAY, QUESTION = "/slurm/opn/sweep", "/slurm/opn/nodes"
+# Held, so that the jobs themselves take none of the machine's time.
+JOB_SCRIPT = "#!/bin/sh\n#SBATCH --hold --time=1\ntrue\n"
+SUBMITTERS = 8
+"""Concurrent submitters of separate jobs."""
+SWEEP_PATH, QUERY_PATH = "/slurm/opn/sweep", "/slurm/opn/nodes"
 
 
 @contextlib.asynccontextmanager
-async def slurm_contests(
-    bed: Testbed, folder: Path, calls: int, jobs: int
-) -> AsyncIterator[list[Contest]]:
-    """An array, so many separate submissions, and a question that many ask."""
-    with bed_service(bed, folder) as here:
-        async with login_node(bed) as node:
-            await _posted(here, "/utils/cmd/id", {}, 1, 4)()
-            yield [_array(here, node, jobs), *_separate(here, node, jobs), _question(here, calls)]
+async def slurm_comparisons(
+    testbed: SiteDescription, folder: Path, calls: int, jobs: int
+) -> AsyncIterator[list[Comparison]]:
+    """Compare an array, separate submissions, and the same query by many callers."""
+    with start_testbed_service(testbed, folder) as service:
+        async with connect_to_login_node(testbed) as node:
+            await _post_benchmark(service, "/utils/cmd/id", {}, 1, 4)()
+            yield [
+                _compare_array(service, node, jobs),
+                *_compare_separate(service, node, jobs),
+                _compare_query(service, calls),
+            ]
 
 
-def running_bed(folder: Path) -> Testbed:
-    """The testbed whose state is there; ends the program where there is none."""
-    bed = Testbed.load(folder.absolute())
-    if bed is None:
-        raise SystemExit(f"{folder}: no testbed has run there")
-    return bed
+def load_testbed(folder: Path) -> SiteDescription:
+    """Load the testbed whose state is in `folder`; exit the program if there is none."""
+    testbed = SiteDescription.load(folder.absolute())
+    if testbed is None:
+        raise SystemExit(f"no testbed in {folder}: start one with python -m testbed start")
+    return testbed
 
 
 @contextlib.contextmanager
-def bed_service(bed: Testbed, folder: Path, **environ: str) -> Iterator[Service]:
-    """The service in front of a testbed, used by one of its users."""
-    user = bed.users[0]
-    with service(folder, settings(bed) | environ, user.name, user.password) as here:
-        yield here
+def start_testbed_service(
+    testbed: SiteDescription, folder: Path, **environ: str
+) -> Iterator[MeasuredService]:
+    """Start the service in front of a testbed, and log in one of the testbed's users."""
+    user = testbed.users[0]
+    with start_service(folder, settings(testbed) | environ, user.name, user.password) as service:
+        yield service
 
 
 @contextlib.asynccontextmanager
-async def login_node(bed: Testbed) -> AsyncIterator[asyncssh.SSHClientConnection]:
-    """The same user there, with the job as a file."""
-    user = bed.users[0]
+async def connect_to_login_node(
+    testbed: SiteDescription,
+) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    """Connect the same user to the login node, and write the job script to a file there."""
+    user = testbed.users[0]
     async with asyncssh.connect(
-        bed.ssh.host,
-        bed.ssh.port,
+        testbed.ssh.host,
+        testbed.ssh.port,
         username=user.name,
         client_keys=[str(user.key)],
-        known_hosts=str(bed.ssh.known_hosts),
+        known_hosts=str(testbed.ssh.known_hosts),
         config=None,
     ) as node:
-        await node.run("cat >bench.sh && chmod +x bench.sh", input=JOB, check=True)
+        await node.run("cat >bench.sh && chmod +x bench.sh", input=JOB_SCRIPT, check=True)
         yield node
 
 
-def array(jobs: int) -> dict[str, Any]:
-    """Options of ARRAY for so many."""
-    return {"script": JOB, "parameters": {"N": {"start": 1, "stop": jobs}}}
+def array_options(jobs: int) -> dict[str, Any]:
+    """Return the options of a sweep of `jobs` simulations."""
+    return {"script": JOB_SCRIPT, "parameters": {"N": {"start": 1, "stop": jobs}}}
 
 
-def _array(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> Contest:
-    return Contest(
+def _compare_array(
+    service: MeasuredService, node: asyncssh.SSHClientConnection, jobs: int
+) -> Comparison:
+    typed = _typed_benchmark(node, f"sbatch --array=1-{jobs} bench.sh", 1)
+    return Comparison(
         f"{jobs} simulations as one array",
         "1.2 times sbatch --array on the login node",
         "p50",
-        _tidied(node, _posted(here, ARRAY, array(jobs), 1, 1)),
-        {"sbatch --array": _tidied(node, _typed(node, f"sbatch --array=1-{jobs} bench.sh", 1))},
+        _then_cancel(node, _post_benchmark(service, SWEEP_PATH, array_options(jobs), 1, 1)),
+        {"sbatch --array": _then_cancel(node, typed)},
     )
 
 
-def _separate(here: Service, node: asyncssh.SSHClientConnection, jobs: int) -> list[Contest]:
-    typed = f"xargs -P {AT_ONCE} sbatch"
-    ways = {
-        "one batch": batch(here, jobs),
-        f"{AT_ONCE} at once": _posted(here, "/slurm/opn/sbatchd", {"script": JOB}, AT_ONCE, jobs),
+def _compare_separate(
+    service: MeasuredService, node: asyncssh.SSHClientConnection, jobs: int
+) -> list[Comparison]:
+    typed = f"xargs -P {SUBMITTERS} sbatch"
+    options = {"script": JOB_SCRIPT}
+    benchmarks = {
+        "as one batch": batch_benchmark(service, jobs),
+        f"as {jobs} requests by {SUBMITTERS} callers": _post_benchmark(
+            service, "/slurm/opn/sbatchd", options, SUBMITTERS, jobs
+        ),
     }
     return [
-        Contest(
-            f"{jobs} separate sbatch, {name}",
+        Comparison(
+            f"{jobs} separate sbatch {name}",
             f"0.9 of the rate of {typed} on the login node",
             "rate",
-            _tidied(node, way),
-            {typed: _tidied(node, by_xargs(node, jobs))},
+            _then_cancel(node, benchmark),
+            {typed: _then_cancel(node, xargs_benchmark(node, jobs))},
         )
-        for name, way in ways.items()
+        for name, benchmark in benchmarks.items()
     ]
 
 
-def _question(here: Service, calls: int) -> Contest:
-    return Contest(
-        "the same question, 32 at once",
-        "asked once for many",
+def _compare_query(service: MeasuredService, calls: int) -> Comparison:
+    return Comparison(
+        "the same query by 32 callers",
+        "one query for many callers",
         "rate",
-        _posted(here, QUESTION, {}, 32, calls),
-        {"with ?fresh=true": _posted(here, f"{QUESTION}?fresh=true", {}, 32, calls)},
+        _post_benchmark(service, QUERY_PATH, {}, 32, calls),
+        {"with ?fresh=true": _post_benchmark(service, f"{QUERY_PATH}?fresh=true", {}, 32, calls)},
     )
 
 
-def _posted(here: Service, path: str, options: dict[str, Any], callers: int, calls: int) -> Way:
-    """So many requests to the service."""
-    asked = post(path, here.token, json.dumps(options).encode())
+def _post_benchmark(
+    service: MeasuredService, path: str, options: dict[str, Any], callers: int, calls: int
+) -> Benchmark:
+    """Return a benchmark that runs an action `calls` times, shared by the callers."""
+    request = post_request(path, service.token, json.dumps(options).encode())
 
-    async def way() -> Measured:
-        clients = [Client(here.port, asked, b'"success":true') for _ in range(callers)]
-        return await requests(clients, calls)
+    async def run() -> Measurement:
+        clients = [HttpClient(service.port, request, b'"success":true') for _ in range(callers)]
+        return await run_clients(clients, calls)
 
-    return way
+    return run
 
 
-def batch(here: Service, jobs: int) -> Way:
-    """One request for all of them, and the wait for the last."""
-    options = {"script": JOB, "job_name": "bench-{{n}}"}
+def batch_benchmark(service: MeasuredService, jobs: int) -> Benchmark:
+    """Return a benchmark that submits the jobs as one batch and waits for its end."""
+    options = {"script": JOB_SCRIPT, "job_name": "bench-{{n}}"}
     body = {"options": options, "sweep": {"n": {"start": 1, "stop": jobs}}}
 
     def launch_and_wait() -> int:
-        launched = ask(here, here.token, "/slurm/opn/sbatchd/batch", body)
+        launched = call_api(service, service.token, "/slurm/opn/sbatchd/batch", body)
         path = f"/batches/{launched['batch']}?wait=30"
-        while (found := ask(here, here.token, path))["state"] != "ended":
+        while (batch := call_api(service, service.token, path))["state"] != "ended":
             pass
-        return int(found["counts"]["succeeded"])
+        return int(batch["counts"]["succeeded"])
 
-    async def way() -> Measured:
+    async def run() -> Measurement:
         began = time.perf_counter()
-        done = await asyncio.to_thread(launch_and_wait)
+        succeeded = await asyncio.to_thread(launch_and_wait)
         seconds = time.perf_counter() - began
-        return Measured(1, seconds, [seconds / jobs] * done, jobs - done)
+        return Measurement(1, seconds, [seconds / jobs] * succeeded, jobs - succeeded)
 
-    return way
-
-
-def by_xargs(node: asyncssh.SSHClientConnection, jobs: int) -> Way:
-    """As many by xargs on the login node."""
-    return _typed(node, f"yes bench.sh | head -n {jobs} | xargs -P {AT_ONCE} -n 1 sbatch", jobs)
+    return run
 
 
-def _typed(node: asyncssh.SSHClientConnection, line: str, jobs: int) -> Way:
-    """A line typed on the login node, which submits so many jobs."""
+def xargs_benchmark(node: asyncssh.SSHClientConnection, jobs: int) -> Benchmark:
+    """Return a benchmark that submits the jobs with xargs on the login node."""
+    line = f"yes bench.sh | head -n {jobs} | xargs -P {SUBMITTERS} -n 1 sbatch"
+    return _typed_benchmark(node, line, jobs)
 
-    async def way() -> Measured:
+
+def _typed_benchmark(node: asyncssh.SSHClientConnection, line: str, jobs: int) -> Benchmark:
+    """Return a benchmark of a line typed on the login node, which submits `jobs` jobs."""
+
+    async def run() -> Measurement:
         began = time.perf_counter()
         done = await node.run(line, stdin=asyncssh.DEVNULL)
         seconds = time.perf_counter() - began
         submitted = str(done.stdout).count("Submitted batch job")
-        return Measured(1, seconds, [seconds / jobs] * submitted, jobs - submitted)
+        return Measurement(1, seconds, [seconds / jobs] * submitted, jobs - submitted)
 
-    return way
-
-
-def _tidied(node: asyncssh.SSHClientConnection, way: Way) -> Way:
-    """The same, and behind it nothing is left in the queue."""
-
-    async def tidied() -> Measured:
-        measured = await way()
-        await tidy(node)
-        return measured
-
-    return tidied
+    return run
 
 
-async def tidy(node: asyncssh.SSHClientConnection) -> None:
-    """Leave nothing of the user in the queue."""
+def _then_cancel(node: asyncssh.SSHClientConnection, benchmark: Benchmark) -> Benchmark:
+    """Return a benchmark that cancels the user's jobs after each run."""
+
+    async def run() -> Measurement:
+        measurement = await benchmark()
+        await cancel_jobs(node)
+        return measurement
+
+    return run
+
+
+async def cancel_jobs(node: asyncssh.SSHClientConnection) -> None:
+    """Cancel all jobs of the user."""
     await node.run("scancel --user=$USER", check=True)

@@ -1,4 +1,4 @@
-"""How long it takes until processes serve, and until a user's first command is answered."""
+"""Time until new processes are ready, and until a user's first command is answered."""
 
 from __future__ import annotations
 
@@ -11,49 +11,53 @@ from pathlib import Path
 
 import asyncssh
 
-from bench.contest import Contest
-from bench.load import Client, Measured, closed_loop, post, requests
-from bench.site import Service, Site, further
-from bench.table import Row, fact
+from bench.comparison import Comparison
+from bench.load import HttpClient, Measurement, closed_loop, post_request, run_clients
+from bench.site import MeasuredService, MeasuredSite, start_process
+from bench.table import Row, figures_row
 
-READY = b" is ready"
-"""In the log of a worker that takes tasks."""
+WORKER_READY = b" is ready"
+"""Logged by a worker that can take tasks."""
 
 
-def begun(here: Service, folder: Path, rounds: int) -> list[Row]:
-    """Further processes of a service, one after the other, until each can be used."""
-    taken = {
-        "API": [_api(here) for _ in range(rounds)],
-        "worker": [_worker(here, folder / f"worker-{n}.log") for n in range(rounds)],
+def measure_startup(service: MeasuredService, folder: Path, rounds: int) -> list[Row]:
+    """Start new processes of a service, one after the other, and time each until it is ready."""
+    times = {
+        "API": [_start_api(service) for _ in range(rounds)],
+        "worker": [_start_worker(service, folder / f"worker-{n}.log") for n in range(rounds)],
     }
     return [
-        fact(
+        figures_row(
             f"a new process: {name}",
             "none",
-            {"seconds": statistics.median(each), "at least": min(each), "at most": max(each)},
+            {
+                "seconds": statistics.median(seconds),
+                "at least": min(seconds),
+                "at most": max(seconds),
+            },
         )
-        for name, each in taken.items()
+        for name, seconds in times.items()
     ]
 
 
-def _api(here: Service) -> float:
-    """Until it answers."""
+def _start_api(service: MeasuredService) -> float:
+    """Start an API process and return the seconds until it answers."""
     began = time.perf_counter()
-    with further(here, "api.main"):
+    with start_process(service, "api.main"):
         return time.perf_counter() - began
 
 
-def _worker(here: Service, log: Path) -> float:
-    """Until it says so."""
+def _start_worker(service: MeasuredService, log: Path) -> float:
+    """Start a worker and return the seconds until it reports that it is ready."""
     began = time.perf_counter()
     with log.open("wb") as file:
         command = [sys.executable, "-P", "-m", "worker.main"]
-        environ = {**here.environ, "LOG_LEVEL": "INFO"}
+        environ = {**service.environ, "LOG_LEVEL": "INFO"}
         process = subprocess.Popen(command, env=environ, stdout=file, stderr=file)
     try:
-        while READY not in log.read_bytes():
+        while WORKER_READY not in log.read_bytes():
             if process.poll() is not None:
-                raise RuntimeError("the worker has ended")
+                raise RuntimeError(f"the worker ended before it was ready; its log: {log}")
             time.sleep(0.005)
         return time.perf_counter() - began
     finally:
@@ -61,27 +65,27 @@ def _worker(here: Service, log: Path) -> float:
         process.wait(60)
 
 
-def first_commands(here: Site, users: Sequence[str]) -> Contest:
-    """The first command of a user who has just logged in, a user for each round."""
-    tokens = [here.log_in_other(name) for name in users]
-    ours, theirs = iter(tokens), iter(users)
+def first_command_comparison(site: MeasuredSite, users: Sequence[str]) -> Comparison:
+    """Compare a user's first command after login with a bare login; one user for each round."""
+    tokens = iter([site.log_in_other(name) for name in users])
+    names = iter(users)
 
-    async def way() -> Measured:
-        client = Client(here.port, post("/utils/cmd/id", next(ours), b"{}"), b"uid=")
-        return await requests([client], 1)
+    async def run_first_command() -> Measurement:
+        request = post_request("/utils/cmd/id", next(tokens), b"{}")
+        return await run_clients([HttpClient(site.port, request, b"uid=")], 1)
 
-    return Contest(
-        "one user's first command, the session cold",
+    return Comparison(
+        "a user's first command, cold session",
         "none",
         "p50",
-        way,
-        {"bare asyncssh login and command": lambda: _bare(here, theirs)},
+        run_first_command,
+        {"bare asyncssh login and command": lambda: _log_in_and_run(site, names)},
     )
 
 
-async def _bare(here: Site, names: Iterator[str]) -> Measured:
+async def _log_in_and_run(site: MeasuredSite, names: Iterator[str]) -> Measurement:
     async def call() -> bool:
-        async with await here.ssh.login(next(names)) as connection:
+        async with await site.ssh.login(next(names)) as connection:
             done = await connection.run("id", stdin=asyncssh.DEVNULL)
         return done.exit_status == 0
 

@@ -1,7 +1,7 @@
-"""`python -m bench.steps`: one step over the runner and over exec channels, without the service.
+"""`python -m bench.steps`: run one step over the runner and over exec channels, without service.
 
-Beside them the bare asyncssh loop of `python -m bench`, all in one run, in turn, so that ratios
-to the bare loop can be trusted where absolute figures cannot.
+The bare asyncssh loop of `python -m bench` is measured in the same run, in turn. Trust the ratios
+to it; the absolute figures only describe this machine.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 import asyncssh
 import uvloop
 
-from bench.floor import floor
-from bench.load import Measured, closed_loop
+from bench.bare_loop import run_bare_loop
+from bench.load import Measurement, closed_loop
 from bench.site import PASSWORD, USER
 from resop.ssh.session import Session
 from resop.steps.step import step_request
@@ -26,11 +26,12 @@ from tests.support.openssh import Account, OpenSSH
 
 STEP = step_request(["id"], None, None)
 
-Measure = Callable[[int, int], Awaitable[Measured]]
+CallersBenchmark = Callable[[int, int], Awaitable[Measurement]]
+"""A benchmark of a number of callers and a number of calls."""
 
 
-async def steps(session: Session, callers: int, calls: int) -> Measured:
-    """The step again and again over a session."""
+async def run_steps(session: Session, callers: int, calls: int) -> Measurement:
+    """Run the step `calls` times over a session."""
 
     async def call() -> bool:
         done = await session.run(STEP, 60)
@@ -40,67 +41,67 @@ async def steps(session: Session, callers: int, calls: int) -> Measured:
 
 
 @contextlib.asynccontextmanager
-async def ways(ssh: OpenSSH) -> AsyncIterator[dict[str, Measure]]:
-    """What is compared, by name; all of it warm."""
+async def connect_benchmarks(ssh: OpenSSH) -> AsyncIterator[dict[str, CallersBenchmark]]:
+    """Connect and warm up the benchmarks to compare; yield them by name, the baseline first."""
 
     async def connect() -> asyncssh.SSHClientConnection:
         return await ssh.login(USER)
 
     bare, runner, channels = await connect(), Session(connect), Session(connect, runner=False)
-    made: dict[str, Measure] = {
-        "bare loop": lambda callers, calls: floor(bare, callers, calls),
-        "exec channels": lambda callers, calls: steps(channels, callers, calls),
-        "runner": lambda callers, calls: steps(runner, callers, calls),
+    benchmarks: dict[str, CallersBenchmark] = {
+        "bare loop": lambda callers, calls: run_bare_loop(bare, callers, calls),
+        "exec channels": lambda callers, calls: run_steps(channels, callers, calls),
+        "runner": lambda callers, calls: run_steps(runner, callers, calls),
     }
-    for measure in made.values():
-        await measure(4, 20)
-    yield made
+    for benchmark in benchmarks.values():
+        await benchmark(4, 20)
+    yield benchmarks
     for session in (runner, channels):
         await session.close()
     bare.close()
 
 
-async def measure_all(levels: list[int], calls: int, rounds: int) -> None:
-    """Measure every way at every level, in turn, and print the medians."""
+async def measure_all(caller_counts: list[int], calls: int, rounds: int) -> None:
+    """Run every benchmark with every number of callers, in turn, and print the medians."""
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,
         OpenSSH(Path(folder), [Account(USER, PASSWORD)]) as ssh,
     ):
-        async with ways(ssh) as compared:
-            for level in levels:
-                taken: dict[str, list[Measured]] = {name: [] for name in compared}
+        async with connect_benchmarks(ssh) as benchmarks:
+            for callers in caller_counts:
+                measurements: dict[str, list[Measurement]] = {name: [] for name in benchmarks}
                 for _ in range(rounds):
-                    for name, measure in compared.items():
-                        taken[name].append(await measure(level, calls))
-                show(level, taken)
+                    for name, benchmark in benchmarks.items():
+                        measurements[name].append(await benchmark(callers, calls))
+                print_measurements(callers, measurements)
 
 
-def show(level: int, taken: dict[str, list[Measured]]) -> None:
-    """One line for each way, with its rate as a ratio to the first."""
-    first = next(iter(taken.values()))
-    for name, all_of_it in taken.items():
-        ratios = [one.rate / base.rate for one, base in zip(all_of_it, first, strict=True)]
+def print_measurements(callers: int, measurements: dict[str, list[Measurement]]) -> None:
+    """Print one line for each benchmark, with the ratio of its rate to the baseline's."""
+    baseline = next(iter(measurements.values()))
+    for name, rounds in measurements.items():
+        ratios = [each.rate / base.rate for each, base in zip(rounds, baseline, strict=True)]
         figures = [
-            statistics.median(one.rate for one in all_of_it),
-            statistics.median(one.percentile(50) for one in all_of_it),
-            statistics.median(one.percentile(99) for one in all_of_it),
+            statistics.median(each.rate for each in rounds),
+            statistics.median(each.percentile(50) for each in rounds),
+            statistics.median(each.percentile(99) for each in rounds),
             statistics.median(ratios),
         ]
-        failed = sum(one.failed for one in all_of_it)
-        shown = "{:>7.0f}/s  p50 {:>6.1f} ms  p99 {:>6.1f} ms  {:.2f} times".format(*figures)
-        print(f"{level:>4} at once  {name:<14}{shown}  failed {failed}", flush=True)
+        failed = sum(each.failed for each in rounds)
+        text = "{:>7.0f}/s  p50 {:>6.1f} ms  p99 {:>6.1f} ms  {:.2f} times".format(*figures)
+        print(f"callers {callers:>4}  {name:<14}{text}  failed {failed}", flush=True)
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="bench.steps", description=__doc__)
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.steps", description=__doc__)
     parser.add_argument("-c", "--callers", default="1,8,32", help="numbers of callers")
-    parser.add_argument("-n", "--calls", type=int, default=400, help="calls at each point")
+    parser.add_argument("-n", "--calls", type=int, default=400, help="calls per point")
     parser.add_argument("-r", "--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    levels = [int(each) for each in arguments.callers.split(",")]
+    caller_counts = [int(number) for number in arguments.callers.split(",")]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        loop.run(measure_all(levels, arguments.calls, arguments.rounds))
+        loop.run(measure_all(caller_counts, arguments.calls, arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Other services at given addresses, measured in the same rounds: `--targets FILE`.
+"""Other services to measure in the same rounds: `--targets FILE`.
 
-The file is a JSON list of `{name, url, method?, headers?, json?, form?, expect?, status?}`: one
-remote command by one request. `@/path` in a header's value is replaced by that file's text (a
-token); `expect` is in the body of a good answer, `status` lists its codes (200 to 299).
+The file is a JSON list of `{name, url, method?, headers?, json?, form?, expect?, status?}`; each
+request runs one remote command. `@/path` in a header's value is replaced by the text of that file
+(a token). A good answer has `expect` in its body and one of the codes in `status` (default: 200 to
+299).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from bench.load import Client, Measured, closed_loop, request, requests
+from bench.load import HttpClient, Measurement, closed_loop, http_request, run_clients
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A request that another service answers with one remote command; over plain HTTP."""
+class TargetService:
+    """A request to another service, over plain HTTP, that runs one remote command."""
 
     name: str
     host: str
@@ -28,54 +29,54 @@ class Target:
     expected: bytes
     statuses: tuple[int, ...]
 
-    def client(self) -> Client:
-        """One who calls it."""
-        return Client(
+    def client(self) -> HttpClient:
+        """Create a client that sends the request."""
+        return HttpClient(
             self.port, self.request, self.expected, host=self.host, statuses=self.statuses
         )
 
-    async def measure(self, callers: int, calls: int) -> Measured:
-        """As `bench.load.requests`."""
-        return await requests([self.client() for _ in range(callers)], calls)
+    async def measure(self, callers: int, calls: int) -> Measurement:
+        """Send the request `calls` times, shared by the callers."""
+        return await run_clients([self.client() for _ in range(callers)], calls)
 
-    async def measure_tens(self, calls: int) -> Measured:
-        """Ten requests one after the other count as one call."""
+    async def measure_tens(self, calls: int) -> Measurement:
+        """Send ten requests one after the other, counted as one call, `calls` times."""
         client = self.client()
 
-        async def ten() -> bool:
+        async def call() -> bool:
             return all([await client.call() for _ in range(10)])
 
         try:
-            return await closed_loop([ten], calls)
+            return await closed_loop([call], calls)
         finally:
             await client.close()
 
 
-def read_targets(file: Path) -> list[Target]:
-    """The targets of a file."""
-    return [_target(each) for each in json.loads(file.read_text())]
+def read_targets(file: Path) -> list[TargetService]:
+    """Read the services of a targets file."""
+    return [_target(entry) for entry in json.loads(file.read_text())]
 
 
-def _target(told: dict[str, Any]) -> Target:
-    url = urlsplit(told["url"])
-    headers = {name: _with_files(value) for name, value in told.get("headers", {}).items()}
+def _target(entry: dict[str, Any]) -> TargetService:
+    url = urlsplit(entry["url"])
+    headers = {name: _insert_files(value) for name, value in entry.get("headers", {}).items()}
     body = b""
-    if "json" in told:
+    if "json" in entry:
         headers["Content-Type"] = "application/json"
-        body = json.dumps(told["json"]).encode()
-    elif "form" in told:
+        body = json.dumps(entry["json"]).encode()
+    elif "form" in entry:
         headers["Content-Type"] = "application/x-www-form-urlencoded"
-        body = urlencode(told["form"]).encode()
+        body = urlencode(entry["form"]).encode()
     path = f"{url.path}?{url.query}" if url.query else url.path or "/"
-    return Target(
-        told["name"],
+    return TargetService(
+        entry["name"],
         url.hostname or "127.0.0.1",
         url.port or 80,
-        request(told.get("method", "GET"), path, url.netloc, headers, body),
-        told.get("expect", "").encode(),
-        tuple(told.get("status", range(200, 300))),
+        http_request(entry.get("method", "GET"), path, url.netloc, headers, body),
+        entry.get("expect", "").encode(),
+        tuple(entry.get("status", range(200, 300))),
     )
 
 
-def _with_files(value: str) -> str:
-    return re.sub(r"@(/\S+)", lambda found: Path(found[1]).read_text().strip(), value)
+def _insert_files(value: str) -> str:
+    return re.sub(r"@(/\S+)", lambda match: Path(match[1]).read_text().strip(), value)

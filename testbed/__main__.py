@@ -16,7 +16,7 @@ from testbed.site import (
     DEFAULT_MIN_JOB_AGE,
     DEFAULT_PORT,
     DEFAULT_STATE,
-    Site,
+    SiteDescription,
     describe,
 )
 
@@ -141,17 +141,17 @@ def _lock(state: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _existing(arguments: argparse.Namespace) -> Site:
-    site = Site.load(arguments.state)
+def _existing(arguments: argparse.Namespace) -> SiteDescription:
+    site = SiteDescription.load(arguments.state)
     if site is None:
         raise RuntimeError(f"there is no testbed in {arguments.state}: python -m testbed start")
     return site
 
 
-def _wanted(arguments: argparse.Namespace) -> Site:
+def _wanted(arguments: argparse.Namespace) -> SiteDescription:
     """What runs, or else what is asked for; what is not asked for stays as it was the last time."""
     state: Path = arguments.state
-    existing = Site.load(state)
+    existing = SiteDescription.load(state)
     if existing is not None and Machine(state).pid is not None:
         return existing
     port, min_job_age = arguments.port, arguments.min_job_age
@@ -166,7 +166,7 @@ def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _summary(site: Site) -> str:
+def _summary(site: SiteDescription) -> str:
     people = [f"  {user.name:<9} {user.password:<12} {user.key}" for user in site.everybody]
     second = site.two_factor
     portal = "{0.host}:{0.port} database {0.name} user {0.user} password {0.password}"

@@ -9,12 +9,12 @@ from testbed import databases, etc, ldap, openssh, requirements, slurm
 from testbed.daemon import Daemon
 from testbed.files import folder
 from testbed.machine import FOLDERS, Machine
-from testbed.site import Site
+from testbed.site import SiteDescription
 
 _WHOLE = "/run/testbed.up"
 
 
-def daemons(site: Site) -> dict[str, Daemon]:
+def daemons(site: SiteDescription) -> dict[str, Daemon]:
     """All of them by name, each after those that it needs."""
     parts = (databases, ldap, openssh, slurm)
     found = {daemon.name: daemon for part in parts for daemon in part.daemons(site)}
@@ -24,7 +24,7 @@ def daemons(site: Site) -> dict[str, Daemon]:
     return ordered
 
 
-def start(site: Site) -> bool:
+def start(site: SiteDescription) -> bool:
     """Bring everything up that is not; False if there was nothing to do.
 
     Raises RuntimeError with the reason; the machine is off then, unless it was on before.
@@ -54,7 +54,7 @@ def start(site: Site) -> bool:
     return True
 
 
-def stop(site: Site) -> None:
+def stop(site: SiteDescription) -> None:
     """End everything, each daemon before those that it needs; the state stays."""
     machine = Machine(site.state)
     if machine.pid is None:
@@ -76,7 +76,7 @@ def reset(state: Path) -> None:
     shutil.rmtree(state)
 
 
-def settle(site: Site) -> None:
+def settle(site: SiteDescription) -> None:
     """Wait until every node takes jobs, if all is up that this takes."""
     machine = Machine(site.state)
     parts = [each for each in slurm.daemons(site) if each.name != "slurmdbd"]
@@ -89,7 +89,7 @@ def _is_whole(machine: Machine) -> bool:
     return machine.pid is not None and machine.inside(_WHOLE).exists()
 
 
-def _prepare(site: Site) -> None:
+def _prepare(site: SiteDescription) -> None:
     for name in FOLDERS:
         if name != "etc":  # which is made as a whole
             folder(site.state / name)
@@ -97,7 +97,7 @@ def _prepare(site: Site) -> None:
         part.prepare(site)
 
 
-def _check_ports(site: Site) -> None:
+def _check_ports(site: SiteDescription) -> None:
     for port in site.ports():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as daemons do
@@ -107,7 +107,7 @@ def _check_ports(site: Site) -> None:
                 raise RuntimeError(f"port {port}: {error.strerror}; choose with --port") from None
 
 
-def _start_daemons(site: Site, machine: Machine) -> None:
+def _start_daemons(site: SiteDescription, machine: Machine) -> None:
     """All at a time, each as soon as those are ready that it needs."""
     started: dict[str, Future[None]] = {}
 

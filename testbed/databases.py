@@ -5,7 +5,7 @@ from pathlib import Path
 from testbed import files, slurm
 from testbed.daemon import Daemon
 from testbed.machine import Machine
-from testbed.site import Site
+from testbed.site import SiteDescription
 
 _PORTAL_POSTGRESQL = """
 create table users (
@@ -71,13 +71,13 @@ _POSTGRESQL_OPTIONS = (
 _MARIADB_ROOT = ("mariadb", "--no-defaults", "--socket=/run/mysqld/mysqld.sock", "-uroot")
 
 
-def prepare(site: Site) -> None:
+def prepare(site: SiteDescription) -> None:
     """Tell the clients of MariaDB where it is. (Those of PostgreSQL read PGPORT.)"""
     client = _MARIADB_CLIENT.format(mariadb=site.mariadb)
     files.write(site.state / "etc" / "mysql" / "conf.d" / "testbed.cnf", client)
 
 
-def daemons(site: Site) -> list[Daemon]:
+def daemons(site: SiteDescription) -> list[Daemon]:
     """mariadb and postgresql."""
     listen = (f"--port={site.mariadb.port}", f"--bind-address={site.mariadb.host}")
     where = ("--datadir=/srv/mariadb", "--socket=/run/mysqld/mysqld.sock")
@@ -138,12 +138,12 @@ def _run(machine: Machine, command: tuple[str, ...], user: str | None = None) ->
     machine.run(command, user=user)
 
 
-def _insert_users(site: Site) -> str:
+def _insert_users(site: SiteDescription) -> str:
     rows = (f"('{user.name}', '{user.name}@hpc.example', '{user.name}')" for user in site.users)
     return f"insert into users (username, email, full_name) values {', '.join(rows)};\n"  # noqa: S608
 
 
-def _seed_mariadb(site: Site, machine: Machine) -> None:
+def _seed_mariadb(site: SiteDescription, machine: Machine) -> None:
     portal = site.mariadb
     sql = f"""
 create or replace database {slurm.DATABASE};
@@ -158,7 +158,7 @@ use {portal.name};
     files.once(marker, lambda: _feed(machine, _MARIADB_ROOT, sql))
 
 
-def _seed_postgresql(site: Site, machine: Machine) -> None:
+def _seed_postgresql(site: SiteDescription, machine: Machine) -> None:
     portal = site.postgresql
     psql = ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-p", str(portal.port))
     sql = f"""

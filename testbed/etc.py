@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from testbed.files import write
-from testbed.site import Site
+from testbed.site import SiteDescription
 
 _PEOPLE = range(1000, 60000)  # of Debian's numbers; packages have those below and above
 
@@ -52,7 +52,7 @@ _ADMIN_COMMANDS = (
 )
 
 
-def prepare(site: Site) -> None:
+def prepare(site: SiteDescription) -> None:
     """Make the folder, once, and write the files that are our own, at every start."""
     etc = site.state / "etc"
     if not etc.exists():
@@ -70,7 +70,7 @@ def prepare(site: Site) -> None:
     write(etc / "totp" / user.name, secret, mode=0o600)
 
 
-def _copy(site: Site, etc: Path) -> None:
+def _copy(site: SiteDescription, etc: Path) -> None:
     # An interrupted copy must not pass for a whole one, and its cp may still be at work.
     for left in etc.parent.glob("etc.*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -84,7 +84,7 @@ def _copy(site: Site, etc: Path) -> None:
     part.rename(etc)
 
 
-def _write_accounts(site: Site, etc: Path) -> None:
+def _write_accounts(site: SiteDescription, etc: Path) -> None:
     """System accounts and the administrator; people of the host would hide those of LDAP."""
     admin = site.admin
     passwd = [line for line in _lines(etc / "passwd") if _is_system(line)]

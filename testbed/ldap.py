@@ -3,7 +3,7 @@
 from testbed import files
 from testbed.daemon import Daemon
 from testbed.machine import Machine
-from testbed.site import Site, User
+from testbed.site import SiteDescription, User
 
 _SLAPD_CONF = """\
 include /etc/ldap/schema/core.schema
@@ -94,7 +94,7 @@ userPassword: {hash}
 _LOCAL = ("root", "slurm", "munge", "mysql", "postgres", "openldap", "nslcd", "sshd")
 
 
-def prepare(site: Site) -> None:
+def prepare(site: SiteDescription) -> None:
     """Write the configuration of both daemons and of the clients."""
     etc = site.state / "etc"
     slapd = _SLAPD_CONF.format(ldap=site.ldap)
@@ -104,7 +104,7 @@ def prepare(site: Site) -> None:
     files.write(etc / "nslcd.conf", nslcd, mode=0o640, owner="nslcd")
 
 
-def daemons(site: Site) -> list[Daemon]:
+def daemons(site: SiteDescription) -> list[Daemon]:
     """slapd and nslcd."""
     search = ("ldapsearch", "-x", "-LLL", "-H", site.ldap.uri, "-b", site.ldap.base, "-s", "base")
     listen = ("-h", f"{site.ldap.uri}/", "-u", "openldap", "-g", "openldap")
@@ -126,7 +126,7 @@ def daemons(site: Site) -> list[Daemon]:
     ]
 
 
-def _prepare_slapd(site: Site, machine: Machine) -> None:
+def _prepare_slapd(site: SiteDescription, machine: Machine) -> None:
     files.folder(machine.inside("/run/slapd"), owner="openldap")
 
     def fill() -> None:
@@ -137,7 +137,7 @@ def _prepare_slapd(site: Site, machine: Machine) -> None:
     files.data(machine.state / "srv" / "slapd", "openldap", fill)
 
 
-def _person(site: Site, user: User, machine: Machine) -> str:
+def _person(site: SiteDescription, user: User, machine: Machine) -> str:
     command = ["slappasswd", "-n", "-T", "/dev/stdin"]
     hashed = machine.run(command, text=user.password)
     return _PERSON.format(user=user, ldap=site.ldap, hash=hashed)

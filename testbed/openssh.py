@@ -7,7 +7,7 @@ from pathlib import Path
 from testbed import files
 from testbed.daemon import Daemon
 from testbed.machine import Machine
-from testbed.site import Site, User
+from testbed.site import SiteDescription, User
 
 _HOST_KEY_TYPES = ("ed25519", "ecdsa")
 
@@ -38,7 +38,7 @@ Match Group mfa
 """
 
 
-def prepare(site: Site) -> None:
+def prepare(site: SiteDescription) -> None:
     """Make the keys and homes that are missing, write the configuration and known_hosts."""
     ssh = site.state / "etc" / "ssh"
     config = _SSHD_CONFIG.format(ssh=site.ssh, postgresql=site.postgresql)
@@ -57,7 +57,7 @@ def prepare(site: Site) -> None:
             _make_home(home, user, site.ldap.gid if user != site.admin else user.uid, public)
 
 
-def daemons(site: Site) -> list[Daemon]:
+def daemons(site: SiteDescription) -> list[Daemon]:
     """sshd."""
     return [
         Daemon(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from testbed.site import Site
+from testbed.site import SiteDescription
 
 
-def settings(site: Site) -> dict[str, str]:
+def settings(site: SiteDescription) -> dict[str, str]:
     """Names and values, service passwords among them."""
     portal = site.postgresql
     told = {
@@ -32,6 +32,6 @@ def settings(site: Site) -> dict[str, str]:
     return {name: str(value) for name, value in told.items()}
 
 
-def lines(site: Site) -> str:
+def lines(site: SiteDescription) -> str:
     """The same as a config.env has it."""
     return "\n".join(f"{name}={value}" for name, value in settings(site).items())

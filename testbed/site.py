@@ -82,7 +82,7 @@ class Slurm(_Part):
     gpu_nodes: tuple[str, ...]
 
 
-class Site(_Part):
+class SiteDescription(_Part):
     """All of a testbed. `users` and `two_factor` live in LDAP, `admin` is local to the login node.
 
     Paths are the host's.
@@ -119,7 +119,7 @@ class Site(_Part):
         yield from range(self.slurm.first_port, self.slurm.first_port + 2 + nodes)
 
     @classmethod
-    def load(cls, state: Path) -> "Site | None":
+    def load(cls, state: Path) -> "SiteDescription | None":
         """The testbed whose state is in this folder, or None if there is none yet."""
         file = state / "testbed.json"
         return cls.model_validate_json(file.read_text()) if file.exists() else None
@@ -129,7 +129,7 @@ class Site(_Part):
         (self.state / "testbed.json").write_text(self.model_dump_json(indent=2) + "\n")
 
 
-def describe(state: Path, port: int, min_job_age: int) -> Site:
+def describe(state: Path, port: int, min_job_age: int) -> SiteDescription:
     """The testbed that is made in `state`, on `port` and those that follow."""
     keys = state / "keys"
     names = ("alice", "bob", "carol")
@@ -150,7 +150,7 @@ def describe(state: Path, port: int, min_job_age: int) -> Site:
         cpu_nodes=CPU_NODES,
         gpu_nodes=GPU_NODES,
     )
-    return Site(
+    return SiteDescription(
         state=state,
         hostname="login",
         ssh=ssh,

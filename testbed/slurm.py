@@ -10,7 +10,7 @@ from pathlib import Path
 from testbed import files
 from testbed.daemon import Daemon
 from testbed.machine import Machine, wait_for
-from testbed.site import Site
+from testbed.site import SiteDescription
 
 DATABASE = "slurm_acct_db"
 DATABASE_PASSWORD = "slurm-db-pw"  # noqa: S105
@@ -87,7 +87,7 @@ _GPU_NODE = "CPUs=32 Sockets=2 CoresPerSocket=16 RealMemory=256000 Gres=gpu:a100
 _GPUS = ("nvidia0", "nvidia1")
 
 
-def prepare(site: Site) -> None:
+def prepare(site: SiteDescription) -> None:
     """Write the configuration, and make the folders and what passes for GPUs."""
     etc = site.state / "etc"
     ports = {"hostname": site.hostname, "dbd_port": site.slurm.first_port + 1}
@@ -116,7 +116,7 @@ def prepare(site: Site) -> None:
         files.write(key, secrets.token_hex(64), mode=0o400, owner="munge")
 
 
-def daemons(site: Site) -> list[Daemon]:
+def daemons(site: SiteDescription) -> list[Daemon]:
     """munge, slurmdbd, slurmctld and slurmd-NODE for each node."""
     munge = (
         *("--foreground", "--key-file=/srv/munge/key", "--seed-file=/srv/munge/seed"),
@@ -157,7 +157,7 @@ def daemons(site: Site) -> list[Daemon]:
     ]
 
 
-def settle(site: Site, machine: Machine) -> None:
+def settle(site: SiteDescription, machine: Machine) -> None:
     """Wait until every node takes jobs; RuntimeError if some do not.
 
     After an outage nodes are asked for only every few minutes: a reconfiguration does it now.
@@ -193,11 +193,11 @@ def roll_up(machine: Machine) -> None:
     machine.run(["sacctmgr", "-i", "roll", *span])
 
 
-def _nodes(site: Site) -> tuple[str, ...]:
+def _nodes(site: SiteDescription) -> tuple[str, ...]:
     return (*site.slurm.cpu_nodes, *site.slurm.gpu_nodes)
 
 
-def _hardware(site: Site) -> list[str]:
+def _hardware(site: SiteDescription) -> list[str]:
     """The lines of nodes and partitions."""
     first = site.slurm.first_port + 2
     lines = []
@@ -230,7 +230,7 @@ def _prepare_run(machine: Machine) -> None:
     files.folder(machine.inside("/run/slurm"), owner="slurm")
 
 
-def _seed_accounts(site: Site, machine: Machine) -> None:
+def _seed_accounts(site: SiteDescription, machine: Machine) -> None:
     parent, project = site.slurm.accounts
     members = ",".join(user.name for user in site.ldap_users)
     admin = site.admin.name

@@ -7,13 +7,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from testbed.settings import settings
-from testbed.site import Site
+from testbed.site import SiteDescription
 from tests.support.ports import HOST
 from tests.support.service import Caller, Embedded
 
 
 @contextlib.contextmanager
-def service(site: Site, **further: object) -> Iterator[Embedded]:
+def service(site: SiteDescription, **further: object) -> Iterator[Embedded]:
     """`resop up` with these settings."""
     with (
         TemporaryDirectory(prefix="resop-", dir="/tmp") as folder,

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from testbed import requirements
 from testbed.machine import Machine
-from testbed.site import Site
+from testbed.site import SiteDescription
 from tests.support import openssh
 
 START_SECONDS = 90  # takes 7 s on two idle cores
@@ -37,7 +37,7 @@ class Testbed:
 
     __test__ = False  # not a class of tests
 
-    site: Site
+    site: SiteDescription
 
     @property
     def machine(self) -> Machine:
@@ -121,7 +121,7 @@ def totp(secret: str, at: float | None = None) -> str:
 
 
 def _load(state: Path) -> Testbed:
-    site = Site.load(state.absolute())
+    site = SiteDescription.load(state.absolute())
     assert site is not None
     return Testbed(site)
 

@@ -12,7 +12,7 @@ import paramiko
 import pytest
 
 from testbed.machine import Machine
-from testbed.site import Site, User, describe
+from testbed.site import SiteDescription, User, describe
 from tests.support import testbed
 from tests.support.needs import need
 from tests.support.testbed import Testbed, totp
@@ -90,12 +90,12 @@ def completes(client: paramiko.SSHClient, job: str) -> None:
     eventually(lambda: ssh(client, f"sacct -X -n -P -j {job} -o state"), "COMPLETED")
 
 
-def ldap_admin(site: Site, tool: str) -> str:
+def ldap_admin(site: SiteDescription, tool: str) -> str:
     bind = f"-D {site.ldap.bind_dn} -w {site.ldap.password}"
     return f"{tool} -x -H {site.ldap.uri} {bind}"
 
 
-def new_person(site: Site, name: str, uid: int) -> str:
+def new_person(site: SiteDescription, name: str, uid: int) -> str:
     attributes = {
         "dn": f"uid={name},{site.ldap.people}",
         "objectClass": "inetOrgPerson\nobjectClass: posixAccount\nobjectClass: shadowAccount",

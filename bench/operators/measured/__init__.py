@@ -1,1 +1,1 @@
-"""What the measurements run."""
+"""Actions for benchmarks."""

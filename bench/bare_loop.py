@@ -1,4 +1,4 @@
-"""The floor under everything: a bare asyncssh loop, as somebody would write it by hand."""
+"""The baseline of all commands: a bare asyncssh loop, as one would write it by hand."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import asyncio
 
 import asyncssh
 
-from bench.load import Measured, closed_loop
+from bench.load import Measurement, closed_loop
 from bench.site import USER
 
 CHANNELS = 5
-"""Exec channels at a time over one connection: above six, OpenSSH begins to refuse some."""
+"""Concurrent exec channels on one connection: above six, OpenSSH starts to refuse some."""
 
 
-async def floor(connection: asyncssh.SSHClientConnection, callers: int, calls: int) -> Measured:
-    """An exec channel for each command."""
+async def run_bare_loop(
+    connection: asyncssh.SSHClientConnection, callers: int, calls: int
+) -> Measurement:
+    """Run each command on an exec channel of its own."""
     free = asyncio.Semaphore(CHANNELS)
 
     async def call() -> bool:
