@@ -1,170 +1,144 @@
-"""Writes what workers have to record: many changes in one transaction, in order, none lost.
+"""Writes the changes of running tasks: many in one transaction, in order, without loss.
 
-A task's end is told to those who wait only after it is in the database. While the database is
-away changes are kept and tried again.
+A task's end is published only after it is in the database. While the database is unavailable,
+changes wait in memory and are retried.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from resop.errors import QueueUnavailable, RecordsUnavailable, ServiceFault
 from resop.messaging.publisher import EventPublisher
 from resop.storage.changes import Change
+from resop.storage.group_committer import GroupCommitter
 from resop.storage.models import State
 from resop.storage.tasks import TaskStore
 
 log = logging.getLogger(__name__)
 
-GROUP = 200
+MAX_CHANGES = 200
+"""Changes written in one transaction."""
 LINGER_SECONDS = 0.05
-"""A short operation's steps and its end become one transaction."""
-TELL_SECONDS = 0.1
-"""Those who watch running tasks are told of changes as often: a busy worker has one at any time,
-and of tasks that have ended meanwhile nothing is left to tell."""
-PAUSE_SECONDS = 0.5
+"""How long a change may wait for others, so that a short operation's steps and its end become one
+transaction."""
+PUBLISH_INTERVAL = 0.1
+"""Least time between two messages about changed tasks, in seconds. A busy worker has a change at
+any time, and for tasks that have ended meanwhile nothing remains to publish."""
+RETRY_SECONDS = 0.5
+"""Pause before the next attempt while the database is unavailable."""
 
 
 @dataclass(slots=True)
 class _Entry:
     change: Change
-    at_once: bool = False
-    ended: str | None = None
+    ended_task: str | None = None
     written: Future[None] = field(default_factory=Future)
 
 
 class RecordWriter:
     """One thread that writes for the whole worker."""
 
-    def __init__(self, tasks: TaskStore, herald: EventPublisher) -> None:
+    def __init__(
+        self,
+        tasks: TaskStore,
+        publisher: EventPublisher,
+        *,
+        max_changes: int = MAX_CHANGES,
+        linger_seconds: float = LINGER_SECONDS,
+    ) -> None:
         self._tasks = tasks
-        self._herald = herald
-        self._entries: deque[_Entry] = deque()
-        self._ready = threading.Condition()
-        self._hurries = False
-        self._lingers = False
-        self._stops = False
-        self._changed: set[str] = set()
-        self._told_at = 0.0
-        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._publisher = publisher
+        self._changed_tasks: set[str] = set()
+        self._published_at = 0.0
+        self._committer = GroupCommitter[_Entry](
+            "record-writer",
+            self._apply,
+            max_items=max_changes,
+            linger_seconds=linger_seconds,
+            reject=self._reject,
+            finish=self._publish_ends,
+            poll=self._publish_changes,
+        )
 
     def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
+        """Start writing."""
+        self._committer.start()
 
     def stop(self, seconds: float) -> None:
-        """Write what is left, for at most `seconds`."""
-        with self._ready:
-            self._stops = True
-            self._ready.notify()
-        self._thread.join(seconds)
-        if self._thread.is_alive():
+        """Write the remaining changes, for at most `seconds`."""
+        if not self._committer.stop(seconds):
             log.error("stopped with unwritten changes: the database does not answer")
 
     def write_soon(self, change: Change) -> Future[None]:
-        """Write a change soon: with the next end, or after a moment; done when it is written."""
-        return self._put(_Entry(change))
+        """Write a change with the next urgent one, or after 50 ms.
+
+        The future completes when the change is in the database.
+        """
+        return self._put(_Entry(change), urgent=False)
 
     def write_now(self, change: Change) -> Future[None]:
-        """Write a change at once; done when it is written."""
-        return self._put(_Entry(change, at_once=True))
+        """Write a change immediately; the future completes when it is in the database."""
+        return self._put(_Entry(change))
 
     def write_end(self, task_id: str, change: Change) -> Future[None]:
-        """Write a task's end, then tell those who wait; done when it is written."""
-        return self._put(_Entry(change, at_once=True, ended=task_id))
+        """Write a task's end immediately, then publish it; the future completes after that."""
+        return self._put(_Entry(change, ended_task=task_id))
 
-    def _put(self, entry: _Entry) -> Future[None]:
-        with self._ready:
-            self._entries.append(entry)
-            self._hurries |= entry.at_once
-            # To wake the thread costs more than to write an entry: one that lingers is let be.
-            if self._is_due() or not self._lingers:
-                self._ready.notify()
+    def _put(self, entry: _Entry, *, urgent: bool = True) -> Future[None]:
+        self._committer.put(entry, urgent=urgent)
         return entry.written
 
-    def _work(self) -> None:
-        while self._entries or not self._stops:
-            if group := self._next():
-                self._write(group)
-            self._tell_changed()
-
-    def _next(self) -> list[_Entry]:
-        """What is to be written together; empty when there is something to do without."""
-        with self._ready:
-            self._ready.wait_for(self._is_any, LINGER_SECONDS if self._changed else None)
-            if not self._entries:
-                return []
-            self._lingers = True
-            self._ready.wait_for(self._is_due, LINGER_SECONDS)
-            self._lingers = False
-            group = [self._entries.popleft() for _ in range(min(len(self._entries), GROUP))]
-            self._hurries = any(each.at_once for each in self._entries)
-            return group
-
-    def _is_any(self) -> bool:
-        return bool(self._entries) or self._stops
-
-    def _is_due(self) -> bool:
-        return self._hurries or self._stops or len(self._entries) >= GROUP
-
-    def _write(self, group: list[_Entry]) -> None:
-        try:
-            self._apply([entry.change for entry in group])
-        except Exception:
-            # The database or its driver (which raises what it likes) refuses one of them for what
-            # it holds: the others must not suffer, and this thread must not end.
-            if len(group) > 1:
-                for entry in group:
-                    self._write([entry])
-                return
-            log.exception("the database refuses a change")
-            self._end_without_result(group[0])
-        self._tell(group)
-
-    def _apply(self, changes: list[Change]) -> None:
-        """Write, as often as it takes: while the database is away nothing is dropped."""
+    def _apply(self, group: Sequence[_Entry]) -> None:
+        """Write a group; while the database is unavailable, retry and drop nothing."""
+        changes = [entry.change for entry in group]
         while True:
             try:
                 self._tasks.apply(changes)
                 return
             except RecordsUnavailable as fault:
                 log.warning("%d changes wait: %s", len(changes), fault.__cause__ or fault)
-                time.sleep(PAUSE_SECONDS)
+                time.sleep(RETRY_SECONDS)
 
-    def _end_without_result(self, entry: _Entry) -> None:
-        """A task whose result cannot be kept has still ended, and says so."""
-        if entry.ended is not None:
-            fault = ServiceFault("its result could not be recorded; the worker's log has more")
-            error = {**fault.as_json(), "undone": [], "needs_repair": []}
-            entry.change = Change.ended(entry.ended, State.FAILED, error=error)
-            self._apply([entry.change])
+    def _reject(self, entry: _Entry, fault: Exception) -> None:
+        """Fail the task whose result the database or its driver refuses, so that it ends."""
+        log.error("the database refuses a change", exc_info=fault)
+        if entry.ended_task is not None:
+            error = ServiceFault("its result could not be recorded; the worker's log has more")
+            values = {**error.as_json(), "undone": [], "needs_repair": []}
+            entry.change = Change.ended(entry.ended_task, State.FAILED, error=values)
+            self._apply([entry])
 
-    def _tell(self, group: list[_Entry]) -> None:
-        ended = {entry.ended: entry.change for entry in group if entry.ended is not None}
+    def _publish_ends(self, group: Sequence[_Entry]) -> None:
+        ended = {entry.ended_task: entry.change for entry in group if entry.ended_task is not None}
         try:
             if ended:
-                self._herald.ended(
+                self._publisher.ended(
                     {task: change.result for task, change in ended.items()},
                     {task: change.whose for task, change in ended.items()},
                 )
         except QueueUnavailable:
-            log.warning("nobody was told that %d tasks ended: Redis is away", len(ended))
+            log.warning("the end of %d tasks was not published: Redis is unavailable", len(ended))
         for entry in group:
             entry.written.set_result(None)
-        self._changed |= {entry.change.task for entry in group}
-        self._changed -= ended.keys()
+        self._changed_tasks |= {entry.change.task for entry in group}
+        self._changed_tasks -= ended.keys()
 
-    def _tell_changed(self) -> None:
-        if not self._changed or time.monotonic() < self._told_at + TELL_SECONDS:
-            return
-        changed, self._changed = self._changed, set()
-        self._told_at = time.monotonic()
+    def _publish_changes(self) -> float | None:
+        """Publish the changed running tasks; return the seconds to wait if it is too early."""
+        if not self._changed_tasks:
+            return None
+        early = self._published_at + PUBLISH_INTERVAL - time.monotonic()
+        if early > 0:
+            return early
+        changed, self._changed_tasks = self._changed_tasks, set()
+        self._published_at = time.monotonic()
         try:
-            self._herald.changed(changed)
+            self._publisher.changed(changed)
         except QueueUnavailable:
-            log.debug("nobody was told of changes: Redis is away")
+            log.debug("changes were not published: Redis is unavailable")
+        return None
