@@ -1,7 +1,7 @@
-"""The steps of one task that survive: what they are called, and what is in the record of them.
+"""Durable steps of one task: their IDs, and what a previous worker recorded of them.
 
-A worker that takes the task up runs its operation again. Steps that have ended answer from the
-record, those that were under way are found on the login node, and what comes after is sent.
+A worker that resumes a task runs its operation again. Steps that have ended answer from the
+database, steps that were under way are found on the login node, and later steps are sent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from resop.errors import ContactLost
 from resop.limits import OUTPUT_LIMIT
 from resop.ssh.runner.durable_step import DurableStep, StepIdGenerator, StepState
+from resop.ssh.session import Session
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
 from resop.storage.database import Database
@@ -22,115 +23,159 @@ from resop.storage.step_output import StepOutputStore
 from resop.storage.tasks import TaskStore
 from resop.types import MASK
 
-ASTRAY_SECONDS = 5.0
-"""Steps that run at the same time are asked for in any order, but within a moment."""
-
-
-class TaskHandedOff(BaseException):
-    """This worker stops: another one will take the task up. No operation is to catch it."""
+REPLAY_SECONDS = 5.0
+"""How long a replayed operation may take to request its recorded steps once it requests another:
+steps that run in parallel arrive in any order, but within a moment."""
+NOT_DURABLE_PREFIX = "bare-"
+"""Begins the ID of a step that is recognized again but not durable: transfers, and steps whose
+output must not be on a disk."""
 
 
 class PreviousRun(NamedTuple):
-    """What another worker has recorded of a task that it has left."""
+    """What a previous worker recorded of a task."""
 
     steps: Sequence[Step] = ()
-    rows: int = 0
-    """Rows of what they have printed."""
-    told: Mapping[tuple[int, int], int] = {}
-    """By step and stream, how many characters of it stand there."""
+    output_rows: int = 0
+    output_lengths: Mapping[tuple[int, int], int] = {}
+    """Characters of recorded output, by step number and stream."""
 
 
-NOTHING = PreviousRun()
+NO_PREVIOUS_RUN = PreviousRun()
 
 
-def what_is_left(database: Database, task: ClaimedTask) -> PreviousRun:
-    """Read it; of a command there are no steps. Blocks; raises RecordsUnavailable."""
-    printed = StepOutputStore(database)
-    ends = printed.ends(task.id)
-    told = {
+def load_previous_run(database: Database, task: ClaimedTask) -> PreviousRun:
+    """Read what a previous worker recorded; a command has no steps. Blocks.
+
+    Raises RecordsUnavailable.
+    """
+    outputs = StepOutputStore(database)
+    ends = outputs.ends(task.id)
+    lengths = {
         (step, stream): len(text)
-        for step, both in printed.so_far(task.id, ends).items()
-        for stream, text in enumerate(both, 1)
+        for step, streams in outputs.so_far(task.id, ends).items()
+        for stream, text in enumerate(streams, 1)
     }
-    return PreviousRun(TaskStore(database).steps(task.id), max(ends.values(), default=0), told)
+    steps = TaskStore(database).steps(task.id)
+    return PreviousRun(steps, max(ends.values(), default=0), lengths)
 
 
 class ResumeState:
-    """What one task knows of its surviving steps. Used on the worker's loop."""
+    """The durable steps of one task, and the recorded steps its operation has not repeated yet.
+
+    Used on the worker's loop, except `replaying`.
+    """
 
     def __init__(
-        self, names: StepIdGenerator, *, taken_over: bool, recorded: Sequence[Step] | None = None
+        self,
+        ids: StepIdGenerator | None = None,
+        *,
+        resumed: bool = False,
+        recorded: Sequence[Step] | None = None,
     ) -> None:
-        """`recorded` is None for a command, whose only step has no record of its own."""
-        self.names = names
-        self.taken_over = taken_over
-        self.is_command = recorded is None
-        recorded = recorded or ()
-        self.recorded = {step.step_id: step for step in recorded if step.step_id}
-        """Of an earlier worker, those that were not asked for again yet."""
-        self.kept: dict[str, DurableStep] = {}
-        """On the login node, to be forgotten when the task has ended."""
+        """Set up; without `ids` no step is durable, and no other worker can resume the task.
 
-    @cached_property
-    def _all_found(self) -> asyncio.Event:
-        return asyncio.Event()  # few tasks are taken up, and thousands may be held
+        `recorded` is None for a command, whose only step has no record of its own.
+        """
+        self._ids = ids
+        self._resumed = resumed
+        self._is_command = recorded is None
+        self._recorded = {step.step_id: step for step in recorded or () if step.step_id}
+        self._durable_steps: dict[str, DurableStep] = {}
+        """The steps to remove from the login node when the task has ended."""
 
     @property
-    def under_way(self) -> list[Step]:
-        """What an earlier worker has begun, and may have sent, whose end it has not recorded."""
-        steps = self.recorded.values()
+    def durable(self) -> bool:
+        """True while another worker could resume the task."""
+        return self._ids is not None
+
+    @property
+    def replaying(self) -> bool:
+        """True while recorded steps remain that the operation has not requested again."""
+        return self.durable and bool(self._recorded)
+
+    @property
+    def unfinished(self) -> list[Step]:
+        """The steps that a previous worker may have sent and whose end it has not recorded."""
+        steps = self._recorded.values()
         return [step for step in steps if step.seconds is None and step.error is None]
 
-    async def earlier(self, name: str) -> Step | None:
-        """What an earlier worker has recorded of a step; None where it was not sent.
+    def disable(self) -> None:
+        """Run the rest of the task without durable steps."""
+        self._ids = None
+        self._durable_steps.clear()
 
-        Raises ContactLost when the operation now takes another way than it did.
+    async def identify(
+        self, step: StepRequest, content: bytes = b"", *, durable: bool = True
+    ) -> tuple[str | None, Step | None]:
+        """Return a step's ID, and a previous worker's record of the step if there is one.
+
+        Raises ContactLost if the operation requests other steps than with the previous worker.
         """
-        if name not in self.recorded and self.recorded:
-            try:
-                async with asyncio.timeout(ASTRAY_SECONDS):
-                    await self._all_found.wait()
-            except TimeoutError:
-                raise self.diverged() from None
-        step = self.recorded.pop(name, None)
-        if step is not None and not self.recorded:
-            self._all_found.set()
-        return step
+        if self._ids is None:
+            return None, None
+        step_id = ("" if durable else NOT_DURABLE_PREFIX) + self._ids.of(step, content)
+        return step_id, await self._previous(step_id)
 
-    def diverged(self) -> ContactLost:
-        """The operation does not do again what it did with an earlier worker."""
-        missed = ", ".join(step.command for step in self.recorded.values())
-        return ContactLost(
-            "another worker took the task up, and its operation did not ask for the same steps "
-            f"again: {missed}"
-        )
-
-    def keep(self, name: str, earlier: Step | None) -> DurableStep:
-        """A step to be sent or, where an earlier worker may have done so, to be found."""
+    def durable_step(self, step_id: str, previous: Step | None) -> DurableStep:
+        """Describe a step to send or, if a previous worker may have sent it, to find."""
         state = StepState.NEW
-        if earlier is not None and earlier.seconds is not None:
+        if previous is not None and previous.seconds is not None:
             state = StepState.ATTACH_ONLY
-        elif earlier is not None or (self.is_command and self.taken_over):
+        elif previous is not None or (self._is_command and self._resumed):
             state = StepState.MAYBE_SENT
         # The previous worker, if it is not dead after all, may still request the step.
-        keep = DurableStep(name, state, needs_tombstone=self.taken_over)
-        self.kept[name] = keep
-        return keep
+        durable = DurableStep(step_id, state, needs_tombstone=self._resumed)
+        self._durable_steps[step_id] = durable
+        return durable
+
+    def release(self, step_id: str) -> DurableStep | None:
+        """Return a step that need not wait for the task's end to be removed, if it is durable."""
+        return self._durable_steps.pop(step_id, None)
+
+    def forget_steps(self, session: Session) -> None:
+        """Remove the task's steps from the login node; its end is recorded."""
+        for durable in self._durable_steps.values():
+            if durable.may_be_started:
+                session.forget(durable)
+
+    def diverged(self) -> ContactLost:
+        """Return the error for an operation that does not repeat its recorded steps."""
+        missing = ", ".join(step.command for step in self._recorded.values())
+        return ContactLost(
+            "another worker resumed the task, but its operation did not ask for the same steps "
+            f"again: {missing}"
+        )
+
+    @cached_property
+    def _all_repeated(self) -> asyncio.Event:
+        return asyncio.Event()  # made on demand: few tasks are resumed, and thousands may run
+
+    async def _previous(self, step_id: str) -> Step | None:
+        if self._recorded and step_id not in self._recorded:
+            try:
+                async with asyncio.timeout(REPLAY_SECONDS):
+                    await self._all_repeated.wait()
+            except TimeoutError:
+                raise self.diverged() from None
+        step = self._recorded.pop(step_id, None)
+        if step is not None and not self._recorded:
+            self._all_repeated.set()
+        return step
 
 
-def is_exact(*outputs: str | None) -> bool:
-    """Whether the record has all of what it has of these: nothing was hidden or cut."""
+def is_complete(*outputs: str | None) -> bool:
+    """Return True if recorded outputs are neither masked nor cut."""
     return not any(MASK in each or len(each) >= OUTPUT_LIMIT for each in outputs if each)
 
 
-def answer_again(step: Step, request: StepRequest) -> Result | None:
-    """What a step has answered before; None where the record does not have all of it.
+def recorded_result(step: Step, request: StepRequest) -> Result | None:
+    """Return the result of an ended step; None if not all of it is recorded.
 
-    Raises ContactLost for a step that failed without an answer.
+    Raises ContactLost for a step that failed without a result.
     """
     if step.error is not None:
-        raise cannot_answer(step)
-    if request.raw or not is_exact(step.stdout, step.stderr):
+        raise answer_not_recorded(step)
+    if request.raw or not is_complete(step.stdout, step.stderr):
         return None
     return Result(
         step.stdout or "",
@@ -142,9 +187,9 @@ def answer_again(step: Step, request: StepRequest) -> Result | None:
     )
 
 
-def cannot_answer(step: Step) -> ContactLost:
-    """Why an operation cannot be resumed after this step."""
+def answer_not_recorded(step: Step) -> ContactLost:
+    """Return the error for an operation that cannot be resumed after a step."""
     return ContactLost(
-        f"another worker took the task up, but what its step {step.number} has answered "
-        f"is not in the record: {step.command}"
+        f"another worker resumed the task, but what its step {step.number} answered is not in the "
+        f"record: {step.command}"
     )

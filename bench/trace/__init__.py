@@ -1,7 +1,8 @@
-"""Marks moments on a request's way in the processes of the service, for `python -m bench.profile`.
+"""Traces requests through the processes of the service, for `python -m bench.profile`.
 
-The service itself knows nothing of it: `sitecustomize.py`, found by PYTHONPATH, wraps the methods
-below in each Python process. A mark is a name and a time of the clock that all processes share.
+The service itself has no code for this: `sitecustomize.py`, found through PYTHONPATH, wraps the
+methods below in each Python process. A mark is a name and a time of the clock that all processes
+share.
 """
 
 from __future__ import annotations
@@ -18,38 +19,36 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "BENCH_TRACE"
-"""The environment variable with the folder that takes the marks of each process."""
+"""The environment variable with the folder for the marks of each process."""
 
 MODULES = ("api.main", "worker.main")
-"""What the processes run in which moments are marked."""
+"""The main modules of the processes to trace."""
 
 MARKED = {
     "api.middleware.request_log:RequestLog.__call__": ("request", "answered"),
-    "resop.security.sealing:Encryptor.read": (None, "token read"),
+    "resop.security.sealing:Encryptor.read_token": (None, "token read"),
     "resop.storage.tasks:TaskStore.add_all": ("options checked", "task written"),
     "resop.messaging.task_queue:TaskQueue.put_all": ("to be published", "published"),
-    "worker.engine:TaskRunner.take": ("received", None),
+    "worker.task_pool:TaskPool.accept": ("received", None),
     "resop.storage.tasks:TaskStore.claim_all": (None, "claimed"),
-    "worker.engine:TaskRunner._run": ("begun", None),
-    "worker.engine:TaskRunner._open": (None, "opened"),
+    "worker.engine:TaskRunner.run": ("begun", None),
+    "worker.engine:TaskOpener.open": (None, "opened"),
     "resop.ssh.session:Session.run": ("to be sent", "step ended"),
-    "worker.record_writer:RecordWriter.end": ("to be recorded", None),
+    "worker.record_writer:RecordWriter.write_end": ("to be recorded", None),
     "resop.storage.tasks:TaskStore.apply": (None, "recorded"),
     "resop.messaging.publisher:EventPublisher.ended": (None, "told"),
-    "api.state.task_waiters:CompletionWaiter.hear": ("heard", None),
+    "api.state.task_waiters:CompletionWaiter.on_end": ("heard", None),
 }
-"""Method: the mark when it is called, and the one when it returns."""
+"""The traced methods, each with its mark at the call and its mark at the return."""
 
 marks: list[tuple[str, int]] = []
 
 
 def start() -> None:
-    """Mark from now on; SIGUSR2 writes down what was marked."""
+    """Start tracing; SIGUSR2 writes the marks to a file."""
     file = Path(os.environ[FOLDER], str(os.getpid()))
-    for place, (before, after) in MARKED.items():
-        module, _, path = place.partition(":")
-        owner, name = path.split(".")
-        _wrap(getattr(import_module(module), owner), name, before, after)
+    for method, (before, after) in MARKED.items():
+        _wrap(*find_method(method), before, after)
 
     def write(*_: object) -> None:
         file.with_suffix(".part").write_text(json.dumps(marks))
@@ -58,15 +57,22 @@ def start() -> None:
     signal.signal(signal.SIGUSR2, write)
 
 
+def find_method(method: str) -> tuple[Any, str]:
+    """Return the class and the name of a method written as `module:Class.method`."""
+    module, _, path = method.partition(":")
+    owner, name = path.split(".")
+    return getattr(import_module(module), owner), name
+
+
 def _wrap(owner: Any, name: str, before: str | None, after: str | None) -> None:
     function: Callable[..., Any] = getattr(owner, name)
 
-    def mark(what: str | None) -> None:
-        if what is not None:
-            marks.append((what, time.perf_counter_ns()))
+    def mark(name: str | None) -> None:
+        if name is not None:
+            marks.append((name, time.perf_counter_ns()))
 
     @functools.wraps(function)
-    async def waited(*args: Any, **kwargs: Any) -> Any:
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
         mark(before)
         try:
             return await function(*args, **kwargs)
@@ -81,4 +87,4 @@ def _wrap(owner: Any, name: str, before: str | None, after: str | None) -> None:
         finally:
             mark(after)
 
-    setattr(owner, name, waited if inspect.iscoroutinefunction(function) else called)
+    setattr(owner, name, awaited if inspect.iscoroutinefunction(function) else called)

@@ -1,4 +1,4 @@
-"""Python runs this at the start of each process that has this folder in its PYTHONPATH."""
+"""Start tracing; Python runs this in each process with this folder in its PYTHONPATH."""
 
 import sys
 

@@ -20,6 +20,7 @@ from resop.ssh.session import Session
 from resop.storage.changes import Change
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from worker.engine import new_executor
 from worker.step_executor import SshStepExecutor
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.asyncio(loop_scope="module")]
@@ -188,69 +189,74 @@ class Steps:
         self.changes.append(change)
 
 
+@pytest.fixture
+def steps() -> Steps:
+    return Steps()
+
+
 @pytest_asyncio.fixture(loop_scope="module")
-async def door(server: OpenSSH) -> AsyncIterator[SshStepExecutor]:
+async def executor(server: OpenSSH, steps: Steps) -> AsyncIterator[SshStepExecutor]:
     async def connected() -> asyncssh.SSHClientConnection:
         connection: asyncssh.SSHClientConnection = await connect(server)
         return connection
 
     session = Session(connected)
-    steps: Any = Steps()
-    loop = asyncio.get_running_loop()
-    yield SshStepExecutor("1", session, steps, Masker(), loop, time.monotonic() + 30)
+    writer: Any = steps
+    yield new_executor("1", session, writer, Masker(), time.monotonic() + 30)
     await session.close()
 
 
 async def test_transfer_is_a_step_that_ends_at_the_time_limit(
-    door: SshStepExecutor, home: Path
+    executor: SshStepExecutor, steps: Steps, home: Path
 ) -> None:
-    await asyncio.to_thread(door.put, b"old", "a", 0o640, True)
-    assert (await asyncio.to_thread(door.get, "a", 10)).mode == 0o640
-    door.deadline = time.monotonic() + 0.2
+    await asyncio.to_thread(executor.put, b"old", "a", 0o640, True)
+    assert (await asyncio.to_thread(executor.get, "a", 10)).mode == 0o640
+    executor.control.deadline = time.monotonic() + 0.2
     with pytest.raises(StepTimedOut):
-        await asyncio.to_thread(door.put, LARGE, "a", None, True)
+        await asyncio.to_thread(executor.put, LARGE, "a", None, True)
     assert (home / "a").read_bytes() == b"old"
     assert names(home) == ["a"]
-    steps: Any = door.recorder
     assert len(steps.changes) == 6, "each is recorded when it begins and when it ends"
 
 
-async def test_transfer_ends_with_its_task(door: SshStepExecutor, home: Path) -> None:
-    writing = asyncio.ensure_future(asyncio.to_thread(door.put, LARGE, "a", None, True))
+async def test_transfer_ends_with_its_task(executor: SshStepExecutor, home: Path) -> None:
+    writing = asyncio.ensure_future(asyncio.to_thread(executor.put, LARGE, "a", None, True))
     await part_grows(home)
-    door.cancel()
+    executor.control.cancel()
     with pytest.raises(TaskCancelled, match="its transfer was ended"):
         await writing
     assert names(home) == []
 
 
 async def test_copy_ends_with_its_task_and_leaves_nothing(
-    door: SshStepExecutor, home: Path, sftp: asyncssh.SFTPClient
+    executor: SshStepExecutor, home: Path, sftp: asyncssh.SFTPClient
 ) -> None:
     await sftp.mkdir("a")
     async with sftp.open("a/x", "wb") as file:
         await file.write(b"x", 3_000_000_000)  # and a hole before it
-    copying = asyncio.ensure_future(asyncio.to_thread(door.copy, "a", "b", False))
+    copying = asyncio.ensure_future(asyncio.to_thread(executor.copy, "a", "b", False))
     for _ in range(1000):
-        if door.progressed is not None:
+        if executor.task_log.progress is not None:
             break
         await asyncio.sleep(0.01)
-    door.cancel()
+    executor.control.cancel()
     with pytest.raises(TaskCancelled, match="its transfer was ended"):
         await copying
     assert names(home) == ["a"]
 
 
-async def test_file_that_an_operation_gets_may_be_large(door: SshStepExecutor, home: Path) -> None:
+async def test_file_that_an_operation_gets_may_be_large(
+    executor: SshStepExecutor, home: Path
+) -> None:
     content = b"x" * (5 << 20)
-    await asyncio.to_thread(door.put, content, "a", None, True)
-    read = await asyncio.to_thread(door.get, "a", 64 << 20)
+    await asyncio.to_thread(executor.put, content, "a", None, True)
+    read = await asyncio.to_thread(executor.get, "a", 64 << 20)
     assert read.content == content
-    proc = await asyncio.to_thread(door.get, "/proc/version", 64 << 20)
+    proc = await asyncio.to_thread(executor.get, "/proc/version", 64 << 20)
     assert proc.content.startswith(b"Linux version ")
     for path, limit in (("a", (5 << 20) - 1), ("/proc/version", 3), ("/dev/null", 3)):
         with pytest.raises(PathFailed):
-            await asyncio.to_thread(door.get, path, limit)
+            await asyncio.to_thread(executor.get, path, limit)
 
 
 @pytest.mark.parametrize(

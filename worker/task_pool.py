@@ -1,0 +1,209 @@
+"""The tasks of one worker process: accepts and claims them, and runs them on one event loop.
+
+Celery's thread only receives messages, and another thread claims. Steps run on the event loop,
+operations (which block) in threads of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import uvloop
+
+from resop.access.permissions import Permissions
+from resop.access.session_provider import SessionProvider
+from resop.actions.catalog import Catalog
+from resop.actions.context import ServiceContext
+from resop.config.settings import Settings
+from resop.errors import RecordsUnavailable
+from resop.messaging.publisher import BATCH, CANCEL, LOGGED_OUT
+from resop.messaging.subscriber import Subscriber
+from resop.messaging.task_queue import TaskQueue
+from resop.security.login_handover import OFFER
+from resop.security.sealing import Encryptor
+from resop.ssh.connector import Connector
+from resop.storage.credentials import CredentialStore
+from resop.storage.database import Database
+from resop.storage.models import ClaimedTask
+from resop.storage.tasks import TaskStore
+from resop.storage.workers import WorkerStore
+from worker.claimer import Claimer
+from worker.engine import TaskOpener, TaskRunner
+from worker.held_sessions import HeldSessions
+from worker.record_writer import RecordWriter
+from worker.resumed_steps import NO_PREVIOUS_RUN, PreviousRun, load_previous_run
+
+SLOT_CHECK_SECONDS = 0.5
+"""How often a full worker checks whether it is stopping."""
+READ_RETRY_SECONDS = 0.5
+"""Pause before a resumed task is read again while the database is unavailable."""
+DRAIN_CHECK_SECONDS = 0.05
+LOOP_STOP_SECONDS = 5
+
+
+class TaskPool:
+    """Everything that runs tasks in one worker process."""
+
+    def __init__(
+        self,
+        worker: str,
+        settings: Settings,
+        clusters: list[str],
+        catalog: Catalog,
+        database: Database,
+        writer: RecordWriter,
+        queue: TaskQueue,
+        dispatch_batches: Callable[[], None],
+    ) -> None:
+        """Set up; `dispatch_batches` is called when a batch may have tasks to dispatch.
+
+        It must return at once.
+        """
+        self._worker = worker
+        self._database = database
+        self._tasks = TaskStore(database)
+        self._slots = threading.Semaphore(settings.WORKER_TASKS)
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")
+        self._loop = uvloop.new_event_loop()
+        self._loop_thread = threading.Thread(target=self._run_loop, name="ssh", daemon=True)
+        encryptor = Encryptor(settings.secret_key(), settings.old_secret_key())
+        connector = Connector(settings)
+        credentials = CredentialStore(database)
+        self._held = HeldSessions(worker, settings, clusters, connector, encryptor, credentials)
+        self._sessions = SessionProvider(
+            settings,
+            credentials,
+            encryptor,
+            connector,
+            runner=settings.REMOTE_RUNNER == "auto",
+            kept=self._held.session,
+        )
+        self._runner = TaskRunner(
+            worker,
+            TaskOpener(encryptor, catalog, self._sessions, writer),
+            Permissions(settings.policy(), catalog, credentials),
+            ServiceContext(catalog, settings),
+            WorkerStore(database),
+            writer,
+            queue,
+            self._threads,
+            dispatch_batches,
+        )
+        callbacks = {
+            CANCEL: self._on_cancel,
+            BATCH: lambda _: dispatch_batches(),
+            OFFER: self._held.on_offer,
+            self._held.channel: self._held.on_login,
+            LOGGED_OUT: self._on_logout,
+        }
+        self._subscriber = Subscriber(settings.redis_url, callbacks)
+        self._claimer = Claimer(worker, self._tasks, self._begin_claimed, self._slots.release)
+
+    def start(self) -> None:
+        """Start the event loop, the claims and the subscription."""
+        self._loop_thread.start()
+        self._claimer.start()
+        asyncio.run_coroutine_threadsafe(self._subscriber.start(), self._loop).result()
+
+    def accept(self, task_id: str, is_stopping: Callable[[], bool]) -> bool:
+        """Queue a task to be claimed and run; blocks while the worker has no free slot.
+
+        Returns False when the worker is stopping and the message should go to another one.
+        """
+        while not self._slots.acquire(timeout=SLOT_CHECK_SECONDS):
+            if is_stopping():
+                return False
+        self._claimer.put(task_id)
+        return True
+
+    def cancel_marked(self) -> None:
+        """Cancel the running tasks marked so in the database: the message may be lost. Blocks."""
+        for task_id in self._tasks.cancel_requested(self._worker):
+            self._loop.call_soon_threadsafe(self._on_cancel, task_id)
+
+    def drop_ended_logins(self) -> None:
+        """Close the held sessions whose login has ended. Blocks."""
+        self._held.drop_ended(self._loop)
+
+    def drain(self, seconds: float) -> None:
+        """Hand off the tasks that other workers can resume and wait for the others.
+
+        After `seconds`, end the steps of the remaining tasks and cancel these.
+        """
+        deadline = time.monotonic() + seconds
+        self._claimer.stop()
+        self._loop.call_soon_threadsafe(self._runner.hand_off)
+        self._wait_for(asyncio.sleep(0))  # every claimed task has begun
+        while self._running and time.monotonic() < deadline:
+            time.sleep(DRAIN_CHECK_SECONDS)
+        self._wait_for(self._cancel_all())
+        for closing in (self._subscriber.stop(), self._held.close(), self._sessions.close()):
+            self._wait_for(closing)
+        self._threads.shutdown(cancel_futures=True)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop_thread.join(LOOP_STOP_SECONDS)
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _begin_claimed(self, tasks: Sequence[ClaimedTask]) -> None:
+        for task in tasks:
+            if task.resume_count:
+                asyncio.run_coroutine_threadsafe(self._resume(task), self._loop)
+            else:
+                self._loop.call_soon_threadsafe(self._begin, task)
+
+    def _begin(self, task: ClaimedTask, previous: PreviousRun = NO_PREVIOUS_RUN) -> None:
+        running = self._loop.create_task(self._runner.run(task, previous))
+        self._running[task.id] = running
+        running.add_done_callback(lambda _: self._on_task_done(task.id))
+        if task.cancel_asked_at is not None:  # while no worker had it
+            self._on_cancel(task.id)
+
+    async def _resume(self, task: ClaimedTask) -> None:
+        """Begin a task where a previous worker left it."""
+        previous: PreviousRun | None = None
+        while previous is None:
+            try:
+                previous = await asyncio.to_thread(load_previous_run, self._database, task)
+            except RecordsUnavailable:
+                await asyncio.sleep(READ_RETRY_SECONDS)
+        self._begin(task, previous)
+
+    def _on_task_done(self, task_id: str) -> None:
+        del self._running[task_id]
+        self._slots.release()
+
+    def _on_cancel(self, task_id: str | None) -> None:
+        """Cancel a task if it runs here; None is ignored: the database has missed messages."""
+        if task_id in self._running:
+            # After the task itself has had its turn, if it was only just begun: a coroutine that
+            # is cancelled before its first line would record no end.
+            self._loop.call_soon(_cancel, self._running[task_id])
+
+    def _on_logout(self, credential: str | None) -> None:
+        self._held.on_logout(credential)
+        self._sessions.on_logout(credential)
+
+    async def _cancel_all(self) -> None:
+        running = list(self._running.values())
+        for each in running:
+            _cancel(each)
+        if running:
+            await asyncio.wait(running)
+
+
+def _cancel(running: asyncio.Task[None]) -> None:
+    """Cancel a task once: a second time would break off the cleanup after the first."""
+    if not running.cancelling():
+        running.cancel()
