@@ -1,1 +1,1 @@
-"""The worker: takes task ids from the queue and runs them over the users' SSH sessions."""
+"""The worker: takes task IDs from the queue and runs the tasks over their users' sessions."""

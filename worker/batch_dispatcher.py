@@ -1,7 +1,7 @@
-"""Deals out the tasks of batches: a few in flight at a time, in turn, and behind all others.
+"""Dispatches the tasks of batches: few at a time, in fair turns, and behind all other tasks.
 
-However long a batch is, a task of its own overtakes it, and the next turn is another user's.
-Runs in every worker; the record lets one of them deal at a time.
+However long a batch is, a single task overtakes it, and the next turn is another user's. Runs in
+every worker; the database lets one of them dispatch at a time.
 """
 
 from __future__ import annotations
@@ -17,38 +17,46 @@ from resop.storage.database import Database
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 0.02
-"""The ends of so long are dealt for together."""
+DEBOUNCE_SECONDS = 0.02
+"""Task ends within this time trigger one dispatch."""
 
 
 class BatchDispatcher:
-    """A thread that deals out when it is woken; who wakes it in vain costs one small query."""
+    """A thread that dispatches when woken; waking it in vain costs one small query."""
 
     def __init__(
-        self, database: Database, queue: TaskQueue, herald: EventPublisher, places: int
+        self, database: Database, queue: TaskQueue, publisher: EventPublisher, slots: int
     ) -> None:
-        """`places` is how many tasks of batches are in flight at once on each cluster."""
+        """Set up; `slots` limits the tasks of batches that are in flight on each cluster."""
         self._database = database
         self._queue = queue
-        self._herald = herald
-        self._places = places
+        self._publisher = publisher
+        self._slots = slots
         self._woken = threading.Event()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="dealer", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="batch-dispatcher", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start dispatching."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Deal out nothing more; what was marked is handed over first."""
+        """Dispatch nothing more; tasks already marked as dispatched are queued first."""
         self._stopping.set()
         self._woken.set()
         self._thread.join()
 
     def wake(self) -> None:
-        """There may be something to deal out."""
+        """Dispatch soon: a batch may have tasks to dispatch. Returns at once."""
         self._woken.set()
+
+    def dispatch(self) -> None:
+        """Queue the tasks whose turn it is and publish the batches that have ended."""
+        dispatched = dispatch_batches(self._database, self._slots)
+        if self._queue.put_all(dispatched.tasks, behind=True):
+            raise QueueUnavailable
+        if dispatched.ended:
+            self._publisher.ended(dict.fromkeys(dispatched.ended))
 
     def _work(self) -> None:
         while self._woken.wait() and not self._stopping.is_set():
@@ -56,17 +64,9 @@ class BatchDispatcher:
             try:
                 self.dispatch()
             except (RecordsUnavailable, QueueUnavailable) as fault:
-                # Who is woken at the next beat tries again; what was marked and not handed over
-                # is found by the recovery, like any task whose message was lost.
-                log.warning("dealing waits: %s", fault.message)
+                # The next heartbeat wakes this thread again. The recovery finds tasks that were
+                # marked and not queued, like any task whose message was lost.
+                log.warning("batch tasks could not be dispatched yet: %s", fault.message)
             except Exception:
-                log.exception("dealing: a fault of the service")
-            self._stopping.wait(PAUSE_SECONDS)
-
-    def dispatch(self) -> None:
-        """Hand the tasks whose turn it is to the queue; tell of batches that have ended."""
-        dealt = dispatch_batches(self._database, self._places)
-        if self._queue.put_all(dealt.tasks, behind=True):
-            raise QueueUnavailable
-        if dealt.ended:
-            self._herald.ended(dict.fromkeys(dealt.ended))
+                log.exception("batch dispatch: a fault of the service")
+            self._stopping.wait(DEBOUNCE_SECONDS)

@@ -1,6 +1,6 @@
-"""Kept sessions: connections that a login has opened here, for clusters that take no key of ours.
+"""Held sessions: connections opened by a login, for clusters where no key can be installed.
 
-Each is held by this one worker until its login ends, and its user's tasks come to this worker.
+This one worker holds each of them until the login ends, and the user's tasks come to this worker.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,8 +39,8 @@ from resop.storage.credentials import CredentialStore
 log = logging.getLogger(__name__)
 
 OFFER_SECONDS = 60.0
-GRACE = timedelta(seconds=60)
-"""So long after a login its credential may still be on its way to the record."""
+CREDENTIAL_GRACE = timedelta(seconds=60)
+"""How long after a login its credential may still be missing from the database."""
 
 
 @dataclass(slots=True)
@@ -50,7 +51,7 @@ class _HeldSession:
 
 
 class HeldSessions:
-    """Those of one worker; all but `drop_ended` runs on the worker's loop."""
+    """The held sessions of one worker. Used on the worker's loop, except `drop_ended`."""
 
     def __init__(
         self,
@@ -58,75 +59,76 @@ class HeldSessions:
         settings: Settings,
         clusters: list[str],
         connector: Connector,
-        sealer: Encryptor,
+        encryptor: Encryptor,
         credentials: CredentialStore,
     ) -> None:
-        """`clusters` are those that this worker serves."""
+        """Set up; `clusters` are the clusters that this worker serves."""
         self.channel = channel_of(worker)
         self._worker = worker
         self._settings = settings
         self._clusters = clusters
-        self._sealer = sealer
+        self._encryptor = encryptor
         self._credentials = credentials
         self._connector = connector
         self._asks_groups = settings.policy().asks_groups
         self._redis = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
         self._offered: dict[str, LoginKeyExchange] = {}
-        self._kept: dict[str, _HeldSession] = {}
-        self._chores: set[asyncio.Task[None]] = set()
+        self._held: dict[str, _HeldSession] = {}
+        self._background: set[asyncio.Task[None]] = set()
 
     def session(self, credential: str) -> Session | None:
-        """The session of a login, if it is held here."""
-        kept = self._kept.get(credential)
-        return kept.session if kept else None
+        """Return the session of a login; None if this worker does not hold it."""
+        held = self._held.get(credential)
+        return held.session if held else None
 
-    def on_offer(self, word: str | None) -> None:
-        """Somebody logs in: say that this worker would hold the session."""
-        login, cluster, key = fields(word, "id", "cluster", "key")
+    def on_offer(self, message: str | None) -> None:
+        """Answer a login that looks for a worker: this one would hold the session."""
+        login, cluster, key = fields(message, "id", "cluster", "key")
         if cluster in self._clusters:
-            # Who asks again has missed the answer: it stays the same one.
-            passage = self._offered.get(login) or LoginKeyExchange(self._sealer, login)
-            if passage.derive(key):
+            # A repeated message means that the answer was missed: repeat the same answer.
+            exchange = self._offered.get(login) or LoginKeyExchange(self._encryptor, login)
+            if exchange.derive(key):
                 if login not in self._offered:
-                    self._offered[login] = passage
+                    self._offered[login] = exchange
                     loop = asyncio.get_running_loop()
                     loop.call_later(OFFER_SECONDS, self._offered.pop, login, None)
-                self._do(self._say({"id": login, "worker": self._worker, "key": passage.key}))
+                answer = {"id": login, "worker": self._worker, "key": exchange.key}
+                self._run_in_background(self._publish(answer))
 
-    def on_login(self, word: str | None) -> None:
-        """The offer was taken: open the session."""
-        login, sealed = fields(word, "id", "sealed")
-        if passage := self._offered.pop(login, None):
-            self._do(self._log_in(login, sealed, passage))
+    def on_login(self, message: str | None) -> None:
+        """Open the session of a login that has chosen this worker."""
+        login, sealed = fields(message, "id", "sealed")
+        if exchange := self._offered.pop(login, None):
+            self._run_in_background(self._log_in(login, sealed, exchange))
 
     def on_logout(self, credential: str | None) -> None:
-        """A login has ended."""
-        if credential in self._kept:
-            self._do(self._drop(credential))
+        """Close the session of a login that has ended."""
+        if credential in self._held:
+            self._run_in_background(self._drop(credential))
 
     def drop_ended(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Close the sessions whose login is over, expired or never came about. Blocks."""
-        for credential, kept in list(self._kept.items()):
-            old = datetime.now(UTC) - kept.since > GRACE
+        """Close the sessions whose login ended, expired or was never recorded. Blocks."""
+        for credential, held in list(self._held.items()):
+            old = datetime.now(UTC) - held.since > CREDENTIAL_GRACE
             if old and self._credentials.get(credential) is None:
                 loop.call_soon_threadsafe(self.on_logout, credential)
 
     async def close(self) -> None:
-        """End all of them: nobody else can go on with them."""
-        await asyncio.gather(*(self._drop(each) for each in list(self._kept)))
+        """End all held sessions: no other worker can continue them."""
+        await asyncio.gather(*(self._drop(each) for each in list(self._held)))
         await self._redis.aclose()
 
-    async def _log_in(self, login: str, sealed: str, passage: LoginKeyExchange) -> None:
+    async def _log_in(self, login: str, sealed: str, exchange: LoginKeyExchange) -> None:
         answer: dict[str, Any]
         try:
-            answer = await self._hold(**passage.decrypt(sealed, TO_WORKER))
+            answer = await self._hold(**exchange.decrypt(sealed, TO_WORKER))
         except ResopError as fault:
             answer = {"type": type(fault).__name__, "message": fault.message}
         except Exception as fault:
-            # Without a traceback: its frames know the password.
-            log.error("a session was not opened: a fault of the service: %s", type(fault).__name__)
+            # Without a traceback: its frames hold the password.
+            log.error("session not opened: a fault of the service: %s", type(fault).__name__)
             answer = {"type": ServiceFault.__name__, "message": str(ServiceFault())}
-        await self._say({"id": login, "sealed": passage.encrypt(answer, TO_API)})
+        await self._publish({"id": login, "sealed": exchange.encrypt(answer, TO_API)})
 
     async def _hold(
         self, cluster: str, username: str, password: str, otp: str | None, credential: str
@@ -135,10 +137,10 @@ class HeldSessions:
         connection = await self._connector.with_password(target, username, password, otp)
         groups = await groups_of(connection) if self._asks_groups else None
         runner = self._settings.REMOTE_RUNNER == "auto"
-        session = Session(_once(connection), runner=runner, kept=True)
-        self._kept[credential] = _HeldSession(session, connection)
-        self._do(self._end_with(credential, connection))
-        log_event(log, "session kept", user=username, cluster=cluster, credential=credential)
+        session = Session(_connect_once(connection), runner=runner, kept=True)
+        self._held[credential] = _HeldSession(session, connection)
+        self._run_in_background(self._end_with(credential, connection))
+        log_event(log, "session held", user=username, cluster=cluster, credential=credential)
         return {"groups": groups}
 
     async def _end_with(self, credential: str, connection: asyncssh.SSHClientConnection) -> None:
@@ -147,38 +149,38 @@ class HeldSessions:
         await self._drop(credential)
 
     async def _drop(self, credential: str) -> None:
-        """Close a session and end its login, which is worth nothing without it."""
-        kept = self._kept.pop(credential, None)
-        if kept is None:
+        """Close a session and end its login, which is useless without the session."""
+        held = self._held.pop(credential, None)
+        if held is None:
             return
         log_event(log, "session ended", credential=credential)
-        await kept.session.close()
-        kept.connection.close()  # which may not have been used yet
+        await held.session.close()
+        held.connection.close()  # the session has not opened it if no step was run
         try:
             await asyncio.to_thread(self._credentials.revoke, credential)
             await self._redis.publish(LOGGED_OUT, credential)
         except (ResopError, redis.RedisError, OSError):
-            log.warning("the end of a session is not recorded; its next task will find it")
+            log.warning("the end of a session was not recorded; its next task will fail")
 
-    async def _say(self, word: dict[str, Any]) -> None:
+    async def _publish(self, message: dict[str, Any]) -> None:
         try:
-            await self._redis.publish(ANSWER, json.dumps(word))
+            await self._redis.publish(ANSWER, json.dumps(message))
         except (redis.RedisError, OSError) as fault:
-            log.warning("a login is not answered: %s", type(fault).__name__)
+            log.warning("a login could not be answered: %s", type(fault).__name__)
 
-    def _do(self, chore: Any) -> None:
-        task = asyncio.get_running_loop().create_task(chore)
-        self._chores.add(task)
-        task.add_done_callback(self._chores.discard)
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
 
-def _once(connection: asyncssh.SSHClientConnection) -> Connect:
-    """Gives the one connection that there is; when it is gone, nobody can open another."""
-    left = [connection]
+def _connect_once(connection: asyncssh.SSHClientConnection) -> Connect:
+    """Return a function that gives out the one connection; nobody can open another."""
+    unused = [connection]
 
     async def connect() -> asyncssh.SSHClientConnection:
-        if left and not left[0].is_closed():
-            return left.pop()
+        if unused and not unused[0].is_closed():
+            return unused.pop()
         raise SessionExpired
 
     return connect

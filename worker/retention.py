@@ -1,4 +1,4 @@
-"""Forgets what is old: in small groups and a moment at a time, so that nobody waits for it."""
+"""Deletes old data in small groups and for a short time, so that nobody waits for it."""
 
 from __future__ import annotations
 
@@ -15,35 +15,38 @@ from resop.storage.tasks import TaskStore
 
 KEY_AGE = CREDENTIAL_AGE = timedelta(hours=24)
 UNREADY_AGE = timedelta(minutes=10)
-"""Of a batch that is still being written: its API process died."""
-GROUP = 10
-"""Tasks with megabytes of output take 13 ms each, and nobody else writes to SQLite meanwhile."""
-LONGEST_SECONDS = 2.0
-PAUSE_SECONDS = 0.02
-"""Between groups: others want to write too."""
+"""Age of a batch that is still being written: its API process died."""
+DELETED_PER_GROUP = 10
+"""Rows of one transaction: a task with megabytes of output takes 13 ms, and SQLite has one writer
+at a time."""
+MAX_CLEAN_SECONDS = 2.0
+GROUP_PAUSE_SECONDS = 0.02
+"""Pause between groups, in which others can write."""
 
-Forget = Callable[[datetime, int], int]
-"""Forgets what was made before a moment, at most so much; tells how much it was."""
+Delete = Callable[[datetime, int], int]
+"""Deletes what was created before a moment, up to a number of rows; returns how many it deleted."""
 
 
 class RetentionCleaner:
-    """What is too old, of one record."""
+    """Deletes the old data of one database."""
 
     def __init__(self, database: Database, history_days: int) -> None:
-        """`history_days` is how long tasks are kept, 0 for ever."""
+        """Set up; tasks are kept for `history_days` days, or for ever if that is 0."""
         batches = BatchStore(database)
-        self._old: list[tuple[Forget, timedelta]] = [
+        self._rules: list[tuple[Delete, timedelta]] = [
             (IdempotencyKeyStore(database).delete_old, KEY_AGE),
             (CredentialStore(database).delete_expired, CREDENTIAL_AGE),
             (batches.delete_unready, UNREADY_AGE),
         ]
         if history_days:
             age = timedelta(days=history_days)
-            self._old += [(TaskStore(database).delete_ended, age), (batches.delete_old, age)]
+            self._rules += [(TaskStore(database).delete_ended, age), (batches.delete_old, age)]
 
     def clean(self) -> None:
-        """Forget some of it; what is left is for the next time. Takes 2 s at most."""
-        deadline = time.monotonic() + LONGEST_SECONDS
-        for forget, age in self._old:
-            while forget(now() - age, GROUP) == GROUP and time.monotonic() < deadline:
-                time.sleep(PAUSE_SECONDS)
+        """Delete old data for at most 2 s; the rest remains for the next call."""
+        deadline = time.monotonic() + MAX_CLEAN_SECONDS
+        for delete, age in self._rules:
+            while delete(now() - age, DELETED_PER_GROUP) == DELETED_PER_GROUP:
+                if time.monotonic() >= deadline:
+                    break
+                time.sleep(GROUP_PAUSE_SECONDS)

@@ -1,8 +1,7 @@
-"""Tells the addresses that callers gave of the ends of their tasks and batches: signed, and again
-if need be.
+"""Sends webhooks: signed HTTPS requests that report ended tasks and batches, with retries.
 
-What is due, and when, is in the database alone: it outlives this process, and several of them
-share the work. As Standard Webhooks has it (https://www.standardwebhooks.com).
+The database alone says which deliveries are due and when: they outlive this process, and several
+workers share them. The format is that of Standard Webhooks (https://www.standardwebhooks.com).
 """
 
 from __future__ import annotations
@@ -35,42 +34,42 @@ from resop.storage.webhooks import WebhookStore
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
-AT_ONCE = 50
+POLL_SECONDS = 1.0
+MAX_CONCURRENT = 50
 ATTEMPT_SECONDS = 15.0
-"""From its claim to its answer."""
+"""Time limit of one attempt, from its claim to the answer."""
 CONNECT_SECONDS = 5.0
 LEASE_SECONDS = 40.0
-"""How long an attempt belongs to its worker: longer than it lasts, whatever becomes of it."""
-PAUSES = (10, 30, 120, 600, 1800, 3600, 10800, 21600, 43200)
-"""Seconds before the second attempt, the third, …: all of them take a day."""
-OUTPUT_LIMIT = 10_000
-"""Characters of an output as JSON that are told; who wants more asks for the task."""
-ERROR_LIMIT = 500
+"""How long an attempt belongs to its worker; longer than any attempt takes."""
+RETRY_PAUSES = (10, 30, 120, 600, 1800, 3600, 10800, 21600, 43200)
+"""Seconds before the second attempt, the third, …: about a day in all."""
+MAX_OUTPUT_CHARS = 10_000
+"""The longest output, in characters of its JSON, that is sent; longer ones are left out."""
+MAX_ERROR_CHARS = 500
 
 
 class DeliveryRefused(Exception):
-    """An attempt that was not made, or not answered as it should be."""
+    """Raised for an address that must not be connected to, or an answer other than success."""
 
 
 class Payload(NamedTuple):
-    """What is told of the end of a task or batch."""
+    """The webhook of one ended task or batch."""
 
     address: str
     message: dict[str, Any]
 
 
 class WebhookSender:
-    """A thread that sends what is due."""
+    """A thread that sends the webhooks that are due."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        """`settings` name the hosts that may be told; SSL_CERT_FILE and SSL_CERT_DIR count."""
+        """Set up; raises InvalidSettings for an unreadable SSL_CERT_FILE or SSL_CERT_DIR."""
         self._hosts = settings.notify_hosts
         self._key = settings.notify_key()
         self._private = settings.NOTIFY_PRIVATE
         self._tasks = TaskStore(database)
         self._batches = BatchStore(database)
-        self._notifications = WebhookStore(database)
+        self._deliveries = WebhookStore(database)
         try:
             self._certificates = httpx.create_ssl_context()
         except OSError as fault:
@@ -78,15 +77,15 @@ class WebhookSender:
         self._sending: set[asyncio.Task[None]] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._work()), name="notifier", daemon=True
+            target=lambda: asyncio.run(self._work()), name="webhooks", daemon=True
         )
 
     def start(self) -> None:
-        """Begin to look for what is due."""
+        """Start sending."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the attempts that were begun."""
+        """Finish the attempts under way, then stop."""
         self._stopping.set()
         self._thread.join(LEASE_SECONDS)
 
@@ -95,54 +94,55 @@ class WebhookSender:
             try:
                 await self._begin_due()
             except RecordsUnavailable as fault:
-                log.warning("notifications wait: %s", fault.message)
+                log.warning("webhooks wait for the database: %s", fault.message)
             except Exception:
-                log.exception("notifications: a fault of the service")
-            await asyncio.to_thread(self._stopping.wait, LOOK_SECONDS)
+                log.exception("webhooks: a fault of the service")
+            await asyncio.to_thread(self._stopping.wait, POLL_SECONDS)
         await asyncio.gather(*self._sending)
 
     async def _begin_due(self) -> None:
-        free = AT_ONCE - len(self._sending)
-        for each in await asyncio.to_thread(self._notifications.due, free) if free else ():
+        free = MAX_CONCURRENT - len(self._sending)
+        for each in await asyncio.to_thread(self._deliveries.due, free) if free else ():
             sending = asyncio.create_task(self._attempt(each))
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
 
-    async def _attempt(self, seen: WebhookDelivery) -> None:
-        """Send one notification if it is not another worker's, and record what came of it."""
+    async def _attempt(self, delivery: WebhookDelivery) -> None:
+        """Attempt a delivery unless another worker has it, and record the outcome."""
+        subject = delivery.task
         try:
-            error = await self._error_of(seen)
+            error = await self._deliver(delivery)
             if error is None:
-                await asyncio.to_thread(self._notifications.delivered, seen)
-                log_event(log, "notified", task=seen.task, attempt=seen.attempts + 1)
+                await asyncio.to_thread(self._deliveries.delivered, delivery)
+                log_event(log, "webhook sent", task=subject, attempt=delivery.attempts + 1)
             elif error:
-                next_at = _next_at(seen.attempts + 1)
-                await asyncio.to_thread(self._notifications.failed, seen, error, next_at)
-                log.warning("%s: not notified: %s", seen.task, error)
+                next_at = _next_attempt(delivery.attempts + 1)
+                await asyncio.to_thread(self._deliveries.failed, delivery, error, next_at)
+                log.warning("%s: webhook not delivered: %s", subject, error)
         except RecordsUnavailable as fault:
-            log.warning("%s: its notification waits: %s", seen.task, fault.message)
+            log.warning("%s: webhook waits for the database: %s", subject, fault.message)
         except Exception:
-            log.exception("%s: its notification: a fault of the service", seen.task)
+            log.exception("%s: webhook: a fault of the service", subject)
 
-    async def _error_of(self, seen: WebhookDelivery) -> str | None:
-        """Make the attempt: what went wrong, None for nothing, '' when it was another's to make."""
-        begun = False
+    async def _deliver(self, delivery: WebhookDelivery) -> str | None:
+        """Make one attempt; return the error, None for success, '' if there was none to make."""
+        claimed = False
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
                 until = now() + timedelta(seconds=LEASE_SECONDS)
-                begun = await asyncio.to_thread(self._notifications.begin, seen, until)
-                told = await asyncio.to_thread(self._told, seen.task) if begun else None
-                if told is None:
+                claimed = await asyncio.to_thread(self._deliveries.begin, delivery, until)
+                payload = await asyncio.to_thread(self._payload, delivery.task) if claimed else None
+                if payload is None:
                     return ""
-                await self._send(seen.task, told)
+                await self._send(delivery.task, payload)
         except TimeoutError:
-            return f"no answer within {ATTEMPT_SECONDS:g} s" if begun else ""
+            return f"no answer within {ATTEMPT_SECONDS:g} s" if claimed else ""
         except (DeliveryRefused, OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as fault:
-            return (str(fault) or type(fault).__name__)[:ERROR_LIMIT]
+            return (str(fault) or type(fault).__name__)[:MAX_ERROR_CHARS]
         return None
 
-    def _told(self, subject: str) -> Payload | None:
-        """What is told of a task or batch; None when it is there no more."""
+    def _payload(self, subject: str) -> Payload | None:
+        """Return the webhook of a task or batch; None if that was deleted."""
         if (task := self._tasks.get(subject)) is not None:
             return Payload(task.notify or "", task_ended(task))
         if (batch := self._batches.get(subject)) is not None:
@@ -150,12 +150,12 @@ class WebhookSender:
             return Payload(batch.notify or "", batch_ended(batch, counts))
         return None
 
-    async def _send(self, subject: str, told: Payload) -> None:
-        """Send a notification; raises Refused, ValueError, OSError or what httpx raises."""
-        receiver = self._hosts.receiver(told.address)  # the list may be another one now
-        body = json.dumps(told.message, ensure_ascii=False).encode()
+    async def _send(self, subject: str, payload: Payload) -> None:
+        """Send a webhook; raises DeliveryRefused, ValueError, OSError and what httpx raises."""
+        receiver = self._hosts.receiver(payload.address)  # NOTIFY_HOSTS may have changed
+        body = json.dumps(payload.message, ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json", "User-Agent": "resop"}
-        headers |= signed(self._key, subject, int(now().timestamp()), body)
+        headers |= signature_headers(self._key, subject, int(now().timestamp()), body)
         *others, last = await self._addresses(receiver)
         for address in others:
             try:
@@ -165,20 +165,22 @@ class WebhookSender:
         return await self._post(last, receiver, headers, body)
 
     async def _addresses(self, receiver: WebhookHost) -> list[str]:
-        """The IP addresses of a host; Refused when one of them is not to be connected to."""
+        """Resolve a host; raises DeliveryRefused if one of its addresses is not public."""
         found = await asyncio.get_running_loop().getaddrinfo(
             receiver.host, receiver.port, type=socket.SOCK_STREAM
         )
-        addresses = list(dict.fromkeys(str(where[0]) for *_, where in found))
+        addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
         for address in addresses:
             if not self._private and not is_public(address):
-                raise DeliveryRefused(f"{receiver.host} is {address}, which is no public address")
+                raise DeliveryRefused(
+                    f"{receiver.host} is {address}, which is not a public address"
+                )
         return addresses
 
     async def _post(
         self, address: str, receiver: WebhookHost, headers: dict[str, str], body: bytes
     ) -> None:
-        """Send it to the very address that was checked, with the host's own name for TLS."""
+        """Post to the very address that was checked, with the host's own name for TLS."""
         target = receiver.target.encode()
         url = httpx.URL(scheme="https", host=address, port=receiver.port, raw_path=target)
         async with (
@@ -187,7 +189,7 @@ class WebhookSender:
                 trust_env=False,  # a proxy would resolve the name again
                 timeout=httpx.Timeout(ATTEMPT_SECONDS, connect=CONNECT_SECONDS),
             ) as client,
-            # A connection of its own, of which only the head of the answer is read.
+            # Not pooled, and only the head of the answer is read.
             client.stream(
                 "POST",
                 url,
@@ -203,19 +205,19 @@ class WebhookSender:
 
 
 def task_ended(task: Task) -> dict[str, Any]:
-    """What is told of a task: all but its steps and log, and its output only if it is short."""
+    """Return the message about a task: without steps and log, and with the output if short."""
     output = task.output
-    omitted = len(json.dumps(output)) > OUTPUT_LIMIT
-    told = {"output": None if omitted else output, "output_omitted": omitted}
+    omitted = len(json.dumps(output)) > MAX_OUTPUT_CHARS
+    output_fields = {"output": None if omitted else output, "output_omitted": omitted}
     return {
         "type": "task.ended",
         "timestamp": iso_time(task.ended_at),
-        "data": {**task_summary(task.model_dump()), "exit_code": task.exit_code, **told},
+        "data": {**task_summary(task.model_dump()), "exit_code": task.exit_code, **output_fields},
     }
 
 
 def batch_ended(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
-    """What is told of a batch: how many of its tasks ended how."""
+    """Return the message about a batch, with the number of its tasks by state."""
     return {
         "type": "batch.ended",
         "timestamp": iso_time(batch.ended_at),
@@ -223,8 +225,8 @@ def batch_ended(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
     }
 
 
-def signed(key: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
-    """The headers by which a receiver knows who sent a body, when, and whether it had it before."""
+def signature_headers(key: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """Return the headers that let a receiver verify sender and time, and drop repetitions."""
     content = f"{message_id}.{timestamp}.".encode() + body
     signature = base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
     return {
@@ -234,9 +236,9 @@ def signed(key: bytes, message_id: str, timestamp: int, body: bytes) -> dict[str
     }
 
 
-def _next_at(attempts: int) -> datetime | None:
-    """When to try again after so many attempts; None when there were enough."""
-    if attempts > len(PAUSES):
+def _next_attempt(attempts: int) -> datetime | None:
+    """Return when to try again after a number of attempts; None after the last one."""
+    if attempts > len(RETRY_PAUSES):
         return None
-    # Not all at the very moment at which a receiver is back.
-    return now() + timedelta(seconds=PAUSES[attempts - 1] * random.uniform(1, 1.2))
+    # With jitter, so that a receiver that is back does not get all retries at once.
+    return now() + timedelta(seconds=RETRY_PAUSES[attempts - 1] * random.uniform(1, 1.2))

@@ -238,7 +238,7 @@ def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) 
         site.service.add_workers(2)
         assert eventually(lambda: site.service.redis().zcard("unacked_index") == 0)
         assert site.ended(task)["state"] == "succeeded"
-        said_again = f"task {task}: not queued any more, left alone"
+        said_again = f"task {task}: skipped, it is no longer queued"
         assert eventually(lambda: any(said_again in w.said() for w in site.service.workers))
     assert lines(file) == ["0", "1", "2", "3"]
 

@@ -1,4 +1,4 @@
-"""Notifications to a real HTTPS server: signed, repeated, and never where they must not go."""
+"""Webhooks to a real HTTPS server: signed, retried, and never sent where they must not go."""
 
 import contextlib
 import socket
@@ -22,7 +22,7 @@ from tests.support.hooks import Hook, Told
 from tests.support.services import eventually
 from tests.support.tasks import new_batch, new_task
 from worker import webhooks
-from worker.webhooks import WebhookSender, signed
+from worker.webhooks import WebhookSender, signature_headers
 
 SECRET = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 Start = Callable[..., WebhookSender]
@@ -49,17 +49,17 @@ def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
 
 @pytest.fixture
 def start(database: Database, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Start a notifier that soon tries again, with further settings."""
-    monkeypatch.setattr(webhooks, "LOOK_SECONDS", 0.05)
-    monkeypatch.setattr(webhooks, "PAUSES", (0.1, 0.2, 0.2))
+    """Start a sender that retries soon, with further settings."""
+    monkeypatch.setattr(webhooks, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(webhooks, "RETRY_PAUSES", (0.1, 0.2, 0.2))
     started = []
 
     def begin(**values: Any) -> WebhookSender:
-        wanted = {"NOTIFY_HOSTS": f"localhost:{hook.port}", "NOTIFY_PRIVATE": True, **values}
-        notifier = WebhookSender(Settings(NOTIFY_SECRET=SECRET, **wanted), database)
-        notifier.start()
-        started.append(notifier)
-        return notifier
+        options = {"NOTIFY_HOSTS": f"localhost:{hook.port}", "NOTIFY_PRIVATE": True, **values}
+        sender = WebhookSender(Settings(NOTIFY_SECRET=SECRET, **options), database)
+        sender.start()
+        started.append(sender)
+        return sender
 
     yield begin
     for each in started:
@@ -67,60 +67,60 @@ def start(database: Database, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def add(task_store: TaskStore, address: str, **values: Any) -> str:
-    """A task that has just ended."""
+    """Add a task that has just ended; return its ID."""
     ended = {"state": State.SUCCEEDED, "ended_at": now(), "exit_code": 0}
-    said = {"options": {"input": ["é"]}, "command": "echo é", "output": "é\n"}
-    task = new_task(**ended | said | values, notify=address)
+    content = {"options": {"input": ["é"]}, "command": "echo é", "output": "é\n"}
+    task = new_task(**ended | content | values, notify=address)
     task_store.add(task)
     return task.id
 
 
-def standing(database: Database, task: str) -> WebhookDelivery:
+def delivery_of(database: Database, task: str) -> WebhookDelivery:
     found = WebhookStore(database).get(task)
     assert found is not None
     return found
 
 
 def error_of(database: Database, task: str) -> str:
-    assert eventually(lambda: standing(database, task).last_error)
-    return str(standing(database, task).last_error)
+    assert eventually(lambda: delivery_of(database, task).last_error)
+    return str(delivery_of(database, task).last_error)
 
 
-def told(hook: Hook, task: str, times: int = 1) -> list[Told]:
+def requests_about(hook: Hook, task: str, times: int = 1) -> list[Told]:
     assert eventually(lambda: len(hook.of(task)) >= times)
     return hook.of(task)
 
 
-def test_signature_is_that_of_the_published_example() -> None:
+def test_signature_equals_that_of_the_published_example() -> None:
     key = Settings(NOTIFY_SECRET=SECRET).notify_key()
     body = b'{"test": 2432232314}'
-    headers = signed(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
+    headers = signature_headers(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_end_of_a_task_is_told_once_and_signed(
+def test_end_of_a_task_is_sent_once_and_signed(
     task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     start()
     running = add(task_store, hook.address, state=State.RUNNING, ended_at=None)
     task = add(task_store, hook.address, tags=["a"])
-    [request] = told(hook, task)
+    [request] = requests_about(hook, task)
     request.check_signature(SECRET.get_secret_value())
     assert request.path == "/told?by=resop"
     assert request.headers["host"] == f"localhost:{hook.port}"
     assert request.headers["content-type"] == "application/json"
-    said = request.json
-    assert said["type"] == "task.ended" and said["timestamp"] == said["data"]["ended_at"]
-    data = said["data"]
+    message = request.json
+    assert message["type"] == "task.ended" and message["timestamp"] == message["data"]["ended_at"]
+    data = message["data"]
     assert (data["task"], data["state"], data["command"]) == (task, "succeeded", "echo é")
     assert (data["output"], data["output_omitted"], data["tags"]) == ("é\n", False, ["a"])
-    assert eventually(lambda: standing(database, task).delivered_at)
-    after = standing(database, task)
+    assert eventually(lambda: delivery_of(database, task).delivered_at)
+    after = delivery_of(database, task)
     assert (after.attempts, after.next_at, after.last_error) == (1, None, None)
-    assert (hook.of(running), standing(database, running).attempts) == ([], 0)
+    assert (hook.of(running), delivery_of(database, running).attempts) == ([], 0)
 
 
-def test_end_of_a_batch_is_told_once_for_all_of_it(
+def test_end_of_a_batch_is_sent_once_for_the_whole_batch(
     task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     batches = BatchStore(database)
@@ -132,71 +132,71 @@ def test_end_of_a_batch_is_told_once_for_all_of_it(
     for task, state in zip(tasks, (State.SUCCEEDED, State.FAILED), strict=True):
         assert task_store.claim(task.id, "w") and dispatch_batches(database, 2).ended == []
         task_store.apply([Change.ended(task.id, state)])
-    assert standing(database, batch.id).attempts == 0
+    assert delivery_of(database, batch.id).attempts == 0
     assert dispatch_batches(database, 2).ended == [batch.id]
-    [request] = told(hook, batch.id)
+    [request] = requests_about(hook, batch.id)
     request.check_signature(SECRET.get_secret_value())
-    said = request.json
-    assert said["type"] == "batch.ended" and said["timestamp"] == said["data"]["ended_at"]
-    data = said["data"]
+    message = request.json
+    assert message["type"] == "batch.ended" and message["timestamp"] == message["data"]["ended_at"]
+    data = message["data"]
     assert (data["batch"], data["state"], data["success"]) == (batch.id, "ended", False)
     assert (data["counts"]["succeeded"], data["counts"]["failed"]) == (1, 1)
-    assert eventually(lambda: standing(database, batch.id).delivered_at)
+    assert eventually(lambda: delivery_of(database, batch.id).delivered_at)
     assert all(hook.of(task.id) == [] for task in tasks)
     TaskStore(database).delete_ended(now() + timedelta(days=1), 9)
     assert batches.delete_old(now() + timedelta(days=1), 9) == 1
     assert WebhookStore(database).get(batch.id) is None
 
 
-def test_long_output_is_left_out_and_that_is_said(
+def test_long_output_is_omitted_and_marked_so(
     task_store: TaskStore, hook: Hook, start: Start
 ) -> None:
     start()
-    [request] = told(hook, add(task_store, hook.address, output=["x" * 99] * 1000))
+    [request] = requests_about(hook, add(task_store, hook.address, output=["x" * 99] * 1000))
     data = request.json["data"]
     assert (data["output"], data["output_omitted"]) == (None, True)
 
 
-def test_failed_attempt_is_repeated_with_the_same_id(
+def test_failed_attempt_is_retried_with_the_same_id(
     task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     hook.answers = lambda before: 500 if before < 2 else 200
     start()
     task = add(task_store, hook.address)
-    assert eventually(lambda: standing(database, task).delivered_at)
-    requests = told(hook, task)
-    assert len(requests) == 3 == standing(database, task).attempts
+    assert eventually(lambda: delivery_of(database, task).delivered_at)
+    requests = requests_about(hook, task)
+    assert len(requests) == 3 == delivery_of(database, task).attempts
     for each in requests:
         each.check_signature(SECRET.get_secret_value())
     assert len({each.body for each in requests}) == 1
 
 
-def test_it_is_given_up_after_the_last_attempt(
+def test_delivery_is_given_up_after_the_last_attempt(
     task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     hook.answers = lambda before: 410
     start()
     task = add(task_store, hook.address)
-    assert eventually(lambda: standing(database, task).next_at is None)
-    after = standing(database, task)
-    assert (after.attempts, after.delivered_at) == (len(webhooks.PAUSES) + 1, None)
+    assert eventually(lambda: delivery_of(database, task).next_at is None)
+    after = delivery_of(database, task)
+    assert (after.attempts, after.delivered_at) == (len(webhooks.RETRY_PAUSES) + 1, None)
     assert after.last_error == "answered 410"
 
 
-def test_receiver_that_was_down_is_told_when_it_is_back(
+def test_receiver_that_was_down_gets_the_webhook_when_it_is_back(
     task_store: TaskStore,
     database: Database,
     hook: Hook,
     start: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(webhooks, "PAUSES", (0.1,) * 1000)
+    monkeypatch.setattr(webhooks, "RETRY_PAUSES", (0.1,) * 1000)
     hook.stop()
     start()
     task = add(task_store, hook.address)
     assert "attempts failed" in error_of(database, task)
     hook.start()
-    told(hook, task)[0].check_signature(SECRET.get_secret_value())
+    requests_about(hook, task)[0].check_signature(SECRET.get_secret_value())
 
 
 def test_redirect_is_not_followed(
@@ -214,27 +214,27 @@ def test_address_that_is_not_public_is_refused_when_it_is_resolved(
 ) -> None:
     start(NOTIFY_PRIVATE=False)
     error = error_of(database, add(task_store, hook.address))
-    assert error.startswith("localhost is ") and error.endswith("which is no public address")
+    assert error.startswith("localhost is ") and error.endswith("which is not a public address")
     assert hook.told == []
 
 
-def test_name_is_resolved_once_and_connected_to_as_it_was(
+def test_connection_goes_to_the_address_that_was_checked(
     task_store: TaskStore, hook: Hook, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    resolved = []
 
     def once(host: Any, port: Any, *_: Any, **__: Any) -> list[Any]:
-        asked.append(host)
-        address = "127.0.0.1" if len(asked) == 1 else "127.0.0.2"
+        resolved.append(host)
+        address = "127.0.0.1" if len(resolved) == 1 else "127.0.0.2"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", once)
     start()
-    told(hook, add(task_store, hook.address))
-    assert asked == ["localhost"]
+    requests_about(hook, add(task_store, hook.address))
+    assert resolved == ["localhost"]
 
 
-def test_host_that_is_no_longer_allowed_is_told_nothing(
+def test_host_that_is_no_longer_allowed_gets_nothing(
     task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     start(NOTIFY_HOSTS="hooks.hpc.example")
@@ -255,32 +255,32 @@ def test_certificate_of_an_unknown_authority_is_refused(
     assert hook.told == []
 
 
-def test_several_workers_never_send_the_same_one(
+def test_several_workers_never_send_the_same_webhook(
     task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
     for _ in range(3):
         start()
     tasks = [add(task_store, hook.address) for _ in range(30)]
-    assert eventually(lambda: all(standing(database, task).delivered_at for task in tasks))
+    assert eventually(lambda: all(delivery_of(database, task).delivered_at for task in tasks))
     assert [len(hook.of(task)) for task in tasks] == [1] * len(tasks)
 
 
-def test_attempt_of_a_worker_that_died_is_repeated_when_its_lease_is_over(
+def test_attempt_of_a_dead_worker_is_repeated_after_its_lease(
     task_store: TaskStore, database: Database, hook: Hook, start: Start
 ) -> None:
-    notifications = WebhookStore(database)
+    deliveries = WebhookStore(database)
     task = add(task_store, hook.address)
-    [seen] = notifications.due(9)
-    assert notifications.begin(seen, now() + timedelta(seconds=0.5))
-    assert not notifications.begin(seen, now()) and notifications.due(9) == []
+    [delivery] = deliveries.due(9)
+    assert deliveries.begin(delivery, now() + timedelta(seconds=0.5))
+    assert not deliveries.begin(delivery, now()) and deliveries.due(9) == []
     start()
-    assert eventually(lambda: standing(database, task).delivered_at)
-    assert (len(hook.of(task)), standing(database, task).attempts) == (1, 2)
-    notifications.failed(seen, "too late", now())  # the first one, if it was not dead after all
-    assert standing(database, task).next_at is None
+    assert eventually(lambda: delivery_of(database, task).delivered_at)
+    assert (len(hook.of(task)), delivery_of(database, task).attempts) == (1, 2)
+    deliveries.failed(delivery, "too late", now())  # the first one, if it was not dead after all
+    assert delivery_of(database, task).next_at is None
 
 
-def test_notification_is_forgotten_with_its_task(
+def test_delivery_is_deleted_with_its_task(
     task_store: TaskStore, database: Database, hook: Hook
 ) -> None:
     task = add(task_store, hook.address)

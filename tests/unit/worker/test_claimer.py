@@ -1,4 +1,4 @@
-"""Tasks are claimed in groups; each has its place given back or is begun, whatever happens."""
+"""Tasks are claimed in groups; each one begins or gives its slot back, whatever happens."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ from worker.claimer import Claimer
 
 
 class Worker:
-    """What a claimer is given, and what it did with it."""
+    """A claimer, and what it did with its tasks."""
 
     def __init__(self, task_store: TaskStore) -> None:
         self.begun: list[str] = []
@@ -26,7 +26,7 @@ class Worker:
         self.released += 1
 
     def claim(self, *task_ids: str) -> None:
-        """Have these claimed, to the end."""
+        """Claim tasks, and return when that is done."""
         for task_id in task_ids:
             self.claimer.put(task_id)
         self.claimer.start()
@@ -35,17 +35,17 @@ class Worker:
 
 @pytest.fixture
 def add(task_store: TaskStore) -> Callable[[], str]:
-    """Adds a queued task."""
+    """Add a queued task."""
 
-    def added() -> str:
+    def add_task() -> str:
         task = new_task()
         task_store.add(task)
         return task.id
 
-    return added
+    return add_task
 
 
-def test_what_has_come_is_claimed_in_one_transaction(
+def test_tasks_that_arrived_are_claimed_in_one_transaction(
     task_store: TaskStore, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     groups = []
@@ -63,9 +63,7 @@ def test_what_has_come_is_claimed_in_one_transaction(
     assert (worker.begun, worker.released) == (ids, 0)
 
 
-def test_one_that_is_not_queued_is_left_alone(
-    task_store: TaskStore, add: Callable[[], str]
-) -> None:
+def test_task_that_is_not_queued_is_skipped(task_store: TaskStore, add: Callable[[], str]) -> None:
     claimed, queued = add(), add()
     task_store.claim(claimed, "another")
     worker = Worker(task_store)
@@ -74,7 +72,7 @@ def test_one_that_is_not_queued_is_left_alone(
 
 
 @pytest.mark.parametrize("fault", [RecordsUnavailable(), ValueError("the driver's own")])
-def test_while_the_database_is_away_nothing_is_begun(
+def test_while_the_database_is_unavailable_no_task_begins(
     task_store: TaskStore, add: Callable[[], str], monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     def refuse(ids: Sequence[str], worker: str) -> list[ClaimedTask]:

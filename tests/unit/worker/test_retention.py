@@ -1,4 +1,4 @@
-"""What is old is forgotten in small groups, and never for long at a time."""
+"""Old data is deleted in small groups, and never for long at a time."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,18 +14,20 @@ from resop.storage.tasks import TaskStore
 from tests.support.ids import id_of
 from tests.support.tasks import new_task
 from worker import retention
-from worker.retention import GROUP, RetentionCleaner
+from worker.retention import DELETED_PER_GROUP, RetentionCleaner
 
 
 def add(task_store: TaskStore, days_ago: float, **values: Any) -> str:
-    """Write a task with a key, both made so many days ago; their id."""
-    made = now() - timedelta(days=days_ago)
-    task = new_task(id=id_of(made), created_at=made, **{"state": State.SUCCEEDED, **values})
-    task_store.add(task, key=IdempotencyKey(id=task.id, digest="d", task=task.id, created_at=made))
+    """Write a task and its key, both created some days ago; return the ID of both."""
+    created = now() - timedelta(days=days_ago)
+    task = new_task(id=id_of(created), created_at=created, **{"state": State.SUCCEEDED, **values})
+    task_store.add(
+        task, key=IdempotencyKey(id=task.id, digest="d", task=task.id, created_at=created)
+    )
     return task.id
 
 
-def test_keys_are_kept_a_day_and_tasks_as_long_as_the_site_says(
+def test_keys_are_kept_for_a_day_and_tasks_for_history_days(
     task_store: TaskStore, key_store: IdempotencyKeyStore, database: Database
 ) -> None:
     new, day_old, month_old = (add(task_store, days) for days in (0.9, 1.1, 31))
@@ -38,7 +40,7 @@ def test_keys_are_kept_a_day_and_tasks_as_long_as_the_site_says(
     assert task_store.get(month_old) is None
 
 
-def test_batch_whose_writer_died_is_forgotten_and_one_that_is_being_written_is_not(
+def test_batch_whose_writer_died_is_deleted_and_one_being_written_is_not(
     task_store: TaskStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches = BatchStore(database)
@@ -64,7 +66,7 @@ def test_batch_whose_writer_died_is_forgotten_and_one_that_is_being_written_is_n
     assert [len(batches.tasks(each.id, limit=9)) for each in (dead, alive)] == [0, 1]
 
 
-def test_credentials_are_forgotten_a_day_after_their_end(
+def test_credentials_are_deleted_a_day_after_their_end(
     credential_store: CredentialStore, database: Database
 ) -> None:
     for name, days in (("live", -1.0), ("ended", 0.9), ("old", 1.1)):
@@ -75,17 +77,17 @@ def test_credentials_are_forgotten_a_day_after_their_end(
     assert credential_store.delete_expired(now(), 10) == 1
 
 
-def test_all_of_it_is_forgotten_where_the_time_suffices_and_else_goes_on_next_time(
+def test_deletion_that_takes_too_long_continues_the_next_time(
     task_store: TaskStore,
     key_store: IdempotencyKeyStore,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    old = [add(task_store, 3) for _ in range(2 * GROUP + 1)]
+    old = [add(task_store, 3) for _ in range(2 * DELETED_PER_GROUP + 1)]
     cleaner = RetentionCleaner(database, 2)
-    with monkeypatch.context() as hurried:
-        hurried.setattr(retention, "LONGEST_SECONDS", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "MAX_CLEAN_SECONDS", 0)
         cleaner.clean()
-    assert sum(1 for each in old if task_store.get(each)) == GROUP + 1
+    assert sum(1 for each in old if task_store.get(each)) == DELETED_PER_GROUP + 1
     cleaner.clean()
     assert not any(task_store.get(each) or key_store.get(each) for each in old)
