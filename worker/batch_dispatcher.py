@@ -22,7 +22,7 @@ DEBOUNCE_SECONDS = 0.02
 
 
 class BatchDispatcher:
-    """A thread that dispatches when woken; waking it in vain costs one small query."""
+    """A thread that dispatches when woken; waking it without need costs one small query."""
 
     def __init__(
         self, database: Database, queue: TaskQueue, publisher: EventPublisher, slots: int

@@ -13,8 +13,8 @@ from celery.worker.request import Request
 class AckOnReceipt(Request):
     """A message that counts as done once it is received: the database has what the task needs.
 
-    Redis then neither remembers which messages a worker holds nor is told when one is done, which
-    would cost two of the three round trips of a message.
+    Redis then remembers no messages for a worker, and the worker reports none as done, which would
+    cost two of the three round trips of a message.
     """
 
     def acknowledge(self) -> None:
@@ -29,5 +29,5 @@ def read_without_ack(app: Celery) -> None:
 
 
 def is_stopping() -> bool:
-    """Return True once Celery was told to stop (TERM) and waits for the current message."""
+    """Return True once Celery got TERM and only finishes the current message."""
     return state.should_stop is not None

@@ -185,7 +185,7 @@ class TaskRunner:
         except asyncio.CancelledError:
             outcome = ActionOutcome(error=TaskCancelled("the task was cancelled; no step was sent"))
         except Exception:
-            # A fault of the service must not leave a task running for ever.
+            # A fault of the service must not leave a task running without end.
             log.exception("task %s: a fault of the service", task.id)
             outcome = ActionOutcome(error=ServiceFault())
         finally:

@@ -95,7 +95,7 @@ class Worker:
         """Accept the tasks of a message; raises Reject for one that this worker cannot run."""
         for task_id in task_ids:
             if not self._pool.accept(task_id, is_stopping):
-                # The whole message is queued again; whoever gets it skips the tasks accepted here.
+                # The whole message is queued again: its next worker skips the tasks accepted here.
                 raise Reject("the worker stops", requeue=True)
 
     def stop(self) -> None:

@@ -20,7 +20,7 @@ TICK_SECONDS = 0.5
 MAX_CHUNKS = 100
 """How often the stream may change between two writes; beyond that the order is coarser."""
 OUTPUT_CUT = "\n(the output was cut here)\n"
-"""Ends the recorded output of a step that fails; for other steps the record has a flag."""
+"""Ends the recorded output of a step that fails; other steps have a flag for this."""
 
 Write = Callable[[list[tuple[int, str]]], Future[None]]
 """Records texts, each with its stream; the future completes when they are written."""

@@ -32,12 +32,12 @@ MAX_REQUEUED = 500
 
 
 def left_undone(pending_undo: Sequence[str] | None) -> list[str]:
-    """Return what a person must check: the undo steps that a dead worker did not run."""
+    """Return the undo steps that a dead worker did not run, for a person to check."""
     return [f"{command}: not run, the worker died" for command in reversed(pending_undo or ())]
 
 
 class Recovery:
-    """A thread that writes this worker's heartbeat and takes care of what dead workers left."""
+    """A thread that writes this worker's heartbeat and cleans up after dead workers."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Recovery:
             log.warning("the end of this worker is not recorded: the database is unavailable")
 
     def end_orphans(self) -> None:
-        """End the running tasks of dead workers, or queue those that can be resumed."""
+        """End the running tasks of dead workers, or queue the tasks that can be resumed."""
         lost, resumable = [], []
         for orphan in self._workers.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
             if orphan.resume_count is not None and orphan.resume_count < MAX_RESUMES:

@@ -32,7 +32,7 @@ output must not be on a disk."""
 
 
 class PreviousRun(NamedTuple):
-    """What a previous worker recorded of a task."""
+    """The record that a previous worker left of a task."""
 
     steps: Sequence[Step] = ()
     output_rows: int = 0
@@ -74,7 +74,7 @@ class ResumeState:
     ) -> None:
         """Set up; without `ids` no step is durable, and no other worker can resume the task.
 
-        `recorded` is None for a command, whose only step has no record of its own.
+        `recorded` is None for a command, whose only step is recorded with the task.
         """
         self._ids = ids
         self._resumed = resumed
@@ -190,6 +190,6 @@ def recorded_result(step: Step, request: StepRequest) -> Result | None:
 def answer_not_recorded(step: Step) -> ContactLost:
     """Return the error for an operation that cannot be resumed after a step."""
     return ContactLost(
-        f"another worker resumed the task, but what its step {step.number} answered is not in the "
-        f"record: {step.command}"
+        f"another worker resumed the task, but the answer of its step {step.number} is not "
+        f"recorded: {step.command}"
     )

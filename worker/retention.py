@@ -31,7 +31,7 @@ class RetentionCleaner:
     """Deletes the old data of one database."""
 
     def __init__(self, database: Database, history_days: int) -> None:
-        """Set up; tasks are kept for `history_days` days, or for ever if that is 0."""
+        """Set up; ended tasks are deleted after `history_days` days, or never if that is 0."""
         batches = BatchStore(database)
         self._rules: list[tuple[Delete, timedelta]] = [
             (IdempotencyKeyStore(database).delete_old, KEY_AGE),

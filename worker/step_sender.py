@@ -198,7 +198,7 @@ class StepSender:
         except TaskCancelled as fault:
             outcome = "it was ended"
             if not fault.details["ended"]:
-                outcome = "it was told to end, but its end could not be verified"
+                outcome = "it was sent a signal to end, but its end could not be verified"
         except ResopError as fault:
             outcome = fault.message
         else:

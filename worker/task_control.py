@@ -20,7 +20,10 @@ class TaskHandedOff(BaseException):
 
 
 class TaskControl:
-    """Checks before each step that its task may go on. Used on the worker's loop, except `wait`."""
+    """Checks before each step that its task may continue.
+
+    Used on the worker's loop, except `wait`.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         """Set the end of the task's own time, as a time of `time.monotonic`."""
@@ -36,7 +39,7 @@ class TaskControl:
         return asyncio.run_coroutine_threadsafe(self._cancellable(work), self._loop).result()
 
     def cancel(self) -> None:
-        """End the running steps and refuse all further ones except those that undo."""
+        """End the running steps and refuse all further steps except undo steps."""
         self.cancelled = True
         for running in self._running:
             running.cancel()

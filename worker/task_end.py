@@ -1,4 +1,4 @@
-"""What is recorded and logged when a task ends."""
+"""The end of a task: its state, its columns, and the line in the worker's log."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ LOG_CUT = "(the log was cut here)"
 RECORD_INTERVAL = 1.0
 """Least time in seconds between two writes of a task's log."""
 FIRST_RECORD_DELAY = 0.1
-"""Seconds before the first write: a short operation's log is written with its end alone."""
+"""Seconds before the first write: a short operation's log is written only with its end."""
 
 
 class TaskLog:

@@ -1,7 +1,7 @@
 """The tasks of one worker process: accepts and claims them, and runs them on one event loop.
 
-Celery's thread only receives messages, and another thread claims. Steps run on the event loop,
-operations (which block) in threads of their own.
+Celery's thread only receives messages, and another thread claims. Steps run on the event loop;
+each operation blocks a thread of a pool.
 """
 
 from __future__ import annotations

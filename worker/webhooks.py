@@ -1,7 +1,7 @@
 """Sends webhooks: signed HTTPS requests that report ended tasks and batches, with retries.
 
-The database alone says which deliveries are due and when: they outlive this process, and several
-workers share them. The format is that of Standard Webhooks (https://www.standardwebhooks.com).
+Deliveries and their times are only in the database: they outlive this process, and several workers
+share them. The format is that of Standard Webhooks (https://www.standardwebhooks.com).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Submits new tasks: writes those that arrive together in one transaction, then queues them.
+"""Submits new tasks: writes tasks that arrive together in one transaction, then queues them.
 
 Requests that arrive at the same time share the cost of a transaction and of a message.
 """

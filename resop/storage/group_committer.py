@@ -18,10 +18,10 @@ class GroupCommitter(Generic[Item]):
 
     The callables run on that thread:
 
-    - `commit` handles one group. If it raises and `reject` is given, each item is committed alone,
-      so that an item the database refuses does no harm to the others. Without `reject`, the fault
-      is logged and the group is dropped.
-    - `reject` handles an item that could not be committed alone, and the exception.
+    - `commit` handles one group. If it raises and `reject` is given, the items are committed one by
+      one, so that an item the database refuses does no harm to the others. Without `reject`, the
+      fault is logged and the group is dropped.
+    - `reject` handles an item whose own commit raised, and the exception.
     - `finish` is called once with the whole group, after `commit` and `reject`.
     - `poll` is called after each group and, when it returns a number, again after at most that many
       seconds even if nothing has arrived.

@@ -1,6 +1,6 @@
 """`resop worker` that notices a fault within seconds: the recovery's minute is too long for tests.
 
-A script of its own, so that the worker itself needs no settings for tests.
+A separate script, so that the worker itself needs no settings for tests.
 """
 
 from worker import main, recovery, webhooks

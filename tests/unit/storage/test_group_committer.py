@@ -10,7 +10,7 @@ from resop.storage.group_committer import GroupCommitter
 
 
 class Log:
-    """What the callables of a committer were called with."""
+    """The arguments of a committer's callables."""
 
     def __init__(self) -> None:
         self.committed: list[list[str]] = []

@@ -109,7 +109,7 @@ async def test_step_whose_answer_is_not_recorded_ends_the_task(
     request_: StepRequest, values: dict[str, Any]
 ) -> None:
     site = Site(recorded(1, request_, **values))
-    with pytest.raises(ContactLost, match="not in the record"):
+    with pytest.raises(ContactLost, match="not recorded"):
         await site.run(request_)
     assert site.session.sent == []
 
@@ -122,10 +122,10 @@ async def test_transfers_are_recognized_and_not_repeated() -> None:
     put.step_id, get.step_id = transfer_id("sftp: put a", b"text"), transfer_id("sftp: get b")
     site = Site(put, get)
     await asyncio.to_thread(site.executor.put, b"text", "a", None, True)
-    with pytest.raises(ContactLost, match="not in the record"):
+    with pytest.raises(ContactLost, match="not recorded"):
         await asyncio.to_thread(site.executor.get, "b", 100)
     put.seconds = None
-    with pytest.raises(ContactLost, match="not in the record"):
+    with pytest.raises(ContactLost, match="not recorded"):
         await asyncio.to_thread(Site(put).executor.put, b"text", "a", None, True)
 
 
@@ -138,7 +138,7 @@ async def test_secret_output_is_on_no_disk_and_cannot_be_answered_again() -> Non
     assert site.session.durable_steps == []
     row = recorded(1, secret_step, **{**ENDED, "stdout": MASK})
     row.step_id = begun["step_id"]
-    with pytest.raises(ContactLost, match="not in the record"):
+    with pytest.raises(ContactLost, match="not recorded"):
         await Site(row).run(secret_step)
 
 
