@@ -9,12 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from pydantic import BaseModel
-
 from resop.access.permissions import Permissions
 from resop.access.session_provider import SessionProvider
 from resop.actions.call import ActionCall
-from resop.actions.catalog import Action, Catalog, Kind
+from resop.actions.catalog import Catalog, Kind
 from resop.actions.command import Command
 from resop.actions.execute import ActionOutcome, command_outcome, command_step, perform_operation
 from resop.actions.shell import Shell, ShellContext
@@ -54,14 +52,14 @@ class OpenTask(NamedTuple):
     """A claimed task that is ready to run."""
 
     executor: SshStepExecutor
-    action: Action
-    options: BaseModel
+    call: ActionCall
 
     @property
     def resumable(self) -> bool:
         """True if another worker could resume the task."""
-        known = isinstance(self.action, Command) or self.action.resumable
-        return known and self.executor.resume.durable
+        action = self.call.action
+        can_resume = isinstance(action, Command) or action.resumable
+        return can_resume and self.executor.resume.durable
 
 
 def new_executor(
@@ -128,7 +126,7 @@ class TaskOpener:
             previous,
             recorded_log_lines=len(task.log),
         )
-        return OpenTask(executor, action, call.options)
+        return OpenTask(executor, call)
 
 
 class TaskRunner:
@@ -202,7 +200,7 @@ class TaskRunner:
         values = final_values(outcome, executor) | {"seconds": seconds}
         state = final_state(outcome)
         change = Change.ended(task.id, state, **values)
-        asked = opened is not None and opened.action.share_for is not None
+        asked = opened is not None and opened.call.action.share_for is not None
         change.whose = whose(task.username, task.cluster, asked=asked)
         written = self._writer.write_end(task.id, change)
         try:
@@ -236,15 +234,16 @@ class TaskRunner:
         log.info("task %s: handed off to another worker", task.id)
 
     async def _perform(self, task: ClaimedTask, opened: OpenTask) -> ActionOutcome:
-        executor, action, options = opened
+        executor, call = opened
+        action = call.action
         if isinstance(action, Command):
-            result = await executor.steps.run_command(command_step(action, options))
+            result = await executor.steps.run_command(command_step(action, call.options))
             return command_outcome(action, result)
         if executor.resume.replaying and not action.resumable:
             return await self._end_previous_run(task, executor)
         shell = Shell(task.username, task.cluster, executor, self._context, action.operator)
         performing = asyncio.get_running_loop().run_in_executor(
-            self._threads, perform_operation, action, shell, options
+            self._threads, perform_operation, action, shell, call.options
         )
         try:
             outcome = await asyncio.shield(performing)
