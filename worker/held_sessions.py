@@ -32,7 +32,8 @@ from resop.security.login_handover import (
 )
 from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
-from resop.ssh.session import Connect, Session
+from resop.ssh.connection_opener import Connect
+from resop.ssh.session import Session
 from resop.ssh.user_groups import groups_of
 from resop.storage.credentials import CredentialStore
 
@@ -137,7 +138,7 @@ class HeldSessions:
         connection = await self._connector.with_password(target, username, password, otp)
         groups = await groups_of(connection) if self._asks_groups else None
         runner = self._settings.REMOTE_RUNNER == "auto"
-        session = Session(_connect_once(connection), runner=runner, kept=True)
+        session = Session(_connect_once(connection), runner=runner, held=True)
         self._held[credential] = _HeldSession(session, connection)
         self._run_in_background(self._end_with(credential, connection))
         log_event(log, "session held", user=username, cluster=cluster, credential=credential)

@@ -6,7 +6,8 @@ import asyncio
 import time
 from weakref import WeakValueDictionary
 
-from resop.ssh.session import Connect, Session
+from resop.ssh.connection_opener import Connect
+from resop.ssh.session import Session
 
 IDLE_SECONDS = 300.0
 

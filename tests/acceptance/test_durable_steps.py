@@ -66,9 +66,9 @@ def site(bob_and_site: tuple[Caller, Site]) -> Iterator[Site]:
 
 def kept(site: Site) -> list[Path]:
     """What surviving steps have left on the login node, but for names that stay taken."""
-    folder = site.ssh.home("alice") / remote.KEPT
+    folder = site.ssh.home("alice") / remote.SPOOL_ROOT
     found = list(folder.iterdir()) if folder.exists() else []
-    return [each for each in found if [*each.iterdir()] != [each / remote.NEVER_FILE]]
+    return [each for each in found if [*each.iterdir()] != [each / remote.TOMBSTONE]]
 
 
 def told_again(site: Site) -> bool:

@@ -1,26 +1,67 @@
-"""What is fed to a login node's python3: the modules of `resop/remote` as one text."""
+"""Pack the modules of `resop/ssh/runner/remote` into the one program that a login node is sent.
+
+Docstrings and comments are removed, lines keep their numbers, and the result is compressed: it
+has to fit into the first packets of a connection, or each start costs further round trips.
+"""
 
 from __future__ import annotations
 
+import ast
+import base64
+import io
+import tokenize
+import zlib
 from pathlib import Path
 from types import ModuleType
 
-from resop.ssh.runner.remote import child, event_loop, main, processes, protocol, spool, supervisor
+from resop.ssh.runner.remote import (
+    child,
+    event_loop,
+    main,
+    processes,
+    protocol,
+    shell,
+    spool,
+    step_loop,
+    supervisor,
+)
 
-MODULES = (protocol, processes, child, event_loop, spool, supervisor, main)
-"""Each behind those that it imports: there nothing but these can be found."""
+MODULES = (protocol, processes, child, shell, event_loop, step_loop, spool, supervisor, main)
+"""In dependency order: on the node no other module of resop can be imported."""
 
-_PROGRAM = """\
+_LOADER = """\
 import sys, types
-for name, text in {texts!r}:
+for name, text in {modules!r}:
     module = sys.modules[name] = types.ModuleType(name)
     exec(compile(text, name, "exec"), module.__dict__)
 module.main()
 """
+_UNPACKER = "import binascii, zlib; exec(zlib.decompress(binascii.a2b_base64({packed!r})))\n"
 
 
-def _text(module: ModuleType) -> str:
-    return Path(str(module.__file__)).read_text("utf-8")
+def source(module: ModuleType) -> str:
+    """Return a module's text without docstrings and comments; its lines keep their numbers."""
+    text = Path(str(module.__file__)).read_text("utf-8")
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip()
+    for node in ast.walk(ast.parse(text)):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str()), end_lineno=int(end)):
+                # A function may consist of nothing but its docstring.
+                lines[node.lineno - 1] = " " * node.col_offset + "pass"
+                lines[node.lineno : end] = [""] * (end - node.lineno)
+    return "\n".join(lines) + "\n"
 
 
-SOURCE = _PROGRAM.format(texts=[(each.__name__, _text(each)) for each in MODULES]).encode()
+def pack() -> bytes:
+    """Return the program."""
+    modules = [(each.__name__, source(each)) for each in MODULES]
+    text = _LOADER.format(modules=modules)
+    packed = base64.b64encode(zlib.compress(text.encode(), 9))
+    return _UNPACKER.format(packed=packed).encode()
+
+
+PROGRAM = pack()

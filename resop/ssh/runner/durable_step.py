@@ -1,4 +1,4 @@
-"""Durable steps: steps that survive their connection and their worker, and the states they pass.
+"""Durable steps, which survive their connection and their worker, and the states they pass.
 
 docs/runner.md draws the states ("Durable steps: states"); a test compares it with `TRANSITIONS`.
 """
@@ -42,7 +42,7 @@ class IllegalTransition(RuntimeError):
 
 
 class StepState(Enum):
-    """How far a durable step is, as far as this worker knows."""
+    """The state of a durable step, as far as this worker knows it."""
 
     NEW = "no START was sent"
     SENT = "one START may have arrived, and it was the first"
@@ -53,7 +53,7 @@ class StepState(Enum):
 
 
 class Transition(Enum):
-    """What changes the state of a durable step."""
+    """An event that changes the state of a durable step."""
 
     REQUEST = "request"
     SEND = "send"
@@ -119,7 +119,7 @@ INITIAL_STATES = frozenset({_S.NEW, _S.MAYBE_SENT, _S.ATTACH_ONLY})
 class DurableStep:
     """One durable step, as the worker that runs it knows it.
 
-    The client of the runner reports what it sends and hears (`request`, `mark_sent`,
+    The client of the runner reports what it sends and receives (`request`, `mark_sent`,
     `mark_not_durable`, `mark_not_started`, `finish`); the session decides to `attach_only` or
     `end`; the worker's executor decides to `hand_off`.
     """
@@ -142,9 +142,9 @@ class DurableStep:
         self.handed_off = False
         """True once the worker leaves the step to another one: cancelling it here lets it run."""
         self.output: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
-        """What was received of stdout (1) and stderr (2), over all connections."""
+        """The bytes received of stdout (1) and stderr (2), over all connections."""
         self.noise_filter: NoiseFilter | None = None
-        """Passes on the output over all connections, where rc files print before it."""
+        """The filter of the output over all connections, where rc files print before it."""
 
     @property
     def state(self) -> StepState:
@@ -182,11 +182,11 @@ class DurableStep:
         self.needs_tombstone = self.needs_tombstone or self.may_be_started
         received = [len(self.output[1]), len(self.output[2])]
         return {
-            "keep": self.step_id,
-            "find": self.is_attach_only,
+            "step_id": self.step_id,
+            "attach_only": self.is_attach_only,
             "end": self.is_ending,
-            "given": base64.b64encode(stdin or b"").decode(),
-            "have": [_SKIP_OUTPUT, _SKIP_OUTPUT] if self.is_ending else received,
+            "stdin": base64.b64encode(stdin or b"").decode(),
+            "offsets": [_SKIP_OUTPUT, _SKIP_OUTPUT] if self.is_ending else received,
         }
 
     def mark_sent(self) -> None:

@@ -128,7 +128,7 @@ def test_unreadable_file_is_named_at_startup(tmp_path: Path, fault: str) -> None
         case "torn":
             file.write_text("host\n")
     settings = Settings(CLUSTER_ADDRESS="host", KNOWN_HOSTS=str(file), DATA_DIR=tmp_path)
-    with pytest.raises(InvalidSettings, match=f"KNOWN_HOSTS: {file}"):
+    with pytest.raises(InvalidSettings, match=f"KNOWN_HOSTS: (there is no file )?{file}"):
         Connector(settings)
 
 

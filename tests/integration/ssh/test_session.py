@@ -19,11 +19,12 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
+from resop.ssh import channel_allocator, connection_opener, session_pool
 from resop.ssh import session as session_module
-from resop.ssh import session_pool
+from resop.ssh.channel_allocator import MAX_CHANNELS
 from resop.ssh.connector import Connector
 from resop.ssh.exec_channel import ChannelRefused, run_command_line
-from resop.ssh.session import CHANNELS, Session
+from resop.ssh.session import Session
 from resop.ssh.session_pool import SessionPool
 from resop.steps.output import RawResult
 from tests.support.hostile import HostileSSH, Mode
@@ -94,12 +95,14 @@ async def opened(
         await session.close()
         await asyncio.gather(*(each.wait_closed() for each in connect.made))
         assert nothing_is_left(session)
-        assert session._timer is None
+        assert session.allocator.timer is None
 
 
 def nothing_is_left(session: Session) -> bool:
     """No channel is taken, and nobody waits."""
-    return not session._waiters and not any(line.used for line in session._lines)
+    return not session.allocator.waiters and not any(
+        pooled.in_use for pooled in session.allocator.connections
+    )
 
 
 async def eventually(condition: Callable[[], bool]) -> bool:
@@ -127,7 +130,7 @@ def hold(session: Session, count: int, limit: float = LONG) -> list[asyncio.Task
 async def test_hundred_short_commands_at_once_all_succeed(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "PATIENCE_SECONDS", 2.0)  # a busy machine pauses for 0.2 s
+    monkeypatch.setattr(channel_allocator, "WAIT_TIMEOUT", 2.0)  # a busy machine pauses for 0.2 s
     async with opened(server) as (session, connect):
         steps = [session.run(line_step(f"echo {number}"), LONG) for number in range(100)]
         answers = await asyncio.gather(*steps)
@@ -152,8 +155,8 @@ async def test_channels_that_were_refused_are_asked_for_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need(reason_unavailable())
-    monkeypatch.setattr(session_module, "CONNECTIONS", 1)
-    monkeypatch.setattr(session_module, "FEWER_SECONDS", 2.0)
+    monkeypatch.setattr(channel_allocator, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(channel_allocator, "CHANNEL_LIMIT_TTL", 2.0)
     with OpenSSH(tmp_path, [ALICE]) as server:
 
         def running(command: str) -> int:
@@ -166,10 +169,10 @@ async def test_channels_that_were_refused_are_asked_for_again_later(
                 for _ in range(8)
             ]
             assert await eventually(lambda: running("sleep 200") == 8)
-            steps = hold(session, CHANNELS)
-            assert await eventually(lambda: session._channels < CHANNELS)
+            steps = hold(session, MAX_CHANNELS)
+            assert await eventually(lambda: session.allocator.channel_limit < MAX_CHANNELS)
             await end(others)
-            assert await eventually(lambda: running("sleep 300") == CHANNELS)
+            assert await eventually(lambda: running("sleep 300") == MAX_CHANNELS)
             await end(steps)
 
 
@@ -186,16 +189,16 @@ async def test_long_commands_make_it_open_more_connections(server: OpenSSH) -> N
 async def test_connections_and_channels_stay_within_their_limits(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "CONNECTIONS", 2)
-    monkeypatch.setattr(session_module, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(channel_allocator, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(channel_allocator, "WAIT_TIMEOUT", 0.02)
     async with opened(server) as (session, connect):
-        steps = hold(session, 2 * CHANNELS + 3)
+        steps = hold(session, 2 * MAX_CHANNELS + 3)
         assert await eventually(
-            lambda: server.processes(ALICE.name).count("sleep 300") == 2 * CHANNELS
+            lambda: server.processes(ALICE.name).count("sleep 300") == 2 * MAX_CHANNELS
         )
         await asyncio.sleep(0.2)  # ten times its patience
         assert connect.tried == 2
-        assert server.processes(ALICE.name).count("sleep 300") == 2 * CHANNELS
+        assert server.processes(ALICE.name).count("sleep 300") == 2 * MAX_CHANNELS
         await end(steps)
 
 
@@ -215,7 +218,7 @@ async def test_cold_start_waits_for_its_first_connection(server: OpenSSH) -> Non
 async def test_server_that_refuses_every_channel_is_told_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session_module, "PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(session_module, "RETRY_PAUSE", 0.005)
     with HostileSSH(Mode.REFUSE_CHANNELS) as server:
         async with opened(server) as (session, _):
             begin = time.monotonic()
@@ -230,13 +233,13 @@ async def test_server_that_refuses_every_channel_is_told_in_time(
 async def test_server_that_drops_at_every_channel_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session_module, "PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(session_module, "RETRY_PAUSE", 0.005)
     with HostileSSH(Mode.DROP_AT_OPEN) as server:
         async with opened(server) as (session, _):
             steps = [session.run(line_step("any"), LONG) for _ in range(10)]
             faults = await asyncio.gather(*steps, return_exceptions=True)
             assert {type(each) for each in faults} == {ChannelRefused}
-        assert server.connections < 10 * session_module.REFUSALS
+        assert server.connections < 10 * session_module.MAX_CHANNEL_REFUSALS
         assert server.commands == []
 
 
@@ -252,10 +255,12 @@ async def test_step_after_a_drop_connects_again(server: OpenSSH) -> None:
 async def test_drop_ends_what_runs_and_spares_what_waits(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "CONNECTIONS", 1)
+    monkeypatch.setattr(channel_allocator, "MAX_CONNECTIONS", 1)
     async with opened(server) as (session, _):
-        running = hold(session, CHANNELS)
-        assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == CHANNELS)
+        running = hold(session, MAX_CHANNELS)
+        assert await eventually(
+            lambda: server.processes(ALICE.name).count("sleep 300") == MAX_CHANNELS
+        )
         waiting = [
             asyncio.create_task(session.run(line_step("echo later"), LONG)) for _ in range(3)
         ]
@@ -296,10 +301,12 @@ async def test_mistake_in_connecting_is_told_and_logged(caplog: pytest.LogCaptur
 async def test_further_connection_that_fails_is_not_tried_again_at_once(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(channel_allocator, "WAIT_TIMEOUT", 0.02)
     async with opened(server) as (session, connect):
-        held = hold(session, CHANNELS)
-        assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == CHANNELS)
+        held = hold(session, MAX_CHANNELS)
+        assert await eventually(
+            lambda: server.processes(ALICE.name).count("sleep 300") == MAX_CHANNELS
+        )
         connect.fault = KeyRefused()
         waiting = hold(session, 3)
         await asyncio.sleep(0.3)
@@ -317,14 +324,16 @@ async def test_further_connection_that_fails_is_not_tried_again_at_once(
 async def test_time_limit_while_waiting_says_that_nothing_was_sent(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "CONNECTIONS", 1)
+    monkeypatch.setattr(channel_allocator, "MAX_CONNECTIONS", 1)
     async with opened(server) as (session, _):
-        held = hold(session, CHANNELS)
-        assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == CHANNELS)
+        held = hold(session, MAX_CHANNELS)
+        assert await eventually(
+            lambda: server.processes(ALICE.name).count("sleep 300") == MAX_CHANNELS
+        )
         with pytest.raises(StepTimedOut, match=r"within 0\.1 s; the step was not sent") as caught:
             await session.run(line_step("touch never"), 0.1)
         assert caught.value.details["ended"] is True
-        assert not session._waiters
+        assert not session.allocator.waiters
         await end(held)
     assert not (server.home(ALICE.name) / "never").exists()
 
@@ -342,8 +351,10 @@ async def test_time_limit_while_connecting_says_that_nothing_was_sent() -> None:
 async def test_cancelled_waiters_leak_no_channel(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "CONNECTIONS", 1)
-    monkeypatch.setattr(session_module, "FEWER_SECONDS", 1.0)  # if some are not closed there yet
+    monkeypatch.setattr(channel_allocator, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(
+        channel_allocator, "CHANNEL_LIMIT_TTL", 1.0
+    )  # if some are not closed there yet
     async with opened(server) as (session, _):
         await session.run(line_step("true"), LONG)
         for delay in (0.0, 0.001, 0.002, 0.004, 0.008):  # before, at, and after they get theirs
@@ -353,36 +364,38 @@ async def test_cancelled_waiters_leak_no_channel(
                 step.cancel()
             answers = await asyncio.gather(*steps, return_exceptions=True)
             assert all(isinstance(each, RawResult) for each in answers[1::2])
-        assert sum(line.used for line in session._lines) == 0
-        steps = hold(session, CHANNELS)
-        assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == CHANNELS)
+        assert sum(pooled.in_use for pooled in session.allocator.connections) == 0
+        steps = hold(session, MAX_CHANNELS)
+        assert await eventually(
+            lambda: server.processes(ALICE.name).count("sleep 300") == MAX_CHANNELS
+        )
         await end(steps)
 
 
 async def test_waiter_that_is_cancelled_when_it_gets_its_channel_gives_it_back(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "CONNECTIONS", 1)
+    monkeypatch.setattr(channel_allocator, "MAX_CONNECTIONS", 1)
     async with opened(server) as (session, _):
         await session.run(line_step("true"), LONG)
-        line = session._lines[0]
-        line.used = CHANNELS  # as if all were taken
+        pooled = session.allocator.connections[0]
+        pooled.in_use = MAX_CHANNELS  # as if all were taken
         step = asyncio.create_task(session.run(line_step("true"), LONG))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert len(session._waiters) == 1
-        line.used = CHANNELS - 1
-        session._hand_out()  # sets the waiter's result ...
+        assert len(session.allocator.waiters) == 1
+        pooled.in_use = MAX_CHANNELS - 1
+        session.allocator._dispatch()  # sets the waiter's result ...
         step.cancel()  # ... and it is cancelled before it runs again
         with pytest.raises(asyncio.CancelledError):
             await step
-        assert line.used == CHANNELS - 1
-        line.used = 0
+        assert pooled.in_use == MAX_CHANNELS - 1
+        pooled.in_use = 0
 
 
 async def test_first_come_is_first_served(server: OpenSSH, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "CONNECTIONS", 1)
-    monkeypatch.setattr(session_module, "CHANNELS", 1)
+    monkeypatch.setattr(channel_allocator, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(channel_allocator, "MAX_CHANNELS", 1)
     async with opened(server) as (session, _):
         await asyncio.gather(
             *(session.run(line_step(f"echo {number} >>order"), LONG) for number in range(10))
@@ -411,7 +424,7 @@ async def test_old_connection_is_replaced_and_closed(server: OpenSSH) -> None:
         await session.run(line_step("true"), LONG)
         held = asyncio.create_task(session.run(line_step("sleep 0.3; echo done"), LONG))
         assert await eventually(lambda: "sleep 0.3" in server.processes(ALICE.name))
-        session._lines[0].until -= session_module.LIFETIME_SECONDS
+        session.allocator.connections[0].expires_at -= connection_opener.CONNECTION_LIFETIME
         assert (await session.run(line_step("echo new"), LONG)).stdout == b"new\n"
         assert connect.tried == 2
         assert (await held).stdout == b"done\n"  # what runs on the old one may end
@@ -502,7 +515,7 @@ async def test_hundreds_at_once_share_one_connection(server: OpenSSH) -> None:
         answers = await asyncio.gather(*steps)
         assert [answer.stdout for answer in answers] == [b"%d\n" % n for n in range(500)]
         assert connect.tried <= 2
-        assert session._lines[0].runner is not None
+        assert session.allocator.connections[0].runner is not None
 
 
 async def test_more_than_a_runner_may_start_go_to_further_ones(server: OpenSSH) -> None:

@@ -114,7 +114,7 @@ def connector(server: OpenSSH, account: Account) -> Callable[..., object]:
 async def session_of(server: OpenSSH, account: Account, runner: bool) -> AsyncIterator[Way]:
     session = Session(connector(server, account), runner=runner)  # type: ignore[arg-type]
     await session.run(line_step("true"), LONG)
-    has_runner = session._lines[0].runner is not None
+    has_runner = session.allocator.connections[0].runner is not None
     try:
         yield Way(server, account, session, has_runner)
     finally:
@@ -320,7 +320,7 @@ async def test_what_is_printed_is_heard_as_it_comes_in_order(way: Way) -> None:
 
     wait = "until [ -e heard-$i ]; do sleep 0.02; done; rm -f heard-$i"
     script = f"for i in 1 2 3 4; do echo $i >&$((1 + i % 2)); {wait}; done"
-    await way.session.run(line_step(login_shell_line(["sh", "-c", script])), LONG, heard=hear)
+    await way.session.run(line_step(login_shell_line(["sh", "-c", script])), LONG, on_output=hear)
     assert heard == [(2, b"1\n"), (1, b"2\n"), (2, b"3\n"), (1, b"4\n")]
 
 
@@ -333,7 +333,7 @@ async def test_what_is_heard_is_what_is_answered_in_the_end(way: Way) -> None:
             heard[stream] += data
 
         line = login_shell_line(["sh", "-c", f"head -c {size} /dev/urandom | tee /dev/stderr"])
-        answer = await way.session.run(line_step(line, max_output=most), LONG, heard=hear)
+        answer = await way.session.run(line_step(line, max_output=most), LONG, on_output=hear)
         assert (heard[1], heard[2]) == (answer.stdout, answer.stderr)
         assert len(answer.stdout) == min(size, most)
 

@@ -1,1 +1,1 @@
-"""What is sent to the login node and runs there."""
+"""The program that is sent to the login node and runs there."""

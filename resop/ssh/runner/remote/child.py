@@ -1,4 +1,4 @@
-"""One command that runs on the login node."""
+"""One step that runs as a child process: its streams, its limits, its process tree."""
 
 import contextlib
 import os
@@ -7,41 +7,73 @@ import time
 from typing import Any, Dict, List, Optional, Set
 
 from resop.ssh.runner.remote.processes import HAVE_PROC, status
-from resop.ssh.runner.remote.protocol import ENDED_ITSELF, WINDOW
+from resop.ssh.runner.remote.protocol import EXITED, WINDOW_SIZE
 
-MARK = "RESOP_STEP"
+STEP_VARIABLE = "RESOP_STEP"
 OWN_JOB = [b"SLURM_JOB_ID=" + os.environb.get(b"SLURM_JOB_ID", b"")]
-TICK_SECONDS = 0.05
+SEARCH_INTERVAL = 0.05
 
 
-class Step:
-    """One command that runs."""
+class Child:
+    """One step that runs."""
 
-    def __init__(self, number: int, request: Dict[str, Any], mark: str) -> None:
+    def __init__(self, number: int, request: Dict[str, Any], tree: "ProcessTree") -> None:
         self.number = number
-        self.mark = mark
-        self.pid = 0
-        """Of its first process; its process group and its session have the same number."""
+        self.tree = tree
         self.exit_code: Optional[int] = None
         self.pipes: Dict[int, int] = {}
-        self.input = bytearray()
-        self.input_ends = False
-        self.consumed = 0
-        self.room = {1: WINDOW, 2: WINDOW}
-        self.step_id = {1: request["max_output"], 2: request["max_output"]}
-        self.dropped = False
+        self.stdin = Stdin()
+        self.window = {1: WINDOW_SIZE, 2: WINDOW_SIZE}
+        self.remaining = {1: request["max_output"], 2: request["max_output"]}
+        """Bytes of each stream that are still passed on; the others are dropped."""
+        self.truncated = False
         self.deadline = time.monotonic() + request["limit"]
+        """When it is ended; while it is being ended, when it is killed."""
         self.grace = request["grace"]
-        self.how = ENDED_ITSELF
-        self.adopts = False
-        """Whether what its processes leave become children of ours, and of nobody else's step."""
-        self.tick = TICK_SECONDS
-        """While it is being ended: until it is looked for what is left of it again."""
-        self.group_told = False
+        self.how = EXITED
+        self.search_interval = SEARCH_INTERVAL
+        """Seconds between two searches for processes that are left, while it is being ended."""
+
+
+class Stdin:
+    """Standard input on its way to a child."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray()
+        self.at_eof = False
+        """True if nothing comes after the buffer."""
+        self.consumed = 0
+        """Bytes that no WINDOW_ADJUST has returned to the service yet."""
+
+    def write(self, file: int, chunk: int) -> None:
+        """Write what `file` accepts, in chunks; drop everything when nobody reads any more."""
+        try:
+            while self.buffer:
+                size = os.write(file, self.buffer[:chunk])
+                del self.buffer[:size]
+                self.consumed += size
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.buffer.clear()
+            self.at_eof = True
+
+
+class ProcessTree:
+    """All processes of a step."""
+
+    def __init__(self, mark: str) -> None:
+        """`mark` is the value of RESOP_STEP in their environment."""
+        self.mark = mark
+        self.pid = 0
+        """The first process, and so the number of its process group and its session."""
+        self.is_subreaper = False
+        """True if orphans of the tree become our children, and no other step's do."""
+        self.group_signalled = False
         self.signalled: Set[int] = set()
 
     def members(self) -> List[int]:
-        """The processes of its session, and those of this user that carry its mark."""
+        """List the processes of the session, our orphans, and the user's that carry the mark."""
         if not HAVE_PROC:
             with contextlib.suppress(OSError):
                 os.killpg(self.pid, 0)
@@ -56,29 +88,33 @@ class Step:
         return found
 
     def _has(self, pid: int) -> bool:
-        if os.getsid(pid) == self.pid or (self.adopts and int(status(str(pid))[1]) == os.getpid()):
+        if os.getsid(pid) == self.pid:
+            return True
+        if self.is_subreaper and int(status(str(pid))[1]) == os.getpid():
             return True
         if os.stat(f"/proc/{pid}").st_uid != os.getuid():
             return False
         with open(f"/proc/{pid}/environ", "rb") as file:
             entries = file.read().split(b"\0")
-        # What sbatch has submitted is the scheduler's, should it run on this machine, too.
+        # A job that the step submitted belongs to Slurm, should it run on this machine, too.
         jobs = [entry for entry in entries if entry.startswith(b"SLURM_JOB_ID=")]
-        return f"{MARK}={self.mark}".encode() in entries and jobs in ([], OWN_JOB)
+        return f"{STEP_VARIABLE}={self.mark}".encode() in entries and jobs in ([], OWN_JOB)
 
-    def signal_group(self, number: int) -> None:
-        """Signal its process group: all at once, before one of them can start another."""
-        # Later the group's number may be somebody else's.
-        if not self.group_told and (self.exit_code is None or not HAVE_PROC):
-            self.group_told = True
+    def signal_group(self, number: int, alive: bool) -> None:
+        """Signal the process group: all at once, before one of them can start another.
+
+        `alive`: the first process has not been reaped. Later the number may be another group's.
+        """
+        if not self.group_signalled and (alive or not HAVE_PROC):
+            self.group_signalled = True
             with contextlib.suppress(OSError):
                 os.killpg(self.pid, number)
                 os.killpg(self.pid, signal.SIGCONT)
 
-    def signal(self, number: int) -> bool:
-        """Signal those of its processes that had no signal yet; tell whether there are any."""
-        self.signal_group(number)
-        group = self.pid if self.group_told and not self.signalled else None
+    def signal(self, number: int, alive: bool) -> bool:
+        """Signal the processes that had no signal yet; return whether there are any processes."""
+        self.signal_group(number, alive)
+        group = self.pid if self.group_signalled and not self.signalled else None
         members = self.members()
         for pid in set(members) - self.signalled:
             with contextlib.suppress(OSError):

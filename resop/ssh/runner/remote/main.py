@@ -1,8 +1,7 @@
-"""Runs on the login node: starts steps for the service, or has keepers run those that survive.
+"""Run steps for the service on the login node; durable ones in supervisors that outlive this.
 
-It is fed to the node's own python3 with the modules beside it (3.6 or later, standard library
-only; nothing is written to disk but the output of steps that are to survive). docs/runner.md
-describes the protocol.
+The service sends this program to the node's own python3 (3.6 or later, standard library only).
+Nothing is written to disk but the output of durable steps. docs/runner.md describes the protocol.
 """
 
 import contextlib
@@ -15,127 +14,137 @@ import sys
 import time
 from typing import Any, Dict, List, Optional
 
-from resop.ssh.runner.remote.event_loop import BACKLOG, NEVER, Engine
-from resop.ssh.runner.remote.processes import here, prctl
+from resop.ssh.runner.remote.event_loop import MAX_BACKLOG, NEVER
+from resop.ssh.runner.remote.processes import boot_identity, prctl
 from resop.ssh.runner.remote.protocol import (
     END,
-    ERRORS,
+    ENDED,
     EXIT,
     FORGET,
     FORGET_FIELDS,
     HELLO,
     HELLO_FIELDS,
-    INPUT,
-    INPUT_END,
-    NOT_KEPT,
+    MAX_STEPS,
+    NOT_DURABLE,
     NOT_STARTED,
-    ON_REQUEST,
-    OUTPUT,
-    ROOM,
-    ROOM_FIELDS,
     START,
+    STDERR,
+    STDIN,
+    STDIN_EOF,
+    STDOUT,
     VERSION,
+    WINDOW_ADJUST,
+    WINDOW_ADJUST_FIELDS,
     frame,
     not_run,
 )
 from resop.ssh.runner.remote.spool import (
     CONTROL,
-    KEPT,
-    POLL_SECONDS,
+    MAX_POLL_INTERVAL,
+    MIN_POLL_INTERVAL,
     SPOOL,
-    Kept,
-    folder_of,
+    SPOOL_ROOT,
+    SpoolReader,
+    claim,
     forget,
-    leave_name,
-    made,
-    make_room,
+    leave_tombstone,
+    make_root,
     remove,
     remove_old,
+    step_folder,
 )
-from resop.ssh.runner.remote.supervisor import HANDED_BYTES, NEWS, SPARE, Line, become, joined
+from resop.ssh.runner.remote.step_loop import StepLoop
+from resop.ssh.runner.remote.supervisor import (
+    IDLE,
+    MAX_MESSAGE,
+    NEW_OUTPUT,
+    HandoffSocket,
+    run_supervisor,
+    socket_pair,
+)
 
-AT_ONCE = 400
-SILENT_SECONDS = 1.0
-SPARE_SECONDS, SPARE_AT_MOST = 10.0, 32
-"""So long a keeper that has nothing to do is held for another step, and so many of them."""
+MAX_SILENCE = 1.0
+"""Seconds without a frame until a runner looks whether the supervisor is still there."""
+IDLE_TIMEOUT, MAX_IDLE = 10.0, 32
+"""The seconds that a supervisor waits for another step, and how many may wait."""
 
 
-class Runner(Engine):
+class Runner(StepLoop):
     """All steps of one channel of a connection."""
 
     def __init__(self, mark: str) -> None:
         super().__init__(mark)
-        self.kept_in = os.path.join(pwd.getpwuid(os.getuid()).pw_dir, KEPT)
-        self.swept = False
-        self.followed: Dict[int, Kept] = {}
-        """Steps that keepers run."""
-        self.lines: Dict[Line, Optional[Kept]] = {}
-        """To the keepers that it has forked, and the step that each was given last."""
-        self.spare: List[Line] = []
-        """To those that have nothing to do; the longest so first."""
+        self.root = os.path.join(pwd.getpwuid(os.getuid()).pw_dir, SPOOL_ROOT)
+        self.removed_old = False
+        self.readers: Dict[int, SpoolReader] = {}
+        """The steps that supervisors run."""
+        self.supervisors: Dict[HandoffSocket, Optional[SpoolReader]] = {}
+        """The supervisors that it has forked, with the step that each of them runs."""
+        self.idle: List[HandoffSocket] = []
+        """The supervisors without a step; the longest idle first."""
 
     def serve(self) -> None:
-        """Until the connection is gone, and then until all that runs has ended."""
-        quiet = self.shell_name in ("dash", "sh") or self.reads_no_rc
+        """Serve until the connection is gone, and then until all steps have ended."""
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        at_once = AT_ONCE if files < 0 else max(1, min(AT_ONCE, (files - 64) // 3))
-        self.send(HELLO, 0, HELLO_FIELDS.pack(VERSION, at_once, not quiet))
-        while self.connected or self.steps:
-            self.turn()
+        max_steps = MAX_STEPS if files < 0 else max(1, min(MAX_STEPS, (files - 64) // 3))
+        hello = HELLO_FIELDS.pack(VERSION, max_steps, self.shell.reads_rc_files)
+        self.send(HELLO, 0, hello)
+        while self.connected or self.children:
+            self.poll_once()
 
-    def turn(self, until: float = NEVER) -> None:
-        """Do what is to be done, also for the steps that keepers run."""
-        looks = [each.look_at for each in self.followed.values()]
-        looks += [each.spare_until for each in self.spare[:1]]
-        super().turn(min([until, *looks]))
+    def poll_once(self, until: float = NEVER) -> None:
+        """Do what is due, also for the steps that supervisors run."""
+        wakeups = [each.next_wakeup for each in self.readers.values()]
+        wakeups += [each.idle_until for each in self.idle[:1]]
+        super().poll_once(min([until, *wakeups]))
         now = time.monotonic()
-        for kept in list(self.followed.values()):
-            if now >= kept.look_at:
-                self.follow(kept)
-        while self.spare and now >= self.spare[0].spare_until:
-            self.dismiss(self.spare[0])
+        for reader in list(self.readers.values()):
+            if now >= reader.next_wakeup:
+                self.follow(reader)
+        while self.idle and now >= self.idle[0].idle_until:
+            self.dismiss(self.idle[0])
 
-    def disconnect(self, fault: str = "") -> None:
-        """End all steps but those of keepers, and then itself."""
-        self.followed.clear()
-        for line in list(self.lines):
-            self.dismiss(line)
-        super().disconnect(fault)
+    def on_disconnect(self) -> None:
+        """End all steps but those of supervisors."""
+        self.readers.clear()
+        for supervisor in list(self.supervisors):
+            self.dismiss(supervisor)
+        super().on_disconnect()
 
-    def take(self, kind: int, number: int, content: bytes) -> None:
-        """What one frame asks for; those for a step that has just ended mean nothing."""
+    def handle_frame(self, kind: int, number: int, content: bytes) -> None:
+        """Do what a frame asks for; ignore frames for a step that has just ended."""
         if kind == START:
             request = json.loads(content.decode())
-            if request.get("keep"):
-                self.keep(number, request)
+            if request.get("step_id"):
+                self.start_durable(number, request)
             else:
                 self.start(number, request)
         elif kind == FORGET:
             size = FORGET_FIELDS.size
-            folder = folder_of(self.kept_in, content[size:].decode())
+            folder = step_folder(self.root, content[size:].decode())
             forget(folder, *FORGET_FIELDS.unpack(content[:size]))
-        elif kind not in (INPUT, INPUT_END, ROOM, END):
+        elif kind not in (STDIN, STDIN_EOF, WINDOW_ADJUST, END):
             raise ValueError(f"a frame of type {kind}")
-        elif number in self.followed:
-            kept = self.followed[number]
+        elif number in self.readers:
+            reader = self.readers[number]
             if kind == END:
-                kept.tell(frame(END, 1))
-            elif kind == ROOM:
-                stream, size = ROOM_FIELDS.unpack(content)
-                kept.room[stream] += size
-                kept.look_at = 0.0
-        elif number in self.steps:
-            step = self.steps[number]
+                reader.control(frame(END, 1))
+            elif kind == WINDOW_ADJUST:
+                stream, size = WINDOW_ADJUST_FIELDS.unpack(content)
+                reader.window[stream] += size
+                reader.next_wakeup = 0.0
+        elif number in self.children:
+            child = self.children[number]
             if kind == END:
-                self.end(step, ON_REQUEST)
-            elif kind == ROOM:
-                stream, size = ROOM_FIELDS.unpack(content)
-                step.room[stream] += size
-                self.watch_output(step, stream)
+                self.end(child, ENDED)
+            elif kind == WINDOW_ADJUST:
+                stream, size = WINDOW_ADJUST_FIELDS.unpack(content)
+                child.window[stream] += size
+                self.watch_output(child, stream)
             else:
-                step.input += content
-                step.input_ends = kind == INPUT_END
-                self.write_input(step)
+                child.stdin.buffer += content
+                child.stdin.at_eof = kind == STDIN_EOF
+                self.write_stdin(child)
 
     def write_out(self) -> None:
         try:
@@ -149,145 +158,149 @@ class Runner(Engine):
             self.out.clear()
         self.watch(1, selectors.EVENT_WRITE if self.out else 0, lambda: None)
 
-    # -- steps that survive -----------------------------------------------------------------
+    # -- durable steps ----------------------------------------------------------------------
 
-    def keep(self, number: int, request: Dict[str, Any]) -> None:
-        """Start a step of this name unless it was ever started, and follow it.
+    def start_durable(self, number: int, request: Dict[str, Any]) -> None:
+        """Start a step unless one with its ID was ever started, and follow it.
 
-        To make its folder is the claim: whoever does it, on whichever login node, starts it.
+        Making the folder is the claim: the runner that makes it, on any login node, starts it.
         """
-        folder = folder_of(self.kept_in, request["keep"])
-        line = None
+        folder = step_folder(self.root, request["step_id"])
+        supervisor = None
         try:
-            make_room(self.kept_in)
-            if not self.swept:
-                self.swept = True
-                remove_old(self.kept_in)
-            if made(folder):
-                line = self.claim(folder, request)
+            make_root(self.root)
+            if not self.removed_old:
+                self.removed_old = True
+                remove_old(self.root)
+            if claim(folder):
+                supervisor = self.assign(folder, request)
         except OSError as fault:
-            self.send(EXIT, number, not_run(NOT_KEPT, str(fault)))
+            self.send(EXIT, number, not_run(NOT_DURABLE, str(fault)))
             return
-        self.followed[number] = kept = Kept(number, folder, request["have"])
-        if line is not None:
-            self.lines[line] = kept
-            kept.brings_news = True
+        self.readers[number] = reader = SpoolReader(number, folder, request["offsets"])
+        if supervisor is not None:
+            self.supervisors[supervisor] = reader
+            reader.is_notified = True
         if request["end"]:
-            kept.tell(frame(END, 1))
+            reader.control(frame(END, 1))
 
-    def claim(self, folder: str, request: Dict[str, Any]) -> Optional[Line]:
-        """Have a keeper run the step, and return the line to it; or see to it that none does."""
+    def assign(self, folder: str, request: Dict[str, Any]) -> Optional[HandoffSocket]:
+        """Have a supervisor run the step; if it must not be started, leave a tombstone."""
         try:
-            if not request["find"]:
-                return self.hand_over(folder, request)
-            leave_name(folder)
+            if not request["attach_only"]:
+                return self.hand_off(folder, request)
+            leave_tombstone(folder)
         except OSError:
             remove(folder)
             raise
         return None
 
-    def hand_over(self, folder: str, request: Dict[str, Any]) -> Line:
-        """Give the step to a keeper that has nothing to do, else to a new one."""
+    def hand_off(self, folder: str, request: Dict[str, Any]) -> HandoffSocket:
+        """Give the step to an idle supervisor, else to a new one."""
         os.mkfifo(os.path.join(folder, CONTROL), 0o600)
         files = []
         try:
-            # Its keeper holds both ends, so that it never sees the end of what it is told.
+            # The supervisor holds both ends of the fifo, so that it never reads the end of file.
             files.append(os.open(os.path.join(folder, CONTROL), os.O_RDWR))
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             files.append(os.open(os.path.join(folder, SPOOL), flags, 0o600))
-            os.write(files[1], frame(HELLO, 1, here()))
+            os.write(files[1], frame(HELLO, 1, boot_identity()))
             content = json.dumps([folder, request]).encode()
-            while self.spare and len(content) <= HANDED_BYTES:
-                line = self.spare.pop()
-                if line.hand(content, files):
-                    return line
-                self.dismiss(line)
-            return self.fork_keeper(folder, request, files)
+            while self.idle and len(content) <= MAX_MESSAGE:
+                supervisor = self.idle.pop()
+                if supervisor.send_step(content, files):
+                    return supervisor
+                self.dismiss(supervisor)
+            return self.fork_supervisor(folder, request, files)
         finally:
             for file in files:
                 os.close(file)
 
-    def fork_keeper(self, folder: str, request: Dict[str, Any], files: List[int]) -> Line:
-        prctl()  # so that all keepers share what it takes
-        line, theirs = joined()
+    def fork_supervisor(
+        self, folder: str, request: Dict[str, Any], files: List[int]
+    ) -> HandoffSocket:
+        """Fork a supervisor with its first step."""
+        prctl()  # before the fork, so that all supervisors share its memory
+        supervisor, theirs = socket_pair()
         with contextlib.closing(theirs):
             if os.fork() == 0:
                 try:
                     os.setsid()
-                    become(self, folder, request, files, theirs)
+                    run_supervisor(self, folder, request, files, theirs)
                 finally:
                     os._exit(1)
-        self.lines[line] = None
-        self.watch(line.file, selectors.EVENT_READ, lambda: self.hear(line))
-        return line
+        self.supervisors[supervisor] = None
+        self.watch(supervisor.file, selectors.EVENT_READ, lambda: self.on_notice(supervisor))
+        return supervisor
 
-    def hear(self, line: Line) -> None:
-        """There is news of a step, or its keeper has nothing to do any more, or has ended."""
-        if line not in self.lines:
+    def on_notice(self, supervisor: HandoffSocket) -> None:
+        """Handle a supervisor that has new output, became idle, or has ended."""
+        if supervisor not in self.supervisors:
             return
-        said = line.heard()
-        kept = self.lines[line]
-        if kept is not None and said != SPARE:
-            kept.look_at = 0.0
-        if said == SPARE and len(self.spare) < SPARE_AT_MOST:
-            self.lines[line] = None
-            line.spare_until = time.monotonic() + SPARE_SECONDS
-            self.spare.append(line)
-        elif said != NEWS:
-            self.dismiss(line)
+        notice = supervisor.receive_notice()
+        reader = self.supervisors[supervisor]
+        if reader is not None and notice != IDLE:
+            reader.next_wakeup = 0.0
+        if notice == IDLE and len(self.idle) < MAX_IDLE:
+            self.supervisors[supervisor] = None
+            supervisor.idle_until = time.monotonic() + IDLE_TIMEOUT
+            self.idle.append(supervisor)
+        elif notice != NEW_OUTPUT:
+            self.dismiss(supervisor)
 
-    def dismiss(self, line: Line) -> None:
-        """Leave a keeper alone: it ends when it has nothing to do."""
-        kept = self.lines.pop(line)
-        if kept is not None:
-            kept.brings_news = False
-        if line in self.spare:
-            self.spare.remove(line)
-        self.watch(line.file, 0, lambda: None)
-        line.close()
+    def dismiss(self, supervisor: HandoffSocket) -> None:
+        """Close the socket to a supervisor, which ends once it has no step."""
+        reader = self.supervisors.pop(supervisor)
+        if reader is not None:
+            reader.is_notified = False
+        if supervisor in self.idle:
+            self.idle.remove(supervisor)
+        self.watch(supervisor.file, 0, lambda: None)
+        supervisor.close()
 
-    def follow(self, kept: Kept) -> None:
-        """Pass on what a keeper has written since, as far as there is room for it."""
+    def follow(self, reader: SpoolReader) -> None:
+        """Pass on what a supervisor has written since, as far as the window allows."""
         now = time.monotonic()
-        silent = now - kept.news_at
-        gone = None
-        if silent > SILENT_SECONDS or not kept.origin:
-            gone = kept.is_gone(silent)
-        pause = POLL_SECONDS[1] if kept.brings_news else silent / 4
-        kept.look_at = now + min(max(pause, POLL_SECONDS[0]), POLL_SECONDS[1])
-        while len(self.out) <= BACKLOG:
-            if not kept.waiting and not kept.read():
-                if gone:
-                    self.leave(kept, not_run(*gone))
+        silence = now - reader.last_frame_at
+        reason = None
+        if silence > MAX_SILENCE or not reader.origin:
+            reason = reader.end_reason(silence)
+        pause = MAX_POLL_INTERVAL if reader.is_notified else silence / 4
+        reader.next_wakeup = now + min(max(pause, MIN_POLL_INTERVAL), MAX_POLL_INTERVAL)
+        while len(self.out) <= MAX_BACKLOG:
+            if not reader.unsent and not reader.read():
+                if reason:
+                    self.stop_following(reader, not_run(*reason))
                 return
-            gone = None
-            kept.news_at, kept.look_at = now, now + POLL_SECONDS[0]
-            kind, _, content = kept.waiting[0]
+            reason = None
+            reader.last_frame_at, reader.next_wakeup = now, now + MIN_POLL_INTERVAL
+            kind, _, content = reader.unsent[0]
             if kind == EXIT:
                 if content[:1] == bytes([NOT_STARTED]):
-                    forget(kept.folder, False)
-                self.leave(kept, content)
+                    forget(reader.folder, False)
+                self.stop_following(reader, content)
                 return
-            if kind in (OUTPUT, ERRORS):
-                stream = 1 if kind == OUTPUT else 2
-                known = min(kept.have[stream], len(content))
-                if kept.room[stream] < len(content) - known:
-                    kept.look_at = NEVER
+            if kind in (STDOUT, STDERR):
+                stream = 1 if kind == STDOUT else 2
+                skipped = min(reader.skip[stream], len(content))
+                if reader.window[stream] < len(content) - skipped:
+                    reader.next_wakeup = NEVER
                     return
-                kept.have[stream] -= known
-                if content[known:]:
-                    kept.room[stream] -= len(content) - known
-                    self.send(kind, kept.number, content[known:])
-            del kept.waiting[0]
+                reader.skip[stream] -= skipped
+                if content[skipped:]:
+                    reader.window[stream] -= len(content) - skipped
+                    self.send(kind, reader.number, content[skipped:])
+            del reader.unsent[0]
 
-    def leave(self, kept: Kept, content: bytes) -> None:
-        self.send(EXIT, kept.number, content)
-        kept.close()
-        del self.followed[kept.number]
+    def stop_following(self, reader: SpoolReader, content: bytes) -> None:
+        """Send EXIT with this content, and close the spool."""
+        self.send(EXIT, reader.number, content)
+        reader.close()
+        del self.readers[reader.number]
 
 
 def main() -> None:
-    """Serve, and say on the standard error why when that ends early."""
+    """Serve; when that ends early, print the reason on the standard error."""
     runner = Runner(sys.argv[1])
     runner.serve()
     sys.exit(runner.fault or 0)

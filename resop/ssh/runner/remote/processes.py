@@ -1,4 +1,4 @@
-"""Processes of the login node: started, looked at, adopted."""
+"""Start, inspect and adopt processes of the login node."""
 
 import contextlib
 import functools
@@ -8,8 +8,8 @@ import subprocess
 from typing import Callable, Dict, List, Mapping, Optional
 
 HAVE_PROC = os.path.exists("/proc/self/stat")
-CHILD_SUBREAPER = 36
-"""Of prctl(2), since Linux 3.4."""
+PR_SET_CHILD_SUBREAPER = 36
+"""See prctl(2); since Linux 3.4."""
 
 
 def spawn(
@@ -19,9 +19,9 @@ def spawn(
     environ: Dict[bytes, bytes],
     files: List[int],
 ) -> int:
-    """Start a program as the leader of a session of its own; return its process number."""
+    """Start a program as the leader of a new session; return its PID."""
     if hasattr(os, "posix_spawn") and not cwd and _path(environ) == _path(os.environb):
-        # It takes half the time that subprocess does, and up to Python 3.9 a fifth.
+        # Twice as fast as subprocess, and up to Python 3.9 five times.
         with contextlib.suppress(NotImplementedError):  # setsid, in some C libraries
             return (os.posix_spawn if executable else os.posix_spawnp)(
                 executable or argv[0],
@@ -48,12 +48,11 @@ def spawn(
 
 
 def _path(environ: Mapping[bytes, bytes]) -> Optional[bytes]:
-    """Where programs are looked for."""
     return environ.get(b"PATH")
 
 
 def login_environ() -> Dict[bytes, bytes]:
-    """What the login shell has left; Python may have changed its own (PEP 538)."""
+    """Return the environment of the login shell; Python may have changed its own (PEP 538)."""
     try:
         with open("/proc/self/environ", "rb") as file:
             entries = file.read().split(b"\0")
@@ -63,24 +62,25 @@ def login_environ() -> Dict[bytes, bytes]:
 
 
 def status(pid: str) -> List[str]:
-    """State, parent and so on of a process, see proc(5); the name before may hold anything."""
+    """Return the fields of proc(5) stat from the state on: the name before may hold anything."""
     with open(f"/proc/{pid}/stat", errors="replace") as file:
         return file.read().rpartition(")")[2].split()
 
 
 def exit_code(status: int) -> int:
+    """Convert a wait status as shells do: 128 and the number of the signal."""
     return 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def adopt() -> bool:
-    """Be the parent of what this process's descendants leave; False where that cannot be."""
+def become_subreaper() -> bool:
+    """Become the parent of orphaned descendants; return False where that is not possible."""
     call = prctl()
-    return call is not None and call(CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return call is not None and call(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
 
 
 @functools.lru_cache(None)
 def prctl() -> Optional[Callable[..., int]]:
-    """That of the C library. To have loaded it takes memory, which forked processes share."""
+    """Load prctl of the C library; forked processes share the memory that this takes."""
     try:
         import ctypes
 
@@ -90,8 +90,8 @@ def prctl() -> Optional[Callable[..., int]]:
     return call
 
 
-def here() -> bytes:
-    """Which machine this is, and since when."""
+def boot_identity() -> bytes:
+    """Return the name of this machine and the ID of its last boot, on two lines."""
     boot = b""
     with contextlib.suppress(OSError), open("/proc/sys/kernel/random/boot_id", "rb") as file:
         boot = file.read().strip()

@@ -1,59 +1,74 @@
-"""What the service and a runner say to each other: frames, see docs/runner.md."""
+"""The frames that the service and a runner exchange; docs/runner.md describes them."""
 
 import struct
 from typing import List, Tuple
 
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("!BII")
-"""Type, step, size of what follows."""
+"""Type, step number, size of the content."""
 MAX_FRAME = 1 << 21
 CHUNK = 1 << 15
-"""A frame of a stream carries no more."""
-WINDOW = 1 << 18
-"""Bytes of one stream of one step that may be on their way, until ROOM is made for more."""
-START, INPUT, INPUT_END, ROOM, END, FORGET = range(1, 7)
-HELLO, OUTPUT, ERRORS, EXIT = range(65, 69)
+"""The most bytes of a stream in one frame."""
+WINDOW_SIZE = 1 << 18
+"""Bytes of one stream of one step that may be in transit until a WINDOW_ADJUST."""
+MAX_STEPS = 400
+"""The most steps that a runner runs at once."""
+KILL_TIMEOUT = 2.0
+"""Seconds after KILL: what still runs then waits for a device, or is not the user's."""
+START, STDIN, STDIN_EOF, WINDOW_ADJUST, END, FORGET = range(1, 7)
+HELLO, STDOUT, STDERR, EXIT = range(65, 69)
 HELLO_FIELDS = struct.Struct("!HI?")
-"""Version, how many steps may run at once, whether the shell reads its rc files for each line."""
-ROOM_FIELDS = struct.Struct("!BI")
-"""Stream (0: input, 1: output, 2: errors), bytes."""
+"""Version, how many steps run at once, whether the login shell reads its rc files for each line."""
+WINDOW_ADJUST_FIELDS = struct.Struct("!BI")
+"""Stream (0 stdin, 1 stdout, 2 stderr), bytes."""
 EXIT_FIELDS = struct.Struct("!BB??")
-"""How it ended, exit code, whether output was dropped, whether nothing of it is left."""
-ENDED_ITSELF, AT_LIMIT, ON_REQUEST, NOT_STARTED, NOT_KEPT, NEVER_BEGAN, UNKNOWN = range(7)
+"""One of the codes below, exit code, whether output was dropped, whether no process is left."""
+(
+    EXITED,
+    TIMED_OUT,
+    ENDED,
+    NOT_STARTED,
+    NOT_DURABLE,
+    NEVER_STARTED,
+    OUTCOME_UNKNOWN,
+) = range(7)
 FORGET_FIELDS = struct.Struct("!?")
-"""Whether its name may still come in a START that is on its way."""
-STREAMS = {1: OUTPUT, 2: ERRORS}
+"""True if a START with that step ID may still arrive."""
+STREAM_FRAMES = {1: STDOUT, 2: STDERR}
 
 
 class Frames:
-    """Cuts a stream of bytes into frames; ValueError for one that is too large."""
+    """Cuts a stream of bytes into frames."""
 
-    def __init__(self, largest: int = MAX_FRAME) -> None:
-        self._largest = largest
+    def __init__(self, max_size: int = MAX_FRAME) -> None:
+        self._max_size = max_size
         self._data = bytearray()
 
     def feed(self, data: bytes) -> List[Tuple[int, int, bytes]]:
-        """Take some bytes; return the frames (type, step, content) that are complete."""
+        """Take bytes; return the completed frames: type, step number, content.
+
+        Raises ValueError for a frame that is too large.
+        """
         self._data += data
-        found, at = [], 0
+        frames, at = [], 0
         while len(self._data) >= at + HEADER.size:
             kind, number, size = HEADER.unpack_from(self._data, at)
-            if size > self._largest:
+            if size > self._max_size:
                 raise ValueError(f"a frame of {size} bytes")
             begin, end = at + HEADER.size, at + HEADER.size + size
             if len(self._data) < end:
                 break
-            found.append((kind, number, bytes(self._data[begin:end])))
+            frames.append((kind, number, bytes(self._data[begin:end])))
             at = end
         del self._data[:at]
-        return found
+        return frames
 
 
 def frame(kind: int, number: int, content: bytes = b"") -> bytes:
-    """One frame."""
+    """Encode a frame."""
     return HEADER.pack(kind, number, len(content)) + content
 
 
 def not_run(how: int, reason: str) -> bytes:
-    """What EXIT says where nothing was run, or nobody knows."""
+    """Encode the content of EXIT for a step that did not run, or whose outcome is unknown."""
     return EXIT_FIELDS.pack(how, 0, False, True) + reason.encode("utf-8", "replace")[:1000]

@@ -1,4 +1,4 @@
-"""A step that survives, and what is kept of it in the user's home."""
+"""The folder of a durable step in the user's home: its spool, its control, its tombstone."""
 
 import contextlib
 import os
@@ -8,134 +8,139 @@ import stat
 import time
 from typing import List, Optional, Tuple
 
-from resop.ssh.runner.remote.processes import here
+from resop.ssh.runner.remote.processes import boot_identity
 from resop.ssh.runner.remote.protocol import (
     CHUNK,
     EXIT,
     FORGET,
     HELLO,
-    NEVER_BEGAN,
-    UNKNOWN,
-    WINDOW,
+    NEVER_STARTED,
+    OUTCOME_UNKNOWN,
+    WINDOW_SIZE,
     Frames,
     frame,
     not_run,
 )
 
-KEPT = os.path.join(".cache", "resop")
-"""In the home, which the login nodes behind one name share: what steps that survive leave there."""
-NAME = re.compile("[0-9a-z-]{1,80}")
-SPOOL, CONTROL, NEVER_FILE = "spool", "control", "never"
-KEPT_SECONDS = 86400.0
-"""How long a keeper waits to be told that its step may be forgotten."""
-LEFT_SECONDS = 2 * KEPT_SECONDS
-POLL_SECONDS = (0.005, 0.25)
-UNBORN_SECONDS = 10.0
-"""A folder in which no keeper has begun by then was left by a runner that was killed."""
+SPOOL_ROOT = os.path.join(".cache", "resop")
+"""In the home, which the login nodes behind one name share."""
+STEP_ID = re.compile("[0-9a-z-]{1,80}")
+SPOOL, CONTROL, TOMBSTONE = "spool", "control", "never"
+FORGET_TIMEOUT = 86400.0
+"""Seconds that a supervisor waits for FORGET after its step has ended."""
+MAX_AGE = 2 * FORGET_TIMEOUT
+MIN_POLL_INTERVAL, MAX_POLL_INTERVAL = 0.005, 0.25
+CLAIM_TIMEOUT = 10.0
+"""Seconds after which a folder without a supervisor was left by a runner that was killed."""
 
 
-class Kept:
-    """A step that a keeper runs, followed through its spool."""
+class SpoolReader:
+    """Follows a step that a supervisor runs, through its spool."""
 
-    def __init__(self, number: int, folder: str, have: List[int]) -> None:
-        """`have` is how much of each stream is known already."""
+    def __init__(self, number: int, folder: str, offsets: List[int]) -> None:
+        """`offsets` are the bytes of stdout and stderr that the service has received already."""
         self.number = number
         self.folder = folder
-        self.have = {1: have[0], 2: have[1]}
-        self.room = {1: WINDOW, 2: WINDOW}
+        self.skip = {1: offsets[0], 2: offsets[1]}
+        self.window = {1: WINDOW_SIZE, 2: WINDOW_SIZE}
         self.frames = Frames(CHUNK)
-        self.waiting: List[Tuple[int, int, bytes]] = []
-        self.spool = -1
+        self.unsent: List[Tuple[int, int, bytes]] = []
+        self.file = -1
         self.origin = b""
-        """Where its keeper runs; empty while that has not begun."""
-        self.news_at = time.monotonic()
-        self.look_at = 0.0
-        self.brings_news = False
-        """Whether its keeper says when there is more to be read."""
+        """The machine of the supervisor; empty until the step was claimed."""
+        self.last_frame_at = time.monotonic()
+        self.next_wakeup = 0.0
+        self.is_notified = False
+        """True if the supervisor reports when there is more to read."""
 
     def read(self) -> bool:
-        """Read some more of the spool; tell whether there was a frame."""
+        """Read more of the spool; return whether there is a frame."""
         try:
-            if self.spool < 0:
-                self.spool = os.open(os.path.join(self.folder, SPOOL), os.O_RDONLY)
-            while not self.waiting:
-                data = os.read(self.spool, 1 << 16)
+            if self.file < 0:
+                self.file = os.open(os.path.join(self.folder, SPOOL), os.O_RDONLY)
+            while not self.unsent:
+                data = os.read(self.file, 1 << 16)
                 if not data:
                     return False
                 for each in self.frames.feed(data):
                     if each[0] == HELLO:
                         self.origin = each[2]
                     else:
-                        self.waiting.append(each)
+                        self.unsent.append(each)
         except OSError:
             return False
         except ValueError as fault:
-            self.waiting.append((EXIT, 1, not_run(UNKNOWN, "its spool has " + str(fault))))
+            reason = "its spool has " + str(fault)
+            self.unsent.append((EXIT, 1, not_run(OUTCOME_UNKNOWN, reason)))
         return True
 
-    def is_gone(self, silent: float) -> Optional[Tuple[int, str]]:
-        """Why there will be nothing more; None while there may be."""
-        if os.path.exists(os.path.join(self.folder, NEVER_FILE)):
-            return NEVER_BEGAN, ""
-        if self.tell(b""):
+    def end_reason(self, silence: float) -> Optional[Tuple[int, str]]:
+        """Return why the spool stays as it is (how, reason); None while it may grow.
+
+        `silence` is how long it has not grown, in seconds.
+        """
+        if os.path.exists(os.path.join(self.folder, TOMBSTONE)):
+            return NEVER_STARTED, ""
+        if self.control(b""):
             return None
         if not self.origin:
-            late = silent > UNBORN_SECONDS
-            return (UNKNOWN, "its keeper was killed before it began") if late else None
-        if self.origin == here():
-            return UNKNOWN, "its keeper was killed"
-        if self.origin.split(b"\n")[0] == here().split(b"\n")[0]:
-            return UNKNOWN, "the login node was restarted"
-        # On another login node; what it writes is seen, if late. That it ends is seen there.
+            late = silence > CLAIM_TIMEOUT
+            return (OUTCOME_UNKNOWN, "its supervisor was killed before it began") if late else None
+        if self.origin == boot_identity():
+            return OUTCOME_UNKNOWN, "its supervisor was killed"
+        if self.origin.split(b"\n")[0] == boot_identity().split(b"\n")[0]:
+            return OUTCOME_UNKNOWN, "the login node was restarted"
+        # The supervisor is on another login node: its output arrives here late, its end does not.
         if not os.path.exists(self.folder):
-            return UNKNOWN, "what was kept of it was removed"
+            return OUTCOME_UNKNOWN, "its files were removed"
         return None
 
-    def tell(self, data: bytes) -> bool:
-        """Send its keeper a frame, or nothing; tell whether it is there, on this login node."""
-        return _tell(self.folder, data)
+    def control(self, data: bytes) -> bool:
+        """Send the supervisor a frame, or nothing; return whether it is on this login node."""
+        return _control(self.folder, data)
 
     def close(self) -> None:
-        if self.spool >= 0:
-            os.close(self.spool)
+        """Close the spool."""
+        if self.file >= 0:
+            os.close(self.file)
 
 
-def folder_of(kept_in: str, name: str) -> str:
-    """Where a step of that name leaves what it does; ValueError for what is no name."""
-    if not NAME.fullmatch(name):
-        raise ValueError(f"a step named {name!r}")
-    return os.path.join(kept_in, name)
+def step_folder(root: str, step_id: str) -> str:
+    """Return the folder of a step; raises ValueError for what is no step ID."""
+    if not STEP_ID.fullmatch(step_id):
+        raise ValueError(f"a step named {step_id!r}")
+    return os.path.join(root, step_id)
 
 
-def make_room(kept_in: str) -> None:
-    """Make the folder of all that are kept; OSError where it is not to be trusted."""
-    os.makedirs(kept_in, 0o700, exist_ok=True)
-    found = os.lstat(kept_in)
+def make_root(root: str) -> None:
+    """Make the folder of all durable steps; raises OSError where it cannot be trusted."""
+    os.makedirs(root, 0o700, exist_ok=True)
+    found = os.lstat(root)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise PermissionError(f"{kept_in} is not a folder of this user")
+        raise PermissionError(f"{root} is not a folder of this user")
     if found.st_mode & 0o077:
-        os.chmod(kept_in, 0o700)
+        os.chmod(root, 0o700)
 
 
-def forget(folder: str, named: bool) -> None:
-    """Remove what is kept of a step, which is ended if it runs.
+def forget(folder: str, tombstone: bool) -> None:
+    """End a step if it runs, and remove its files.
 
-    Where it may still be `named` by a START that is on its way, an empty folder stays for a while.
+    With `tombstone` an empty folder stays for a while: a START may still arrive.
     """
-    if named:
+    if tombstone:
         with contextlib.suppress(OSError):
-            leave_name(folder)
-    if not _tell(folder, frame(FORGET, 1)):
+            leave_tombstone(folder)
+    if not _control(folder, frame(FORGET, 1)):
         remove(folder)
 
 
-def leave_name(folder: str) -> None:
-    """See to it that no step of this name is ever started."""
-    os.close(os.open(os.path.join(folder, NEVER_FILE), os.O_WRONLY | os.O_CREAT, 0o600))
+def leave_tombstone(folder: str) -> None:
+    """Prevent any step with this ID from being started."""
+    os.close(os.open(os.path.join(folder, TOMBSTONE), os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def remove(folder: str) -> None:
-    """Remove what is kept of a step, with its folder where that need not keep its name taken."""
+    """Remove the files of a step, and its folder unless that has a tombstone."""
     for name in (SPOOL, CONTROL):
         with contextlib.suppress(OSError):
             os.unlink(os.path.join(folder, name))
@@ -143,7 +148,7 @@ def remove(folder: str) -> None:
         os.rmdir(folder)
 
 
-def _tell(folder: str, data: bytes) -> bool:
+def _control(folder: str, data: bytes) -> bool:
     try:
         file = os.open(os.path.join(folder, CONTROL), os.O_WRONLY | os.O_NONBLOCK)
     except OSError:
@@ -154,8 +159,8 @@ def _tell(folder: str, data: bytes) -> bool:
     return True
 
 
-def made(folder: str) -> bool:
-    """Make a folder; tell whether it was not there."""
+def claim(folder: str) -> bool:
+    """Make a folder; return False if it exists."""
     try:
         os.mkdir(folder, 0o700)
     except FileExistsError:
@@ -163,12 +168,12 @@ def made(folder: str) -> bool:
     return True
 
 
-def remove_old(kept_in: str) -> None:
-    """Remove what nobody has touched in days: a keeper does so every hour."""
-    for name in os.listdir(kept_in):
-        folder = os.path.join(kept_in, name)
+def remove_old(root: str) -> None:
+    """Remove the folders that were not touched for MAX_AGE: supervisors touch theirs hourly."""
+    for name in os.listdir(root):
+        folder = os.path.join(root, name)
         spool = os.path.join(folder, SPOOL)
         with contextlib.suppress(OSError):
             touched = os.stat(spool if os.path.exists(spool) else folder).st_mtime
-            if touched < time.time() - LEFT_SECONDS:
+            if touched < time.time() - MAX_AGE:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A process of the runner's that outlives it: runs the steps that survive, one after the other."""
+"""A process that outlives its runner: it runs durable steps, one after the other."""
 
 import binascii
 import contextlib
@@ -10,199 +10,204 @@ import struct
 import time
 from typing import Any, Dict, List, Tuple
 
-from resop.ssh.runner.remote.event_loop import NEVER, TOUCH_SECONDS, Engine
-from resop.ssh.runner.remote.processes import HAVE_PROC, adopt
-from resop.ssh.runner.remote.protocol import END, FORGET, ON_REQUEST, Frames
-from resop.ssh.runner.remote.spool import KEPT_SECONDS, SPOOL, remove
+from resop.ssh.runner.remote.event_loop import MAX_SLEEP, NEVER
+from resop.ssh.runner.remote.processes import HAVE_PROC, become_subreaper
+from resop.ssh.runner.remote.protocol import END, ENDED, FORGET, Frames
+from resop.ssh.runner.remote.spool import FORGET_TIMEOUT, SPOOL, remove
+from resop.ssh.runner.remote.step_loop import StepLoop
 
-FULL_SECONDS = 1.0
-"""Until a spool that could not be written is tried again."""
-HANDED_BYTES = 1 << 16
-"""What a socket takes at once; a larger step has a keeper of its own."""
-HANDED_FILES = struct.Struct("ii")
+DISK_FULL_PAUSE = 1.0
+"""Seconds until the next attempt to write a spool."""
+MAX_MESSAGE = 1 << 16
+"""The bytes that a socket takes at once; a larger step gets a new supervisor."""
+FILES = struct.Struct("ii")
 """A step's control and its spool."""
-NEWS, SPARE = b"n", b"s"
-ADOPTED_TICK_SECONDS = 0.5
-"""Of steps whose processes are its own: as many keepers search at once as steps are ended."""
+NEW_OUTPUT, IDLE = b"n", b"s"
+SUBREAPER_INTERVAL = 0.5
+"""Seconds between two searches of a subreaper: all supervisors search at the same time."""
 
 
-class Line:
-    """One end of what joins a runner and a keeper that it has forked.
+class HandoffSocket:
+    """One end of the socket between a runner and a supervisor that it has forked.
 
-    `socket` is imported where it is needed: many a runner keeps no step.
+    `socket` is imported where it is needed: most runners run no durable step.
     """
 
     def __init__(self, end: Any) -> None:
-        """`end` is a socket that keeps messages apart."""
+        """`end` is a socket that preserves message boundaries."""
         end.setblocking(False)
         self._end = end
         self.file: int = end.fileno()
-        self.spare_until = 0.0
+        self.idle_until = 0.0
 
-    def hand(self, content: bytes, files: List[int]) -> bool:
-        """Send a message and open files, which stay open on their way; False if it is not taken."""
+    def send_step(self, content: bytes, files: List[int]) -> bool:
+        """Send a message with open files; return whether it was sent."""
         import socket
 
-        rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, HANDED_FILES.pack(*files)
+        rights = socket.SOL_SOCKET, socket.SCM_RIGHTS, FILES.pack(*files)
         with contextlib.suppress(OSError):
             return bool(self._end.sendmsg([content], [rights]))
         return False
 
-    def handed(self) -> Tuple[bytes, List[int]]:
-        """The message and the files; both empty when there is nobody any more."""
+    def receive_step(self) -> Tuple[bytes, List[int]]:
+        """Receive the message and the files; both are empty when the other end is closed."""
         import socket
 
-        room = socket.CMSG_SPACE(HANDED_FILES.size)
+        size = socket.CMSG_SPACE(FILES.size)
         with contextlib.suppress(OSError):
-            content, rights, _, _ = self._end.recvmsg(HANDED_BYTES, room)
+            content, rights, _, _ = self._end.recvmsg(MAX_MESSAGE, size)
             if rights:
-                return content, list(HANDED_FILES.unpack(rights[0][2]))
+                return content, list(FILES.unpack(rights[0][2]))
         return b"", []
 
-    def say(self, word: bytes) -> bool:
-        """Send one word, without waiting; tell whether that could be done."""
+    def notify(self, notice: bytes) -> bool:
+        """Send a notice without waiting; return whether it was sent."""
         with contextlib.suppress(OSError):
-            return bool(self._end.send(word))
+            return bool(self._end.send(notice))
         return False
 
-    def heard(self) -> bytes:
-        """One word; empty when there is nobody any more."""
+    def receive_notice(self) -> bytes:
+        """Receive a notice; it is empty when the other end is closed."""
         try:
-            word: bytes = self._end.recv(1)
+            notice: bytes = self._end.recv(1)
         except BlockingIOError:
-            return NEWS
+            return NEW_OUTPUT
         except OSError:
             return b""
-        return word
+        return notice
 
     def close(self) -> None:
+        """Close this end."""
         self._end.close()
 
 
-def joined() -> Tuple[Line, Line]:
-    """The two ends of a line: the runner's, and the keeper's."""
+def socket_pair() -> Tuple[HandoffSocket, HandoffSocket]:
+    """Make a socket; return the runner's end and the supervisor's."""
     import socket
 
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Line(ours), Line(theirs)
+    return HandoffSocket(ours), HandoffSocket(theirs)
 
 
-class Keeper(Engine):
-    """Runs steps whatever becomes of the connection, one after the other.
+class Supervisor(StepLoop):
+    """Runs steps whatever becomes of the connection.
 
-    The frames of each go to its spool, which is file 1; file 0 is its control.
+    The frames of a step go to its spool, which is file 1; file 0 is its control.
     """
 
-    def __init__(self, line: Line) -> None:
-        """`line` is its end of the one to the runner."""
+    def __init__(self, runner: HandoffSocket) -> None:
         super().__init__("")
-        self.adopts = adopt()
-        self.line = line
-        self.home = ""
+        self.is_subreaper = become_subreaper()
+        self.runner = runner
+        self.folder = ""
         self.forgotten = False
         self.touched_at = 0.0
-        self.handed: Tuple[str, Dict[str, Any]] = ("", {})
+        self.next_step: Tuple[str, Dict[str, Any]] = ("", {})
 
     def run_all(self, folder: str, request: Dict[str, Any]) -> None:
-        """Run this step, and then those that the runner hands over while it is there."""
+        """Run a step, and then the steps that the runner hands off while it exists."""
         self.run(folder, request)
-        while self.has_next():
-            self.run(*self.handed)
+        while self.await_step():
+            self.run(*self.next_step)
 
-    def has_next(self) -> bool:
-        """Wait for another step; there is none where something of the last one is still there."""
+    def await_step(self) -> bool:
+        """Wait for another step; return False at once if processes of the last one are left."""
         self.watch(0, 0, self.read_frames)
         free = self.connected and self.childless and not self.out
-        if not free or not self.line.say(SPARE):
+        if not free or not self.runner.notify(IDLE):
             return False
-        self.handed = ("", {})
-        self.watch(self.line.file, selectors.EVENT_READ, self.take_over)
-        while self.connected and not self.handed[0]:
-            self.turn()
-        self.watch(self.line.file, 0, self.take_over)
+        self.next_step = ("", {})
+        self.watch(self.runner.file, selectors.EVENT_READ, self.receive_step)
+        while self.connected and not self.next_step[0]:
+            self.poll_once()
+        self.watch(self.runner.file, 0, self.receive_step)
         return self.connected
 
-    def take_over(self) -> None:
-        """The step that was handed over, with its control and its spool."""
-        content, files = self.line.handed()
+    def receive_step(self) -> None:
+        """Receive the next step, with its control and its spool."""
+        content, files = self.runner.receive_step()
         for at, file in enumerate(files):
             os.dup2(file, at)
             os.close(file)
         if content:
-            self.handed = json.loads(content.decode())
+            self.next_step = json.loads(content.decode())
         else:
             self.connected = False
 
     def run(self, folder: str, request: Dict[str, Any]) -> None:
-        """Run a step to its end, and wait until it may be forgotten."""
-        self.home, self.mark = folder, os.path.basename(folder)
-        self.frames, self.look_at = Frames(), NEVER
+        """Run a step to its end, and wait for FORGET."""
+        self.folder, self.mark = folder, os.path.basename(folder)
+        self.frames, self.next_wakeup = Frames(), NEVER
         self.forgotten = self.childless = False
         self.touched_at = time.monotonic()
         os.set_blocking(0, False)
         self.watch(0, selectors.EVENT_READ, self.read_frames)
         self.start(1, request)
-        for step in self.steps.values():
-            step.adopts = self.adopts
-            if step.adopts:  # most often the end of its last child is the end, without a search
-                step.tick = ADOPTED_TICK_SECONDS
-            step.room = {1: 1 << 62, 2: 1 << 62}
-            step.input += binascii.a2b_base64(request.pop("given"))
-            step.input_ends = True
-            self.write_input(step)
+        for child in self.children.values():
+            child.tree.is_subreaper = self.is_subreaper
+            if self.is_subreaper:  # mostly the end of the last child makes a search unnecessary
+                child.search_interval = SUBREAPER_INTERVAL
+            child.window = {1: 1 << 62, 2: 1 << 62}
+            child.stdin.buffer += binascii.a2b_base64(request.pop("stdin"))
+            child.stdin.at_eof = True
+            self.write_stdin(child)
         until = NEVER
-        while self.steps or (self.connected and not self.forgotten and time.monotonic() < until):
-            self.turn()
-            if not self.steps:
-                until = min(until, time.monotonic() + KEPT_SECONDS)
+        while self.children or (self.connected and not self.forgotten and time.monotonic() < until):
+            self.poll_once()
+            if not self.children:
+                until = min(until, time.monotonic() + FORGET_TIMEOUT)
         self.flush()
-        if self.connected:  # else it was told to end, and whoever asks is to see that
-            remove(self.home)
+        if self.connected:  # else a signal ended the step, which the spool is to show
+            remove(self.folder)
 
-    def take(self, kind: int, number: int, content: bytes) -> None:
+    def handle_frame(self, kind: int, number: int, content: bytes) -> None:
         if kind == FORGET:
             self.forgotten = True
-        if kind in (FORGET, END) and 1 in self.steps:
-            self.end(self.steps[1], ON_REQUEST)
+        if kind in (FORGET, END) and 1 in self.children:
+            self.end(self.children[1], ENDED)
 
     def write_out(self) -> None:
-        """While the disk is full, what the step prints has to wait."""
+        """Write to the spool; while the disk is full, the output of the step has to wait."""
         now = time.monotonic()
-        if now >= self.touched_at + TOUCH_SECONDS:
+        if now >= self.touched_at + MAX_SLEEP:
             self.touched_at = now
             with contextlib.suppress(OSError):
-                os.utime(os.path.join(self.home, SPOOL))
+                os.utime(os.path.join(self.folder, SPOOL))
         if not self.out:
             return
         try:
             while self.out:
                 del self.out[: os.write(1, self.out)]
-            self.line.say(NEWS)
+            self.runner.notify(NEW_OUTPUT)
         except OSError:
-            self.look_at = min(self.look_at, now + FULL_SECONDS)
+            self.next_wakeup = min(self.next_wakeup, now + DISK_FULL_PAUSE)
 
-    def look_after_time(self) -> None:
-        super().look_after_time()
+    def on_wakeup(self) -> None:
+        super().on_wakeup()
         if self.out:
-            self.look_at = min(self.look_at, time.monotonic() + FULL_SECONDS)
+            self.next_wakeup = min(self.next_wakeup, time.monotonic() + DISK_FULL_PAUSE)
 
 
-def become(
-    runner: Engine, folder: str, request: Dict[str, Any], files: List[int], line: Line
+def run_supervisor(
+    runner: StepLoop,
+    folder: str,
+    request: Dict[str, Any],
+    files: List[int],
+    handoff: HandoffSocket,
 ) -> None:
-    """In a process that the runner has forked: run a step, with nothing left of its channel.
+    """Run steps in a process that the runner has forked; close everything of its channel.
 
-    `files` are the step's control and its spool.
+    `files` are the first step's control and spool.
     """
     signal.set_wakeup_fd(-1)
     runner.selector.close()
-    for at, file in enumerate([*files, runner.null]):
+    for at, file in enumerate([*files, runner.shell.null]):
         os.dup2(file, at)
     for name in os.listdir("/proc/self/fd") if HAVE_PROC else map(str, range(3, 4096)):
-        if int(name) > 2 and int(name) != line.file:
+        if int(name) > 2 and int(name) != handoff.file:
             with contextlib.suppress(OSError):
                 os.close(int(name))
     try:
-        Keeper(line).run_all(folder, request)
+        Supervisor(handoff).run_all(folder, request)
     finally:
         os._exit(0)

@@ -17,10 +17,10 @@ import pytest
 import pytest_asyncio
 
 from resop.errors import ContactLost, ResopError, StepTimedOut, TaskCancelled
-from resop.ssh import exec_channel
+from resop.ssh import connection_opener, exec_channel
 from resop.ssh import session as session_module
-from resop.ssh.runner import client
-from resop.ssh.runner.client import Runner
+from resop.ssh.runner import channel, client
+from resop.ssh.runner.client import RunnerClient
 from resop.ssh.runner.remote import protocol
 from resop.ssh.runner.remote.protocol import frame
 from resop.ssh.session import Session
@@ -72,13 +72,13 @@ async def login(
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def fresh(server: OpenSSH) -> AsyncIterator[Runner]:
+async def fresh(server: OpenSSH) -> AsyncIterator[RunnerClient]:
     async with await login(server) as connection:
         yield await started(connection)
 
 
-async def started(connection: asyncssh.SSHClientConnection) -> Runner:
-    made = await Runner.start(connection)
+async def started(connection: asyncssh.SSHClientConnection) -> RunnerClient:
+    made = await RunnerClient.start(connection)
     assert made is not None
     return made
 
@@ -115,7 +115,7 @@ TREES = [
 @pytest.mark.parametrize("line", TREES)
 @pytest.mark.parametrize("cancelled", [False, True], ids=["time limit", "cancel"])
 async def test_nothing_is_left_and_it_still_answers(
-    server: OpenSSH, fresh: Runner, line: str, cancelled: bool
+    server: OpenSSH, fresh: RunnerClient, line: str, cancelled: bool
 ) -> None:
     step = asyncio.create_task(fresh.run(line_step(line), LONG if cancelled else 0.4))
     await asyncio.sleep(0.3)
@@ -130,7 +130,7 @@ async def test_nothing_is_left_and_it_still_answers(
 
 
 async def test_job_of_the_scheduler_on_the_same_machine_is_not_touched(
-    server: OpenSSH, fresh: Runner
+    server: OpenSSH, fresh: RunnerClient
 ) -> None:
     with pytest.raises(StepTimedOut) as caught:
         await fresh.run(line_step("SLURM_JOB_ID=7 setsid -f sleep 400; sleep 300"), 0.4)
@@ -185,7 +185,7 @@ async def test_it_goes_when_its_connection_is_closed(server: OpenSSH) -> None:
 # -- nobody is delayed ----------------------------------------------------------------------
 
 
-async def latency(made: Runner, count: int = 100) -> float:
+async def latency(made: RunnerClient, count: int = 100) -> float:
     """The 99th percentile of a small command, in seconds."""
     times = []
     for _ in range(count):
@@ -207,7 +207,7 @@ async def latency(made: Runner, count: int = 100) -> float:
         ),
     ],
 )
-async def test_others_are_not_delayed(fresh: Runner, line: str, stdin: bytes | None) -> None:
+async def test_others_are_not_delayed(fresh: RunnerClient, line: str, stdin: bytes | None) -> None:
     busy = asyncio.create_task(fresh.run(line_step(line, stdin), LONG))
     await asyncio.sleep(0.2)
     assert await latency(fresh) < 0.5  # the machine's other work included
@@ -217,7 +217,7 @@ async def test_others_are_not_delayed(fresh: Runner, line: str, stdin: bytes | N
         await busy
 
 
-async def test_output_of_a_gibibyte_takes_no_memory(server: OpenSSH, fresh: Runner) -> None:
+async def test_output_of_a_gibibyte_takes_no_memory(server: OpenSSH, fresh: RunnerClient) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     big = asyncio.create_task(fresh.run(line_step("head -c 1073741824 /dev/zero"), LONG))
     assert await latency(fresh) < 0.5
@@ -228,7 +228,7 @@ async def test_output_of_a_gibibyte_takes_no_memory(server: OpenSSH, fresh: Runn
     assert int(peak.stdout.split()[1]) < 32 << 10
 
 
-async def test_large_output_and_input_are_exact(fresh: Runner) -> None:
+async def test_large_output_and_input_are_exact(fresh: RunnerClient) -> None:
     data = random.Random(1).randbytes(50 << 20)
     answer = await fresh.run(line_step("cat", data, max_output=len(data)), LONG)
     assert (answer.stdout == data, answer.truncated) == (True, False)
@@ -236,7 +236,7 @@ async def test_large_output_and_input_are_exact(fresh: Runner) -> None:
     assert answer.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
 
 
-async def test_thousands_of_commands_leave_nothing_behind(fresh: Runner) -> None:
+async def test_thousands_of_commands_leave_nothing_behind(fresh: RunnerClient) -> None:
     async def files() -> int:
         return int((await fresh.run(line_step("ls /proc/$PPID/fd | wc -l"), LONG)).stdout)
 
@@ -251,7 +251,7 @@ async def test_thousands_of_commands_leave_nothing_behind(fresh: Runner) -> None
         )
         assert [int(answer.stdout) for answer in answers] == list(numbers)
     assert await files() < before + 10  # one that has only just ended may still be counted
-    assert fresh._steps == {}
+    assert fresh._requests == {}
 
 
 # -- it breaks ------------------------------------------------------------------------------
@@ -265,7 +265,7 @@ async def test_killed_runner_is_contact_lost_and_the_session_goes_on(server: Ope
     faults = await asyncio.gather(step, killed, return_exceptions=True)
     assert {type(each) for each in faults} == {ContactLost}
     assert (await session.run(line_step("echo again"), LONG)).stdout == b"again\n"
-    assert session._lines[0].runner is not None
+    assert session.allocator.connections[0].runner is not None
     await session.run(line_step("pkill sleep"), LONG)
     await session.close()
 
@@ -315,29 +315,31 @@ def speak(server: OpenSSH, *parts: str) -> None:
 async def test_what_is_no_runner_is_not_used(
     server: OpenSSH, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "START_SECONDS", 1.0)
+    monkeypatch.setattr(channel, "START_TIMEOUT", 1.0)
     speak(server, MARK, READ, said, END)
     session = Session(lambda: login(server, FAKE))
     assert (await session.run(line_step("echo right"), LONG)).stdout == b"right\n"
-    assert session._lines[0].runner is None
-    assert session._runner_from > time.monotonic()  # it is not tried for each connection
+    assert session.allocator.connections[0].runner is None
+    assert (
+        session.allocator.opener.runner_retry_at > time.monotonic()
+    )  # it is not tried for each connection
     await session.close()
 
 
 async def test_noise_without_end_is_no_runner(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "START_SECONDS", 1.0)
+    monkeypatch.setattr(channel, "START_TIMEOUT", 1.0)
     speak(server, "while True: out.write(bytes(1 << 16))\n")
     async with await login(server, FAKE) as connection:
-        assert await Runner.start(connection) is None
+        assert await RunnerClient.start(connection) is None
 
 
 @pytest.mark.parametrize("said", AFTER.values(), ids=AFTER)
 async def test_runner_that_talks_nonsense_is_given_up(server: OpenSSH, said: str) -> None:
     speak(server, MARK, READ, HELLO, STEP, said, END)
     session = Session(lambda: login(server, FAKE))
-    for _ in range(session_module.BREAKDOWNS):
+    for _ in range(connection_opener.MAX_RUNNER_CRASHES):
         with pytest.raises(ContactLost):
             await session.run(line_step("echo wrong"), 5)
     assert (await session.run(line_step("echo right"), LONG)).stdout == b"right\n"
@@ -347,8 +349,8 @@ async def test_runner_that_talks_nonsense_is_given_up(server: OpenSSH, said: str
 async def test_runner_that_never_answers_is_left_in_time(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "LATE_SECONDS", 0.1)
-    monkeypatch.setattr(client, "KILL_SECONDS", 0.1)
+    monkeypatch.setattr(client, "MAX_DELAY", 0.1)
+    monkeypatch.setattr(client, "KILL_TIMEOUT", 0.1)
     speak(server, MARK, READ, HELLO, "time.sleep(60)\n")
     for cancelled in (False, True):
         async with await login(server, FAKE) as connection:
@@ -360,21 +362,21 @@ async def test_runner_that_never_answers_is_left_in_time(
             with pytest.raises(TaskCancelled if cancelled else StepTimedOut) as caught:
                 await step
             assert getattr(caught.value, "details", {})["ended"] is False
-            assert made.broken
+            assert made.is_broken
 
 
 @pytest.mark.parametrize("mode", FAULTS, ids=lambda mode: mode.name)
 async def test_hostile_server_is_an_error_in_time(
     mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "START_SECONDS", 0.3)
+    monkeypatch.setattr(channel, "START_TIMEOUT", 0.3)
     monkeypatch.setattr(exec_channel, "ASK_SECONDS", 0.1)
-    monkeypatch.setattr(session_module, "PAUSE_SECONDS", 0.005)
+    monkeypatch.setattr(session_module, "RETRY_PAUSE", 0.005)
     begin = time.monotonic()
     with HostileSSH(mode) as server:
         session = Session(lambda: login(server, keepalive=0.2))
         with contextlib.suppress(ResopError):
             await session.run(line_step("any"), 1.0)
         assert time.monotonic() - begin < 10
-        assert not session._waiters
+        assert not session.allocator.waiters
         await session.close()

@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 
 from resop.errors import ClusterUnreachable, ContactLost, StepTimedOut, TaskCancelled
-from resop.ssh import exec_channel
-from resop.ssh import session as session_module
+from resop.ssh import connection_opener, exec_channel
+from resop.ssh.connection_opener import MAX_DROPPED_CONNECTIONS
 from resop.ssh.runner.durable_step import (
     DurabilityUnavailable,
     DurableStep,
@@ -23,8 +23,8 @@ from resop.ssh.runner.durable_step import (
     StepState,
 )
 from resop.ssh.runner.remote import spool as remote
-from resop.ssh.runner.remote.processes import here
-from resop.ssh.session import BREAKS, Session
+from resop.ssh.runner.remote.processes import boot_identity
+from resop.ssh.session import Session
 from resop.steps.output import RawResult
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
@@ -81,12 +81,12 @@ async def run(session: Session, line: str, keep: DurableStep, stdin: bytes = b""
 
 def folders(server: OpenSSH, user: str = "alice") -> list[Path]:
     """What is kept on the node, names that stay taken aside."""
-    kept = server.home(user) / remote.KEPT
+    kept = server.home(user) / remote.SPOOL_ROOT
     inside: dict[Path, set[str]] = {}
     for folder, _, files in os.walk(kept):  # which may go while it is looked at
         inside[Path(folder)] = set(files)
     inside.pop(kept, None)
-    return [each for each, files in inside.items() if files != {remote.NEVER_FILE}]
+    return [each for each, files in inside.items() if files != {remote.TOMBSTONE}]
 
 
 def lines(server: OpenSSH, name: str, user: str = "alice") -> list[str]:
@@ -272,7 +272,7 @@ async def test_what_a_step_has_left_running_is_nothing_of_a_later_one(
 async def test_killed_keeper_is_told_truly(server: OpenSSH, session: Session) -> None:
     keep = new()
     step = asyncio.create_task(run(session, "kill -9 $PPID; sleep 0.1", keep))
-    with pytest.raises(ContactLost, match="its keeper was killed"):
+    with pytest.raises(ContactLost, match="its supervisor was killed"):
         await step
     assert keep.is_done
     session.forget(keep)
@@ -286,7 +286,7 @@ async def test_restarted_login_node_is_told_truly(server: OpenSSH, session: Sess
     spool = folders(server)[0] / remote.SPOOL
     text = spool.read_bytes()
     await asyncio.to_thread(server.stop)
-    boot = here().split(b"\n")[1]
+    boot = boot_identity().split(b"\n")[1]
     spool.write_bytes(text.replace(boot, b"0" * len(boot)))
     await asyncio.to_thread(server.start)
     with pytest.raises(ContactLost, match="restarted"):
@@ -313,11 +313,11 @@ class Breaking:
 async def test_connection_that_breaks_while_its_runner_starts_is_made_again(
     server: OpenSSH,
 ) -> None:
-    connect = Breaking(server, BREAKS - 1)
+    connect = Breaking(server, MAX_DROPPED_CONNECTIONS - 1)
     session = Session(connect)
     keep = new()
     await run(session, "echo >>begun-once", keep)  # which a node without a runner cannot keep
-    assert connect.made == BREAKS and lines(server, "begun-once") == [""]
+    assert connect.made == MAX_DROPPED_CONNECTIONS and lines(server, "begun-once") == [""]
     assert await forgotten(server, session, keep)
     await session.close()
 
@@ -325,33 +325,35 @@ async def test_connection_that_breaks_while_its_runner_starts_is_made_again(
 async def test_node_that_breaks_each_connection_with_a_runner_is_used_without(
     server: OpenSSH,
 ) -> None:
-    connect = Breaking(server, BREAKS)
+    connect = Breaking(server, MAX_DROPPED_CONNECTIONS)
     session = Session(connect)
     assert (await session.run(line_step("echo served"), 30)).stdout == b"served\n"
     with pytest.raises(DurabilityUnavailable, match="no runner"):
         await run(session, "true", new())
-    assert connect.made == BREAKS + 1
+    assert connect.made == MAX_DROPPED_CONNECTIONS + 1
     await session.close()
 
 
 async def test_step_is_found_though_its_node_is_used_without_a_runner_for_a_while(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "RETRY_SECONDS", 2.0)
+    monkeypatch.setattr(connection_opener, "DROPPED_RETRY_DELAY", 2.0)
     connect = Breaking(server, 0)
     session, keep = Session(connect), new()
     step = asyncio.create_task(run(session, "echo >>begun-found; echo a; sleep 1; echo b", keep))
     assert await eventually(lambda: b"a\n" in keep.output[1])
-    connect.broken = connect.made + BREAKS
+    connect.broken = connect.made + MAX_DROPPED_CONNECTIONS
     await asyncio.to_thread(server.drop_connections)
     assert (await step).stdout == b"a\nb\n" and lines(server, "begun-found") == [""]
-    assert connect.made == 1 + BREAKS + 1 + 1  # one without a runner, then one with it again
+    assert (
+        connect.made == 1 + MAX_DROPPED_CONNECTIONS + 1 + 1
+    )  # one without a runner, then one with it again
     assert await forgotten(server, session, keep)
     await session.close()
 
 
 async def test_home_that_cannot_be_written_keeps_no_step(server: OpenSSH, session: Session) -> None:
-    kept = server.home("alice") / remote.KEPT
+    kept = server.home("alice") / remote.SPOOL_ROOT
     kept.rename(kept.with_name("aside"))
     kept.write_text("in the way")
     with pytest.raises(DurabilityUnavailable, match="nothing was started"):
@@ -378,11 +380,11 @@ async def test_what_nobody_asked_for_in_days_is_swept(server: OpenSSH, session: 
     await run(session, "echo", keep)
     assert await forgotten(server, session, keep)
     await session.close()
-    kept = server.home("alice") / remote.KEPT
-    old = time.time() - remote.LEFT_SECONDS - 9
+    kept = server.home("alice") / remote.SPOOL_ROOT
+    old = time.time() - remote.MAX_AGE - 9
     for name, age in (("test-old", old), ("test-name", old), ("test-new", time.time())):
         (kept / name).mkdir()
-        file = kept / name / (remote.NEVER_FILE if name == "test-name" else remote.SPOOL)
+        file = kept / name / (remote.TOMBSTONE if name == "test-name" else remote.SPOOL)
         file.touch()
         for path in (file, kept / name):
             os.chown(path, server.uid("alice"), server.uid("alice"))

@@ -62,7 +62,7 @@ def test_diagram_in_the_documentation_is_the_transition_table() -> None:
     }
     initial = set(re.findall(r"\[\*\] --> (\w+)", drawn))
     assert initial == {state.name for state in INITIAL_STATES}
-    assert set(re.findall(r"^\| (\w+) \|", section, re.MULTILINE)) - {"state"} == {
+    assert set(re.findall(r"^\| ([A-Z_]+) \|", section, re.MULTILINE)) == {
         state.name for state in StepState
     }
 
@@ -109,21 +109,21 @@ def test_only_the_first_and_only_start_needs_no_tombstone() -> None:
 def test_request_says_what_is_known_and_what_is_to_be_done() -> None:
     step = DurableStep("id")
     assert step.request(b"in") == {
-        "keep": "id",
-        "find": False,
+        "step_id": "id",
+        "attach_only": False,
         "end": False,
-        "given": "aW4=",
-        "have": [0, 0],
+        "stdin": "aW4=",
+        "offsets": [0, 0],
     }
     step.mark_sent()
     step.output[1] += b"four"
-    assert step.request(b"in")["have"] == [4, 0]
+    assert step.request(b"in")["offsets"] == [4, 0]
     step.attach_only()
-    assert step.request(None)["find"] is True
+    assert step.request(None)["attach_only"] is True
     step.end()
     ending = step.request(None)
-    assert ending["find"] is ending["end"] is True
-    assert min(ending["have"]) > 1 << 50
+    assert ending["attach_only"] is ending["end"] is True
+    assert min(ending["offsets"]) > 1 << 50
 
 
 def test_large_standard_input_is_refused_before_anything_is_sent() -> None:

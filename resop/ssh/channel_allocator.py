@@ -1,0 +1,209 @@
+"""Hand out the channels of a session's connections to its steps, first come first served.
+
+Further connections are opened while steps wait. Over a runner a "channel" is one of the steps that
+the runner can run at once; without a runner it is an exec channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import asyncssh
+
+from resop.errors import ClusterUnreachable, ResopError, ServiceFault
+from resop.ssh.connection_opener import ConnectionOpener
+from resop.ssh.pooled_connection import PooledConnection
+from resop.ssh.runner.remote.protocol import MAX_STEPS
+
+log = logging.getLogger(__name__)
+
+MAX_CHANNELS = 6
+"""Exec channels on one connection: OpenSSH's MaxSessions is 10, and it frees a channel only after
+the client has seen it close."""
+MAX_CONNECTIONS = 8
+CHANNEL_LIMIT_TTL = 60.0
+"""Seconds to keep the reduced channel limit after a refused channel: sshd may not have closed the
+channels of cancelled steps yet."""
+WAIT_TIMEOUT = 0.2
+"""Seconds without a free channel until another connection is opened: a handshake costs more than
+many short steps."""
+RECONNECT_DELAY = 15.0
+"""Seconds between attempts at a further connection: sshd bans clients that fail often."""
+
+
+class ChannelAllocator:
+    """The channels of several connections of one user on one cluster."""
+
+    def __init__(
+        self, opener: ConnectionOpener, on_open: Callable[[PooledConnection], None]
+    ) -> None:
+        """`on_open` is called with each connection before its first step."""
+        self.opener = opener
+        self._on_open = on_open
+        self.connections: list[PooledConnection] = []
+        self.waiters: deque[asyncio.Future[PooledConnection]] = deque()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._reduced_limit = MAX_CHANNELS
+        self._reduced_until = 0.0
+        self._reconnect_at = 0.0
+        self._released_at = 0.0
+        self._waiting_since = 0.0
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def channel_limit(self) -> int:
+        """The number of exec channels that a connection without a runner may have now."""
+        return self._reduced_limit if time.monotonic() < self._reduced_until else MAX_CHANNELS
+
+    async def acquire(self) -> PooledConnection:
+        """Wait for a channel; `release` it. Raises the error of the connection that failed."""
+        self._drop_stale()
+        waiter: asyncio.Future[PooledConnection] = asyncio.get_running_loop().create_future()
+        if not self.waiters:
+            self._waiting_since = time.monotonic()
+        self.waiters.append(waiter)
+        self._dispatch()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter in self.waiters:
+                self.waiters.remove(waiter)
+            elif not waiter.cancelled() and waiter.exception() is None:
+                self.release(waiter.result())
+            raise
+
+    def release(self, pooled: PooledConnection) -> None:
+        """Return a channel."""
+        pooled.in_use -= 1
+        pooled.idle_since = self._released_at = time.monotonic()
+        self._dispatch()
+
+    def reduce_limit(self, refusing: PooledConnection) -> bool:
+        """Expect fewer channels for a while, since the login node refused one.
+
+        Returns False where that is no explanation: no other channel of the connection was open.
+        """
+        if refusing.in_use <= 1 or refusing.is_stale or refusing.runner is not None:
+            return False
+        self._reduced_limit = max(1, min(self.channel_limit, refusing.in_use - 1))
+        self._reduced_until = time.monotonic() + CHANNEL_LIMIT_TTL
+        return True
+
+    async def close_idle(self, before: float) -> None:
+        """Close the connections over which nothing has run since `before` (time.monotonic)."""
+        idle = [each for each in self.connections if not each.in_use and each.idle_since < before]
+        self.connections = [each for each in self.connections if each not in idle]
+        self._drop_stale()
+        await _close(idle)
+
+    async def close(self) -> None:
+        """Close all connections; raise ClusterUnreachable in all waiters."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        for task in self._opening:
+            task.cancel()
+        self._refuse_waiters(ClusterUnreachable("the session was closed; the step was not sent"))
+        connections, self.connections = self.connections, []
+        await _close(connections)
+
+    def _dispatch(self) -> None:
+        """Hand free channels to the waiters, first come first served."""
+        for pooled in self.connections:
+            limit = pooled.runner.max_steps if pooled.runner else self.channel_limit
+            while self.waiters and pooled.in_use < limit and not pooled.is_stale:
+                waiter = self.waiters.popleft()
+                if not waiter.done():
+                    pooled.in_use += 1
+                    waiter.set_result(pooled)
+        if self.waiters:
+            self._watch_waiters()
+
+    def _watch_waiters(self) -> None:
+        """Open another connection, now or when no channel was released for a while."""
+        if not _any_usable(self.connections) and not self._opening:
+            self._open_another()
+        if self.timer is None:
+            last_progress = max(self._released_at, self._waiting_since)
+            delay = max(0.0, last_progress + WAIT_TIMEOUT - time.monotonic())
+            loop = asyncio.get_running_loop()
+            self.timer = loop.call_later(delay or WAIT_TIMEOUT, self._on_wait_timeout)
+
+    def _on_wait_timeout(self) -> None:
+        self.timer = None
+        last_progress = max(self._released_at, self._waiting_since)
+        if self.waiters:
+            if time.monotonic() >= last_progress + WAIT_TIMEOUT:
+                self._open_another()
+            self._dispatch()  # the channel limit may have been raised meanwhile
+
+    def _open_another(self) -> None:
+        """Open a connection, unless the ones being opened are enough for all waiters."""
+        self._drop_stale()  # a stale connection would count against MAX_CONNECTIONS
+        capacity = MAX_STEPS if self.opener.expects_runner else self.channel_limit
+        expected = len(self._opening) * capacity
+        limit = 1 if self.opener.held else MAX_CONNECTIONS
+        may_open = len(self.connections) + len(self._opening) < limit
+        must_pause = _any_usable(self.connections) and time.monotonic() < self._reconnect_at
+        if len(self.waiters) > expected and may_open and not must_pause:
+            task = asyncio.create_task(self._open())
+            self._opening.add(task)
+            task.add_done_callback(self._opening.discard)
+
+    async def _open(self) -> None:
+        try:
+            pooled = await self.opener.open()
+        except ResopError as fault:
+            self._on_open_failed(fault)
+        except Exception:
+            log.exception("a connection could not be opened: a fault of the service")
+            self._on_open_failed(ServiceFault())
+        else:
+            self.connections.append(pooled)
+            self._on_open(pooled)
+            self._dispatch()
+
+    def _on_open_failed(self, fault: ResopError) -> None:
+        self._drop_stale()
+        if _any_usable(self.connections):
+            self._reconnect_at = time.monotonic() + RECONNECT_DELAY
+            log.warning("no further connection could be opened: %s", fault.message)
+        else:
+            self._refuse_waiters(fault)
+
+    def _drop_stale(self) -> None:
+        for pooled in self.connections:
+            if self.opener.held and pooled.runner_crashed and not pooled.in_use:
+                pooled.runner = None  # no other connection can be opened: use exec channels
+            if pooled.is_stale and not pooled.in_use:
+                if pooled.runner_crashed and not pooled.connection.is_closed():
+                    self.opener.note_runner_crash()
+                pooled.connection.close()
+        self.connections = [each for each in self.connections if not each.is_stale or each.in_use]
+        if not self.connections:
+            self._reduced_until = 0.0
+
+    def _refuse_waiters(self, fault: ResopError) -> None:
+        waiters, self.waiters = self.waiters, deque()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(fault.own())
+
+
+def _any_usable(connections: Sequence[PooledConnection]) -> bool:
+    return any(not each.is_stale for each in connections)
+
+
+async def _close(connections: Sequence[PooledConnection]) -> None:
+    runners = [each.runner for each in connections if each.runner is not None]
+    await asyncio.gather(*(runner.close() for runner in runners))
+    for pooled in connections:
+        pooled.connection.close()
+    for pooled in connections:
+        with contextlib.suppress(OSError, asyncssh.Error):
+            await pooled.connection.wait_closed()

@@ -1,0 +1,97 @@
+"""One connection of a session: its runner, the channels in use, and how a step runs over it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+
+import asyncssh
+
+from resop.ssh.exec_channel import run_command_line
+from resop.ssh.runner.client import RunnerClient
+from resop.ssh.runner.durable_step import DurableStep, RunnerUnavailable
+from resop.steps.output import (
+    NOISE_LIMIT,
+    NoiseFilter,
+    OutputCallback,
+    RawResult,
+    with_mark,
+    without_noise,
+)
+from resop.steps.step import StepRequest
+
+
+@dataclass(slots=True, eq=False)
+class PooledConnection:
+    """One connection, and how many of its channels or of its runner's steps are in use."""
+
+    connection: asyncssh.SSHClientConnection
+    runner: RunnerClient | None = None
+    in_use: int = 0
+    expires_at: float = math.inf
+    """When the connection is too old to be used (time.monotonic)."""
+    idle_since: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_stale(self) -> bool:
+        """True if no further step may run over the connection."""
+        expired = time.monotonic() > self.expires_at
+        return self.connection.is_closed() or expired or self.runner_crashed
+
+    @property
+    def runner_crashed(self) -> bool:
+        """True if the connection had a runner that works no more."""
+        return self.runner is not None and self.runner.is_broken
+
+    async def run(
+        self,
+        step: StepRequest,
+        limit: float,
+        on_output: OutputCallback | None,
+        durable: DurableStep | None,
+    ) -> RawResult:
+        """Run one step, and drop the output that rc files print before the step's own.
+
+        With `durable` the step needs the runner: without one it raises RunnerUnavailable.
+        """
+        if durable is not None:
+            return await self._run_durable(step, limit, on_output, durable)
+        runner = self.runner
+        if runner is not None and not runner.reads_rc_files:
+            return await runner.run(step, limit, on_output)
+        line, mark = with_mark(step.line)
+        noise_filter = NoiseFilter(mark, step.max_output, on_output) if on_output else None
+        with_noise = replace(step, line=line, max_output=step.max_output + NOISE_LIMIT)
+        if runner is not None:
+            raw = await runner.run(with_noise, limit, noise_filter)
+        else:
+            max_output = with_noise.max_output
+            raw = await run_command_line(
+                self.connection, line, step.input, limit, max_output, noise_filter
+            )
+        if noise_filter is not None:
+            noise_filter.finish()
+        return without_noise(raw, mark, step.max_output)
+
+    async def _run_durable(
+        self,
+        step: StepRequest,
+        limit: float,
+        on_output: OutputCallback | None,
+        durable: DurableStep,
+    ) -> RawResult:
+        """Run a durable step: its mark is the step ID, which every worker that resumes it knows."""
+        if self.runner is None:
+            raise RunnerUnavailable("there is no runner on the login node; nothing was sent")
+        line, mark = with_mark(step.line, durable.step_id)
+        with_noise = replace(step, max_output=step.max_output + NOISE_LIMIT)
+        if self.runner.reads_rc_files:
+            with_noise = replace(with_noise, line=line)
+            if on_output is not None and durable.noise_filter is None:
+                durable.noise_filter = NoiseFilter(mark, step.max_output, on_output)
+            on_output = durable.noise_filter
+        raw = await self.runner.run(with_noise, limit, on_output, durable)
+        if durable.noise_filter is not None:
+            durable.noise_filter.finish()
+        return without_noise(raw, mark, step.max_output)
