@@ -34,7 +34,7 @@ from resop.security.sealing import Encryptor
 from resop.ssh.connector import Connector
 from resop.ssh.connection_opener import Connect
 from resop.ssh.session import Session
-from resop.ssh.user_groups import groups_of
+from resop.ssh.user_groups import fetch_groups
 from resop.storage.credentials import CredentialStore
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class HeldSessions:
     ) -> dict[str, Any]:
         target = self._settings.cluster(cluster)
         connection = await self._connector.with_password(target, username, password, otp)
-        groups = await groups_of(connection) if self._asks_groups else None
+        groups = await fetch_groups(connection) if self._asks_groups else None
         runner = self._settings.REMOTE_RUNNER == "auto"
         session = Session(_connect_once(connection), runner=runner, held=True)
         self._held[credential] = _HeldSession(session, connection)

@@ -13,9 +13,9 @@ from api.state.services import Services
 from resop.config.settings import Cluster
 from resop.errors import ClusterError, KeyRefused
 from resop.security.tokens import Token
-from resop.ssh.authorized_keys import KeyLine, added, removed
+from resop.ssh.authorized_keys import KeyLine, add_line, remove_line
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
-from resop.ssh.user_groups import groups_of
+from resop.ssh.user_groups import fetch_groups
 from resop.storage.models import Credential
 
 KEY_TYPE = "ssh-ed25519"
@@ -66,7 +66,7 @@ class InstalledKey:
         def with_line(content: bytes, node_time: datetime) -> bytes:
             encryptor, expires = services.encryptor, node_time + lifetime
             line = KeyLine(credential.public_key, encryptor.instance, credential.id, expires)
-            return added(content, line, node_time, encryptor.instances)
+            return add_line(content, line, node_time, encryptor.instances)
 
         private = key.export_private_key("openssh")
         async with await open_connection(services, login) as connection:
@@ -107,7 +107,7 @@ class InstalledKey:
     ) -> None:
         instances = self._services.encryptor.instances
         await edit_authorized_keys(
-            connection, lambda content, time: removed(content, instances, credential_id, time)
+            connection, lambda content, time: remove_line(content, instances, credential_id, time)
         )
 
 
@@ -175,7 +175,7 @@ async def store_groups(
 ) -> None:
     """Store the user's groups in the credential, if the policy depends on groups."""
     if services.permissions.policy.asks_groups:
-        credential.remote_groups = await groups_of(connection)
+        credential.remote_groups = await fetch_groups(connection)
 
 
 async def open_connection(services: Services, login: Login) -> asyncssh.SSHClientConnection:

@@ -1,9 +1,7 @@
-"""Leaves out the empty packets (SSH_MSG_IGNORE) that asyncssh sends before all others.
+"""Everything that relies on undocumented behaviour of asyncssh, so that upgrades are easy to check.
 
-They guard what a CBC cipher sends (RFC 4251, 9.3.1). A cipher that authenticates what it encrypts
-has nothing to guard so, and each of them is encrypted, sent, read and decrypted like any other.
-asyncssh has no setting for them. Should it stop asking itself for them in this way, they are sent
-as before, and all goes on.
+tests/integration/ssh/test_asyncssh_workarounds.py has a test for each part. It fails when asyncssh
+changes what the part relies on.
 """
 
 from __future__ import annotations
@@ -13,11 +11,13 @@ import re
 from typing import Any, cast
 
 import asyncssh
-from asyncssh import SSHClientConnection
 from asyncssh.constants import MSG_IGNORE
 from asyncssh.packet import SSHPacketLogger
+from asyncssh.saslprep import SASLPrepError as SASLPrepError
 
 from resop.steps.output import NOISE_LIMIT
+
+# -- SSH_MSG_IGNORE
 
 AUTHENTICATED_CIPHERS = frozenset(
     {
@@ -26,11 +26,17 @@ AUTHENTICATED_CIPHERS = frozenset(
         "chacha20-poly1305@openssh.com",
     }
 )
-"""Ciphers that need none of them."""
+"""The ciphers that need no empty packets."""
 
 
-def skip_ignore_packets(connection: SSHClientConnection) -> None:
-    """Send none from now on where the cipher allows that; to be called when logged in."""
+def skip_ignore_packets(connection: asyncssh.SSHClientConnection) -> None:
+    """Send no empty packets any more where the cipher allows that; call it after the login.
+
+    asyncssh sends an empty packet (SSH_MSG_IGNORE) before each other packet, and has no setting
+    for that. They protect CBC ciphers (RFC 4251, 9.3.1). An authenticated cipher does not need
+    them, and each costs as much as any packet. If asyncssh stops calling its own `send_packet`,
+    the empty packets are sent again and do no harm.
+    """
     if connection.get_extra_info("send_cipher") not in AUTHENTICATED_CIPHERS:
         return
     send = connection.send_packet
@@ -39,24 +45,73 @@ def skip_ignore_packets(connection: SSHClientConnection) -> None:
         if pkttype != MSG_IGNORE:
             send(pkttype, *args, handler=handler)
 
-    # Asked for by this name, of the connection itself, where it sends and where its channels do.
+    # The connection and its channels look the method up by this name.
     connection.send_packet = send_packet  # type: ignore[method-assign]
 
 
+# -- a command that must not be sent too late
+
+
+class ChannelAbandoned(Exception):
+    """Nobody waits for the channel any more."""
+
+
+class AbandonableSession(asyncssh.SSHClientSession[bytes]):
+    """A session whose command is not sent if the session is abandoned before its channel opens.
+
+    This relies on the order of asyncssh: it calls `connection_made` when the channel is open, then
+    sends the request with the command, unless `connection_made` raises an exception.
+    """
+
+    def __init__(self) -> None:
+        self.channel: asyncssh.SSHClientChannel[bytes] | None = None
+        """The channel, from the moment on when the command is sent."""
+        self.abandoned = False
+
+    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
+        if self.abandoned:
+            chan.abort()
+            raise ChannelAbandoned
+        self.channel = chan
+
+
+def open_session(
+    connection: asyncssh.SSHClientConnection, session: AbandonableSession, line: str
+) -> asyncio.Future[Any]:
+    """Open a channel and request `line` over it; do not cancel the future, abandon the session.
+
+    If the opening is cancelled, asyncssh never closes a channel that the server opens later.
+    """
+    # Without a command asyncssh requests a login shell, which would run its standard input.
+    opening = connection.create_session(lambda: session, line or ":", encoding=None)
+    return asyncio.ensure_future(opening)
+
+
+def abandon(opening: asyncio.Future[Any], session: AbandonableSession) -> bool:
+    """Prevent the command from being sent; return False if it was sent already."""
+    session.abandoned = True
+    opening.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return session.channel is None
+
+
+# -- SFTP behind rc files that print
+
 # Length, SSH_FXP_VERSION, version 3 or 4 (draft-ietf-secsh-filexfer-02, 4).
 SFTP_VERSION_PACKET = re.compile(rb"\0\0..\x02\0\0\0[\x03\x04]", re.DOTALL)
-
-
 READ_BYTES = 4096
 
 
 async def start_sftp_after_noise(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
-    """SFTP over a connection; raises as its `start_sftp_client` does."""
-    noisy = cast(asyncssh.SSHClientConnection, _Noisy(connection))
+    """Start SFTP, skipping output of rc files before the first packet.
+
+    Raises the errors of `SSHClientConnection.start_sftp_client`, which calls `open_session` of the
+    connection, and reads packets with `readexactly` of the reader.
+    """
+    noisy = cast(asyncssh.SSHClientConnection, _NoisyConnection(connection))
     return await asyncssh.SSHClientConnection.start_sftp_client(noisy)
 
 
-class _Noisy:
+class _NoisyConnection:
     """A connection whose sessions begin with noise."""
 
     def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
@@ -65,35 +120,35 @@ class _Noisy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    async def open_session(self, **how: Any) -> tuple[Any, _AfterNoise, Any]:
-        writer, reader, errors = await self._connection.open_session(**how)
-        return writer, _AfterNoise(reader), errors
+    async def open_session(self, **options: Any) -> tuple[Any, _ReaderAfterNoise, Any]:
+        writer, reader, errors = await self._connection.open_session(**options)
+        return writer, _ReaderAfterNoise(reader), errors
 
 
-class _AfterNoise:
-    """What is read from the first packet on."""
+class _ReaderAfterNoise:
+    """A reader that begins with the first SFTP packet."""
 
     def __init__(self, reader: asyncssh.SSHReader[bytes]) -> None:
         self._reader = reader
-        self._held: bytes | None = None
+        self._buffer: bytes | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
     async def readexactly(self, size: int) -> bytes:
-        """So many bytes; IncompleteReadError when there are fewer."""
-        held = await self._first() if self._held is None else self._held
-        piece, self._held = held[:size], held[size:]
-        if len(piece) < size:
-            piece += await self._reader.readexactly(size - len(piece))
-        return piece
+        """Read `size` bytes; raises IncompleteReadError if the stream ends early."""
+        buffer = await self._first_packet() if self._buffer is None else self._buffer
+        data, self._buffer = buffer[:size], buffer[size:]
+        if len(data) < size:
+            data += await self._reader.readexactly(size - len(data))
+        return data
 
-    async def _first(self) -> bytes:
-        """What was read with the first packet, from its beginning on."""
+    async def _first_packet(self) -> bytes:
+        """Read until the first packet begins; return the bytes from there on."""
         read = b""
-        while not (found := SFTP_VERSION_PACKET.search(read)):
+        while not (packet := SFTP_VERSION_PACKET.search(read)):
             more = await self._reader.read(READ_BYTES)
             if not more or len(read) > NOISE_LIMIT:
                 raise asyncio.IncompleteReadError(read, None)
             read += more
-        return read[found.start() :]
+        return read[packet.start() :]

@@ -1,7 +1,7 @@
-"""Edits of an authorized_keys file: our own lines come and go, every other byte stays.
+"""Edit the content of an authorized_keys file: only our own lines change.
 
-Our lines stand first, so that taking one off restores the file exactly, whether or not its last
-line has an end. Format: sshd(8), AUTHORIZED_KEYS FILE FORMAT.
+Our lines come first, so that removing one restores the file exactly, even if its last line has no
+end. Format: sshd(8), AUTHORIZED_KEYS FILE FORMAT.
 """
 
 from __future__ import annotations
@@ -22,55 +22,59 @@ _OURS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class KeyLine:
-    """One line of ours."""
+    """One of our lines."""
 
     public_key: str
     """`ssh-ed25519 AAAA…`, without a comment."""
     instance: str
     credential: str
     expires: datetime
-    """Local time of the login node: sshd before 9.1 reads no other."""
+    """Local time of the login node: sshd before 9.1 understands no other."""
 
     def render(self) -> bytes:
-        """The line with its end."""
+        """Return the line with its end."""
         expiry = self.expires.strftime(TIME_FORMAT)
         comment = f"resop:{self.instance}:{self.credential}"
         return f'restrict,expiry-time="{expiry}" {self.public_key} {comment}\n'.encode()
 
 
-def added(content: bytes, line: KeyLine, now: datetime, instances: Collection[str] = ()) -> bytes:
-    """`content` with `line` first and without the expired lines of its instance and `instances`.
+def add_line(
+    content: bytes, line: KeyLine, now: datetime, instances: Collection[str] = ()
+) -> bytes:
+    """Return `content` with `line` first, without expired lines of its instance and `instances`.
 
     `now` is the login node's local time.
     """
     names = {line.instance, *instances}
-    return line.render() + _without(content, lambda ours: _expired(ours, names, now))
+    return line.render() + _filter(content, lambda ours: _is_expired(ours, names, now))
 
 
-def removed(content: bytes, instances: Collection[str], credential: str, now: datetime) -> bytes:
-    """`content` without the line of one credential and without these instances' expired lines."""
+def remove_line(
+    content: bytes, instances: Collection[str], credential: str, now: datetime
+) -> bytes:
+    """Return `content` without a credential's line and without expired lines of `instances`."""
 
-    def gone(ours: re.Match[bytes]) -> bool:
-        return _among(ours, instances) and (
-            ours["credential"] == credential.encode() or _expired(ours, instances, now)
+    def is_obsolete(ours: re.Match[bytes]) -> bool:
+        return _is_of(ours, instances) and (
+            ours["credential"] == credential.encode() or _is_expired(ours, instances, now)
         )
 
-    return _without(content, gone)
+    return _filter(content, is_obsolete)
 
 
-def _without(content: bytes, gone: Callable[[re.Match[bytes]], bool]) -> bytes:
-    kept = []
+def _filter(content: bytes, is_obsolete: Callable[[re.Match[bytes]], bool]) -> bytes:
+    remaining = []
     for line in io.BytesIO(content):  # like sshd, and unlike splitlines(), at \n only
         ours = _OURS.fullmatch(line.rstrip(b"\r\n"))
-        if not (ours and gone(ours)):
-            kept.append(line)
-    return b"".join(kept)
+        if not (ours and is_obsolete(ours)):
+            remaining.append(line)
+    return b"".join(remaining)
 
 
-def _expired(ours: re.Match[bytes], instances: Collection[str], now: datetime) -> bool:
-    # Compared as text: what a person has made of our line need not be a date.
-    return _among(ours, instances) and ours["expiry"] <= now.strftime(TIME_FORMAT).encode()
+def _is_expired(ours: re.Match[bytes], instances: Collection[str], now: datetime) -> bool:
+    # Compare text: somebody may have edited our line, and its digits need not be a date.
+    return _is_of(ours, instances) and ours["expiry"] <= now.strftime(TIME_FORMAT).encode()
 
 
-def _among(ours: re.Match[bytes], instances: Collection[str]) -> bool:
+def _is_of(ours: re.Match[bytes], instances: Collection[str]) -> bool:
     return ours["instance"].decode() in instances

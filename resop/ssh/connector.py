@@ -1,4 +1,4 @@
-"""Opens SSH connections: paced, with the host key verified before anything is sent."""
+"""Open SSH connections: at a limited rate, and only to servers with a trusted host key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import asyncssh
-from asyncssh.saslprep import SASLPrepError
 
 from resop.config.settings import Cluster, Settings
 from resop.errors import (
@@ -22,25 +21,28 @@ from resop.errors import (
     PasswordExpired,
     ResopError,
 )
-from resop.ssh.asyncssh_workarounds import skip_ignore_packets
-from resop.ssh.host_keys import HostKeys, host_keys
+from resop.ssh.asyncssh_workarounds import SASLPrepError, skip_ignore_packets
+from resop.ssh.host_keys import HostKeys, load_host_keys
 
-CONNECT_SECONDS = 10.0
-"""For the way to the first question; for all of it where a key answers."""
-LOGIN_SECONDS = 30.0
-"""For what the server does with each answer, such as asking a phone."""
-KEEPALIVE_SECONDS = 8
+CONNECT_TIMEOUT = 10.0
+"""Seconds until the server's first question; with a key, until the login is complete."""
+ANSWER_TIMEOUT = 30.0
+"""Seconds that the server may take for each answer: it may ask the user's phone."""
+KEEPALIVE_INTERVAL = 8
 KEEPALIVE_MISSES = 2  # so that a dead peer is noticed within 30 s
 
-# OpenSSH drops connections at random from 10 unauthenticated ones on (MaxStartups 10:30:100).
-HANDSHAKES_AT_ONCE = 5
-PACE_SECONDS = 30.0
-TRIES = 5
-FIRST_PAUSE = 0.3
+MAX_HANDSHAKES = 5
+"""Handshakes at the same time with one cluster: OpenSSH drops connections at random when 10 are
+unauthenticated (MaxStartups 10:30:100)."""
+HANDSHAKE_WAIT = 30.0
+"""Seconds to wait for one of the MAX_HANDSHAKES."""
+MAX_ATTEMPTS = 5
+RETRY_PAUSE = 0.3
+"""Seconds before the second attempt, doubled with each further one."""
 CIPHERS = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com"
-"""First of all: half the time of chacha20-poly1305, the first choice otherwise, for large files."""
+"""Preferred before all others: chacha20-poly1305, asyncssh's choice, takes twice the time."""
 
-# How servers word their prompts; what fits neither is taken for a code.
+# How servers word their prompts; any other prompt counts as one for a code.
 _PASSWORD = re.compile(
     "password|passphrase|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord|lösenord|"
     "hasło|пароль|密码|密碼|パスワード",
@@ -48,7 +50,7 @@ _PASSWORD = re.compile(
 )
 _CODE = re.compile(r"one.?time|otp|token|code|authenticator|\bpin\b", re.IGNORECASE)
 _NEW = re.compile(r"\b(new|retype|current|neues|nouveau|nueva)\b", re.IGNORECASE)
-# What PAM says of a right password that is too old (pam_unix, pam_ldap, sssd).
+# How PAM reports a correct password that is too old (pam_unix, pam_ldap, sssd).
 _EXPIRED = re.compile(
     "password (has |is )?(been )?expired|change your password|password must be changed",
     re.IGNORECASE,
@@ -60,16 +62,16 @@ _Key = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
 
 
 class _Client(asyncssh.SSHClient):
-    """Answers what the server asks at login, each thing once: a password is tried one time."""
+    """Answers the server's questions at login, each of them once: a password is tried one time."""
 
     def __init__(self, keys: HostKeys, password: str | None, otp: str | None) -> None:
         self.host_keys = keys
-        self.patience: asyncio.Timeout | None = None
+        self.timeout: asyncio.Timeout | None = None
         self._password = password
         self._password_sent = False
         self._otp = otp
-        self.otp_given = otp is not None
-        self.asked = False
+        self.has_otp = otp is not None
+        self.was_asked = False
         self.otp_missing = False
         self.password_expired = False
         self.wrong_host_key: str | None = None
@@ -77,7 +79,7 @@ class _Client(asyncssh.SSHClient):
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
     ) -> bool:
-        if self.host_keys.believes(key):
+        if self.host_keys.trusts(key):
             return True
         self.wrong_host_key = key.get_fingerprint()
         return False
@@ -91,14 +93,14 @@ class _Client(asyncssh.SSHClient):
         raise asyncssh.PermissionDenied("the password has expired")
 
     def kbdint_auth_requested(self) -> str | None:
-        # Tried first where it is offered at all: offered after the password was sent by the
-        # other method, it is the second factor. After a refusal it is not tried again.
+        # asyncssh tries this method first. If the server offers it after the password was sent by
+        # the other method, it is for the second factor. After a refusal it is not tried again.
         return "" if self._password is not None or self._password_sent else None
 
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
     ) -> list[str] | None:
-        # Said before the password was sent, it is what the server tells everybody.
+        # Before the password is sent, such a text is part of the server's greeting.
         if self._password is None and _EXPIRED.search(f"{name} {instructions}"):
             self.password_expired = True
         answers = []
@@ -113,25 +115,25 @@ class _Client(asyncssh.SSHClient):
         if _asks_password(prompt):
             self.password_expired |= self._password is None and bool(_NEW.search(prompt))
             return self._take_password()
-        if self.otp_given and self._otp is None and not _CODE.search(prompt):
-            return self._take_password()  # of two prompts in unknown words, it is the second
+        if self.has_otp and self._otp is None and not _CODE.search(prompt):
+            return self._take_password()  # the second of two prompts in unknown words
         return self._take_otp()
 
     def _take_password(self) -> str | None:
-        self._was_asked()
-        given, self._password = self._password, None
-        return given
+        self._note_question()
+        password, self._password = self._password, None
+        return password
 
     def _take_otp(self) -> str | None:
-        self._was_asked()
-        given, self._otp = self._otp, None
-        self.otp_missing = not self.otp_given
-        return given
+        self._note_question()
+        otp, self._otp = self._otp, None
+        self.otp_missing = not self.has_otp
+        return otp
 
-    def _was_asked(self) -> None:
-        self.asked = True
-        if self.patience is not None and not self.patience.expired():
-            self.patience.reschedule(asyncio.get_running_loop().time() + LOGIN_SECONDS)
+    def _note_question(self) -> None:
+        self.was_asked = True
+        if self.timeout is not None and not self.timeout.expired():
+            self.timeout.reschedule(asyncio.get_running_loop().time() + ANSWER_TIMEOUT)
 
 
 def _asks_password(prompt: str) -> bool:
@@ -143,9 +145,10 @@ class Connector:
 
     def __init__(self, settings: Settings) -> None:
         self._host_keys = {
-            cluster.name: host_keys(cluster, settings) for cluster in settings.clusters().values()
+            cluster.name: load_host_keys(cluster, settings)
+            for cluster in settings.clusters().values()
         }
-        self._pace = {name: asyncio.Semaphore(HANDSHAKES_AT_ONCE) for name in self._host_keys}
+        self._handshakes = {name: asyncio.Semaphore(MAX_HANDSHAKES) for name in self._host_keys}
 
     async def with_password(
         self, cluster: Cluster, username: str, password: str, otp: str | None
@@ -158,12 +161,12 @@ class Connector:
         def client() -> _Client:
             return _Client(self._host_keys[cluster.name], password, otp)
 
-        return await self._paced(cluster, username, client, ())
+        return await self._connect_with_retries(cluster, username, client, ())
 
     async def with_key(
         self, cluster: Cluster, username: str, private_key: bytes
     ) -> asyncssh.SSHClientConnection:
-        """Log in with a private key (OpenSSH format), its certificate behind it if it has one.
+        """Log in with a private key (OpenSSH format), which its certificate may follow.
 
         Raises KeyRefused, HostKeyMismatch or ClusterUnreachable.
         """
@@ -173,10 +176,12 @@ class Connector:
         def client() -> _Client:
             return _Client(self._host_keys[cluster.name], None, None)
 
-        shown = (key, asyncssh.import_certificate(certificate)) if certificate.strip() else key
-        return await self._paced(cluster, username, client, [shown])
+        if certificate.strip():
+            pair = (key, asyncssh.import_certificate(certificate))
+            return await self._connect_with_retries(cluster, username, client, [pair])
+        return await self._connect_with_retries(cluster, username, client, [key])
 
-    async def _paced(
+    async def _connect_with_retries(
         self,
         cluster: Cluster,
         username: str,
@@ -193,27 +198,29 @@ class Connector:
                 raise
             except Exception as fault:  # asyncssh passes on whatever goes wrong inside
                 error = _explain(fault, cluster, client, with_key=bool(keys))
-                # Before a password was asked for, a dropped connection is MaxStartups at work.
+                # A connection dropped before the first question is the effect of MaxStartups.
                 dropped = isinstance(fault, ConnectionError | asyncssh.ConnectionLost)
                 refused = isinstance(fault, ConnectionRefusedError)
-                late = attempt == TRIES or time.monotonic() - began > CONNECT_SECONDS
-                if not dropped or refused or client.asked or late:
+                late = attempt == MAX_ATTEMPTS or time.monotonic() - began > CONNECT_TIMEOUT
+                if not dropped or refused or client.was_asked or late:
                     raise error from fault
-            await asyncio.sleep(FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            await asyncio.sleep(RETRY_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
 
     @contextlib.asynccontextmanager
     async def _handshake(self, cluster: Cluster) -> AsyncIterator[None]:
-        """One of the handshakes that may go on at once."""
-        pace = self._pace[cluster.name]
+        """Hold one of the MAX_HANDSHAKES of a cluster."""
+        handshakes = self._handshakes[cluster.name]
         try:
-            async with asyncio.timeout(PACE_SECONDS):
-                await pace.acquire()
+            async with asyncio.timeout(HANDSHAKE_WAIT):
+                await handshakes.acquire()
         except TimeoutError:
-            raise ClusterUnreachable(f"too many wait for a connection to {cluster.name}") from None
+            raise ClusterUnreachable(
+                f"too many logins wait for a connection to {cluster.name}: try again in a minute"
+            ) from None
         try:
             yield
         finally:
-            pace.release()
+            handshakes.release()
 
     async def _connect(
         self,
@@ -222,14 +229,14 @@ class Connector:
         client: _Client,
         keys: Sequence[_Key],
     ) -> asyncssh.SSHClientConnection:
-        known = client.host_keys.listed()
-        async with asyncio.timeout(CONNECT_SECONDS) as client.patience:
+        known = client.host_keys.known_hosts()
+        async with asyncio.timeout(CONNECT_TIMEOUT) as client.timeout:
             connection = await asyncssh.connect(
                 cluster.address,
                 cluster.ssh_port,
                 username=username,
                 client_factory=lambda: client,
-                # Nothing of the account that runs resop: no ssh_config, no agent, no own keys.
+                # Use nothing of the account that runs resop: no ssh_config, no agent, no keys.
                 config=None,
                 agent_path=None,
                 client_keys=list(keys) or None,
@@ -240,8 +247,8 @@ class Connector:
                 preferred_auth="publickey" if keys else "keyboard-interactive,password",
                 compression_algs=None,
                 encryption_algs=CIPHERS,
-                login_timeout=0,  # asyncssh's own would read as a connection that was dropped
-                keepalive_interval=KEEPALIVE_SECONDS,
+                login_timeout=0,  # asyncssh reports its own timeout as a dropped connection
+                keepalive_interval=KEEPALIVE_INTERVAL,
                 keepalive_count_max=KEEPALIVE_MISSES,
             )
         skip_ignore_packets(connection)
@@ -253,12 +260,12 @@ def _explain(fault: Exception, cluster: Cluster, client: _Client, with_key: bool
     reason = str(fault) or type(fault).__name__
     if client.wrong_host_key:
         return HostKeyMismatch(
-            f"{where} shows the host key {client.wrong_host_key}, which is not the known one: "
+            f"{where} presented the host key {client.wrong_host_key}, which is not the known one: "
             "nothing was sent"
         )
     if isinstance(fault, asyncssh.HostKeyNotVerifiable):
         return HostKeyMismatch(f"{where}: {reason}: nothing was sent")
-    if isinstance(fault, SASLPrepError):  # RFC 4013: what no user name or password contains
+    if isinstance(fault, SASLPrepError):  # RFC 4013: a prohibited character
         return LoginRefused(f"the user name or password cannot be sent: {reason}")
     if _is_refusal(fault):
         return _refusal(cluster, client, with_key)
@@ -268,7 +275,7 @@ def _explain(fault: Exception, cluster: Cluster, client: _Client, with_key: bool
 
 
 def _is_refusal(fault: Exception) -> bool:
-    if isinstance(fault, asyncssh.DisconnectError):  # sshd's words at its MaxAuthTries
+    if isinstance(fault, asyncssh.DisconnectError):  # sshd's message at its MaxAuthTries
         return (
             isinstance(fault, asyncssh.PermissionDenied)
             or "authentication failures" in fault.reason
@@ -283,6 +290,6 @@ def _refusal(cluster: Cluster, client: _Client, with_key: bool) -> ResopError:
         return PasswordExpired(f"the password has expired: change it on {cluster.name} first")
     if client.otp_missing:
         return OtpRequired()
-    if client.otp_given:
+    if client.has_otp:
         return LoginRefused("the cluster refused this user name, password or one-time code")
     return LoginRefused()

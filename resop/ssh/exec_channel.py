@@ -21,26 +21,27 @@ from resop.errors import (
     TaskCancelled,
 )
 from resop.limits import OUTPUT_LIMIT
+from resop.ssh.asyncssh_workarounds import AbandonableSession, abandon, open_session
 from resop.steps.output import OutputCallback, RawResult
 from resop.steps.quoting import login_shell_script
 
 GRACE_SECONDS = 3.0
-"""From one signal to the next."""
-ASK_SECONDS = 3.0
+"""The time from TERM to KILL, and from KILL until the end counts as not seen."""
+SCRIPT_TIMEOUT = 3.0
 SIGNALS = {each.name.removeprefix("SIG"): each.value for each in signal.Signals}
-"""RFC 4254 (6.10) sends names without SIG."""
+"""Signal numbers by name: RFC 4254 (6.10) sends names without SIG."""
 
-# sshd signals a process group only while its leader, the login shell, lives. When the shell dies
-# of TERM before a child that does not, sshd has forgotten the group: so it is asked before and
-# after which shells this connection has. What the one that has gone leaves is killed, by its
-# session: tcsh puts background jobs into groups of their own.
-_SHELLS = """echo shells:
+# sshd signals a process group only while its leader, the login shell, lives. If TERM ends the
+# shell before one of its children, sshd has forgotten the group. So the shells of this connection
+# are listed before and after, and the remaining processes of the missing shell are killed by their
+# session: tcsh moves background jobs into process groups other than its own.
+_LIST_SHELLS = """echo shells:
 ps -A -o pid= -o ppid= | while read -r process parent; do
   [ "$parent" != "$PPID" ] || [ "$process" = "$$" ] || echo "$process"
 done
 echo all
 """
-_KILL_LEFT = """left() {{
+_KILL_REMAINING = """left() {{
   ps -A -o sid= -o pid= -o stat= | while read -r session process state; do
     case "$session $state" in "$1 Z"*) ;; "$1 "*) echo "$process" ;; esac
   done
@@ -48,7 +49,7 @@ _KILL_LEFT = """left() {{
 some=
 for shell in {gone}; do [ -z "$(left "$shell")" ] || some="$some $shell"; done
 set -- $some
-# Another step has ended at that moment too, and left something on purpose: nobody knows which.
+# Another step ended at the same moment and left processes on purpose: nobody knows whose they are.
 [ $# -le 1 ] || exit 1
 tries=0
 while [ $# -eq 1 ] && processes=$(left "$1") && [ -n "$processes" ]; do
@@ -59,24 +60,24 @@ done
 echo nothing is left
 """
 
-# One step of a connection at a time, so that one shell is gone because of it.
-_ending: WeakKeyDictionary[asyncssh.SSHClientConnection, asyncio.Lock] = WeakKeyDictionary()
+# End one step of a connection at a time: then one missing shell is that step's.
+_end_locks: WeakKeyDictionary[asyncssh.SSHClientConnection, asyncio.Lock] = WeakKeyDictionary()
 
 
 class ChannelRefused(ClusterUnreachable):
     """The login node opened no channel; nothing was sent."""
 
 
-class ExecSession(asyncssh.SSHClientSession[bytes]):
-    """Collects what comes over a channel."""
+class ExecSession(AbandonableSession):
+    """Collects the output and the exit status of a command."""
 
-    def __init__(self, max_output: int = OUTPUT_LIMIT, heard: OutputCallback | None = None) -> None:
+    def __init__(
+        self, max_output: int = OUTPUT_LIMIT, on_output: OutputCallback | None = None
+    ) -> None:
+        super().__init__()
         self._max_output = max_output
-        self._heard = heard
-        self.channel: asyncssh.SSHClientChannel[bytes] | None = None
-        """Set just before the command is sent."""
-        self.abandoned = False
-        self.kept = {None: bytearray(), asyncssh.EXTENDED_DATA_STDERR: bytearray()}
+        self._on_output = on_output
+        self.output = {None: bytearray(), asyncssh.EXTENDED_DATA_STDERR: bytearray()}
         self.truncated = False
         self.complete = False
         self.exit_code: int | None = None
@@ -84,18 +85,12 @@ class ExecSession(asyncssh.SSHClientSession[bytes]):
         self.exited = asyncio.Event()
         self.closed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
-    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        if self.abandoned:
-            chan.abort()
-            raise ChannelRefused()  # so that asyncssh does not send the command after all
-        self.channel = chan
-
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        kept = self.kept[datatype]
-        room = self._max_output - len(kept)
-        kept += data[:room]
-        if self._heard is not None and room:
-            self._heard(1 if datatype is None else 2, data[:room])
+        output = self.output[datatype]
+        room = self._max_output - len(output)
+        output += data[:room]
+        if self._on_output is not None and room:
+            self._on_output(1 if datatype is None else 2, data[:room])
         self.truncated = self.truncated or len(data) > room
 
     def eof_received(self) -> bool:
@@ -123,93 +118,82 @@ async def run_command_line(
     stdin: bytes | None,
     limit: float,
     max_output: int = OUTPUT_LIMIT,
-    heard: OutputCallback | None = None,
+    on_output: OutputCallback | None = None,
 ) -> RawResult:
-    """Run `line` in the user's login shell and return what it answered.
+    """Run `line` in the user's login shell and return its result.
 
-    `stdin` is its whole standard input (None: closed at once), `limit` its time limit in
-    seconds, `max_output` what is kept of each output stream in bytes; `heard` is told of that as
-    it comes. Raises ChannelRefused
-    (nothing was sent, another try is safe), StepTimedOut, ContactLost when the connection broke
-    after the line may have been sent, and TaskCancelled when the caller is cancelled; `ended`
-    tells whether the command's end was seen.
+    `stdin` is the whole standard input (None: closed at once), `limit` the time limit in seconds.
+    `max_output` bytes of each output stream are collected, and passed to `on_output` as they
+    arrive.
+
+    Raises ChannelRefused when nothing was sent, so that another attempt is safe. Raises
+    ContactLost when the connection broke after the line may have been sent, StepTimedOut at the
+    limit, and TaskCancelled when the caller is cancelled; the detail `ended` of the last two says
+    whether the command's end was seen.
     """
     began = time.monotonic()
-    streams = await _open(connection, line, limit, ExecSession(max_output, heard))
-    assert streams.channel is not None
-    with contextlib.suppress(OSError):  # what reads no input may have ended already
-        streams.channel.write(stdin or b"")
-    streams.channel.write_eof()
-    left = max(0.0, limit - (time.monotonic() - began))
+    session = ExecSession(max_output, on_output)
+    await _start(connection, line, limit, session)
+    assert session.channel is not None
+    with contextlib.suppress(OSError):  # a command that reads no input may have ended already
+        session.channel.write(stdin or b"")
+    session.channel.write_eof()
+    remaining = max(0.0, limit - (time.monotonic() - began))
     try:
-        await asyncio.wait([streams.closed], timeout=left)
+        await asyncio.wait([session.closed], timeout=remaining)
     except asyncio.CancelledError:
-        raise cancelled(await await_uninterrupted(_end(connection, streams))) from None
-    if not streams.closed.done():
-        raise timed_out(limit, await await_uninterrupted(_end(connection, streams)))
-    broken = streams.closed.result() is not None or connection.is_closed()
-    if streams.exit_code is None or (broken and not streams.complete):
+        raise cancelled(await await_uninterrupted(_end(connection, session))) from None
+    if not session.closed.done():
+        raise timed_out(limit, await await_uninterrupted(_end(connection, session)))
+    broken = session.closed.result() is not None or connection.is_closed()
+    if session.exit_code is None or (broken and not session.complete):
         raise ContactLost("contact was lost while the step ran: nobody knows whether it ended")
     return RawResult(
-        bytes(streams.kept[None]),
-        bytes(streams.kept[asyncssh.EXTENDED_DATA_STDERR]),
-        streams.exit_code,
+        bytes(session.output[None]),
+        bytes(session.output[asyncssh.EXTENDED_DATA_STDERR]),
+        session.exit_code,
         time.monotonic() - began,
-        streams.truncated,
+        session.truncated,
     )
 
 
-async def _open(
-    connection: asyncssh.SSHClientConnection, line: str, limit: float, streams: ExecSession
-) -> ExecSession:
+async def _start(
+    connection: asyncssh.SSHClientConnection, line: str, limit: float, session: ExecSession
+) -> None:
     """Have the login node start `line`."""
-    # Without a command asyncssh asks for a login shell, which would run its standard input.
-    opening = asyncio.ensure_future(
-        connection.create_session(lambda: streams, line or ":", encoding=None)
-    )
+    opening = open_session(connection, session, line)
     try:
         await asyncio.wait([opening], timeout=limit)
     except asyncio.CancelledError:
-        if _abandon(opening, streams):
+        if abandon(opening, session):
             raise TaskCancelled(
                 "the task was cancelled; this step was not sent", ended=True
             ) from None
-        raise cancelled(await await_uninterrupted(_end(connection, streams))) from None
+        raise cancelled(await await_uninterrupted(_end(connection, session))) from None
     if not opening.done():
-        if _abandon(opening, streams):
+        if abandon(opening, session):
             raise StepTimedOut(
-                f"the login node opened no channel within {_shown(limit)}; the step was not sent",
+                f"the login node opened no channel within {_seconds(limit)}; the step was not sent",
                 ended=True,
             )
-        raise timed_out(limit, await await_uninterrupted(_end(connection, streams)))
+        raise timed_out(limit, await await_uninterrupted(_end(connection, session)))
     if fault := opening.exception():
-        raise _refused(connection, streams, fault) from fault
-    return streams
+        raise _refusal(connection, session, fault) from fault
 
 
-def _abandon(opening: asyncio.Future[Any], streams: ExecSession) -> bool:
-    """See to it that no command is sent any more; tell whether none was.
-
-    It is not cancelled: a channel that is opened late would never be closed.
-    """
-    streams.abandoned = True
-    opening.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return streams.channel is None
-
-
-def _refused(
-    connection: asyncssh.SSHClientConnection, streams: ExecSession, fault: BaseException
+def _refusal(
+    connection: asyncssh.SSHClientConnection, session: ExecSession, fault: BaseException
 ) -> ResopError:
-    if streams.channel is None:
+    if session.channel is None:
         reason = fault.reason if isinstance(fault, asyncssh.ChannelOpenError) else fault
         return ChannelRefused(f"the login node opened no channel: {reason}")
     if connection.is_closed() or not isinstance(fault, asyncssh.ChannelOpenError):
-        return ContactLost()  # the request was on its way when the connection broke
+        return ContactLost()  # the request was in transit when the connection broke
     return ClusterError("the login node refuses to run commands for this user")
 
 
 async def await_uninterrupted(ending: Coroutine[Any, Any, bool]) -> bool:
-    """Await it to its end, a few seconds away, however often the caller is cancelled."""
+    """Await `ending`, which takes a few seconds, however often the caller is cancelled."""
     task = asyncio.ensure_future(ending)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
@@ -217,74 +201,72 @@ async def await_uninterrupted(ending: Coroutine[Any, Any, bool]) -> bool:
     return task.result()
 
 
-async def _end(connection: asyncssh.SSHClientConnection, streams: ExecSession) -> bool:
-    """End the step's processes, and its channel; tell whether all of them are gone."""
-    assert streams.channel is not None
+async def _end(connection: asyncssh.SSHClientConnection, session: ExecSession) -> bool:
+    """End the step's processes and its channel; return whether no process is left."""
+    assert session.channel is not None
     ended = False
-    async with _ending.setdefault(connection, asyncio.Lock()):
-        if streams.exit_code is None:  # else sshd cannot signal what the shell has left behind
-            before = await _shells(connection)
+    async with _end_locks.setdefault(connection, asyncio.Lock()):
+        if session.exit_code is None:  # else sshd cannot signal the processes that are left
+            before = await _list_shells(connection)
             if before:
-                await _signal(streams, "TERM")
-            await _signal(streams, "KILL")
-            ended = streams.signal == "KILL"  # as all of its group did, at the same time
-            if before and streams.exit_code is not None:
-                after = await _shells(connection)
+                await _signal(session, "TERM")
+            await _signal(session, "KILL")
+            ended = session.signal == "KILL"  # which ended the whole group at the same time
+            if before and session.exit_code is not None:
+                after = await _list_shells(connection)
                 if after is not None:
-                    ended = await _nothing_left(connection, streams, before - after)
-    streams.channel.abort()
+                    ended = await _kill_remaining(connection, session, before - after)
+    session.channel.abort()
     return ended
 
 
-async def _signal(streams: ExecSession, name: str) -> None:
-    """Signal the process group, while it has its leader, and wait for that to end."""
-    assert streams.channel is not None
-    if streams.exit_code is None:
-        streams.channel.send_signal(name)
+async def _signal(session: ExecSession, name: str) -> None:
+    """Signal the process group while its leader lives, and wait for the leader's end."""
+    assert session.channel is not None
+    if session.exit_code is None:
+        session.channel.send_signal(name)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(streams.exited.wait(), GRACE_SECONDS)
+            await asyncio.wait_for(session.exited.wait(), GRACE_SECONDS)
 
 
-async def _nothing_left(
-    connection: asyncssh.SSHClientConnection, streams: ExecSession, gone: set[str]
+async def _kill_remaining(
+    connection: asyncssh.SSHClientConnection, session: ExecSession, gone: set[str]
 ) -> bool:
-    """End what the shell has left, whose number is one of `gone`; tell whether all has ended."""
-    if streams.signal != "KILL":  # what got TERM with the shell may still tidy up
-        await asyncio.wait([streams.closed], timeout=GRACE_SECONDS)
-    answer = await _ask(connection, _KILL_LEFT.format(gone=" ".join(gone)))
-    return bool(gone) and answer.endswith("nothing is left\n")
+    """Kill the processes of the shell among `gone` (PIDs); return whether all are gone."""
+    if session.signal != "KILL":  # processes that got TERM with the shell may still clean up
+        await asyncio.wait([session.closed], timeout=GRACE_SECONDS)
+    output = await _run_script(connection, _KILL_REMAINING.format(gone=" ".join(gone)))
+    return bool(gone) and output.endswith("nothing is left\n")
 
 
-async def _shells(connection: asyncssh.SSHClientConnection) -> set[str] | None:
-    """Process numbers of the login shells that run on this connection; None if not known."""
-    _, _, answer = (await _ask(connection, _SHELLS)).rpartition("shells:\n")
-    *shells, end = answer.split() or [""]
+async def _list_shells(connection: asyncssh.SSHClientConnection) -> set[str] | None:
+    """Return the PIDs of the login shells of this connection; None if they are not known."""
+    _, _, output = (await _run_script(connection, _LIST_SHELLS)).rpartition("shells:\n")
+    *shells, end = output.split() or [""]
     return set(shells) if end == "all" else None
 
 
-async def _ask(connection: asyncssh.SSHClientConnection, script: str) -> str:
-    """What a short script of ours prints; empty when it cannot be had."""
-    streams = ExecSession()
-    opening = asyncio.ensure_future(
-        connection.create_session(lambda: streams, login_shell_script(script), encoding=None)
-    )
-    await asyncio.wait([opening], timeout=ASK_SECONDS)
+async def _run_script(connection: asyncssh.SSHClientConnection, script: str) -> str:
+    """Run a short script; return its output, which is empty if the script could not run."""
+    session = ExecSession()
+    opening = open_session(connection, session, login_shell_script(script))
+    await asyncio.wait([opening], timeout=SCRIPT_TIMEOUT)
     if not opening.done() or opening.exception():
-        _abandon(opening, streams)
-    elif streams.channel is not None:
-        streams.channel.write_eof()
-        await asyncio.wait([streams.closed], timeout=ASK_SECONDS)
-    if streams.channel is not None:
-        streams.channel.abort()
-    return streams.kept[None].decode(errors="replace")
+        abandon(opening, session)
+    elif session.channel is not None:
+        session.channel.write_eof()
+        await asyncio.wait([session.closed], timeout=SCRIPT_TIMEOUT)
+    if session.channel is not None:
+        session.channel.abort()
+    return session.output[None].decode(errors="replace")
 
 
-def _shown(limit: float) -> str:
+def _seconds(limit: float) -> str:
     return f"{round(limit, 2):g} s"
 
 
 def cancelled(ended: bool) -> TaskCancelled:
-    """The error of a step that was cancelled; `ended` tells whether its end was seen."""
+    """Return the error of a cancelled step; `ended` says whether its end was seen."""
     if ended:
         return TaskCancelled("the task was cancelled and its step was ended", ended=True)
     return TaskCancelled(
@@ -293,8 +275,8 @@ def cancelled(ended: bool) -> TaskCancelled:
 
 
 def timed_out(limit: float, ended: bool) -> StepTimedOut:
-    """The error of a step that reached its time limit in seconds."""
-    message = f"the step reached its time limit of {_shown(limit)}"
+    """Return the error of a step that reached its time limit in seconds."""
+    message = f"the step reached its time limit of {_seconds(limit)}"
     if ended:
         return StepTimedOut(f"{message} and was ended", ended=True)
     return StepTimedOut(f"{message}; that it ended could not be verified", ended=False)

@@ -1,4 +1,4 @@
-"""Which host keys are believed: a known_hosts file, pinned fingerprints, or the first one seen."""
+"""The trusted host keys: from a known_hosts file, pinned fingerprints, or the first one seen."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 PINS_FILE = "known_hosts"
 SSH_PORT = 22
 
-# In OpenSSH's order. asyncssh's own begins with certificates: a server that has one would show it,
-# and not be believed where only its key is known.
+# In OpenSSH's order. asyncssh prefers certificates: a server that has one would present it, and be
+# refused where only its key is known.
 PLAIN_KEYS = (
     "ssh-ed25519",
     *("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"),
@@ -30,59 +30,59 @@ PLAIN_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class HostKeys:
-    """What is known of the host keys of one cluster."""
+    """The trusted host keys of one cluster."""
 
     cluster: Cluster
     file: Path | None = None
-    """In the format of known_hosts, hashed names, authorities and revoked keys included."""
+    """A known_hosts file, which may contain hashed names, authorities and revoked keys."""
     fingerprints: frozenset[str] = frozenset()
     first_use: bool = False
-    """Believe the first key and keep it: for a single machine in development only."""
+    """Trust and pin the first key: only for a single machine in development."""
 
-    def listed(self) -> asyncssh.SSHKnownHosts:
-        """What the file lists now; InvalidSettings when it cannot be read."""
+    def known_hosts(self) -> asyncssh.SSHKnownHosts:
+        """Read the file as it is now; raises InvalidSettings if that fails."""
         if self.file is None or (self.first_use and not self.file.exists()):
-            return asyncssh.SSHKnownHosts()
+            return asyncssh.import_known_hosts("")
         try:
             status = self.file.stat()
             return _read(self.file, status.st_mtime_ns, status.st_size)
         except FileNotFoundError:
-            raise InvalidSettings(self._how_to_make(self.file)) from None
+            raise InvalidSettings(self._missing_file(self.file)) from None
         except (OSError, ValueError) as fault:
             raise InvalidSettings(f"KNOWN_HOSTS: {self.file}: {fault}") from None
 
-    def _how_to_make(self, file: Path) -> str:
+    def _missing_file(self, file: Path) -> str:
         port = "" if self.cluster.ssh_port == SSH_PORT else f"-p {self.cluster.ssh_port} "
         return (
             f"KNOWN_HOSTS: there is no file {file}; make it with: "
             f"ssh-keyscan {port}{self.cluster.address} >{file} "
-            "(and compare the fingerprints with those that the cluster publishes)"
+            "(and compare the fingerprints with the ones that the cluster publishes)"
         )
 
-    def algorithms(self, listed: asyncssh.SSHKnownHosts) -> list[str]:
-        """The kinds of key to ask for, those that are listed first: a server shows one only."""
-        keys, authorities = self._of_cluster(listed)
+    def algorithms(self, known_hosts: asyncssh.SSHKnownHosts) -> list[str]:
+        """List the key algorithms to request, known ones first: a server presents one key only."""
+        keys, authorities = self._match(known_hosts)
         kinds = {key.get_algorithm().replace("ssh-rsa", "rsa-sha2-512") for key in keys}
         certificates = [f"{kind}-cert-v01@openssh.com" for kind in PLAIN_KEYS if authorities]
         return [*certificates, *sorted(PLAIN_KEYS, key=lambda kind: kind not in kinds)]
 
-    def believes(self, key: asyncssh.SSHKey) -> bool:
-        """Whether a key that the server shows is the right one, though none listed."""
+    def trusts(self, key: asyncssh.SSHKey) -> bool:
+        """Return whether to trust a key that is not in the known_hosts file."""
         if not self.first_use:
             return key.get_fingerprint() in self.fingerprints
-        known, _ = self._of_cluster(self.listed())
+        known, _ = self._match(self.known_hosts())
         if known:
             return key in known
         self._pin(key)
         return True
 
-    def _of_cluster(
-        self, listed: asyncssh.SSHKnownHosts
+    def _match(
+        self, known_hosts: asyncssh.SSHKnownHosts
     ) -> tuple[Sequence[asyncssh.SSHKey], Sequence[asyncssh.SSHKey]]:
-        """The cluster's keys and those of authorities, as asyncssh finds them."""
+        """Return the known keys of the cluster, and of authorities that certify it."""
         port = self.cluster.ssh_port
-        keys, authorities, *_ = listed.match(
-            self.cluster.address, "", None if port == SSH_PORT else port
+        keys, authorities, *_ = asyncssh.match_known_hosts(
+            known_hosts, self.cluster.address, "", None if port == SSH_PORT else port
         )
         return keys, authorities
 
@@ -97,12 +97,12 @@ class HostKeys:
             with os.fdopen(descriptor, "w") as stream:
                 stream.write(line)
         except OSError as fault:
-            raise InvalidSettings(f"DATA_DIR: the host key cannot be kept: {fault}") from None
+            raise InvalidSettings(f"DATA_DIR: the host key cannot be written: {fault}") from None
         log.warning("host key of %s pinned at first use: %s", host, key.get_fingerprint())
 
 
-def host_keys(cluster: Cluster, settings: Settings) -> HostKeys:
-    """Return what the settings say about the host keys of `cluster`.
+def load_host_keys(cluster: Cluster, settings: Settings) -> HostKeys:
+    """Return the trusted host keys of `cluster` according to the settings.
 
     Raises InvalidSettings when KNOWN_HOSTS names no readable file and no fingerprints.
     """
@@ -115,7 +115,7 @@ def host_keys(cluster: Cluster, settings: Settings) -> HostKeys:
             raise InvalidSettings(f"KNOWN_HOSTS: {wrong[0]!r} is not a fingerprint (SHA256:…)")
         return HostKeys(cluster, fingerprints=pinned)
     keys = HostKeys(cluster, Path(known))
-    keys.listed()  # a file that cannot be read is found at start-up, not at a login
+    keys.known_hosts()  # report an unreadable file at start-up, not at a login
     return keys
 
 

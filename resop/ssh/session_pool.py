@@ -1,4 +1,4 @@
-"""Keep the open sessions of a worker, one for each login."""
+"""Hold the sessions of a process, one for each user on each cluster."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from resop.ssh.connection_opener import Connect
 from resop.ssh.session import Session
 
 IDLE_SECONDS = 300.0
-
-
+"""How long a connection stays open without a step."""
 SWEEP_SECONDS = 30.0
+"""The interval between two searches for idle connections."""
 
 
 class SessionPool:
@@ -20,20 +20,20 @@ class SessionPool:
 
     def __init__(self, *, runner: bool = True) -> None:
         self._runner = runner
-        # A session is found here while a task has it or a connection is open: were it forgotten
-        # earlier, what a long task opens with it later would never be closed.
+        # A session is found here while a task refers to it or one of its connections is open. If
+        # it were dropped earlier, connections that a long task opens later would never be closed.
         self._sessions: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
         self._sweeper: asyncio.Task[None] | None = None
 
     def session(self, username: str, cluster: str, connect: Connect) -> Session:
-        """The session of a user on a cluster; `connect` opens its further connections."""
+        """Return the session of a user on a cluster, which opens connections with `connect`."""
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep())
         session = self._sessions.get((username, cluster))
         if session is None:
             session = Session(connect, runner=self._runner)
             self._sessions[username, cluster] = session
-        # The newest login's key opens what is opened from now on: the older one may be revoked.
+        # Open further connections with the newest login's key: an older one may be revoked.
         session.connect_with(connect)
         return session
 
@@ -47,5 +47,5 @@ class SessionPool:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             before = time.monotonic() - IDLE_SECONDS
-            # No variable here holds on to one: it would never be forgotten.
+            # No local variable may refer to a session: it would never be dropped.
             await asyncio.gather(*(each.close_idle(before) for each in self._sessions.values()))

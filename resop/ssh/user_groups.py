@@ -1,4 +1,4 @@
-"""Asks a login node for the groups of who has just logged in."""
+"""Ask a login node for the groups of the user who has just logged in."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from resop.steps.quoting import login_shell_line
 
 log = logging.getLogger(__name__)
 
-SECONDS = 20.0
-MOST_BYTES = 1 << 16
+TIME_LIMIT = 20.0
+MAX_BYTES = 1 << 16
 
 
-async def groups_of(connection: asyncssh.SSHClientConnection) -> list[str] | None:
-    """The names of the user's groups, as `id` has them; None where it does not say.
+async def fetch_groups(connection: asyncssh.SSHClientConnection) -> list[str] | None:
+    """Return the names of the user's groups according to `id`; None if `id` does not answer.
 
-    With NUL between them where `id` can (GNU): a name of a directory may have a space in it.
+    Group names of a directory may contain spaces, so GNU's `id -z` is preferred.
     """
     try:
-        for words, between in ((["id", "-Gnz"], b"\0"), (["id", "-Gn"], None)):
-            line, mark = with_mark(login_shell_line(words))
-            raw = await run_command_line(connection, line, None, SECONDS, MOST_BYTES + NOISE_LIMIT)
-            said = without_noise(raw, mark, MOST_BYTES)
-            # Its exit code tells of a group without a name as well, which is then a number.
-            names = [each.decode("utf-8", "replace") for each in said.stdout.split(between)]
-            if found := [name.strip() for name in names if name.strip()]:
-                return found
+        for argv, separator in ((["id", "-Gnz"], b"\0"), (["id", "-Gn"], None)):
+            line, mark = with_mark(login_shell_line(argv))
+            max_output = MAX_BYTES + NOISE_LIMIT
+            raw = await run_command_line(connection, line, None, TIME_LIMIT, max_output)
+            output = without_noise(raw, mark, MAX_BYTES).stdout
+            # Ignore the exit code: `id` also fails for a group without a name, and prints its ID.
+            names = [each.decode("utf-8", "replace") for each in output.split(separator)]
+            if groups := [name.strip() for name in names if name.strip()]:
+                return groups
     except ResopError as fault:
-        log.warning("the groups of a login are not known: %s", fault.message)
+        log.warning("cannot read the groups of a user at login: %s", fault.message)
     return None

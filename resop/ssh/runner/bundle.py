@@ -1,7 +1,7 @@
 """Pack the modules of `resop/ssh/runner/remote` into the one program that a login node is sent.
 
-Docstrings and comments are removed, lines keep their numbers, and the result is compressed: it
-has to fit into the first packets of a connection, or each start costs further round trips.
+Docstrings and comments are removed, lines keep their numbers, and the result is compressed, so
+that it fits into TCP's initial window of ten packets (RFC 6928).
 """
 
 from __future__ import annotations

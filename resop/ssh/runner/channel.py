@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import asyncssh
 
+from resop.ssh.asyncssh_workarounds import AbandonableSession, open_session
 from resop.ssh.runner.bundle import PROGRAM
 from resop.ssh.runner.remote import protocol
 from resop.ssh.runner.remote.protocol import Frames, frame
@@ -47,7 +48,7 @@ class Hello(NamedTuple):
     """True if the login shell reads its rc files for each line."""
 
 
-class RunnerChannel(asyncssh.SSHClientSession[bytes]):
+class RunnerChannel(AbandonableSession):
     """One channel with a runner at its other end; `start` it once."""
 
     def __init__(
@@ -58,11 +59,10 @@ class RunnerChannel(asyncssh.SSHClientSession[bytes]):
         What it raises of ValueError, KeyError and struct.error breaks the channel. `on_broken` is
         called once, with the reason, when the channel can be used no more.
         """
+        super().__init__()
         self.hello: Hello | None = None
-        self.is_broken = False
         self._on_frame = on_frame
         self._on_broken = on_broken
-        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
         self._started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """The reason why there is no runner; empty if there is one."""
         self._noise: _NoiseSkipper | None = _NoiseSkipper()
@@ -71,13 +71,16 @@ class RunnerChannel(asyncssh.SSHClientSession[bytes]):
         self._outgoing: list[tuple[bytes, Callable[[], None] | None]] = []
         self._closed = asyncio.Event()
 
+    @property
+    def is_broken(self) -> bool:
+        """True if the channel can be used no more."""
+        return self.abandoned
+
     async def start(self, connection: asyncssh.SSHClientConnection) -> str:
         """Start the runner; return why that failed, or an empty text."""
         assert self._noise is not None
         line = _START.format(self._noise.marker, len(PROGRAM))
-        opening = asyncio.ensure_future(
-            connection.create_session(lambda: self, line, encoding=None)
-        )
+        opening = open_session(connection, self, line)
         opening.add_done_callback(self._on_opened)
         try:
             await asyncio.wait([self._started], timeout=START_TIMEOUT)
@@ -101,10 +104,10 @@ class RunnerChannel(asyncssh.SSHClientSession[bytes]):
     def flush(self) -> None:
         """Write the frames that were sent, unless the channel is broken."""
         outgoing, self._outgoing = self._outgoing, []
-        if self._channel is None or self.is_broken:
+        if self.channel is None or self.is_broken:
             return
         try:
-            self._channel.write(b"".join(data for data, _ in outgoing))
+            self.channel.write(b"".join(data for data, _ in outgoing))
         except OSError as fault:
             self.fail(str(fault))
         for _, on_sent in outgoing:
@@ -115,27 +118,22 @@ class RunnerChannel(asyncssh.SSHClientSession[bytes]):
         """Use the channel no more; its runner ends all its steps when it sees the channel close."""
         if self.is_broken:
             return
-        self.is_broken = True
+        self.abandoned = True
         if not self._started.done():
             self._started.set_result(reason)
-        if self._channel is not None:
-            self._channel.abort()
+        if self.channel is not None:
+            self.channel.abort()
         self._on_broken(reason)
 
     async def close(self) -> None:
         """Wait until the runner has read everything: a closing sshd drops data in transit."""
-        if self._channel is not None and not self.is_broken:
+        if self.channel is not None and not self.is_broken:
             with contextlib.suppress(OSError, TimeoutError):
                 self.flush()
-                self._channel.write_eof()
+                self.channel.write_eof()
                 await asyncio.wait_for(self._closed.wait(), CLOSE_TIMEOUT)
 
     # -- called by asyncssh -----------------------------------------------------------------
-
-    def connection_made(self, chan: asyncssh.SSHClientChannel[bytes]) -> None:
-        self._channel = chan
-        if self.is_broken:
-            chan.abort()
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype is not None:
@@ -165,8 +163,8 @@ class RunnerChannel(asyncssh.SSHClientSession[bytes]):
             rest = self._noise.feed(data)
             if rest is None:
                 return
-            assert self._channel is not None
-            self._channel.write(PROGRAM)
+            assert self.channel is not None
+            self.channel.write(PROGRAM)
             self._noise, data = None, rest
         for kind, number, content in self._frames.feed(data):
             if self.hello is not None:

@@ -1,25 +1,39 @@
-"""What a real sshd is sent that it is to ignore."""
+"""Undocumented behaviour of asyncssh that resop relies on: each test fails when it changes."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from resop.config.settings import Settings
+from resop.errors import LoginRefused
+from resop.ssh.asyncssh_workarounds import (
+    AbandonableSession,
+    ChannelAbandoned,
+    abandon,
+    open_session,
+    start_sftp_after_noise,
+)
 from resop.ssh.connector import Connector
-from resop.ssh.exec_channel import run_command_line
+from resop.ssh.exec_channel import ChannelRefused, run_command_line
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.timeout(30)
 
 ALICE = Account("alice", "alice's password")
-IGNORED = "Received SSH2_MSG_IGNORE"
+IGNORE_RECEIVED = "Received SSH2_MSG_IGNORE"
 
 
-async def ignored(folder: Path, cipher: str) -> int:
-    """How many such packets come with one command, once logged in."""
+@contextlib.asynccontextmanager
+async def logged_in(
+    folder: Path, config: str = ""
+) -> AsyncIterator[tuple[OpenSSH, asyncssh.SSHClientConnection]]:
     need(reason_unavailable())
-    config = f"LogLevel DEBUG3\nCiphers {cipher}"
     with OpenSSH(folder, [ALICE], config=config) as server:
         settings = Settings(
             CLUSTER_ADDRESS=server.host,
@@ -28,23 +42,102 @@ async def ignored(folder: Path, cipher: str) -> int:
         )
         connector, cluster = Connector(settings), settings.cluster(None)
         async with await connector.with_password(cluster, ALICE.name, ALICE.password, None) as made:
-            assert made.get_extra_info("send_cipher") == cipher
-            before = server.log.read_text().count(IGNORED)
-            answer = await run_command_line(made, "cat", b"x" * 100_000, 10)
-            assert answer.stdout == b"x" * 100_000
-            said = server.log.read_text()
-    assert "debug3" in said
-    return said.count(IGNORED) - before
+            yield server, made
+
+
+# -- empty packets
+
+
+async def count_ignore_packets(folder: Path, cipher: str) -> int:
+    """Count the empty packets that arrive with one command after the login."""
+    config = f"LogLevel DEBUG3\nCiphers {cipher}"
+    async with logged_in(folder, config) as (server, connection):
+        assert connection.get_extra_info("send_cipher") == cipher
+        before = server.log.read_text().count(IGNORE_RECEIVED)
+        result = await run_command_line(connection, "cat", b"x" * 100_000, 10)
+        assert result.stdout == b"x" * 100_000
+        log = server.log.read_text()
+    assert "debug3" in log
+    return log.count(IGNORE_RECEIVED) - before
 
 
 @pytest.mark.parametrize(
     "cipher",
     ["aes256-gcm@openssh.com", "aes128-gcm@openssh.com", "chacha20-poly1305@openssh.com"],
 )
-async def test_none_where_the_cipher_authenticates(tmp_path: Path, cipher: str) -> None:
-    assert await ignored(tmp_path, cipher) == 0
+async def test_no_empty_packets_where_the_cipher_authenticates(tmp_path: Path, cipher: str) -> None:
+    assert await count_ignore_packets(tmp_path, cipher) == 0
 
 
 @pytest.mark.parametrize("cipher", ["aes256-ctr"])
-async def test_one_with_each_packet_else(tmp_path: Path, cipher: str) -> None:
-    assert await ignored(tmp_path, cipher) > 4
+async def test_empty_packets_with_any_other_cipher(tmp_path: Path, cipher: str) -> None:
+    assert await count_ignore_packets(tmp_path, cipher) > 4
+
+
+# -- channels that open late
+
+
+async def opens_a_channel(connection: asyncssh.SSHClientConnection) -> bool:
+    """Return whether sshd opens a channel within a second, which it takes to free another."""
+    for _ in range(20):
+        with contextlib.suppress(ChannelRefused):
+            await run_command_line(connection, "true", None, 10)
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+async def test_command_of_an_abandoned_session_is_not_sent(tmp_path: Path) -> None:
+    async with logged_in(tmp_path, "MaxSessions 1") as (server, connection):
+        session = AbandonableSession()
+        opening = open_session(connection, session, "touch abandoned")
+        assert abandon(opening, session)
+        await asyncio.wait([opening])
+        assert isinstance(opening.exception(), ChannelAbandoned)
+        assert await opens_a_channel(connection)  # the only one allowed: it was closed
+        assert not (server.home(ALICE.name) / "abandoned").exists()
+
+
+async def test_session_has_its_channel_once_the_command_was_sent(tmp_path: Path) -> None:
+    async with logged_in(tmp_path) as (server, connection):
+        session = AbandonableSession()
+        opening = open_session(connection, session, "touch sent")
+        assert session.channel is None
+        await asyncio.wait([opening])
+        assert session.channel is not None
+        assert not abandon(opening, session)
+        await session.channel.wait_closed()
+        assert (server.home(ALICE.name) / "sent").exists()
+
+
+async def test_cancelled_opening_leaves_its_channel_open(tmp_path: Path) -> None:
+    async with logged_in(tmp_path, "MaxSessions 1") as (_, connection):
+        opening = asyncio.ensure_future(
+            connection.create_session(AbandonableSession, "true", encoding=None)
+        )
+        await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait([opening])
+        assert not await opens_a_channel(connection)
+
+
+# -- SFTP behind rc files that print
+
+
+async def test_sftp_starts_behind_noise_only_with_the_workaround(tmp_path: Path) -> None:
+    async with logged_in(tmp_path) as (server, connection):
+        (server.home(ALICE.name) / ".bashrc").write_text("echo noise\n")
+        with pytest.raises(asyncssh.SFTPError):
+            await connection.start_sftp_client()
+        async with await start_sftp_after_noise(connection) as sftp:
+            assert await sftp.exists(".bashrc")
+
+
+# -- user names
+
+
+async def test_user_name_that_cannot_be_sent_is_refused_before_connecting() -> None:
+    settings = Settings(CLUSTER_ADDRESS="127.0.0.1", CLUSTER_SSH_PORT=free_port())
+    connector, cluster = Connector(settings), settings.cluster(None)
+    with pytest.raises(LoginRefused, match="cannot be sent"):
+        await connector.with_password(cluster, "ali\0ce", "secret", None)

@@ -1,4 +1,4 @@
-"""Our line in authorized_keys comes and goes; every other byte, and the mode, stays."""
+"""Editing authorized_keys over SSH: only our own line changes, and the mode stays."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from resop.errors import ClusterError, StepTimedOut
 from resop.ssh import authorized_keys_editor
-from resop.ssh.authorized_keys import KeyLine, added, removed
+from resop.ssh.authorized_keys import KeyLine, add_line, remove_line
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
 from resop.ssh.exec_channel import run_command_line
 from resop.steps.output import RawResult
@@ -103,12 +103,12 @@ def a_line(hours: float = 8) -> KeyLine:
 
 
 async def add(connection: asyncssh.SSHClientConnection, line: KeyLine) -> None:
-    await edit_authorized_keys(connection, lambda content, now: added(content, line, now))
+    await edit_authorized_keys(connection, lambda content, now: add_line(content, line, now))
 
 
 async def remove(connection: asyncssh.SSHClientConnection, line: KeyLine) -> None:
     await edit_authorized_keys(
-        connection, lambda content, now: removed(content, {INSTANCE}, line.credential, now)
+        connection, lambda content, now: remove_line(content, {INSTANCE}, line.credential, now)
     )
 
 
@@ -118,7 +118,7 @@ def state(file: Path) -> tuple[bytes, int, int, int]:
 
 
 def leftovers(server: OpenSSH, account: Account = ALICE) -> list[str]:
-    """What lies beside the file."""
+    """List the other files in its folder."""
     return sorted(set(os.listdir(keys_of(server, account).parent)) - {"authorized_keys"})
 
 
@@ -126,7 +126,7 @@ def leftovers(server: OpenSSH, account: Account = ALICE) -> list[str]:
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
-async def test_other_bytes_are_the_same_before_and_after(
+async def test_other_bytes_do_not_change(
     server: OpenSSH, shared: asyncssh.SSHClientConnection, content: bytes
 ) -> None:
     file = place(server, content)
@@ -139,7 +139,7 @@ async def test_other_bytes_are_the_same_before_and_after(
 
 
 @pytest.mark.parametrize("folder", [True, False], ids=["folder there", "no folder"])
-async def test_missing_file_is_made_for_its_user_alone(
+async def test_missing_file_is_made_for_its_user_only(
     server: OpenSSH, shared: asyncssh.SSHClientConnection, folder: bool
 ) -> None:
     file, line, uid = keys_of(server), a_line(), server.uid(ALICE.name)
@@ -155,7 +155,7 @@ async def test_missing_file_is_made_for_its_user_alone(
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o444, 0o400], ids=oct)
-async def test_mode_is_kept(
+async def test_mode_does_not_change(
     server: OpenSSH, shared: asyncssh.SSHClientConnection, mode: int
 ) -> None:
     file, line = place(server, b"a line\n", mode=mode), a_line()
@@ -166,7 +166,7 @@ async def test_mode_is_kept(
     assert state(file) == before
 
 
-async def test_symbolic_link_is_followed_and_kept(
+async def test_symbolic_link_is_followed_and_stays(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     file, line = place(server, b"a line\n"), a_line()
@@ -239,7 +239,7 @@ async def test_key_that_was_added_opens_a_session_until_it_expires(
 # -- several at once ------------------------------------------------------------------------
 
 
-async def test_edits_at_once_lose_none(server: OpenSSH) -> None:
+async def test_concurrent_edits_are_all_written(server: OpenSSH) -> None:
     file, lines = place(server, b"a line"), [a_line() for _ in range(10)]
     async with await login(server) as one, await login(server) as other:
         await asyncio.gather(
@@ -255,7 +255,7 @@ async def test_edits_at_once_lose_none(server: OpenSSH) -> None:
     assert leftovers(server) == []
 
 
-async def test_edit_by_somebody_else_meanwhile_is_not_overwritten(
+async def test_concurrent_edit_by_somebody_else_is_not_overwritten(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     file, line, calls = place(server, b"before\n"), a_line(), 0
@@ -266,17 +266,17 @@ async def test_edit_by_somebody_else_meanwhile_is_not_overwritten(
         if calls == 1:  # between our reading and our writing
             with file.open("ab") as stream:
                 stream.write(b"by ssh-copy-id\n")
-        return added(content, line, now)
+        return add_line(content, line, now)
 
     await edit_authorized_keys(shared, edit)
     assert calls == 2
     assert file.read_bytes() == line.render() + b"before\nby ssh-copy-id\n"
 
 
-async def test_file_that_never_rests_is_given_up(
+async def test_edit_of_a_file_that_keeps_changing_is_given_up(
     server: OpenSSH, shared: asyncssh.SSHClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(authorized_keys_editor, "EDIT_SECONDS", 0.5)
+    monkeypatch.setattr(authorized_keys_editor, "EDIT_TIMEOUT", 0.5)
     file, calls = place(server, b"before\n"), 0
 
     def edit(content: bytes, now: datetime) -> bytes:
@@ -299,7 +299,7 @@ def lock(server: OpenSSH, age: float) -> Path:
     return made
 
 
-async def test_lock_of_a_dead_edit_is_taken_over(
+async def test_lock_of_a_dead_edit_is_removed(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     file, lines = place(server, b"a line\n"), [a_line() for _ in range(3)]
@@ -312,7 +312,7 @@ async def test_lock_of_a_dead_edit_is_taken_over(
     assert leftovers(server) == []
 
 
-async def test_lock_of_a_living_edit_is_respected(
+async def test_lock_of_a_running_edit_is_respected(
     server: OpenSSH, shared: asyncssh.SSHClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, line = place(server, b"a line\n"), a_line()
@@ -325,11 +325,11 @@ async def test_lock_of_a_living_edit_is_respected(
     assert file.read_bytes() == line.render() + b"a line\n"
 
     held = lock(server, age=1)
-    monkeypatch.setattr(authorized_keys_editor, "EDIT_SECONDS", 0.0)
+    monkeypatch.setattr(authorized_keys_editor, "EDIT_TIMEOUT", 0.0)
     monkeypatch.setattr(
         authorized_keys_editor, "_WRITE", authorized_keys_editor._WRITE.replace("-lt 50", "-lt 3")
     )
-    with pytest.raises(ClusterError, match="another login is at it"):
+    with pytest.raises(ClusterError, match="another login is changing it"):
         await remove(shared, line)
     assert file.read_bytes() == line.render() + b"a line\n"
     assert held.is_dir()
@@ -338,7 +338,7 @@ async def test_lock_of_a_living_edit_is_respected(
 # -- what cannot be done --------------------------------------------------------------------
 
 
-async def test_file_of_another_user_stays_as_it_is(
+async def test_file_of_another_user_is_not_changed(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     file = place(server, b"root's line\n", mode=0o644)
@@ -350,7 +350,7 @@ async def test_file_of_another_user_stays_as_it_is(
     assert leftovers(server) == []
 
 
-async def test_file_that_cannot_be_read_is_told_with_the_reason(
+async def test_unreadable_file_is_an_error_with_the_reason(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     file = place(server, b"root's line\n", mode=0o600)
@@ -361,7 +361,7 @@ async def test_file_that_cannot_be_read_is_told_with_the_reason(
 
 
 @pytest.mark.parametrize("folder", [True, False], ids=["folder there", "no folder"])
-async def test_read_only_home_is_told_at_once(
+async def test_read_only_home_is_an_error_at_once(
     server: OpenSSH, shared: asyncssh.SSHClientConnection, folder: bool
 ) -> None:
     home = server.home(ALICE.name)
@@ -377,7 +377,7 @@ async def test_read_only_home_is_told_at_once(
         assert keys_of(server).read_bytes() == b"a line\n"
 
 
-async def test_full_disk_leaves_the_old_file(
+async def test_full_disk_does_not_change_the_file(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     content = b"ssh-ed25519 AAAA somebody\n" * 4000
@@ -396,7 +396,7 @@ async def test_full_disk_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("size", [0, 1, 10_000])
-async def test_write_that_is_cut_in_the_middle_leaves_the_old_file(
+async def test_truncated_write_does_not_change_the_file(
     server: OpenSSH,
     shared: asyncssh.SSHClientConnection,
     monkeypatch: pytest.MonkeyPatch,
@@ -416,13 +416,13 @@ async def test_write_that_is_cut_in_the_middle_leaves_the_old_file(
     assert leftovers(server) == []
 
 
-async def test_edit_that_is_killed_leaves_the_old_file(
+async def test_killed_edit_does_not_change_the_file(
     server: OpenSSH, shared: asyncssh.SSHClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = place(server, b"a line\n")
     hanging = authorized_keys_editor._WRITE.replace("chmod ", "sleep 300; chmod ")
     monkeypatch.setattr(authorized_keys_editor, "_WRITE", hanging)
-    monkeypatch.setattr(authorized_keys_editor, "SECONDS", 0.4)
+    monkeypatch.setattr(authorized_keys_editor, "SCRIPT_TIMEOUT", 0.4)
     with pytest.raises(StepTimedOut):
         await add(shared, a_line())
     assert file.read_bytes() == b"a line\n"
@@ -438,7 +438,7 @@ async def test_edit_that_is_killed_leaves_the_old_file(
         ("cksum() { return 127; }", "cannot be read: exit code 127"),
     ],
 )
-async def test_node_without_the_usual_programs_is_told(
+async def test_missing_program_on_the_node_is_an_error(
     server: OpenSSH,
     shared: asyncssh.SSHClientConnection,
     monkeypatch: pytest.MonkeyPatch,
@@ -453,7 +453,7 @@ async def test_node_without_the_usual_programs_is_told(
         await add(shared, a_line())
 
 
-async def test_file_of_more_than_a_megabyte_is_left_alone(
+async def test_file_of_more_than_a_megabyte_is_not_changed(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     file = place(server, b"x" * ((1 << 20) + 1))

@@ -1,4 +1,4 @@
-"""Logging in: what is asked and answered, what each refusal is called, and that none takes long."""
+"""Logging in: questions and answers, an error for each refusal, and time limits."""
 
 import asyncio
 import contextlib
@@ -46,8 +46,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connector_module, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setattr(connector_module, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(connector_module, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(connector_module, "RETRY_PAUSE", 0.01)
 
 
 def settings_for(server: OpenSSH | HostileSSH, known: str | None = None) -> Settings:
@@ -68,7 +68,7 @@ async def log_in(
     user: str = ALICE.name,
     known: str | None = None,
 ) -> str:
-    """Log in, and ask an OpenSSH server who we are."""
+    """Log in; return the user name that an OpenSSH server reports."""
     settings = settings_for(server, known)
     connector = Connector(settings)
     async with await connector.with_password(settings.cluster(None), user, password, otp) as made:
@@ -90,7 +90,7 @@ async def log_in_with_key(server: OpenSSH, key: asyncssh.SSHKey) -> str:
 
 @contextlib.asynccontextmanager
 async def talking(*words: bytes) -> AsyncIterator[int]:
-    """A port that says something to everybody and then only listens."""
+    """Serve a port that sends the same words to each client and then only listens."""
     talks: list[asyncio.Task[None]] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -110,7 +110,7 @@ async def talking(*words: bytes) -> AsyncIterator[int]:
 
 
 class SaidBy:
-    """What an sshd writes to its log from when this is made on."""
+    """The lines that an sshd writes to its log after this object was made."""
 
     ENDS = re.compile(
         r"(Connection (closed|reset) by|Disconnected from|Disconnecting) (authenticating )?user "
@@ -121,7 +121,7 @@ class SaidBy:
         self._before = len(server.log.read_text())
 
     async def attempts(self, connections: int = 1) -> tuple[int, int]:
-        """How many logins it has accepted and refused until so many connections have ended."""
+        """Count accepted and refused logins once this number of connections has ended."""
         accepted = failed = 0
         for _ in range(500):
             said = self._log.read_text()[self._before :]
@@ -153,7 +153,7 @@ async def test_wrong_password_is_tried_once(server: OpenSSH) -> None:
 
 
 @pytest.mark.parametrize("password", ["", "naïve 🐍", "x" * 2000, "a\nb"])
-async def test_odd_password_is_a_wrong_one(server: OpenSSH, password: str) -> None:
+async def test_unusual_password_counts_as_a_wrong_one(server: OpenSSH, password: str) -> None:
     with pytest.raises(LoginRefused):
         await log_in(server, password)
 
@@ -166,7 +166,7 @@ async def test_unknown_user_is_refused_like_a_wrong_password(server: OpenSSH) ->
     assert unknown.value.message == wrong.value.message
 
 
-async def test_expired_password_is_told_from_a_wrong_one(server: OpenSSH) -> None:
+async def test_expired_password_is_distinguished_from_a_wrong_one(server: OpenSSH) -> None:
     shadow = server.folder / "etc" / "shadow"
     shadow.write_text(shadow.read_text().replace(":19000:0:99999:", ":0:0:99999:"))
     try:
@@ -194,7 +194,7 @@ async def test_password_is_tried_once_whatever_the_server_allows(
         assert await said.attempts(2) == (1, 1)
 
 
-async def test_prompt_for_a_new_password_is_told_as_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_prompt_for_a_new_password_means_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask_for_new(self: hostile._Session, responses: list[str]) -> InteractiveQuery:
         given.extend(responses)
         return hostile._prompt("New password: ")
@@ -228,7 +228,7 @@ async def test_password_is_in_no_error_and_no_log(
         ("wrong", "123456", LoginRefused),
     ],
 )
-async def test_code_is_asked_for_and_checked(
+async def test_code_is_requested_and_checked(
     password: str, otp: str | None, fault: type[Exception] | None
 ) -> None:
     with HostileSSH(Mode.OTP) as server:
@@ -306,7 +306,7 @@ async def test_login_may_take_longer_than_connecting(
         self.server.stopping.wait(0.8)  # somebody looks for a phone
         return AUTH_SUCCESSFUL
 
-    monkeypatch.setattr(connector_module, "LOGIN_SECONDS", patience)
+    monkeypatch.setattr(connector_module, "ANSWER_TIMEOUT", patience)
     monkeypatch.setattr(hostile._Session, "check_auth_interactive_response", slowly)
     with HostileSSH(Mode.OTP) as server:
         if patience > 1:
@@ -403,14 +403,14 @@ async def test_nothing_is_sent_to_a_server_with_another_host_key(
     [Mode.SILENT, Mode.ENDLESS_BANNER, Mode.GARBAGE_BANNER, Mode.DROP_BEFORE_AUTH],
     ids=lambda mode: mode.name,
 )
-async def test_server_that_is_none_is_given_up_in_time(mode: Mode) -> None:
+async def test_port_without_an_ssh_server_is_given_up_in_time(mode: Mode) -> None:
     begin = time.monotonic()
     with HostileSSH(mode) as server:
         with pytest.raises(ClusterUnreachable) as caught:
             await log_in(server, "secret")
         assert type(caught.value) is ClusterUnreachable
         assert caught.value.retryable
-        assert server.connections <= connector_module.TRIES
+        assert server.connections <= connector_module.MAX_ATTEMPTS
     assert time.monotonic() - begin < 3
 
 
@@ -425,7 +425,7 @@ async def test_server_that_is_none_is_given_up_in_time(mode: Mode) -> None:
         pytest.param([b"SSH-2.0-x\r\n", b"\xff" * 64], id="huge packet"),
     ],
 )
-async def test_nonsense_is_called_unreachable(words: list[bytes]) -> None:
+async def test_nonsense_from_the_server_means_unreachable(words: list[bytes]) -> None:
     async with talking(*words) as port:
         settings = Settings(
             CLUSTER_ADDRESS="127.0.0.1", CLUSTER_SSH_PORT=port, KNOWN_HOSTS="SHA256:x"
@@ -434,7 +434,7 @@ async def test_nonsense_is_called_unreachable(words: list[bytes]) -> None:
             await Connector(settings).with_password(settings.cluster(None), "alice", "any", None)
 
 
-async def test_closed_port_is_told_at_once() -> None:
+async def test_closed_port_is_an_error_at_once() -> None:
     with HostileSSH(Mode.SILENT) as server:
         pass
     begin = time.monotonic()
@@ -443,18 +443,18 @@ async def test_closed_port_is_told_at_once() -> None:
     assert time.monotonic() - begin < 2  # five tries have pauses of 2.2 s or more between them
 
 
-def test_longest_waits_are_those_that_were_promised() -> None:
-    assert connector_module.CONNECT_SECONDS <= 15
+def test_longest_waits_are_as_documented() -> None:
+    assert connector_module.CONNECT_TIMEOUT <= 15
     pauses = sum(
-        connector_module.FIRST_PAUSE * 2**number * 1.5
-        for number in range(connector_module.TRIES - 1)
+        connector_module.RETRY_PAUSE * 2**number * 1.5
+        for number in range(connector_module.MAX_ATTEMPTS - 1)
     )
     assert pauses <= 15
-    assert connector_module.KEEPALIVE_SECONDS * (connector_module.KEEPALIVE_MISSES + 1) < 30
+    assert connector_module.KEEPALIVE_INTERVAL * (connector_module.KEEPALIVE_MISSES + 1) < 30
 
 
 async def test_half_open_connection_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connector_module, "KEEPALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(connector_module, "KEEPALIVE_INTERVAL", 0.1)
     with HostileSSH(Mode.FROZEN) as server:
         settings = settings_for(server)
         connection = await Connector(settings).with_password(
@@ -484,32 +484,32 @@ async def test_many_handshakes_at_once_all_succeed(server: OpenSSH, processes: i
     assert await said.attempts(30) == (30, 0)
 
 
-async def test_cancelled_logins_free_their_places() -> None:
+async def test_cancelled_logins_release_their_handshakes() -> None:
     with HostileSSH(Mode.SILENT) as server:
         settings = settings_for(server)
         connector, cluster = Connector(settings), settings.cluster(None)
-        places = connector._pace[cluster.name]
+        handshakes = connector._handshakes[cluster.name]
         logins = [
             asyncio.create_task(connector.with_password(cluster, "alice", "any", None))
             for _ in range(12)
         ]
         for _ in range(500):
-            if server.connections == connector_module.HANDSHAKES_AT_ONCE:
+            if server.connections == connector_module.MAX_HANDSHAKES:
                 break
             await asyncio.sleep(0.01)
-        assert places.locked()
+        assert handshakes.locked()
         for login in logins:
             login.cancel()
         ends = await asyncio.gather(*logins, return_exceptions=True)
         assert {type(each) for each in ends} == {asyncio.CancelledError}
-        for _ in range(connector_module.HANDSHAKES_AT_ONCE):
-            assert not places.locked()
-            await places.acquire()
+        for _ in range(connector_module.MAX_HANDSHAKES):
+            assert not handshakes.locked()
+            await handshakes.acquire()
 
 
-async def test_waiting_for_a_place_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connector_module, "PACE_SECONDS", 0.1)
-    monkeypatch.setattr(connector_module, "CONNECT_SECONDS", 0.5)
+async def test_waiting_for_a_handshake_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connector_module, "HANDSHAKE_WAIT", 0.1)
+    monkeypatch.setattr(connector_module, "CONNECT_TIMEOUT", 0.5)
     with HostileSSH(Mode.SILENT) as server:
         settings = settings_for(server)
         connector, cluster = Connector(settings), settings.cluster(None)
@@ -518,7 +518,5 @@ async def test_waiting_for_a_place_ends(monkeypatch: pytest.MonkeyPatch) -> None
             return_exceptions=True,
         )
         assert {type(each) for each in ends} == {ClusterUnreachable}
-        assert (
-            sum("too many" in str(each) for each in ends) == 8 - connector_module.HANDSHAKES_AT_ONCE
-        )
-        assert server.connections == connector_module.HANDSHAKES_AT_ONCE
+        assert sum("too many" in str(each) for each in ends) == 8 - connector_module.MAX_HANDSHAKES
+        assert server.connections == connector_module.MAX_HANDSHAKES

@@ -1,4 +1,4 @@
-"""A command over an SSH channel: its streams, its end, and that nothing of it is left."""
+"""A command over an SSH channel: its streams, its end, and that no process is left."""
 
 import asyncio
 import contextlib
@@ -140,14 +140,14 @@ async def run(
 # -- streams and exit codes -----------------------------------------------------------------
 
 
-async def test_streams_are_kept_apart(shared: asyncssh.SSHClientConnection) -> None:
+async def test_streams_are_separate(shared: asyncssh.SSHClientConnection) -> None:
     answer = await run(shared, "echo out; echo err >&2; exit 3")
     assert (answer.stdout, answer.stderr, answer.exit_code) == (b"out\n", b"err\n", 3)
     assert not answer.truncated
     assert 0 < answer.seconds < LONG
 
 
-async def test_exit_code_is_the_shells(shared: asyncssh.SSHClientConnection) -> None:
+async def test_exit_code_is_the_one_of_the_shell(shared: asyncssh.SSHClientConnection) -> None:
     codes = {
         "true": 0,
         "false": 1,
@@ -196,7 +196,9 @@ async def test_binary_output_is_exact(shared: asyncssh.SSHClientConnection) -> N
         assert (await run(other, "any")).stdout == BINARY
 
 
-async def test_output_over_the_limit_is_cut_and_said(shared: asyncssh.SSHClientConnection) -> None:
+async def test_output_over_the_limit_is_truncated_and_marked(
+    shared: asyncssh.SSHClientConnection,
+) -> None:
     for size, cut in ((OUTPUT_LIMIT, False), (OUTPUT_LIMIT + 1, True)):
         out = await run(shared, f"head -c {size} /dev/zero; exit 7")
         err = await run(shared, f"head -c {size} /dev/zero >&2; exit 7")
@@ -205,7 +207,7 @@ async def test_output_over_the_limit_is_cut_and_said(shared: asyncssh.SSHClientC
         assert (out.exit_code, err.exit_code) == (7, 7)
 
 
-async def test_commands_at_once_do_not_mix(shared: asyncssh.SSHClientConnection) -> None:
+async def test_concurrent_commands_do_not_mix(shared: asyncssh.SSHClientConnection) -> None:
     lines = [f"for i in $(seq 200); do echo {number}; done" for number in range(9)]
     answers = await asyncio.gather(*(run(shared, line) for line in lines))
     assert [set(answer.stdout.split()) for answer in answers] == [{b"%d" % n} for n in range(9)]
@@ -269,7 +271,7 @@ async def test_cancel_ends_the_whole_group(
 
 
 @pytest.mark.parametrize("account", [TOM, FRED, NOISY], ids=lambda account: account.name)
-async def test_group_ends_whatever_the_login_shell(server: OpenSSH, account: Account) -> None:
+async def test_group_ends_with_every_login_shell(server: OpenSSH, account: Account) -> None:
     line = "sleep 300 & sh -c \"trap '' TERM; sleep 301; true\"; true"
     async with await login(server, account) as connection:
         with pytest.raises(StepTimedOut) as caught:
@@ -291,7 +293,7 @@ async def test_program_is_asked_to_end_before_it_is_killed(
     assert (server.home(ALICE.name) / "bye").read_text() == "bye\n"
 
 
-async def test_steps_that_are_ended_at_once_all_end(
+async def test_steps_that_are_ended_at_the_same_time_all_end(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     line = "bash -c \"trap '' TERM; sleep 300; true\"; true"
@@ -308,7 +310,7 @@ async def test_steps_that_are_ended_at_once_all_end(
     assert server.processes(ALICE.name) == []
 
 
-async def test_what_other_steps_left_running_is_spared(
+async def test_processes_that_other_steps_left_running_are_spared(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     await run(shared, "sleep 400 </dev/null >/dev/null 2>&1 &")
@@ -342,7 +344,7 @@ async def test_group_ends_when_no_further_channel_is_allowed(tmp_path: Path) -> 
             assert server.processes(ALICE.name) == []
 
 
-async def test_second_cancel_does_not_stop_the_ending(
+async def test_second_cancel_does_not_interrupt_the_end(
     server: OpenSSH, shared: asyncssh.SSHClientConnection
 ) -> None:
     step = asyncio.create_task(run(shared, "trap '' TERM; sleep 300; sleep 301"))
@@ -364,8 +366,8 @@ async def test_endless_output_takes_no_more_memory_than_its_limit(
     class Watched(exec_channel.ExecSession):
         received = 0
 
-        def __init__(self, *given: Any) -> None:
-            super().__init__(*given)
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
             seen.append(self)
 
         def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
@@ -381,7 +383,7 @@ async def test_endless_output_takes_no_more_memory_than_its_limit(
     with pytest.raises(StepTimedOut):
         await run_command_line(shared, "yes", None, 0.5)
     assert Watched.received > 4 * OUTPUT_LIMIT
-    assert max(len(kept) for each in seen for kept in each.kept.values()) == OUTPUT_LIMIT
+    assert max(len(output) for each in seen for output in each.output.values()) == OUTPUT_LIMIT
     assert resident() - before < 32 << 20
 
 
@@ -411,7 +413,7 @@ async def test_dropped_connection_is_contact_lost(tmp_path: Path) -> None:
     ],
     ids=lambda value: getattr(value, "name", None),
 )
-async def test_fault_says_truly_whether_the_command_was_sent(
+async def test_error_says_correctly_whether_the_command_was_sent(
     mode: Mode, fault: type[Exception], sent: bool
 ) -> None:
     keepalive = 0.2 if mode is Mode.FROZEN else 0
@@ -433,7 +435,7 @@ async def test_closed_connection_refuses_without_sending() -> None:
         assert server.commands == []
 
 
-async def test_output_that_was_cut_by_a_drop_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_output_truncated_by_a_drop_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(self: hostile._Session, stream: paramiko.Channel) -> None:
         stream.sendall(hostile.PARTIAL)
         stream.send_exit_status(0)
@@ -445,7 +447,7 @@ async def test_output_that_was_cut_by_a_drop_is_no_success(monkeypatch: pytest.M
             await run(connection, "any")
 
 
-async def test_refused_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refused_command_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hostile._Session, "check_channel_exec_request", lambda *_: False)
     async with misbehaving(Mode.BINARY_OUTPUT) as (_, connection):
         with pytest.raises(ClusterError, match="refuses to run commands") as caught:
@@ -455,10 +457,10 @@ async def test_refused_command_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("mode", [Mode.NO_ANSWER, Mode.FROZEN], ids=lambda mode: mode.name)
 @pytest.mark.parametrize("cancelled", [False, True], ids=["time limit", "cancel"])
-async def test_server_that_never_answers_is_left_in_time(
+async def test_server_that_never_answers_is_given_up_in_time(
     mode: Mode, cancelled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exec_channel, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(exec_channel, "SCRIPT_TIMEOUT", 0.1)
     begin = time.monotonic()
     async with misbehaving(mode) as (server, connection):
         step = asyncio.create_task(

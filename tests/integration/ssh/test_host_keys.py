@@ -1,4 +1,4 @@
-"""Only the right host key is believed: listed, pinned by fingerprint, or seen first."""
+"""Only the right host key is trusted: listed, pinned by fingerprint, or the first one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 from resop.config.settings import Cluster, Settings
 from resop.errors import HostKeyMismatch, InvalidSettings
 from resop.ssh.connector import Connector
-from resop.ssh.host_keys import PINS_FILE, HostKeys, host_keys
+from resop.ssh.host_keys import PINS_FILE, HostKeys, load_host_keys
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 
@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
 
 
 def keys_of(server: OpenSSH) -> dict[str, str]:
-    """The server's public keys by their kind, such as 'ssh-ed25519'."""
+    """Return the server's public keys by their algorithm, such as 'ssh-ed25519'."""
     lines = server.known_hosts.read_text().splitlines()
     return {line.split()[1]: line.split(maxsplit=1)[1] for line in lines}
 
@@ -68,7 +68,7 @@ def a_file(folder: Path, *lines: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256"])
-async def test_server_shows_the_kind_of_key_that_is_listed(
+async def test_server_presents_the_kind_of_key_that_is_listed(
     server: OpenSSH, tmp_path: Path, kind: str
 ) -> None:
     known = a_file(tmp_path, f"[{server.host}]:{server.port} {keys_of(server)[kind]}")
@@ -80,7 +80,7 @@ async def test_key_listed_without_a_port_counts_for_any(server: OpenSSH, tmp_pat
     await log_in(settings_for(server, tmp_path, known))
 
 
-async def test_certificate_of_a_listed_authority_is_believed(
+async def test_certificate_of_a_listed_authority_is_trusted(
     server: OpenSSH, tmp_path: Path
 ) -> None:
     authority = (server.folder / "authority.pub").read_text()
@@ -132,7 +132,9 @@ def test_unreadable_file_is_named_at_startup(tmp_path: Path, fault: str) -> None
         Connector(settings)
 
 
-async def test_file_that_vanished_later_is_named_at_login(server: OpenSSH, tmp_path: Path) -> None:
+async def test_file_that_was_removed_later_is_named_at_login(
+    server: OpenSSH, tmp_path: Path
+) -> None:
     known = a_file(tmp_path, f"[{server.host}]:{server.port} {keys_of(server)['ssh-ed25519']}")
     settings = settings_for(server, tmp_path, known)
     connector = Connector(settings)
@@ -158,11 +160,11 @@ def test_names_are_matched_as_ssh_writes_them(tmp_path: Path, port: int) -> None
     key = asyncssh.generate_private_key("ssh-rsa").export_public_key().decode()
     known = a_file(tmp_path, f"{name} {key}")
     cluster = Cluster(name="here", address="node.example", ssh_port=port, known_hosts=known)
-    keys = host_keys(cluster, Settings(DATA_DIR=tmp_path))
-    assert keys.algorithms(keys.listed())[0] == "rsa-sha2-512"
+    keys = load_host_keys(cluster, Settings(DATA_DIR=tmp_path))
+    assert keys.algorithms(keys.known_hosts())[0] == "rsa-sha2-512"
     elsewhere = cluster.model_copy(update={"address": "other.example"})
-    keys = host_keys(elsewhere, Settings(DATA_DIR=tmp_path))
-    assert keys.algorithms(keys.listed())[0] == "ssh-ed25519"
+    keys = load_host_keys(elsewhere, Settings(DATA_DIR=tmp_path))
+    assert keys.algorithms(keys.known_hosts())[0] == "ssh-ed25519"
 
 
 # -- fingerprints ---------------------------------------------------------------------------
@@ -180,7 +182,7 @@ async def test_one_of_several_fingerprints_is_enough(
     await log_in(settings_for(server, tmp_path, form.format(right=right, wrong=wrong)))
 
 
-async def test_other_fingerprint_is_refused_and_the_shown_one_named(
+async def test_other_fingerprint_is_refused_and_the_presented_one_named(
     server: OpenSSH, tmp_path: Path
 ) -> None:
     shown = fingerprint(keys_of(server)["ssh-ed25519"])
@@ -189,7 +191,7 @@ async def test_other_fingerprint_is_refused_and_the_shown_one_named(
     assert shown in caught.value.message
 
 
-def test_what_is_no_fingerprint_is_refused_at_startup(tmp_path: Path) -> None:
+def test_malformed_fingerprint_is_refused_at_startup(tmp_path: Path) -> None:
     settings = Settings(CLUSTER_ADDRESS="h", KNOWN_HOSTS="SHA256:abc, MD5:00", DATA_DIR=tmp_path)
     with pytest.raises(InvalidSettings, match="MD5:00"):
         Connector(settings)
@@ -215,9 +217,9 @@ async def test_first_key_is_pinned_and_another_one_refused_later(tmp_path: Path)
         assert pins.read_text() == pinned
 
 
-async def test_pin_that_cannot_be_kept_is_said(server: OpenSSH, tmp_path: Path) -> None:
+async def test_pin_that_cannot_be_written_is_an_error(server: OpenSSH, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where the folder should be")
-    with pytest.raises(InvalidSettings, match="DATA_DIR: the host key cannot be kept"):
+    with pytest.raises(InvalidSettings, match="DATA_DIR: the host key cannot be written"):
         await log_in(settings_for(server, tmp_path / "data", None))
 
 
@@ -231,8 +233,8 @@ def test_pins_of_several_clusters_live_in_one_file(tmp_path: Path) -> None:
         for port in (2221, 2222)
     ]
     made = [asyncssh.generate_private_key("ssh-ed25519").convert_to_public() for _ in keys]
-    assert [each.believes(key) for each, key in zip(keys, made, strict=True)] == [True, True]
-    assert [each.believes(key) for each, key in zip(keys, made, strict=True)] == [True, True]
-    assert not keys[0].believes(made[1])
-    assert not keys[1].believes(made[0])
+    assert [each.trusts(key) for each, key in zip(keys, made, strict=True)] == [True, True]
+    assert [each.trusts(key) for each, key in zip(keys, made, strict=True)] == [True, True]
+    assert not keys[0].trusts(made[1])
+    assert not keys[1].trusts(made[0])
     assert len((tmp_path / PINS_FILE).read_text().splitlines()) == 2

@@ -99,7 +99,7 @@ async def opened(
 
 
 def nothing_is_left(session: Session) -> bool:
-    """No channel is taken, and nobody waits."""
+    """Return whether no channel is in use, and nobody waits."""
     return not session.allocator.waiters and not any(
         pooled.in_use for pooled in session.allocator.connections
     )
@@ -127,7 +127,7 @@ def hold(session: Session, count: int, limit: float = LONG) -> list[asyncio.Task
 # -- many at once ---------------------------------------------------------------------------
 
 
-async def test_hundred_short_commands_at_once_all_succeed(
+async def test_hundred_concurrent_short_commands_all_succeed(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel_allocator, "WAIT_TIMEOUT", 2.0)  # a busy machine pauses for 0.2 s
@@ -151,7 +151,7 @@ async def test_commands_succeed_where_fewer_channels_are_allowed(
             assert [answer.stdout for answer in answers] == [b"%d\n" % n for n in range(100)]
 
 
-async def test_channels_that_were_refused_are_asked_for_again_later(
+async def test_refused_channels_are_requested_again_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need(reason_unavailable())
@@ -176,7 +176,7 @@ async def test_channels_that_were_refused_are_asked_for_again_later(
             await end(steps)
 
 
-async def test_long_commands_make_it_open_more_connections(server: OpenSSH) -> None:
+async def test_long_commands_open_more_connections(server: OpenSSH) -> None:
     async with opened(server) as (session, connect):
         steps = hold(session, 20)
         assert await eventually(lambda: server.processes(ALICE.name).count("sleep 300") == 20)
@@ -196,7 +196,7 @@ async def test_connections_and_channels_stay_within_their_limits(
         assert await eventually(
             lambda: server.processes(ALICE.name).count("sleep 300") == 2 * MAX_CHANNELS
         )
-        await asyncio.sleep(0.2)  # ten times its patience
+        await asyncio.sleep(0.2)  # ten times WAIT_TIMEOUT
         assert connect.tried == 2
         assert server.processes(ALICE.name).count("sleep 300") == 2 * MAX_CHANNELS
         await end(steps)
@@ -215,7 +215,7 @@ async def test_cold_start_waits_for_its_first_connection(server: OpenSSH) -> Non
 # -- faults ---------------------------------------------------------------------------------
 
 
-async def test_server_that_refuses_every_channel_is_told_in_time(
+async def test_server_that_refuses_every_channel_is_an_error_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(session_module, "RETRY_PAUSE", 0.005)
@@ -252,7 +252,7 @@ async def test_step_after_a_drop_connects_again(server: OpenSSH) -> None:
         assert session.connections == 1
 
 
-async def test_drop_ends_what_runs_and_spares_what_waits(
+async def test_drop_ends_running_steps_and_spares_waiting_ones(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel_allocator, "MAX_CONNECTIONS", 1)
@@ -272,7 +272,7 @@ async def test_drop_ends_what_runs_and_spares_what_waits(
         await session.run(line_step("pkill sleep"), LONG)
 
 
-async def test_every_waiter_gets_the_error_of_a_failed_connect_for_itself() -> None:
+async def test_every_waiter_gets_its_own_error_of_a_failed_connect() -> None:
     connect = Counted()
     connect.fault = KeyRefused()
     session = Session(connect)
@@ -280,14 +280,14 @@ async def test_every_waiter_gets_the_error_of_a_failed_connect_for_itself() -> N
         *(session.run(line_step("any"), LONG) for _ in range(20)), return_exceptions=True
     )
     assert {type(each) for each in faults} == {KeyRefused}
-    for number, each in enumerate(faults):  # as the worker's door does
+    for number, each in enumerate(faults):  # as the executor does
         assert isinstance(each, KeyRefused)
         assert each.details.setdefault("step", number) == number
     assert len({id(each) for each in faults}) == 20
     assert nothing_is_left(session)
 
 
-async def test_mistake_in_connecting_is_told_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_bug_in_connecting_is_an_error_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     connect = Counted()
     connect.fault = ZeroDivisionError("a mistake")
     session = Session(connect)
@@ -298,7 +298,7 @@ async def test_mistake_in_connecting_is_told_and_logged(caplog: pytest.LogCaptur
     caplog.clear()
 
 
-async def test_further_connection_that_fails_is_not_tried_again_at_once(
+async def test_failed_further_connection_is_not_retried_at_once(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel_allocator, "WAIT_TIMEOUT", 0.02)
@@ -372,7 +372,7 @@ async def test_cancelled_waiters_leak_no_channel(
         await end(steps)
 
 
-async def test_waiter_that_is_cancelled_when_it_gets_its_channel_gives_it_back(
+async def test_waiter_cancelled_when_it_gets_its_channel_releases_it(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel_allocator, "MAX_CONNECTIONS", 1)
@@ -407,7 +407,7 @@ async def test_first_come_is_first_served(server: OpenSSH, monkeypatch: pytest.M
 # -- closing --------------------------------------------------------------------------------
 
 
-async def test_close_tells_who_waits() -> None:
+async def test_close_raises_in_all_waiters() -> None:
     connect = Counted()
     connect.go.clear()
     session = Session(connect)
@@ -451,7 +451,7 @@ async def test_user_has_one_session_on_a_cluster(server: OpenSSH) -> None:
         assert pool.session("bob", "here", connect) is not one
 
 
-async def test_session_is_kept_while_its_connection_is_open(server: OpenSSH) -> None:
+async def test_session_lives_while_its_connection_is_open(server: OpenSSH) -> None:
     async with pool_of(server) as (pool, connect):
         for _ in range(3):
             await pool.session("alice", "here", connect).run(line_step("true"), LONG)
@@ -459,7 +459,7 @@ async def test_session_is_kept_while_its_connection_is_open(server: OpenSSH) -> 
         assert connect.tried == 1
 
 
-async def test_idle_connections_are_closed_and_their_session_forgotten(
+async def test_idle_connections_are_closed_and_their_session_dropped(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_pool, "IDLE_SECONDS", 0.1)
@@ -478,7 +478,7 @@ async def test_idle_connections_are_closed_and_their_session_forgotten(
         assert connect.tried == 2
 
 
-async def test_task_that_paused_longer_than_idle_time_leaves_no_connection_behind(
+async def test_task_that_paused_longer_than_the_idle_time_leaves_no_connection(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_pool, "IDLE_SECONDS", 0.05)
@@ -509,7 +509,7 @@ async def test_closed_pool_leaves_no_connection(server: OpenSSH) -> None:
 # -- over the runner ------------------------------------------------------------------------
 
 
-async def test_hundreds_at_once_share_one_connection(server: OpenSSH) -> None:
+async def test_hundreds_of_concurrent_steps_share_one_connection(server: OpenSSH) -> None:
     async with opened(server, runner=True) as (session, connect):
         steps = [session.run(line_step(f"echo {number}"), LONG) for number in range(500)]
         answers = await asyncio.gather(*steps)
@@ -518,7 +518,7 @@ async def test_hundreds_at_once_share_one_connection(server: OpenSSH) -> None:
         assert session.allocator.connections[0].runner is not None
 
 
-async def test_more_than_a_runner_may_start_go_to_further_ones(server: OpenSSH) -> None:
+async def test_steps_beyond_the_limit_of_a_runner_go_to_further_ones(server: OpenSSH) -> None:
     rc_file = server.home(ALICE.name) / ".bashrc"
     rc_file.write_text("ulimit -n 94\n")  # files for ten steps
     async with opened(server, runner=True) as (session, connect):
@@ -529,7 +529,7 @@ async def test_more_than_a_runner_may_start_go_to_further_ones(server: OpenSSH) 
     rc_file.unlink()
 
 
-async def test_transfers_have_a_connection_of_their_own(server: OpenSSH) -> None:
+async def test_transfers_have_their_own_connection(server: OpenSSH) -> None:
     async with opened(server, runner=True) as (session, connect):
         await session.run(line_step("true"), LONG)
         async with session.connection(LONG) as connection:
@@ -541,7 +541,7 @@ async def test_transfers_have_a_connection_of_their_own(server: OpenSSH) -> None
         assert session.connections == 0
 
 
-async def test_idle_connection_of_transfers_is_closed_when_no_step_came_after(
+async def test_idle_connection_of_transfers_is_closed_without_a_further_step(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_pool, "IDLE_SECONDS", 0.3)
@@ -569,7 +569,7 @@ async def test_runner_works_where_one_channel_is_allowed(tmp_path: Path) -> None
 
 
 @pytest.mark.timeout(120)
-async def test_hundred_users_at_once_in_one_worker(tmp_path: Path) -> None:
+async def test_hundred_concurrent_users_in_one_worker(tmp_path: Path) -> None:
     need(reason_unavailable())
     users = [Account(f"user{number}", ALICE.password) for number in range(100)]
     with OpenSSH(tmp_path, users) as server:

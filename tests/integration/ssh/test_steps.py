@@ -1,4 +1,4 @@
-"""Steps of a session: the same over the runner and over exec channels, in speed alone different."""
+"""Steps of a session: the same over the runner and over exec channels, except in speed."""
 
 import asyncio
 import contextlib
@@ -61,7 +61,7 @@ LONG = 20.0  # a time limit that is not meant to be reached
 
 @dataclass(frozen=True)
 class Way:
-    """One account's session, over the runner where it is to be had or over exec channels."""
+    """One account's session, over the runner or over exec channels."""
 
     server: OpenSSH
     account: Account
@@ -76,7 +76,7 @@ class Way:
         return await self.session.run(step, LONG)
 
     def processes(self) -> list[str]:
-        """What runs of this account, without the runner itself."""
+        """List the processes of the account, without the runner."""
         found = self.server.processes(self.account.name)
         return [each for each in found if not each.startswith("python3 -I -S")]
 
@@ -158,7 +158,7 @@ with_bash = pytest.mark.parametrize("way", BASHES, indirect=True, scope="module"
 
 
 @on_all_ways
-async def test_streams_are_kept_apart_and_free_of_what_rc_files_print(way: Way) -> None:
+async def test_streams_are_separate_and_free_of_output_of_rc_files(way: Way) -> None:
     answer = await way.run("sh -c 'echo out; echo err >&2; exit 3'")
     assert (answer.stdout, answer.stderr, answer.exit_code) == (b"out\n", b"err\n", 3)
     assert not answer.truncated
@@ -167,13 +167,13 @@ async def test_streams_are_kept_apart_and_free_of_what_rc_files_print(way: Way) 
 
 
 @with_rc_file
-async def test_what_rc_files_make_is_there(way: Way) -> None:
+async def test_definitions_of_rc_files_are_available(way: Way) -> None:
     assert (await way.run("module gcc")).stdout == b"loaded gcc\n"
     assert (await way.program("printenv", "SITE")).stdout == b"here\n"
 
 
 @on_all_ways
-async def test_folder_and_variables_are_the_steps_own(way: Way) -> None:
+async def test_each_step_has_its_own_folder_and_variables(way: Way) -> None:
     answer = await way.program("sh", "-c", "pwd; echo $A", cwd="/usr/bin", env={"A": "it's $B"})
     assert answer.stdout == b"/usr/bin\nit's $B\n"
     answer = await way.program("sh", "-c", 'pwd; echo "[$A]"')
@@ -193,7 +193,7 @@ async def test_hostile_words_arrive_literally(way: Way) -> None:
 
 
 @on_quick_ways
-async def test_program_that_is_not_there_is_told_by_the_shell(way: Way) -> None:
+async def test_missing_program_is_reported_by_the_shell(way: Way) -> None:
     answer = await way.program("no-such-program", "-x")
     assert answer.exit_code in (1, 126, 127)
     assert b"no-such-program" in answer.stderr
@@ -205,7 +205,7 @@ async def test_program_that_is_not_there_is_told_by_the_shell(way: Way) -> None:
 
 
 @on_quick_ways
-async def test_time_limit_ends_all_that_runs(way: Way) -> None:
+async def test_time_limit_ends_all_processes(way: Way) -> None:
     with pytest.raises(StepTimedOut) as caught:
         await way.run("sh -c 'sleep 300 & sleep 301'", limit=0.3)
     assert caught.value.details["ended"] is True
@@ -256,7 +256,7 @@ async def test_rc_files_of_bash_are_read_once_by_the_runner(server: OpenSSH) -> 
 
 
 @with_bash
-async def test_exit_code_is_the_shells(way: Way) -> None:
+async def test_exit_code_is_the_one_of_the_shell(way: Way) -> None:
     codes = {
         "true": 0,
         "false": 1,
@@ -285,7 +285,7 @@ async def test_input_arrives_and_may_be_left_unread(way: Way) -> None:
 
 
 @with_bash
-async def test_output_is_exact_and_cut_at_its_limit(way: Way) -> None:
+async def test_output_is_exact_and_truncated_at_its_limit(way: Way) -> None:
     data = bytes(range(256)) * 256
     answer = await way.run("tee /dev/stderr", data)
     assert (answer.stdout, answer.stderr) == (data, data)
@@ -300,41 +300,43 @@ async def test_output_is_exact_and_cut_at_its_limit(way: Way) -> None:
 
 
 @with_bash
-async def test_two_hundred_at_once_do_not_mix(way: Way) -> None:
+async def test_two_hundred_concurrent_steps_do_not_mix(way: Way) -> None:
     lines = [f"for i in 1 2 3; do echo {number}; done" for number in range(200)]
     answers = await asyncio.gather(*(way.run(line) for line in lines))
     assert [answer.stdout for answer in answers] == [b"%d\n" % n * 3 for n in range(200)]
 
 
-# -- heard as it comes ----------------------------------------------------------------------
+# -- output as it arrives ---------------------------------------------------------------------
 
 
 @on_quick_ways
-async def test_what_is_printed_is_heard_as_it_comes_in_order(way: Way) -> None:
-    heard: list[tuple[int, bytes]] = []
+async def test_output_is_passed_on_as_it_arrives_in_order(way: Way) -> None:
+    received: list[tuple[int, bytes]] = []
     home = way.server.home(way.account.name)
 
-    def hear(stream: int, data: bytes) -> None:
-        heard.append((stream, data))
-        (home / f"heard-{len(heard)}").touch()  # and not before it goes on
+    def on_output(stream: int, data: bytes) -> None:
+        received.append((stream, data))
+        (home / f"received-{len(received)}").touch()  # and not before the script continues
 
-    wait = "until [ -e heard-$i ]; do sleep 0.02; done; rm -f heard-$i"
+    wait = "until [ -e received-$i ]; do sleep 0.02; done; rm -f received-$i"
     script = f"for i in 1 2 3 4; do echo $i >&$((1 + i % 2)); {wait}; done"
-    await way.session.run(line_step(login_shell_line(["sh", "-c", script])), LONG, on_output=hear)
-    assert heard == [(2, b"1\n"), (1, b"2\n"), (2, b"3\n"), (1, b"4\n")]
+    await way.session.run(
+        line_step(login_shell_line(["sh", "-c", script])), LONG, on_output=on_output
+    )
+    assert received == [(2, b"1\n"), (1, b"2\n"), (2, b"3\n"), (1, b"4\n")]
 
 
 @on_quick_ways
-async def test_what_is_heard_is_what_is_answered_in_the_end(way: Way) -> None:
+async def test_output_passed_on_is_the_output_of_the_result(way: Way) -> None:
     for size, most in ((300_000, OUTPUT_LIMIT), (300_000, 200_000), (0, 10)):
-        heard = {1: b"", 2: b""}
+        received = {1: b"", 2: b""}
 
-        def hear(stream: int, data: bytes, heard: dict[int, bytes] = heard) -> None:
-            heard[stream] += data
+        def on_output(stream: int, data: bytes, received: dict[int, bytes] = received) -> None:
+            received[stream] += data
 
         line = login_shell_line(["sh", "-c", f"head -c {size} /dev/urandom | tee /dev/stderr"])
-        answer = await way.session.run(line_step(line, max_output=most), LONG, on_output=hear)
-        assert (heard[1], heard[2]) == (answer.stdout, answer.stderr)
+        answer = await way.session.run(line_step(line, max_output=most), LONG, on_output=on_output)
+        assert (received[1], received[2]) == (answer.stdout, answer.stderr)
         assert len(answer.stdout) == min(size, most)
 
 
@@ -376,7 +378,7 @@ async def test_program_is_asked_to_end_before_it_is_killed(way: Way) -> None:
 
 
 @with_bash
-async def test_what_other_steps_left_running_is_spared(way: Way) -> None:
+async def test_processes_that_other_steps_left_running_are_spared(way: Way) -> None:
     await way.run("sleep 400 </dev/null >/dev/null 2>&1 &")
     with pytest.raises(StepTimedOut):
         await way.run("sleep 300 & sleep 301", limit=0.3)

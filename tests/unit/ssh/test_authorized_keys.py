@@ -1,4 +1,4 @@
-"""authorized_keys: our lines come and go, every other byte stays."""
+"""Editing the content of authorized_keys: only our own lines change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resop.ssh.authorized_keys import KeyLine, added, removed
+from resop.ssh.authorized_keys import KeyLine, add_line, remove_line
 from tests.support.needs import need
 
 NOW = datetime(2026, 3, 1, 12, 0, 0)
@@ -48,11 +48,11 @@ OTHERS = [
 ]
 
 
-def gone(content: bytes, line: KeyLine = LINE, now: datetime = NOW) -> bytes:
-    return removed(content, {line.instance}, line.credential, now)
+def without(content: bytes, line: KeyLine = LINE, now: datetime = NOW) -> bytes:
+    return remove_line(content, {line.instance}, line.credential, now)
 
 
-def test_line_is_what_sshd_reads() -> None:
+def test_line_has_the_format_of_sshd() -> None:
     assert (
         LINE.render()
         == (
@@ -72,56 +72,56 @@ def test_ssh_itself_reads_the_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("others", OTHERS)
 def test_file_is_byte_for_byte_the_same_after_login_and_logout(others: bytes) -> None:
-    during = added(others, LINE, NOW)
+    during = add_line(others, LINE, NOW)
     assert during == LINE.render() + others
-    assert gone(during) == others
+    assert without(during) == others
 
 
 @settings(deadline=None)
 @given(others=st.binary() | st.lists(st.sampled_from(OTHERS)).map(b"".join))
 def test_removing_undoes_adding_whatever_is_in_the_file(others: bytes) -> None:
-    before = gone(others)  # without expired lines of our own, which go as well
-    assert gone(added(before, LINE, NOW)) == before
+    before = without(others)  # our expired lines are removed as well
+    assert without(add_line(before, LINE, NOW)) == before
 
 
 @pytest.mark.parametrize("others", OTHERS)
-def test_logins_side_by_side_end_one_by_one(others: bytes) -> None:
-    both = added(added(others, LINE, NOW), SECOND, NOW)
-    assert gone(both, LINE) == SECOND.render() + others
-    assert gone(both, SECOND) == LINE.render() + others
-    assert gone(gone(both, LINE), SECOND) == others
+def test_concurrent_logins_end_one_by_one(others: bytes) -> None:
+    both = add_line(add_line(others, LINE, NOW), SECOND, NOW)
+    assert without(both, LINE) == SECOND.render() + others
+    assert without(both, SECOND) == LINE.render() + others
+    assert without(without(both, LINE), SECOND) == others
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_expired_lines_of_this_instance_are_taken_off(end: bytes) -> None:
+def test_expired_lines_of_this_instance_are_removed(end: bytes) -> None:
     expired = EXPIRED.rstrip(b"\n") + end
     content = b"ssh-rsa A x\n" + expired + FOREIGN + expired + b"ssh-rsa B y"
     rest = b"ssh-rsa A x\n" + FOREIGN + b"ssh-rsa B y"
-    assert added(content, LINE, NOW) == LINE.render() + rest
-    assert gone(content) == rest
+    assert add_line(content, LINE, NOW) == LINE.render() + rest
+    assert without(content) == rest
 
 
 @pytest.mark.parametrize(("seconds", "stays"), [(1, True), (0, False), (-1, False)])
 def test_line_stays_until_it_expires(seconds: int, stays: bool) -> None:
     older = dataclasses.replace(SECOND, expires=NOW + timedelta(seconds=seconds)).render()
-    assert added(older, LINE, NOW) == LINE.render() + (older if stays else b"")
+    assert add_line(older, LINE, NOW) == LINE.render() + (older if stays else b"")
 
 
 def test_lines_of_other_instances_stay_even_with_the_same_credential() -> None:
     theirs = dataclasses.replace(LINE, instance=ELSEWHERE, expires=NOW - timedelta(days=1)).render()
-    assert gone(added(theirs, LINE, NOW)) == theirs
+    assert without(add_line(theirs, LINE, NOW)) == theirs
 
 
-def test_damaged_date_in_our_own_line_stops_nobody() -> None:
+def test_damaged_date_in_our_own_line_does_no_harm() -> None:
     odd = [EXPIRED.replace(b"20260301115959", date) for date in (b"2" * 14, b"9" * 14)]
     content = b"".join(odd)
-    assert added(content, LINE, NOW) == LINE.render() + content
-    assert gone(odd[0].replace(b"2" * 14, b"0" * 14)) == b""
+    assert add_line(content, LINE, NOW) == LINE.render() + content
+    assert without(odd[0].replace(b"2" * 14, b"0" * 14)) == b""
 
 
 def test_line_without_an_end_is_recognised() -> None:
-    assert gone(b"ssh-rsa A x\n" + LINE.render().rstrip(b"\n")) == b"ssh-rsa A x\n"
+    assert without(b"ssh-rsa A x\n" + LINE.render().rstrip(b"\n")) == b"ssh-rsa A x\n"
 
 
-def test_removing_what_is_not_there_changes_nothing() -> None:
-    assert gone(SECOND.render()) == SECOND.render()
+def test_removing_a_missing_line_changes_nothing() -> None:
+    assert without(SECOND.render()) == SECOND.render()

@@ -1,4 +1,4 @@
-"""The runner on a real login node: what it ends, whom it never delays, how it may break."""
+"""The runner on a real login node: how it ends steps, that it delays none, how it may break."""
 
 import asyncio
 import contextlib
@@ -84,7 +84,7 @@ async def started(connection: asyncssh.SSHClientConnection) -> RunnerClient:
 
 
 def processes(server: OpenSSH, account: Account = ALICE) -> list[str]:
-    """What runs on the node, without the runner itself."""
+    """List the processes on the node, without the runner."""
     found = server.processes(account.name)
     return [each for each in found if not each.startswith("python3 -I -S")]
 
@@ -114,7 +114,7 @@ TREES = [
 
 @pytest.mark.parametrize("line", TREES)
 @pytest.mark.parametrize("cancelled", [False, True], ids=["time limit", "cancel"])
-async def test_nothing_is_left_and_it_still_answers(
+async def test_no_process_is_left_and_the_runner_still_answers(
     server: OpenSSH, fresh: RunnerClient, line: str, cancelled: bool
 ) -> None:
     step = asyncio.create_task(fresh.run(line_step(line), LONG if cancelled else 0.4))
@@ -129,7 +129,7 @@ async def test_nothing_is_left_and_it_still_answers(
     assert (await fresh.run(line_step("echo usable"), LONG)).stdout == b"usable\n"
 
 
-async def test_job_of_the_scheduler_on_the_same_machine_is_not_touched(
+async def test_slurm_job_on_the_same_machine_is_spared(
     server: OpenSSH, fresh: RunnerClient
 ) -> None:
     with pytest.raises(StepTimedOut) as caught:
@@ -139,7 +139,7 @@ async def test_job_of_the_scheduler_on_the_same_machine_is_not_touched(
     await fresh.run(line_step("pkill sleep"), LONG)
 
 
-async def test_it_ends_what_runs_when_its_connection_is_gone(server: OpenSSH) -> None:
+async def test_runner_ends_all_steps_when_its_connection_is_lost(server: OpenSSH) -> None:
     connection = await login(server)
     made = await started(connection)
     await made.run(line_step("sleep 400 </dev/null >/dev/null 2>&1 &"), LONG)  # left on purpose
@@ -155,7 +155,7 @@ async def test_it_ends_what_runs_when_its_connection_is_gone(server: OpenSSH) ->
         await again.run("pkill sleep", stdin=asyncssh.DEVNULL)
 
 
-async def test_frozen_node_is_noticed_and_what_ran_there_ends(server: OpenSSH) -> None:
+async def test_frozen_node_is_noticed_and_its_steps_end(server: OpenSSH) -> None:
     connection = await login(server, keepalive=0.3)
     made = await started(connection)
     step = asyncio.create_task(made.run(line_step("sleep 300 & sleep 301"), LONG))
@@ -173,7 +173,7 @@ async def test_frozen_node_is_noticed_and_what_ran_there_ends(server: OpenSSH) -
     assert await eventually(lambda: server.processes(ALICE.name) == [])
 
 
-async def test_it_goes_when_its_connection_is_closed(server: OpenSSH) -> None:
+async def test_runner_ends_when_its_connection_is_closed(server: OpenSSH) -> None:
     # Those of connections that were closed just now may still be going.
     assert await eventually(lambda: not server.processes(ALICE.name))
     async with await login(server) as connection:
@@ -186,7 +186,7 @@ async def test_it_goes_when_its_connection_is_closed(server: OpenSSH) -> None:
 
 
 async def latency(made: RunnerClient, count: int = 100) -> float:
-    """The 99th percentile of a small command, in seconds."""
+    """Return the 99th percentile of a small command, in seconds."""
     times = []
     for _ in range(count):
         began = time.perf_counter()
@@ -207,7 +207,9 @@ async def latency(made: RunnerClient, count: int = 100) -> float:
         ),
     ],
 )
-async def test_others_are_not_delayed(fresh: RunnerClient, line: str, stdin: bytes | None) -> None:
+async def test_other_steps_are_not_delayed(
+    fresh: RunnerClient, line: str, stdin: bytes | None
+) -> None:
     busy = asyncio.create_task(fresh.run(line_step(line, stdin), LONG))
     await asyncio.sleep(0.2)
     assert await latency(fresh) < 0.5  # the machine's other work included
@@ -257,7 +259,7 @@ async def test_thousands_of_commands_leave_nothing_behind(fresh: RunnerClient) -
 # -- it breaks ------------------------------------------------------------------------------
 
 
-async def test_killed_runner_is_contact_lost_and_the_session_goes_on(server: OpenSSH) -> None:
+async def test_killed_runner_is_contact_lost_and_the_session_continues(server: OpenSSH) -> None:
     session = Session(lambda: login(server))
     step = asyncio.create_task(session.run(line_step("sleep 300"), LONG))
     assert await eventually(lambda: "sleep 300" in processes(server))
@@ -305,14 +307,14 @@ FAULTS = [
 
 
 def speak(server: OpenSSH, *parts: str) -> None:
-    """Have FAKE's python3 say this."""
+    """Make FAKE's python3 a program of these parts."""
     program = server.home(FAKE.name) / "python3"
     program.write_text("#!/usr/bin/python3\n" + SPEAK + "".join(parts))
     program.chmod(0o755)
 
 
 @pytest.mark.parametrize("said", BEFORE.values(), ids=BEFORE)
-async def test_what_is_no_runner_is_not_used(
+async def test_program_that_is_no_runner_is_not_used(
     server: OpenSSH, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "START_TIMEOUT", 1.0)
@@ -326,9 +328,7 @@ async def test_what_is_no_runner_is_not_used(
     await session.close()
 
 
-async def test_noise_without_end_is_no_runner(
-    server: OpenSSH, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_endless_noise_is_no_runner(server: OpenSSH, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "START_TIMEOUT", 1.0)
     speak(server, "while True: out.write(bytes(1 << 16))\n")
     async with await login(server, FAKE) as connection:
@@ -336,7 +336,7 @@ async def test_noise_without_end_is_no_runner(
 
 
 @pytest.mark.parametrize("said", AFTER.values(), ids=AFTER)
-async def test_runner_that_talks_nonsense_is_given_up(server: OpenSSH, said: str) -> None:
+async def test_runner_that_sends_nonsense_is_given_up(server: OpenSSH, said: str) -> None:
     speak(server, MARK, READ, HELLO, STEP, said, END)
     session = Session(lambda: login(server, FAKE))
     for _ in range(connection_opener.MAX_RUNNER_CRASHES):
@@ -346,7 +346,7 @@ async def test_runner_that_talks_nonsense_is_given_up(server: OpenSSH, said: str
     await session.close()
 
 
-async def test_runner_that_never_answers_is_left_in_time(
+async def test_runner_that_never_answers_is_given_up_in_time(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "MAX_DELAY", 0.1)
@@ -370,7 +370,7 @@ async def test_hostile_server_is_an_error_in_time(
     mode: Mode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(channel, "START_TIMEOUT", 0.3)
-    monkeypatch.setattr(exec_channel, "ASK_SECONDS", 0.1)
+    monkeypatch.setattr(exec_channel, "SCRIPT_TIMEOUT", 0.1)
     monkeypatch.setattr(session_module, "RETRY_PAUSE", 0.005)
     begin = time.monotonic()
     with HostileSSH(mode) as server:
