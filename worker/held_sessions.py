@@ -31,8 +31,8 @@ from resop.security.login_handover import (
     fields,
 )
 from resop.security.sealing import Encryptor
-from resop.ssh.connector import Connector
 from resop.ssh.connection_opener import Connect
+from resop.ssh.connector import Connector
 from resop.ssh.session import Session
 from resop.ssh.user_groups import fetch_groups
 from resop.storage.credentials import CredentialStore

@@ -1,3 +1,6 @@
+"""Fixtures of the unit tests, which start no process and open no connection."""
+
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +11,30 @@ from resop.storage.database import Database
 from resop.storage.idempotency_keys import IdempotencyKeyStore
 from resop.storage.tasks import TaskStore
 from resop.storage.workers import WorkerStore
+
+_IMPURE = {"subprocess.Popen", "os.fork", "os.posix_spawn", "os.exec", "os.system"} | {
+    "socket.bind",
+    "socket.connect",
+}
+"""Audit events of Python that no unit test may cause."""
+_running = False
+
+
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    if _running and event in _IMPURE:
+        raise AssertionError(f"{event} in a unit test: move the test to tests/integration")
+
+
+sys.addaudithook(_refuse)
+
+
+@pytest.fixture(autouse=True)
+def _pure() -> Iterator[None]:
+    """Refuse processes and connections while a unit test runs."""
+    global _running
+    _running = True
+    yield
+    _running = False
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Callable
-from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -24,66 +22,10 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
-from resop.limits import OUTPUT_LIMIT
 from resop.steps.result import Result
-from resop.steps.step import UNDO_SECONDS, StepRequest
-from resop.testing import FakeContext, FakeExecutor, FakeShell
+from resop.testing import FakeShell
 from resop.types import Secret
-
-
-class LocalDoor(FakeExecutor):
-    """Runs what a login node would run, here; keeps the steps."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps: list[StepRequest] = []
-
-    def run(self, step: StepRequest) -> Result:
-        self.steps.append(step)
-        done = subprocess.run(
-            ["sh", "-c", step.line], input=step.input or b"", capture_output=True, check=False
-        )
-        printed = done.stdout.decode("utf-8", "replace")
-        return Result(printed, done.stderr.decode(), done.returncode, command=step.display)
-
-
-def local_shell() -> tuple[Shell, LocalDoor]:
-    door = LocalDoor()
-    return Shell("ada", "here", door, FakeContext({}, None, door)), door
-
-
-def test_run_passes_arguments_input_folder_and_environment(tmp_path: PurePosixPath) -> None:
-    shell, _ = local_shell()
-    program = 'printf "%s|" "$PWD" "$LEVEL" "$@"; cat'
-    argv = ("sh", "-c", program, "sh", "; id", 7, 1.5, PurePosixPath("/a b"))
-    result = shell.run(*argv, input="in\n", cwd=str(tmp_path), env={"LEVEL": "!"})
-    assert result.stdout == f"{tmp_path}|!|; id|7|1.5|/a b|in\n"
-
-
-def test_standard_input_is_closed_unless_given() -> None:
-    shell, door = local_shell()
-    shell.run("true")
-    shell.run("cat", input=b"\xff\x00")
-    shell.run("cat", input=Secret("hunter2"))
-    shell.script("cat", input="")
-    assert [step.input for step in door.steps] == [None, b"\xff\x00", b"hunter2", b""]
-    assert [step.secrets for step in door.steps] == [(), (), ("hunter2",), ()]
-    assert "hunter2" not in door.steps[2].line + door.steps[2].display
-
-
-def test_script_is_the_line_itself() -> None:
-    shell, door = local_shell()
-    assert shell.script("echo 'a b' | tr a-z A-Z", timeout=3).stdout == "A B\n"
-    assert door.steps[0].line == door.steps[0].display == "echo 'a b' | tr a-z A-Z"
-    assert door.steps[0].timeout == 3
-
-
-def test_unsuccessful_step_is_a_failure_unless_it_is_not_to_be_checked() -> None:
-    shell, _ = local_shell()
-    assert shell.script("exit 3", check=False).exit_code == 3
-    with pytest.raises(CommandFailed, match="exit code 3"):
-        shell.script("exit 3")
-
+from tests.support.local_shell import local_shell
 
 SECRET: Any = Secret("hunter2")
 
@@ -216,13 +158,6 @@ def test_undo_reports_truthfully_and_goes_on_after_every_kind_of_failure() -> No
     shell.finished()
 
 
-def test_undo_has_time_of_its_own() -> None:
-    shell, door = local_shell()
-    shell.on_failure("true")
-    shell.undo()
-    assert [(step.undo, step.timeout) for step in door.steps] == [(True, UNDO_SECONDS)]
-
-
 # -- map
 
 
@@ -326,26 +261,12 @@ def test_other_failure_about_a_path_is_one_of_the_command() -> None:
         shell.run("du", "a", path="a")
 
 
-def test_step_about_a_path_speaks_english() -> None:
-    shell, _ = local_shell()
-    given = {"LC_ALL": "de_DE.UTF-8", "A": "b"}
-    result = shell.run("sh", "-c", 'echo "$LC_ALL $A"', path="a", env=given)
-    assert result.stdout == "C b\n"
-
-
 def test_log_and_progress_reach_the_door() -> None:
     shell = FakeShell()
     shell.log("half done")
     shell.progress(1, 2)
     assert shell.fake.logged == ["half done"]
     assert shell.fake.progressed == [(1, 2)]
-
-
-def test_input_of_several_parts_hides_each_secret_by_itself() -> None:
-    shell, door = local_shell()
-    result = shell.run("cat", input=[Secret("hunter2"), "\n", b"dn: x\n"])
-    assert result.stdout == "hunter2\ndn: x\n"
-    assert door.steps[0].secrets == ("hunter2",)
 
 
 def test_setting_that_is_a_secret_is_one() -> None:
@@ -383,10 +304,3 @@ def test_step_that_was_made_is_undone_when_a_later_one_fails() -> None:
     with shell.undone_by("remove", input="x"):
         shell.run("add")
     assert shell.undo() == (["remove"], [])
-
-
-def test_more_output_is_kept_where_a_step_asks_for_it() -> None:
-    shell, door = local_shell()
-    shell.run("true", max_output=1 << 24)
-    shell.run("true")
-    assert [step.max_output for step in door.steps] == [1 << 24, OUTPUT_LIMIT]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import re
 import stat
 from collections.abc import Callable
@@ -276,23 +275,6 @@ def test_secret_key_is_made_once_and_kept_to_its_owner(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
     assert [each.name for each in file.parent.iterdir()] == ["secret_key"]
-
-
-def make_key(folder: Path, start: multiprocessing.synchronize.Barrier) -> bytes:
-    start.wait(30)
-    return Settings(DATA_DIR=folder).secret_key()
-
-
-def test_eight_processes_starting_at_once_share_one_secret_key(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["resop.config.settings"])
-    with context.Manager() as manager, context.Pool(8) as pool:
-        start = manager.Barrier(8)
-        for number in range(5):
-            folder = tmp_path / str(number)
-            keys = pool.starmap(make_key, [(folder, start)] * 8, chunksize=1)
-            assert len(set(keys)) == 1
-            assert [each.name for each in folder.iterdir()] == ["secret_key"]
 
 
 def test_damaged_secret_key_is_refused_and_not_replaced(tmp_path: Path) -> None:

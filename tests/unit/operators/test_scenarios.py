@@ -1,6 +1,5 @@
 """Plays every scenario of operators/*/tests/ on a fake shell, and proves that none is missing."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -122,14 +121,3 @@ def test_options_of_the_template_show_no_secret(
     checked = check_options(CATALOG.action("template", kind, name).options, options)
     assert secrets_in(checked) == [SECRET]
     assert SECRET not in repr(checked) + checked.model_dump_json()
-
-
-@pytest.mark.parametrize(
-    "words",
-    [["-rf", "; id", "$(id)", "`id`"], ["-n"], ["-e", "a\\tb"], ["--help"], ["--"], ["%s\n'\""]],
-)
-def test_echo_prints_hostile_words_as_they_are(words: list[str]) -> None:
-    echo = CATALOG.command("utils", "echo")
-    argv = echo.invocation(check_options(echo.options, {"input": words})).argv
-    printed = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    assert printed == " ".join(words) + "\n"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import subprocess
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resop.ssh.authorized_keys import KeyLine, add_line, remove_line
-from tests.support.needs import need
 
 NOW = datetime(2026, 3, 1, 12, 0, 0)
 """Local time of a login node."""
@@ -60,14 +56,6 @@ def test_line_has_the_format_of_sshd() -> None:
             f"resop:{HERE}:0193a1b2-0000-7000-8000-00000000000a\n"
         ).encode()
     )
-
-
-def test_ssh_itself_reads_the_line(tmp_path: Path) -> None:
-    file = tmp_path / "authorized_keys"
-    file.write_bytes(LINE.render())
-    read = subprocess.run(["ssh-keygen", "-lf", file], capture_output=True, text=True, check=False)
-    need(None if read.returncode == 0 else f"ssh-keygen cannot read it: {read.stderr}")
-    assert re.fullmatch(rf"256 SHA256:\S+ resop:{HERE}:\S+ \(ED25519\)\n", read.stdout)
 
 
 @pytest.mark.parametrize("others", OTHERS)

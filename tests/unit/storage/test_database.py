@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from resop.errors import RecordsUnavailable
 from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
-from resop.storage.workers import WorkerStore
 from tests.support.tasks import new_task as task
 
 
@@ -28,22 +24,6 @@ def test_what_is_written_is_on_the_disk_unless_that_is_left_to_the_next(database
         with database.write(durable=flushed) as db:
             synchronous[flushed] = db.exec_driver_sql("PRAGMA synchronous").scalar()
     assert synchronous == {True: 2, False: 1}  # FULL, NORMAL
-
-
-def make_tables(url: str, start: Any) -> None:
-    database = Database(url)
-    start.wait(30)
-    database.create_tables()
-    WorkerStore(database).heartbeat(str(threading.get_ident()))
-    database.close()
-
-
-def test_processes_that_start_at_once_make_the_tables_together(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["resop.storage.tasks"])
-    with context.Manager() as manager, context.Pool(6) as pool:
-        start = manager.Barrier(6)
-        pool.starmap(make_tables, [(url(tmp_path), start)] * 6, chunksize=1)
 
 
 @pytest.mark.parametrize("place", ["none/resop.db", "", "/proc/resop.db", "file/resop.db"])

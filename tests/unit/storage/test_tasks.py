@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,10 +25,6 @@ from tests.support.ids import next_id
 from tests.support.tasks import new_task as task
 
 ENDED = [state for state in State if state.ended]
-
-
-def url(folder: Path) -> str:
-    return f"sqlite:///{folder}/resop.db"
 
 
 @pytest.fixture
@@ -146,28 +140,6 @@ def test_each_task_has_one_winner_among_threads(task_store: TaskStore) -> None:
     with ThreadPoolExecutor(16) as pool:
         won = list(pool.map(claim_all, map(str, range(16))))
     assert sorted(each for ids_won in won for each in ids_won) == sorted(ids)
-
-
-def claim_in_process(url: str, ids: list[str], worker: str, start: Any) -> list[str]:
-    database = Database(url)
-    start.wait(30)
-    try:
-        return [each for each in ids if TaskStore(database).claim(each, worker)]
-    finally:
-        database.close()
-
-
-def test_each_task_has_one_winner_among_processes(task_store: TaskStore, tmp_path: Path) -> None:
-    ids = several(task_store, 40)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["resop.storage.tasks"])
-    with context.Manager() as manager, context.Pool(4) as pool:
-        start = manager.Barrier(4)
-        arguments = [(url(tmp_path), ids, f"worker-{number}", start) for number in range(4)]
-        won = pool.starmap(claim_in_process, arguments, chunksize=1)
-    assert sorted(each for ids_won in won for each in ids_won) == sorted(ids)
-    for number, ids_won in enumerate(won):
-        assert {found(task_store, each).worker for each in ids_won} <= {f"worker-{number}"}
 
 
 def test_unclaimed_task_can_be_claimed_again(task_store: TaskStore, queued: Task) -> None:

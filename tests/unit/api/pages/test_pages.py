@@ -2,9 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -23,7 +20,6 @@ from resop.actions.command import Command, CommandEntry, OptionEntry
 from resop.actions.options import check_options
 from resop.errors import BodyTooLarge, CsrfFailed, InvalidOptions, UnsupportedBody
 
-ROOT = Path(__file__).parents[4]
 CATALOG = list(load_catalog())
 FORM = "application/x-www-form-urlencoded"
 
@@ -317,13 +313,6 @@ async def test_deep_json_is_shown_as_json() -> None:
     for _ in range(60):
         deep = {"a": [deep]}
     assert json.dumps("a") in (await shown(deep)).replace("&#34;", '"')
-
-
-def test_templates_are_loaded_with_the_first_page_and_not_before() -> None:
-    code = (
-        "import sys, api.main; sys.exit(not {'jinja2', 'api.pages.views'}.isdisjoint(sys.modules))"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 async def test_pages_run_nothing_and_load_nothing_from_elsewhere() -> None:

@@ -1,7 +1,6 @@
 """The program for login nodes: which modules it holds, and that packing changes nothing else."""
 
 import ast
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -10,7 +9,6 @@ import pytest
 
 from resop.ssh.runner import remote
 from resop.ssh.runner.bundle import MODULES, PROGRAM, pack, source
-from resop.ssh.runner.remote import protocol
 
 FIRST_PACKETS = 10 * 1448  # what TCP sends before the first acknowledgement (RFC 6928)
 
@@ -65,15 +63,3 @@ def test_source_is_the_module_without_docstrings_line_for_line(module: ModuleTyp
 def test_program_fits_into_the_first_packets() -> None:
     assert len(PROGRAM) < FIRST_PACKETS
     assert pack() == PROGRAM
-
-
-def test_program_does_not_go_on_after_nonsense() -> None:
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", PROGRAM, "mark"],
-        input=protocol.frame(1, 1, b"[]") + bytes(range(100)),
-        capture_output=True,
-        timeout=10,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(b"not understood")
