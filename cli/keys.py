@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 
-import redis
-
 from cli.database import open_database
 from resop.config.settings import Settings
-from resop.errors import SetupError
-from resop.messaging.publisher import LOGGED_OUT
+from resop.errors import QueueUnavailable, SetupError
+from resop.messaging.messages import LoggedOut
+from resop.messaging.publisher import EventPublisher
 from resop.storage.credentials import CredentialStore
 from resop.storage.models import Credential
 
@@ -46,10 +46,9 @@ def revoke_keys(settings: Settings, ids: Sequence[str], username: str | None) ->
 def _publish(settings: Settings, revoked: Sequence[str]) -> None:
     """Tell the API processes and workers at once; without Redis they notice within a minute."""
     try:
-        with redis.Redis.from_url(settings.redis_url, socket_timeout=5) as client:
-            for each in revoked:
-                client.publish(LOGGED_OUT, each)
-    except (redis.RedisError, OSError):
+        with contextlib.closing(EventPublisher(settings.redis_url)) as publisher:
+            publisher.publish(*map(LoggedOut, revoked))
+    except QueueUnavailable:
         print("Redis cannot be reached: the tokens are refused within a minute", file=sys.stderr)
 
 

@@ -10,6 +10,7 @@ import logging
 import threading
 
 from resop.errors import QueueUnavailable, RecordsUnavailable
+from resop.messaging.messages import TaskEnded
 from resop.messaging.publisher import EventPublisher
 from resop.messaging.task_queue import TaskQueue
 from resop.storage.batch_dispatch import dispatch_batches
@@ -56,7 +57,7 @@ class BatchDispatcher:
         if self._queue.put_all(dispatched.tasks, behind=True):
             raise QueueUnavailable
         if dispatched.ended:
-            self._publisher.ended(dict.fromkeys(dispatched.ended))
+            self._publisher.publish(*map(TaskEnded, dispatched.ended))
 
     def _work(self) -> None:
         while self._woken.wait() and not self._stopping.is_set():

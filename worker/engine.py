@@ -23,10 +23,9 @@ from resop.errors import (
     ServiceFault,
     TaskCancelled,
 )
-from resop.messaging.publisher import whose
 from resop.messaging.task_queue import TaskQueue
+from resop.security.encryption import Encryptor
 from resop.security.masking import Masker
-from resop.security.sealing import Encryptor
 from resop.ssh.runner.durable_step import StepIdGenerator
 from resop.ssh.session import Session
 from resop.storage.changes import Change
@@ -108,7 +107,7 @@ class TaskOpener:
         kind: Kind = "cmd" if task.kind == ActionKind.COMMAND else "opn"
         action = self._catalog.action(task.operator, kind, task.action)
         call = ActionCall.check(action, payload["options"])
-        key_share = payload["half"]
+        key_share = payload["key_share"]
         resume = ResumeState()
         if task.resume_count is not None:
             resume = ResumeState(
@@ -200,8 +199,8 @@ class TaskRunner:
         values = final_values(outcome, executor) | {"seconds": seconds}
         state = final_state(outcome)
         change = Change.ended(task.id, state, **values)
-        asked = opened is not None and opened.call.action.share_for is not None
-        change.whose = whose(task.username, task.cluster, asked=asked)
+        change.owner = task.username, task.cluster
+        change.read_only = opened is not None and opened.call.action.share_for is not None
         written = self._writer.write_end(task.id, change)
         try:
             await asyncio.shield(asyncio.wrap_future(written))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -15,22 +14,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncssh
-import redis
 import redis.asyncio
 
 from resop.config.logging import log_event
 from resop.config.settings import Settings
-from resop.errors import ResopError, ServiceFault, SessionExpired
-from resop.messaging.publisher import LOGGED_OUT
-from resop.security.login_handover import (
-    ANSWER,
-    TO_API,
-    TO_WORKER,
-    LoginKeyExchange,
-    channel_of,
-    fields,
+from resop.errors import QueueUnavailable, ResopError, ServiceFault, SessionExpired
+from resop.messaging.messages import (
+    LoggedOut,
+    LoginAccepted,
+    LoginOffer,
+    LoginRequest,
+    LoginResult,
+    Message,
+    Resync,
+    worker_channel,
 )
-from resop.security.sealing import Encryptor
+from resop.messaging.publisher import publish
+from resop.security.encryption import Encryptor
+from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 from resop.ssh.connection_opener import Connect
 from resop.ssh.connector import Connector
 from resop.ssh.session import Session
@@ -64,7 +65,7 @@ class HeldSessions:
         credentials: CredentialStore,
     ) -> None:
         """Set up; `clusters` are the clusters that this worker serves."""
-        self.channel = channel_of(worker)
+        self.channel = worker_channel(worker)
         self._worker = worker
         self._settings = settings
         self._clusters = clusters
@@ -82,54 +83,55 @@ class HeldSessions:
         held = self._held.get(credential)
         return held.session if held else None
 
-    def on_offer(self, message: str | None) -> None:
+    def on_offer(self, message: LoginOffer | Resync) -> None:
         """Answer a login that looks for a worker: this one would hold the session."""
-        login, cluster, key = fields(message, "id", "cluster", "key")
-        if cluster in self._clusters:
+        if isinstance(message, LoginOffer) and message.cluster in self._clusters:
             # A repeated message means that the answer was missed: repeat the same answer.
+            login = message.login
             exchange = self._offered.get(login) or LoginKeyExchange(self._encryptor, login)
-            if exchange.derive(key):
+            if exchange.derive(message.public_key):
                 if login not in self._offered:
                     self._offered[login] = exchange
                     loop = asyncio.get_running_loop()
                     loop.call_later(OFFER_SECONDS, self._offered.pop, login, None)
-                answer = {"id": login, "worker": self._worker, "key": exchange.key}
+                answer = LoginAccepted(login, self._worker, exchange.public_key)
                 self._run_in_background(self._publish(answer))
 
-    def on_login(self, message: str | None) -> None:
+    def on_login(self, message: LoginRequest | Resync) -> None:
         """Open the session of a login that has chosen this worker."""
-        login, sealed = fields(message, "id", "sealed")
-        if exchange := self._offered.pop(login, None):
-            self._run_in_background(self._log_in(login, sealed, exchange))
+        if isinstance(message, LoginRequest) and (
+            exchange := self._offered.pop(message.login, None)
+        ):
+            self._run_in_background(self._log_in(message, exchange))
 
-    def on_logout(self, credential: str | None) -> None:
-        """Close the session of a login that has ended."""
-        if credential in self._held:
-            self._run_in_background(self._drop(credential))
+    def on_logout(self, message: LoggedOut | Resync) -> None:
+        """Close the session of a login that has ended; `drop_ended` finds missed logouts."""
+        if isinstance(message, LoggedOut) and message.credential in self._held:
+            self._run_in_background(self._drop(message.credential))
 
     def drop_ended(self, loop: asyncio.AbstractEventLoop) -> None:
         """Close the sessions whose login ended, expired or was never recorded. Blocks."""
         for credential, held in list(self._held.items()):
             old = datetime.now(UTC) - held.since > CREDENTIAL_GRACE
             if old and self._credentials.get(credential) is None:
-                loop.call_soon_threadsafe(self.on_logout, credential)
+                loop.call_soon_threadsafe(self.on_logout, LoggedOut(credential))
 
     async def close(self) -> None:
         """End all held sessions: no other worker can continue them."""
         await asyncio.gather(*(self._drop(each) for each in list(self._held)))
         await self._redis.aclose()
 
-    async def _log_in(self, login: str, sealed: str, exchange: LoginKeyExchange) -> None:
+    async def _log_in(self, request: LoginRequest, exchange: LoginKeyExchange) -> None:
         answer: dict[str, Any]
         try:
-            answer = await self._hold(**exchange.decrypt(sealed, TO_WORKER))
+            answer = await self._hold(**exchange.decrypt(request.encrypted, TO_WORKER))
         except ResopError as fault:
             answer = {"type": type(fault).__name__, "message": fault.message}
         except Exception as fault:
             # Without a traceback: its frames hold the password.
             log.error("session not opened: a fault of the service: %s", type(fault).__name__)
             answer = {"type": ServiceFault.__name__, "message": str(ServiceFault())}
-        await self._publish({"id": login, "sealed": exchange.encrypt(answer, TO_API)})
+        await self._publish(LoginResult(request.login, exchange.encrypt(answer, TO_API)))
 
     async def _hold(
         self, cluster: str, username: str, password: str, otp: str | None, credential: str
@@ -159,15 +161,15 @@ class HeldSessions:
         held.connection.close()  # the session has not opened it if no step was run
         try:
             await asyncio.to_thread(self._credentials.revoke, credential)
-            await self._redis.publish(LOGGED_OUT, credential)
-        except (ResopError, redis.RedisError, OSError):
+            await publish(self._redis, LoggedOut(credential))
+        except ResopError:
             log.warning("the end of a session was not recorded; its next task will fail")
 
-    async def _publish(self, message: dict[str, Any]) -> None:
+    async def _publish(self, message: Message) -> None:
         try:
-            await self._redis.publish(ANSWER, json.dumps(message))
-        except (redis.RedisError, OSError) as fault:
-            log.warning("a login could not be answered: %s", type(fault).__name__)
+            await publish(self._redis, message)
+        except QueueUnavailable as fault:
+            log.warning("a login could not be answered: %s", type(fault.__cause__).__name__)
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

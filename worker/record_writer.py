@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from resop.errors import QueueUnavailable, RecordsUnavailable, ServiceFault
+from resop.messaging.messages import TaskEnded, TasksChanged
 from resop.messaging.publisher import EventPublisher
 from resop.storage.changes import Change
 from resop.storage.group_committer import GroupCommitter
@@ -117,10 +118,7 @@ class RecordWriter:
         ended = {entry.ended_task: entry.change for entry in group if entry.ended_task is not None}
         try:
             if ended:
-                self._publisher.ended(
-                    {task: change.result for task, change in ended.items()},
-                    {task: change.whose for task, change in ended.items()},
-                )
+                self._publisher.publish(*map(_message, ended.values()))
         except QueueUnavailable:
             log.warning("the end of %d tasks was not published: Redis is unavailable", len(ended))
         for entry in group:
@@ -138,7 +136,13 @@ class RecordWriter:
         changed, self._changed_tasks = self._changed_tasks, set()
         self._published_at = time.monotonic()
         try:
-            self._publisher.changed(changed)
+            self._publisher.publish(TasksChanged(list(changed)))
         except QueueUnavailable:
             log.debug("changes were not published: Redis is unavailable")
         return None
+
+
+def _message(change: Change) -> TaskEnded:
+    """Return the message about a task that the change ends."""
+    username, cluster = change.owner
+    return TaskEnded(change.task, username, cluster, change.read_only, change.result)

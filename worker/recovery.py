@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from resop.errors import ContactLost, QueueUnavailable, RecordsUnavailable, SessionExpired
+from resop.messaging.messages import Resync, TaskEnded
 from resop.messaging.publisher import EventPublisher
 from resop.messaging.task_queue import TaskQueue
 from resop.storage.database import Database
@@ -91,7 +92,7 @@ class Recovery:
                 log.warning("task %s: lost, its worker died", orphan.id)
                 lost.append(orphan.id)
         if lost:
-            self._publisher.ended(dict.fromkeys(lost))
+            self._publisher.publish(*map(TaskEnded, lost))
         for orphan in resumable:
             self._queue.put(orphan.id, orphan.cluster)
 
@@ -116,7 +117,7 @@ class Recovery:
         error = {**SessionExpired().as_json(), "undone": [], "needs_repair": []}
         if count := self._workers.end_unheld(now() - timedelta(seconds=DEAD_SECONDS), error):
             log.warning("%d tasks cannot run: the worker that held their sessions died", count)
-            self._publisher.many_ended()
+            self._publisher.publish(Resync())
 
     def _work(self) -> None:
         while not self._stopping.wait(HEARTBEAT_SECONDS):

@@ -21,11 +21,17 @@ from resop.actions.catalog import Catalog
 from resop.actions.context import ServiceContext
 from resop.config.settings import Settings
 from resop.errors import RecordsUnavailable
-from resop.messaging.publisher import BATCH, CANCEL, LOGGED_OUT
+from resop.messaging.messages import (
+    BatchReady,
+    CancelRequested,
+    LoggedOut,
+    LoginOffer,
+    LoginRequest,
+    Resync,
+)
 from resop.messaging.subscriber import Subscriber
 from resop.messaging.task_queue import TaskQueue
-from resop.security.login_handover import OFFER
-from resop.security.sealing import Encryptor
+from resop.security.encryption import Encryptor
 from resop.ssh.connector import Connector
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
@@ -95,14 +101,13 @@ class TaskPool:
             self._threads,
             dispatch_batches,
         )
-        callbacks = {
-            CANCEL: self._on_cancel,
-            BATCH: lambda _: dispatch_batches(),
-            OFFER: self._held.on_offer,
-            self._held.channel: self._held.on_login,
-            LOGGED_OUT: self._on_logout,
-        }
-        self._subscriber = Subscriber(settings.redis_url, callbacks)
+        self._subscriber = Subscriber(settings.redis_url)
+        self._subscriber.on(CancelRequested, self._on_cancel_requested)
+        self._subscriber.on(BatchReady, lambda _: dispatch_batches())
+        self._subscriber.on(LoginOffer, self._held.on_offer)
+        self._subscriber.on(LoginRequest, self._held.on_login, channel=self._held.channel)
+        self._subscriber.on(LoggedOut, self._held.on_logout)
+        self._subscriber.on(LoggedOut, self._sessions.on_logout)
         self._claimer = Claimer(worker, self._tasks, self._begin_claimed, self._slots.release)
 
     def start(self) -> None:
@@ -125,7 +130,7 @@ class TaskPool:
     def cancel_marked(self) -> None:
         """Cancel the running tasks marked so in the database: the message may be lost. Blocks."""
         for task_id in self._tasks.cancel_requested(self._worker):
-            self._loop.call_soon_threadsafe(self._on_cancel, task_id)
+            self._loop.call_soon_threadsafe(self._cancel_task, task_id)
 
     def drop_ended_logins(self) -> None:
         """Close the held sessions whose login has ended. Blocks."""
@@ -168,7 +173,7 @@ class TaskPool:
         self._running[task.id] = running
         running.add_done_callback(lambda _: self._on_task_done(task.id))
         if task.cancel_asked_at is not None:  # while no worker had it
-            self._on_cancel(task.id)
+            self._cancel_task(task.id)
 
     async def _resume(self, task: ClaimedTask) -> None:
         """Begin a task where a previous worker left it."""
@@ -184,16 +189,17 @@ class TaskPool:
         del self._running[task_id]
         self._slots.release()
 
-    def _on_cancel(self, task_id: str | None) -> None:
-        """Cancel a task if it runs here; None is ignored: the database has missed messages."""
+    def _on_cancel_requested(self, message: CancelRequested | Resync) -> None:
+        """Cancel a task; after a Resync, `cancel_marked` finds the missed requests."""
+        if isinstance(message, CancelRequested):
+            self._cancel_task(message.task)
+
+    def _cancel_task(self, task_id: str) -> None:
+        """Cancel a task if it runs here."""
         if task_id in self._running:
             # After the task itself has had its turn, if it was only just begun: a coroutine that
             # is cancelled before its first line would record no end.
             self._loop.call_soon(_cancel, self._running[task_id])
-
-    def _on_logout(self, credential: str | None) -> None:
-        self._held.on_logout(credential)
-        self._sessions.on_logout(credential)
 
     async def _cancel_all(self) -> None:
         running = list(self._running.values())

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-import redis
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.credentials import CREDENTIAL_KINDS, Login
@@ -22,10 +21,12 @@ from resop.errors import (
     InvalidOptions,
     KeyRefused,
     LoginRefused,
+    QueueUnavailable,
     ResopError,
     UnknownAction,
 )
-from resop.messaging.publisher import LOGGED_OUT
+from resop.messaging.messages import LoggedOut
+from resop.messaging.publisher import publish
 from resop.security.tokens import Token, new_key_share
 from resop.storage.ids import new_id
 from resop.storage.models import Credential, now
@@ -135,10 +136,11 @@ class ApiLoginGateway:
         return {**answer, "key_removed": True}
 
     async def _publish_logout(self, credential: str) -> None:
-        self._services.logins.on_logout(credential)
+        message = LoggedOut(credential)
+        self._services.logins.on_logout(message)
         try:
-            await self._services.redis.publish(LOGGED_OUT, credential)
-        except (redis.RedisError, OSError):
+            await publish(self._services.redis, message)
+        except QueueUnavailable:
             # The other API processes have lost Redis too, so they ask the database each time.
             log.warning("a logout was not published: Redis is unavailable")
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from resop.messaging.publisher import owner
+from api.state.task_waiters import final_result
+from resop.messaging.messages import Resync, TaskEnded
 from resop.storage.models import State, Task
+
+_Owner = tuple[str, str]
+"""User and cluster."""
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +56,7 @@ class AnswerCache:
     """What each user asks, in one API process."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, dict[str, SharedAnswer]] = {}
+        self._asked: dict[_Owner, dict[str, SharedAnswer]] = {}
         """By owner, then by digest of the request."""
 
     def find(self, digest: str, task: Task, max_age: float) -> SharedAnswer | None:
@@ -74,24 +78,23 @@ class AnswerCache:
                 put.set_result(False)
                 self.forget(question)
 
-    def hear(self, word: str | None) -> None:
-        """A task has ended; None: any may have, unheard."""
-        if not self._asked:
-            return
-        task_id, how, whose, result = (word or "* acted * ").split(" ", 3)
-        if how == "asked":
-            for question in list(self._asked.get(whose, {}).values()):
-                if question.task.id == task_id:
-                    self._answered(question, result)
-        elif whose == "*":
+    def on_task_ended(self, message: TaskEnded | Resync) -> None:
+        """Drop the answers that the ended task may have changed; all of them for Resync."""
+        if isinstance(message, Resync) or not (message.read_only or message.username):
             self._asked.clear()
-        else:
-            self._asked.pop(whose, None)
+            return
+        owner = message.username, message.cluster
+        if not message.read_only:
+            self._asked.pop(owner, None)
+            return
+        for question in list(self._asked.get(owner, {}).values()):
+            if question.task.id == message.task:
+                self._answered(question, final_result(message))
 
-    def _answered(self, question: SharedAnswer, result: str) -> None:
+    def _answered(self, question: SharedAnswer, result: dict[str, Any] | None) -> None:
         question.ended_at = time.monotonic()
-        if result:
-            question.task = question.task.model_copy(update=json.loads(result))
+        if result is not None:
+            question.task = question.task.model_copy(update=result)
         if State(question.task.state).ended and question.task.state != State.SUCCEEDED:
             self.forget(question)
         else:
@@ -107,5 +110,5 @@ class AnswerCache:
                 del self._asked[whose]
 
 
-def _owner(task: Task) -> str:
-    return owner(task.username, task.cluster)
+def _owner(task: Task) -> _Owner:
+    return task.username, task.cluster

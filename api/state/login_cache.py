@@ -6,6 +6,7 @@ import time
 
 from starlette.concurrency import run_in_threadpool
 
+from resop.messaging.messages import LoggedOut, Resync
 from resop.security.tokens import Token
 from resop.storage.credentials import CredentialStore
 
@@ -37,9 +38,9 @@ class LoginCache:
             self._live.pop(token.credential, None)
         return found is not None
 
-    def on_logout(self, credential: str | None) -> None:
-        """A login has ended; None: any may have."""
-        if credential is None:
-            self._live.clear()
+    def on_logout(self, message: LoggedOut | Resync) -> None:
+        """Forget a login that has ended; all logins for Resync."""
+        if isinstance(message, LoggedOut):
+            self._live.pop(message.credential, None)
         else:
-            self._live.pop(credential, None)
+            self._live.clear()

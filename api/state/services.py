@@ -19,11 +19,17 @@ from resop.access.permissions import Permissions
 from resop.access.session_provider import SessionProvider
 from resop.actions.catalog import Catalog, load_catalog
 from resop.config.settings import Settings
-from resop.messaging.publisher import CHANGED, ENDED, LOGGED_OUT, EventPublisher
+from resop.messaging.messages import (
+    LoggedOut,
+    LoginAccepted,
+    LoginResult,
+    TaskEnded,
+    TasksChanged,
+)
+from resop.messaging.publisher import EventPublisher
 from resop.messaging.subscriber import Subscriber
 from resop.messaging.task_queue import TaskQueue, celery_app
-from resop.security.login_handover import ANSWER
-from resop.security.sealing import Encryptor
+from resop.security.encryption import Encryptor
 from resop.ssh.connector import Connector
 from resop.storage.audit_log import AuditLog
 from resop.storage.batches import BatchStore
@@ -97,26 +103,19 @@ def make_services(settings: Settings) -> Services:
     )
     questions = AnswerCache()
 
-    def hear_ended(word: str | None) -> None:
-        word = word or None  # an empty one is of many
-        questions.hear(word)
-        waiters.on_message(word)
-        feeds.on_change(word and word.partition(" ")[0])
-
     access = SessionProvider(settings, credentials, sealer, connector, runner=False)
-
-    def hear_logged_out(credential: str | None) -> None:
-        logins.on_logout(credential)
-        access.on_logout(credential)
 
     client = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
     handovers = WorkerLogins(client, sealer)
-    hearers = {
-        ENDED: hear_ended,
-        CHANGED: feeds.on_change,
-        LOGGED_OUT: hear_logged_out,
-        ANSWER: handovers.on_message,
-    }
+    subscriber = Subscriber(settings.redis_url)
+    subscriber.on(TaskEnded, questions.on_task_ended)
+    subscriber.on(TaskEnded, waiters.on_task_ended)
+    subscriber.on(TaskEnded, feeds.on_message)
+    subscriber.on(TasksChanged, feeds.on_message)
+    subscriber.on(LoggedOut, logins.on_logout)
+    subscriber.on(LoggedOut, access.on_logout)
+    subscriber.on(LoginAccepted, handovers.on_message)
+    subscriber.on(LoginResult, handovers.on_message)
     return Services(
         settings,
         catalog,
@@ -138,7 +137,7 @@ def make_services(settings: Settings) -> Services:
         handovers,
         UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,
         OpenID(settings),
-        Subscriber(settings.redis_url, hearers),
+        subscriber,
         connector,
         access,
         Permissions(settings.policy(), catalog, credentials),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
+
+from resop.messaging.messages import Resync, TaskEnded
+from resop.storage.models import State
+
+_ENDED = [state for state in State if state.ended]
 
 
 class CompletionWaiter:
@@ -16,12 +20,12 @@ class CompletionWaiter:
     def __init__(self) -> None:
         self._heard = asyncio.Event()
         self.result: dict[str, Any] | None = None
-        """Columns of the ended task, where they came with the word."""
+        """The columns of the ended task, if they came with the message."""
 
-    def on_end(self, result: str) -> None:
-        """The task has ended, or may have."""
-        if result:
-            self.result = json.loads(result)
+    def on_end(self, result: dict[str, Any] | None) -> None:
+        """Wake the waiter: the task has ended, or may have."""
+        if result is not None:
+            self.result = result
         self._heard.set()
 
     async def wait(self, seconds: float) -> None:
@@ -50,9 +54,19 @@ class CompletionWaiters:
             if not self._waiting[task_id]:
                 del self._waiting[task_id]
 
-    def on_message(self, word: str | None) -> None:
-        """Wake those who wait for this task; everybody for None."""
-        task_id, _, _, result = (word or "   ").split(" ", 3)
-        for each in [task_id] if word is not None else list(self._waiting):
-            for waiter in self._waiting.get(each, ()):
-                waiter.on_end(result)
+    def on_task_ended(self, message: TaskEnded | Resync) -> None:
+        """Wake the waiters of this task; all waiters for Resync."""
+        if isinstance(message, Resync):
+            for waiters in self._waiting.values():
+                for waiter in waiters:
+                    waiter.on_end(None)
+            return
+        result = final_result(message)
+        for waiter in self._waiting.get(message.task, ()):
+            waiter.on_end(result)
+
+
+def final_result(message: TaskEnded) -> dict[str, Any] | None:
+    """Return the result that came with the message, if it is one of an ended task."""
+    result = message.result
+    return result if result is not None and result.get("state") in _ENDED else None

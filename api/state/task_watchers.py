@@ -12,6 +12,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from resop.errors import UnknownTask
+from resop.messaging.messages import Resync, TaskEnded, TasksChanged
 from resop.storage.models import Step, Task
 from resop.storage.step_output import StepOutputStore
 from resop.storage.tasks import TaskStore
@@ -107,16 +108,23 @@ class TaskWatches:
             if not feed.watchers:
                 del self._feeds[task_id]
 
-    def on_change(self, word: str | None) -> None:
-        """The tasks of these ids have changed; None: any may have."""
-        for task_id in list(self._feeds) if word is None else word.split():
+    def on_message(self, message: TasksChanged | TaskEnded | Resync) -> None:
+        """Let the watches of these tasks read again; all watches for Resync."""
+        match message:
+            case TasksChanged(tasks=tasks):
+                task_ids = tasks
+            case TaskEnded(task=task_id):
+                task_ids = [task_id]
+            case _:
+                task_ids = list(self._feeds)
+        for task_id in task_ids:
             if task_id in self._feeds:
                 self._feeds[task_id].on_change()
 
     def close(self) -> None:
         """Let all who watch go: they come back to another process, or to the next."""
         self.closed = True
-        self.on_change(None)
+        self.on_message(Resync())
 
 
 def has_ended(step: Step) -> bool:

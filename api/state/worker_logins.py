@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -13,15 +12,18 @@ import redis.asyncio
 
 from resop import errors
 from resop.errors import QueueUnavailable, ServiceFault, SessionExpired
-from resop.security.login_handover import (
-    OFFER,
-    TO_API,
-    TO_WORKER,
-    LoginKeyExchange,
-    channel_of,
-    fields,
+from resop.messaging.messages import (
+    LoginAccepted,
+    LoginOffer,
+    LoginRequest,
+    LoginResult,
+    Message,
+    Resync,
+    worker_channel,
 )
-from resop.security.sealing import Encryptor
+from resop.messaging.publisher import publish
+from resop.security.encryption import Encryptor
+from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 from resop.security.tokens import Token
 from resop.storage.ids import new_id
 
@@ -32,19 +34,21 @@ LOGIN_SECONDS = 90.0
 """More than a worker takes to connect and to log in at the most."""
 
 
+_Answers = asyncio.Queue[LoginAccepted | LoginResult]
+
+
 class WorkerLogins:
     """The logins of one API process that wait for a worker."""
 
     def __init__(self, client: redis.asyncio.Redis, sealer: Encryptor) -> None:
         self._redis = client
         self._sealer = sealer
-        self._waiting: dict[str, asyncio.Queue[tuple[str, str, str]]] = {}
+        self._waiting: dict[str, _Answers] = {}
 
-    def on_message(self, word: str | None) -> None:
-        """A worker has answered some login, maybe another API process's."""
-        login, worker, key, sealed = fields(word, "id", "worker", "key", "sealed")
-        if answers := self._waiting.get(login):
-            answers.put_nowait((worker, key, sealed))
+    def on_message(self, message: LoginAccepted | LoginResult | Resync) -> None:
+        """Pass a worker's answer to the login that waits for it, if this process has it."""
+        if not isinstance(message, Resync) and (answers := self._waiting.get(message.login)):
+            answers.put_nowait(message)
 
     async def log_in(self, login: dict[str, Any]) -> tuple[str, list[str] | None]:
         """Have a worker open a session; `worker/held_sessions.py` describes the fields.
@@ -56,35 +60,33 @@ class WorkerLogins:
         name = new_id()
         passage = LoginKeyExchange(self._sealer, name)
         with self._answers(name) as answers:
-            offer = {"id": name, "cluster": login["cluster"], "key": passage.key}
+            offer = LoginOffer(name, login["cluster"], passage.public_key)
             async with _patience(OFFER_SECONDS, "no worker of this cluster answers"):
                 worker = await self._offer(offer, passage, answers)
-            word = {"id": name, "sealed": passage.encrypt(login, TO_WORKER)}
-            await self._say(channel_of(worker), word)
+            await self._say(LoginRequest(name, worker, passage.encrypt(login, TO_WORKER)))
             async with _patience(LOGIN_SECONDS, "the worker does not answer"):
-                sealed = ""
-                while not sealed:  # what else comes is another worker's offer
-                    _, _, sealed = await answers.get()
-        answer = passage.decrypt(sealed, TO_API)
+                while not isinstance(result := await answers.get(), LoginResult):
+                    pass  # another worker accepts the login, too late
+        answer = passage.decrypt(result.encrypted, TO_API)
         if "type" in answer:
             raise getattr(errors, answer["type"], ServiceFault)(answer["message"])
         return worker, answer["groups"]
 
     async def _offer(
         self,
-        offer: dict[str, Any],
+        offer: LoginOffer,
         passage: LoginKeyExchange,
-        answers: asyncio.Queue[tuple[str, str, str]],
+        answers: _Answers,
     ) -> str:
         """Offer a login again and again: the first worker that answers, with `passage` joined."""
         while True:
-            await self._say(OFFER, offer)
+            await self._say(offer)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_SECONDS):
-                    worker, key, _ = await answers.get()
-                    while not passage.derive(key):
-                        worker, key, _ = await answers.get()
-                    return worker
+                    while True:
+                        answer = await answers.get()
+                        if isinstance(answer, LoginAccepted) and passage.derive(answer.public_key):
+                            return answer.worker
 
     async def check(self, token: Token) -> None:
         """SessionExpired when the worker that holds a token's session is no more.
@@ -92,20 +94,20 @@ class WorkerLogins:
         Asked of Redis, which sees at once when a process ends, however it ends.
         """
         try:
-            [(_, listeners)] = await self._redis.pubsub_numsub(channel_of(token.worker))
+            [(_, listeners)] = await self._redis.pubsub_numsub(worker_channel(token.worker))
         except (redis.RedisError, OSError) as fault:
             raise QueueUnavailable from fault
         if not listeners:
             raise SessionExpired
 
-    async def _say(self, channel: str, word: dict[str, Any]) -> None:
+    async def _say(self, message: Message) -> None:
         try:
-            await self._redis.publish(channel, json.dumps(word))
-        except (redis.RedisError, OSError) as fault:
+            await publish(self._redis, message)
+        except QueueUnavailable as fault:
             raise QueueUnavailable("logins wait for Redis to be back") from fault
 
     @contextlib.contextmanager
-    def _answers(self, login: str) -> Iterator[asyncio.Queue[tuple[str, str, str]]]:
+    def _answers(self, login: str) -> Iterator[_Answers]:
         self._waiting[login] = asyncio.Queue()
         try:
             yield self._waiting[login]

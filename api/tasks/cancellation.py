@@ -8,6 +8,7 @@ from typing import Any
 from api.state.services import Services
 from resop.actions.execute import ActionOutcome
 from resop.errors import QueueUnavailable, TaskCancelled
+from resop.messaging.messages import BatchReady, CancelRequested, Resync, TaskEnded
 from resop.storage.models import State
 
 log = logging.getLogger(__name__)
@@ -21,9 +22,9 @@ def cancel_task(services: Services, task_id: str) -> None:
     tasks, publisher = services.tasks, services.publisher
     try:
         if tasks.end(task_id, State.CANCELLED, when=State.QUEUED, error=_never_ran()):
-            publisher.ended({task_id: None})
+            publisher.publish(TaskEnded(task_id))
         elif tasks.request_cancel(task_id):
-            publisher.cancel(task_id)
+            publisher.publish(CancelRequested(task_id))
     except QueueUnavailable:
         log.warning("the cancellation of task %s was not published: Redis is unavailable", task_id)
 
@@ -32,10 +33,8 @@ def cancel_batch(services: Services, batch_id: str) -> None:
     """End a batch's queued tasks; mark its running ones, and tell their workers."""
     running = services.batches.cancel(batch_id, _never_ran())
     try:
-        for task_id in running:
-            services.publisher.cancel(task_id)
-        services.publisher.many_ended()
-        services.publisher.batch()
+        requests = map(CancelRequested, running)
+        services.publisher.publish(*requests, Resync(), BatchReady())
     except QueueUnavailable:
         log.warning(
             "the cancellation of batch %s was not published: Redis is unavailable", batch_id

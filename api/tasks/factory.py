@@ -47,7 +47,7 @@ def new_task(
         tags=preferences.tag,
         notify=preferences.notify,
         encrypted_payload=services.encryptor.encrypt(
-            {"options": call.values, "half": token.key_share}, task_id
+            {"options": call.values, "key_share": token.key_share}, task_id
         ),
         # Tasks are searched by the time in their id and shown with this one: both must agree.
         created_at=creation_time(task_id),

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from api.state.services import Services
 from api.tasks.waiting import get_task, wait_for_end
 from resop.errors import IdempotencyKeyReused
-from resop.security.sealing import Encryptor
+from resop.security.encryption import Encryptor
 from resop.storage.models import Batch, IdempotencyKey, Task
 
 

@@ -26,7 +26,8 @@ from resop.actions.options import check_options
 from resop.actions.sweep import BatchBody
 from resop.config.policy import Decision
 from resop.errors import QueueUnavailable, RequestError, UnknownAction
-from resop.security.sealing import Encryptor
+from resop.messaging.messages import BatchReady
+from resop.security.encryption import Encryptor
 from resop.storage.models import Batch, IdempotencyKey, State
 from resop.types import ActionKind
 
@@ -148,7 +149,7 @@ class _Launch:
         if (earlier := services.batches.add(batch, tasks, key)) and key:
             return _earlier(earlier, key)
         try:
-            services.publisher.batch()
+            services.publisher.publish(BatchReady())
         except QueueUnavailable:
             log.warning("a new batch was not published to the workers: Redis is unavailable")
         return LaunchedBatch(batch.id)

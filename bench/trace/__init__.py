@@ -26,7 +26,7 @@ MODULES = ("api.main", "worker.main")
 
 MARKED = {
     "api.middleware.request_log:RequestLog.__call__": ("request", "answered"),
-    "resop.security.sealing:Encryptor.read_token": (None, "token read"),
+    "resop.security.encryption:Encryptor.read_token": (None, "token read"),
     "resop.storage.tasks:TaskStore.add_all": ("options checked", "task written"),
     "resop.messaging.task_queue:TaskQueue.put_all": ("to be published", "published"),
     "worker.task_pool:TaskPool.accept": ("received", None),
@@ -36,7 +36,7 @@ MARKED = {
     "resop.ssh.session:Session.run": ("to be sent", "step ended"),
     "worker.record_writer:RecordWriter.write_end": ("to be recorded", None),
     "resop.storage.tasks:TaskStore.apply": (None, "recorded"),
-    "resop.messaging.publisher:EventPublisher.ended": (None, "told"),
+    "resop.messaging.publisher:EventPublisher.publish": (None, "told"),
     "api.state.task_waiters:CompletionWaiter.on_end": ("heard", None),
 }
 """The traced methods, each with its mark at the call and its mark at the return."""

@@ -14,7 +14,8 @@ import asyncssh
 
 from resop.config.settings import Settings
 from resop.errors import SessionExpired, SessionHeldByWorker
-from resop.security.sealing import Encryptor
+from resop.messaging.messages import LoggedOut, Resync
+from resop.security.encryption import Encryptor
 from resop.ssh.connector import Connector
 from resop.ssh.session import Session
 from resop.ssh.session_pool import SessionPool
@@ -47,7 +48,7 @@ class SessionProvider:
         self._of_login: WeakValueDictionary[str, Session] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()
 
-    def session(self, username: str, cluster: str, credential: str, half: str) -> Session:
+    def session(self, username: str, cluster: str, credential: str, key_share: str) -> Session:
         """The session of a login; `half` is what its token holds of the seal of its key."""
         if self._kept and (held := self._kept(credential)):
             return held
@@ -59,18 +60,21 @@ class SessionProvider:
                 raise SessionHeldByWorker
             if found is None or found.encrypted_key is None:
                 raise SessionExpired("this login has ended: log in again")
-            key = self._sealer.decrypt_key(found.encrypted_key, found.id, half)
+            key = self._sealer.decrypt_key(found.encrypted_key, found.id, key_share)
             return await self._connector.with_key(target, username, key)
 
         session = self._of_login[credential] = self._pool.session(username, cluster, connect)
         return session
 
-    def on_logout(self, credential: str | None) -> None:
-        """A login has ended: close the connections of its user that nothing runs over.
+    def on_logout(self, message: LoggedOut | Resync) -> None:
+        """Close the idle connections of a user whose login has ended.
 
-        Another login of that user opens new ones. What is missed is closed when it was idle long.
+        Another login of that user opens new ones. After a missed logout the connections are
+        closed once they have been idle for long.
         """
-        if credential and (session := self._of_login.pop(credential, None)):
+        if isinstance(message, Resync):
+            return
+        if session := self._of_login.pop(message.credential, None):
             closing = asyncio.get_running_loop().create_task(session.close_idle(time.monotonic()))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)

@@ -1,68 +1,144 @@
-"""Keep one Redis pub/sub subscription open for a process."""
+"""Keep one Redis pub/sub subscription open for a process, whatever happens to Redis."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import redis
 import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
-from resop.messaging.publisher import log
+from resop.messaging.messages import M, MalformedMessage, Message, Resync, decode
+from resop.messaging.publisher import REDIS_TIMEOUT_SECONDS
 
-PAUSE_SECONDS = 0.5
+log = logging.getLogger(__name__)
+
+PING_SECONDS = 5.0
+"""A connection that was silent for so long is pinged; silent for as long again, it is lost."""
+RECONNECT_SECONDS = 0.5
+
+_Callback = Callable[[Any], None]
 
 
 class Subscriber:
-    """The one subscription of a process: passes each word on to who is in charge of its channel.
+    """The one subscription of a process: passes each message to the callbacks of its channel.
 
-    `None` is passed on when words may have been missed.
+    A malformed message is logged and skipped; a callback that raises is logged. `connected` is
+    True only while no message is missed. All callbacks get a Resync when the subscription is
+    lost, when an attempt to renew it fails, and when it is there again.
     """
 
-    def __init__(self, url: str, hearers: Mapping[str, Hear]) -> None:
+    def __init__(self, url: str) -> None:
         self._url = url
-        self._hearers = hearers
+        self._callbacks: defaultdict[str, list[tuple[type[Message], _Callback]]] = defaultdict(list)
         self._task: asyncio.Task[None] | None = None
         self.connected = False
 
+    def on(
+        self, kind: type[M], callback: Callable[[M | Resync], None], channel: str | None = None
+    ) -> None:
+        """Call `callback` with each message of this kind, and with Resync; before `start`.
+
+        `channel` is needed for messages to one worker. A callback must not block.
+        """
+        self._callbacks[channel or kind.CHANNEL].append((kind, callback))
+
     async def start(self) -> None:
-        """Begin to listen, and go on whatever happens to Redis."""
-        self._task = asyncio.create_task(self._listen_forever())
+        """Start to receive messages."""
+        self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stop receiving messages."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self.connected = False
 
-    async def _listen_forever(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
-                await self._listen()
+                await self._receive_all()
             except (redis.RedisError, OSError) as fault:
-                log.warning("not subscribed: %s", type(fault).__name__)
-            self._missed(connected=False)
-            await asyncio.sleep(PAUSE_SECONDS)
+                log.warning("not subscribed to Redis: %s", type(fault).__name__)
+            except Exception:
+                log.exception("not subscribed to Redis: a fault of the service")
+            await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _listen(self) -> None:
-        client = redis.asyncio.Redis.from_url(self._url, health_check_interval=10)
+    async def _receive_all(self) -> None:
+        """Subscribe, and receive until the connection is lost."""
+        # Without retries: redis-py would reconnect silently, and nobody would know of the gap.
+        client = redis.asyncio.Redis.from_url(
+            self._url,
+            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+            socket_timeout=REDIS_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
         try:
             async with client.pubsub() as subscription:
-                await subscription.subscribe(*self._hearers)
-                async for message in subscription.listen():
-                    if message["type"] == "message":
-                        self._hearers[message["channel"].decode()](message["data"].decode())
-                    else:
-                        self._missed(connected=True)
+                await subscription.subscribe(*self._callbacks)
+                await self._receive(subscription)
+        except Exception:
+            self._set_connected(False)  # before anything is awaited
+            raise
         finally:
-            await client.aclose()
+            with contextlib.suppress(redis.RedisError, OSError):
+                await client.aclose()
 
-    def _missed(self, *, connected: bool) -> None:
+    async def _receive(self, subscription: Any) -> None:
+        unconfirmed = set(self._callbacks)
+        pinged = False
+        while True:
+            received = await subscription.get_message(timeout=PING_SECONDS)
+            if received is None:
+                if pinged or unconfirmed:
+                    raise redis.TimeoutError
+                await subscription.ping()
+                pinged = True
+                continue
+            pinged = False
+            if received["type"] == "message":
+                self._dispatch(received["channel"].decode(), received["data"])
+            elif received["type"] == "subscribe":
+                unconfirmed.discard(received["channel"].decode())
+                if not unconfirmed:
+                    self._set_connected(True)
+
+    def _set_connected(self, connected: bool) -> None:
         self.connected = connected
-        for hear in self._hearers.values():
-            hear(None)
+        self._resync(self._callbacks)
+
+    def _dispatch(self, channel: str, data: bytes) -> None:
+        try:
+            message = decode(data)
+        except MalformedMessage as fault:
+            log.warning("skipped a malformed message on %s: %s", channel, fault)
+            return
+        if isinstance(message, Resync):
+            self._resync([channel])
+            return
+        callbacks = [
+            callback for kind, callback in self._callbacks[channel] if kind is type(message)
+        ]
+        if not callbacks:
+            log.warning("skipped a %s on %s", type(message).__name__, channel)
+        for callback in callbacks:
+            _call(callback, message)
+
+    def _resync(self, channels: Iterable[str]) -> None:
+        for channel in list(channels):
+            for _, callback in self._callbacks[channel]:
+                _call(callback, Resync())
 
 
-Hear = Callable[[str | None], None]
+def _call(callback: _Callback, message: Message) -> None:
+    try:
+        callback(message)
+    except Exception:
+        log.exception("the callback for a %s failed", type(message).__name__)

@@ -1,15 +1,15 @@
-"""The way of a password from the API to the worker that will hold the session: sealed, and short.
+"""Hand a password from the API to the worker that will hold the session, over Redis.
 
-Where a cluster takes no key of ours, the connection that was logged in is all there is, and the
-worker has to open it. API and worker agree on a key that exists for this one login, in the memory
-of these two processes (X25519; SECRET_KEY proves to each that the other is of this service).
-What goes over Redis is published, never queued or kept, and cannot be opened by whoever records
-it, not even with SECRET_KEY.
+Where a cluster accepts no key of resop's, the connection that was logged in is all there is, so
+the worker must open it. API and worker agree on a key that exists for this one login, in the
+memory of these two processes (X25519; SECRET_KEY proves to each that the other belongs to this
+service). The messages are published, never queued or stored, and whoever records them cannot
+decrypt them, not even with SECRET_KEY.
 
-    API     -> OFFER          {"id", "cluster", "key"}
-    workers -> ANSWER         {"id", "worker", "key"}        the first one that answers has it
-    API     -> that worker    {"id", "sealed"}               who, password, code, credential
-    worker  -> ANSWER         {"id", "sealed"}               the user's groups, or the error
+    API     -> all workers    LoginOffer     the cluster, the API's public key
+    workers -> API            LoginAccepted  the worker's public key; the first worker is chosen
+    API     -> that worker    LoginRequest   encrypted: user, password, code, credential
+    worker  -> API            LoginResult    encrypted: the user's groups, or the error
 """
 
 from __future__ import annotations
@@ -25,64 +25,53 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from resop.errors import ServiceFault
-from resop.security.sealing import NONCE_BYTES, Encryptor
+from resop.security.encryption import NONCE_BYTES, Encryptor
 
-OFFER = "resop:login-offer"
-ANSWER = "resop:login-answer"
 TO_WORKER, TO_API = b"to the worker", b"to the API"
-
-
-def channel_of(worker: str) -> str:
-    """The channel that a worker listens to as long as it lives: who holds it is seen there."""
-    return f"resop:worker.{worker}"
-
-
-def fields(word: str | None, *names: str) -> list[str]:
-    """These fields of a word, empty where it has none: anybody may say anything in Redis."""
-    try:
-        said = json.loads(word or "{}")
-    except ValueError:
-        said = {}
-    return [str(said.get(name, "")) if isinstance(said, dict) else "" for name in names]
+"""The direction of a message: one that is sent back is not accepted."""
 
 
 class LoginKeyExchange:
-    """One end of the sealed way of one login."""
+    """One end of the key exchange for one login."""
 
-    def __init__(self, sealer: Encryptor, login: str) -> None:
-        self._sealer = sealer
+    def __init__(self, encryptor: Encryptor, login: str) -> None:
+        self._encryptor = encryptor
         self._login = login
-        self._private = X25519PrivateKey.generate()
-        self._box: AESGCM | None = None
+        self._private_key = X25519PrivateKey.generate()
+        self._shared_key: AESGCM | None = None
 
     @property
-    def key(self) -> str:
-        """The public half, hex, for the other end."""
-        return self._private.public_key().public_bytes_raw().hex()
+    def public_key(self) -> str:
+        """The public key for the other end, hex."""
+        return self._private_key.public_key().public_bytes_raw().hex()
 
-    def derive(self, other: str) -> bool:
-        """Agree with the other end, whose public half this is; False when it is none."""
+    def derive(self, public_key: str) -> bool:
+        """Derive the shared key from the other end's public key; return False if it is none."""
         try:
-            shared = self._private.exchange(X25519PublicKey.from_public_bytes(bytes.fromhex(other)))
+            peer = X25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
+            secret = self._private_key.exchange(peer)
         except ValueError:
             return False
         info = b"resop login " + self._login.encode()
-        self._box = AESGCM(HKDF(SHA256(), 32, self._sealer.login_key, info).derive(shared))
+        self._shared_key = AESGCM(
+            HKDF(SHA256(), 32, self._encryptor.login_key, info).derive(secret)
+        )
         return True
 
-    def encrypt(self, content: dict[str, Any], way: bytes) -> str:
-        """Seal what goes one `way`, hex."""
-        assert self._box is not None
+    def encrypt(self, content: dict[str, Any], direction: bytes) -> str:
+        """Encrypt what is sent in one direction; returns hex."""
+        assert self._shared_key is not None
         nonce = secrets.token_bytes(NONCE_BYTES)
-        return (nonce + self._box.encrypt(nonce, json.dumps(content).encode(), way)).hex()
+        encrypted = self._shared_key.encrypt(nonce, json.dumps(content).encode(), direction)
+        return (nonce + encrypted).hex()
 
-    def decrypt(self, sealed: str, way: bytes) -> dict[str, Any]:
-        """Open what the other end sealed; ServiceFault when it was not that one."""
-        assert self._box is not None
+    def decrypt(self, encrypted: str, direction: bytes) -> dict[str, Any]:
+        """Decrypt what the other end sent. Raises ServiceFault if somebody else encrypted it."""
+        assert self._shared_key is not None
         try:
-            raw = bytes.fromhex(sealed)
-            opened = self._box.decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], way)
+            data = bytes.fromhex(encrypted)
+            decrypted = self._shared_key.decrypt(data[:NONCE_BYTES], data[NONCE_BYTES:], direction)
         except (ValueError, InvalidTag):
-            raise ServiceFault("a login was sealed by somebody else") from None
-        content: dict[str, Any] = json.loads(opened)
+            raise ServiceFault("a login was encrypted by another process") from None
+        content: dict[str, Any] = json.loads(decrypted)
         return content

@@ -1,4 +1,4 @@
-"""Describe the token that a client shows."""
+"""Describe the token that a client sends with each request."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ KEY_SHARE_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a token carries."""
+    """The content of a token."""
 
     username: str
     cluster: str
     credential: str
-    """Id of the credential in the database."""
+    """The id of the credential in the database."""
     key_share: str
-    """Hex; the half of the credential's seal that the database does not hold."""
+    """The part of the credential's key that the database does not hold, hex."""
     expires: int
-    """Unix time in seconds."""
+    """The Unix time of the end, in seconds."""
     worker: str = ""
-    """The worker that holds its session, where there is no other way."""
+    """The worker that holds the session, for a cluster with `CLUSTER_LOGIN=held`."""
 
     @property
     def expires_at(self) -> datetime:
-        """When it ends, UTC."""
+        """The time of the end, UTC."""
         return datetime.fromtimestamp(self.expires, UTC)
 
 
 def new_key_share() -> str:
-    """A fresh half for a token, hex."""
+    """Return a new random key share, hex."""
     return secrets.token_hex(KEY_SHARE_BYTES)

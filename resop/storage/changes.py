@@ -30,7 +30,7 @@ _UPDATE_RUNNING = update(TASK).where(
 class Change:
     """One statement of a group that `TaskStore.apply` writes in one transaction."""
 
-    __slots__ = ("result", "statement", "task", "values", "whose")
+    __slots__ = ("owner", "read_only", "result", "statement", "task", "values")
 
     def __init__(
         self,
@@ -43,8 +43,10 @@ class Change:
         self.values = values
         self.result: dict[str, Any] | None = None
         """The columns of a task that ends."""
-        self.whose = ""
-        """The owner of a task that ends, if known: see `resop.messaging.publisher.whose`."""
+        self.owner = "", ""
+        """The user and the cluster of a task that ends, if known."""
+        self.read_only = False
+        """True if the task that ends cannot have changed the answers of others."""
 
     @classmethod
     def step_begun(cls, step: Step) -> Change:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resop.security.sealing import Encryptor
+from resop.security.encryption import Encryptor
 from resop.security.tokens import Token
 from tests.acceptance.conftest import ACCOUNTS, only_many
 from tests.support.openssh import OpenSSH

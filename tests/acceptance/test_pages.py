@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from resop.security.sealing import Encryptor
+from resop.security.encryption import Encryptor
 from tests.acceptance.conftest import ACCOUNTS, only_embedded
 from tests.acceptance.secrecy import places_of
 from tests.support.service import Caller, Service, failure

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from resop.messaging.publisher import LONGEST_RESULT
+from resop.messaging.messages import MAX_RESULT_CHARACTERS
 from tests.acceptance.conftest import ACCOUNTS
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
@@ -45,7 +45,7 @@ def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Res
         return list(pool.map(call, range(count)))
 
 
-@pytest.mark.parametrize("size", [1, 2 * LONGEST_RESULT])
+@pytest.mark.parametrize("size", [1, 2 * MAX_RESULT_CHARACTERS])
 def test_many_who_ask_the_same_are_answered_by_one_task(
     alice: Caller, key: str, asked: Callable[..., int], size: int
 ) -> None:

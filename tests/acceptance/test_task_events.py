@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from resop.messaging.publisher import CHANGED
+from resop.messaging.messages import TasksChanged
 from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
 from tests.acceptance.conftest import ACCOUNTS, only_embedded, only_many
@@ -173,7 +173,8 @@ def test_a_hundred_watchers_cost_one_subscription_of_each_process(
         ) as http:
             watching = [asyncio.create_task(watch(http, n % processes)) for n in range(100)]
             await asyncio.sleep(1)
-            assert redis.pubsub_numsub(CHANGED) == [(CHANGED.encode(), processes)]
+            channel = TasksChanged.CHANNEL
+            assert redis.pubsub_numsub(channel) == [(channel.encode(), processes)]
             return await asyncio.gather(*watching)
 
     texts = asyncio.run(watch_all())

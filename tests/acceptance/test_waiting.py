@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from resop.messaging.publisher import ENDED
+from resop.messaging.messages import TaskEnded
 from tests.acceptance.conftest import only_many
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
@@ -133,7 +133,7 @@ def test_waiters_hear_by_event_over_one_subscription_of_each_process(
         waiting = [pool.submit(wait, number) for number in range(50)]
         time.sleep(0.5)
         assert not any(each.done() for each in waiting[:25])
-        assert redis.pubsub_numsub(ENDED) == [(ENDED.encode(), processes)]
+        assert redis.pubsub_numsub(TaskEnded.CHANNEL) == [(TaskEnded.CHANNEL.encode(), processes)]
         assert len(redis.client_list(_type="pubsub")) >= processes
         assert alice.run(f"touch {sign}").status_code == 200
         answers = [each.result() for each in waiting]

@@ -1,29 +1,29 @@
-"""The way of a password from the API to a worker opens for these two ends only."""
+"""A login that goes from the API to a worker is decrypted by these two ends only."""
 
 import pytest
 
 from resop.errors import ServiceFault
-from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange, fields
-from resop.security.sealing import Encryptor
+from resop.security.encryption import Encryptor
+from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 
-SEALER = Encryptor(b"k" * 20 + b"0123456789abcdef")
+ENCRYPTOR = Encryptor(b"k" * 20 + b"0123456789abcdef")
 LOGIN = {"password": "marker", "otp": None}
 
 
-def joined(
+def exchanged(
     one: LoginKeyExchange, other: LoginKeyExchange
 ) -> tuple[LoginKeyExchange, LoginKeyExchange]:
-    assert one.derive(other.key) and other.derive(one.key)
+    assert one.derive(other.public_key) and other.derive(one.public_key)
     return one, other
 
 
-def test_what_one_end_seals_the_other_opens() -> None:
-    api, worker = joined(LoginKeyExchange(SEALER, "a"), LoginKeyExchange(SEALER, "a"))
-    sealed = api.encrypt(LOGIN, TO_WORKER)
-    assert b"marker" not in bytes.fromhex(sealed)
-    assert worker.decrypt(sealed, TO_WORKER) == LOGIN
+def test_what_one_end_encrypts_the_other_decrypts() -> None:
+    api, worker = exchanged(LoginKeyExchange(ENCRYPTOR, "a"), LoginKeyExchange(ENCRYPTOR, "a"))
+    encrypted = api.encrypt(LOGIN, TO_WORKER)
+    assert b"marker" not in bytes.fromhex(encrypted)
+    assert worker.decrypt(encrypted, TO_WORKER) == LOGIN
     with pytest.raises(ServiceFault):
-        api.decrypt(sealed, TO_API)
+        api.decrypt(encrypted, TO_API)
 
 
 @pytest.mark.parametrize(
@@ -32,26 +32,24 @@ def test_what_one_end_seals_the_other_opens() -> None:
         pytest.param(
             LoginKeyExchange(Encryptor(b"another service's key 0123456789"), "a"), id="another key"
         ),
-        pytest.param(LoginKeyExchange(SEALER, "b"), id="another login"),
+        pytest.param(LoginKeyExchange(ENCRYPTOR, "b"), id="another login"),
     ],
 )
-def test_nobody_else_opens_it(stranger: LoginKeyExchange) -> None:
-    api, end = joined(LoginKeyExchange(SEALER, "a"), stranger)
+def test_nobody_else_decrypts_it(stranger: LoginKeyExchange) -> None:
+    api, end = exchanged(LoginKeyExchange(ENCRYPTOR, "a"), stranger)
     with pytest.raises(ServiceFault):
         end.decrypt(api.encrypt(LOGIN, TO_WORKER), TO_WORKER)
 
 
-def test_who_joins_later_with_the_same_secret_key_opens_nothing() -> None:
-    api, worker = joined(LoginKeyExchange(SEALER, "a"), LoginKeyExchange(SEALER, "a"))
-    sealed = api.encrypt(LOGIN, TO_WORKER)
-    late = LoginKeyExchange(SEALER, "a")
-    late.derive(worker.key)
+def test_later_key_exchange_with_the_same_secret_key_decrypts_nothing() -> None:
+    api, worker = exchanged(LoginKeyExchange(ENCRYPTOR, "a"), LoginKeyExchange(ENCRYPTOR, "a"))
+    encrypted = api.encrypt(LOGIN, TO_WORKER)
+    late = LoginKeyExchange(ENCRYPTOR, "a")
+    late.derive(worker.public_key)
     with pytest.raises(ServiceFault):
-        late.decrypt(sealed, TO_WORKER)
+        late.decrypt(encrypted, TO_WORKER)
 
 
-@pytest.mark.parametrize("word", [None, "", "no json", "[]", "7", '{"id": null}', '{"id": {}}'])
-def test_what_is_no_word_of_ours_does_no_harm(word: str | None) -> None:
-    login, key = fields(word, "id", "key")
-    assert key == ""
-    assert not LoginKeyExchange(SEALER, login).derive(key)
+@pytest.mark.parametrize("public_key", ["", "no hex", "ab", "00" * 32, "é", "ff" * 33])
+def test_what_is_no_public_key_is_refused(public_key: str) -> None:
+    assert not LoginKeyExchange(ENCRYPTOR, "a").derive(public_key)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from resop.errors import QueueUnavailable, RecordsUnavailable
+from resop.messaging.messages import Message, TaskEnded, TasksChanged
 from resop.storage.changes import Change
 from resop.storage.models import State, Step, Task, now
 from resop.storage.tasks import TaskStore
@@ -25,19 +26,18 @@ class FakePublisher:
         self.changes: list[set[str]] = []
         self.available = True
 
-    def ended(self, results: dict[str, Any], whose: dict[str, str]) -> None:
+    def publish(self, *messages: Message) -> None:
         if not self.available:
             raise QueueUnavailable
-        for task_id in results:
-            task = self.task_store.get(task_id)
+        for message in messages:
+            if isinstance(message, TasksChanged):
+                self.changes.append(set(message.tasks))
+                continue
+            assert isinstance(message, TaskEnded)
+            task = self.task_store.get(message.task)
             assert task is not None
             assert State(task.state).ended
-        self.results |= results
-
-    def changed(self, task_ids: set[str]) -> None:
-        if not self.available:
-            raise QueueUnavailable
-        self.changes.append(set(task_ids))
+            self.results[message.task] = message.result
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
 """Who shares whose answer, by what is heard."""
 
+from typing import Any
+
 import pytest
 
 from api.state.answer_cache import AnswerCache
-from resop.messaging.publisher import ANYBODYS, whose
+from resop.messaging.messages import Resync, TaskEnded
 from resop.storage.models import Task
 
-ASKED = whose("ada", "hpc", asked=True)
-SUCCEEDED = '{"state": "succeeded", "output": 4}'
+SUCCEEDED = {"state": "succeeded", "output": 4}
+
+
+def asked(task_id: str, result: dict[str, Any] | None = None) -> TaskEnded:
+    return TaskEnded(task_id, "ada", "hpc", read_only=True, result=result)
 
 
 def task(task_id: str, credential: str = "first", username: str = "ada") -> Task:
@@ -45,7 +50,7 @@ async def test_running_question_is_shared_within_its_login(questions: AnswerCach
 
 
 async def test_answer_is_shared_with_all_logins_of_its_user(questions: AnswerCache) -> None:
-    questions.hear(f"t1 {ASKED} {SUCCEEDED}")
+    questions.on_task_ended(asked("t1", SUCCEEDED))
     found = questions.find("digest", task("t2", "second"), 9)
     assert found is not None and found.task.output == 4
     assert not shared(questions, username="bob")
@@ -53,22 +58,23 @@ async def test_answer_is_shared_with_all_logins_of_its_user(questions: AnswerCac
 
 
 @pytest.mark.parametrize(
-    ("word", "kept"),
+    ("message", "kept"),
     [
-        (f"t3 {ASKED} {SUCCEEDED}", True),
-        (f"t1 {ASKED} ", True),
-        (f"t3 {whose('bob', 'hpc', asked=False)} {SUCCEEDED}", True),
-        (f"t3 {whose('ada', 'other', asked=False)} ", True),
-        (f"t3 {whose('ada', 'hpc', asked=False)} ", False),
-        (f't1 {ASKED} {{"state": "failed"}}', False),
-        (f"t3 {ANYBODYS} ", False),
-        (None, False),
+        (asked("t3", SUCCEEDED), True),
+        (asked("t1"), True),
+        (asked("t1", {"state": ["no state"]}), True),
+        (TaskEnded("t3", "bob", "hpc", result=SUCCEEDED), True),
+        (TaskEnded("t3", "ada", "other"), True),
+        (TaskEnded("t3", "ada", "hpc"), False),
+        (asked("t1", {"state": "failed"}), False),
+        (TaskEnded("t3"), False),
+        (Resync(), False),
     ],
 )
 async def test_what_is_heard_decides_what_is_still_shared(
-    questions: AnswerCache, word: str | None, kept: bool
+    questions: AnswerCache, message: TaskEnded | Resync, kept: bool
 ) -> None:
-    questions.hear(word)
+    questions.on_task_ended(message)
     assert shared(questions) is kept
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from api.state.task_watchers import TaskWatches
 from resop.errors import RecordsUnavailable, UnknownTask
+from resop.messaging.messages import Resync, TaskEnded, TasksChanged
 from resop.storage.models import State, Step, Task, now
 
 
@@ -83,7 +84,7 @@ async def test_a_thousand_watchers_read_the_record_once_a_change(
     for number in (1, 2, 3):
         await looked.wait()
         store.add(number, None)
-        feeds.on_change("t0 t1 t2")
+        feeds.on_message(TasksChanged(["t0", "t1", "t2"]))
     await asyncio.gather(*watchers)
     assert store.reads == 3
     assert seen == [0] * 1000 + [1] * 1000 + [2] * 1000
@@ -96,7 +97,7 @@ async def test_steps_that_have_ended_are_not_read_again(
     with feeds.feed("t1") as feed:
         for number, seconds in ((1, 1.0), (2, None), (3, 1.0), (2, 2.0), (4, None)):
             store.add(number, seconds)
-            feeds.on_change("t1")
+            feeds.on_message(TasksChanged(["t1"]))
             seen = await feed.snapshot()
             assert seen.steps == store.all
     assert store.asked_after == [0, 1, 1, 1, 3]
@@ -109,17 +110,20 @@ async def test_rows_of_output_are_known_by_the_last_of_each_step(
         before = await feed.snapshot()
         for step, row in ((1, 3), (2, 4), (1, 7)):
             store.rows[step] = row
-            feeds.on_change("t1")
+            feeds.on_message(TasksChanged(["t1"]))
             assert (await feed.snapshot()).output_rows == store.rows
         assert before.output_rows == {}
 
 
 async def test_what_might_have_been_missed_wakes_all_who_watch(feeds: TaskWatches) -> None:
     with feeds.feed("t1") as one, feeds.feed("t2") as other:
-        for word in (None, "t1 t2"):
+        for message in (Resync(), TasksChanged(["t1", "t2"])):
             events = [one.changed, other.changed]
-            feeds.on_change(word)
+            feeds.on_message(message)
             assert all(event.is_set() for event in events)
+        events = [one.changed, other.changed]
+        feeds.on_message(TaskEnded("t1"))
+        assert [event.is_set() for event in events] == [True, False]
 
 
 async def test_fault_of_one_reading_is_not_that_of_the_next(
@@ -130,10 +134,10 @@ async def test_fault_of_one_reading_is_not_that_of_the_next(
         with pytest.raises(RecordsUnavailable):
             await feed.snapshot()
         store.away = False
-        feeds.on_change("t1")
+        feeds.on_message(TasksChanged(["t1"]))
         assert (await feed.snapshot()).task == store.found
         store.found = None
-        feeds.on_change("t1")
+        feeds.on_message(TasksChanged(["t1"]))
         with pytest.raises(UnknownTask):
             await feed.snapshot()
 

@@ -1,7 +1,6 @@
 """A login that a worker is to keep: words in Redis can be missed, on either side."""
 
 import asyncio
-import json
 from typing import Any
 
 import pytest
@@ -9,8 +8,9 @@ import pytest
 from api.state import worker_logins
 from api.state.worker_logins import WorkerLogins
 from resop.errors import QueueUnavailable
-from resop.security.login_handover import OFFER, TO_API, TO_WORKER, LoginKeyExchange
-from resop.security.sealing import Encryptor
+from resop.messaging.messages import LoginAccepted, LoginOffer, LoginRequest, LoginResult, decode
+from resop.security.encryption import Encryptor
+from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 
 LOGIN = {"cluster": "hpc", "username": "ada", "password": "secret"}
 
@@ -18,27 +18,30 @@ LOGIN = {"cluster": "hpc", "username": "ada", "password": "secret"}
 class Workers:
     """What is published goes to one worker, which misses the first offers."""
 
-    def __init__(self, sealer: Encryptor, missed: int) -> None:
-        self.api = WorkerLogins(self, sealer)  # type: ignore[arg-type]
-        self._sealer = sealer
+    def __init__(self, encryptor: Encryptor, missed: int) -> None:
+        self.api = WorkerLogins(self, encryptor)  # type: ignore[arg-type]
+        self._encryptor = encryptor
         self._missed = missed
-        self.offers: list[dict[str, Any]] = []
+        self.offers: list[LoginOffer] = []
         self.got: dict[str, Any] = {}
 
-    async def publish(self, channel: str, word: str) -> None:
-        said = json.loads(word)
-        if channel == OFFER:
-            self.offers.append(said)
+    async def publish(self, channel: str, data: bytes) -> None:
+        message = decode(data)
+        assert channel == message.channel
+        if isinstance(message, LoginOffer):
+            self.offers.append(message)
             if len(self.offers) > self._missed:
-                self._passage = LoginKeyExchange(self._sealer, said["id"])
-                assert self._passage.derive(said["key"])
-                self._answer(id=said["id"], worker="w", key=self._passage.key)
+                self._exchange = LoginKeyExchange(self._encryptor, message.login)
+                assert self._exchange.derive(message.public_key)
+                public_key = self._exchange.public_key
+                self.api.on_message(LoginAccepted(message.login, "bad", "no key"))
+                self.api.on_message(LoginAccepted(message.login, "w", public_key))
         else:
-            self.got = self._passage.decrypt(said["sealed"], TO_WORKER)
-            self._answer(id=said["id"], sealed=self._passage.encrypt({"groups": ["g"]}, TO_API))
-
-    def _answer(self, **word: str) -> None:
-        self.api.on_message(json.dumps(word))
+            assert isinstance(message, LoginRequest) and message.worker == "w"
+            self.got = self._exchange.decrypt(message.encrypted, TO_WORKER)
+            self.api.on_message(LoginAccepted(message.login, "late", "ab"))
+            result = self._exchange.encrypt({"groups": ["g"]}, TO_API)
+            self.api.on_message(LoginResult(message.login, result))
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from joserfc import jwe
 from joserfc.jwk import OctKey
 
 from resop.errors import TokenRefused
-from resop.security.sealing import LONGEST_TOKEN, Encryptor
+from resop.security.encryption import MAX_TOKEN_CHARACTERS, Encryptor
 from resop.security.tokens import Token, new_key_share
 
 KEY = b"Zk3wVb9qLx7TgH2mRd5sNc8yPf4jUa6e"
@@ -68,7 +68,7 @@ def test_two_tokens_of_one_login_differ() -> None:
 
 def test_token_fits_into_a_header() -> None:
     longest = dataclasses.replace(token(), username="u" * 64, cluster="c" * 63, credential="i" * 36)
-    assert len(SEALER.issue_token(longest)) < LONGEST_TOKEN / 4
+    assert len(SEALER.issue_token(longest)) < MAX_TOKEN_CHARACTERS / 4
 
 
 @pytest.mark.parametrize("seconds", [0, -1, -3600])
@@ -165,7 +165,7 @@ def test_no_text_is_anything_but_refused(text: str) -> None:
 
 # -- envelopes of tasks
 
-CONTENT = {"options": {"password": "hunter2", "name": "é😀", "list": [1, None]}, "half": "ab"}
+CONTENT = {"options": {"password": "hunter2", "name": "é😀", "list": [1, None]}, "key_share": "ab"}
 
 
 def test_envelope_opens_for_its_task() -> None:
