@@ -17,7 +17,14 @@ from resop.config.logging import set_up_logging
 from resop.config.settings import Settings, load_settings
 from resop.errors import ResopError, SetupError
 from resop.messaging.publisher import EventPublisher
-from resop.messaging.task_queue import TASK_NAME, TaskQueue, celery_app, cluster_queue, worker_queue
+from resop.messaging.task_queue import (
+    TASK_NAME,
+    TaskQueue,
+    celery_app,
+    cluster_queue,
+    valid_task_ids,
+    worker_queue,
+)
 from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
 from worker.batch_dispatcher import BatchDispatcher
@@ -91,9 +98,9 @@ class Worker:
         sys.setswitchinterval(SWITCH_SECONDS)
         log.info("worker %s is ready", self.name)
 
-    def accept(self, *task_ids: str) -> None:
+    def accept(self, *task_ids: object) -> None:
         """Accept the tasks of a message; raises Reject for one that this worker cannot run."""
-        for task_id in task_ids:
+        for task_id in valid_task_ids(task_ids):
             if not self._pool.accept(task_id, is_stopping):
                 # The whole message is queued again: its next worker skips the tasks accepted here.
                 raise Reject("the worker stops", requeue=True)
@@ -118,9 +125,11 @@ _worker: Worker | None = None
 
 
 @app.task(name=TASK_NAME, Request=AckOnReceipt)
-def execute(*task_ids: str) -> None:
+def execute(*task_ids: object, **malformed: object) -> None:
     """Run the tasks with these IDs; the only Celery task there is."""
     assert _worker is not None
+    if malformed:
+        log.warning("skipped %d named arguments of a task message", len(malformed))
     _worker.accept(*task_ids)
 
 

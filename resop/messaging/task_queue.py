@@ -1,48 +1,53 @@
-"""The queue: Celery carries task ids, one queue for each cluster, and nothing else.
+"""The task queue: Celery carries task ids, in one queue for each cluster, and nothing else.
 
-No option, secret or result ever stands in Redis: a message is the ids of a few tasks, the rest is
-in the record.
+A message in a queue has the ids of a few tasks. Their options and secrets are in the database.
 """
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from resop.config.settings import Settings
 from resop.errors import QueueUnavailable
+from resop.messaging.kombu_internals import queue_length
+
+log = logging.getLogger(__name__)
 
 TASK_NAME = "resop.execute"
-SOCKET_SECONDS = 5
+BROKER_TIMEOUT_SECONDS = 5
 TASKS_PER_MESSAGE = 8
-"""Tasks of one message: one worker takes them all, so few of them, should it be full."""
+"""The most tasks in a message. One worker takes all of them, even if it is full."""
 LOWEST_PRIORITY = 9
-"""The last of Celery's priorities on Redis; 0, where it is not given, is the first."""
+"""The last of Celery's priorities on Redis; 0, the default, is the first."""
+
+_TASK_ID = re.compile(r"[0-9a-f-]{1,36}")
 
 
 def cluster_queue(cluster: str) -> str:
-    """The name of a cluster's own queue, so that workers can stand next to the cluster."""
+    """Return the queue of a cluster; workers may run near the cluster and serve it alone."""
     return f"cluster.{cluster}"
 
 
 def worker_queue(worker: str) -> str:
-    """The name of a worker's own queue, for those whose session it keeps."""
+    """Return the queue of a worker, for the tasks of sessions that the worker holds."""
     return f"worker.{worker}"
 
 
 def celery_app(settings: Settings) -> Celery:
-    """The Celery application of both sides."""
-    # Without what Celery does for Django, which would have the API import Celery's worker.
+    """Return the Celery application of the API and the workers."""
+    # Without fixups: the one for Django would make the API import Celery's worker.
     app = Celery("resop", broker=settings.broker_url, fixups=[])
     app.conf.update(
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
-        # A claim in the record makes a task run once; the queue is transport, so a message is
-        # done with as soon as a worker has it, and the recovery finds what was lost on the way.
+        # The claim in the database makes a task run once. The queue is transport only: a message
+        # is done once a worker has it, and the recovery finds tasks whose message was lost.
         task_acks_late=False,
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
@@ -50,50 +55,58 @@ def celery_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
         broker_transport_options={
-            "socket_connect_timeout": SOCKET_SECONDS,
-            "socket_timeout": SOCKET_SECONDS * 4,
+            "socket_connect_timeout": BROKER_TIMEOUT_SECONDS,
+            "socket_timeout": BROKER_TIMEOUT_SECONDS * 4,
         },
         task_default_queue="resop",
     )
     return app
 
 
+def valid_task_ids(arguments: Sequence[object]) -> list[str]:
+    """Return the arguments of a message that are task ids; log and skip the others."""
+    ids = [each for each in arguments if isinstance(each, str) and _TASK_ID.fullmatch(each)]
+    if malformed := len(arguments) - len(ids):
+        log.warning("skipped %d malformed arguments of a task message", malformed)
+    return ids
+
+
 QueuedTask = tuple[str, str, str]
-"""A task's id, its cluster, and the worker that keeps its session, if there is one."""
+"""A task's id, its cluster, and the worker that holds its session, or an empty text."""
 
 
 class TaskQueue:
-    """Where tasks are handed to the workers."""
+    """Hands tasks to the workers. Methods block."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
 
     def put(self, task_id: str, cluster: str, worker: str = "") -> None:
-        """Hand a task to the workers of its cluster, or to the `worker` that keeps its session.
+        """Queue a task for its cluster, or for the `worker` that holds its session.
 
-        QueueUnavailable when that failed.
+        Raises QueueUnavailable if no message was sent.
         """
         self._send((task_id,), cluster, worker)
 
     def put_all(self, tasks: Iterable[QueuedTask], *, behind: bool = False) -> list[str]:
-        """Hand over many, with one message for a few; those that are put `behind` go last.
+        """Queue many tasks, a few in each message; `behind` all others if so asked.
 
-        Returns the ids of those that no message was sent for: the queue was away.
+        Returns the ids of the tasks for which no message was sent: the queue is unavailable.
         """
-        places: dict[tuple[str, str], list[str]] = {}
+        by_queue: dict[tuple[str, str], list[str]] = {}
         for task_id, cluster, worker in tasks:
-            places.setdefault((cluster, worker), []).append(task_id)
-        left = [
+            by_queue.setdefault((cluster, worker), []).append(task_id)
+        unsent = [
             (ids[first : first + TASKS_PER_MESSAGE], *place)
-            for place, ids in places.items()
+            for place, ids in by_queue.items()
             for first in range(0, len(ids), TASKS_PER_MESSAGE)
         ]
         try:
-            while left:
-                self._send(*left[0], behind=behind)
-                del left[0]
+            while unsent:
+                self._send(*unsent[0], behind=behind)
+                del unsent[0]
         except QueueUnavailable:
-            return [task_id for ids, *_ in left for task_id in ids]
+            return [task_id for ids, *_ in unsent for task_id in ids]
         return []
 
     def _send(
@@ -107,14 +120,9 @@ class TaskQueue:
             raise QueueUnavailable from fault
 
     def length(self, cluster: str, worker: str = "") -> int:
-        """How many messages wait for a worker; QueueUnavailable when nobody answers."""
+        """Return the number of messages that wait. Raises QueueUnavailable without Redis."""
+        queue = worker_queue(worker) if worker else cluster_queue(cluster)
         try:
-            with self._app.connection_for_read() as connection:
-                channel: Any = connection.default_channel
-                # Redis has no queue that is empty; kombu's own way of asking calls that an error.
-                # A queue is a list for each priority.
-                return int(
-                    channel._size(worker_queue(worker) if worker else cluster_queue(cluster))
-                )
+            return queue_length(self._app, queue)
         except (OperationalError, OSError) as fault:
             raise QueueUnavailable from fault

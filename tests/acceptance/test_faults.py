@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from resop.messaging.task_queue import TaskQueue, celery_app
+from resop.messaging.messages import KINDS, LoginRequest
+from resop.messaging.task_queue import TASK_NAME, TaskQueue, celery_app
 from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
 from tests.acceptance.conftest import ACCOUNTS
@@ -100,7 +101,7 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def running(database: Database, folder: Path, operators: Path) -> Iterator[Site]:
+def running(folder: Path, operators: Path) -> Iterator[Site]:
     need(no_openssh())
     need(no_servers())
     with (
@@ -223,6 +224,28 @@ def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
     assert eventually(lambda: queue_is_empty(site))
     for _, file in tasks:
         assert lines(file) == ["0", "1"]
+
+
+def test_malformed_messages_are_skipped(site: Site) -> None:
+    queue, redis = celery_app(site.service.settings), site.service.redis()
+    malformed: list[tuple[list[Any], dict[str, Any]]] = [
+        *(([7, {"a": 1}], {}), ([], {"task": "x"}), (["'--"], {}), ([], {}))
+    ]
+    for arguments, named in malformed:
+        queue.send_task(TASK_NAME, arguments, named, queue="cluster.hpc")
+    channels = redis.pubsub_channels("resop:*")
+    assert {kind.CHANNEL.encode() for kind in KINDS if kind is not LoginRequest} < set(channels)
+    for channel in channels:
+        for data in (b"\xff\x00", b"", b"t1 acted ada@hpc {}", b'{"type": "LoggedOut"}', b"[1]"):
+            redis.publish(channel, data)
+    assert site.alice.run("echo still here").json()["output"]["stdout"] == "still here\n"
+    task, file = site.trail(steps=1)
+    assert site.ended(task)["state"] == "succeeded" and lines(file) == ["0"]
+    said = "".join(worker.said() for worker in site.service.workers)
+    assert "skipped 2 malformed arguments of a task message" in said
+    assert "skipped 1 named arguments of a task message" in said
+    assert "skipped a malformed message on resop:cancel: not JSON in UTF-8" in said
+    assert site.alice.http.get("/health/ready").json()["redis"] is True
 
 
 def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) -> None:
@@ -564,7 +587,7 @@ def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> No
 
 
 def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(
-    database: Database, site: Site
+    site: Site,
 ) -> None:
     short, long = site.waiting("sleep 1; echo done"), site.waiting("echo on; sleep 3.5; echo done")
     begun, trail = site.trail(steps=12, seconds=0.5)
