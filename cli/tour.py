@@ -12,7 +12,7 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlencode
 
-from resop.config.settings import Cluster
+from resop.config.clusters import Cluster
 
 LINE = "uname -sr | tr a-z A-Z"
 SLOW_LINE = "sleep 2; date"

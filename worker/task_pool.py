@@ -78,7 +78,7 @@ class TaskPool:
         self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._run_loop, name="ssh", daemon=True)
-        encryptor = Encryptor(settings.secret_key(), settings.old_secret_key())
+        encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
         connector = Connector(settings)
         credentials = CredentialStore(database)
         self._held = HeldSessions(worker, settings, clusters, connector, encryptor, credentials)

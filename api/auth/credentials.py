@@ -10,7 +10,7 @@ from typing import Protocol
 import asyncssh
 
 from api.state.services import Services
-from resop.config.settings import Cluster
+from resop.config.clusters import Cluster
 from resop.errors import ClusterError, KeyRefused
 from resop.security.tokens import Token
 from resop.ssh.authorized_keys import KeyLine, add_line, remove_line

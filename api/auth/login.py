@@ -15,8 +15,8 @@ from api.state.login_throttle import LoginThrottle
 from api.state.services import Services
 from resop.actions.call import ActionCall
 from resop.actions.operation import Operation
+from resop.config.clusters import Cluster
 from resop.config.logging import log_event
-from resop.config.settings import Cluster
 from resop.errors import (
     InvalidOptions,
     KeyRefused,

@@ -13,7 +13,7 @@ from api.http.fastapi_internals import without_validation_schemas
 from resop.actions.catalog import Action, Catalog
 from resop.actions.command import Command
 from resop.actions.sweep import BatchBody
-from resop.config.webhook_hosts import LONGEST_ADDRESS
+from resop.config.webhook_hosts import MAX_ADDRESS_CHARACTERS
 
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
 OPEN_ACTIONS = ("auth:login", "auth:login_token")
@@ -199,7 +199,7 @@ PREFERENCES = [
     {
         "name": "notify",
         "in": "query",
-        "schema": {"type": "string", "format": "uri", "maxLength": LONGEST_ADDRESS},
+        "schema": {"type": "string", "format": "uri", "maxLength": MAX_ADDRESS_CHARACTERS},
         "description": "An HTTPS address that is notified when the task, or the whole batch, has "
         "ended. The site must allow its host.",
     },

@@ -91,7 +91,7 @@ def make_services(settings: Settings) -> Services:
     catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
     database = Database(settings.database_url)
     database.create_tables()
-    sealer = Encryptor(settings.secret_key(), settings.old_secret_key())
+    sealer = Encryptor(settings.secret_key(), settings.previous_secret_key())
     connector = Connector(settings)
     tasks, credentials = TaskStore(database), CredentialStore(database)
     keys = IdempotencyKeyStore(database)

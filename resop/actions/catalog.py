@@ -211,7 +211,7 @@ def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
     try:
         entries, root = read_yaml(file)
     except InvalidYaml as fault:
-        raise BrokenOperator(f"{file}:{fault.line}: {fault.said}") from None
+        raise BrokenOperator(f"{file}:{fault.line}: {fault.message}") from None
     if entries is None:
         return []
     if not isinstance(root, yaml.SequenceNode):

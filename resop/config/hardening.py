@@ -1,4 +1,4 @@
-"""What every process of the service does first."""
+"""Protect a process of the service, before it does anything else."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import resource
 
 
 def disable_core_dumps() -> None:
-    """A crash writes no image of this process to the disk: passwords and keys are in it."""
+    """Keep a crash from writing this process's memory, with passwords and keys, to the disk."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

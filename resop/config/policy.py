@@ -1,7 +1,7 @@
-"""The policy: a site's file that says who may run which action, how often, and who reads a setting.
+"""The policy: a site's file of rules for who may run which action, how often, and read settings.
 
-The first rule that fits decides; where none does, the file's default. Without a file everything
-is allowed.
+The first rule that applies decides; if none applies, the default of the file. Without a file
+everything is allowed.
 """
 
 from __future__ import annotations
@@ -13,43 +13,63 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from resop.config.validation import error_message
 from resop.config.yaml_loader import InvalidYaml, line_of, read_yaml
 from resop.errors import Forbidden, InvalidSettings
+from resop.types import ErrorMessage
 
 
-def _listed(value: Any) -> Any:
+def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
-"""One glob or a list of them."""
+Globs = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_list),
+    Field(min_length=1),
+    ErrorMessage("must be a name or a list of names, in which '*' stands for any text"),
+]
+"""One glob or a list of globs."""
 
 
 class _Rule(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    allow: Names | None = None
-    deny: Names | None = None
-    users: Names | None = None
-    groups: Names | None = None
-    rate: Annotated[int, Field(ge=1)] | None = None
+    allow: Globs | None = None
+    deny: Globs | None = None
+    users: Globs | None = None
+    groups: Globs | None = None
+    rate: Annotated[
+        int | None, Field(ge=1), ErrorMessage("must be a number of tasks a minute, at least 1")
+    ] = None
 
     @model_validator(mode="after")
-    def _decides_one_thing(self) -> Self:
+    def _check_keys(self) -> Self:
         if (self.allow is None) is (self.deny is None):
-            raise ValueError("a rule has either 'allow' or 'deny'")
+            raise ValueError("must have either 'allow' or 'deny'")
         if self.rate is not None and self.allow is None:
-            raise ValueError("'rate' belongs to 'allow'")
+            raise ValueError("must have 'allow' if it has 'rate'")
         return self
 
     @property
     def actions(self) -> tuple[str, ...]:
         return self.allow or self.deny or ()
 
-    def fits(self, username: str, groups: Collection[str] | None) -> bool:
-        """Whether it is about this user; when the groups are not known, to the user's loss."""
+    def applies(self, username: str, groups: Collection[str] | None) -> bool:
+        """Return True if the rule applies to this user.
+
+        If the groups are unknown, a rule for groups applies if it denies, not if it allows.
+        """
         if self.users is None and self.groups is None:
             return True
         if any(fnmatchcase(username, each) for each in self.users or ()):
@@ -59,56 +79,71 @@ class _Rule(BaseModel):
         return any(fnmatchcase(group, each) for each in self.groups or () for group in groups)
 
     def __str__(self) -> str:
-        word = "allows" if self.allow else "denies"
+        verb = "allows" if self.allow else "denies"
         whom = [f"the user {each}" for each in self.users or ()]
         whom += [f"the group {each}" for each in self.groups or ()]
         rate = f", {self.rate} a minute" if self.rate else ""
-        return f"{word} {', '.join(self.actions)} to {' or '.join(whom) or 'everybody'}{rate}"
+        return f"{verb} {', '.join(self.actions)} to {' or '.join(whom) or 'everybody'}{rate}"
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    default: Literal["allow", "deny"]
+    default: Annotated[Literal["allow", "deny"], ErrorMessage("must be allow or deny")]
     rules: tuple[_Rule, ...] = ()
-    settings: Mapping[str, Names] = {}
+    settings: Mapping[str, Globs] = {}
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _check_list(cls, value: object) -> object:
+        if not isinstance(value, list):
+            raise ValueError("must be a list of rules")
+        return value
+
+    @field_validator("settings", mode="before")
+    @classmethod
+    def _check_mapping(cls, value: object) -> object:
+        if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+            raise ValueError("must be a mapping of settings to operators")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the policy says of one user and one action, and why."""
+    """The decision of the policy for one user and one action, with its reason."""
 
     allowed: bool
     place: str = ""
-    """`file:line` of the rule, or the file alone where its default decided; empty without one."""
+    """`file:line` of the rule, or the file if its default decided; empty without a policy."""
     reason: str = "there is no policy"
     rate: int | None = None
-    """How often a minute."""
+    """The allowed number of tasks a minute, or None for no limit."""
 
     def enforce(self) -> None:
-        """Raise Forbidden, which names the rule, unless it is allowed."""
+        """Raise Forbidden, which names the rule, unless the action is allowed."""
         if not self.allowed:
             raise Forbidden(f"{self.place}: {self.reason}", rule=self.place)
 
 
 class Policy:
-    """Decides; made by `load_policy`, or empty: it allows everything."""
+    """Decides who may do what; `load_policy` makes one, and without a file it allows everything."""
 
     def __init__(
-        self, said: _File | None = None, file: Path | None = None, root: yaml.Node | None = None
+        self, content: _File | None = None, file: Path | None = None, root: yaml.Node | None = None
     ) -> None:
-        self._said = said or _File(default="allow")
+        self._content = content or _File(default="allow")
         self._file = file
         self._root = root
         self._rules = [
-            (line_of(root, ("rules", number)), rule) for number, rule in enumerate(self._said.rules)
+            (line_of(root, ("rules", number)), rule)
+            for number, rule in enumerate(self._content.rules)
         ]
         self._rules_of: dict[str, list[tuple[int, _Rule]]] = {}
-        self.asks_groups = any(rule.groups for rule in self._said.rules)
-        """Whether anything depends on the groups that a user has on the cluster."""
+        self.asks_groups = any(rule.groups for rule in self._content.rules)
+        """True if a rule depends on the user's groups on the cluster."""
 
     def decide(self, action: str, username: str, groups: Collection[str] | None) -> Decision:
-        """What holds for `operator:action`; `groups` are None where they are not known."""
+        """Decide on `operator:action` for a user; `groups` is None if they are unknown."""
         if self._file is None:
             return _ALLOWED
         rules = self._rules_of.get(action)
@@ -119,43 +154,44 @@ class Policy:
                 if any(fnmatchcase(action, each) for each in rule.actions)
             ]
         for line, rule in rules:
-            if rule.fits(username, groups):
-                unknown = " (whose groups are not known: log in again)"
-                said = f"{rule}{unknown if rule.groups and groups is None else ''}"
+            if rule.applies(username, groups):
+                unknown = " (the user's groups are unknown: log in again)"
+                reason = f"{rule}{unknown if rule.groups and groups is None else ''}"
                 place = f"{self._file.name}:{line}"
-                return Decision(rule.allow is not None, place, said, rule.rate)
-        said = f"no rule is about {action} and {username}, the default is '{self._said.default}'"
-        return Decision(self._said.default == "allow", self._file.name, said)
+                return Decision(rule.allow is not None, place, reason, rule.rate)
+        default = self._content.default
+        reason = f"no rule applies to {action} and {username}; the default is '{default}'"
+        return Decision(default == "allow", self._file.name, reason)
 
     def check_reader(self, setting: str, operator: str) -> None:
-        """Raise Forbidden where `setting` is not for this operator."""
-        readers = self._said.settings.get(setting)
+        """Raise Forbidden if this operator may not read `setting`."""
+        readers = self._content.settings.get(setting)
         if readers is not None and not any(fnmatchcase(operator, each) for each in readers):
             assert self._file is not None
             place = f"{self._file.name}:{line_of(self._root, ('settings', setting))}"
-            said = f"{place}: the setting {setting} is not for the operator {operator}"
-            raise Forbidden(said, rule=place)
+            message = f"{place}: the operator {operator} may not read the setting {setting}"
+            raise Forbidden(message, rule=place)
 
     def check_names(self, actions: Collection[str]) -> None:
-        """Raise InvalidSettings for a glob that fits none of `actions` (`operator:action`).
+        """Raise InvalidSettings for a glob that matches none of `actions` (`operator:action`).
 
-        A rule that is misspelt would forbid nothing.
+        A misspelled rule would forbid nothing.
         """
         operators = {each.partition(":")[0] for each in actions}
-        for number, rule in enumerate(self._said.rules):
+        for number, rule in enumerate(self._content.rules):
             key = "allow" if rule.allow else "deny"
             self._check_globs(("rules", number, key), rule.actions, actions)
-        for name, readers in self._said.settings.items():
+        for name, readers in self._content.settings.items():
             self._check_globs(("settings", name), readers, operators)
 
     def _check_globs(
-        self, place: tuple[int | str, ...], globs: Names, names: Collection[str]
+        self, place: tuple[int | str, ...], globs: Globs, names: Collection[str]
     ) -> None:
         for glob in globs:
             if not any(fnmatchcase(name, glob) for name in names):
                 raise InvalidSettings(
                     f"POLICY_FILE: {self._file}:{line_of(self._root, place)}: "
-                    f"{_dotted(place)}: there is no {glob!r}"
+                    f"{_dotted(place)}: {glob!r} matches nothing on this service"
                 )
 
 
@@ -172,10 +208,11 @@ def load_policy(file: Path) -> Policy:
     except OSError as fault:
         raise InvalidSettings(f"POLICY_FILE: {file}: {fault.strerror}") from None
     except InvalidYaml as fault:
-        raise InvalidSettings(f"POLICY_FILE: {file}:{fault.line}: {fault.said}") from None
+        raise InvalidSettings(f"POLICY_FILE: {file}:{fault.line}: {fault.message}") from None
     except ValidationError as fault:
         error = fault.errors()[0]
-        message = error["msg"].removeprefix("Value error, ")
+        model = _Rule if error["loc"][:1] == ("rules",) else _File
+        message = error_message(error, model)
         line = line_of(root, error["loc"])
         raise InvalidSettings(
             f"POLICY_FILE: {file}:{line}: {_dotted(error['loc'])}: {message}"

@@ -1,4 +1,4 @@
-"""Where a notification may go: HTTPS addresses of hosts that the site names, and public ones."""
+"""Decide where webhooks may go: HTTPS addresses of hosts that NOTIFY_HOSTS allows."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-LONGEST_ADDRESS = 2000
+MAX_ADDRESS_CHARACTERS = 2000
 HTTPS_PORT = 443
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# What ends in a number is an IP address to those who resolve it, in whatever form: 0x7f.1
+# A resolver takes a name that ends in a number for an IP address, such as 0x7f.1.
 _NAME = rf"(?:{_LABEL}\.)*(?=[a-z]){_LABEL}"
 _HOST = re.compile(_NAME, re.IGNORECASE)
 _ENTRY = re.compile(rf"((?:\*\.)?{_NAME})(?::([0-9]{{1,5}}))?", re.IGNORECASE)
-_PRINTABLE = re.compile(r"[!-\[\]-~]+")  # ... and no backslash, which some take for a slash
+_PRINTABLE = re.compile(r"[!-\[\]-~]+")  # without the backslash, which some take for a slash
 
-_GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: what maps IPv4 is outside
-_SIX_TO_FOUR = IPv6Network("2002::/16")  # and here inside (RFC 3056)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291; addresses that map IPv4 are outside
+_SIX_TO_FOUR = IPv6Network("2002::/16")  # but these are inside (RFC 3056)
 
 
 class WebhookHost(NamedTuple):
-    """An address that was checked, in its parts."""
+    """The parts of a checked address."""
 
     host: str
     port: int
     target: str
-    """Path and query."""
+    """The path and the query."""
 
     @property
     def authority(self) -> str:
-        """Host and port as a request names them."""
+        """The host and the port as in the Host header."""
         return self.host if self.port == HTTPS_PORT else f"{self.host}:{self.port}"
 
 
 class WebhookHosts:
-    """The hosts that a site allows; none are where notifications are off."""
+    """The hosts that webhooks may go to; false if webhooks are off."""
 
     def __init__(self, listed: str) -> None:
-        """`listed` is `NAME[:PORT]` again and again; `*.NAME` are all names below it.
+        """Read `listed`, a list of `NAME[:PORT]` and `*.NAME[:PORT]` (all names below NAME).
 
         Raises ValueError for anything else.
         """
@@ -54,12 +54,13 @@ class WebhookHosts:
         return bool(self._allowed)
 
     def receiver(self, address: str) -> WebhookHost:
-        """The parts of an address; ValueError says why nothing may be sent there."""
+        """Check an address. Raises ValueError with the reason why nothing may be sent there."""
         if not self:
-            raise ValueError("notifications are off: the site sets no NOTIFY_HOSTS")
-        if len(address) > LONGEST_ADDRESS or not _PRINTABLE.fullmatch(address):
+            raise ValueError("webhooks are off on this service: its NOTIFY_HOSTS names no host")
+        if len(address) > MAX_ADDRESS_CHARACTERS or not _PRINTABLE.fullmatch(address):
             raise ValueError(
-                f"has at most {LONGEST_ADDRESS} printable ASCII characters, and no backslash"
+                f"must have at most {MAX_ADDRESS_CHARACTERS} printable ASCII characters, "
+                "and no backslash"
             )
         try:
             parts = urlsplit(address)
@@ -67,16 +68,16 @@ class WebhookHosts:
         except ValueError as fault:
             raise ValueError(f"is not an address: {fault}") from None
         if parts.scheme != "https":
-            raise ValueError("begins with https://")
+            raise ValueError("must begin with https://")
         if "@" in parts.netloc:
-            raise ValueError("holds no user name and no password")
+            raise ValueError("must not contain a user name or a password")
         if "#" in address:
-            raise ValueError("has no fragment (#)")
+            raise ValueError("must not have a fragment (#)")
         host = parts.hostname or ""
         if not _HOST.fullmatch(host):
-            raise ValueError("names a host by its name, not by an IP address")
+            raise ValueError("must name the host by its name, not by an IP address")
         if not self._allows(host, port):
-            raise ValueError(f"{host}:{port} is not among the hosts that the site allows")
+            raise ValueError(f"{host}:{port} is not among the hosts that NOTIFY_HOSTS allows")
         return WebhookHost(
             host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         )
@@ -87,7 +88,7 @@ class WebhookHosts:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the open Internet: no loopback, private or multicast one."""
+    """Return True for a public IP address: not loopback, private, link-local or multicast."""
     found: IPv4Address | IPv6Address = ip_address(address)
     if isinstance(found, IPv6Address) and (found not in _GLOBAL_UNICAST or found in _SIX_TO_FOUR):
         return False

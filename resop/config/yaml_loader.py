@@ -1,4 +1,4 @@
-"""Reads a YAML file so that whatever is wrong in it can be told with its line."""
+"""Read a YAML file so that a fault in it can be reported with its line."""
 
 from __future__ import annotations
 
@@ -7,37 +7,41 @@ from typing import Any
 
 import yaml
 
-_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is there
+_YAML: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, if available
 
 
 class InvalidYaml(Exception):
-    """What is wrong with a file, and the line where."""
+    """A fault in a YAML file, with its line."""
 
-    def __init__(self, line: int, said: str) -> None:
+    def __init__(self, line: int, message: str) -> None:
         self.line = line
-        self.said = said
-        super().__init__(f"{line}: {said}")
+        self.message = message
+        super().__init__(f"{line}: {message}")
 
 
 def read_yaml(file: Path) -> tuple[Any, yaml.Node | None]:
-    """What a file holds, and its nodes for `line_of`; (None, None) for an empty one.
+    """Return the content of a file and its nodes for `line_of`; (None, None) if it is empty.
 
-    Raises BadYaml for what is no YAML or has the same key twice, OSError for no file.
+    Raises InvalidYaml if the file is not YAML or has a key twice, OSError if it cannot be read.
     """
     try:
         loader = _YAML(file.read_text(encoding="utf-8"))
         root = loader.get_single_node()
-        _refuse_doubled_keys(root)  # before the loader unfolds '<<'
+        _refuse_doubled_keys(root)  # before the loader merges '<<'
         return (loader.construct_document(root) if root else None), root
     except yaml.MarkedYAMLError as fault:
         line = fault.problem_mark.line + 1 if fault.problem_mark else 1
         raise InvalidYaml(line, str(fault.problem or fault)) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as fault:  # no text, no date, no end
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as fault:  # not UTF-8, an invalid date, or endless nesting
         raise InvalidYaml(1, " ".join(str(fault).split())) from None
 
 
 def line_of(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
-    """The line of the innermost part of `place` that the file has."""
+    """Return the line of the innermost part of `place` that the file has."""
     line = node.start_mark.line + 1 if node else 1
     for part in place:
         if isinstance(node, yaml.MappingNode):
@@ -52,7 +56,7 @@ def line_of(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
 
 
 def _refuse_doubled_keys(node: yaml.Node | None) -> None:
-    """YAML itself forbids them; the parser keeps the last one in silence."""
+    """Raise InvalidYaml for a key that occurs twice: the parser would silently keep the last."""
     if not isinstance(node, yaml.CollectionNode):
         return
     seen = set()
@@ -61,6 +65,6 @@ def _refuse_doubled_keys(node: yaml.Node | None) -> None:
             key, each = each
             name = f"{key.tag} {key.value}"
             if name in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise InvalidYaml(key.start_mark.line + 1, f"{key.value!r} stands there twice")
+                raise InvalidYaml(key.start_mark.line + 1, f"{key.value!r} occurs twice")
             seen.add(name)
         _refuse_doubled_keys(each)

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import asyncssh
 
-from resop.config.settings import Cluster, Settings
+from resop.config.clusters import Cluster
+from resop.config.settings import Settings
 from resop.errors import (
     ClusterUnreachable,
     HostKeyMismatch,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import asyncssh
 
-from resop.config.settings import Cluster, Settings
+from resop.config.clusters import Cluster
+from resop.config.settings import Settings
 from resop.errors import InvalidSettings
 
 log = logging.getLogger(__name__)

@@ -273,7 +273,7 @@ class Credential(SQLModel, table=True):
     username: str = Field(max_length=64, index=True)
     cluster: str = Field(max_length=64)
     kind: str = Field(default="key", max_length=16)
-    """What it is: see `resop.config.settings.LoginKind`."""
+    """What it is: see `resop.config.clusters.LoginKind`."""
     public_key: str = Field(default="", max_length=512)
     encrypted_key: bytes | None = Field(default=None, sa_type=EncryptedBytes)
     worker: str | None = Field(default=None, max_length=128)

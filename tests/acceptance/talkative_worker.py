@@ -6,7 +6,7 @@ import faulthandler
 from resop.config import logging
 from worker import main
 
-logging.QUIET = ()  # type: ignore[assignment]
+logging._QUIET_LOGGERS = ()  # type: ignore[assignment]
 main.app.conf.worker_send_task_events = True
 
 if __name__ == "__main__":

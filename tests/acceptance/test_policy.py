@@ -88,7 +88,9 @@ def test_rate_is_one_for_all_api_processes(guarded: Many, bob: Caller) -> None:
 def test_setting_is_kept_from_an_operator_that_is_not_named(bob: Caller) -> None:
     error = failure(bob.post("ldap/opn/find_user", {"username": "ada"}), 403)
     assert error["type"] == "Forbidden"
-    assert error["message"] == "policy.yml:3: the setting LDAP_PEOPLE is not for the operator ldap"
+    assert (
+        error["message"] == "policy.yml:3: the operator ldap may not read the setting LDAP_PEOPLE"
+    )
 
 
 def test_pages_do_not_offer_what_is_forbidden(guarded: Many, alice: Caller) -> None:
@@ -111,9 +113,11 @@ def test_policy_check_explains_a_decision_by_rule_and_line(tmp_path: Path) -> No
     said = "denied: policy.yml:7: denies core:script to the group tina or the group bob\n"
     assert (told.returncode, told.stdout) == (1, said)
     told = run_resop(tmp_path, "policy", "check", "carol", "core:script")
-    said = "allowed: policy.yml: no rule is about core:script and carol, the default is 'allow'\n"
+    said = "allowed: policy.yml: no rule applies to core:script and carol; the default is 'allow'\n"
     assert (told.returncode, told.stdout) == (0, said)
     file.write_text(POLICY.replace("core:run", "core:rum"))
     told = run_resop(tmp_path, "check")
-    said = f"resop: POLICY_FILE: {file}:5: rules.0.deny: there is no 'core:rum'\n"
+    said = (
+        f"resop: POLICY_FILE: {file}:5: rules.0.deny: 'core:rum' matches nothing on this service\n"
+    )
     assert (told.returncode, told.stderr) == (1, said)

@@ -6,7 +6,8 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from resop.config.settings import Cluster, Settings
+from resop.config.clusters import Cluster
+from resop.config.settings import Settings
 from resop.errors import HostKeyMismatch, InvalidSettings
 from resop.ssh.connector import Connector
 from resop.ssh.host_keys import PINS_FILE, HostKeys, load_host_keys

@@ -252,9 +252,9 @@ def test_unknown_action_names_the_nearest(
         (
             "- command: ls\n  options:\n    a: {flag: -a}\n    a: {flag: -b}\n",
             4,
-            "'a' stands there",
+            "'a' occurs twice",
         ),
-        ("- command: ls\n  command: cp\n", 2, "'command' stands there twice"),
+        ("- command: ls\n  command: cp\n", 2, "'command' occurs twice"),
         ("- command: ls\n-\n", 2, "entry: "),
         ("- command: ls\n- text\n", 2, "entry: "),
         ("command: ls\n", 1, "a list of commands is expected"),

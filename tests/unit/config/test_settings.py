@@ -5,12 +5,19 @@ from __future__ import annotations
 import itertools
 import re
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic_core import PydanticUndefined
 
+from resop.config import config_file
+from resop.config.clusters import read_clusters
+from resop.config.policy import load_policy
 from resop.config.settings import Settings, load_settings
 from resop.errors import InvalidSettings, UnknownAction
 
@@ -171,12 +178,12 @@ def test_secrets_of_the_settings_are_not_shown(read: Read) -> None:
 @pytest.mark.parametrize(
     ("lines", "line", "part"),
     [
-        (["PORT=abc"], 1, "PORT: Input should be a valid integer"),
-        (["# x", "", "  ", "# y", "PORT=70000"], 5, "PORT: Input should be less than"),
+        (["PORT=abc"], 1, "PORT: must be a port number"),
+        (["# x", "", "  ", "# y", "PORT=70000"], 5, "PORT: must be a port number from 1 to 65535"),
         (["", "", "   ", "", "PORT=x"], 5, "PORT"),
         (["A='x\ny'", "PORT=x"], 3, "PORT"),
         (["ENABLE_HTTPS=maybe"], 1, "ENABLE_HTTPS"),
-        (["LOG_LEVEL=LOUD"], 1, "'DEBUG', 'INFO'"),
+        (["LOG_LEVEL=LOUD"], 1, "must be DEBUG, INFO, WARNING or ERROR"),
         (["TASK_TIMEOUT=inf"], 1, "finite"),
         (["TASK_TIMEOUT=nan"], 1, "TASK_TIMEOUT"),
         (["SYNC_WAIT=-1"], 1, "SYNC_WAIT"),
@@ -195,8 +202,8 @@ def test_secrets_of_the_settings_are_not_shown(read: Read) -> None:
         (["X=1", "ENABLE_HTTPS=true"], 2, "ENABLE_HTTPS needs SSL_PRIVATE_KEY"),
         (["X=1", "SECRET_KEY=short"], 2, "SECRET_KEY has 5 characters, 32 are needed"),
         (["X=1", "NOTIFY_HOSTS=10.0.0.1"], 2, "NOTIFY_HOSTS: '10.0.0.1' is not of the form"),
-        (["NOTIFY_SECRET=whsec_c2hvcnQ="], 1, "NOTIFY_SECRET is whsec_ and 24 to 64"),
-        (["NOTIFY_SECRET=whsec_no base64"], 1, "NOTIFY_SECRET is whsec_ and 24 to 64"),
+        (["NOTIFY_SECRET=whsec_c2hvcnQ="], 1, "NOTIFY_SECRET must be whsec_ and 24 to 64"),
+        (["NOTIFY_SECRET=whsec_no base64"], 1, "NOTIFY_SECRET must be whsec_ and 24 to 64"),
         (["X=1", "DATA_DIR=/tmp/a?b"], 2, "DATA_DIR"),
     ],
 )
@@ -285,9 +292,9 @@ def test_damaged_secret_key_is_refused_and_not_replaced(tmp_path: Path) -> None:
     assert file.read_bytes() == b"short\n"
 
 
-def test_secret_key_that_cannot_be_kept_is_one_clear_line(tmp_path: Path) -> None:
+def test_secret_key_that_cannot_be_stored_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder is to be")
-    with pytest.raises(InvalidSettings, match="the secret key cannot be kept"):
+    with pytest.raises(InvalidSettings, match="the secret key cannot be stored"):
         Settings(DATA_DIR=tmp_path / "data").secret_key()
 
 
@@ -380,15 +387,18 @@ def test_no_cluster_of_many_machines_is_trusted_at_first_sight(
     ("content", "part"),
     [
         ("- {name: a, address: x}\n- {name: a, address: y}\n", "the same name"),
-        ("- {name: a}\n", "address: Field required"),
-        ("- {name: a, address: ''}\n", "address: "),
-        ("- {name: '../a', address: x}\n", "name: "),
-        ("- {name: a, address: x, ssh_port: 0}\n", "ssh_port: "),
-        ("- {name: a, address: x, port: 1}\n", "port: Extra inputs"),
-        ("- text\n", "entry: "),
-        ("{name: a, address: x}\n", "a list is expected"),
-        ("", "a list is expected"),
-        ("[]", "a list is expected"),
+        ("- {name: a}\n", "address: is missing"),
+        ("- {name: a, address: ''}\n", "address: must be the login node"),
+        ("- {name: '../a', address: x}\n", "name: must be up to 63 letters"),
+        ("- {name: a, address: x, ssh_port: 0}\n", "ssh_port: must be a port number"),
+        (
+            "- {name: a, address: x, port: 1}\n",
+            "port: is not a known key; the keys are name, address",
+        ),
+        ("- text\n", "entry: must be a mapping with the keys name, address"),
+        ("{name: a, address: x}\n", "must be a list of clusters"),
+        ("", "must be a list of clusters"),
+        ("[]", "must be a list of clusters"),
         ("- {name: [\n", "line 2"),
         ("- \udcff", "utf-8"),
     ],
@@ -421,3 +431,78 @@ def test_former_names_of_values_are_refused_with_the_new_one(read: Read, tmp_pat
     clusters = tmp_path / "clusters.yml"
     clusters.write_text("- {name: hpc, address: login, login: kept}\n")
     assert "kept is now called held" in refusal(read, f"CLUSTERS_FILE={clusters}")
+
+
+def test_former_names_of_settings_are_refused_with_the_new_one(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(config_file.RENAMED_SETTINGS, "NODE_ADDRESS", "CLUSTER_ADDRESS")
+    message = refusal(read, "PORT=1", "NODE_ADDRESS=x")
+    assert message == "config.env:2: NODE_ADDRESS is now called CLUSTER_ADDRESS"
+    message = refusal(read, "PORT=1", NODE_ADDRESS="x")
+    assert message == "environment: NODE_ADDRESS is now called CLUSTER_ADDRESS"
+
+
+def test_every_new_name_is_a_setting_and_no_former_one_is() -> None:
+    assert set(config_file.RENAMED_SETTINGS.values()) <= set(NAMES)
+    assert not set(config_file.RENAMED_SETTINGS) & set(NAMES)
+    assert {name for name, _ in config_file.RENAMED_VALUES} <= set(NAMES)
+
+
+# -- the words of a refusal
+
+PYDANTIC = re.compile(
+    r"Input should|String should|Value error|Field required|Extra inputs|\^|pattern"
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", ["no such value", "-1", "1e999", "9" * 30, "0.5", "é", "*"])
+def test_refusal_is_a_sentence_of_our_own(read: Read, name: str, value: str) -> None:
+    try:
+        read(f"{name}={value}")
+    except InvalidSettings as fault:
+        assert not PYDANTIC.search(fault.message), fault.message
+        assert fault.message.startswith(("config.env", "CLUSTERS_FILE", "POLICY_FILE"))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text("ab:*/é", max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=3), inner),
+    max_leaves=6,
+)
+CLUSTER_KEYS = st.sampled_from(["name", "address", "ssh_port", "known_hosts", "login", "other"])
+RULE_KEYS = st.sampled_from(["allow", "deny", "users", "groups", "rate", "other"])
+RULES = VALUES | st.lists(VALUES | st.dictionaries(RULE_KEYS, VALUES), max_size=3)
+
+
+@given(VALUES | st.lists(VALUES | st.dictionaries(CLUSTER_KEYS, VALUES), min_size=1, max_size=3))
+def test_refusal_of_a_clusters_file_is_a_sentence_of_our_own(content: object) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".yml", encoding="utf-8") as file:
+        yaml.safe_dump(content, file, allow_unicode=True)
+        file.flush()
+        try:
+            read_clusters(Path(file.name))
+        except InvalidSettings as fault:
+            assert not PYDANTIC.search(fault.message), fault.message
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "default": VALUES | st.just("deny"),
+            "rules": RULES,
+            "settings": VALUES,
+            "x": VALUES,
+        },
+    )
+)
+def test_refusal_of_a_policy_is_a_sentence_of_our_own(content: object) -> None:
+    with tempfile.NamedTemporaryFile("w", suffix=".yml", encoding="utf-8") as file:
+        yaml.safe_dump(content, file, allow_unicode=True)
+        file.flush()
+        try:
+            load_policy(Path(file.name))
+        except InvalidSettings as fault:
+            assert not PYDANTIC.search(fault.message), fault.message

@@ -1,0 +1,77 @@
+"""Describe the clusters, and read CLUSTERS_FILE."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from resop.config.validation import fault_sentence
+from resop.errors import InvalidSettings
+from resop.types import ErrorMessage
+
+LoginKind = Annotated[
+    Literal["key", "held", "certificate"], ErrorMessage("must be key, held or certificate")
+]
+"""The kind of credential that a login creates; see `api/auth/credentials.py`."""
+ClusterName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"),
+    ErrorMessage(
+        "must be up to 63 letters, digits, '_', '.' and '-', beginning with a letter or digit"
+    ),
+]
+SshPort = Annotated[
+    int, Field(ge=1, le=65535), ErrorMessage("must be a port number from 1 to 65535")
+]
+
+
+class Cluster(BaseModel):
+    """A cluster that users log in to over SSH."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: ClusterName
+    address: Annotated[str, Field(min_length=1), ErrorMessage("must be the login node's address")]
+    ssh_port: SshPort = 22
+    known_hosts: Annotated[
+        str | None, ErrorMessage("must be a known_hosts file, or SHA256:… of the host keys")
+    ] = None
+    """A known_hosts file or fingerprints for this cluster alone; the default is KNOWN_HOSTS."""
+    login: LoginKind = "key"
+
+    @field_validator("login", mode="before")
+    @classmethod
+    def _refuse_former_name(cls, login: object) -> object:
+        if login == "kept":
+            raise ValueError("kept is now called held")
+        return login
+
+
+@functools.cache  # read once: an edited file takes effect at the next start
+def read_clusters(file: Path) -> dict[str, Cluster]:
+    """Read a YAML list of `{name, address, ssh_port, known_hosts?, login?}`.
+
+    Raises InvalidSettings.
+    """
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as fault:
+        reason = " ".join(str(fault).split())
+        raise InvalidSettings(f"CLUSTERS_FILE: {file}: {reason}") from None
+    if not isinstance(entries, list) or not entries:
+        raise InvalidSettings(
+            f"CLUSTERS_FILE: {file}: must be a list of clusters: '- {{name: …, address: …}}'"
+        )
+    try:
+        clusters = [Cluster.model_validate(entry) for entry in entries]
+    except ValidationError as fault:
+        raise InvalidSettings(
+            f"CLUSTERS_FILE: {file}: {fault_sentence(fault, Cluster, 'entry')}"
+        ) from None
+    if len({cluster.name for cluster in clusters}) < len(clusters):
+        raise InvalidSettings(f"CLUSTERS_FILE: {file}: two clusters have the same name")
+    return {cluster.name: cluster for cluster in clusters}
