@@ -88,7 +88,7 @@ class TaskPool:
             encryptor,
             connector,
             runner=settings.REMOTE_RUNNER == "auto",
-            kept=self._held.session,
+            held=self._held.session,
         )
         self._runner = TaskRunner(
             worker,

@@ -14,7 +14,7 @@ from resop.errors import InvalidOptions
 from resop.limits import PIECE
 from resop.storage.models import State, Step
 from resop.storage.serializers import iso_time, step_json, task_summary
-from resop.storage.step_output import StepOutputStore, Whole
+from resop.storage.step_output import OutputPair, StepOutputStore
 from resop.types import ActionKind
 
 STREAMS = {1: "stdout", 2: "stderr"}
@@ -171,7 +171,7 @@ def _lines(log: list[str], place: Cursor) -> EventStream:
     return place
 
 
-def _pieces(step: int, whole: Whole, place: Cursor) -> EventStream:
+def _pieces(step: int, whole: OutputPair, place: Cursor) -> EventStream:
     """The output of a step that has ended and has no rows; 0 is a command's only one."""
     told = place.part[1] if place.part[0] == step else 0
     pieces = [
@@ -186,7 +186,7 @@ def _pieces(step: int, whole: Whole, place: Cursor) -> EventStream:
     return place
 
 
-def _of_command(seen: TaskSnapshot) -> Whole:
+def _of_command(seen: TaskSnapshot) -> OutputPair:
     task = seen.task
     if task.kind != ActionKind.COMMAND or seen.output_rows:
         return None, None

@@ -1,7 +1,7 @@
-"""Asks the policy about a user's actions, with the groups that the login has noted.
+"""Ask the policy about a user's actions, with the groups recorded at login.
 
-The API asks before it enqueues, the worker again before it runs: a task that waited for days, or
-came from an API process with another file, is held to what holds now.
+The API asks before it queues a task, and the worker again before it runs the task: the policy may
+have changed while the task was waiting, or the API process may have another file.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from resop.storage.credentials import CredentialStore
 
 MAX_CACHED_LOGINS = 10_000
 READ_FILES, WRITE_FILES = "files:read", "files:write"
-"""What is asked for at /files and /folders; a file that is written there may be run at a login."""
+"""The actions of /files and /folders; a file written there may run at the next login."""
 
 
 def governed_actions(catalog: Catalog) -> list[str]:
-    """The actions that a policy is about: all but login and logout, which say who somebody is."""
+    """Return the actions that a policy governs: all but login and logout."""
     called = [each.title for each in catalog if not (isinstance(each, Operation) and each.in_api)]
     return [*called, READ_FILES, WRITE_FILES]
 
 
 class Permissions:
-    """What the users of one process may do."""
+    """Decides what users may do, in one process."""
 
     def __init__(self, policy: Policy, catalog: Catalog, credentials: CredentialStore) -> None:
-        """Raise InvalidSettings where the policy names what is not in the catalog."""
+        """Raise InvalidSettings if the policy names an action that is not in the catalog."""
         policy.check_names(governed_actions(catalog))
         self.policy = policy
         self._credentials = credentials
         self._groups: dict[str, list[str] | None] = {}
 
     async def decide(self, action: str, username: str, credential: str) -> Decision:
-        """What holds for `operator:action` and the user of that login."""
+        """Decide on `operator:action` for the user of a login."""
         groups = await self._groups_of(credential) if self.policy.asks_groups else None
         return self.policy.decide(action, username, groups)
 
     async def _groups_of(self, credential: str) -> list[str] | None:
-        """Those at the login: they are those of the credential for all its time."""
+        """Return the groups at login, which stay those of the credential."""
         if credential not in self._groups:
             if len(self._groups) >= MAX_CACHED_LOGINS:
                 self._groups.clear()

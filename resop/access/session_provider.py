@@ -1,6 +1,6 @@
-"""The way from a login to its user's session: the one that is kept, or by the credential's key.
+"""Provide the SSH session of a login: the connection a worker holds, or one opened with the key.
 
-That is unsealed, with its certificate if it has one, when a connection is opened.
+The key, with its certificate if it has one, is decrypted only when a connection is opened.
 """
 
 from __future__ import annotations
@@ -23,44 +23,45 @@ from resop.storage.credentials import CredentialStore
 
 
 class SessionProvider:
-    """The sessions of one process."""
+    """Provides sessions in one process."""
 
     def __init__(
         self,
         settings: Settings,
         credentials: CredentialStore,
-        sealer: Encryptor,
+        encryptor: Encryptor,
         connector: Connector,
         *,
         runner: bool,
-        kept: Callable[[str], Session | None] | None = None,
+        held: Callable[[str], Session | None] | None = None,
     ) -> None:
-        """`runner`: whether steps are to run; without, there are sessions for transfers alone.
+        """Without `runner`, sessions are for transfers only and run no steps.
 
-        `kept` tells the session of a credential that is held here; None where none is held.
+        `held` returns the session of a credential that this process holds, or None; `held` itself
+        is None in a process that holds no sessions.
         """
         self._settings = settings
         self._credentials = credentials
-        self._sealer = sealer
+        self._encryptor = encryptor
         self._connector = connector
-        self._kept = kept
+        self._held = held
         self._pool = SessionPool(runner=runner)
         self._of_login: WeakValueDictionary[str, Session] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()
 
     def session(self, username: str, cluster: str, credential: str, key_share: str) -> Session:
-        """The session of a login; `half` is what its token holds of the seal of its key."""
-        if self._kept and (held := self._kept(credential)):
-            return held
+        """Return the session of a login; `key_share` comes from its token."""
+        if self._held and (session := self._held(credential)):
+            return session
         target = self._settings.cluster(cluster)
 
         async def connect() -> asyncssh.SSHClientConnection:
             found = await asyncio.to_thread(self._credentials.get, credential)
-            if found is not None and found.kind == "held" and self._kept is None:
+            if found is not None and found.kind == "held" and self._held is None:
                 raise SessionHeldByWorker
             if found is None or found.encrypted_key is None:
                 raise SessionExpired("this login has ended: log in again")
-            key = self._sealer.decrypt_key(found.encrypted_key, found.id, key_share)
+            key = self._encryptor.decrypt_key(found.encrypted_key, found.id, key_share)
             return await self._connector.with_key(target, username, key)
 
         session = self._of_login[credential] = self._pool.session(username, cluster, connect)

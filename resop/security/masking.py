@@ -1,4 +1,4 @@
-"""Hides secrets in whatever is shown or kept: command lines, output, logs, error texts."""
+"""Mask secrets in everything that is shown or stored: command lines, output, logs, errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pydantic import BaseModel, SecretStr
 
 from resop.types import MASK
 
-SHORTEST_FOUND = 4
-"""A shorter secret cannot be told from ordinary text; it is masked only where it is a value."""
-SHORTEST_LINE = 8
-"""Of a secret with several lines, each of this length is hidden where it stands alone, too."""
+MIN_SECRET_CHARACTERS = 4
+"""A shorter secret looks like ordinary text; it is masked only as a whole value."""
+MIN_LINE_CHARACTERS = 8
+"""Each line of a secret that has at least this length is masked on its own, too."""
 
 
 class Masker:
@@ -28,7 +28,7 @@ class Masker:
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Hide further secrets from now on."""
+        """Mask further secrets from now on."""
         forms = {form for secret in secrets for form in _written_forms(secret)}
         if not forms <= self._forms:
             self._forms |= forms
@@ -40,24 +40,25 @@ class Masker:
         return self._pattern.sub(MASK, text) if self._pattern else text
 
     def so_far(self, text: str) -> tuple[str, str]:
-        """Mask a text that goes on: what can be shown of it, and its end where a secret may begin.
+        """Mask the beginning of a text; return it, and the rest in which a secret may begin.
 
-        Piece by piece, each after the end of the one before, it shows what `text` makes of all.
+        The rest must be put before the next piece. All pieces together are what `text` returns
+        for the whole text.
         """
         if self._pattern is None:
             return text, ""
-        shown: list[str] = []
+        masked: list[str] = []
         at = 0
         while True:
-            end = self._beginning(text, at)
+            end = self._unfinished(text, at)
             found = self._pattern.search(text, at)
             if found is None or found.start() >= end:
-                return "".join([*shown, text[at:end]]), text[end:]
-            shown += [text[at : found.start()], MASK]
+                return "".join([*masked, text[at:end]]), text[end:]
+            masked += [text[at : found.start()], MASK]
             at = found.end()
 
-    def _beginning(self, text: str, start: int) -> int:
-        """Where, from `start` on, a secret begins that the end of the text cuts off, if any."""
+    def _unfinished(self, text: str, start: int) -> int:
+        """Return the position of a secret that the end of the text cuts off, or the length."""
         first = len(text)
         for form in self._forms:
             at = max(start, len(text) - len(form) + 1)
@@ -78,22 +79,22 @@ class Masker:
         if isinstance(value, list | tuple):
             return [self.json(item) for item in value]
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return value if (shown := self.text(str(value))) == str(value) else shown
+            return value if (masked := self.text(str(value))) == str(value) else masked
         return value
 
 
 def _written_forms(secret: str) -> set[str]:
-    """The ways in which a secret may stand in a text: bare, quoted, escaped, line by line."""
-    if len(secret) < SHORTEST_FOUND:
+    """Return the forms of a secret in a text: bare, quoted, escaped, line by line."""
+    if len(secret) < MIN_SECRET_CHARACTERS:
         return set()
-    lines = {line for line in secret.splitlines() if len(line) >= SHORTEST_LINE}
+    lines = {line for line in secret.splitlines() if len(line) >= MIN_LINE_CHARACTERS}
     once = {form for text in {secret, *lines} for form in _escaped(text)}
-    # Twice, as in `sh -c '…'`, or in JSON inside of JSON.
+    # Escaped twice, as in `sh -c '…'`, or JSON in JSON.
     return {form for text in once for form in _escaped(text)}
 
 
 def _escaped(text: str) -> set[str]:
-    """As a shell, JSON and Python write it, alone or inside a longer word."""
+    """Return the forms of a text in shell, JSON and Python, alone or in a longer word."""
     shells = {text.replace("'", other) for other in ("'\"'\"'", "'\\''", "\\'")}
     jsons = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     python = repr(text)[1:-1]
@@ -102,7 +103,7 @@ def _escaped(text: str) -> set[str]:
 
 
 def plain(value: Any, *, reveal: bool) -> Any:
-    """`value` with each Secret as its text (`reveal`) or as `********`."""
+    """Return `value` with each Secret as its text (`reveal`) or as `********`."""
     if isinstance(value, SecretStr):
         return value.get_secret_value() if reveal else MASK
     if isinstance(value, Mapping):
@@ -115,7 +116,7 @@ def plain(value: Any, *, reveal: bool) -> Any:
 
 
 def secrets_in(value: Any) -> list[str]:
-    """The texts of all secrets inside a value made of models, lists, mappings and scalars."""
+    """Return the texts of all secrets in a value of models, lists, mappings and scalars."""
     if isinstance(value, SecretStr):
         return [value.get_secret_value()]
     if isinstance(value, Mapping):
@@ -127,7 +128,7 @@ def secrets_in(value: Any) -> list[str]:
 
 
 def _parts(value: Any) -> dict[str, Any] | None:
-    """The fields of a model or a dataclass by the names of a request, None for anything else."""
+    """Return the fields of a model or dataclass by their names in requests, else None."""
     if isinstance(value, BaseModel):
         described = type(value).model_fields
         named = {described[name].alias or name: getattr(value, name) for name in described}

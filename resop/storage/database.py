@@ -1,4 +1,4 @@
-"""One database, SQLite or MariaDB: connections, transactions, and what to say when it is away."""
+"""One database, SQLite or MariaDB: connections, transactions and its unavailability."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from resop.errors import InvalidSettings, RecordsUnavailable
 from resop.storage.schema import prepare_tables
 
-BUSY_SECONDS = 20
-CONNECTIONS = 10
-FURTHER_CONNECTIONS = 40
+SQLITE_BUSY_SECONDS = 20
+POOLED_CONNECTIONS = 10
+OVERFLOW_CONNECTIONS = 40
 TABLES_LOCK = "resop tables"
-LOCK_SECONDS = 30
+TABLES_LOCK_SECONDS = 30
 
 
 class Database:
-    """Everything raises RecordsUnavailable when the database does not answer."""
+    """Opens connections and transactions. All raise RecordsUnavailable without an answer."""
 
     def __init__(self, url: str) -> None:
         self._engine = _engine(url)
@@ -38,16 +38,16 @@ class Database:
         self._writer_lock = _WriterLock(Path(f"{file}.lock")) if sqlite else None
 
     def create_tables(self) -> None:
-        """Make what is missing, upgrade what is older; several processes may do so at once.
+        """Create or upgrade the tables; several processes may do so at once.
 
-        Raises InvalidSettings when something is there that is no database, or is of a newer resop.
+        Raises InvalidSettings for a file that is no database, and for tables of a newer resop.
         """
         mariadb = self._engine.dialect.name in ("mysql", "mariadb")
         try:
             with self._writer_lock or nullcontext(), self._engine.connect() as db:
                 if mariadb:
-                    # MariaDB's statements that make a table know no other protection.
-                    db.execute(select(func.get_lock(TABLES_LOCK, LOCK_SECONDS)))
+                    # MariaDB protects the creation of tables in no other way.
+                    db.execute(select(func.get_lock(TABLES_LOCK, TABLES_LOCK_SECONDS)))
                 prepare_tables(db)
                 db.commit()
                 if mariadb:
@@ -65,22 +65,22 @@ class Database:
         self._relaxed.dispose()
 
     def check(self) -> None:
-        """Ask the database something."""
+        """Check that the database answers."""
         with self.read() as db:
             db.execute(select(literal_column("1")))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection on which each statement stands for itself."""
+        """Yield a connection on which each statement is a transaction of its own."""
         with _known_errors(), self._reader.connect() as db:
             yield db
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[Connection]:
-        """A transaction, on the disk when it is done.
+        """Yield a transaction, which is on the disk when the context ends.
 
-        With `durable=False` SQLite leaves that to the next one that is durable, which takes all
-        before it along: until then it outlives a crash of ours, but not a failure of the power.
+        With `durable=False` SQLite flushes it only with the next durable transaction. Until then
+        it survives a crash of the process, but not a power failure.
         """
         engine = self._engine if durable else self._relaxed
         with _known_errors(), self._writer_lock or nullcontext(), engine.begin() as db:
@@ -88,10 +88,10 @@ class Database:
 
 
 class _WriterLock:
-    """Lets the writers of a SQLite file, in all processes, wait for each other in the kernel.
+    """Makes the writers of a SQLite file, in all processes, wait for each other in the kernel.
 
-    SQLite has one writer at a time, and makes the others sleep and try again, for up to 100 ms;
-    under load that is most of a request's time.
+    SQLite allows one writer at a time. The others sleep and retry, for up to 100 ms at a time,
+    which is most of a request's time under load.
     """
 
     def __init__(self, file: Path) -> None:
@@ -128,9 +128,9 @@ def _known_errors() -> Iterator[None]:
 
 
 def _engine(url: str, *, durable: bool = True) -> Engine:
-    pool = {"pool_size": CONNECTIONS, "max_overflow": FURTHER_CONNECTIONS}
+    pool = {"pool_size": POOLED_CONNECTIONS, "max_overflow": OVERFLOW_CONNECTIONS}
     if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
+        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS}, **pool)
         event.listen(engine, "connect", partial(_prepare_sqlite, durable))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -151,7 +151,7 @@ def _engine(url: str, *, durable: bool = True) -> Engine:
 
 
 def _prepare_sqlite(durable: bool, connection: Any, _: Any) -> None:
-    # The driver's own transaction handling would begin late, as a reader that then cannot write.
+    # The driver would begin a transaction late, as a reader that then cannot become a writer.
     connection.isolation_level = None
     synchronous = "FULL" if durable else "NORMAL"
     for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):

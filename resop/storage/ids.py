@@ -1,4 +1,4 @@
-"""Ids that begin with the time they were made at: UUIDs of version 7 (RFC 9562)."""
+"""Ids that sort by their creation time: UUIDs of version 7 (RFC 9562)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ import uuid_utils
 
 
 def new_id() -> str:
-    """An id that nothing else has."""
+    """Return a new unique id."""
     return str(uuid_utils.uuid7())
 
 
 def creation_time(id: str) -> datetime:
-    """When an id was made, to the millisecond."""
+    """Return the creation time of an id, to the millisecond."""
     return datetime.fromtimestamp(uuid_utils.UUID(id).timestamp / 1000, UTC)
 
 
 def lower_bound(moment: datetime) -> str:
-    """What no id made from that millisecond on stands before."""
+    """Return the smallest id that can be created at `moment`, to the millisecond.
+
+    The inclusive lower bound of a range query.
+    """
     milliseconds = f"{max(0, int(moment.timestamp() * 1000)):012x}"
     return f"{milliseconds[:8]}-{milliseconds[8:]}"

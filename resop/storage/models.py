@@ -1,5 +1,5 @@
-"""The tables of the record: tasks, their tags, their steps and what these print, keys, batches,
-notifications, credentials, workers.
+"""The tables of the database: tasks, tags, steps and their output, batches, idempotency keys,
+webhook deliveries, credentials, workers, audit entries.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from resop.storage.ids import new_id
 
 
 class State(StrEnum):
-    """Where a task is in its life."""
+    """The state of a task."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -26,16 +26,16 @@ class State(StrEnum):
     CANCELLED = "cancelled"
     TIMED_OUT = "timed_out"
     LOST = "lost"
-    """Contact was lost after a step was sent: nobody may assume that it did or did not happen."""
+    """Contact was lost after a step was sent: the step may or may not have happened."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """True for a final state."""
         return self not in (State.QUEUED, State.RUNNING)
 
 
 def now() -> datetime:
-    """The present moment, UTC."""
+    """Return the current time, UTC."""
     return datetime.now(UTC)
 
 
@@ -43,7 +43,7 @@ class Task(SQLModel):
     """One queued execution of an action."""
 
     id: str = Field(primary_key=True, max_length=36)
-    """UUID version 7: ids sort by the time they were made."""
+    """A UUID of version 7: ids sort by creation time."""
     kind: str = Field(max_length=16)
     operator: str = Field(max_length=64)
     action: str = Field(max_length=64)
@@ -51,22 +51,22 @@ class Task(SQLModel):
     cluster: str = Field(max_length=64)
     credential: str = Field(max_length=36)
     request: str = Field(default="", max_length=64)
-    """Id of the HTTP request that made it, as the log of the API has it."""
+    """The id of the HTTP request that created the task, as in the API's log."""
     state: str = Field(max_length=16, default=State.QUEUED)
     options: dict[str, Any] = Field(sa_type=Json)
-    """As they are shown: secrets masked."""
+    """The options, secrets masked."""
     tags: list[str] = Field(default_factory=list, sa_type=Json)
     encrypted_payload: bytes | None = Field(default=None, sa_type=EncryptedBytes)
-    """The envelope with the options and the token's half; gone when the task has ended."""
+    """The options and the token's key share, encrypted; erased when the task ends."""
     time_limit: float
-    """Seconds that the action may run."""
+    """The time limit of the action, in seconds."""
     worker: str | None = Field(default=None, max_length=128)
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     seconds: float | None = None
     command: str | None = Field(default=None, sa_type=LongText)
-    """The command line of a command, secrets masked."""
+    """The command line of a command's task, secrets masked."""
     output: Any = Field(default=None, sa_type=Json, nullable=True)
     stderr: str | None = Field(default=None, sa_type=LongText)
     exit_code: int | None = None
@@ -75,29 +75,29 @@ class Task(SQLModel):
     progress: dict[str, float] | None = Field(default=None, sa_type=Json)
     error: dict[str, Any] | None = Field(default=None, sa_type=Json)
     pending_undo: list[str] | None = Field(default=None, sa_type=Json)
-    """Of a running task: the command lines that would undo what it has done, secrets masked."""
+    """The command lines that would undo the steps of a running task so far, secrets masked."""
     cancel_asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When its user first asked to cancel it while it ran."""
+    """The time of the first cancel request while the task was running."""
     note: str | None = Field(default=None, sa_type=LongText)
-    """What its user has written about it."""
+    """The user's note."""
     batch: str | None = Field(default=None, max_length=36)
     number: int | None = None
-    """Its place in its batch, from 0 on."""
+    """The number of the task in its batch, from 0."""
     parameters: dict[str, Any] | None = Field(default=None, sa_type=Json)
-    """Of a batch's task: its values of the parameters, secrets masked."""
+    """The parameters of a batch's task, secrets masked."""
     dispatched_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """Of a batch's task: when it was handed to the queue; until then it waits for its turn."""
+    """The time at which a batch's task was queued; None while it waits for its turn."""
     resume_count: int | None = None
-    """How many workers have left it to others; None where its steps do not survive a worker."""
+    """The number of times the task was handed off; None if its steps are not durable."""
     notify: str | None = Field(default=None, sa_type=LongText)
-    """The HTTPS address that is told of its end."""
+    """The HTTPS address that gets a webhook when the task ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTask:
-    """What a worker needs of a task that it has made its own; columns of the task by their names.
+    """The columns of a task that a worker needs once it has claimed the task.
 
-    Thousands are held at once, so that it is no row with all that a task has.
+    A worker holds many of them, so they are smaller than a whole Task.
     """
 
     id: str
@@ -120,14 +120,14 @@ class ClaimedTask:
 
 
 class Step(SQLModel):
-    """One remote command inside an operation's task, secrets masked."""
+    """One remote command of a task, secrets masked."""
 
     task: str = Field(primary_key=True, max_length=36)
     number: int = Field(primary_key=True)
     command: str = Field(sa_type=LongText)
     undo: bool = False
     log_lines: int = 0
-    """Lines that the task's log had when it began."""
+    """The length of the task's log when the step began."""
     started_at: datetime = Field(sa_type=UtcDateTime)
     seconds: float | None = None
     exit_code: int | None = None
@@ -136,7 +136,7 @@ class Step(SQLModel):
     truncated: bool = False
     error: str | None = Field(default=None, sa_type=LongText)
     step_id: str | None = Field(default=None, max_length=80)
-    """What a step that survives is called on the login node."""
+    """The id of a durable step on the login node."""
 
 
 _IN_A_BATCH = "batch IS NOT NULL"
@@ -147,7 +147,7 @@ class _TaskTable(Task, table=True):
     __table_args__ = (
         Index("task_of_user", "username", "cluster", "id"),
         Index("task_by_state", "state", "worker", "username", "cluster", "batch"),
-        # Partial where that is known: a task of its own costs them nothing.
+        # Partial on SQLite, where a task without a batch then costs nothing.
         Index("task_of_batch", "batch", "number", sqlite_where=text(_IN_A_BATCH)),
         Index(
             *("task_of_batch_by_state", "batch", "state", "dispatched_at", "number"),
@@ -161,10 +161,10 @@ class _StepTable(Step, table=True):
 
 
 class TaskTag(SQLModel):
-    """That a task has a tag: finds the few that do among all of its user's."""
+    """A tag of a task; the index for a search by tag."""
 
     tag: str = Field(primary_key=True, max_length=64)
-    """Digest of the tag and of whose task it is."""
+    """The digest of the tag and the task's owner: see `resop.storage.tags.tag_id`."""
     task: str = Field(primary_key=True, max_length=36)
 
 
@@ -174,7 +174,7 @@ class _TaskTagTable(TaskTag, table=True):
 
 
 class Batch(SQLModel, table=True):
-    """Tasks of one action, launched by one request."""
+    """The tasks of one action that one request launched."""
 
     __tablename__ = "batch"
     __table_args__ = (
@@ -183,48 +183,48 @@ class Batch(SQLModel, table=True):
     )
 
     id: str = Field(primary_key=True, max_length=36)
-    """UUID version 7."""
+    """A UUID of version 7."""
     kind: str = Field(max_length=16)
     operator: str = Field(max_length=64)
     action: str = Field(max_length=64)
     username: str = Field(max_length=64)
     cluster: str = Field(max_length=64)
     options: dict[str, Any] = Field(sa_type=Json)
-    """The options with their templates, secrets masked."""
+    """The options with the templates of their parameters, secrets masked."""
     sweep: dict[str, Any] | None = Field(default=None, sa_type=Json)
-    """The parameters as they were asked for, secrets masked; None where items were listed."""
+    """The sweep of the request, secrets masked; None if the request listed items."""
     mode: str | None = Field(default=None, max_length=16)
     parameters: list[str] = Field(default_factory=list, sa_type=Json)
-    """Names of all parameters, in the order in which they were given."""
+    """The names of all parameters, in the order of the request."""
     secret: bool = False
-    """Whether some option was secret: such a batch cannot be made again from the record."""
+    """True if an option was secret: such a batch cannot be repeated from the database."""
     size: int
     at_once: int | None = None
-    """The most of its tasks in flight at the same time; None for no limit of its own."""
+    """The maximum number of its tasks in flight; None for no limit of its own."""
     tags: list[str] = Field(default_factory=list, sa_type=Json)
     retry_of: str | None = Field(default=None, max_length=36)
     notify: str | None = Field(default=None, sa_type=LongText)
-    """The address that is told when all of its tasks have ended."""
+    """The HTTPS address that gets a webhook when all tasks have ended."""
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     ready_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When all of its tasks were written; before that it does not exist for anybody."""
+    """The time at which all tasks were written; until then the batch does not exist for users."""
     dispatched_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When one of its tasks was last dealt out."""
+    """The time at which one of its tasks was last dispatched."""
     cancel_asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
-    """When all of its tasks were seen to have ended."""
+    """The time at which all tasks were found to have ended."""
 
 
 class StepOutput(SQLModel):
-    """What a step printed at a time while it ran, secrets masked."""
+    """A piece of a step's output, written while the step was running, secrets masked."""
 
     task: str = Field(primary_key=True, max_length=36)
     number: int = Field(primary_key=True)
-    """They are numbered in the order in which it was printed, whichever step that was."""
+    """The number of the piece in the task, across all steps, in the order of arrival."""
     step: int
-    """Its number; 0 for a command's only one."""
+    """The number of the step; 0 for the only step of a command."""
     stream: int
-    """1 standard output, 2 standard error."""
+    """1 for standard output, 2 for standard error."""
     text: str = Field(sa_type=LongText)
 
 
@@ -233,14 +233,14 @@ class _StepOutputTable(StepOutput, table=True):
 
 
 class IdempotencyKey(SQLModel):
-    """What a request with an `Idempotency-Key` is known by, when it is repeated."""
+    """An `Idempotency-Key` in use, by which a repeated request is recognized."""
 
     id: str = Field(primary_key=True, max_length=64)
-    """Digest of the key and of whose it is."""
+    """The digest of the key and its user."""
     digest: str = Field(max_length=64)
-    """Digest of what was asked for."""
+    """The digest of the request's content."""
     task: str = Field(max_length=36)
-    """Id of the task, or of the batch, that the request has made."""
+    """The id of the task or batch that the request created."""
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime, index=True)
 
 
@@ -249,13 +249,13 @@ class _IdempotencyKeyTable(IdempotencyKey, table=True):
 
 
 class WebhookDelivery(SQLModel):
-    """How the notification of an end stands; written with the task or batch, due at its end."""
+    """Delivery state of a webhook; created with its task or batch, due when that ends."""
 
     task: str = Field(primary_key=True, max_length=36)
-    """The id of the task, or of the batch."""
+    """The id of the task or batch."""
     attempts: int = 0
     next_at: datetime | None = Field(default_factory=now, sa_type=UtcDateTime, index=True)
-    """When to try (again); None when that is over."""
+    """The time of the next attempt; None after the last one."""
     delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_error: str | None = Field(default=None, sa_type=LongText)
 
@@ -265,7 +265,7 @@ class _WebhookDeliveryTable(WebhookDelivery, table=True):
 
 
 class Credential(SQLModel, table=True):
-    """What lets a session be opened again, sealed."""
+    """What reopens a session after its login, encrypted."""
 
     __tablename__ = "credential"
 
@@ -273,20 +273,20 @@ class Credential(SQLModel, table=True):
     username: str = Field(max_length=64, index=True)
     cluster: str = Field(max_length=64)
     kind: str = Field(default="key", max_length=16)
-    """What it is: see `resop.config.clusters.LoginKind`."""
+    """The kind: see `resop.config.clusters.LoginKind`."""
     public_key: str = Field(default="", max_length=512)
     encrypted_key: bytes | None = Field(default=None, sa_type=EncryptedBytes)
     worker: str | None = Field(default=None, max_length=128)
-    """Of a kept session: who holds it."""
+    """The worker that holds the session, if the kind is `held`."""
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     remote_groups: list[str] | None = Field(default=None, sa_type=Json)
-    """Those that the user had on the cluster at the login, where the policy asks for them."""
+    """The user's groups on the cluster at login; None if the policy needs none."""
 
 
 class Worker(SQLModel, table=True):
-    """A worker process and when it was last known to be alive."""
+    """A worker process and its last heartbeat."""
 
     __tablename__ = "worker"
 
@@ -295,40 +295,40 @@ class Worker(SQLModel, table=True):
 
 
 class RequestOutcome(StrEnum):
-    """What became of a request."""
+    """The outcome of a request."""
 
     ACCEPTED = "accepted"
-    """As a task, whose own record says how it ended."""
+    """The request created a task or batch."""
     DONE = "done"
     REFUSED = "refused"
 
 
 class AuditEntry(SQLModel):
-    """One request."""
+    """One request in the audit log."""
 
     id: str = Field(primary_key=True, max_length=36, default_factory=new_id)
     at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     username: str = Field(default="", max_length=64)
-    """Who: of a login, who it was for; empty where nobody was logged in."""
+    """The user, or the user name of a login; empty if nobody was logged in."""
     cluster: str = Field(default="", max_length=64)
     address: str = Field(max_length=64)
-    """Where it came from."""
+    """The client's address."""
     method: str = Field(max_length=16)
     path: str = Field(sa_type=LongText)
     action: str = Field(default="", max_length=129)
-    """`operator:name`, where it asked for one."""
+    """`operator:name`, if the request was for an action."""
     options: Any = Field(default=None, sa_type=Json, nullable=True)
-    """Secrets masked, long texts cut; None where they were not valid, or not looked at."""
+    """The options, secrets masked and long texts truncated; None if not valid or not read."""
     outcome: str = Field(max_length=16)
-    """An Outcome."""
+    """A RequestOutcome."""
     status: int
-    """Of the answer over HTTP; 202 for a task when it is accepted."""
+    """The HTTP status of the response; 202 for a new task."""
     error: str | None = Field(default=None, max_length=64)
-    """Type of the error that it was refused with."""
+    """The type of the error if the request was refused."""
     task: str | None = Field(default=None, max_length=36)
-    """Id of the task, or of the batch, that it made."""
+    """The id of the new task or batch."""
     request: str = Field(default="", max_length=64)
-    """Id of the request, as the log of the API has it."""
+    """The id of the request, as in the API's log."""
 
 
 class _AuditTable(AuditEntry, table=True):

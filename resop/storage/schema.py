@@ -11,18 +11,18 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, insp
 from resop.storage.models import METADATA
 
 NEWEST = "0100"
-"""The last migration; a database made now begins there."""
+"""The last migration; a new database starts with it."""
 MIGRATIONS = "resop.storage:migrations"
-"""Where Alembic finds its environment and the migrations."""
+"""The package in which Alembic finds its environment and the migrations."""
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
-"""As Alembic makes it."""
+"""The table in which Alembic stores the version."""
 
 
 def prepare_tables(db: Connection) -> None:
-    """Create or upgrade the tables of a database; the caller lets one process do so at a time.
+    """Create or upgrade the tables of a database; the caller holds a lock.
 
-    Raises sqlalchemy's DBAPIError, and LookupError for a schema that this release does not know:
-    that of a newer one, or of a version before the first release.
+    Raises SQLAlchemy's DBAPIError, and LookupError for a schema that this release does not know:
+    that of a newer release, or one from before the first release.
     """
     tables = set(inspect(db).get_table_names())
     if "alembic_version" in tables:
@@ -31,7 +31,9 @@ def prepare_tables(db: Connection) -> None:
             _upgrade(db, version)
         return
     if "task" in tables:
-        raise LookupError("its tables have no version: they are not resop's, or too old")
+        raise LookupError(
+            "its tables have no version: they are not resop's, or from before the first release"
+        )
     METADATA.create_all(db)
     _VERSION.create(db, checkfirst=True)
     db.execute(insert(_VERSION).values(version_num=NEWEST))
@@ -49,5 +51,6 @@ def _upgrade(db: Connection, version: str | None) -> None:
         command.upgrade(config, NEWEST)
     except CommandError as fault:
         raise LookupError(
-            f"its tables are of version {version}, which this release does not know"
+            f"its tables have version {version}, which this release does not know; "
+            "use a newer resop"
         ) from fault

@@ -1,4 +1,4 @@
-"""Tasks and batches as JSON, as they are looked at and told of: whole, or in short."""
+"""Turn tasks, steps and batches into the JSON of responses and webhooks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from resop.types import ActionKind
 
 
 def result_json(task: Task) -> dict[str, Any]:
-    """What an action answered, in the keys of its kind."""
+    """Return the result of a task; the keys depend on the kind of its action."""
     if task.kind == ActionKind.COMMAND:
         return {
             "task": task.id,
@@ -34,7 +34,7 @@ def result_json(task: Task) -> dict[str, Any]:
 def task_json(
     task: Task, steps: Sequence[Step], notification: WebhookDelivery | None = None
 ) -> dict[str, Any]:
-    """Everything about a task, whatever its state."""
+    """Return everything about a task, whatever its state."""
     return {
         **task_summary(task.model_dump()),
         **result_json(task),
@@ -47,7 +47,7 @@ def task_json(
 
 
 def task_summary(task: Mapping[str, Any]) -> dict[str, Any]:
-    """A task in a list: what it is and how it stands, without its output."""
+    """Return a task as in a list, without its output; `task` is a row by column names."""
     state = State(task["state"])
     return {
         "task": task["id"],
@@ -81,7 +81,7 @@ def _title(task: Mapping[str, Any]) -> str:
 
 
 def batch_summary(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
-    """A batch whose tasks are in these states: what it is and how it stands."""
+    """Return a batch with the number of its tasks in each state."""
     queued, running = counts.get(State.QUEUED, 0), counts.get(State.RUNNING, 0)
     if not queued + running:
         state, success = "ended", counts.get(State.SUCCEEDED) == batch.size
@@ -107,7 +107,7 @@ def batch_summary(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
 
 
 def step_json(step: Step) -> dict[str, Any]:
-    """A step of an operation."""
+    """Return a step of an operation."""
     return {
         "number": step.number,
         "command": step.command,
@@ -123,7 +123,7 @@ def step_json(step: Step) -> dict[str, Any]:
 
 
 def delivery_json(notification: WebhookDelivery | None) -> dict[str, Any] | None:
-    """How a notification stands; with neither time it was given up."""
+    """Return the state of a webhook; with neither time, all attempts have failed."""
     if notification is None:
         return None
     return {
@@ -135,7 +135,7 @@ def delivery_json(notification: WebhookDelivery | None) -> dict[str, Any] | None
 
 
 def iso_time(moment: datetime | None) -> str | None:
-    """ISO 8601, UTC."""
+    """Return a time in ISO 8601, UTC."""
     return moment.isoformat().replace("+00:00", "Z") if moment else None
 
 

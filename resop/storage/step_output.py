@@ -1,4 +1,4 @@
-"""What steps have printed, as the record has it: in rows while they run, whole when they ended."""
+"""Read the output of steps: pieces while a step is running, the whole output when it ended."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from sqlalchemy import func, select
 from resop.storage.database import Database
 from resop.storage.models import STEP, STEP_OUTPUT, StepOutput
 
-_GROUP = 20
-"""Rows read at a time: each may have 64 Ki characters."""
-_STEPS = 50
-_SHORT = 1 << 14
-"""So many outputs, of at most so many characters each, are read at a time."""
+ROWS_PAGE = 20
+"""Rows read in one query: each may have 64 Ki characters."""
+OUTPUTS_PAGE = 50
+"""Short outputs read in one query."""
+SHORT_OUTPUT_CHARACTERS = 1 << 14
 
-Whole = tuple[str | None, str | None]
+OutputPair = tuple[str | None, str | None]
 """Standard output and standard error."""
 
 
 class StepOutputStore:
-    """The queries behind live output. They block; all raise RecordsUnavailable."""
+    """Reads the output of steps. Methods block; all raise RecordsUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def ends(self, task_id: str, *, after: int = 0) -> dict[int, int]:
-        """The steps that have rows after that number, and the last of each."""
+        """Return the number of the last row after `after`, by step."""
         last = func.max(STEP_OUTPUT.c.number)
         chosen = STEP_OUTPUT.c.task == task_id, STEP_OUTPUT.c.number > after
         query = select(STEP_OUTPUT.c.step, last).where(*chosen).group_by(STEP_OUTPUT.c.step)
@@ -35,28 +35,28 @@ class StepOutputStore:
             return {row.step: row[1] for row in db.execute(query)}
 
     def rows(self, task_id: str, *, after: int, until: int) -> list[StepOutput]:
-        """The next rows after a number, up to another one, but not all of very many."""
+        """Return the next rows with `after` < number <= `until`, at most ROWS_PAGE of them."""
         chosen = (
             STEP_OUTPUT.c.task == task_id,
             STEP_OUTPUT.c.number > after,
             STEP_OUTPUT.c.number <= until,
         )
-        query = select(STEP_OUTPUT).where(*chosen).order_by(STEP_OUTPUT.c.number).limit(_GROUP)
+        query = select(STEP_OUTPUT).where(*chosen).order_by(STEP_OUTPUT.c.number).limit(ROWS_PAGE)
         with self._database.read() as db:
             return [StepOutput(**row._mapping) for row in db.execute(query)]
 
-    def outputs(self, task_id: str, steps: Sequence[int]) -> Iterator[Whole]:
-        """What each of these steps, which have ended, printed; read as they are taken."""
-        found: dict[int, Whole] = {}
-        for at, step in enumerate(steps):
-            if step not in found:
-                found = self._wholes(task_id, step, steps[at : at + _STEPS])
-            yield found.get(step, (None, None))
+    def outputs(self, task_id: str, steps: Sequence[int]) -> Iterator[OutputPair]:
+        """Yield the output of each of these ended steps, read in pages."""
+        page: dict[int, OutputPair] = {}
+        for position, step in enumerate(steps):
+            if step not in page:
+                page = self._page(task_id, step, steps[position : position + OUTPUTS_PAGE])
+            yield page.get(step, (None, None))
 
-    def _wholes(self, task_id: str, first: int, steps: Sequence[int]) -> dict[int, Whole]:
-        """The output of the first of some steps, and those of the others that are short."""
+    def _page(self, task_id: str, first: int, steps: Sequence[int]) -> dict[int, OutputPair]:
+        """Return the output of step `first`, and the outputs among `steps` that are short."""
         sizes = (func.coalesce(func.length(each), 0) for each in (STEP.c.stdout, STEP.c.stderr))
-        chosen = (STEP.c.number == first) | (sum(sizes) <= _SHORT)
+        chosen = (STEP.c.number == first) | (sum(sizes) <= SHORT_OUTPUT_CHARACTERS)
         query = select(STEP.c.number, STEP.c.stdout, STEP.c.stderr).where(
             STEP.c.task == task_id, STEP.c.number.in_(steps), chosen
         )
@@ -64,7 +64,7 @@ class StepOutputStore:
             return {row.number: (row.stdout, row.stderr) for row in db.execute(query)}
 
     def so_far(self, task_id: str, steps: Collection[int]) -> dict[int, tuple[str, str]]:
-        """What the rows of these steps make, of those that have any."""
+        """Return the output so far of these steps, for those that have any, by step."""
         chosen = STEP_OUTPUT.c.task == task_id, STEP_OUTPUT.c.step.in_(steps)
         columns = STEP_OUTPUT.c.step, STEP_OUTPUT.c.stream, STEP_OUTPUT.c.text
         found: defaultdict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))

@@ -1,4 +1,4 @@
-"""How Alembic takes the steps: on the connection that `resop.storage.schema` has opened."""
+"""Run Alembic's migrations on the connection that `resop.storage.schema` has opened."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Tokens and envelopes: opened by what they were made for, and by nothing else."""
+"""Tokens, payloads and keys: decrypted by what they were made for, and by nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from resop.security.encryption import MAX_TOKEN_CHARACTERS, Encryptor
 from resop.security.tokens import Token, new_key_share
 
 KEY = b"Zk3wVb9qLx7TgH2mRd5sNc8yPf4jUa6e"
-SEALER = Encryptor(KEY)
+ENCRYPTOR = Encryptor(KEY)
 OTHER = Encryptor(KEY[::-1])
 
 
@@ -36,9 +36,9 @@ def base64url(content: bytes) -> str:
 
 
 def test_digest_is_the_same_for_the_same_texts_under_the_same_key_only() -> None:
-    known = SEALER.digest("ada", "hpc", "é")
+    known = ENCRYPTOR.digest("ada", "hpc", "é")
     assert len(known) == 64 and known == Encryptor(KEY).digest("ada", "hpc", "é")
-    others = [SEALER.digest("ada", 'hpc", "é'), SEALER.digest("adah", "pc", "é")]
+    others = [ENCRYPTOR.digest("ada", 'hpc", "é'), ENCRYPTOR.digest("adah", "pc", "é")]
     assert known not in [*others, OTHER.digest("ada", "hpc", "é")]
 
 
@@ -47,15 +47,15 @@ def test_digest_is_the_same_for_the_same_texts_under_the_same_key_only() -> None
 
 def test_token_reads_back_as_it_was_issued() -> None:
     issued = token()
-    assert SEALER.read_token(SEALER.issue_token(issued)) == issued
-    assert Encryptor(KEY).read_token(SEALER.issue_token(issued)) == issued, (
+    assert ENCRYPTOR.read_token(ENCRYPTOR.issue_token(issued)) == issued
+    assert Encryptor(KEY).read_token(ENCRYPTOR.issue_token(issued)) == issued, (
         "every process of a service reads it"
     )
 
 
 def test_token_shows_nothing_of_what_it_carries() -> None:
     issued = token()
-    parts = SEALER.issue_token(issued).split(".")
+    parts = ENCRYPTOR.issue_token(issued).split(".")
     opened = b"".join(base64.urlsafe_b64decode(part + "==") for part in parts)
     for value in ("ada", "tango", "id-1", issued.key_share):
         assert value.encode() not in opened
@@ -63,18 +63,18 @@ def test_token_shows_nothing_of_what_it_carries() -> None:
 
 def test_two_tokens_of_one_login_differ() -> None:
     issued = token()
-    assert SEALER.issue_token(issued) != SEALER.issue_token(issued)
+    assert ENCRYPTOR.issue_token(issued) != ENCRYPTOR.issue_token(issued)
 
 
 def test_token_fits_into_a_header() -> None:
     longest = dataclasses.replace(token(), username="u" * 64, cluster="c" * 63, credential="i" * 36)
-    assert len(SEALER.issue_token(longest)) < MAX_TOKEN_CHARACTERS / 4
+    assert len(ENCRYPTOR.issue_token(longest)) < MAX_TOKEN_CHARACTERS / 4
 
 
 @pytest.mark.parametrize("seconds", [0, -1, -3600])
 def test_expired_token_is_refused_and_says_why(seconds: int) -> None:
     with pytest.raises(TokenRefused, match="has expired: log in again"):
-        SEALER.read_token(SEALER.issue_token(token(seconds)))
+        ENCRYPTOR.read_token(ENCRYPTOR.issue_token(token(seconds)))
 
 
 def test_end_of_a_token_is_told_in_utc() -> None:
@@ -84,17 +84,17 @@ def test_end_of_a_token_is_told_in_utc() -> None:
 
 def test_token_of_another_service_is_refused() -> None:
     with pytest.raises(TokenRefused, match="not valid"):
-        OTHER.read_token(SEALER.issue_token(token()))
+        OTHER.read_token(ENCRYPTOR.issue_token(token()))
 
 
 @pytest.mark.parametrize("part", range(5))
 def test_token_changed_in_any_part_is_refused(part: int) -> None:
-    parts = SEALER.issue_token(token()).split(".")
+    parts = ENCRYPTOR.issue_token(token()).split(".")
     content = bytearray(base64.urlsafe_b64decode(parts[part] + "==") or b"\x00")
     content[0] ^= 1
     parts[part] = base64url(bytes(content))
     with pytest.raises(TokenRefused, match="not valid"):
-        SEALER.read_token(".".join(parts))
+        ENCRYPTOR.read_token(".".join(parts))
 
 
 def forged(header: dict[str, object], key: OctKey, content: object) -> str:
@@ -102,7 +102,7 @@ def forged(header: dict[str, object], key: OctKey, content: object) -> str:
 
 
 GCM: dict[str, object] = {"alg": "dir", "enc": "A256GCM"}
-OWN_KEY: OctKey = SEALER._token_key
+OWN_KEY: OctKey = ENCRYPTOR._token_key
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ OWN_KEY: OctKey = SEALER._token_key
 )
 def test_forged_token_is_refused(make: Callable[[], str]) -> None:
     with pytest.raises(TokenRefused, match="not valid"):
-        SEALER.read_token(make())
+        ENCRYPTOR.read_token(make())
 
 
 HEADERS = [
@@ -145,7 +145,7 @@ HEADERS = [
 )
 def test_garbled_token_is_refused_and_nothing_else(header: bytes, rest: str) -> None:
     with pytest.raises(TokenRefused, match="not valid"):
-        SEALER.read_token(base64url(header) + rest)
+        ENCRYPTOR.read_token(base64url(header) + rest)
 
 
 @pytest.mark.parametrize(
@@ -153,14 +153,14 @@ def test_garbled_token_is_refused_and_nothing_else(header: bytes, rest: str) -> 
 )
 def test_what_is_no_token_is_refused(text: str) -> None:
     with pytest.raises(TokenRefused, match="not valid"):
-        SEALER.read_token(text)
+        ENCRYPTOR.read_token(text)
 
 
 @settings(deadline=None)
 @given(text=st.text(max_size=200))
 def test_no_text_is_anything_but_refused(text: str) -> None:
     with pytest.raises(TokenRefused):
-        SEALER.read_token(text)
+        ENCRYPTOR.read_token(text)
 
 
 # -- envelopes of tasks
@@ -168,85 +168,88 @@ def test_no_text_is_anything_but_refused(text: str) -> None:
 CONTENT = {"options": {"password": "hunter2", "name": "é😀", "list": [1, None]}, "key_share": "ab"}
 
 
-def test_envelope_opens_for_its_task() -> None:
-    sealed = SEALER.encrypt(CONTENT, "task-1")
-    assert SEALER.decrypt(sealed, "task-1") == CONTENT
-    assert b"hunter2" not in sealed
-    assert SEALER.encrypt(CONTENT, "task-1") != sealed
+def test_payload_is_decrypted_for_its_task() -> None:
+    encrypted = ENCRYPTOR.encrypt(CONTENT, "task-1")
+    assert ENCRYPTOR.decrypt(encrypted, "task-1") == CONTENT
+    assert b"hunter2" not in encrypted
+    assert ENCRYPTOR.encrypt(CONTENT, "task-1") != encrypted
 
 
 @pytest.mark.parametrize(
-    ("sealer", "task", "change"),
+    ("encryptor", "task", "change"),
     [
-        (SEALER, "task-2", bytes),
+        (ENCRYPTOR, "task-2", bytes),
         (OTHER, "task-1", bytes),
-        (SEALER, "task-1", lambda sealed: sealed[:-1]),
-        (SEALER, "task-1", lambda sealed: bytes([sealed[0] ^ 1]) + sealed[1:]),
-        (SEALER, "task-1", lambda sealed: sealed[:-1] + bytes([sealed[-1] ^ 1])),
-        (SEALER, "task-1", lambda sealed: sealed[:12]),
-        (SEALER, "task-1", lambda sealed: sealed[:5]),
-        (SEALER, "task-1", lambda sealed: b""),
+        (ENCRYPTOR, "task-1", lambda encrypted: encrypted[:-1]),
+        (ENCRYPTOR, "task-1", lambda encrypted: bytes([encrypted[0] ^ 1]) + encrypted[1:]),
+        (ENCRYPTOR, "task-1", lambda encrypted: encrypted[:-1] + bytes([encrypted[-1] ^ 1])),
+        (ENCRYPTOR, "task-1", lambda encrypted: encrypted[:12]),
+        (ENCRYPTOR, "task-1", lambda encrypted: encrypted[:5]),
+        (ENCRYPTOR, "task-1", lambda encrypted: b""),
     ],
     ids=["task", "key", "cut", "nonce", "tag", "nonce alone", "short", "empty"],
 )
-def test_envelope_opens_for_nothing_else(
-    sealer: Encryptor, task: str, change: Callable[[bytes], bytes]
+def test_payload_is_decrypted_for_nothing_else(
+    encryptor: Encryptor, task: str, change: Callable[[bytes], bytes]
 ) -> None:
     with pytest.raises(TokenRefused):
-        sealer.decrypt(change(SEALER.encrypt(CONTENT, "task-1")), task)
+        encryptor.decrypt(change(ENCRYPTOR.encrypt(CONTENT, "task-1")), task)
 
 
 # -- keys of credentials
 
 
-def test_private_key_needs_the_secret_key_the_half_and_its_credential() -> None:
-    half = new_key_share()
-    sealed = SEALER.encrypt_key(b"PRIVATE", "id-1", half)
-    assert SEALER.decrypt_key(sealed, "id-1", half) == b"PRIVATE"
-    assert b"PRIVATE" not in sealed
-    for sealer, credential, other in (
-        (SEALER, "id-1", new_key_share()),
-        (SEALER, "id-1", half[:-2]),
-        (SEALER, "id-1", ""),
-        (SEALER, "id-1", "no hex"),
-        (SEALER, "id-2", half),
-        (OTHER, "id-1", half),
+def test_private_key_needs_the_secret_key_the_key_share_and_its_credential() -> None:
+    key_share = new_key_share()
+    encrypted = ENCRYPTOR.encrypt_key(b"PRIVATE", "id-1", key_share)
+    assert ENCRYPTOR.decrypt_key(encrypted, "id-1", key_share) == b"PRIVATE"
+    assert b"PRIVATE" not in encrypted
+    for encryptor, credential, other in (
+        (ENCRYPTOR, "id-1", new_key_share()),
+        (ENCRYPTOR, "id-1", key_share[:-2]),
+        (ENCRYPTOR, "id-1", ""),
+        (ENCRYPTOR, "id-1", "no hex"),
+        (ENCRYPTOR, "id-2", key_share),
+        (OTHER, "id-1", key_share),
     ):
         with pytest.raises(TokenRefused, match="log in again"):
-            sealer.decrypt_key(sealed, credential, other)
-    for damaged in (b"", sealed[:5], sealed[:-1]):
+            encryptor.decrypt_key(encrypted, credential, other)
+    for damaged in (b"", encrypted[:5], encrypted[:-1]):
         with pytest.raises(TokenRefused, match="log in again"):
-            SEALER.decrypt_key(damaged, "id-1", half)
+            ENCRYPTOR.decrypt_key(damaged, "id-1", key_share)
 
 
 def test_keys_of_the_three_uses_are_not_exchangeable() -> None:
-    sealed = SEALER.encrypt({}, "id-1")
+    encrypted = ENCRYPTOR.encrypt({}, "id-1")
     with pytest.raises(TokenRefused):
-        SEALER.decrypt_key(sealed, "id-1", new_key_share())
-    as_envelope = forged(GCM, OctKey.import_key(SEALER._derive(b"envelope")), {})
+        ENCRYPTOR.decrypt_key(encrypted, "id-1", new_key_share())
+    as_token = forged(GCM, OctKey.import_key(ENCRYPTOR._derive(b"envelope")), {})
     with pytest.raises(TokenRefused):
-        SEALER.read_token(as_envelope)
+        ENCRYPTOR.read_token(as_token)
 
 
 def test_instance_names_the_service_and_not_its_key() -> None:
-    assert SEALER.instance == Encryptor(KEY).instance != OTHER.instance
-    assert len(SEALER.instance) == 12
-    int(SEALER.instance, 16)
+    assert ENCRYPTOR.instance == Encryptor(KEY).instance != OTHER.instance
+    assert len(ENCRYPTOR.instance) == 12
+    int(ENCRYPTOR.instance, 16)
 
 
-def test_every_half_is_new() -> None:
-    halves = {new_key_share() for _ in range(100)}
-    assert len(halves) == 100
-    assert {len(half) for half in halves} == {64}
+def test_every_key_share_is_new() -> None:
+    key_shares = {new_key_share() for _ in range(100)}
+    assert len(key_shares) == 100
+    assert {len(key_share) for key_share in key_shares} == {64}
 
 
-def test_what_an_old_key_sealed_opens_and_nothing_is_sealed_with_it() -> None:
+def test_previous_key_decrypts_and_no_longer_encrypts() -> None:
     rotated = Encryptor(KEY[::-1], KEY)
-    issued, half = token(), new_key_share()
-    assert rotated.read_token(SEALER.issue_token(issued)) == issued
-    assert rotated.decrypt(SEALER.encrypt({"a": 1}, "id-1"), "id-1") == {"a": 1}
-    assert rotated.decrypt_key(SEALER.encrypt_key(b"key", "id-1", half), "id-1", half) == b"key"
-    assert rotated.instances == {SEALER.instance, OTHER.instance}
+    issued, key_share = token(), new_key_share()
+    assert rotated.read_token(ENCRYPTOR.issue_token(issued)) == issued
+    assert rotated.decrypt(ENCRYPTOR.encrypt({"a": 1}, "id-1"), "id-1") == {"a": 1}
+    assert (
+        rotated.decrypt_key(ENCRYPTOR.encrypt_key(b"key", "id-1", key_share), "id-1", key_share)
+        == b"key"
+    )
+    assert rotated.instances == {ENCRYPTOR.instance, OTHER.instance}
     with pytest.raises(TokenRefused):
-        SEALER.read_token(rotated.issue_token(issued))
+        ENCRYPTOR.read_token(rotated.issue_token(issued))
     assert OTHER.read_token(rotated.issue_token(issued)) == issued

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from resop.security.masking import SHORTEST_FOUND, Masker, plain, secrets_in
+from resop.security.masking import MIN_SECRET_CHARACTERS, Masker, plain, secrets_in
 from resop.types import MASK, Secret
 
 SECRETS = [
@@ -27,7 +27,7 @@ SECRETS = [
     "'''quoted'''",
     "{mask} %s",
 ]
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=SHORTEST_FOUND)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=MIN_SECRET_CHARACTERS)
 
 
 WRITTEN: dict[str, Callable[[str], str]] = {
@@ -55,7 +55,7 @@ def test_no_written_form_of_a_secret_is_left(secret: str, written: Callable[[str
 
 
 @given(
-    st.lists(st.text("ab'", min_size=SHORTEST_FOUND, max_size=8), max_size=3),
+    st.lists(st.text("ab'", min_size=MIN_SECRET_CHARACTERS, max_size=8), max_size=3),
     st.lists(st.text("ab'\n ", max_size=12), max_size=8),
     st.data(),
 )
@@ -94,7 +94,7 @@ def test_longer_secret_wins_over_one_that_begins_it() -> None:
 
 
 def test_short_secret_leaves_ordinary_text_readable() -> None:
-    assert Masker(["abc"[: SHORTEST_FOUND - 1], ""]).text("abcdef") == "abcdef"
+    assert Masker(["abc"[: MIN_SECRET_CHARACTERS - 1], ""]).text("abcdef") == "abcdef"
 
 
 def test_secrets_learnt_later_are_hidden_from_then_on() -> None:

@@ -15,7 +15,7 @@ ROWS = [(1, 1, "one "), (2, 1, "two "), (1, 2, "err "), (1, 1, "three"), (2, 1, 
 def test_rows_are_found_by_their_place_and_put_together_by_step(
     task_store: TaskStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_GROUP", 2)
+    monkeypatch.setattr(module, "ROWS_PAGE", 2)
     for task in ("t1", "t2"):
         rows = [
             StepOutput(task=task, number=number, step=step, stream=stream, text=f"{text}{task}")

@@ -15,7 +15,7 @@ from api.tasks.event_stream import Cursor, Event, events_after
 from resop.errors import InvalidOptions
 from resop.limits import PIECE
 from resop.storage.models import State, Step, StepOutput, Task
-from resop.storage.step_output import StepOutputStore, Whole
+from resop.storage.step_output import OutputPair, StepOutputStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -61,7 +61,7 @@ class FakePrinted(StepOutputStore):
     def __init__(
         self,
         rows: list[tuple[int, int, str]] | None = None,
-        whole: dict[int, Whole] | None = None,
+        whole: dict[int, OutputPair] | None = None,
     ) -> None:
         """`rows` are (step, stream, text), numbered from 1 on."""
         self._rows = [
@@ -73,7 +73,7 @@ class FakePrinted(StepOutputStore):
     def rows(self, task_id: str, *, after: int, until: int) -> list[StepOutput]:
         return [row for row in self._rows if after < row.number <= until][:2]
 
-    def outputs(self, task_id: str, steps: Sequence[int]) -> Iterator[Whole]:
+    def outputs(self, task_id: str, steps: Sequence[int]) -> Iterator[OutputPair]:
         yield from (self._whole.get(step, (None, None)) for step in steps)
 
 
