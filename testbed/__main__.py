@@ -1,4 +1,4 @@
-"""`python -m testbed`: start, stop, look after and enter the testbed. See docs/testbed.md."""
+"""`python -m testbed`: start, stop, inspect and enter the testbed (see docs/testbed.md)."""
 
 import argparse
 import contextlib
@@ -17,12 +17,12 @@ from testbed.site import (
     DEFAULT_PORT,
     DEFAULT_STATE,
     SiteDescription,
-    describe,
+    describe_site,
 )
 
 
 def main() -> int:
-    """Run the command line; the exit status."""
+    """Run the command line and return the exit status."""
     arguments = _parser().parse_args()
     arguments.state = arguments.state.absolute()
     try:
@@ -41,7 +41,7 @@ def _start(arguments: argparse.Namespace) -> int:
     state.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _lock(state):
         began = time.monotonic()
-        site = _wanted(arguments)
+        site = _requested_site(arguments)
         if cluster.start(site):
             print(f"The testbed is up after {time.monotonic() - began:.1f} s.")
         else:
@@ -67,7 +67,7 @@ def _stop(arguments: argparse.Namespace) -> int:
             print("The testbed is not up.")
             return 0
         cluster.stop(_existing(arguments))
-    print("The testbed is down; its state stays.")
+    print(f"The testbed is down. Its state remains in {arguments.state}.")
     return 0
 
 
@@ -75,7 +75,7 @@ def _reset(arguments: argparse.Namespace) -> int:
     if arguments.state.exists():
         with _lock(arguments.state):
             cluster.reset(arguments.state)
-    print(f"There is nothing in {arguments.state} any more.")
+    print(f"The testbed is down, and {arguments.state} is deleted.")
     return 0
 
 
@@ -115,9 +115,9 @@ def _daemon(arguments: argparse.Namespace) -> int:
     machine = Machine(arguments.state)
     daemons = cluster.daemons(site)
     if arguments.name not in daemons:
-        raise RuntimeError(f"no daemon {arguments.name}; there are {', '.join(daemons)}")
+        raise RuntimeError(f"no daemon {arguments.name}; choose from {', '.join(daemons)}")
     with _lock(arguments.state):
-        if arguments.what == "stop":
+        if arguments.verb == "stop":
             daemons[arguments.name].stop(machine)
         else:
             daemons[arguments.name].start(machine)
@@ -125,14 +125,17 @@ def _daemon(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# -- what they are made of --------------------------------------------------------------------
+# -- helpers ----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def _lock(state: Path) -> Iterator[None]:
-    """One at a time changes a testbed. The folder itself is locked: there is nothing to tidy up."""
+    """Lock the testbed against concurrent changes.
+
+    The lock is on the folder itself, so there is no lock file to remove.
+    """
     if not state.is_dir():
-        raise RuntimeError(f"there is no testbed in {state}")
+        raise RuntimeError(f"no testbed in {state}; start one with: python -m testbed start")
     handle = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -144,12 +147,14 @@ def _lock(state: Path) -> Iterator[None]:
 def _existing(arguments: argparse.Namespace) -> SiteDescription:
     site = SiteDescription.load(arguments.state)
     if site is None:
-        raise RuntimeError(f"there is no testbed in {arguments.state}: python -m testbed start")
+        raise RuntimeError(
+            f"no testbed in {arguments.state}; start one with: python -m testbed start"
+        )
     return site
 
 
-def _wanted(arguments: argparse.Namespace) -> SiteDescription:
-    """What runs, or else what is asked for; what is not asked for stays as it was the last time."""
+def _requested_site(arguments: argparse.Namespace) -> SiteDescription:
+    """Return the running testbed, or else the requested one; options default to the last values."""
     state: Path = arguments.state
     existing = SiteDescription.load(state)
     if existing is not None and Machine(state).pid is not None:
@@ -159,7 +164,7 @@ def _wanted(arguments: argparse.Namespace) -> SiteDescription:
         port = existing.ssh.port if existing else DEFAULT_PORT
     if min_job_age is None:
         min_job_age = existing.slurm.min_job_age if existing else DEFAULT_MIN_JOB_AGE
-    return describe(state, port, min_job_age)
+    return describe_site(state, port, min_job_age)
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -167,18 +172,18 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _summary(site: SiteDescription) -> str:
-    people = [f"  {user.name:<9} {user.password:<12} {user.key}" for user in site.everybody]
+    users = [f"  {user.name:<9} {user.password:<12} {user.key}" for user in site.all_users]
     second = site.two_factor
     portal = "{0.host}:{0.port} database {0.name} user {0.user} password {0.password}"
     return "\n".join(
         [
             f"SSH         {site.ssh.host}:{site.ssh.port} known hosts {site.ssh.known_hosts}",
-            *people,
+            *users,
             f"  {second.name} also needs: oathtool --totp -b {second.totp_secret}",
             f"LDAP        {site.ldap.uri} {site.ldap.bind_dn} password {site.ldap.password}",
             f"PostgreSQL  {portal.format(site.postgresql)}",
             f"MariaDB     {portal.format(site.mariadb)}",
-            f"The same for programs: {site.state / 'testbed.json'}",
+            f"As JSON     {site.state / 'testbed.json'}",
         ]
     )
 
@@ -186,34 +191,40 @@ def _summary(site: SiteDescription) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m testbed", description=__doc__)
     parser.add_argument(
-        "--state", type=Path, default=DEFAULT_STATE, help=f"its folder ({DEFAULT_STATE})"
+        "--state",
+        type=Path,
+        metavar="FOLDER",
+        default=DEFAULT_STATE,
+        help=f"state folder ({DEFAULT_STATE})",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, run, text in (
-        ("start", _start, "bring it up; does nothing when it is"),
-        ("run", _run, "bring it up until SIGTERM, Ctrl-C or the end of the input"),
+        ("start", _start, "start the testbed, or whatever of it is not running"),
+        ("run", _run, "start it, and stop it at SIGTERM, Ctrl-C or end of input"),
     ):
         start = commands.add_parser(name, help=text)
         start.set_defaults(run=run)
-        start.add_argument("--port", type=int, help=f"of sshd; others follow ({DEFAULT_PORT})")
-        start.add_argument("--min-job-age", type=int, help="seconds that squeue shows an ended job")
+        start.add_argument(
+            "--port", type=int, help=f"sshd's port, the first of 12 ({DEFAULT_PORT})"
+        )
+        start.add_argument("--min-job-age", type=int, help="seconds that squeue lists an ended job")
         if run is _run:
-            start.add_argument("--discard", action="store_true", help="delete the state at the end")
+            start.add_argument("--discard", action="store_true", help="then delete the state")
     for name, run, text in (
-        ("stop", _stop, "end all its processes; the state stays"),
-        ("reset", _reset, "the same, and delete the state"),
-        ("status", _status, "which daemons run; exit status 1 if one does not"),
-        ("config", _config, "what a resop in front of it needs in its config.env"),
-        ("roll", _roll, "have slurmdbd sum up the usage now, for sreport"),
+        ("stop", _stop, "stop all processes; the state remains"),
+        ("reset", _reset, "stop all processes and delete the state"),
+        ("status", _status, "list the daemons; exit status 1 if one is down"),
+        ("config", _config, "print the config.env of a resop in front of the testbed"),
+        ("roll", _roll, "make slurmdbd sum up the usage now, for sreport"),
     ):
         commands.add_parser(name, help=text).set_defaults(run=run)
-    enter = commands.add_parser("exec", help="run a command inside, as root")
+    enter = commands.add_parser("exec", help="run a command in the testbed, as root")
     enter.set_defaults(run=_exec)
-    enter.add_argument("command", nargs=argparse.REMAINDER)
-    daemon = commands.add_parser("daemon", help="take one daemon down, or up again")
+    enter.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
+    daemon = commands.add_parser("daemon", help="stop or start one daemon")
     daemon.set_defaults(run=_daemon)
-    daemon.add_argument("what", choices=["stop", "start"])
-    daemon.add_argument("name")
+    daemon.add_argument("verb", choices=["stop", "start"])
+    daemon.add_argument("name", help="the name of the daemon, as `status` lists it")
     return parser
 
 

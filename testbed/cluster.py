@@ -1,4 +1,4 @@
-"""The whole testbed: its parts in the order in which they need each other."""
+"""The whole testbed: start and stop its daemons in order of their dependencies."""
 
 import shutil
 import socket
@@ -7,15 +7,15 @@ from pathlib import Path
 
 from testbed import databases, etc, ldap, openssh, requirements, slurm
 from testbed.daemon import Daemon
-from testbed.files import folder
+from testbed.files import make_folder
 from testbed.machine import FOLDERS, Machine
 from testbed.site import SiteDescription
 
-_WHOLE = "/run/testbed.up"
+_STARTED_MARKER = "/run/testbed.up"
 
 
 def daemons(site: SiteDescription) -> dict[str, Daemon]:
-    """All of them by name, each after those that it needs."""
+    """Return all daemons by name, each after the daemons that it needs."""
     parts = (databases, ldap, openssh, slurm)
     found = {daemon.name: daemon for part in parts for daemon in part.daemons(site)}
     ordered: dict[str, Daemon] = {}
@@ -25,23 +25,23 @@ def daemons(site: SiteDescription) -> dict[str, Daemon]:
 
 
 def start(site: SiteDescription) -> bool:
-    """Bring everything up that is not; False if there was nothing to do.
+    """Start whatever is not running; return False if everything was running.
 
-    Raises RuntimeError with the reason; the machine is off then, unless it was on before.
+    Raises RuntimeError with the reason of a failure, after switching off a machine that it booted.
     """
     machine = Machine(site.state)
-    if not _is_whole(machine):
-        machine.power_off()  # what an interrupted start left at work would be in the way
+    if not _is_started(machine):
+        machine.power_off()  # processes of an interrupted start would be in the way
     was_on = machine.pid is not None
     if was_on and all(daemon.pid(machine) for daemon in daemons(site).values()):
         return False
     if not was_on:
-        lack = requirements.lack()
-        if lack is not None:
-            raise RuntimeError(lack)
+        problem = requirements.find_problem()
+        if problem is not None:
+            raise RuntimeError(problem)
         _check_ports(site)
         _prepare(site)
-        site.save()  # before there is anything to stop
+        site.save()  # before boot, so that `stop` finds it
         machine.boot(site.hostname)
     try:
         _start_daemons(site, machine)
@@ -50,49 +50,49 @@ def start(site: SiteDescription) -> bool:
         if not was_on:
             machine.power_off()
         raise
-    machine.inside(_WHOLE).touch()
+    machine.inside(_STARTED_MARKER).touch()
     return True
 
 
 def stop(site: SiteDescription) -> None:
-    """End everything, each daemon before those that it needs; the state stays."""
+    """Stop everything, each daemon before the daemons that it needs; the state remains."""
     machine = Machine(site.state)
     if machine.pid is None:
         return
-    left = daemons(site)
-    if left["slurmctld"].pid(machine):
+    remaining = daemons(site)
+    if remaining["slurmctld"].pid(machine):
         slurm.end_jobs(machine)
-    while left:
-        needed = {need for daemon in left.values() for need in daemon.needs}
-        now = [left.pop(name) for name in set(left) - needed]
-        with ThreadPoolExecutor(len(now)) as pool:
-            list(pool.map(lambda daemon: daemon.stop(machine), now))
-    machine.power_off()  # jobs and sessions, too
+    while remaining:
+        needed = {need for daemon in remaining.values() for need in daemon.needs}
+        unneeded = [remaining.pop(name) for name in set(remaining) - needed]
+        with ThreadPoolExecutor(len(unneeded)) as pool:
+            list(pool.map(lambda daemon: daemon.stop(machine), unneeded))
+    machine.power_off()  # ends jobs and sessions too
 
 
 def reset(state: Path) -> None:
-    """End everything, at once, and forget the state."""
+    """Kill everything at once and delete the state."""
     Machine(state).power_off()
     shutil.rmtree(state)
 
 
 def settle(site: SiteDescription) -> None:
-    """Wait until every node takes jobs, if all is up that this takes."""
+    """Wait until every node accepts jobs, provided that all of Slurm's daemons for that run."""
     machine = Machine(site.state)
-    parts = [each for each in slurm.daemons(site) if each.name != "slurmdbd"]
-    if all(daemon.pid(machine) for daemon in parts):
+    needed = [daemon for daemon in slurm.daemons(site) if daemon.name != "slurmdbd"]
+    if all(daemon.pid(machine) for daemon in needed):
         slurm.settle(site, machine)
 
 
-def _is_whole(machine: Machine) -> bool:
-    """Whether a start has come to its end since the machine was switched on."""
-    return machine.pid is not None and machine.inside(_WHOLE).exists()
+def _is_started(machine: Machine) -> bool:
+    """Return True if a start was completed since the machine was booted."""
+    return machine.pid is not None and machine.inside(_STARTED_MARKER).exists()
 
 
 def _prepare(site: SiteDescription) -> None:
     for name in FOLDERS:
-        if name != "etc":  # which is made as a whole
-            folder(site.state / name)
+        if name != "etc":  # etc.prepare makes it at once, with its content
+            make_folder(site.state / name)
     for part in (etc, databases, ldap, openssh, slurm):
         part.prepare(site)
 
@@ -100,25 +100,28 @@ def _prepare(site: SiteDescription) -> None:
 def _check_ports(site: SiteDescription) -> None:
     for port in site.ports():
         with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as daemons do
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the daemons do
             try:
                 probe.bind((site.ssh.host, port))
             except OSError as error:
-                raise RuntimeError(f"port {port}: {error.strerror}; choose with --port") from None
+                raise RuntimeError(
+                    f"port {port}: {error.strerror}; choose another with --port"
+                ) from None
 
 
 def _start_daemons(site: SiteDescription, machine: Machine) -> None:
-    """All at a time, each as soon as those are ready that it needs."""
+    """Start all daemons concurrently, each as soon as the daemons that it needs are ready."""
     started: dict[str, Future[None]] = {}
 
-    def bring_up(daemon: Daemon) -> None:
+    def start_when_possible(daemon: Daemon) -> None:
         for need in daemon.needs:
             started[need].result()
         daemon.start(machine)
 
-    everyone = daemons(site)
-    with ThreadPoolExecutor(len(everyone)) as pool:  # a thread for each: they wait for each other
-        for name, daemon in everyone.items():
-            started[name] = pool.submit(bring_up, daemon)
+    all_daemons = daemons(site)
+    # One thread for each, because they wait for each other.
+    with ThreadPoolExecutor(len(all_daemons)) as pool:
+        for name, daemon in all_daemons.items():
+            started[name] = pool.submit(start_when_possible, daemon)
     for future in started.values():
         future.result()

@@ -1,4 +1,4 @@
-"""A daemon of the machine: how it is started, known to be ready, found again and stopped."""
+"""A daemon of the machine: start it, wait until it is ready, find and stop its process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from pathlib import Path
 
 from testbed.machine import Machine, wait_for
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+START_TIMEOUT_SECONDS = 30.0
+STOP_TIMEOUT_SECONDS = 10.0
 
-# Prints the number that the machine has for the daemon: it becomes a child of process 1.
+# Prints the daemon's process ID in the machine; the daemon becomes a child of process 1.
 _SPAWN = 'log=$1; shift; setsid -- "$@" </dev/null >>"$log" 2>&1 & echo $!'
 
 
-def _nothing(machine: Machine) -> None:
+def _do_nothing(machine: Machine) -> None:
     pass
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A program that stays in the foreground.
+    """A program that runs in the foreground.
 
-    `prepare` runs before it starts and `seed` once it is `ready`, both at every start: each is
-    harmless when repeated. `needs` names the daemons that are to be ready before.
+    `ready` is a command that succeeds once the daemon serves. `prepare` runs before each start and
+    `seed` after it; both may be repeated. `needs` names the daemons that must be ready before.
     """
 
     name: str
@@ -30,48 +30,54 @@ class Daemon:
     ready: tuple[str, ...] = ("true",)
     user: str | None = None
     needs: tuple[str, ...] = ()
-    prepare: Callable[[Machine], None] = _nothing
-    seed: Callable[[Machine], None] = _nothing
+    prepare: Callable[[Machine], None] = _do_nothing
+    seed: Callable[[Machine], None] = _do_nothing
     stop_signal: str = "TERM"
 
     def start(self, machine: Machine) -> None:
-        """Bring it up; returns when it is ready. Harmless when it runs."""
+        """Start the daemon unless it runs, and wait until it is ready."""
         if self.pid(machine) is not None:
             return
         self.prepare(machine)
         as_user = [f"--reuid={self.user}", f"--regid={self.user}", "--init-groups"]
         change = ["setpriv", *as_user, "--"] if self.user else []
         log = f"/var/log/{self.name}.out"
-        spawned = machine.run(["sh", "-c", _SPAWN, "spawn", log, *change, *self.command])
-        pid = int(spawned)
+        output = machine.run(["sh", "-c", _SPAWN, "spawn", log, *change, *self.command])
+        pid = int(output)
         try:
-            self._file(machine).write_text(f"{pid} {_started(machine, pid)}")
+            self._file(machine).write_text(f"{pid} {_start_time(machine, pid)}")
         except (FileNotFoundError, ProcessLookupError):
             raise self._ended(machine) from None
-        wait_for(lambda: self._is_ready(machine), START_SECONDS, f"{self.name} does not answer")
+        wait_for(
+            lambda: self._is_ready(machine), START_TIMEOUT_SECONDS, f"{self.name} does not answer"
+        )
         self.seed(machine)
 
     def stop(self, machine: Machine) -> None:
-        """Take it down; returns when it is gone. Harmless when it is."""
+        """Stop the daemon if it runs, and wait until it is gone."""
         for sign in (self.stop_signal, "KILL"):
             pid = self.pid(machine)
             if pid is None:
                 return
             machine.succeeds(["kill", f"-{sign}", str(pid)])
             try:
-                wait_for(lambda: self.pid(machine) is None, STOP_SECONDS, f"{self.name} stays")
+                wait_for(
+                    lambda: self.pid(machine) is None,
+                    STOP_TIMEOUT_SECONDS,
+                    f"{self.name} does not stop",
+                )
             except RuntimeError:
                 if sign == "KILL":
                     raise
 
     def pid(self, machine: Machine) -> int | None:
-        """The machine's number of it, None when it does not run.
+        """Return the daemon's process ID in the machine, or None if it does not run.
 
-        Its start time is compared, too: the number may have been given out again.
+        Compares the start time too, because process IDs are reused.
         """
         try:
-            pid, started = self._file(machine).read_text().split()
-            if _started(machine, int(pid)) == started:
+            pid, start_time = self._file(machine).read_text().split()
+            if _start_time(machine, int(pid)) == start_time:
                 return int(pid)
         except (OSError, ValueError):
             pass
@@ -84,15 +90,15 @@ class Daemon:
 
     def _ended(self, machine: Machine) -> RuntimeError:
         lines = machine.inside(f"/var/log/{self.name}.out").read_text().splitlines()
-        return RuntimeError("\n".join([f"{self.name} ended at once:", *lines[-10:]]))
+        return RuntimeError("\n".join([f"{self.name} ended at once; its log ends:", *lines[-10:]]))
 
     def _file(self, machine: Machine) -> Path:
         return machine.inside(f"/run/testbed/{self.name}")
 
 
-def _started(machine: Machine, pid: int) -> str:
-    """When a process began, in the kernel's ticks; ProcessLookupError for a zombie."""
-    # the second field is the program's name in brackets, which may hold anything
+def _start_time(machine: Machine, pid: int) -> str:
+    """Return the start time of a process in clock ticks. Raises ProcessLookupError for a zombie."""
+    # The second field is the program's name in brackets, which may contain blanks and brackets.
     fields = machine.inside(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     if fields[0] == "Z":
         raise ProcessLookupError(pid)

@@ -1,4 +1,4 @@
-"""MariaDB and PostgreSQL, each with the `portal` database of a web portal; nothing is fsynced."""
+"""MariaDB and PostgreSQL, each with the database of a web portal; without fsync."""
 
 from pathlib import Path
 
@@ -57,11 +57,11 @@ port={mariadb.port}
 protocol=tcp
 default-character-set=utf8mb4
 """
-# It outlives a kill: what is committed is with the kernel, which is all that a testbed needs.
+# Commits survive a kill, because the kernel has them. That suffices for a testbed.
 _MARIADB_OPTIONS = (
     *("--innodb-flush-log-at-trx-commit=2", "--innodb-flush-method=nosync"),
     *("--innodb-buffer-pool-size=128M", "--innodb-log-file-size=32M"),
-    *("--innodb-lock-wait-timeout=900", "--max-allowed-packet=64M"),  # as slurmdbd wants it
+    *("--innodb-lock-wait-timeout=900", "--max-allowed-packet=64M"),  # slurmdbd requires these
     *("--character-set-server=utf8mb4", "--skip-name-resolve", "--skip-log-bin"),
 )
 _POSTGRESQL_OPTIONS = (
@@ -72,13 +72,13 @@ _MARIADB_ROOT = ("mariadb", "--no-defaults", "--socket=/run/mysqld/mysqld.sock",
 
 
 def prepare(site: SiteDescription) -> None:
-    """Tell the clients of MariaDB where it is. (Those of PostgreSQL read PGPORT.)"""
+    """Configure the clients of MariaDB. (Clients of PostgreSQL read PGPORT.)"""
     client = _MARIADB_CLIENT.format(mariadb=site.mariadb)
-    files.write(site.state / "etc" / "mysql" / "conf.d" / "testbed.cnf", client)
+    files.write_file(site.state / "etc" / "mysql" / "conf.d" / "testbed.cnf", client)
 
 
 def daemons(site: SiteDescription) -> list[Daemon]:
-    """mariadb and postgresql."""
+    """Return mariadb and postgresql."""
     listen = (f"--port={site.mariadb.port}", f"--bind-address={site.mariadb.host}")
     where = ("--datadir=/srv/mariadb", "--socket=/run/mysqld/mysqld.sock")
     port = str(site.postgresql.port)
@@ -100,38 +100,40 @@ def daemons(site: SiteDescription) -> list[Daemon]:
             ready=("pg_isready", "-q", "-p", port),
             prepare=_prepare_postgresql,
             seed=lambda machine: _seed_postgresql(site, machine),
-            stop_signal="INT",  # TERM would wait for the clients to go
+            stop_signal="INT",  # at TERM it would wait until all clients disconnect
         ),
     ]
 
 
 def _postgresql_bin() -> Path:
-    """The newest of the installed ones."""
-    found = Path("/usr/lib/postgresql").glob("*/bin/postgres")
-    return max(found, key=lambda server: int(server.parts[-3])).parent
+    """Return the folder of the newest installed version's programs."""
+    servers = Path("/usr/lib/postgresql").glob("*/bin/postgres")
+    return max(servers, key=lambda server: int(server.parts[-3])).parent
 
 
 def _prepare_mariadb(machine: Machine) -> None:
-    files.folder(machine.inside("/run/mysqld"), owner="mysql")
+    files.make_folder(machine.inside("/run/mysqld"), owner="mysql")
     command = (
         *("mariadb-install-db", "--no-defaults", "--user=mysql", "--datadir=/srv/mariadb"),
-        # root is whoever is root on the machine, through the socket
+        # The machine's root user logs in as root through the socket.
         *("--auth-root-authentication-method=socket", "--skip-test-db", "--skip-name-resolve"),
     )
-    files.data(machine.state / "srv" / "mariadb", "mysql", lambda: _run(machine, command))
+    files.make_data_folder(
+        machine.state / "srv" / "mariadb", "mysql", lambda: _run(machine, command)
+    )
 
 
 def _prepare_postgresql(machine: Machine) -> None:
-    run = files.folder(machine.inside("/run/postgresql"), owner="postgres")
+    run = files.make_folder(machine.inside("/run/postgresql"), owner="postgres")
     folder = machine.state / "srv" / "postgresql"
     command = (
         *(str(_postgresql_bin() / "initdb"), "-D", "/srv/postgresql", "--encoding=UTF8"),
         *("--locale=C.UTF-8", "--no-sync", "--auth=peer", "--auth-host=scram-sha-256"),
     )
-    files.data(folder, "postgres", lambda: _run(machine, command, user="postgres"))
-    # of one that was killed: its number may be another's by now
-    for left in (folder / "postmaster.pid", *run.iterdir()):
-        left.unlink(missing_ok=True)
+    files.make_data_folder(folder, "postgres", lambda: _run(machine, command, user="postgres"))
+    # Left by a killed server: its process ID may belong to another process now.
+    for stale in (folder / "postmaster.pid", *run.iterdir()):
+        stale.unlink(missing_ok=True)
 
 
 def _run(machine: Machine, command: tuple[str, ...], user: str | None = None) -> None:
@@ -155,7 +157,7 @@ grant all on {portal.name}.* to {portal.user}@'127.0.0.1';
 use {portal.name};
 {_PORTAL_MARIADB}{_insert_users(site)}"""
     marker = machine.state / "srv" / "portal-mariadb.made"
-    files.once(marker, lambda: _feed(machine, _MARIADB_ROOT, sql))
+    files.run_once(marker, lambda: _feed(machine, _MARIADB_ROOT, sql))
 
 
 def _seed_postgresql(site: SiteDescription, machine: Machine) -> None:
@@ -170,7 +172,7 @@ create database {portal.name} owner {portal.user};
 set role {portal.user};
 {_PORTAL_POSTGRESQL}{_insert_users(site)}"""
     marker = machine.state / "srv" / "portal-postgresql.made"
-    files.once(marker, lambda: _feed(machine, psql, sql, user="postgres"))
+    files.run_once(marker, lambda: _feed(machine, psql, sql, user="postgres"))
 
 
 def _feed(machine: Machine, command: tuple[str, ...], text: str, user: str | None = None) -> None:

@@ -1,6 +1,7 @@
-"""The machine's /etc: a copy of the host's without its people, hashes and keys, and then our own.
+"""The machine's /etc: a copy of the host's without its users, hashes and keys, plus our own files.
 
-NSS asks LDAP after the files, PAM of sshd likewise, and the administrator may use sudo for little.
+NSS and sshd's PAM stack look users up in the files, then in LDAP. The administrator may run a few
+commands with sudo.
 """
 
 import shutil
@@ -8,10 +9,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from testbed.files import write
+from testbed.files import write_file
 from testbed.site import SiteDescription
 
-_PEOPLE = range(1000, 60000)  # of Debian's numbers; packages have those below and above
+_USER_IDS = range(1000, 60000)  # Debian's range for users; packages use IDs below and above
 
 _NSSWITCH = """\
 passwd: files ldap
@@ -25,7 +26,7 @@ services: files
 """
 
 # Without pam_faildelay (2-4 s per wrong password), and without pam_limits, pam_loginuid and the
-# like, which fail in containers. Of the two-factor group a one-time code is asked for besides.
+# like, which fail in containers. Members of the two-factor group also need a one-time code.
 _PAM_SSHD = """\
 auth     [success=1 default=ignore] pam_unix.so nodelay
 auth     requisite pam_ldap.so use_first_pass minimum_uid=1000
@@ -53,27 +54,27 @@ _ADMIN_COMMANDS = (
 
 
 def prepare(site: SiteDescription) -> None:
-    """Make the folder, once, and write the files that are our own, at every start."""
+    """Make the folder at the first start, and write our own files at every start."""
     etc = site.state / "etc"
     if not etc.exists():
         _copy(site, etc)
-    write(etc / "nsswitch.conf", _NSSWITCH)
-    write(etc / "hosts", f"127.0.0.1 localhost {site.hostname}\n::1 localhost\n")
-    write(etc / "hostname", f"{site.hostname}\n")
-    write(etc / "pam.d" / "sshd", _PAM_SSHD)
+    write_file(etc / "nsswitch.conf", _NSSWITCH)
+    write_file(etc / "hosts", f"127.0.0.1 localhost {site.hostname}\n::1 localhost\n")
+    write_file(etc / "hostname", f"{site.hostname}\n")
+    write_file(etc / "pam.d" / "sshd", _PAM_SSHD)
     commands = ", ".join(f"/usr/{command}" for command in _ADMIN_COMMANDS)
     sudoers = _SUDOERS.format(admin=site.admin.name, commands=commands)
-    write(etc / "sudoers", sudoers, mode=0o440)
+    write_file(etc / "sudoers", sudoers, mode=0o440)
     user = site.two_factor
-    # the secret, and how it is used; the module keeps its notes in this file, too
+    # The secret and its options; the PAM module also stores its state in this file.
     secret = f'{user.totp_secret}\n" WINDOW_SIZE 3\n" TOTP_AUTH\n'
-    write(etc / "totp" / user.name, secret, mode=0o600)
+    write_file(etc / "totp" / user.name, secret, mode=0o600)
 
 
 def _copy(site: SiteDescription, etc: Path) -> None:
-    # An interrupted copy must not pass for a whole one, and its cp may still be at work.
-    for left in etc.parent.glob("etc.*"):
-        shutil.rmtree(left, ignore_errors=True)
+    # An interrupted copy must not be taken for a complete one, and its cp may still be running.
+    for stale in etc.parent.glob("etc.*"):
+        shutil.rmtree(stale, ignore_errors=True)
     part = Path(tempfile.mkdtemp(prefix="etc.", dir=etc.parent))
     subprocess.run(["cp", "-a", "/etc/.", str(part)], check=True)
     for key in (part / "ssh").glob("ssh_host_*"):
@@ -85,7 +86,7 @@ def _copy(site: SiteDescription, etc: Path) -> None:
 
 
 def _write_accounts(site: SiteDescription, etc: Path) -> None:
-    """System accounts and the administrator; people of the host would hide those of LDAP."""
+    """Write system accounts and the administrator; the host's users would hide LDAP's."""
     admin = site.admin
     passwd = [line for line in _lines(etc / "passwd") if _is_system(line)]
     group = [line for line in _lines(etc / "group") if _is_system(line)]
@@ -93,15 +94,15 @@ def _write_accounts(site: SiteDescription, etc: Path) -> None:
         f"{admin.name}:x:{admin.uid}:{admin.uid}:HPC administrator:/home/{admin.name}:/bin/bash"
     )
     group.append(f"{admin.name}:x:{admin.uid}:")
-    # no hash of the host's comes along: nobody but the administrator has a password
+    # Copy no hash from the host: of the local accounts only the administrator has a password.
     shadow = [f"{line.split(':')[0]}:*:19000:0:99999:7:::" for line in passwd[:-1]]
     shadow.append(f"{admin.name}:{_hash(admin.password)}:19000:0:99999:7:::")
     gshadow = [f"{line.split(':')[0]}:*::" for line in group]
-    write(etc / "passwd", "\n".join([*passwd, ""]))
-    write(etc / "group", "\n".join([*group, ""]))
-    write(etc / "shadow", "\n".join([*shadow, ""]), mode=0o640)
-    write(etc / "gshadow", "\n".join([*gshadow, ""]), mode=0o640)
-    for backup in etc.glob("*-"):  # of passwd and the like, with the hashes
+    write_file(etc / "passwd", "\n".join([*passwd, ""]))
+    write_file(etc / "group", "\n".join([*group, ""]))
+    write_file(etc / "shadow", "\n".join([*shadow, ""]), mode=0o640)
+    write_file(etc / "gshadow", "\n".join([*gshadow, ""]), mode=0o640)
+    for backup in etc.glob("*-"):  # of passwd and the like, including hashes
         backup.unlink()
 
 
@@ -111,7 +112,7 @@ def _lines(file: Path) -> list[str]:
 
 def _is_system(line: str) -> bool:
     fields = line.split(":")
-    return len(fields) > 3 and int(fields[2]) not in _PEOPLE
+    return len(fields) > 3 and int(fields[2]) not in _USER_IDS
 
 
 def _hash(password: str) -> str:

@@ -1,4 +1,4 @@
-"""Files and folders of the state: with their owner and mode, and made once where they hold data."""
+"""Files and folders of the state: write them with owner and mode; make data folders once."""
 
 import os
 import pwd
@@ -7,49 +7,49 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write(path: Path, text: str, *, mode: int = 0o644, owner: str = "root") -> None:
-    """Write a file of a daemon; it never has a laxer mode than `mode`."""
+def write_file(path: Path, text: str, *, mode: int = 0o644, owner: str = "root") -> None:
+    """Write a daemon's file; at no time do its permissions exceed `mode`."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     path.touch(mode=0o600)
     path.write_text(text)
-    give(path, owner)
+    change_owner(path, owner)
     path.chmod(mode)
 
 
-def folder(path: Path, *, mode: int = 0o755, owner: str = "root") -> Path:
-    """A folder, made if it is missing."""
+def make_folder(path: Path, *, mode: int = 0o755, owner: str = "root") -> Path:
+    """Make a folder if it is missing; set its mode and owner."""
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(mode)
-    give(path, owner)
+    change_owner(path, owner)
     return path
 
 
-def give(path: Path, owner: str) -> None:
-    """Make a system account of Debian's the owner: it has the same number in the machine."""
+def change_owner(path: Path, owner: str) -> None:
+    """Change the owner to a Debian system account, which has the same ID in the machine."""
     account = pwd.getpwnam(owner)
     os.chown(path, account.pw_uid, account.pw_gid)
 
 
-def give_all(path: Path, uid: int, gid: int) -> None:
-    """Make a user the owner of a folder and of all that is in it."""
+def change_owner_recursively(path: Path, uid: int, gid: int) -> None:
+    """Change the owner of a folder and of everything in it."""
     for each in (path, *path.rglob("*")):
         os.chown(each, uid, gid)
 
 
-def once(marker: Path, make: Callable[[], None]) -> None:
-    """Call `make` unless it has succeeded before: the marker is written last."""
+def run_once(marker: Path, make: Callable[[], None]) -> None:
+    """Call `make` unless it has succeeded before; the marker is written after it."""
     if not marker.exists():
         make()
         marker.touch()
 
 
-def data(path: Path, owner: str, make: Callable[[], None]) -> None:
-    """A daemon's data folder, filled by `make`; what an interrupted attempt left is thrown away."""
+def make_data_folder(path: Path, owner: str, make: Callable[[], None]) -> None:
+    """Make a daemon's data folder and fill it by `make`; restart an interrupted attempt."""
 
-    def anew() -> None:
+    def make_from_scratch() -> None:
         shutil.rmtree(path, ignore_errors=True)
-        folder(path, mode=0o700, owner=owner)
+        make_folder(path, mode=0o700, owner=owner)
         make()
 
-    once(path.with_name(f"{path.name}.made"), anew)
+    run_once(path.with_name(f"{path.name}.made"), make_from_scratch)

@@ -1,9 +1,9 @@
-"""OpenLDAP with people and groups, and nslcd, through which NSS and PAM ask it."""
+"""OpenLDAP with users and groups, and nslcd, through which NSS and PAM query it."""
 
 from testbed import files
 from testbed.daemon import Daemon
 from testbed.machine import Machine
-from testbed.site import SiteDescription, User
+from testbed.site import SiteDescription, SiteUser
 
 _SLAPD_CONF = """\
 include /etc/ldap/schema/core.schema
@@ -74,7 +74,7 @@ gidNumber: 20900
 memberUid: {two_factor.name}
 """
 
-_PERSON = """
+_USER_ENTRY = """
 dn: uid={user.name},{ldap.people}
 objectClass: inetOrgPerson
 objectClass: posixAccount
@@ -90,28 +90,28 @@ loginShell: /bin/bash
 userPassword: {hash}
 """
 
-# System accounts are in no group of LDAP's: daemons start and the administrator logs in without it.
-_LOCAL = ("root", "slurm", "munge", "mysql", "postgres", "openldap", "nslcd", "sshd")
+# Local accounts have no LDAP groups, so daemons start and the administrator logs in without LDAP.
+_LOCAL_ACCOUNTS = ("root", "slurm", "munge", "mysql", "postgres", "openldap", "nslcd", "sshd")
 
 
 def prepare(site: SiteDescription) -> None:
     """Write the configuration of both daemons and of the clients."""
     etc = site.state / "etc"
     slapd = _SLAPD_CONF.format(ldap=site.ldap)
-    files.write(etc / "ldap" / "slapd.conf", slapd, mode=0o640, owner="openldap")
-    files.write(etc / "ldap" / "ldap.conf", _LDAP_CONF.format(ldap=site.ldap))
-    nslcd = _NSLCD_CONF.format(ldap=site.ldap, local=",".join([*_LOCAL, site.admin.name]))
-    files.write(etc / "nslcd.conf", nslcd, mode=0o640, owner="nslcd")
+    files.write_file(etc / "ldap" / "slapd.conf", slapd, mode=0o640, owner="openldap")
+    files.write_file(etc / "ldap" / "ldap.conf", _LDAP_CONF.format(ldap=site.ldap))
+    nslcd = _NSLCD_CONF.format(ldap=site.ldap, local=",".join([*_LOCAL_ACCOUNTS, site.admin.name]))
+    files.write_file(etc / "nslcd.conf", nslcd, mode=0o640, owner="nslcd")
 
 
 def daemons(site: SiteDescription) -> list[Daemon]:
-    """slapd and nslcd."""
+    """Return slapd and nslcd."""
     search = ("ldapsearch", "-x", "-LLL", "-H", site.ldap.uri, "-b", site.ldap.base, "-s", "base")
     listen = ("-h", f"{site.ldap.uri}/", "-u", "openldap", "-g", "openldap")
     return [
         Daemon(
             name="slapd",
-            # "-d 0" keeps it in the foreground
+            # "-d 0" makes slapd run in the foreground.
             command=("/usr/sbin/slapd", "-d", "0", "-f", "/etc/ldap/slapd.conf", *listen),
             ready=search,
             prepare=lambda machine: _prepare_slapd(site, machine),
@@ -127,22 +127,22 @@ def daemons(site: SiteDescription) -> list[Daemon]:
 
 
 def _prepare_slapd(site: SiteDescription, machine: Machine) -> None:
-    files.folder(machine.inside("/run/slapd"), owner="openldap")
+    files.make_folder(machine.inside("/run/slapd"), owner="openldap")
 
     def fill() -> None:
-        people = [_person(site, user, machine) for user in site.ldap_users]
+        people = [_user_entry(site, user, machine) for user in site.ldap_users]
         tree = _TREE.format(ldap=site.ldap, two_factor=site.two_factor) + "".join(people)
         machine.run(["slapadd", "-q", "-f", "/etc/ldap/slapd.conf"], user="openldap", text=tree)
 
-    files.data(machine.state / "srv" / "slapd", "openldap", fill)
+    files.make_data_folder(machine.state / "srv" / "slapd", "openldap", fill)
 
 
-def _person(site: SiteDescription, user: User, machine: Machine) -> str:
+def _user_entry(site: SiteDescription, user: SiteUser, machine: Machine) -> str:
     command = ["slappasswd", "-n", "-T", "/dev/stdin"]
-    hashed = machine.run(command, text=user.password)
-    return _PERSON.format(user=user, ldap=site.ldap, hash=hashed)
+    password_hash = machine.run(command, text=user.password)
+    return _USER_ENTRY.format(user=user, ldap=site.ldap, hash=password_hash)
 
 
 def _prepare_nslcd(machine: Machine) -> None:
-    run = files.folder(machine.inside("/run/nslcd"), owner="nslcd")
+    run = files.make_folder(machine.inside("/run/nslcd"), owner="nslcd")
     (run / "socket").unlink(missing_ok=True)

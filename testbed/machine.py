@@ -1,8 +1,8 @@
 """The machine that a testbed runs on: private mount, PID, UTS and IPC namespaces of this host.
 
-Its /etc, /home, /srv and /var/log are folders of the state, /run and the like are its own, and all
-else is the host's, read-only. Its process 1 does nothing but reap: when it is killed, the kernel
-ends everything that was ever started in the machine. The network is the host's.
+Its /etc, /home, /srv and /var/log are folders of the state; /run, /tmp and the like are private;
+everything else is the host's, read-only. Its process 1 only reaps children: when it is killed, the
+kernel ends all other processes of the machine. The network is the host's.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-ENVIRONMENT = {  # nothing of the caller's own leaks in
+ENVIRONMENT = {  # instead of the caller's environment
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LC_ALL": "C.UTF-8",
@@ -25,9 +25,9 @@ _NAMESPACES = (
     *("--pid", "--fork", "--kill-child", "--uts", "--ipc"),
 )
 
-# Process 1. Our folders are bound before /tmp and /var/tmp are hidden, as the state may be there.
-# /proc is the host's at first, and so is the number that is read from it. That number is told last,
-# on the standard output: whoever sees it can rely on all the rest.
+# Process 1. It binds our folders before it hides /tmp and /var/tmp, as the state may be in these.
+# /proc is the host's at first, and so is the process ID that it reads. It prints this ID last: once
+# the ID can be read, the machine is complete.
 _INIT = """
 set -eu
 state=$1 hostname=$2
@@ -47,7 +47,7 @@ while :; do sleep infinity & wait; done
 
 
 class Machine:
-    """The machine whose files are in `state`, running or not. Usable from one call to the next."""
+    """The machine whose files are in the folder `state`; it may be on or off."""
 
     def __init__(self, state: Path) -> None:
         self.state = state
@@ -57,17 +57,17 @@ class Machine:
 
     @property
     def pid(self) -> int | None:
-        """The host's number of the machine's process 1; None when it is switched off."""
+        """The host's process ID of the machine's process 1; None when the machine is off."""
         try:
             pid = int(self._pid_file.read_text())
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError):
             return None
-        # the number may be another process's by now; a zombie has no command line
+        # The ID may belong to another process by now; a zombie has no command line.
         return pid if f"\0init\0{self.state}\0".encode() in command else None
 
     def boot(self, hostname: str) -> None:
-        """Switch on. Raises RuntimeError with what was wrong."""
+        """Switch the machine on. Raises RuntimeError with the reason if that fails."""
         log = self.state / "machine.log"
         binds = [word for pair in FOLDERS.items() for word in pair]
         with log.open("wb") as errors, self._pid_file.open("wb") as output:
@@ -78,7 +78,7 @@ class Machine:
                 stderr=errors,
                 env=ENVIRONMENT,
                 cwd="/",
-                start_new_session=True,  # a Ctrl-C is for the caller
+                start_new_session=True,  # Ctrl-C must reach only the caller
             )
 
         def is_up() -> bool:
@@ -86,37 +86,37 @@ class Machine:
                 raise RuntimeError(f"the machine could not be set up: {log.read_text().strip()}")
             return self.pid is not None
 
-        wait_for(is_up, 10, "the machine does not come up")
+        wait_for(is_up, 10, "the machine does not start")
 
     def power_off(self) -> None:
-        """End every process of the machine, at once. Harmless when it is off."""
+        """Kill every process of the machine; does nothing when it is off."""
         pid = self.pid
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: _has_ended(pid), 10, "the machine does not end")
+            wait_for(lambda: _has_ended(pid), 10, "the machine does not stop")
         self._pid_file.unlink(missing_ok=True)
 
     def processes(self) -> list[int]:
-        """The host's numbers of all the machine's processes; none when it is off."""
+        """Return the host's process IDs of all the machine's processes; empty when it is off."""
         pid = self.pid
         if pid is None:
             return []
-        inside = Path(f"/proc/{pid}/ns/pid").readlink()
-        found = []
+        namespace = Path(f"/proc/{pid}/ns/pid").readlink()
+        pids = []
         for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):  # gone meanwhile
-                if Path(process, "ns/pid").readlink() == inside:
-                    found.append(int(process.name))
-        return found
+            with contextlib.suppress(OSError):  # the process ended meanwhile
+                if Path(process, "ns/pid").readlink() == namespace:
+                    pids.append(int(process.name))
+        return pids
 
     # -- inside -----------------------------------------------------------------------------
 
     def inside(self, path: str) -> Path:
-        """Where the host finds a file of the running machine."""
+        """Return the host's path of a file of the running machine."""
         return Path(f"/proc/{self._running()}/root") / path.lstrip("/")
 
     def enter(self, command: Sequence[str], user: str | None = None) -> list[str]:
-        """The host's command that runs `command` in the machine, as root or as `user`."""
+        """Return the host command that runs `command` in the machine, as root or as `user`."""
         as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--"]
         return [
             *("nsenter", "-t", str(self._running()), "--mount", "--pid", "--uts", "--ipc", "--"),
@@ -132,9 +132,9 @@ class Machine:
         text: str = "",
         timeout: float = 60,
     ) -> str:
-        """Run a command to its end with `text` as its input; what it printed.
+        """Run a command with `text` on standard input and return its output.
 
-        Raises RuntimeError with its complaints when it fails or takes longer than `timeout`.
+        Raises RuntimeError with its error output if it fails or exceeds `timeout` seconds.
         """
         try:
             result = subprocess.run(
@@ -156,7 +156,7 @@ class Machine:
     def succeeds(
         self, command: Sequence[str], *, user: str | None = None, timeout: float = 5
     ) -> bool:
-        """Whether a command ends well, within `timeout` seconds."""
+        """Return True if a command succeeds within `timeout` seconds."""
         try:
             self.run(command, user=user, timeout=timeout)
         except RuntimeError:
@@ -166,12 +166,12 @@ class Machine:
     def _running(self) -> int:
         pid = self.pid
         if pid is None:
-            raise RuntimeError("the testbed is not up: python -m testbed start")
+            raise RuntimeError("the testbed is not up; start it with: python -m testbed start")
         return pid
 
 
 def _has_ended(pid: int) -> bool:
-    """Whether a process is at most a zombie: a first one becomes that when all others are gone."""
+    """Return True if a process is gone or a zombie; process 1 may remain as a zombie."""
     try:
         return "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -179,7 +179,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, problem: str) -> None:
-    """Poll `condition` until it holds; RuntimeError that tells the `problem` when it does not."""
+    """Poll `condition` until it is true. Raises RuntimeError with `problem` after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

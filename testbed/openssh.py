@@ -1,4 +1,4 @@
-"""The login node's sshd: passwords, keys, certificates of a user CA, one-time codes for some."""
+"""The login node's sshd: passwords, keys, certificates of a user CA, one-time codes."""
 
 import shutil
 import subprocess
@@ -7,11 +7,11 @@ from pathlib import Path
 from testbed import files
 from testbed.daemon import Daemon
 from testbed.machine import Machine
-from testbed.site import SiteDescription, User
+from testbed.site import SiteDescription, SiteUser
 
 _HOST_KEY_TYPES = ("ed25519", "ecdsa")
 
-# An administrator's defaults, those of OpenSSH itself where applications feel them.
+# Typical of a login node; limits that applications notice have OpenSSH's default values.
 _SSHD_CONFIG = """\
 Port {ssh.port}
 ListenAddress {ssh.host}
@@ -39,18 +39,18 @@ Match Group mfa
 
 
 def prepare(site: SiteDescription) -> None:
-    """Make the keys and homes that are missing, write the configuration and known_hosts."""
+    """Make missing keys and homes, write the configuration and known_hosts."""
     ssh = site.state / "etc" / "ssh"
     config = _SSHD_CONFIG.format(ssh=site.ssh, postgresql=site.postgresql)
-    files.write(ssh / "sshd_config", config)
+    files.write_file(ssh / "sshd_config", config)
     address = f"[{site.ssh.host}]:{site.ssh.port}"
-    known = ""
+    known_hosts = ""
     for kind in _HOST_KEY_TYPES:
         public = _key_pair(ssh / f"ssh_host_{kind}_key", kind)
-        known += f"{address} {' '.join(public.split()[:2])}\n"
-    files.write(site.ssh.known_hosts, known)
-    files.write(ssh / "user_ca.pub", _key_pair(site.ssh.user_ca))
-    for user in site.everybody:
+        known_hosts += f"{address} {' '.join(public.split()[:2])}\n"
+    files.write_file(site.ssh.known_hosts, known_hosts)
+    files.write_file(ssh / "user_ca.pub", _key_pair(site.ssh.user_ca))
+    for user in site.all_users:
         public = _key_pair(user.key)
         home = site.state / "home" / user.name
         if not home.exists():
@@ -58,13 +58,13 @@ def prepare(site: SiteDescription) -> None:
 
 
 def daemons(site: SiteDescription) -> list[Daemon]:
-    """sshd."""
+    """Return sshd."""
     return [
         Daemon(
             name="sshd",
             command=("/usr/sbin/sshd", "-D", "-e"),
             ready=("ssh-keyscan", "-T", "2", "-p", str(site.ssh.port), site.ssh.host),
-            # a login needs no less; also sshd itself looks up the groups of who logs in
+            # sshd looks up the user's groups at each login
             needs=("nslcd",),
             prepare=_prepare,
         )
@@ -72,20 +72,20 @@ def daemons(site: SiteDescription) -> list[Daemon]:
 
 
 def _prepare(machine: Machine) -> None:
-    files.folder(machine.inside("/run/sshd"))
+    files.make_folder(machine.inside("/run/sshd"))
 
 
 def _key_pair(private: Path, kind: str = "ed25519") -> str:
-    """Make the key pair if it is missing; the public half."""
-    files.folder(private.parent)
+    """Make the key pair if it is missing, and return the public key."""
+    files.make_folder(private.parent)
     if not private.exists():
         command = ["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", private.name, "-f", str(private)]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
     return private.with_name(f"{private.name}.pub").read_text()
 
 
-def _make_home(home: Path, user: User, gid: int, public_key: str) -> None:
-    """The home of somebody who is there from the start; others get theirs at their first login."""
+def _make_home(home: Path, user: SiteUser, gid: int, public_key: str) -> None:
+    """Make the home of an initial user; other users get theirs at their first login."""
     part = home.with_name(f"{home.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree("/etc/skel", part, symlinks=True)
@@ -94,5 +94,5 @@ def _make_home(home: Path, user: User, gid: int, public_key: str) -> None:
     keys = part / ".ssh" / "authorized_keys"
     keys.write_text(public_key)
     keys.chmod(0o600)
-    files.give_all(part, user.uid, gid)
+    files.change_owner_recursively(part, user.uid, gid)
     part.rename(home)

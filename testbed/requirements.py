@@ -1,4 +1,4 @@
-"""What a machine must have to carry the testbed."""
+"""The programs and permissions that the testbed needs on its machine."""
 
 import os
 import shutil
@@ -17,11 +17,13 @@ _LIBRARIES = (
 )
 
 
-def lack() -> str | None:
-    """What is missing, None if nothing is."""
+def find_problem() -> str | None:
+    """Return the reason why the testbed cannot run on this machine, or None."""
     if os.geteuid() != 0:
-        return "the testbed needs root: for namespaces, and for daemons that change their user"
+        return "run the testbed as root: it needs namespaces, and daemons that change their user"
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
     missing = [program for program in _PROGRAMS if shutil.which(program, path=path) is None]
     missing += [name for name in _LIBRARIES if not any(Path("/usr/lib").glob(name))]
-    return f"missing: {', '.join(missing)} (see scripts/packages testbed)" if missing else None
+    if not missing:
+        return None
+    return f"missing: {', '.join(missing)}; to install them: scripts/packages testbed"

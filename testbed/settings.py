@@ -1,4 +1,4 @@
-"""What resop has to be told of a testbed, as lines of its config.env."""
+"""The settings of a resop in front of a testbed, as lines of config.env."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from testbed.site import SiteDescription
 
 
 def settings(site: SiteDescription) -> dict[str, str]:
-    """Names and values, service passwords among them."""
+    """Return the settings by name, including passwords of services."""
     portal = site.postgresql
-    told = {
+    values = {
         "CLUSTER_NAME": "testbed",
         "CLUSTER_ADDRESS": site.ssh.host,
         "CLUSTER_SSH_PORT": site.ssh.port,
@@ -29,9 +29,9 @@ def settings(site: SiteDescription) -> dict[str, str]:
         "PORTAL_USER": portal.user,
         "PORTAL_PASSWORD": portal.password,
     }
-    return {name: str(value) for name, value in told.items()}
+    return {name: str(value) for name, value in values.items()}
 
 
 def lines(site: SiteDescription) -> str:
-    """The same as a config.env has it."""
+    """Return the settings as lines of a config.env."""
     return "\n".join(f"{name}={value}" for name, value in settings(site).items())

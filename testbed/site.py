@@ -1,15 +1,15 @@
-"""What a testbed provides, typed: the addresses, people and passwords that testbed.json tells."""
+"""The description of a testbed: the addresses, users and passwords in testbed.json."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-DEFAULT_STATE = Path("/var/tmp/resop-testbed")  # noqa: S108  /run and /tmp are lost at a reboot
+DEFAULT_STATE = Path("/var/tmp/resop-testbed")  # noqa: S108  /run and /tmp do not survive a reboot
 DEFAULT_PORT = 17800
-"""The first of the ports: below the ephemeral ones, where no outgoing connection takes it."""
+"""The first port: below the ephemeral ports, so that no outgoing connection uses it."""
 DEFAULT_MIN_JOB_AGE = 300
-"""Slurm's own default."""
+"""Slurm's default, in seconds."""
 
 CPU_NODES = ("cn01", "cn02", "cn03", "cn04")
 GPU_NODES = ("gpu01", "gpu02")
@@ -25,10 +25,10 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class User(_Part):
-    """Somebody who can log in; `key` is the private half of a key pair that is accepted, too.
+class SiteUser(_Part):
+    """A user who can log in with `password`, or with the private key in the file `key`.
 
-    With a `totp_secret` (base32, RFC 6238) a login needs a one-time code besides.
+    With a `totp_secret` (base32, RFC 6238) a login also needs a one-time code.
     """
 
     name: str
@@ -39,7 +39,7 @@ class User(_Part):
 
 
 class Ssh(_Part):
-    """The login node's sshd. `user_ca` signs user certificates that it trusts."""
+    """The login node's sshd; it trusts user certificates signed with the key `user_ca`."""
 
     host: str
     port: int
@@ -48,7 +48,7 @@ class Ssh(_Part):
 
 
 class Ldap(_Part):
-    """The directory, and the account that may change it."""
+    """The LDAP directory, and the account that may change it."""
 
     uri: str
     base: str
@@ -60,8 +60,8 @@ class Ldap(_Part):
     gid: int
 
 
-class Database(_Part):
-    """The `portal` database (tables users, sessions) in one of the two servers."""
+class PortalDatabase(_Part):
+    """The database of the portal (tables users, sessions) on one of the two servers."""
 
     host: str
     port: int
@@ -71,7 +71,7 @@ class Database(_Part):
 
 
 class Slurm(_Part):
-    """The cluster. `first_port` is slurmctld's; slurmdbd and the nodes have those that follow."""
+    """The Slurm cluster; slurmctld uses `first_port`, slurmdbd and the nodes the next ports."""
 
     cluster: str
     first_port: int
@@ -83,34 +83,34 @@ class Slurm(_Part):
 
 
 class SiteDescription(_Part):
-    """All of a testbed. `users` and `two_factor` live in LDAP, `admin` is local to the login node.
+    """The description of a testbed; all paths are the host's.
 
-    Paths are the host's.
+    `users` and `two_factor` are in LDAP; `admin` is a local account of the login node.
     """
 
     state: Path
     hostname: str
     ssh: Ssh
-    users: tuple[User, ...]
-    two_factor: User
-    admin: User
+    users: tuple[SiteUser, ...]
+    two_factor: SiteUser
+    admin: SiteUser
     ldap: Ldap
-    postgresql: Database
-    mariadb: Database
+    postgresql: PortalDatabase
+    mariadb: PortalDatabase
     slurm: Slurm
 
     @property
-    def ldap_users(self) -> tuple[User, ...]:
-        """Everybody in the directory at first."""
+    def ldap_users(self) -> tuple[SiteUser, ...]:
+        """The initial users in LDAP."""
         return (*self.users, self.two_factor)
 
     @property
-    def everybody(self) -> tuple[User, ...]:
-        """Everybody who can log in at first."""
+    def all_users(self) -> tuple[SiteUser, ...]:
+        """All initial users."""
         return (*self.ldap_users, self.admin)
 
     def ports(self) -> Iterator[int]:
-        """Every port that something listens on, all on the loopback address."""
+        """Yield every port in use; all are on the loopback address."""
         yield self.ssh.port
         yield int(self.ldap.uri.rpartition(":")[2])
         yield self.mariadb.port
@@ -120,17 +120,17 @@ class SiteDescription(_Part):
 
     @classmethod
     def load(cls, state: Path) -> "SiteDescription | None":
-        """The testbed whose state is in this folder, or None if there is none yet."""
+        """Load the description from a state folder; None if there is none yet."""
         file = state / "testbed.json"
         return cls.model_validate_json(file.read_text()) if file.exists() else None
 
     def save(self) -> None:
-        """Write testbed.json."""
+        """Write the description to testbed.json."""
         (self.state / "testbed.json").write_text(self.model_dump_json(indent=2) + "\n")
 
 
-def describe(state: Path, port: int, min_job_age: int) -> SiteDescription:
-    """The testbed that is made in `state`, on `port` and those that follow."""
+def describe_site(state: Path, port: int, min_job_age: int) -> SiteDescription:
+    """Describe a testbed in the folder `state`, on `port` and the next eleven ports."""
     keys = state / "keys"
     names = ("alice", "bob", "carol")
     users = tuple(_user(keys, name, FIRST_LDAP_UID + i) for i, name in enumerate(names))
@@ -164,12 +164,12 @@ def describe(state: Path, port: int, min_job_age: int) -> SiteDescription:
     )
 
 
-def _user(keys: Path, name: str, uid: int) -> User:
-    return User(name=name, uid=uid, password=f"{name}-pw", key=keys / name)
+def _user(keys: Path, name: str, uid: int) -> SiteUser:
+    return SiteUser(name=name, uid=uid, password=f"{name}-pw", key=keys / name)
 
 
-def _portal(port: int) -> Database:
-    return Database(host=_HOST, port=port, name="portal", user="portal", password="portal-pw")  # noqa: S106
+def _portal(port: int) -> PortalDatabase:
+    return PortalDatabase(host=_HOST, port=port, name="portal", user="portal", password="portal-pw")  # noqa: S106
 
 
 def _ldap(port: int) -> Ldap:

@@ -1,4 +1,4 @@
-"""Slurm with accounting: munge, slurmdbd, slurmctld and a slurmd for each pretended node."""
+"""Slurm with accounting: munge, slurmdbd, slurmctld and a slurmd for each simulated node."""
 
 import contextlib
 import os
@@ -32,9 +32,9 @@ StoragePass={password}
 StorageLoc={database}
 """
 
-# The scheduler is made quick (it would wait up to 30-60 s here and there), nodes and limits are
-# what applications meet; all else is Slurm's default. NoInAddrAny: it listens on loopback alone.
-# EnableIPv6: without it no name is resolved on a host that has no address but those of "lo".
+# The scheduler's intervals are short (the defaults are up to 60 s), nodes and limits are typical;
+# everything else is Slurm's default. NoInAddrAny: it listens only on the loopback address.
+# EnableIPv6: without it Slurm resolves no names on a host whose only interface is "lo".
 _SLURM_CONF = """\
 ClusterName={slurm.cluster}
 SlurmctldHost={hostname}(127.0.0.1)
@@ -69,7 +69,7 @@ PriorityType=priority/multifactor
 PriorityWeightFairshare=1000
 PriorityWeightAge=100
 MaxArraySize=1001
-# Thousands of jobs may end within MinJobAge, and still count.
+# Thousands of jobs may end within MinJobAge; they count until that is over.
 MaxJobCount=100000
 MinJobAge={slurm.min_job_age}
 KillWait=5
@@ -88,36 +88,36 @@ _GPUS = ("nvidia0", "nvidia1")
 
 
 def prepare(site: SiteDescription) -> None:
-    """Write the configuration, and make the folders and what passes for GPUs."""
+    """Write the configuration, and make the folders and the simulated GPUs."""
     etc = site.state / "etc"
     ports = {"hostname": site.hostname, "dbd_port": site.slurm.first_port + 1}
     dbd = _SLURMDBD_CONF.format(
         mariadb=site.mariadb, database=DATABASE, password=DATABASE_PASSWORD, **ports
     )
-    files.write(etc / "slurm" / "slurmdbd.conf", dbd, mode=0o600, owner="slurm")
+    files.write_file(etc / "slurm" / "slurmdbd.conf", dbd, mode=0o600, owner="slurm")
     conf = _SLURM_CONF.format(slurm=site.slurm, **ports) + "\n".join([*_hardware(site), ""])
-    files.write(etc / "slurm" / "slurm.conf", conf)
-    # No cgroups are used; the plugin for v2 would still ask systemd for a scope, and end without.
-    files.write(etc / "slurm" / "cgroup.conf", "CgroupPlugin=cgroup/v1\n")
-    data = files.folder(site.state / "srv" / "slurm")
+    files.write_file(etc / "slurm" / "slurm.conf", conf)
+    # No cgroups are used, but the plugin for v2 would exit without a systemd scope.
+    files.write_file(etc / "slurm" / "cgroup.conf", "CgroupPlugin=cgroup/v1\n")
+    data = files.make_folder(site.state / "srv" / "slurm")
     for gpu in _GPUS:
         _device(data / gpu)
     nodes = ",".join(site.slurm.gpu_nodes)
     gres = f"NodeName={nodes} Name=gpu Type=a100 File=/srv/slurm/nvidia[0-1]\n"
-    files.write(etc / "slurm" / "gres.conf", gres)
+    files.write_file(etc / "slurm" / "gres.conf", gres)
     for name, owner in [("slurmctld", "slurm"), *((node, "root") for node in _nodes(site))]:
-        files.folder(data / name, owner=owner)
-    files.folder(site.state / "log" / "slurm", owner="slurm")
-    files.folder(site.state / "log" / "munge", mode=0o700, owner="munge")
-    files.folder(site.state / "srv" / "munge", mode=0o700, owner="munge")
-    # not the key that the host may use for a cluster that it is part of
+        files.make_folder(data / name, owner=owner)
+    files.make_folder(site.state / "log" / "slurm", owner="slurm")
+    files.make_folder(site.state / "log" / "munge", mode=0o700, owner="munge")
+    files.make_folder(site.state / "srv" / "munge", mode=0o700, owner="munge")
+    # Never the host's own key: the host may belong to a real cluster.
     key = site.state / "srv" / "munge" / "key"
     if not key.exists():
-        files.write(key, secrets.token_hex(64), mode=0o400, owner="munge")
+        files.write_file(key, secrets.token_hex(64), mode=0o400, owner="munge")
 
 
 def daemons(site: SiteDescription) -> list[Daemon]:
-    """munge, slurmdbd, slurmctld and slurmd-NODE for each node."""
+    """Return munge, slurmdbd, slurmctld, and slurmd-NODE for each node."""
     munge = (
         *("--foreground", "--key-file=/srv/munge/key", "--seed-file=/srv/munge/seed"),
         *("--num-threads=4",),
@@ -142,7 +142,7 @@ def daemons(site: SiteDescription) -> list[Daemon]:
             name="slurmctld",
             command=("/usr/sbin/slurmctld", "-D"),
             ready=("scontrol", "ping"),
-            # it looks up the users of the associations when it starts
+            # slurmctld looks up the users of all associations when it starts
             needs=("slurmdbd", "nslcd"),
             prepare=_prepare_run,
         ),
@@ -158,36 +158,37 @@ def daemons(site: SiteDescription) -> list[Daemon]:
 
 
 def settle(site: SiteDescription, machine: Machine) -> None:
-    """Wait until every node takes jobs; RuntimeError if some do not.
+    """Wait until every node accepts jobs. Raises RuntimeError if some do not.
 
-    After an outage nodes are asked for only every few minutes: a reconfiguration does it now.
+    After an outage slurmctld contacts the nodes only every few minutes; a reconfiguration makes it
+    do so now.
     """
 
-    def all_there() -> bool:
+    def all_nodes_up() -> bool:
         try:
             listing = machine.run(["sinfo", "-h", "-N", "-o", "%N %t"], timeout=10)
         except RuntimeError:
             return False
-        lines = dict(line.split() for line in listing.splitlines())
-        return all(lines.get(node) in ("idle", "alloc", "mix") for node in _nodes(site))
+        states = dict(line.split() for line in listing.splitlines())
+        return all(states.get(node) in ("idle", "alloc", "mix") for node in _nodes(site))
 
     try:
-        wait_for(all_there, 1.5, "nodes are down")
+        wait_for(all_nodes_up, 1.5, "nodes are down")
     except RuntimeError:
         machine.run(["scontrol", "reconfigure"], timeout=20)
-        wait_for(all_there, 40, "nodes stay down")
+        wait_for(all_nodes_up, 40, "nodes are still down")
 
 
 def end_jobs(machine: Machine) -> None:
-    """Cancel what runs: it would be shown as running for long after the next start."""
+    """Cancel running jobs: Slurm would list them as running long after the next start."""
     running = "squeue -h -t running,suspended,completing -o %A"
-    with contextlib.suppress(RuntimeError):  # a daemon is down: then there is nothing to be done
+    with contextlib.suppress(RuntimeError):  # fails when a daemon is down
         machine.run(["sh", "-c", f"{running} | xargs -r scancel"], timeout=10)
-        wait_for(lambda: not machine.run(["sh", "-c", running], timeout=10), 5, "jobs stay")
+        wait_for(lambda: not machine.run(["sh", "-c", running], timeout=10), 5, "jobs do not end")
 
 
 def roll_up(machine: Machine) -> None:
-    """Have slurmdbd sum up the usage until now, which it does once an hour; sreport shows it."""
+    """Make slurmdbd sum up the usage until now for sreport; by itself it does so hourly."""
     hour = datetime.now().replace(minute=0, second=0, microsecond=0)
     span = [time.isoformat() for time in (hour, hour + timedelta(hours=1))]
     machine.run(["sacctmgr", "-i", "roll", *span])
@@ -198,36 +199,38 @@ def _nodes(site: SiteDescription) -> tuple[str, ...]:
 
 
 def _hardware(site: SiteDescription) -> list[str]:
-    """The lines of nodes and partitions."""
+    """Return the lines of nodes and partitions."""
     first = site.slurm.first_port + 2
     lines = []
     for port, node in enumerate(_nodes(site), first):
-        kind = _GPU_NODE if node in site.slurm.gpu_nodes else _CPU_NODE
-        where = f"NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
-        lines.append(f"NodeName={node} {where} {kind} State=UNKNOWN")
+        hardware = _GPU_NODE if node in site.slurm.gpu_nodes else _CPU_NODE
+        address = f"NodeHostname=localhost NodeAddr=127.0.0.1 Port={port}"
+        lines.append(f"NodeName={node} {address} {hardware} State=UNKNOWN")
     debug, batch = site.slurm.partitions
-    few, every = ",".join(site.slurm.cpu_nodes[:2]), ",".join(_nodes(site))
+    short = "MaxTime=00:30:00 DefaultTime=00:10:00"
+    long = "MaxTime=2-00:00:00 DefaultTime=01:00:00"
+    two_nodes, all_nodes = ",".join(site.slurm.cpu_nodes[:2]), ",".join(_nodes(site))
     return [
         *lines,
-        f"PartitionName={debug} Nodes={few} Default=YES MaxTime=00:30:00 DefaultTime=00:10:00",
-        f"PartitionName={batch} Nodes={every} MaxTime=2-00:00:00 DefaultTime=01:00:00",
+        f"PartitionName={debug} Nodes={two_nodes} Default=YES {short}",
+        f"PartitionName={batch} Nodes={all_nodes} {long}",
     ]
 
 
 def _device(path: Path) -> None:
-    """A character device: without one a node's GPUs are invalid. It is another /dev/null."""
+    """Make a character device like /dev/null, because Slurm requires one for each GPU."""
     if not path.exists():
         os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
 
 
 def _prepare_munge(machine: Machine) -> None:
-    run = files.folder(machine.inside("/run/munge"), owner="munge")
-    for left in run.iterdir():  # a socket of one that was killed
-        left.unlink()
+    run = files.make_folder(machine.inside("/run/munge"), owner="munge")
+    for stale in run.iterdir():  # the socket of a killed munged
+        stale.unlink()
 
 
 def _prepare_run(machine: Machine) -> None:
-    files.folder(machine.inside("/run/slurm"), owner="slurm")
+    files.make_folder(machine.inside("/run/slurm"), owner="slurm")
 
 
 def _seed_accounts(site: SiteDescription, machine: Machine) -> None:
@@ -245,11 +248,11 @@ def _seed_accounts(site: SiteDescription, machine: Machine) -> None:
     ]
 
     def seed() -> None:
-        # One process for all, which reads them from its input. What an interrupted attempt has
-        # made already is a failure to it, and it goes on: so only the last one's effect counts.
+        # One sacctmgr reads all commands. It reports what an interrupted attempt has already made
+        # as failures and continues, so check only the effect of the last command.
         machine.run(["sh", "-c", "sacctmgr -i || true"], text="\n".join([*commands, ""]))
         level = machine.run(["sacctmgr", "-nP", "show", "user", admin, "format=adminlevel"])
         if level.strip() != "Administrator":
             raise RuntimeError(f"sacctmgr did not make {admin} an administrator: {level!r}")
 
-    files.once(machine.state / "srv" / "accounts.made", seed)
+    files.run_once(machine.state / "srv" / "accounts.made", seed)

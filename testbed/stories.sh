@@ -1,6 +1,6 @@
 #!/bin/sh
-# The three stories of resop over HTTP with curl alone, on the testbed: an administrator's, a
-# portal's, a researcher's. RESOP is the service's address; Python only reads the JSON.
+# Plays three stories on the testbed, over HTTP with curl: an administrator's, a portal's and a
+# researcher's. RESOP is the service's address; Python only reads the JSON answers.
 #
 #   make testbed && .venv/bin/python -m testbed config >testbed.env
 #   set -a && . ./testbed.env && set +a && .venv/bin/resop up      # in another terminal
@@ -8,7 +8,7 @@
 set -eu
 RESOP=${RESOP:-http://127.0.0.1:3000}
 if ! curl -sSf -o /dev/null "$RESOP/health/live"; then
-    echo "stories.sh: no resop answers at $RESOP; the head of this file says how to start it" >&2
+    echo "stories.sh: no resop answers at $RESOP; see the top of this file for how to start it" >&2
     exit 1
 fi
 work=$(mktemp -d)
@@ -16,66 +16,66 @@ trap 'rm -rf "$work"' EXIT
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
-# value PATH: what stands there in the JSON on standard input: `output.job`, `output.0.name`.
+# value PATH: print the value at this path of the JSON on standard input (`output.0.name`).
 value() {
     python3 -c '
 import json, sys
-found = json.load(sys.stdin)
+value = json.load(sys.stdin)
 for key in filter(None, sys.argv[1].split(".")):
-    found = found[int(key)] if isinstance(found, list) else found[key]
-print(found if isinstance(found, str) else json.dumps(found))' "$1"
+    value = value[int(key)] if isinstance(value, list) else value[key]
+print(value if isinstance(value, str) else json.dumps(value))' "$1"
 }
 
-# log_in NAME PASSWORD: from now on we are this user.
+# log_in NAME PASSWORD: log in, and use this user's token from now on.
 log_in() {
     TOKEN=$(curl -sS --fail-with-body "$RESOP/auth/opn/login" \
         --data-urlencode "username=$1" --data-urlencode "password=$2" | value output.token)
 }
 
-# call ACTION [curl's options]: POST it; its answer as JSON. Ends the script when it fails.
+# call ACTION [curl's options]: run the action and print its JSON answer; exit if it fails.
 call() {
     action=$1
     shift
     curl -sS --fail-with-body -X POST "$RESOP/$action" -H "Authorization: Bearer $TOKEN" "$@" \
-        >"$work/answer" || { cat "$work/answer" >&2; echo " <- $action" >&2; exit 1; }
+        >"$work/answer" || { cat "$work/answer" >&2; echo " (answer of $action)" >&2; exit 1; }
     cat "$work/answer"
 }
 
-# expect WANTED FOUND
+# expect EXPECTED ACTUAL: print the value; exit if it differs from the expected one.
 expect() {
-    [ "$1" = "$2" ] || { echo "expected $1, found $2" >&2; exit 1; }
+    [ "$1" = "$2" ] || { echo "expected $1, got $2" >&2; exit 1; }
     printf '%s\n' "$2"
 }
 
 json='Content-Type: application/json'
-who=newcomer$$ # the home folder of who was removed stays, and is nobody else's
+user=newcomer$$ # a new name each time, because a deleted user's home folder remains
 
-say '1. The administrator: one call creates a person in LDAP, in Slurm and in the portal'
+say '1. The administrator: one call creates a user in LDAP, in Slurm and in the portal'
 log_in hpcadmin hpcadmin-pw
-call hpccenter/opn/create_user -d "username=$who" -d 'full_name=A Newcomer' \
-    -d "mail=$who@hpc.example" -d account=project1 --data-urlencode "password=it's new" \
-    >"$work/made"
-value output <"$work/made"
+call hpccenter/opn/create_user -d "username=$user" -d 'full_name=A Newcomer' \
+    -d "mail=$user@hpc.example" -d account=project1 --data-urlencode "password=it's new" \
+    >"$work/user"
+value output <"$work/user"
 
-say '   who logs in at once and submits a job that completes'
-log_in "$who" "it's new"
+say '   The new user can log in at once and submits a job, which completes'
+log_in "$user" "it's new"
 call slurm/opn/submit -d job_name=first --data-urlencode 'script=#!/bin/sh
 sleep 5; echo "done by $USER"
 ' >"$work/job"
 job=$(value output.job <"$work/job")
 call slurm/opn/wait -H 'Prefer: wait=120' -d "id=$job" -d timeout=100 >"$work/ended"
 expect COMPLETED "$(value output.state <"$work/ended")"
-expect "done by $who" "$(call slurm/opn/output -d "id=$job" | value output.text)"
+expect "done by $user" "$(call slurm/opn/output -d "id=$job" | value output.text)"
 
-say '   whose usage stands in the report once Slurm has summed it up (it does so every hour)'
+say '   The usage report includes the job once Slurm has summed it up (by itself every hour)'
 log_in hpcadmin hpcadmin-pw
 hour=$(date +%FT%H:00:00) next=$(date -d '+1 hour' +%FT%H:00:00)
 until
     call slurm/cmd/sacctmgr -H "$json" \
-        -d "{\"input\": [\"roll\", \"$hour\", \"$next\"]}" >"$work/rolled"
+        -d "{\"input\": [\"roll\", \"$hour\", \"$next\"]}" >"$work/roll"
     call slurm/opn/report -H "$json" -d "{\"type\": \"user_utilization_by_account\",
         \"start\": \"$hour\",
-        \"unit\": \"seconds\", \"users\": [\"$who\"]}" >"$work/report"
+        \"unit\": \"seconds\", \"users\": [\"$user\"]}" >"$work/report"
     value output.periods.0.rows.0.figures.used <"$work/report" 2>"$work/nothing"
 do
     tries=$((${tries:-0} + 1))
@@ -83,10 +83,10 @@ do
     sleep 2
 done
 
-say '   and who is removed, and cannot log in any more'
-call hpccenter/opn/delete_user -d "username=$who" | value output
+say '   The administrator deletes the user, who cannot log in any more'
+call hpccenter/opn/delete_user -d "username=$user" | value output
 status=$(curl -sS -o "$work/refused" -w '%{http_code}' "$RESOP/auth/opn/login" \
-    -d "username=$who" --data-urlencode "password=it's new")
+    -d "username=$user" --data-urlencode "password=it's new")
 expect 401 "$status"
 value error.message <"$work/refused"
 
@@ -106,7 +106,7 @@ call slurm/opn/sweep -H "$json" -d '{
 sweep=$(value output.job <"$work/sweep")
 expect 200 "$(value output.runs <"$work/sweep")"
 
-say '   watched, without a connection that waits'
+say '   Poll the task, without holding a connection open'
 call slurm/opn/wait -H 'Prefer: respond-async' -d "id=$sweep" -d timeout=600 >"$work/task"
 task=$(value task <"$work/task")
 until
@@ -118,10 +118,10 @@ do :; done
 expect succeeded "$(value state <"$work/task")"
 expect COMPLETED "$(value output.state <"$work/task")"
 
-say '   and their results, each with the parameters it belongs to'
+say '   Read the results, each with its parameters'
 value output.values.199 <"$work/sweep"
 call slurm/opn/output -d "id=${sweep}_199" -d path=stories-199.out | value output.text
 expect 200 "$(call core/opn/run -d 'command=cat stories-*.out | sort -u | wc -l; rm stories-*.out' |
     value output.stdout)"
 
-say 'The three stories are told.'
+say 'All three stories succeeded.'

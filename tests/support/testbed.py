@@ -44,9 +44,9 @@ class Testbed:
         """Where its processes are, and commands can be run as root."""
         return Machine(self.site.state)
 
-    def daemon(self, what: str, name: str) -> None:
-        """`what` is stop or start: take a daemon down, or up again until it answers."""
-        run(self.site.state, "daemon", what, name)
+    def daemon(self, verb: str, name: str) -> None:
+        """Stop or start a daemon and wait until it is gone or ready; `verb` is stop or start."""
+        run(self.site.state, "daemon", verb, name)
 
     def roll_up(self) -> None:
         """Have sreport show the usage until now."""
@@ -56,7 +56,7 @@ class Testbed:
 @functools.cache
 def reason_unavailable() -> str | None:
     """Why a testbed cannot be had on this machine, or None if it can."""
-    return requirements.lack() or openssh.reason_unavailable()
+    return requirements.find_problem() or openssh.reason_unavailable()
 
 
 @functools.cache

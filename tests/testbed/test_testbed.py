@@ -12,7 +12,7 @@ import paramiko
 import pytest
 
 from testbed.machine import Machine
-from testbed.site import SiteDescription, User, describe
+from testbed.site import SiteDescription, SiteUser, describe_site
 from tests.support import testbed
 from tests.support.needs import need
 from tests.support.testbed import Testbed, totp
@@ -48,7 +48,7 @@ def admin(bed: Testbed) -> Iterator[paramiko.SSHClient]:
 
 @contextlib.contextmanager
 def login(
-    bed: Testbed, user: User, *, password: str | None = None, by_key: bool = False
+    bed: Testbed, user: SiteUser, *, password: str | None = None, by_key: bool = False
 ) -> Iterator[paramiko.SSHClient]:
     """A connection that has verified the host key; by password, or by key alone."""
     with paramiko.SSHClient() as client:
@@ -111,7 +111,7 @@ def new_person(site: SiteDescription, name: str, uid: int) -> str:
     return "".join(f"{key}: {value}\n" for key, value in attributes.items())
 
 
-def make_person(bed: Testbed, admin: paramiko.SSHClient, name: str, uid: int) -> User:
+def make_person(bed: Testbed, admin: paramiko.SSHClient, name: str, uid: int) -> SiteUser:
     ssh(admin, ldap_admin(bed.site, "ldapadd"), new_person(bed.site, name, uid))
     return bed.site.users[0].model_copy(update={"name": name, "uid": uid, "password": f"{name}-pw"})
 
@@ -123,7 +123,7 @@ def connect(bed: Testbed) -> paramiko.Transport:
     return transport
 
 
-def answer_prompts(transport: paramiko.Transport, user: User, code: str) -> None:
+def answer_prompts(transport: paramiko.Transport, user: SiteUser, code: str) -> None:
     """Log in by keyboard-interactive; AuthenticationException when refused."""
 
     def answers(title: str, instructions: str, prompts: list[tuple[str, bool]]) -> list[str]:
@@ -420,4 +420,4 @@ def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path, bed: Test
 
 def test_what_it_provides_is_the_same_in_the_file(bed: Testbed) -> None:
     site = bed.site
-    assert site == describe(site.state, site.ssh.port, site.slurm.min_job_age)
+    assert site == describe_site(site.state, site.ssh.port, site.slurm.min_job_age)
