@@ -54,7 +54,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(RequestLog)
-    app.add_middleware(AuditTrail, audit=services.audit_log)  # outside of it: it needs the context
+    app.add_middleware(
+        AuditTrail, audit=services.storage.audit_log
+    )  # outside of it: it needs the context
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(SecurityHeaders)
@@ -116,7 +118,7 @@ def main() -> None:
         **https,
     )
     services: Services = app.state.services
-    server = StreamEndingServer(config, services.watches.close)
+    server = StreamEndingServer(config, services.messaging.watches.close)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

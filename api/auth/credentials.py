@@ -64,7 +64,7 @@ class InstalledKey:
         lifetime = timedelta(hours=services.settings.TOKEN_HOURS)
 
         def with_line(content: bytes, node_time: datetime) -> bytes:
-            encryptor, expires = services.encryptor, node_time + lifetime
+            encryptor, expires = services.access.encryptor, node_time + lifetime
             line = KeyLine(credential.public_key, encryptor.instance, credential.id, expires)
             return add_line(content, line, node_time, encryptor.instances)
 
@@ -73,7 +73,7 @@ class InstalledKey:
             await store_groups(services, connection, credential)
             await edit_authorized_keys(connection, with_line)
             try:
-                async with await services.connector.with_key(
+                async with await services.access.connector.with_key(
                     login.cluster, login.username, private
                 ):
                     pass
@@ -82,11 +82,11 @@ class InstalledKey:
                 raise ClusterError(
                     f"the password is correct, but {login.cluster.name} does not accept a key in "
                     "~/.ssh/authorized_keys as the only credential: either it asks for a one-time "
-                    "code at every connection (the site then needs CLUSTER_LOGIN=held), or your "
-                    "home folder or that file is writable by others (then run "
-                    "'chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys')"
+                    "code at every connection (then the administrator of this service has to set "
+                    "CLUSTER_LOGIN=held), or your home folder or that file is writable by others "
+                    "(then run 'chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys')"
                 ) from fault
-        credential.encrypted_key = services.encryptor.encrypt_key(
+        credential.encrypted_key = services.access.encryptor.encrypt_key(
             private, credential.id, login.key_share
         )
 
@@ -95,17 +95,19 @@ class InstalledKey:
         services = self._services
         if credential.encrypted_key is None:
             raise KeyRefused("the key had already been removed")
-        key = services.encryptor.decrypt_key(
+        key = services.access.encryptor.decrypt_key(
             credential.encrypted_key, credential.id, token.key_share
         )
         cluster = services.settings.cluster(token.cluster)
-        async with await services.connector.with_key(cluster, token.username, key) as connection:
+        async with await services.access.connector.with_key(
+            cluster, token.username, key
+        ) as connection:
             await self._remove_line(connection, credential.id)
 
     async def _remove_line(
         self, connection: asyncssh.SSHClientConnection, credential_id: str
     ) -> None:
-        instances = self._services.encryptor.instances
+        instances = self._services.access.encryptor.instances
         await edit_authorized_keys(
             connection, lambda content, time: remove_line(content, instances, credential_id, time)
         )
@@ -119,7 +121,10 @@ class HeldConnection:
 
     async def create(self, login: Login, credential: Credential) -> None:
         """Have a worker log in and hold the connection; the cluster stores nothing."""
-        credential.worker, credential.remote_groups = await self._services.worker_logins.log_in(
+        (
+            credential.worker,
+            credential.remote_groups,
+        ) = await self._services.access.worker_logins.log_in(
             {
                 "cluster": login.cluster.name,
                 "username": login.username,
@@ -142,17 +147,17 @@ class Certificate:
     async def create(self, login: Login, credential: Credential) -> None:
         """Sign a certificate, after checking the password if the login has one."""
         services = self._services
-        assert services.user_ca is not None
+        assert services.access.user_ca is not None
         if login.password is not None:
             (await open_connection(services, login)).close()
         key = asyncssh.generate_private_key(KEY_TYPE)
         credential.public_key = key.export_public_key("openssh").decode().strip()
-        name = f"resop:{services.encryptor.instance}:{credential.id}"
+        name = f"resop:{services.access.encryptor.instance}:{credential.id}"
         expires = credential.expires_at.timestamp()
-        certificate = services.user_ca.sign(key, login.username, name, expires)
+        certificate = services.access.user_ca.sign(key, login.username, name, expires)
         key_with_certificate = key.export_private_key("openssh") + certificate
         try:
-            async with await services.connector.with_key(
+            async with await services.access.connector.with_key(
                 login.cluster, login.username, key_with_certificate
             ) as connection:
                 await store_groups(services, connection, credential)
@@ -162,7 +167,7 @@ class Certificate:
                 "administrator must add the public key to the file that TrustedUserCAKeys in "
                 "sshd_config names"
             ) from fault
-        credential.encrypted_key = services.encryptor.encrypt_key(
+        credential.encrypted_key = services.access.encryptor.encrypt_key(
             key_with_certificate, credential.id, login.key_share
         )
 
@@ -174,14 +179,14 @@ async def store_groups(
     services: Services, connection: asyncssh.SSHClientConnection, credential: Credential
 ) -> None:
     """Store the user's groups in the credential, if the policy depends on groups."""
-    if services.permissions.policy.asks_groups:
+    if services.access.permissions.policy.asks_groups:
         credential.remote_groups = await fetch_groups(connection)
 
 
 async def open_connection(services: Services, login: Login) -> asyncssh.SSHClientConnection:
     """Open a connection with the login's password."""
     assert login.password is not None
-    return await services.connector.with_password(
+    return await services.access.connector.with_password(
         login.cluster, login.username, login.password, login.otp
     )
 

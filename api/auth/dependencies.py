@@ -54,16 +54,15 @@ async def check_token(services: Services, context: RequestContext, text: str | N
     """
     if text is None:
         raise NotLoggedIn
-    token = services.encryptor.read_token(text)
-    if not await services.logins.live(token, trusted=services.subscriber.connected):
+    token = services.access.encryptor.read_token(text)
+    if not await services.access.logins.is_valid(token):
         raise SessionExpired if token.worker else TokenRefused("the token was ended: log in again")
     if token.worker:
-        await services.worker_logins.check(token)
+        await services.access.worker_logins.check(token)
     context.logged_in(token.username, token.cluster)
     return token
 
 
 async def still_logged_in(services: Services, token: Token) -> bool:
     """Return True if an accepted token is still valid: for responses that take long."""
-    trusted = services.subscriber.connected
-    return token.expires > time.time() and await services.logins.live(token, trusted=trusted)
+    return token.expires > time.time() and await services.access.logins.is_valid(token)

@@ -70,7 +70,9 @@ class ApiLoginGateway:
         """Log in over SSH, store a credential, and return a token."""
         target = self._cluster(cluster)
         self._context.login_attempted(username, target.name)
-        throttle = LoginThrottle(self._services.redis, username, target.name, self._context.address)
+        throttle = LoginThrottle(
+            self._services.messaging.redis, username, target.name, self._context.address
+        )
         code = otp.get_secret_value() if otp else None
         login = Login(target, username, password.get_secret_value(), code, new_key_share())
         async with throttle.attempt():
@@ -85,7 +87,7 @@ class ApiLoginGateway:
             )
         self._context.login_attempted("", target.name)
         text = id_token.get_secret_value()
-        username = await run_in_threadpool(self._services.openid.user_of, text)
+        username = await run_in_threadpool(self._services.access.openid.user_of, text)
         self._context.login_attempted(username, target.name)
         return await self._finish(Login(target, username, None, None, new_key_share()))
 
@@ -110,10 +112,10 @@ class ApiLoginGateway:
             int(credential.expires_at.timestamp()),
             credential.worker or "",
         )
-        await run_in_threadpool(self._services.credentials.add, credential)
+        await run_in_threadpool(self._services.storage.credentials.add, credential)
         log_event(log, "login", user=username, cluster=target.name, credential=token.credential)
         return {
-            "token": self._services.encryptor.issue_token(token),
+            "token": self._services.access.encryptor.issue_token(token),
             "username": username,
             "cluster": target.name,
             "expires_at": iso_time(token.expires_at),
@@ -122,8 +124,10 @@ class ApiLoginGateway:
     async def log_out(self) -> dict[str, Any]:
         """Refuse the token from now on, then remove its key from the cluster."""
         token = await self._authenticate()
-        credential = await run_in_threadpool(self._services.credentials.get, token.credential)
-        await run_in_threadpool(self._services.credentials.revoke, token.credential)
+        credential = await run_in_threadpool(
+            self._services.storage.credentials.get, token.credential
+        )
+        await run_in_threadpool(self._services.storage.credentials.revoke, token.credential)
         await self._publish_logout(token.credential)
         answer: dict[str, Any] = {"username": token.username, "cluster": token.cluster}
         try:
@@ -137,9 +141,9 @@ class ApiLoginGateway:
 
     async def _publish_logout(self, credential: str) -> None:
         message = LoggedOut(credential)
-        self._services.logins.on_logout(message)
+        self._services.access.logins.on_logout(message)
         try:
-            await publish(self._services.redis, message)
+            await publish(self._services.messaging.redis, message)
         except QueueUnavailable:
             # The other API processes have lost Redis too, so they ask the database each time.
             log.warning("a logout was not published: Redis is unavailable")

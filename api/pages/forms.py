@@ -168,7 +168,7 @@ async def _run_login(form: _Form, sent: FormData, options: dict[str, Any]) -> Re
     output = await run_login_operation(form.services, context, call, authenticate)
     if form.action.title == LOGIN_ACTION:
         response = RedirectResponse(next_url(request), 303)
-        token = form.services.encryptor.read_token(output["token"])
+        token = form.services.access.encryptor.read_token(output["token"])
         set_session_cookie(request, response, output["token"], token.expires)
         return response
     if form.action.title == LOGOUT_ACTION:

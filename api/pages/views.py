@@ -89,7 +89,7 @@ async def _index(request: Request) -> Response:
         allowed = []
         for action in sorted(actions, key=lambda each: each.name):
             if has_form(action) and action.title not in UNLISTED:
-                decision = await services.permissions.decide(
+                decision = await services.access.permissions.decide(
                     action.title, token.username, token.credential
                 )
                 allowed += [action] if decision.allowed else []

@@ -13,7 +13,6 @@ from resop.errors import UnknownBatch
 from resop.security.tokens import Token
 from resop.storage.models import Batch, State, now
 from resop.storage.serializers import batch_summary, delivery_json
-from resop.storage.webhooks import WebhookStore
 
 RATE_WINDOW = timedelta(seconds=60)
 """The rate of a running batch is measured over this time."""
@@ -66,7 +65,7 @@ class BatchProgress(BatchSummary):
 
 async def own_batch(services: Services, token: Token, batch_id: str) -> Batch:
     """Return a batch of the caller. Raises UnknownBatch, also for another user's batch."""
-    batch = await run_in_threadpool(services.batches.get, batch_id)
+    batch = await run_in_threadpool(services.storage.batches.get, batch_id)
     if batch is None or (batch.username, batch.cluster) != (token.username, token.cluster):
         raise UnknownBatch(f"there is no batch {batch_id!r}")
     return batch
@@ -83,18 +82,17 @@ async def progress(services: Services, batch_id: str) -> BatchProgress:
 
 
 def _read_progress(services: Services, batch_id: str) -> BatchProgress:
-    batch = services.batches.get(batch_id)
+    batch = services.storage.batches.get(batch_id)
     if batch is None or batch.ready_at is None:
         raise UnknownBatch(f"there is no batch {batch_id!r}")
-    summary = batch_summary(batch, services.batches.counts([batch_id]).get(batch_id, {}))
+    summary = batch_summary(batch, services.storage.batches.counts([batch_id]).get(batch_id, {}))
     until = batch.ended_at or now()
     since = batch.ready_at if batch.ended_at else max(batch.ready_at, until - RATE_WINDOW)
-    ran = services.batches.ran_since(batch_id, since)
+    ran = services.storage.batches.ran_since(batch_id, since)
     rate = ran / max((until - since).total_seconds(), 1e-3)
     open_tasks = sum(count for state, count in summary["counts"].items() if not state.ended)
     expected_end = until + timedelta(seconds=open_tasks / rate) if open_tasks and rate else None
-    webhooks = WebhookStore(services.database)
-    delivery = webhooks.get(batch.id) if batch.notify is not None else None
+    delivery = services.storage.webhooks.get(batch.id) if batch.notify else None
     return BatchProgress(
         **summary,
         options=batch.options,

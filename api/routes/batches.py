@@ -24,6 +24,7 @@ from api.routes.task_list import MAX_TASKS_PER_PAGE
 from api.routes.tasks import Wait
 from api.tasks.cancellation import cancel_batch as cancel
 from api.tasks.queries import TASKS_PER_PAGE
+from api.tasks.waiting import wait_seconds
 from resop.storage.models import State, Task
 from resop.storage.serializers import batch_summary, result_json, task_summary
 
@@ -60,9 +61,11 @@ def list_batches(
     ] = None,
 ) -> BatchList:
     """List the caller's batches on this cluster, newest first."""
-    found = services.batches.batches(token.username, token.cluster, limit=limit + 1, before=cursor)
+    found = services.storage.batches.batches(
+        token.username, token.cluster, limit=limit + 1, before=cursor
+    )
     page = found[:limit]
-    counts = services.batches.counts(batch.id for batch in page)
+    counts = services.storage.batches.counts(batch.id for batch in page)
     return BatchList(
         batches=[BatchSummary(**batch_summary(batch, counts.get(batch.id, {}))) for batch in page],
         next=page[-1].id if len(found) > limit else None,
@@ -74,12 +77,12 @@ async def show_batch(
     batch_id: str, services: ServicesDep, token: CurrentToken, wait: Wait = 0
 ) -> BatchProgress:
     """Show a batch: the number of tasks in each state, its rate and its expected end."""
-    with services.waiters.waiting(batch_id) as waiter:
+    with services.messaging.waiters.waiting(batch_id) as waiter:
         await own_batch(services, token, batch_id)
         found = await progress(services, batch_id)
         deadline = time.monotonic() + wait
         while found.state != "ended" and (remaining := deadline - time.monotonic()) > 0:
-            await waiter.wait(remaining)
+            await waiter.wait(wait_seconds(services, remaining))
             found = await progress(services, batch_id)
     return found
 
@@ -100,7 +103,7 @@ async def list_tasks(
     """List the tasks of a batch in the order of its items, without their output."""
     await own_batch(services, token, batch_id)
     found = await run_in_threadpool(
-        services.batches.tasks, batch_id, limit=limit + 1, after=cursor, state=state
+        services.storage.batches.tasks, batch_id, limit=limit + 1, after=cursor, state=state
     )
     page = found[:limit]
     next_cursor = page[-1]["number"] if len(found) > limit else None
@@ -122,7 +125,9 @@ async def results_ndjson(
 ) -> StreamingResponse:
     """Export the result of each item, in their order: one JSON object per line."""
     await own_batch(services, token, batch_id)
-    return ndjson_response(_row(task) for task in services.batches.whole_tasks(batch_id, state))
+    return ndjson_response(
+        _row(task) for task in services.storage.batches.whole_tasks(batch_id, state)
+    )
 
 
 @router.get("/{batch_id}/results.csv", response_class=StreamingResponse)
@@ -140,7 +145,7 @@ async def results_csv(
     columns = {
         name: f"item.{name}" if name in _FIXED_COLUMNS else name for name in batch.parameters
     }
-    tasks = services.batches.whole_tasks(batch_id, state)
+    tasks = services.storage.batches.whole_tasks(batch_id, state)
     rows = _rows(tasks, columns)
     return csv_response(("number", *columns.values(), *RESULT_COLUMNS), rows)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse
+from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import ServicesDep
@@ -18,6 +20,9 @@ from resop.limits import FILE_LIMIT, OUTPUT_LIMIT, TRANSFER_LIMIT
 from resop.types import MAX_ARGUMENT_BYTES
 
 router = APIRouter(tags=["service"])
+
+PROBE_SECONDS = 2.0
+"""How long Redis may take to answer a readiness probe."""
 
 
 @router.get("/", response_model=dict[str, Any])
@@ -50,14 +55,36 @@ async def live() -> dict[str, bool]:
 
 @router.get("/health/ready")
 async def ready(services: ServicesDep) -> JSONResponse:
-    """Database and Redis answer: 200, else 503 with what does not."""
-    parts = {"database": True, "redis": services.subscriber.connected}
+    """Answer 200 if this process can serve requests, else 503 with the failing part.
+
+    The parts are the database, Redis, and the subscription that announces the ends of tasks and
+    logins to this process.
+    """
+    database, redis = await asyncio.gather(_database_answers(services), _redis_answers(services))
+    parts = {
+        "database": database,
+        "redis": redis,
+        "subscription": services.messaging.subscriber.connected,
+    }
+    is_ready = all(parts.values())
+    return JSONResponse({"ready": is_ready, **parts}, 200 if is_ready else 503)
+
+
+async def _database_answers(services: Services) -> bool:
     try:
-        await run_in_threadpool(services.database.check)
+        await run_in_threadpool(services.storage.database.check)
     except RecordsUnavailable:
-        parts["database"] = False
-    good = all(parts.values())
-    return JSONResponse({"ready": good, **parts}, 200 if good else 503)
+        return False
+    return True
+
+
+async def _redis_answers(services: Services) -> bool:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            await services.messaging.redis.ping()
+    except (RedisError, OSError):  # TimeoutError is an OSError
+        return False
+    return True
 
 
 def _limits(services: Services) -> dict[str, Any]:
@@ -72,7 +99,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "answer_file_bytes": FILE_LIMIT,
         "operation_file_bytes": TRANSFER_LIMIT,
         "queued_tasks": services.settings.QUEUED_TASKS,
-        "login_failures": login_throttle.FAILURES,
+        "login_failures": login_throttle.MAX_FAILURES,
         "login_failures_seconds": login_throttle.PERIOD_SECONDS,
         "wait_seconds": preferences.MAX_WAIT_SECONDS,
         "task_seconds": services.settings.TASK_TIMEOUT,

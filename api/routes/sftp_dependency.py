@@ -64,7 +64,7 @@ async def _path_of(
 
 def uploaded(request: Request) -> AsyncIterator[bytes]:
     """Yield the uploaded content in chunks. Raises ServiceError once the service is stopping."""
-    watches = services_of(request).watches
+    watches = services_of(request).messaging.watches
     return upload_chunks(request, lambda: watches.closed)
 
 
@@ -77,7 +77,7 @@ async def _sftp(
     """Open SFTP in this process, so that content passes neither the queue nor the database."""
     await permit(services, caller, READ_FILES if request.method in ("GET", "HEAD") else WRITE_FILES)
     token = caller.token
-    session = services.sessions.session(
+    session = services.access.sessions.session(
         token.username, token.cluster, token.credential, token.key_share
     )
     async with open_sftp(session, SFTP_WAIT_SECONDS) as sftp:

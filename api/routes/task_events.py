@@ -1,9 +1,9 @@
-"""A task as server-sent events, each once and resumable.
+"""Stream a task's events (server-sent events): each exactly once, resumable.
 
-Nothing is kept for it: events are what the record has beyond the place that a watcher has
-reached, and their ids are such places. Output of a step that runs for long stands there in rows,
-in the order in which it came; that of others comes, whole, with their end. So they can be had
-after the end as well, from any API process, whatever became of Redis.
+No event is stored. Events are derived from what the database has beyond a cursor, and the id of
+an event is such a cursor. Output of a long step is in the database in rows, in the order in which
+it arrived; the output of a short step comes as a whole, with its end. So events are also available
+after the end of a task, from any API process, whatever happened to Redis.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.concurrency import run_in_threadpool
 from api.auth.dependencies import CurrentToken, ServicesDep, still_logged_in
 from api.state.services import Services
 from api.state.task_watchers import TaskSnapshot
-from api.tasks.event_stream import Cursor, events_after
+from api.tasks.event_stream import Cursor, EventStream
 from api.tasks.queries import own_task
 from resop.errors import ResopError
 from resop.security.tokens import Token
@@ -31,91 +31,100 @@ from resop.storage.step_output import StepOutputStore
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
 HEARTBEAT_SECONDS = 15.0
-QUEUED_SECONDS = 1.0
-"""No word comes of a task that begins to run: so often is looked for it."""
+POLL_SECONDS = 1.0
+"""How often the database is read where no message announces a change."""
 RETRY_MILLISECONDS = 1000
-PORTION = 1 << 20
-"""Characters of news that are said at once ..."""
-PORTIONS = 8
-"""... and so many portions are kept for others who come to the same place."""
-
-
-async def _said(services: Services, seen: TaskSnapshot, place: Cursor) -> tuple[str, Cursor]:
-    """Some of the news as text, and the place after them; most watchers are at the same place."""
-    said = seen.rendered.get(place)
-    if said is None or (said.done() and said.exception()):
-        if len(seen.rendered) >= PORTIONS:
-            del seen.rendered[next(iter(seen.rendered))]
-        portion = run_in_threadpool(_portion, services.step_outputs, seen, place)
-        seen.rendered[place] = said = asyncio.ensure_future(portion)
-    return await asyncio.shield(said)
-
-
-def _portion(printed: StepOutputStore, seen: TaskSnapshot, place: Cursor) -> tuple[str, Cursor]:
-    """News of about a megabyte at most."""
-    said, size = [], 0
-    for event in events_after(seen, place, printed):
-        said.append(str(event))
-        size += len(said[-1])
-        place = event.place
-        if size >= PORTION:
-            break
-    return "".join(said), place
+"""How long a client waits before it reconnects."""
+PAGE_CHARACTERS = 1 << 20
+"""Events are rendered in pages of about this size."""
+MAX_CACHED_PAGES = 8
+"""Pages of a snapshot that are kept for other watchers with the same cursor."""
 
 
 @router.get(
     "/{task_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"description": "events as they happen", "content": {"text/event-stream": {}}},
-        204: {"description": "all events were received"},
+        200: {"description": "Events as they happen.", "content": {"text/event-stream": {}}},
+        204: {"description": "All events were received."},
     },
 )
 async def watch_task(
     task_id: str,
     services: ServicesDep,
     token: CurrentToken,
-    last_event_id: Annotated[str | None, Header(max_length=16_384)] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(max_length=16_384, description="Continue after this event; sent by browsers."),
+    ] = None,
 ) -> Response:
-    """A task as server-sent events: state, log, step, output, step_ended, progress, done.
+    """Stream a task as server-sent events: state, log, step, output, step_ended, progress, done.
 
-    All of them from the first on, or those after `Last-Event-ID`; then as they happen, until it
-    is done.
+    The stream begins with the first event, or after `Last-Event-ID`, and continues until the
+    task has ended.
     """
     await own_task(services, token, task_id)
-    place = Cursor.read(last_event_id) if last_event_id else Cursor()
-    if place.over:
-        return Response(status_code=204)  # so that a browser does not come back
+    cursor = Cursor.parse(last_event_id) if last_event_id else Cursor()
+    if cursor.is_last:
+        return Response(status_code=204)  # tells a browser not to reconnect
     return StreamingResponse(
-        _stream(services, token, task_id, place),
+        _stream(services, token, task_id, cursor),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
 async def _stream(
-    services: Services, token: Token, task_id: str, place: Cursor
+    services: Services, token: Token, task_id: str, cursor: Cursor
 ) -> AsyncIterator[str]:
-    """Events until the last, or until the watcher has to come again."""
+    """Yield events until the last one, or until the client has to reconnect."""
     yield f"retry: {RETRY_MILLISECONDS}\n\n"
-    with services.watches.feed(task_id) as feed, contextlib.suppress(ResopError):
+    with services.messaging.watches.watch(task_id) as watch, contextlib.suppress(ResopError):
         quiet_since = time.monotonic()
-        while not services.watches.closed and await still_logged_in(services, token):
-            changed = feed.changed
-            seen = await feed.snapshot()
-            said, place = await _said(services, seen, place)
-            if said:
+        while not services.messaging.watches.closed and await still_logged_in(services, token):
+            changed = watch.changed
+            snapshot = await watch.snapshot()
+            text, cursor = await _page(services, snapshot, cursor)
+            if text:
                 quiet_since = time.monotonic()
-                yield said
-                if place.over:
+                yield text
+                if cursor.is_last:
                     return
-                continue  # there may be more of them
+                continue  # there may be more pages
             if time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
                 quiet_since = time.monotonic()
                 yield ": nothing new\n\n"
-            queued = seen.task.state == State.QUEUED
+            # No message announces that a queued task begins, or anything without a subscription.
+            unannounced = (
+                snapshot.task.state == State.QUEUED or not services.messaging.subscriber.connected
+            )
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(QUEUED_SECONDS if queued else HEARTBEAT_SECONDS):
+                async with asyncio.timeout(POLL_SECONDS if unannounced else HEARTBEAT_SECONDS):
                     await changed.wait()
                     continue
-            feed.refresh()
+            watch.refresh()
+
+
+async def _page(services: Services, snapshot: TaskSnapshot, cursor: Cursor) -> tuple[str, Cursor]:
+    """Return the next events as text, and the cursor after them.
+
+    Most watchers have the same cursor, so the text is rendered once for all of them.
+    """
+    page = snapshot.rendered.get(cursor)
+    if page is None or (page.done() and page.exception()):
+        if len(snapshot.rendered) >= MAX_CACHED_PAGES:
+            del snapshot.rendered[next(iter(snapshot.rendered))]
+        rendering = run_in_threadpool(_render, services.storage.step_outputs, snapshot, cursor)
+        snapshot.rendered[cursor] = page = asyncio.ensure_future(rendering)
+    return await asyncio.shield(page)
+
+
+def _render(outputs: StepOutputStore, snapshot: TaskSnapshot, cursor: Cursor) -> tuple[str, Cursor]:
+    events, size = [], 0
+    for event in EventStream(snapshot, cursor, outputs):
+        events.append(str(event))
+        size += len(events[-1])
+        cursor = event.cursor
+        if size >= PAGE_CHARACTERS:
+            break
+    return "".join(events), cursor

@@ -106,7 +106,7 @@ def export_ndjson(
     services: ServicesDep, token: CurrentToken, task_filter: FilterQuery
 ) -> StreamingResponse:
     """Export all matching tasks with their output: one JSON object per line."""
-    tasks = services.search.whole_tasks(token.username, token.cluster, task_filter)
+    tasks = services.storage.search.whole_tasks(token.username, token.cluster, task_filter)
     return ndjson_response(_exported(task) for task in tasks)
 
 
@@ -115,7 +115,7 @@ def export_csv(
     services: ServicesDep, token: CurrentToken, task_filter: FilterQuery
 ) -> StreamingResponse:
     """Export all matching tasks as CSV (RFC 4180); lists and objects are JSON in their cell."""
-    tasks = services.search.whole_tasks(token.username, token.cluster, task_filter)
+    tasks = services.storage.search.whole_tasks(token.username, token.cluster, task_filter)
     return csv_response(EXPORT_COLUMNS, (_exported(task) for task in tasks))
 
 
@@ -131,7 +131,9 @@ async def label_task(
     """Set a task's tags, its note, or both; this also works after the task has ended."""
     await own_task(services, token, task_id)
     labels = check_options(Labels, await read_options(request, Labels))
-    await run_in_threadpool(services.tasks.label, task_id, **labels.model_dump(exclude_unset=True))
+    await run_in_threadpool(
+        services.storage.tasks.label, task_id, **labels.model_dump(exclude_unset=True)
+    )
     return task_summary((await get_task(services, task_id)).model_dump())
 
 

@@ -1,8 +1,9 @@
-"""Questions asked once for many: identical requests of a user share one task and its answer.
+"""Let identical requests of a user share one task and its answer.
 
-An action that only asks declares for how long its answer may be shared (`share_for`). Who asks the
-same while it runs, or within that time of its end, gets that same task, unless a task of the user
-that may have changed something has ended meanwhile. Each API process shares by itself.
+A read-only action declares for how long its answer may be shared (`share_for`). An identical
+request while the task runs, or within that time of its end, gets the same task, unless another
+task of the user that may have changed something has ended meanwhile. Each API process shares by
+itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,28 +25,28 @@ _Owner = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class SharedAnswer:
-    """One that is being asked, or has just been answered."""
+    """The answer of a task that runs, or has just ended."""
 
     digest: str
-    """Of what is asked."""
+    """Digest of the request."""
     task: Task
-    """As it was put, or as it has ended where its result came with the word of that."""
+    """The task as it was queued, or as it ended if its result came with the message."""
     share_for: float
     """Seconds."""
     queued: asyncio.Future[bool]
-    """Done when its task is in the queue (True), or could not be put there."""
+    """Becomes True when the task is queued, False if that failed."""
     ended_at: float | None = None
     """time.monotonic"""
 
     @property
     def age(self) -> float:
-        """Seconds since it was answered; 0 while it is not."""
+        """The time since the task ended in seconds; 0 while it runs."""
         return 0.0 if self.ended_at is None else time.monotonic() - self.ended_at
 
     def serves(self, task: Task, max_age: float) -> bool:
-        """Whether who would make `task` can share it.
+        """Return True if a request for `task` may share this answer.
 
-        While it runs, within a login alone: the end of another one could make it fail.
+        A running task is shared only within one login, whose end would make the task fail.
         """
         if self.ended_at is None:
             return max_age > 0 and self.task.credential == task.credential
@@ -53,61 +54,70 @@ class SharedAnswer:
 
 
 class AnswerCache:
-    """What each user asks, in one API process."""
+    """The shared answers of one API process.
 
-    def __init__(self) -> None:
-        self._asked: dict[_Owner, dict[str, SharedAnswer]] = {}
+    Answers are shared only while this process is subscribed, and so learns of every task's end.
+    """
+
+    def __init__(self, is_subscribed: Callable[[], bool]) -> None:
+        self._is_subscribed = is_subscribed
+        self._answers: dict[_Owner, dict[str, SharedAnswer]] = {}
         """By owner, then by digest of the request."""
 
     def find(self, digest: str, task: Task, max_age: float) -> SharedAnswer | None:
-        """The question whose answer the maker of `task` can share."""
-        question = self._asked.get(_owner(task), {}).get(digest)
-        return question if question is not None and question.serves(task, max_age) else None
+        """Return an answer that a request for `task` may share, at most `max_age` seconds old."""
+        if not self._is_subscribed():
+            return None
+        answer = self._answers.get(_owner(task), {}).get(digest)
+        return answer if answer is not None and answer.serves(task, max_age) else None
 
     @contextlib.contextmanager
     def publishing(self, digest: str, task: Task, share_for: float) -> Iterator[None]:
-        """In here `task` is put into the queue; others may share it from now on."""
-        put = asyncio.get_running_loop().create_future()
-        question = SharedAnswer(digest, task, share_for, put)
-        self._asked.setdefault(_owner(task), {})[digest] = question
+        """Offer the answer of `task`, which is queued inside of this context, from now on."""
+        if not self._is_subscribed():
+            yield
+            return
+        queued = asyncio.get_running_loop().create_future()
+        answer = SharedAnswer(digest, task, share_for, queued)
+        self._answers.setdefault(_owner(task), {})[digest] = answer
         try:
             yield
-            put.set_result(True)
+            queued.set_result(True)
         finally:
-            if not put.done():
-                put.set_result(False)
-                self.forget(question)
+            if not queued.done():
+                queued.set_result(False)
+                self.forget(answer)
 
     def on_task_ended(self, message: TaskEnded | Resync) -> None:
         """Drop the answers that the ended task may have changed; all of them for Resync."""
         if isinstance(message, Resync) or not (message.read_only or message.username):
-            self._asked.clear()
+            self._answers.clear()
             return
         owner = message.username, message.cluster
         if not message.read_only:
-            self._asked.pop(owner, None)
+            self._answers.pop(owner, None)
             return
-        for question in list(self._asked.get(owner, {}).values()):
-            if question.task.id == message.task:
-                self._answered(question, final_result(message))
+        for answer in list(self._answers.get(owner, {}).values()):
+            if answer.task.id == message.task:
+                self._on_answer(answer, final_result(message))
 
-    def _answered(self, question: SharedAnswer, result: dict[str, Any] | None) -> None:
-        question.ended_at = time.monotonic()
+    def _on_answer(self, answer: SharedAnswer, result: dict[str, Any] | None) -> None:
+        answer.ended_at = time.monotonic()
         if result is not None:
-            question.task = question.task.model_copy(update=result)
-        if State(question.task.state).ended and question.task.state != State.SUCCEEDED:
-            self.forget(question)
+            answer.task = answer.task.model_copy(update=result)
+        if State(answer.task.state).ended and answer.task.state != State.SUCCEEDED:
+            self.forget(answer)
         else:
-            asyncio.get_running_loop().call_later(question.share_for, self.forget, question)
+            asyncio.get_running_loop().call_later(answer.share_for, self.forget, answer)
 
-    def forget(self, question: SharedAnswer) -> None:
-        """Its answer is shared no more."""
-        whose = _owner(question.task)
-        asked = self._asked.get(whose, {})
-        if asked.get(question.digest) is question:
-            del asked[question.digest]
-            if not asked:
-                del self._asked[whose]
+    def forget(self, answer: SharedAnswer) -> None:
+        """Stop sharing an answer."""
+        owner = _owner(answer.task)
+        answers = self._answers.get(owner, {})
+        if answers.get(answer.digest) is answer:
+            del answers[answer.digest]
+            if not answers:
+                del self._answers[owner]
 
 
 def _owner(task: Task) -> _Owner:

@@ -1,4 +1,4 @@
-"""Signs short-lived SSH certificates with the site's user CA (OpenSSH's PROTOCOL.certkeys)."""
+"""Sign short-lived SSH certificates with the site's user CA (OpenSSH's PROTOCOL.certkeys)."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ import asyncssh
 from resop.errors import InvalidSettings
 
 SKEW_SECONDS = 60
-"""The login node's clock may be so much behind ours."""
+"""How far the login node's clock may be behind the clock of this machine."""
 
 
 class UserCA:
-    """The site's authority for users; the cluster has its public half in TrustedUserCAKeys."""
+    """The site's user CA, whose public key the cluster trusts (TrustedUserCAKeys)."""
 
     def __init__(self, file: Path) -> None:
-        """`file` is a private key without a passphrase; InvalidSettings when it cannot be used."""
+        """Read a private key without a passphrase. Raises InvalidSettings if it cannot be used."""
         try:
             if file.stat().st_mode & 0o077:
-                raise InvalidSettings(f"USER_CA_KEY: {file} can be read by others: chmod 600")
+                raise InvalidSettings(
+                    f"USER_CA_KEY: {file} can be read by others: run chmod 600 on it"
+                )
             self._key = asyncssh.read_private_key(file)
         except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as fault:
             raise InvalidSettings(f"USER_CA_KEY: {file}: {fault}") from None
 
     def sign(self, public: asyncssh.SSHKey, username: str, name: str, expires: float) -> bytes:
-        """A certificate for this user alone until `expires` (Unix time): for commands, no more.
+        """Return a certificate for one user, valid until `expires` (Unix time in seconds).
 
-        `name` stands in sshd's log at each login with it.
+        It permits running commands, but no forwarding and no terminal. sshd logs `name` at each
+        login with it.
         """
         certificate = self._key.generate_user_certificate(
             public,

@@ -1,8 +1,9 @@
-"""Which logins are live: the record is asked once, then trusted until word that one has ended."""
+"""Remember which logins are valid, so that the database is not read for every request."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 
@@ -11,36 +12,39 @@ from resop.security.tokens import Token
 from resop.storage.credentials import CredentialStore
 
 TRUST_SECONDS = 60.0
-MOST = 10_000
+"""How long a login is trusted without reading the database."""
+MAX_CACHED_LOGINS = 10_000
 
 
 class LoginCache:
-    """Remembers live logins in one API process."""
+    """The logins of one API process that were found valid.
 
-    def __init__(self, credentials: CredentialStore) -> None:
+    A login is trusted only while this process is subscribed, and so learns of every logout.
+    """
+
+    def __init__(self, credentials: CredentialStore, is_subscribed: Callable[[], bool]) -> None:
         self._credentials = credentials
-        self._live: dict[str, float] = {}
+        self._is_subscribed = is_subscribed
+        self._trusted_until: dict[str, float] = {}
+        """By credential; times of time.monotonic."""
 
-    async def live(self, token: Token, *, trusted: bool) -> bool:
-        """Whether a token's login has not been ended.
-
-        `trusted` says that word of a logout would have been heard; without it the record is
-        asked each time.
-        """
-        if trusted and self._live.get(token.credential, 0.0) > time.monotonic():
-            return True
-        # Before the record is asked: a logout heard meanwhile takes the mark away again.
-        if len(self._live) >= MOST:
-            self._live.clear()
-        self._live[token.credential] = time.monotonic() + TRUST_SECONDS
+    async def is_valid(self, token: Token) -> bool:
+        """Return True unless the token's login has ended."""
+        if self._is_subscribed():
+            if self._trusted_until.get(token.credential, 0.0) > time.monotonic():
+                return True
+            # Before the database is read, so that a logout meanwhile removes the entry again.
+            if len(self._trusted_until) >= MAX_CACHED_LOGINS:
+                self._trusted_until.clear()
+            self._trusted_until[token.credential] = time.monotonic() + TRUST_SECONDS
         found = await run_in_threadpool(self._credentials.get, token.credential)
         if found is None:
-            self._live.pop(token.credential, None)
+            self._trusted_until.pop(token.credential, None)
         return found is not None
 
     def on_logout(self, message: LoggedOut | Resync) -> None:
         """Forget a login that has ended; all logins for Resync."""
         if isinstance(message, LoggedOut):
-            self._live.pop(message.credential, None)
+            self._trusted_until.pop(message.credential, None)
         else:
-            self._live.clear()
+            self._trusted_until.clear()

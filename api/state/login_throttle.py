@@ -1,7 +1,7 @@
-"""Stops a user's wrong passwords before the cluster bans the whole service for them.
+"""Limit failed logins, before the cluster bans the whole service because of one user.
 
-OpenSSH 9.8 and later penalises by source address, and all our users share ours. Failures are
-counted in Redis by user and client address, for all API processes together.
+OpenSSH 9.8 and later penalises source addresses, and all users of this service share one.
+Failures are counted in Redis by user and client address, for all API processes together.
 """
 
 from __future__ import annotations
@@ -22,32 +22,33 @@ from resop.errors import (
     TooManyAttempts,
 )
 
-FAILURES = 5
+MAX_FAILURES = 5
 PERIOD_SECONDS = 60
-TRYING_SECONDS = 120
-"""Longer than any login takes: what a process that died was trying counts no longer than this."""
-PAUSE_SECONDS = 0.1
+"""Failures are forgotten this long after the first one."""
+ATTEMPT_SECONDS = 120
+"""Longer than any login takes: after this, the attempts of a process that died do not count."""
+POLL_SECONDS = 0.1
 
 
 class LoginThrottle:
-    """Counts the logins of one user from one address: those that failed, and those under way."""
+    """Counts the failed and the current logins of one user from one address."""
 
     def __init__(self, client: redis.asyncio.Redis, username: str, cluster: str, address: str):
         self._redis = client
         self._key = f"resop:login:{cluster}:{username}:{address}"
-        self._trying = f"{self._key}:trying"
+        self._attempts = f"{self._key}:attempts"
 
     @contextlib.asynccontextmanager
     async def attempt(self) -> AsyncIterator[None]:
-        """Inside of it the cluster is asked; a login that it refuses is a failure.
+        """Surround one login at the cluster; a refused login counts as a failure.
 
-        Raises TooManyAttempts, which says how long to wait, after too many failures. As many at
-        once as may still fail; others wait for what becomes of those.
+        At most as many logins run at once as may still fail; others wait for those. Raises
+        TooManyAttempts, which says how long to wait, after too many failures.
         """
         while True:
             if await self._enter():
                 break
-            await asyncio.sleep(PAUSE_SECONDS * random.uniform(0.5, 1.5))
+            await asyncio.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
         failed = False
         try:
             yield
@@ -59,23 +60,23 @@ class LoginThrottle:
 
     async def _enter(self) -> bool:
         async with self._pipeline() as pipeline:
-            pipeline.incr(self._trying)
-            pipeline.expire(self._trying, TRYING_SECONDS, nx=True)
+            pipeline.incr(self._attempts)
+            pipeline.expire(self._attempts, ATTEMPT_SECONDS, nx=True)
             pipeline.get(self._key)
             pipeline.ttl(self._key)
-            trying, _, failures, left = await pipeline.execute()
-        if trying + int(failures or 0) <= FAILURES:
+            attempts, _, failures, seconds_left = await pipeline.execute()
+        if attempts + int(failures or 0) <= MAX_FAILURES:
             return True
         await self._leave(False)
-        if int(failures or 0) >= FAILURES:
-            raise TooManyAttempts(max(1, left))
+        if int(failures or 0) >= MAX_FAILURES:
+            raise TooManyAttempts(max(1, seconds_left))
         return False
 
     async def _leave(self, failed: bool) -> None:
         async with self._pipeline() as pipeline:
-            # Both in one step: nobody gets in between the two.
-            pipeline.decr(self._trying)
-            pipeline.expire(self._trying, TRYING_SECONDS, nx=True)
+            # In one transaction, so that no other login is counted in between.
+            pipeline.decr(self._attempts)
+            pipeline.expire(self._attempts, ATTEMPT_SECONDS, nx=True)
             if failed:
                 pipeline.incr(self._key)
                 pipeline.expire(self._key, PERIOD_SECONDS, nx=True)
@@ -87,4 +88,6 @@ class LoginThrottle:
             async with self._redis.pipeline(transaction=True) as pipeline:
                 yield pipeline
         except (redis.RedisError, OSError) as fault:
-            raise QueueUnavailable("logins wait for Redis to be back") from fault
+            raise QueueUnavailable(
+                "Redis is unavailable, so logins are not possible: try again later"
+            ) from fault

@@ -1,4 +1,4 @@
-"""Holds users to the rates of the policy: counted in Redis, for all API processes together."""
+"""Enforce the policy's rates: tasks are counted in Redis, for all API processes together."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ PERIOD_SECONDS = 60
 async def count(
     client: redis.asyncio.Redis, decision: Decision, token: Token, tasks: int = 1
 ) -> None:
-    """Count so many tasks of a user to the rule that allowed them; LimitReached says how long.
+    """Count a user's tasks towards the policy rule that allows them.
 
-    A minute begins with the first of them. Without Redis, which has to carry the tasks as well,
-    nothing is let through: QueueUnavailable.
+    A minute begins with its first task. Raises LimitReached, which says how long to wait, and
+    QueueUnavailable without Redis, which would have to carry the tasks as well.
     """
     if decision.rate is None:
         return
@@ -27,13 +27,16 @@ async def count(
             pipeline.incrby(key, tasks)
             pipeline.expire(key, PERIOD_SECONDS, nx=True)
             pipeline.ttl(key)
-            counted, _, left = await pipeline.execute()
+            counted, _, seconds_left = await pipeline.execute()
     except (redis.RedisError, OSError) as fault:
-        raise QueueUnavailable("actions with a rate wait for Redis to be back") from fault
+        raise QueueUnavailable(
+            "Redis is unavailable, so rate-limited actions cannot be started: try again later"
+        ) from fault
     if counted > decision.rate:
-        left = max(1, left)
+        retry_after = max(1, seconds_left)
         raise LimitReached(
-            f"{decision.place}: {decision.rate} a minute are allowed; wait {left} s",
-            retry_after=left,
+            f"{decision.place}: the limit is {decision.rate} a minute; try again in "
+            f"{retry_after} s",
+            retry_after=retry_after,
             rule=decision.place,
         )

@@ -1,4 +1,4 @@
-"""What the routes share in one API process, made at start-up."""
+"""The services that the requests of one API process share, made at start-up."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ from resop.storage.idempotency_keys import IdempotencyKeyStore
 from resop.storage.step_output import StepOutputStore
 from resop.storage.task_search import TaskSearch
 from resop.storage.tasks import TaskStore
+from resop.storage.webhooks import WebhookStore
+
+REDIS_TIMEOUT_SECONDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """The parts of the service that an API process talks to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """The database and its stores."""
 
-    settings: Settings
-    catalog: Catalog
     database: Database
     tasks: TaskStore
     credentials: CredentialStore
@@ -54,98 +55,145 @@ class Services:
     search: TaskSearch
     batches: BatchStore
     step_outputs: StepOutputStore
+    webhooks: WebhookStore
     audit_log: AuditLog
-    encryptor: Encryptor
-    submitter: TaskSubmitter
+
+    @classmethod
+    def open(cls, settings: Settings) -> Storage:
+        """Connect to the database, and create its tables if it is empty."""
+        database = Database(settings.database_url)
+        database.create_tables()
+        return cls(
+            database=database,
+            tasks=TaskStore(database),
+            credentials=CredentialStore(database),
+            idempotency_keys=IdempotencyKeyStore(database),
+            search=TaskSearch(database),
+            batches=BatchStore(database),
+            step_outputs=StepOutputStore(database),
+            webhooks=WebhookStore(database),
+            audit_log=AuditLog(database),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Messaging:
+    """The way to the workers, and what their messages wake or invalidate."""
+
+    redis: redis.asyncio.Redis
+    subscriber: Subscriber
     publisher: EventPublisher
+    submitter: TaskSubmitter
     waiters: CompletionWaiters
     watches: TaskWatches
-    logins: LoginCache
     answers: AnswerCache
-    worker_logins: WorkerLogins
-    user_ca: UserCA | None
-    openid: OpenID
-    subscriber: Subscriber
+
+    @classmethod
+    def connect(cls, settings: Settings, storage: Storage) -> Messaging:
+        """Make the parts and subscribe them; nothing is received before the subscriber starts."""
+        subscriber = Subscriber(settings.redis_url)
+        waiters = CompletionWaiters()
+        watches = TaskWatches(storage.tasks, storage.step_outputs)
+        answers = AnswerCache(lambda: subscriber.connected)
+        subscriber.on(TaskEnded, answers.on_task_ended)  # before waiters, which may share one
+        subscriber.on(TaskEnded, waiters.on_task_ended)
+        subscriber.on(TaskEnded, watches.on_message)
+        subscriber.on(TasksChanged, watches.on_message)
+        return cls(
+            redis=redis.asyncio.Redis.from_url(
+                settings.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS
+            ),
+            subscriber=subscriber,
+            publisher=EventPublisher(settings.redis_url),
+            submitter=TaskSubmitter(
+                storage.tasks,
+                storage.idempotency_keys,
+                TaskQueue(celery_app(settings)),
+                settings.QUEUED_TASKS,
+            ),
+            waiters=waiters,
+            watches=watches,
+            answers=answers,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who may do what: tokens, logins, sessions and the policy."""
+
+    encryptor: Encryptor
     connector: Connector
     sessions: SessionProvider
     permissions: Permissions
-    redis: redis.asyncio.Redis
+    logins: LoginCache
+    worker_logins: WorkerLogins
+    user_ca: UserCA | None
+    openid: OpenID
+
+    @classmethod
+    def make(
+        cls, settings: Settings, catalog: Catalog, storage: Storage, messaging: Messaging
+    ) -> Access:
+        """Make the parts, and subscribe them to logins and logouts."""
+        encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
+        connector, subscriber = Connector(settings), messaging.subscriber
+        credentials = storage.credentials
+        sessions = SessionProvider(settings, credentials, encryptor, connector, runner=False)
+        logins = LoginCache(credentials, lambda: subscriber.connected)
+        worker_logins = WorkerLogins(messaging.redis, encryptor)
+        subscriber.on(LoggedOut, logins.on_logout)
+        subscriber.on(LoggedOut, sessions.on_logout)
+        subscriber.on(LoginAccepted, worker_logins.on_message)
+        subscriber.on(LoginResult, worker_logins.on_message)
+        return cls(
+            encryptor=encryptor,
+            connector=connector,
+            sessions=sessions,
+            permissions=Permissions(settings.policy(), catalog, credentials),
+            logins=logins,
+            worker_logins=worker_logins,
+            user_ca=UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,
+            openid=OpenID(settings),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything that the requests of one API process share."""
+
+    settings: Settings
+    catalog: Catalog
+    storage: Storage
+    messaging: Messaging
+    access: Access
 
     async def start(self) -> None:
-        """Begin to listen for what becomes of tasks."""
-        self.submitter.start()
-        await self.subscriber.start()
+        """Start to submit tasks and to receive messages."""
+        self.messaging.submitter.start()
+        await self.messaging.subscriber.start()
 
     async def stop(self) -> None:
-        """Close what was opened."""
-        await self.submitter.stop()
-        await self.sessions.close()
-        await self.subscriber.stop()
-        await self.redis.aclose()
-        self.publisher.close()
-        self.database.close()
+        """Submit what is pending, then close all connections."""
+        await self.messaging.submitter.stop()
+        await self.access.sessions.close()
+        await self.messaging.subscriber.stop()
+        await self.messaging.redis.aclose()
+        self.messaging.publisher.close()
+        self.storage.database.close()
 
 
 def make_services(settings: Settings) -> Services:
-    """Connect the parts as the settings say; SetupError names what is wrong."""
-    catalog = load_catalog(settings.operator_folders)  # a broken file is told first of all
-    database = Database(settings.database_url)
-    database.create_tables()
-    sealer = Encryptor(settings.secret_key(), settings.previous_secret_key())
-    connector = Connector(settings)
-    tasks, credentials = TaskStore(database), CredentialStore(database)
-    keys = IdempotencyKeyStore(database)
-    printed = StepOutputStore(database)
-    waiters, feeds, logins = (
-        CompletionWaiters(),
-        TaskWatches(tasks, printed),
-        LoginCache(credentials),
-    )
-    questions = AnswerCache()
-
-    access = SessionProvider(settings, credentials, sealer, connector, runner=False)
-
-    client = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
-    handovers = WorkerLogins(client, sealer)
-    subscriber = Subscriber(settings.redis_url)
-    subscriber.on(TaskEnded, questions.on_task_ended)
-    subscriber.on(TaskEnded, waiters.on_task_ended)
-    subscriber.on(TaskEnded, feeds.on_message)
-    subscriber.on(TasksChanged, feeds.on_message)
-    subscriber.on(LoggedOut, logins.on_logout)
-    subscriber.on(LoggedOut, access.on_logout)
-    subscriber.on(LoginAccepted, handovers.on_message)
-    subscriber.on(LoginResult, handovers.on_message)
+    """Make the services. Raises SetupError, which names the wrong setting or operator."""
+    catalog = load_catalog(settings.operator_folders)  # first: a broken file is reported at once
+    storage = Storage.open(settings)
+    messaging = Messaging.connect(settings, storage)
+    access = Access.make(settings, catalog, storage, messaging)
     return Services(
-        settings,
-        catalog,
-        database,
-        tasks,
-        credentials,
-        keys,
-        TaskSearch(database),
-        BatchStore(database),
-        printed,
-        AuditLog(database),
-        sealer,
-        TaskSubmitter(tasks, keys, TaskQueue(celery_app(settings)), settings.QUEUED_TASKS),
-        EventPublisher(settings.redis_url),
-        waiters,
-        feeds,
-        logins,
-        questions,
-        handovers,
-        UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,
-        OpenID(settings),
-        subscriber,
-        connector,
-        access,
-        Permissions(settings.policy(), catalog, credentials),
-        client,
+        settings=settings, catalog=catalog, storage=storage, messaging=messaging, access=access
     )
 
 
 def services_of(request: Request) -> Services:
-    """The services of the application that serves `request`."""
+    """Return the services of the application that serves a request."""
     services: Services = request.app.state.services
     return services

@@ -11,46 +11,46 @@ from typing import Any
 from resop.messaging.messages import Resync, TaskEnded
 from resop.storage.models import State
 
-_ENDED = [state for state in State if state.ended]
+_END_STATES = [state for state in State if state.ended]
 
 
 class CompletionWaiter:
-    """One who waits for the end of a task."""
+    """One request that waits for the end of a task or batch."""
 
     def __init__(self) -> None:
-        self._heard = asyncio.Event()
+        self._wakeup = asyncio.Event()
         self.result: dict[str, Any] | None = None
         """The columns of the ended task, if they came with the message."""
 
     def on_end(self, result: dict[str, Any] | None) -> None:
-        """Wake the waiter: the task has ended, or may have."""
+        """Wake the request: the task has ended, or may have."""
         if result is not None:
             self.result = result
-        self._heard.set()
+        self._wakeup.set()
 
     async def wait(self, seconds: float) -> None:
-        """Return when something was heard, or after `seconds`."""
+        """Return when the task may have ended, or after `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._heard.wait()
-        self._heard.clear()
+                await self._wakeup.wait()
+        self._wakeup.clear()
 
 
 class CompletionWaiters:
-    """Who waits for the end of which task, in one API process."""
+    """The waiting requests of one API process, by task or batch."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[CompletionWaiter]] = defaultdict(set)
 
     @contextlib.contextmanager
     def waiting(self, task_id: str) -> Iterator[CompletionWaiter]:
-        """A waiter that hears when the task has ended, or may have ended unheard."""
-        heard = CompletionWaiter()
-        self._waiting[task_id].add(heard)
+        """Register a waiter for the end of a task or batch."""
+        waiter = CompletionWaiter()
+        self._waiting[task_id].add(waiter)
         try:
-            yield heard
+            yield waiter
         finally:
-            self._waiting[task_id].discard(heard)
+            self._waiting[task_id].discard(waiter)
             if not self._waiting[task_id]:
                 del self._waiting[task_id]
 
@@ -69,4 +69,4 @@ class CompletionWaiters:
 def final_result(message: TaskEnded) -> dict[str, Any] | None:
     """Return the result that came with the message, if it is one of an ended task."""
     result = message.result
-    return result if result is not None and result.get("state") in _ENDED else None
+    return result if result is not None and result.get("state") in _END_STATES else None

@@ -1,4 +1,4 @@
-"""Asks a worker to open and hold the session of a login: where a cluster takes no key of ours."""
+"""Ask a worker to open and hold the session of a login: for clusters that accept no new key."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ from resop.security.tokens import Token
 from resop.storage.ids import new_id
 
 OFFER_SECONDS = 5.0
-AGAIN_SECONDS = 0.5
-"""After which an offer is repeated: either side may have been about to subscribe."""
+"""How long to wait for a worker that accepts the login."""
+REPEAT_SECONDS = 0.5
+"""After this an offer is repeated: either side may not have been subscribed yet."""
 LOGIN_SECONDS = 90.0
-"""More than a worker takes to connect and to log in at the most."""
-
+"""Longer than a worker takes to connect and log in."""
 
 _Answers = asyncio.Queue[LoginAccepted | LoginResult]
 
 
 class WorkerLogins:
-    """The logins of one API process that wait for a worker."""
+    """The logins of one API process that are waiting for a worker."""
 
-    def __init__(self, client: redis.asyncio.Redis, sealer: Encryptor) -> None:
+    def __init__(self, client: redis.asyncio.Redis, encryptor: Encryptor) -> None:
         self._redis = client
-        self._sealer = sealer
+        self._encryptor = encryptor
         self._waiting: dict[str, _Answers] = {}
 
     def on_message(self, message: LoginAccepted | LoginResult | Resync) -> None:
@@ -51,23 +51,22 @@ class WorkerLogins:
             answers.put_nowait(message)
 
     async def log_in(self, login: dict[str, Any]) -> tuple[str, list[str] | None]:
-        """Have a worker open a session; `worker/held_sessions.py` describes the fields.
+        """Have a worker open a session; `worker/held_sessions.py` describes the fields of `login`.
 
-        Return the worker that holds it, and the user's groups where the policy asks for them.
-
+        Returns the worker that holds the session, and the user's groups if the policy needs them.
         Raises what `Connector.with_password` raises, and QueueUnavailable without a worker.
         """
         name = new_id()
-        passage = LoginKeyExchange(self._sealer, name)
+        exchange = LoginKeyExchange(self._encryptor, name)
         with self._answers(name) as answers:
-            offer = LoginOffer(name, login["cluster"], passage.public_key)
-            async with _patience(OFFER_SECONDS, "no worker of this cluster answers"):
-                worker = await self._offer(offer, passage, answers)
-            await self._say(LoginRequest(name, worker, passage.encrypt(login, TO_WORKER)))
-            async with _patience(LOGIN_SECONDS, "the worker does not answer"):
+            offer = LoginOffer(name, login["cluster"], exchange.public_key)
+            async with _time_limit(OFFER_SECONDS, "no worker serves this cluster at the moment"):
+                worker = await self._offer(offer, exchange, answers)
+            await self._publish(LoginRequest(name, worker, exchange.encrypt(login, TO_WORKER)))
+            async with _time_limit(LOGIN_SECONDS, "the worker did not answer"):
                 while not isinstance(result := await answers.get(), LoginResult):
-                    pass  # another worker accepts the login, too late
-        answer = passage.decrypt(result.encrypted, TO_API)
+                    pass  # another worker accepted the offer, too late
+        answer = exchange.decrypt(result.encrypted, TO_API)
         if "type" in answer:
             raise getattr(errors, answer["type"], ServiceFault)(answer["message"])
         return worker, answer["groups"]
@@ -75,23 +74,24 @@ class WorkerLogins:
     async def _offer(
         self,
         offer: LoginOffer,
-        passage: LoginKeyExchange,
+        exchange: LoginKeyExchange,
         answers: _Answers,
     ) -> str:
-        """Offer a login again and again: the first worker that answers, with `passage` joined."""
+        """Repeat an offer until a worker accepts it; exchange keys with that worker, return it."""
         while True:
-            await self._say(offer)
+            await self._publish(offer)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(AGAIN_SECONDS):
+                async with asyncio.timeout(REPEAT_SECONDS):
                     while True:
                         answer = await answers.get()
-                        if isinstance(answer, LoginAccepted) and passage.derive(answer.public_key):
+                        if isinstance(answer, LoginAccepted) and exchange.derive(answer.public_key):
                             return answer.worker
 
     async def check(self, token: Token) -> None:
-        """SessionExpired when the worker that holds a token's session is no more.
+        """Raise SessionExpired if the worker that held the token's session is gone.
 
-        Asked of Redis, which sees at once when a process ends, however it ends.
+        Redis is asked for the subscribers of the worker's channel: it notices at once when a
+        process ends, however it ends.
         """
         try:
             [(_, listeners)] = await self._redis.pubsub_numsub(worker_channel(token.worker))
@@ -100,11 +100,13 @@ class WorkerLogins:
         if not listeners:
             raise SessionExpired
 
-    async def _say(self, message: Message) -> None:
+    async def _publish(self, message: Message) -> None:
         try:
             await publish(self._redis, message)
         except QueueUnavailable as fault:
-            raise QueueUnavailable("logins wait for Redis to be back") from fault
+            raise QueueUnavailable(
+                "Redis is unavailable, so logins are not possible: try again later"
+            ) from fault
 
     @contextlib.contextmanager
     def _answers(self, login: str) -> Iterator[_Answers]:
@@ -116,9 +118,9 @@ class WorkerLogins:
 
 
 @contextlib.asynccontextmanager
-async def _patience(seconds: float, lack: str) -> AsyncIterator[None]:
+async def _time_limit(seconds: float, message: str) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise QueueUnavailable(f"{lack}: try again later") from None
+        raise QueueUnavailable(f"{message}: try again later") from None

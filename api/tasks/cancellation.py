@@ -19,7 +19,7 @@ def cancel_task(services: Services, task_id: str) -> None:
 
     Without Redis the worker still finds the mark in the database.
     """
-    tasks, publisher = services.tasks, services.publisher
+    tasks, publisher = services.storage.tasks, services.messaging.publisher
     try:
         if tasks.end(task_id, State.CANCELLED, when=State.QUEUED, error=_never_ran()):
             publisher.publish(TaskEnded(task_id))
@@ -31,10 +31,10 @@ def cancel_task(services: Services, task_id: str) -> None:
 
 def cancel_batch(services: Services, batch_id: str) -> None:
     """End a batch's queued tasks; mark its running ones, and tell their workers."""
-    running = services.batches.cancel(batch_id, _never_ran())
+    running = services.storage.batches.cancel(batch_id, _never_ran())
     try:
         requests = map(CancelRequested, running)
-        services.publisher.publish(*requests, Resync(), BatchReady())
+        services.messaging.publisher.publish(*requests, Resync(), BatchReady())
     except QueueUnavailable:
         log.warning(
             "the cancellation of batch %s was not published: Redis is unavailable", batch_id

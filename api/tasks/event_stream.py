@@ -1,10 +1,10 @@
-"""Turn what the database says of a task into numbered events."""
+"""Turn the database's view of a task into numbered events."""
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -17,200 +17,204 @@ from resop.storage.serializers import iso_time, step_json, task_summary
 from resop.storage.step_output import OutputPair, StepOutputStore
 from resop.types import ActionKind
 
-STREAMS = {1: "stdout", 2: "stderr"}
-
-
-_OVER = frozenset(state for state in State if state.ended)
+STREAM_NAMES = {1: "stdout", 2: "stderr"}
+STEP_BEGIN_KEYS = ("number", "command", "undo", "started_at")
+STEP_END_KEYS = ("number", "exit_code", "seconds", "truncated", "error")
+_END_STATES = frozenset(state for state in State if state.ended)
+_STATES_BEFORE = {State.QUEUED: ("",), State.RUNNING: ("", State.QUEUED)}
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far a watcher has come; `str` of it is the id of the event that it came to last."""
+    """How far a watcher has read a task's events; its text is the id of the last event."""
 
     state: str = ""
-    log: int = 0
+    log_lines: int = 0
     begun: int = 0
-    """Steps begin in the order of their numbers ..."""
+    """The last step that has begun: steps begin in the order of their numbers."""
     ended: tuple[int, ...] = (0,)
-    """... but may end in any: all up to the first number here have, and the others named."""
+    """Steps may end in any order: all up to the first number have ended, and the others listed."""
     progress: str = ""
-    printed: int = 0
-    """The row of output that was told last."""
-    part: tuple[int, int] = (0, 0)
-    """A step without rows, and how many pieces of its output were told before its end."""
+    row: int = 0
+    """The last row of recorded output."""
+    chunk: tuple[int, int] = (0, 0)
+    """A step without rows, and how many chunks of its output were sent before its end."""
 
     def __str__(self) -> str:
         ended = ",".join(map(str, self.ended))
-        output = f"{self.printed}/{self.part[0]}.{self.part[1]}"
-        return f"{self.state}/{self.log}/{self.begun}/{ended}/{self.progress}/{output}"
+        output = f"{self.row}/{self.chunk[0]}.{self.chunk[1]}"
+        return f"{self.state}/{self.log_lines}/{self.begun}/{ended}/{self.progress}/{output}"
 
     @property
-    def over(self) -> bool:
-        """Whether no event comes after it."""
-        return self.state in _OVER
+    def is_last(self) -> bool:
+        """True if no event follows."""
+        return self.state in _END_STATES
 
     @classmethod
-    def read(cls, text: str) -> Cursor:
-        """What `str` made; InvalidOptions for anything else."""
+    def parse(cls, text: str) -> Cursor:
+        """Return the cursor with this text. Raises InvalidOptions if it is not one."""
         try:
-            state, log, begun, numbers, progress, printed, part = text.split("/")
+            state, log_lines, begun, numbers, progress, row, chunk = text.split("/")
             ended = tuple(map(int, numbers.split(",")))
-            step, pieces = map(int, part.split("."))
-            place = cls(state, int(log), int(begun), ended, progress, int(printed), (step, pieces))
+            step, chunks = map(int, chunk.split("."))
+            return cls(state, int(log_lines), int(begun), ended, progress, int(row), (step, chunks))
         except ValueError:
-            fault = {"field": "Last-Event-ID", "message": "is not the id of an event of a task"}
+            fault = {"field": "Last-Event-ID", "message": "must be the id of one of the events"}
             raise InvalidOptions([fault]) from None
-        return place
 
-    def with_end(self, number: int) -> Cursor:
-        """The place after the end of a step."""
-        settled, *others = sorted({*self.ended, number})
+    def after_end_of(self, step: int) -> Cursor:
+        """Return the cursor after the end of a step."""
+        settled, *others = sorted({*self.ended, step})
         while others and others[0] == settled + 1:
             settled = others.pop(0)
-        return replace(self, ended=(settled, *others), part=(0, 0))
+        return replace(self, ended=(settled, *others), chunk=(0, 0))
 
 
 class Event(NamedTuple):
-    """Something that happened, and the place after it."""
+    """One event of a task, and the cursor after it."""
 
     kind: str
     data: dict[str, Any]
-    place: Cursor
+    cursor: Cursor
 
     def __str__(self) -> str:
         data = json.dumps(self.data, ensure_ascii=False)
-        return f"id: {self.place}\nevent: {self.kind}\ndata: {data}\n\n"
+        return f"id: {self.cursor}\nevent: {self.kind}\ndata: {data}\n\n"
 
 
-def events_after(seen: TaskSnapshot, place: Cursor, printed: StepOutputStore) -> Iterator[Event]:
-    """What has happened to a task beyond `place`, in order; `done` is the last there ever is.
+class _Transition(NamedTuple):
+    """The begin or the end of a step."""
 
-    Blocks: what steps have printed is read as it is told.
-    """
-    if place.over:
-        return
-    task, over = seen.task, State(seen.task.state).ended
-    for state, at in ((State.QUEUED, task.created_at), (State.RUNNING, task.started_at)):
-        if at is not None and place.state in _EARLIER[state]:
-            place = replace(place, state=state)
-            yield Event("state", {"state": state, "at": iso_time(at)}, place)
-    after_steps = yield from _of_steps(seen, place, printed)
-    if after_steps is None:
-        return
-    place = yield from _rows(seen, after_steps, printed, max(seen.output_rows.values(), default=0))
-    place = yield from _lines(task.log, place)
-    progress = task.progress and f"{task.progress['done']}:{task.progress['total']}"
-    if task.progress and progress and progress != place.progress:
-        place = replace(place, progress=progress)
-        yield Event("progress", task.progress, place)
-    if over:
-        place = yield from _pieces(0, _of_command(seen), place)
-        cut = {"truncated": True} if task.truncated else {}
-        yield Event("done", task_summary(task.model_dump()) | cut, replace(place, state=task.state))
+    time: datetime
+    number: int
+    is_end: bool
+    step: Step
 
 
-_EARLIER = {State.QUEUED: ("",), State.RUNNING: ("", State.QUEUED)}
+class EventStream:
+    """The events of a task snapshot after a cursor. Blocks: output is read while iterating."""
 
+    def __init__(self, snapshot: TaskSnapshot, cursor: Cursor, outputs: StepOutputStore) -> None:
+        self.cursor = cursor
+        """The cursor after the last event that was yielded."""
+        self._task = snapshot.task
+        self._steps = snapshot.steps
+        self._last_rows = snapshot.output_rows
+        self._outputs = outputs
+        self._whole_outputs: Iterator[OutputPair] = iter(())
 
-_BEGINS_WITH = ("command", "undo", "started_at")
+    def __iter__(self) -> Iterator[Event]:
+        """Yield the events in order; `done` is the last one that a task ever has."""
+        if self.cursor.is_last:
+            return
+        yield from self._state_events()
+        for transition in self._transitions():
+            if self._lacks_log_lines(transition):
+                return  # the lines logged before it are not recorded yet
+            yield from self._step_events(transition)
+        yield from self._row_events(max(self._last_rows.values(), default=0))
+        yield from self._log_events(len(self._task.log))
+        yield from self._progress_events()
+        if State(self._task.state).ended:
+            yield from self._chunk_events(0, self._command_output())
+            truncated = {"truncated": True} if self._task.truncated else {}
+            data = task_summary(self._task.model_dump()) | truncated
+            yield self._event("done", data, state=self._task.state)
 
+    def _event(self, kind: str, data: dict[str, Any], **cursor: Any) -> Event:
+        self.cursor = replace(self.cursor, **cursor)
+        return Event(kind, data, self.cursor)
 
-_ENDS_WITH = ("exit_code", "seconds", "truncated", "error")
+    def _state_events(self) -> Iterator[Event]:
+        moments = ((State.QUEUED, self._task.created_at), (State.RUNNING, self._task.started_at))
+        for state, at in moments:
+            if at is not None and self.cursor.state in _STATES_BEFORE[state]:
+                yield self._event("state", {"state": state, "at": iso_time(at)}, state=state)
 
+    def _transitions(self) -> Iterator[_Transition]:
+        """Yield the begins and ends of steps after the cursor, in the order of their times."""
+        transitions = []
+        settled, *others = self.cursor.ended
+        for step in self._steps[bisect_right(self._steps, settled, key=_number) :]:
+            if step.number > self.cursor.begun:
+                transitions.append(_Transition(step.started_at, step.number, False, step))
+            if has_ended(step) and step.number not in others:
+                at = step.started_at + timedelta(seconds=step.seconds or 0)
+                transitions.append(_Transition(at, step.number, True, step))
+        # A step whose output was sent in part comes first.
+        partial = self.cursor.chunk[0]
+        transitions.sort(key=lambda each: (not each.is_end or each.number != partial, *each[:3]))
+        ends = [each.number for each in transitions if each.is_end]
+        self._whole_outputs = self._outputs.outputs(
+            self._task.id, [number for number in ends if number not in self._last_rows]
+        )
+        yield from transitions
 
-EventStream = Generator[Event, None, Cursor]
-"""Events, and then the place after them."""
+    def _lacks_log_lines(self, transition: _Transition) -> bool:
+        return (
+            not transition.is_end
+            and len(self._task.log) < transition.step.log_lines
+            and not State(self._task.state).ended
+        )
 
-
-def _of_steps(
-    seen: TaskSnapshot, place: Cursor, printed: StepOutputStore
-) -> Generator[Event, None, Cursor | None]:
-    """What steps did, and what those that have ended printed; None when lines are to come first."""
-    log, moments = seen.task.log, _moments(seen.steps, place)
-    whole = [number for _, number, ends, _ in moments if ends and number not in seen.output_rows]
-    outputs = printed.outputs(seen.task.id, whole)
-    for _, number, ends, step in moments:
-        if ends:
-            if (last := seen.output_rows.get(number)) is not None:
-                place = yield from _rows(seen, place, printed, last)
-            else:
-                place = yield from _pieces(number, next(outputs), place)
-            place = place.with_end(number)
-            yield Event("step_ended", _some(step, "number", *_ENDS_WITH), place)
-        elif len(log) < step.log_lines and not State(seen.task.state).ended:
-            return None  # what was logged before it is on its way
+    def _step_events(self, transition: _Transition) -> Iterator[Event]:
+        number, step = transition.number, step_json(transition.step)
+        if not transition.is_end:
+            yield from self._log_events(transition.step.log_lines)
+            yield self._event("step", {key: step[key] for key in STEP_BEGIN_KEYS}, begun=number)
+            return
+        if (last_row := self._last_rows.get(number)) is not None:
+            yield from self._row_events(last_row)
         else:
-            place = yield from _lines(log[: step.log_lines], place)
-            place = replace(place, begun=number)
-            yield Event("step", _some(step, "number", *_BEGINS_WITH), place)
-    return place
+            yield from self._chunk_events(number, next(self._whole_outputs))
+        self.cursor = self.cursor.after_end_of(number)
+        yield self._event("step_ended", {key: step[key] for key in STEP_END_KEYS})
 
+    def _log_events(self, until: int) -> Iterator[Event]:
+        start = self.cursor.log_lines
+        for number, text in enumerate(self._task.log[start:until], start + 1):
+            yield self._event("log", {"line": number, "text": text}, log_lines=number)
 
-def _moments(steps: list[Step], place: Cursor) -> list[tuple[datetime, int, bool, Step]]:
-    """What steps did beyond `place`, in order: (time, number, whether it ended then, step)."""
-    moments = []
-    settled, *others = place.ended
-    for step in steps[bisect_right(steps, settled, key=_number) :]:
-        if step.number > place.begun:
-            moments.append((step.started_at, step.number, False, step))
-        if has_ended(step) and step.number not in others:
-            at = step.started_at + timedelta(seconds=step.seconds or 0)
-            moments.append((at, step.number, True, step))
-    # What was told in part is told to its end first.
-    return sorted(moments, key=lambda each: (not each[2] or each[1] != place.part[0], *each[:3]))
+    def _progress_events(self) -> Iterator[Event]:
+        if self._task.progress:
+            progress = f"{self._task.progress['done']}:{self._task.progress['total']}"
+            if progress != self.cursor.progress:
+                yield self._event("progress", self._task.progress, progress=progress)
+
+    def _row_events(self, until: int) -> Iterator[Event]:
+        """Yield output that was recorded while steps ran, up to the row `until`."""
+        while self.cursor.row < until and (
+            rows := self._outputs.rows(self._task.id, after=self.cursor.row, until=until)
+        ):
+            for row in rows:
+                if row.step > self.cursor.begun:
+                    return
+                yield self._output_event(row.step, row.stream, row.text, row=row.number)
+
+    def _chunk_events(self, step: int, output: OutputPair) -> Iterator[Event]:
+        """Yield the output of an ended step without rows; 0 is the only step of a command."""
+        sent = self.cursor.chunk[1] if self.cursor.chunk[0] == step else 0
+        chunks = [
+            (stream, text[start : start + PIECE])
+            for stream, text in enumerate(output, 1)
+            if text
+            for start in range(0, len(text), PIECE)
+        ]
+        for number, (stream, text) in enumerate(chunks[sent:], sent + 1):
+            yield self._output_event(step, stream, text, chunk=(step, number))
+
+    def _output_event(self, step: int, stream: int, text: str, **cursor: Any) -> Event:
+        data = {"step": step, "stream": STREAM_NAMES[stream], "text": text}
+        return self._event("output", data, **cursor)
+
+    def _command_output(self) -> OutputPair:
+        task = self._task
+        if task.kind != ActionKind.COMMAND or self._last_rows:
+            return None, None
+        is_text = task.output is None or isinstance(task.output, str)
+        output = task.output if is_text else json.dumps(task.output, ensure_ascii=False)
+        return output, task.stderr
 
 
 def _number(step: Step) -> int:
     return step.number
-
-
-def _lines(log: list[str], place: Cursor) -> EventStream:
-    for number, text in enumerate(log[place.log :], place.log + 1):
-        place = replace(place, log=number)
-        yield Event("log", {"line": number, "text": text}, place)
-    return place
-
-
-def _pieces(step: int, whole: OutputPair, place: Cursor) -> EventStream:
-    """The output of a step that has ended and has no rows; 0 is a command's only one."""
-    told = place.part[1] if place.part[0] == step else 0
-    pieces = [
-        (stream, text[at : at + PIECE])
-        for stream, text in enumerate(whole, 1)
-        if text
-        for at in range(0, len(text), PIECE)
-    ]
-    for number, (stream, text) in enumerate(pieces[told:], told + 1):
-        place = replace(place, part=(step, number))
-        yield _piece(step, stream, text, place)
-    return place
-
-
-def _of_command(seen: TaskSnapshot) -> OutputPair:
-    task = seen.task
-    if task.kind != ActionKind.COMMAND or seen.output_rows:
-        return None, None
-    text = task.output is None or isinstance(task.output, str)
-    return task.output if text else json.dumps(task.output, ensure_ascii=False), task.stderr
-
-
-def _rows(seen: TaskSnapshot, place: Cursor, printed: StepOutputStore, until: int) -> EventStream:
-    """Output that was recorded while steps ran, up to that row."""
-    while place.printed < until and (
-        rows := printed.rows(seen.task.id, after=place.printed, until=until)
-    ):
-        for row in rows:
-            if row.step > place.begun:
-                return place
-            place = replace(place, printed=row.number)
-            yield _piece(row.step, row.stream, row.text, place)
-    return place
-
-
-def _piece(step: int, stream: int, text: str, place: Cursor) -> Event:
-    return Event("output", {"step": step, "stream": STREAMS[stream], "text": text}, place)
-
-
-def _some(step: Step, *names: str) -> dict[str, Any]:
-    shown = step_json(step)
-    return {name: shown[name] for name in names}

@@ -46,7 +46,7 @@ def new_task(
         options=call.masked,
         tags=preferences.tag,
         notify=preferences.notify,
-        encrypted_payload=services.encryptor.encrypt(
+        encrypted_payload=services.access.encryptor.encrypt(
             {"options": call.values, "key_share": token.key_share}, task_id
         ),
         # Tasks are searched by the time in their id and shown with this one: both must agree.

@@ -34,11 +34,11 @@ def idempotency_key(
             task=target.id,
         )
 
-    if previous := services.encryptor.previous:
+    if previous := services.access.encryptor.previous:
         earlier = row(previous)
-        if services.idempotency_keys.get(earlier.id):
+        if services.storage.idempotency_keys.get(earlier.id):
             return earlier  # first used before SECRET_KEY was changed
-    return row(services.encryptor)
+    return row(services.access.encryptor)
 
 
 def check_same_request(earlier: IdempotencyKey, key: IdempotencyKey) -> None:
@@ -55,6 +55,6 @@ async def earlier_task(
     `deadline` is as for `wait_for_end`. Raises IdempotencyKeyReused if the requests differ.
     """
     check_same_request(earlier, key)
-    with services.waiters.waiting(earlier.task) as waiter:
+    with services.messaging.waiters.waiting(earlier.task) as waiter:
         task = await get_task(services, earlier.task)
         return await wait_for_end(services, task, waiter, deadline)

@@ -89,7 +89,9 @@ async def retry_batch(
     kind: Kind = "cmd" if old.kind == ActionKind.COMMAND else "opn"
     action = services.catalog.action(old.operator, kind, old.action)
     decision = await permit(services, caller, action.title)
-    inputs = await run_in_threadpool(services.batches.options_and_parameters, old.id, states)
+    inputs = await run_in_threadpool(
+        services.storage.batches.options_and_parameters, old.id, states
+    )
     if not inputs:
         raise RequestError(f"no task of this batch is {' or '.join(states)}")
     preferences = preferences.model_copy(update={"tag": preferences.tag or old.tags})
@@ -132,7 +134,7 @@ class _Launch:
         services, context, batch = self._services, self._caller.context, self._batch
         dry_run = self._preferences.dry_run
         key = self._idempotency_key(content)
-        if key and not dry_run and (earlier := services.idempotency_keys.get(key.id)):
+        if key and not dry_run and (earlier := services.storage.idempotency_keys.get(key.id)):
             return _earlier(earlier, key)
         create(self._factory)
         if dry_run:
@@ -142,14 +144,14 @@ class _Launch:
         tasks = self._factory.tasks
         anyio.from_thread.run(
             partial(rate_limit.count, tasks=len(tasks)),
-            services.redis,
+            services.messaging.redis,
             self._decision,
             self._caller.token,
         )
-        if (earlier := services.batches.add(batch, tasks, key)) and key:
+        if (earlier := services.storage.batches.add(batch, tasks, key)) and key:
             return _earlier(earlier, key)
         try:
-            services.publisher.publish(BatchReady())
+            services.messaging.publisher.publish(BatchReady())
         except QueueUnavailable:
             log.warning("a new batch was not published to the workers: Redis is unavailable")
         return LaunchedBatch(batch.id)

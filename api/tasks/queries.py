@@ -14,7 +14,6 @@ from resop.security.tokens import Token
 from resop.storage.models import State, Task
 from resop.storage.serializers import task_json, task_summary
 from resop.storage.task_search import TaskFilter
-from resop.storage.webhooks import WebhookStore
 from resop.types import ActionKind
 
 TASKS_PER_PAGE = 50
@@ -30,7 +29,7 @@ async def own_task(services: Services, token: Token, task_id: str) -> Task:
 
 async def awaited_task(services: Services, token: Token, task_id: str, wait: float = 0) -> Task:
     """Return a task of the caller when it has ended, or as it is after `wait` seconds."""
-    with services.waiters.waiting(task_id) as waiter:
+    with services.messaging.waiters.waiting(task_id) as waiter:
         task = await own_task(services, token, task_id)
         if wait and not State(task.state).ended:
             await wait_for_end(services, task, waiter, time.monotonic() + wait)
@@ -44,19 +43,18 @@ async def task_details(services: Services, task: Task) -> dict[str, Any]:
 
 
 def _read_details(services: Services, task: Task) -> dict[str, Any]:
-    steps = services.tasks.steps(task.id)
+    steps = services.storage.tasks.steps(task.id)
     open_steps = {step.number: step for step in steps if step.stdout is None}
     # A command's only step has the number 0 and no row of its own.
     open_command = task.kind == ActionKind.COMMAND and task.stderr is None
     if task.started_at is not None and (open_steps or open_command):
-        so_far = services.step_outputs.so_far(task.id, {*open_steps, 0})
+        so_far = services.storage.step_outputs.so_far(task.id, {*open_steps, 0})
         for number, (stdout, stderr) in so_far.items():
             if number:
                 open_steps[number].stdout, open_steps[number].stderr = stdout, stderr
             else:
                 task.output, task.stderr = stdout, stderr
-    webhooks = WebhookStore(services.database)
-    delivery = webhooks.get(task.id) if task.notify is not None else None
+    delivery = services.storage.webhooks.get(task.id) if task.notify else None
     return task_json(task, steps, delivery)
 
 
@@ -69,7 +67,7 @@ def task_page(
     cursor: str | None = None,
 ) -> dict[str, Any]:
     """Return a page of the caller's tasks, newest first, and the cursor of the next. Blocks."""
-    found = services.search.tasks(
+    found = services.storage.search.tasks(
         token.username, token.cluster, limit=limit + 1, before=cursor, matching=task_filter
     )
     page = found[:limit]

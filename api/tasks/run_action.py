@@ -36,7 +36,7 @@ async def permit(services: Services, caller: Caller, action: str) -> Decision:
     """Return the policy's decision on `operator:action`. Raises Forbidden, naming the rule."""
     caller.context.action = action
     token = caller.token
-    decision = await services.permissions.decide(action, token.username, token.credential)
+    decision = await services.access.permissions.decide(action, token.username, token.credential)
     decision.enforce()
     return decision
 
@@ -61,7 +61,7 @@ async def run_action(
     if has_preview(call):
         await run_in_threadpool(first_step_of, services, caller.token, call)
     caller.context.options = call.masked
-    await rate_limit.count(services.redis, decision, caller.token)
+    await rate_limit.count(services.messaging.redis, decision, caller.token)
     if action.share_for and preferences.may_share:
         return await run.share_answer(action.share_for)
     return ActionRun(await run.submit())
@@ -107,13 +107,13 @@ class _Run:
     async def share_answer(self, share_for: float) -> ActionRun:
         """Return the task of an identical request of this user, else submit this one's task."""
         services, task = self._services, self._task
-        digest = self._call.digest(services.encryptor)
+        digest = self._call.digest(services.access.encryptor)
         max_age = 0.0 if self._preferences.fresh else self._preferences.max_age
-        while answer := services.answers.find(digest, task, max_age):
+        while answer := services.messaging.answers.find(digest, task, max_age):
             age = answer.age
             if ended := await wait_for_shared(services, answer, self._deadline):
                 return ActionRun(ended, age)
-        publishing = services.answers.publishing(digest, task, share_for)
+        publishing = services.messaging.answers.publishing(digest, task, share_for)
         return ActionRun(await self.submit(publishing), age=0.0)
 
     async def submit(
@@ -129,7 +129,7 @@ class _Run:
         # durable with it.
         durable = self._preferences.wait == 0
         key = await self._idempotency_key()
-        with services.waiters.waiting(task.id) as waiter:
+        with services.messaging.waiters.waiting(task.id) as waiter:
             with publishing:
                 earlier = await self._store(key, durable=durable)
             if key is not None and earlier is not None:
@@ -137,7 +137,7 @@ class _Run:
             else:
                 ended = await wait_for_end(services, task, waiter, self._deadline)
         if (earlier or not durable) and ended.state == State.QUEUED:
-            await run_in_threadpool(services.tasks.make_durable, ended.id)
+            await run_in_threadpool(services.storage.tasks.make_durable, ended.id)
         return ended
 
     async def _store(self, key: IdempotencyKey | None, *, durable: bool) -> IdempotencyKey | None:
@@ -145,7 +145,7 @@ class _Run:
         context, worker = self._caller.context, self._caller.token.worker
         new = NewTask(self._task, key, context.accepted(self._task.id))
         try:
-            earlier = await self._services.submitter.add(new, worker, durable=durable)
+            earlier = await self._services.messaging.submitter.add(new, worker, durable=durable)
         except QueueUnavailable:
             context.entry_written()  # the task and its entry are stored; the task has failed
             raise

@@ -1,4 +1,4 @@
-"""Waits for the end of a task by word of the workers, never by asking again and again."""
+"""Wait for the end of a task: woken by a message, or by polling without a subscription."""
 
 from __future__ import annotations
 
@@ -13,48 +13,54 @@ from api.state.task_waiters import CompletionWaiter
 from resop.errors import UnknownTask
 from resop.storage.models import State, Task
 
+POLL_SECONDS = 1.0
+"""How often the database is read while this process has no subscription."""
+
 
 async def wait_for_end(
     services: Services, task: Task, waiter: CompletionWaiter, deadline: float
 ) -> Task:
-    """Return the task when it has ended, or as it stands at `deadline` (time.monotonic).
+    """Return the task when it has ended, or as it is at `deadline` (time.monotonic).
 
-    `waiter` was taken before the task could end.
+    `waiter` has to be registered before the task can end.
     """
-    while not State(task.state).ended and (left := deadline - time.monotonic()) > 0:
-        await waiter.wait(left)
+    while not State(task.state).ended and (remaining := deadline - time.monotonic()) > 0:
+        await waiter.wait(wait_seconds(services, remaining))
         if waiter.result is not None:
             return task.model_copy(update=waiter.result)
         task = await get_task(services, task.id)
     return task
 
 
+def wait_seconds(services: Services, remaining: float) -> float:
+    """Return how long to wait for a message before reading the database, at most `remaining`."""
+    return remaining if services.messaging.subscriber.connected else min(remaining, POLL_SECONDS)
+
+
 async def get_task(services: Services, task_id: str) -> Task:
-    """The task as the record has it."""
-    task = await run_in_threadpool(services.tasks.get, task_id)
+    """Return the task as it is in the database. Raises UnknownTask."""
+    task = await run_in_threadpool(services.storage.tasks.get, task_id)
     if task is None:
         raise UnknownTask(f"there is no task {task_id!r}")
     return task
 
 
-async def wait_for_shared(
-    services: Services, question: SharedAnswer, deadline: float
-) -> Task | None:
-    """The task of those who have asked the same; None where it has no answer to share.
+async def wait_for_shared(services: Services, answer: SharedAnswer, deadline: float) -> Task | None:
+    """Return the task of an identical request; None if it has no answer to share.
 
-    `deadline` as above.
+    `deadline` is as for `wait_for_end`.
     """
-    with services.waiters.waiting(question.task.id) as waiter:
-        if not await asyncio.shield(question.queued):
+    with services.messaging.waiters.waiting(answer.task.id) as waiter:
+        if not await asyncio.shield(answer.queued):
             return None
-        task, answered = question.task, question.ended_at is not None
+        task, answered = answer.task, answer.ended_at is not None
         if answered and not State(task.state).ended:
-            task = await get_task(services, task.id)  # its result was too long for the word
+            task = await get_task(services, task.id)  # the result was too long for the message
         task = await wait_for_end(services, task, waiter, deadline)
     if task.state == State.QUEUED:
-        await run_in_threadpool(services.tasks.make_durable, task.id)
-    # An error is for those who waited for it, and none of theirs that somebody cancelled.
+        await run_in_threadpool(services.storage.tasks.make_durable, task.id)
+    # An error is shared only with those who waited for it; a cancelled or lost task with nobody.
     if task.state in (State.CANCELLED, State.LOST) or (answered and task.state != State.SUCCEEDED):
-        services.answers.forget(question)
+        services.messaging.answers.forget(answer)
         return None
     return task

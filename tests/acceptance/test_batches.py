@@ -236,7 +236,7 @@ def test_one_bad_item_refuses_the_batch_and_is_named(alice: Caller) -> None:
         "options": {"command": "{{n}}" + "x" * 100_000},
         "sweep": {"n": {"start": 1, "stop": 5000}},
     }
-    assert "more than 67108864 bytes" in failure(launch(alice, long), 422)["message"]
+    assert "more than 64 MiB" in failure(launch(alice, long), 422)["message"]
     for action in ("core/opn/nosuch", "auth/opn/login", "nosuch/cmd/x"):
         assert failure(launch(alice, {"items": [{}]}, action), 404)["type"] == "UnknownAction"
     assert alice.newest("batch") == before

@@ -86,13 +86,13 @@ def test_certificate_of_an_unknown_authority_or_for_another_name_is_refused(
 @pytest.mark.parametrize(
     ("status", "content", "why"),
     [
-        (200, b"<html>", "no JSON Web Key Set"),
-        (200, b"\xff\xfe", "no JSON Web Key Set"),
-        (200, b"[]", "no JSON Web Key Set"),
-        (200, b'{"keys": 5}', "no JSON Web Key Set"),
+        (200, b"<html>", "not a JSON Web Key Set"),
+        (200, b"\xff\xfe", "not a JSON Web Key Set"),
+        (200, b"[]", "not a JSON Web Key Set"),
+        (200, b'{"keys": 5}', "not a JSON Web Key Set"),
         (200, b'{"keys": [5]}', "No keys"),
         (200, b'{"keys": [{"kty": "RSA", "n": 5}]}', ""),
-        (200, b"[" * 200_000, "no JSON Web Key Set"),
+        (200, b"[" * 200_000, "not a JSON Web Key Set"),
         (404, b"{}", "404"),
         (503, b"{}", "503"),
         (302, b"", "302"),  # it is not followed: the next one might be http
@@ -112,4 +112,4 @@ def test_answer_that_does_not_end_is_given_up(
     assert "more than 1048576 bytes" in refused(trusting(site.address), signer)
     monkeypatch.setattr(openid, "FETCH_SECONDS", 1.0)
     site.page = 200, drops()
-    assert "not within 1 s" in refused(trusting(site.address), signer)
+    assert "no answer within 1 s" in refused(trusting(site.address), signer)

@@ -31,7 +31,7 @@ def task(task_id: str, credential: str = "first", username: str = "ada") -> Task
 
 @pytest.fixture
 async def questions() -> AnswerCache:
-    made = AnswerCache()
+    made = AnswerCache(lambda: True)
     with made.publishing("digest", task("t1"), 60):
         pass
     return made
@@ -79,9 +79,32 @@ async def test_what_is_heard_decides_what_is_still_shared(
 
 
 async def test_question_that_could_not_be_put_is_not_shared() -> None:
-    questions = AnswerCache()
+    questions = AnswerCache(lambda: True)
     with pytest.raises(OSError, match="away"), questions.publishing("digest", task("t1"), 60):
         found = questions.find("digest", task("t2"), 9)
         raise OSError("away")
     assert found is not None and found.queued.result() is False
     assert not shared(questions)
+
+
+class Subscription:
+    """Whether this process would hear of the end of a task."""
+
+    connected = True
+
+    def __call__(self) -> bool:
+        return self.connected
+
+
+async def test_nothing_is_shared_while_the_end_of_a_task_would_not_be_heard() -> None:
+    subscription = Subscription()
+    answers = AnswerCache(subscription)
+    with answers.publishing("digest", task("t1"), 60):
+        pass
+    assert shared(answers)
+    subscription.connected = False
+    assert not shared(answers)
+    with answers.publishing("other", task("t3"), 60):  # this task's end may be missed
+        pass
+    subscription.connected = True
+    assert not shared(answers, "other")

@@ -5,7 +5,7 @@ import asyncio
 import fakeredis
 import pytest
 
-from api.state.login_throttle import FAILURES, PERIOD_SECONDS, LoginThrottle
+from api.state.login_throttle import MAX_FAILURES, PERIOD_SECONDS, LoginThrottle
 from resop.errors import (
     LoginRefused,
     OtpRequired,
@@ -24,7 +24,7 @@ async def fail(breaker: LoginThrottle, fault: type[ResopError] = LoginRefused) -
 
 async def test_the_sixth_login_after_five_failures_is_stopped() -> None:
     breaker = LoginThrottle(fakeredis.FakeAsyncRedis(), "ada", "hpc", "10.0.0.1")
-    for number in range(FAILURES):
+    for number in range(MAX_FAILURES):
         await fail(breaker, (LoginRefused, OtpRequired, PasswordExpired)[number % 3])
     with pytest.raises(TooManyAttempts) as stopped:
         async with breaker.attempt():
@@ -47,8 +47,8 @@ async def test_of_many_at_once_no_more_are_tried_than_may_fail() -> None:
             return type(fault)
 
     ends = await asyncio.gather(*(log_in() for _ in range(50)))
-    assert asked == ends.count(LoginRefused) == FAILURES
-    assert ends.count(TooManyAttempts) == 50 - FAILURES
+    assert asked == ends.count(LoginRefused) == MAX_FAILURES
+    assert ends.count(TooManyAttempts) == 50 - MAX_FAILURES
 
 
 async def test_good_logins_wait_for_each_other_and_are_not_counted() -> None:
@@ -61,8 +61,8 @@ async def test_good_logins_wait_for_each_other_and_are_not_counted() -> None:
             await asyncio.sleep(0.01)
             done += 1
 
-    await asyncio.gather(*(log_in() for _ in range(3 * FAILURES)))
-    assert done == 3 * FAILURES
+    await asyncio.gather(*(log_in() for _ in range(3 * MAX_FAILURES)))
+    assert done == 3 * MAX_FAILURES
 
 
 async def test_further_failures_do_not_prolong_the_wait() -> None:
@@ -81,7 +81,7 @@ async def test_further_failures_do_not_prolong_the_wait() -> None:
 )
 async def test_nobody_else_is_stopped(username: str, cluster: str, address: str) -> None:
     redis = fakeredis.FakeAsyncRedis()
-    for _ in range(FAILURES):
+    for _ in range(MAX_FAILURES):
         await fail(LoginThrottle(redis, "ada", "hpc", "10.0.0.1"))
     async with LoginThrottle(redis, username, cluster, address).attempt():
         pass

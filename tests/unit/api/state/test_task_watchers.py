@@ -1,4 +1,4 @@
-"""Feeds: all who watch a task share what is read of it, and hear of what is new."""
+"""Task watches: all watchers of a task share one snapshot, and are woken by changes."""
 
 import asyncio
 from typing import Any
@@ -61,22 +61,22 @@ def store() -> FakeTaskStore:
 
 
 @pytest.fixture
-def feeds(store: FakeTaskStore) -> TaskWatches:
+def watches(store: FakeTaskStore) -> TaskWatches:
     untyped: Any = store
     return TaskWatches(untyped, untyped)
 
 
 async def test_a_thousand_watchers_read_the_record_once_a_change(
-    feeds: TaskWatches, store: FakeTaskStore
+    watches: TaskWatches, store: FakeTaskStore
 ) -> None:
     seen = []
     looked = asyncio.Barrier(1001)
 
     async def watch() -> None:
-        with feeds.feed("t1") as feed:
+        with watches.watch("t1") as watch:
             for _ in range(3):
-                changed = feed.changed
-                seen.append(len((await feed.snapshot()).steps))
+                changed = watch.changed
+                seen.append(len((await watch.snapshot()).steps))
                 await looked.wait()
                 await changed.wait()
 
@@ -84,69 +84,69 @@ async def test_a_thousand_watchers_read_the_record_once_a_change(
     for number in (1, 2, 3):
         await looked.wait()
         store.add(number, None)
-        feeds.on_message(TasksChanged(["t0", "t1", "t2"]))
+        watches.on_message(TasksChanged(["t0", "t1", "t2"]))
     await asyncio.gather(*watchers)
     assert store.reads == 3
     assert seen == [0] * 1000 + [1] * 1000 + [2] * 1000
-    assert not feeds._feeds
+    assert not watches._watches
 
 
 async def test_steps_that_have_ended_are_not_read_again(
-    feeds: TaskWatches, store: FakeTaskStore
+    watches: TaskWatches, store: FakeTaskStore
 ) -> None:
-    with feeds.feed("t1") as feed:
+    with watches.watch("t1") as watch:
         for number, seconds in ((1, 1.0), (2, None), (3, 1.0), (2, 2.0), (4, None)):
             store.add(number, seconds)
-            feeds.on_message(TasksChanged(["t1"]))
-            seen = await feed.snapshot()
+            watches.on_message(TasksChanged(["t1"]))
+            seen = await watch.snapshot()
             assert seen.steps == store.all
     assert store.asked_after == [0, 1, 1, 1, 3]
 
 
 async def test_rows_of_output_are_known_by_the_last_of_each_step(
-    feeds: TaskWatches, store: FakeTaskStore
+    watches: TaskWatches, store: FakeTaskStore
 ) -> None:
-    with feeds.feed("t1") as feed:
-        before = await feed.snapshot()
+    with watches.watch("t1") as watch:
+        before = await watch.snapshot()
         for step, row in ((1, 3), (2, 4), (1, 7)):
             store.rows[step] = row
-            feeds.on_message(TasksChanged(["t1"]))
-            assert (await feed.snapshot()).output_rows == store.rows
+            watches.on_message(TasksChanged(["t1"]))
+            assert (await watch.snapshot()).output_rows == store.rows
         assert before.output_rows == {}
 
 
-async def test_what_might_have_been_missed_wakes_all_who_watch(feeds: TaskWatches) -> None:
-    with feeds.feed("t1") as one, feeds.feed("t2") as other:
+async def test_what_might_have_been_missed_wakes_all_who_watch(watches: TaskWatches) -> None:
+    with watches.watch("t1") as one, watches.watch("t2") as other:
         for message in (Resync(), TasksChanged(["t1", "t2"])):
             events = [one.changed, other.changed]
-            feeds.on_message(message)
+            watches.on_message(message)
             assert all(event.is_set() for event in events)
         events = [one.changed, other.changed]
-        feeds.on_message(TaskEnded("t1"))
+        watches.on_message(TaskEnded("t1"))
         assert [event.is_set() for event in events] == [True, False]
 
 
 async def test_fault_of_one_reading_is_not_that_of_the_next(
-    feeds: TaskWatches, store: FakeTaskStore
+    watches: TaskWatches, store: FakeTaskStore
 ) -> None:
-    with feeds.feed("t1") as feed:
+    with watches.watch("t1") as watch:
         store.away = True
         with pytest.raises(RecordsUnavailable):
-            await feed.snapshot()
+            await watch.snapshot()
         store.away = False
-        feeds.on_message(TasksChanged(["t1"]))
-        assert (await feed.snapshot()).task == store.found
+        watches.on_message(TasksChanged(["t1"]))
+        assert (await watch.snapshot()).task == store.found
         store.found = None
-        feeds.on_message(TasksChanged(["t1"]))
+        watches.on_message(TasksChanged(["t1"]))
         with pytest.raises(UnknownTask):
-            await feed.snapshot()
+            await watch.snapshot()
 
 
 async def test_watcher_that_goes_away_takes_no_reading_from_others(
-    feeds: TaskWatches, store: FakeTaskStore
+    watches: TaskWatches, store: FakeTaskStore
 ) -> None:
-    with feeds.feed("t1") as feed:
-        first, second = (asyncio.create_task(feed.snapshot()) for _ in range(2))
+    with watches.watch("t1") as watch:
+        first, second = (asyncio.create_task(watch.snapshot()) for _ in range(2))
         await asyncio.sleep(0)
         first.cancel()
         assert (await second).task == store.found

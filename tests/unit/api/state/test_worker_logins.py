@@ -46,7 +46,7 @@ class Workers:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_logins, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(worker_logins, "REPEAT_SECONDS", 0.01)
 
 
 def test_offer_that_was_missed_is_made_again() -> None:
@@ -59,6 +59,6 @@ def test_offer_that_was_missed_is_made_again() -> None:
 def test_without_a_worker_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_logins, "OFFER_SECONDS", 0.1)
     workers = Workers(Encryptor(b"s" * 40), missed=10**6)
-    with pytest.raises(QueueUnavailable, match="no worker of this cluster answers"):
+    with pytest.raises(QueueUnavailable, match="no worker serves this cluster"):
         asyncio.run(workers.api.log_in(LOGIN))
     assert len(workers.offers) > 1

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.state.task_watchers import TaskSnapshot
-from api.tasks.event_stream import Cursor, Event, events_after
+from api.tasks.event_stream import Cursor, Event, EventStream
 from resop.errors import InvalidOptions
 from resop.limits import PIECE
 from resop.storage.models import State, Step, StepOutput, Task
@@ -80,7 +80,7 @@ class FakePrinted(StepOutputStore):
 def events_of(
     seen: TaskSnapshot, place: Cursor, printed: StepOutputStore | None = None
 ) -> list[Event]:
-    return list(events_after(seen, place, printed or FakePrinted()))
+    return list(EventStream(seen, place, printed or FakePrinted()))
 
 
 def told(event: Event) -> str:
@@ -138,8 +138,8 @@ OUTPUT = [word for word in EVENTS if ": " in word]
 
 def watch(snapshots: list[TaskSnapshot], place: Cursor) -> Iterator[Event]:
     for seen in snapshots:
-        for event in events_after(seen, place, PRINTED):
-            place = event.place
+        for event in EventStream(seen, place, PRINTED):
+            place = event.cursor
             yield event
 
 
@@ -148,7 +148,7 @@ def test_watcher_from_the_beginning_is_told_all_in_order() -> None:
 
 
 def test_who_comes_after_the_end_is_told_the_same_but_for_progress_that_was_overtaken() -> None:
-    events = [told(event) for event in events_after(GROWING[-1], Cursor(), PRINTED)]
+    events = [told(event) for event in EventStream(GROWING[-1], Cursor(), PRINTED)]
     once = [word for word in EVENTS if word != "progress"]
     assert events == [*once[:-1], "progress", "done"]
 
@@ -159,8 +159,8 @@ def test_no_event_is_missing_or_told_twice_however_often_a_watcher_comes_back(
 ) -> None:
     events: list[Event] = []
     for look in [*sorted(looks), len(GROWING) - 1]:
-        place = Cursor.read(str(events[-1].place)) if events else Cursor()
-        new = list(events_after(GROWING[look], place, PRINTED))
+        place = Cursor.parse(str(events[-1].cursor)) if events else Cursor()
+        new = list(EventStream(GROWING[look], place, PRINTED))
         # The connection breaks before the last of them arrive.
         arrived = data.draw(st.integers(0, len(new))) if look < len(GROWING) - 1 else len(new)
         events += new[:arrived]
@@ -198,8 +198,8 @@ def test_step_waits_for_the_lines_before_it_unless_they_never_come() -> None:
 def test_output_of_a_short_command_comes_with_its_end(output: Any, text: str | None) -> None:
     ended = task(State.FAILED, kind="command", output=output, stderr="oh", truncated=True)
     seen = events_of(TaskSnapshot(ended, []), Cursor())[:1]
-    while not seen[-1].place.over:  # the connection breaks after every event
-        seen += events_of(TaskSnapshot(ended, []), Cursor.read(str(seen[-1].place)))[:1]
+    while not seen[-1].cursor.is_last:  # the connection breaks after every event
+        seen += events_of(TaskSnapshot(ended, []), Cursor.parse(str(seen[-1].cursor)))[:1]
     shown = {"stdout": "", "stderr": ""}
     for event in seen[2:-1]:
         assert (event.kind, event.data["step"]) == ("output", 0)
@@ -215,7 +215,7 @@ def test_output_of_a_long_command_comes_as_it_is_printed() -> None:
     *_, first, last = events_of(TaskSnapshot(runs, [], {0: 2}), Cursor(), printed)
     assert [told(first), told(last)] == ["stdout 0: a", "stderr 0: b"]
     ended = task(State.SUCCEEDED, kind="command", output="ac", stderr="b")
-    left = events_of(TaskSnapshot(ended, [], {0: 3}), last.place, printed)
+    left = events_of(TaskSnapshot(ended, [], {0: 3}), last.cursor, printed)
     assert [told(event) for event in left] == ["stdout 0: c", "done"]
 
 
@@ -225,7 +225,7 @@ def test_output_of_a_step_that_is_not_seen_yet_waits_for_it() -> None:
     *_, last = events_of(seen, Cursor(), printed)
     assert told(last) == "stdout 1: a"
     seen = TaskSnapshot(task(State.RUNNING), [step(1, 2), step(2, 3)], {1: 1, 2: 2})
-    assert [told(event) for event in events_of(seen, last.place, printed)] == [
+    assert [told(event) for event in events_of(seen, last.cursor, printed)] == [
         *("step 2", "stdout 2: b")
     ]
 
@@ -233,8 +233,8 @@ def test_output_of_a_step_that_is_not_seen_yet_waits_for_it() -> None:
 def test_thousands_of_steps_leave_an_id_short() -> None:
     steps = [step(number, number, 0.5) for number in range(1, 3001)]
     *_, last = events_of(TaskSnapshot(task(State.SUCCEEDED), steps), Cursor())
-    assert str(last.place) == "succeeded/0/3000/3000//0/0.0"
-    assert events_of(TaskSnapshot(task(State.SUCCEEDED), steps), last.place) == []
+    assert str(last.cursor) == "succeeded/0/3000/3000//0/0.0"
+    assert events_of(TaskSnapshot(task(State.SUCCEEDED), steps), last.cursor) == []
 
 
 def test_event_reads_as_the_standard_says() -> None:
@@ -251,7 +251,7 @@ def test_done_tells_how_it_ended_without_the_output() -> None:
     *_, done = events_of(TaskSnapshot(ended, []), Cursor())
     assert (done.kind, done.data["state"], done.data["success"]) == ("done", "failed", False)
     assert done.data["error"] == {"type": "CommandFailed"} and "output" not in done.data
-    assert done.place.over
+    assert done.cursor.is_last
 
 
 @pytest.mark.parametrize(
@@ -260,13 +260,13 @@ def test_done_tells_how_it_ended_without_the_output() -> None:
 )
 def test_id_of_something_else_is_refused(text: str) -> None:
     with pytest.raises(InvalidOptions):
-        Cursor.read(text)
+        Cursor.parse(text)
 
 
 @given(st.permutations(range(1, 8)))
 def test_ends_in_any_order_come_to_the_same_place(order: list[int]) -> None:
     place = Cursor()
     for number in order:
-        place = place.with_end(number)
-        assert Cursor.read(str(place)) == place
+        place = place.after_end_of(number)
+        assert Cursor.parse(str(place)) == place
     assert place.ended == (7,)
