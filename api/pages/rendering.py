@@ -124,5 +124,6 @@ def _moment(iso: str) -> str:
 
 
 def sentence(message: str) -> str:
-    """Return an error message with a capital letter at its beginning."""
-    return message[:1].upper() + message[1:]
+    """Return a message with a capital letter, unless it begins with a name such as a file's."""
+    first = message.partition(" ")[0]
+    return message[:1].upper() + message[1:] if first.isalpha() else message
