@@ -16,7 +16,7 @@ VALIDATION_SCHEMAS = ("HTTPValidationError", "ValidationError")
 def request_faults(error: RequestValidationError) -> list[dict[str, str]]:
     """Return the invalid parameters of a request as `[{"field", "message"}, …]`.
 
-    The first part of a location is where the parameter stands: path, query, header or body.
+    The first part of a location is the kind of the parameter: path, query, header or body.
     """
     return [
         {"field": ".".join(map(str, each["loc"][1:])), "message": each["msg"]}

@@ -151,7 +151,7 @@ def _result_schema(action: Action) -> dict[str, Any]:
         returns = action.returns()
         properties |= {
             "operation": {"type": "string"},
-            # A schema with definitions of its own is shown by GET on the action.
+            # GET on the action shows a schema that has definitions.
             "output": returns if "$defs" not in returns else {},
             "log": {"type": "array", "items": {"type": "string"}},
         }

@@ -1,4 +1,4 @@
-"""What is known about the request being served: for its log line and its audit entry."""
+"""The context of the request being served, for its log line and its audit entry."""
 
 from __future__ import annotations
 

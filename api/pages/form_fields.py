@@ -20,7 +20,7 @@ FormData = ImmutableMultiDict[str, str]
 Widget = Literal["text", "number", "secret", "check", "choice", "choices", "area", "lines", "json"]
 
 FLAG_ONLY = ":alone"
-"""The form field that names the options given without a value, as `--flag` alone."""
+"""The form field that names the options given without a value, as just `--flag`."""
 LONG_TEXTS = frozenset(["script", "stdin"])
 """The options that get a large text box."""
 
@@ -85,7 +85,7 @@ class FormField:
 
     @property
     def example(self) -> str:
-        """An example of what to enter; empty if there is none."""
+        """An example of an entry; empty if there is none."""
         return next(iter(self.write(next(iter(self.examples), None))), "")
 
     def _choice(self, text: str) -> Any:
@@ -138,7 +138,7 @@ def fields_of(action: Action) -> list[FormField]:
 def options_in(fields: Iterable[FormField], form: FormData) -> dict[str, Any]:
     """Return the options of a submitted form, not yet validated.
 
-    Names without a field are kept, so that validation reports them. Raises InvalidOptions for a
+    Names without a field are included, so that validation reports them. Raises InvalidOptions for a
     text that cannot be read as a value.
     """
     known = {field.name for field in fields}

@@ -228,7 +228,7 @@ def _login_fields(services: Services, action: Action) -> list[FormField]:
 def _faults_by_field(
     fault: ResopError | None, fields: list[FormField]
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """Return the messages for each field, and those that belong to none."""
+    """Return the messages for each field, and the messages that belong to no field."""
     own: dict[str, list[str]] = {}
     if fault is None:
         return own, []

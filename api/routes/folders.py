@@ -47,7 +47,7 @@ _MEDIA_TYPES = {"tar": "application/x-tar", "zip": "application/zip"}
 
 
 class ArchiveOptions(BaseModel):
-    """What part of a folder is read, and in which format."""
+    """The part of a folder to read, and the format of the archive."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

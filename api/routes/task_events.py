@@ -38,7 +38,7 @@ RETRY_MILLISECONDS = 1000
 PAGE_CHARACTERS = 1 << 20
 """Events are rendered in pages of about this size."""
 MAX_CACHED_PAGES = 8
-"""Pages of a snapshot that are kept for other watchers with the same cursor."""
+"""Pages of a snapshot that are cached for other watchers with the same cursor."""
 
 
 @router.get(

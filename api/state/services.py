@@ -119,7 +119,7 @@ class Messaging:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Who may do what: tokens, logins, sessions and the policy."""
+    """Authentication and authorization: tokens, logins, sessions and the policy."""
 
     encryptor: Encryptor
     connector: Connector

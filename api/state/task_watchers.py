@@ -58,13 +58,13 @@ class TaskWatch:
         return await asyncio.shield(self._reading)
 
     def on_change(self) -> None:
-        """Let the next snapshot be read anew, and wake the watchers."""
+        """Discard the present snapshot, and wake the watchers."""
         self._reading = None
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
 
     def refresh(self) -> None:
-        """Let the next snapshot be read anew, unless the present one is recent."""
+        """Discard the present snapshot, unless it is recent."""
         if time.monotonic() - self._read_at >= MIN_REFRESH_SECONDS:
             self._reading = None
 

@@ -23,8 +23,8 @@ def idempotency_key(
 ) -> IdempotencyKey:
     """Return the row that links a client's key to the task or batch of its request. Blocks.
 
-    Each user has keys of their own. `content_digest` tells a repeated request from another one
-    with the same key.
+    Users cannot collide with keys of other users. `content_digest` distinguishes a repeated
+    request from another one with the same key.
     """
 
     def row(encryptor: Encryptor) -> IdempotencyKey:

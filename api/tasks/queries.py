@@ -45,7 +45,7 @@ async def task_details(services: Services, task: Task) -> dict[str, Any]:
 def _read_details(services: Services, task: Task) -> dict[str, Any]:
     steps = services.storage.tasks.steps(task.id)
     open_steps = {step.number: step for step in steps if step.stdout is None}
-    # A command's only step has the number 0 and no row of its own.
+    # A command's only step has the number 0 and no row.
     open_command = task.kind == ActionKind.COMMAND and task.stderr is None
     if task.started_at is not None and (open_steps or open_command):
         so_far = services.storage.step_outputs.so_far(task.id, {*open_steps, 0})

@@ -59,7 +59,7 @@ async def wait_for_shared(services: Services, answer: SharedAnswer, deadline: fl
         task = await wait_for_end(services, task, waiter, deadline)
     if task.state == State.QUEUED:
         await run_in_threadpool(services.storage.tasks.make_durable, task.id)
-    # An error is shared only with those who waited for it; a cancelled or lost task with nobody.
+    # An error is shared only with requests that waited for it; a cancelled or lost task never.
     if task.state in (State.CANCELLED, State.LOST) or (answered and task.state != State.SUCCEEDED):
         services.messaging.answers.forget(answer)
         return None

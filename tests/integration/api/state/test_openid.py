@@ -26,7 +26,7 @@ def signer() -> RSAKey:
 
 @pytest.fixture
 def site(tmp_path: Path, signer: RSAKey, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
-    """Where the issuer's keys stand."""
+    """Serve the issuer's keys."""
     with Hook(tmp_path) as started:
         monkeypatch.setenv("SSL_CERT_FILE", str(started.authority))
         started.page = 200, [json.dumps({"keys": [signer.as_dict(private=False)]}).encode()]

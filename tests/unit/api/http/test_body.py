@@ -1,4 +1,4 @@
-"""What a body may be: JSON or form fields, within limits, each refusal named."""
+"""Bodies: JSON or form fields, within limits, each refusal named."""
 
 from collections.abc import AsyncIterator
 from typing import Any

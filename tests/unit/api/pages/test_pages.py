@@ -50,14 +50,14 @@ NEEDED = [("name", "ada"), ("script", "#!/bin/sh")]
 
 
 def read(*pairs: tuple[str, str]) -> dict[str, Any]:
-    """The options of a form that holds these fields, and those that must be there."""
+    """Return the options of a form with these fields and the required ones."""
     sent = FormData([*NEEDED, ("loud", "true"), *pairs])
     given = options_in(FIELDS.values(), sent)
     return {name: value for name, value in given.items() if name not in ("name", "script")}
 
 
 def meaning(action: Action, options: dict[str, Any]) -> object:
-    """What an action makes of options: a list and a quoted text may be the same arguments."""
+    """Return the effect of options: a list and a quoted text may be the same arguments."""
     checked = check_options(action.options, options)
     return action.invocation(checked) if isinstance(action, Command) else checked.model_dump()
 
@@ -253,7 +253,7 @@ async def test_what_is_no_form_is_refused(body: bytes, kind: str, fault: type[Ex
 
 
 async def shown(output: Any, **others: Any) -> str:
-    """The page of a task that answered `output`."""
+    """Return the page of a task that answered `output`."""
     task = {
         "task": "1",
         "action": "core:run",

@@ -1,4 +1,4 @@
-"""A stream of events goes on without a subscription, and ends with its login."""
+"""A stream of events continues without a subscription, and ends with its login."""
 
 import asyncio
 import time
@@ -46,7 +46,7 @@ class FakeStore:
 
 
 class Logins:
-    """Whether the login of the stream is still valid."""
+    """The login of the stream, valid or not."""
 
     valid = True
 

@@ -1,4 +1,4 @@
-"""Who shares whose answer, by what is heard."""
+"""Answers are shared until a message says that they may be outdated."""
 
 from typing import Any
 
@@ -88,7 +88,7 @@ async def test_question_that_could_not_be_put_is_not_shared() -> None:
 
 
 class Subscription:
-    """Whether this process would hear of the end of a task."""
+    """A subscription that may be lost."""
 
     connected = True
 

@@ -1,4 +1,4 @@
-"""A login is trusted without the database only while every logout would be heard."""
+"""A login is trusted without the database only while every logout would be noticed."""
 
 import pytest
 
@@ -35,7 +35,7 @@ class FakeCredentialStore:
 
 
 class Subscription:
-    """Whether this process would hear of a logout."""
+    """A subscription that may be lost."""
 
     connected = True
 

@@ -16,7 +16,7 @@ LOGIN = {"cluster": "hpc", "username": "ada", "password": "secret"}
 
 
 class Workers:
-    """What is published goes to one worker, which misses the first offers."""
+    """A publisher whose messages reach one worker, which misses the first offers."""
 
     def __init__(self, encryptor: Encryptor, missed: int) -> None:
         self.api = WorkerLogins(self, encryptor)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Events of a task: each once and in order, wherever a watcher comes in or goes on."""
+"""Events of a task: each once and in order, wherever a watcher begins or continues."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def step(number: int, begun: float, seconds: float | None = None, log_lines: int
 
 
 class FakePrinted(StepOutputStore):
-    """What the steps of a task have printed, in rows or as a whole."""
+    """The output of a task's steps, in rows or as a whole."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ def events_of(
 
 
 def told(event: Event) -> str:
-    """An event in a word."""
+    """Return an event in a few words."""
     match event.kind:
         case "output":
             return f"{event.data['stream']} {event.data['step']}: {event.data['text']}"
