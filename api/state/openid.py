@@ -88,7 +88,7 @@ class OpenID:
 
 
 def _keys_unavailable(reason: str) -> ClusterError:
-    return ClusterError(f"the keys of the token's issuer cannot be read: {reason}")
+    return ClusterError(f"the issuer's keys cannot be read: {reason}")
 
 
 async def _fetch(address: str) -> bytes:

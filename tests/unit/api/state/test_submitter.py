@@ -1,6 +1,6 @@
-"""New tasks are taken in together; each is told what became of itself, whatever becomes of others.
+"""New tasks are submitted together; each caller gets its own outcome, whatever happens to others.
 
-The queue's far end is a list: what Celery would send.
+Celery is replaced by a list of the messages that it would send.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ ROOM = 10
 
 
 class Messages:
-    """Notes what is sent, as long as the broker is there."""
+    """Collects the messages, until the broker becomes unavailable."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, list[str]]] = []
         self.priorities: list[int | None] = []
         self.most = 1000
-        """After so many messages the broker is away."""
+        """The number of messages after which the broker is unavailable."""
 
     def send_task(self, _: str, ids: Sequence[str], *, queue: str, priority: int | None) -> None:
         if len(self.sent) == self.most:
@@ -43,21 +43,21 @@ def messages() -> Messages:
     return Messages()
 
 
-async def taken_in(
+async def submitted(
     task_store: TaskStore,
     key_store: IdempotencyKeyStore,
     messages: Messages,
     *new: NewTask,
     worker: str = "",
 ) -> Any:
-    """What each is told when all of them come before the first is looked at."""
-    intake = TaskSubmitter(task_store, key_store, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
-    adding = [asyncio.create_task(intake.add(each, worker, durable=False)) for each in new]
+    """Return the outcome of each task when all of them arrive before the first is handled."""
+    submitter = TaskSubmitter(task_store, key_store, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
+    adding = [asyncio.create_task(submitter.add(each, worker, durable=False)) for each in new]
     await asyncio.sleep(0)
-    intake.start()
-    told = await asyncio.gather(*adding, return_exceptions=True)
-    await intake.stop()
-    return told
+    submitter.start()
+    outcomes = await asyncio.gather(*adding, return_exceptions=True)
+    await submitter.stop()
+    return outcomes
 
 
 def new(key: str | None = None, **values: Any) -> NewTask:
@@ -85,7 +85,7 @@ async def test_what_has_come_is_written_in_one_transaction_and_sent_in_few_messa
 
     monkeypatch.setattr(task_store, "add_all", counted)
     tasks = [new() for _ in range(TASKS_PER_MESSAGE + 1)]
-    assert await taken_in(task_store, key_store, messages, *tasks) == [None] * len(tasks)
+    assert await submitted(task_store, key_store, messages, *tasks) == [None] * len(tasks)
     ids = [each.task.id for each in tasks]
     assert groups == [(len(tasks), False)]
     assert messages.sent == [
@@ -100,7 +100,7 @@ async def test_only_who_has_no_room_is_refused(
 ) -> None:
     tasks = [new() for _ in range(ROOM + 2)]
     others = [new(username="bob"), new(cluster="salsa")]
-    told = await taken_in(task_store, key_store, messages, *tasks, *others)
+    told = await submitted(task_store, key_store, messages, *tasks, *others)
     assert told[:ROOM] + told[-2:] == [None] * (ROOM + 2)
     assert [type(each) for each in told[ROOM:-2]] == [LimitReached] * 2
     assert states(task_store, tasks)[ROOM:] == [None, None]
@@ -111,10 +111,10 @@ async def test_key_that_comes_twice_is_that_of_the_first(
     task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
 ) -> None:
     tasks = [new("k"), new("k"), new("other")]
-    first, second, third = await taken_in(task_store, key_store, messages, *tasks)
+    first, second, third = await submitted(task_store, key_store, messages, *tasks)
     assert first is third is None and second.task == tasks[0].task.id
     assert states(task_store, tasks) == [State.QUEUED, None, State.QUEUED]
-    assert (await taken_in(task_store, key_store, messages, new("k")))[0].task == tasks[0].task.id
+    assert (await submitted(task_store, key_store, messages, new("k")))[0].task == tasks[0].task.id
 
 
 async def test_what_no_message_was_sent_for_is_given_up(
@@ -122,7 +122,7 @@ async def test_what_no_message_was_sent_for_is_given_up(
 ) -> None:
     messages.most = 1
     tasks = [new("k"), new(cluster="salsa"), new("l", cluster="salsa")]
-    first, *told = await taken_in(task_store, key_store, messages, *tasks)
+    first, *told = await submitted(task_store, key_store, messages, *tasks)
     assert first is None and [type(each) for each in told] == [QueueUnavailable] * 2
     assert states(task_store, tasks) == [State.QUEUED, State.FAILED, State.FAILED]
     assert key_store.get("k") and key_store.get("l") is None
@@ -139,7 +139,7 @@ async def test_what_a_worker_has_all_the_same_is_not_given_up(
         raise OperationalError
 
     monkeypatch.setattr(messages, "send_task", arrives)
-    assert await taken_in(task_store, key_store, messages, task := new()) == [None]
+    assert await submitted(task_store, key_store, messages, task := new()) == [None]
     assert states(task_store, [task]) == [State.RUNNING]
 
 
@@ -153,7 +153,7 @@ async def test_while_the_database_is_away_each_is_told_so_for_itself(
         raise RecordsUnavailable
 
     monkeypatch.setattr(task_store, "add_all", away)
-    first, second = await taken_in(task_store, key_store, messages, new(), new())
+    first, second = await submitted(task_store, key_store, messages, new(), new())
     assert isinstance(first, RecordsUnavailable) and isinstance(second, RecordsUnavailable)
     assert first is not second and messages.sent == []
 
@@ -162,38 +162,38 @@ async def test_one_that_cannot_be_written_is_the_only_one_that_is_not(
     task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
 ) -> None:
     tasks = [new(), new(options={"input": object()}), new()]
-    first, second, third = await taken_in(task_store, key_store, messages, *tasks)
+    first, second, third = await submitted(task_store, key_store, messages, *tasks)
     assert first is third is None and isinstance(second, Exception)
     assert states(task_store, tasks) == [State.QUEUED, None, State.QUEUED]
     assert [ids for _, ids in messages.sent] == [[tasks[0].task.id, tasks[2].task.id]]
 
 
-async def test_fault_of_ours_is_told_and_does_not_end_the_intake(
+async def test_fault_of_ours_is_told_and_does_not_end_the_submitter(
     task_store: TaskStore,
     key_store: IdempotencyKeyStore,
     messages: Messages,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    intake = TaskSubmitter(task_store, key_store, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
-    intake.start()
+    submitter = TaskSubmitter(task_store, key_store, TaskQueue(messages), ROOM)  # type: ignore[arg-type]
+    submitter.start()
     with monkeypatch.context() as patch:
         patch.setattr(messages, "send_task", None)
         with pytest.raises(TypeError):
-            await intake.add(new())
-    assert await intake.add(new()) is None
-    await intake.stop()
+            await submitter.add(new())
+    assert await submitter.add(new()) is None
+    await submitter.stop()
 
 
-async def test_task_of_who_has_gone_is_taken_in(
+async def test_task_of_who_has_gone_is_submitted(
     task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
 ) -> None:
-    intake, task = TaskSubmitter(task_store, key_store, TaskQueue(messages), ROOM), new()  # type: ignore[arg-type]
-    adding = asyncio.create_task(intake.add(task, "kept"))
+    submitter, task = TaskSubmitter(task_store, key_store, TaskQueue(messages), ROOM), new()  # type: ignore[arg-type]
+    adding = asyncio.create_task(submitter.add(task, "kept"))
     await asyncio.sleep(0)
     adding.cancel()
     await asyncio.sleep(0)
-    intake.start()
-    await intake.stop()
+    submitter.start()
+    await submitter.stop()
     assert states(task_store, [task]) == [State.QUEUED]
     assert messages.sent == [("worker.kept", [task.task.id])]
 
