@@ -140,10 +140,11 @@ class TaskRunner:
         workers: WorkerStore,
         writer: RecordWriter,
         queue: TaskQueue,
-        threads: ThreadPoolExecutor,
+        max_operations: int,
+        *,
         on_batch_task_end: Callable[[], None],
     ) -> None:
-        """Set up; operations run in `threads`, `on_batch_task_end` must return at once."""
+        """Set up; at most `max_operations` run at once, `on_batch_task_end` returns at once."""
         self._worker = worker
         self._opener = opener
         self._permissions = permissions
@@ -151,7 +152,7 @@ class TaskRunner:
         self._workers = workers
         self._writer = writer
         self._queue = queue
-        self._threads = threads
+        self._threads = ThreadPoolExecutor(max_operations, thread_name_prefix="operation")
         self._on_batch_task_end = on_batch_task_end
         self._resumable: dict[str, SshStepExecutor] = {}
         """The executors of the running tasks that another worker can resume."""
@@ -162,6 +163,10 @@ class TaskRunner:
         self._handing_off = True
         for executor in self._resumable.values():
             executor.control.hand_off()
+
+    def close(self) -> None:
+        """End the threads of operations; call when no task runs any more. Blocks."""
+        self._threads.shutdown(cancel_futures=True)
 
     async def run(self, task: ClaimedTask, previous: PreviousRun = NO_PREVIOUS_RUN) -> None:
         """Run a claimed task until its end is recorded, whatever happens."""

@@ -10,7 +10,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import uvloop
@@ -66,16 +65,12 @@ class TaskPool:
         queue: TaskQueue,
         dispatch_batches: Callable[[], None],
     ) -> None:
-        """Set up; `dispatch_batches` is called when a batch may have tasks to dispatch.
-
-        It must return at once.
-        """
+        """Set up; `dispatch_batches` starts a dispatch of batch tasks and returns at once."""
         self._worker = worker
         self._database = database
         self._tasks = TaskStore(database)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._threads = ThreadPoolExecutor(settings.WORKER_TASKS, thread_name_prefix="operation")
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(target=self._run_loop, name="ssh", daemon=True)
         encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
@@ -98,8 +93,8 @@ class TaskPool:
             WorkerStore(database),
             writer,
             queue,
-            self._threads,
-            dispatch_batches,
+            settings.WORKER_TASKS,
+            on_batch_task_end=dispatch_batches,
         )
         self._subscriber = Subscriber(settings.redis_url)
         self._subscriber.on(CancelRequested, self._on_cancel_requested)
@@ -150,7 +145,7 @@ class TaskPool:
         self._wait_for(self._cancel_all())
         for closing in (self._subscriber.stop(), self._held.close(), self._sessions.close()):
             self._wait_for(closing)
-        self._threads.shutdown(cancel_futures=True)
+        self._runner.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._loop_thread.join(LOOP_STOP_SECONDS)
 
