@@ -113,7 +113,7 @@ class ResumeState:
         """
         if self._ids is None:
             return None, None
-        step_id = ("" if durable else NOT_DURABLE_PREFIX) + self._ids.of(step, content)
+        step_id = ("" if durable else NOT_DURABLE_PREFIX) + self._ids.next_id(step, content)
         return step_id, await self._previous(step_id)
 
     def durable_step(self, step_id: str, previous: Step | None) -> DurableStep:

@@ -237,7 +237,7 @@ class StepIdGenerator:
         self._secret = secret.encode()
         self._counts: Counter[str] = Counter()
 
-    def of(self, step: StepRequest, content: bytes = b"") -> str:
+    def next_id(self, step: StepRequest, content: bytes = b"") -> str:
         """Return the ID of the next step equal to this one: at most 64 characters."""
         parts = [self._task_id.encode(), step.line.encode(), step.input or b"", content]
         text = b"".join(b"%d:%s" % (len(part), part) for part in parts)

@@ -34,7 +34,7 @@ def recorded(number: int, request: StepRequest, **values: Any) -> Step:
         number=number,
         command=request.display,
         started_at=now(),
-        step_id=StepIdGenerator("1", "half").of(request),
+        step_id=StepIdGenerator("1", "half").next_id(request),
         **values,
     )
 
@@ -89,7 +89,7 @@ async def test_steps_at_the_same_time_are_recognized_in_any_order() -> None:
     ids, rows = StepIdGenerator("1", "half"), []
     for number, each in enumerate(steps, 1):
         row = recorded(number, each, **{**ENDED, "stdout": f"{number % 2}"})
-        row.step_id = ids.of(each)
+        row.step_id = ids.next_id(each)
         rows.append(row)
     site = Site(*rows)
     answers = await asyncio.gather(*(site.run(each) for each in [*reversed(steps), step("more")]))
@@ -116,7 +116,9 @@ async def test_step_whose_answer_is_not_recorded_ends_the_task(
 
 async def test_transfers_are_recognized_and_not_repeated() -> None:
     def transfer_id(command: str, content: bytes = b"") -> str:
-        return "bare-" + StepIdGenerator("1", "half").of(StepRequest(command, command), content)
+        return "bare-" + StepIdGenerator("1", "half").next_id(
+            StepRequest(command, command), content
+        )
 
     put, get = recorded(1, step("put"), seconds=1.0), recorded(2, step("get"), seconds=1.0)
     put.step_id, get.step_id = transfer_id("sftp: put a", b"text"), transfer_id("sftp: get b")
@@ -190,7 +192,7 @@ async def test_recorded_log_and_undo_steps_are_not_written_again() -> None:
 def test_step_ids_are_repeatable_and_reveal_nothing() -> None:
     def names(task: str = "1", key_share: str = "half", stdin: Any = SECRET) -> list[str]:
         ids = StepIdGenerator(task, key_share)
-        return [ids.of(step("passwd", stdin=stdin)) for _ in range(2)]
+        return [ids.next_id(step("passwd", stdin=stdin)) for _ in range(2)]
 
     assert names() == names() and len({*names()}) == 2
     others = [names(task="2"), names(key_share="other"), names(stdin=Secret("another secret"))]
