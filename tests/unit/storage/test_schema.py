@@ -85,7 +85,7 @@ def test_database_of_a_newer_resop_is_refused_and_left_alone(url: str) -> None:
         pass
     with create_engine(url, poolclass=NullPool).begin() as db:
         db.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    said = "DATABASE_URL: its tables are of version 9999"
+    said = "DATABASE_URL: its tables have version 9999"
     with pytest.raises(InvalidSettings, match=said), prepared(url):
         pass
     assert version_of(url) == "9999"
