@@ -487,7 +487,7 @@ def test_quotas_are_told_where_there_are_some(alice: Caller, bed: Testbed) -> No
         assert output(alice, "utils/opn/quota") == []
     else:
         error = failure(alice.post("utils/opn/quota"), 424)
-        assert "no program quota" in error["message"]
+        assert "has no quota program" in error["message"]
     # The machine's kernel need not have quotas: it is told what the program prints.
     put = "mount -t tmpfs -o mode=755 tmpfs $0 && cat >$0/quota && chmod 755 $0/quota"
     bed.machine.run(["sh", "-c", put, "/usr/local/bin"], text=QUOTA)

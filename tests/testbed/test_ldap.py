@@ -61,7 +61,7 @@ def test_home_that_was_left_is_handed_over_on_demand_only(
     with somebody(admin, bed, "next") as other:
         assert other["uid_number"] > made["uid_number"]
     error = failure(admin.post("ldap/opn/create_user", about), 424)
-    assert f"/home/left is there and belongs to {made['uid_number']}" in error["message"]
+    assert f"/home/left exists and belongs to UID {made['uid_number']}" in error["message"]
     with somebody(admin, bed, "left", uid_number=made["uid_number"]) as back:
         assert back == {**made, "full_name": "Some Body", "surname": "Body", "mail": back["mail"]}
 
@@ -169,7 +169,7 @@ def test_group_takes_members_who_are_then_in_it(
                 assert "proj.9" in output(caller, "utils/cmd/id", groups=True, name=True)
             nobody = {"group": "proj.9", "usernames": ["alice", "nobody1"]}
             error = failure(admin.post("ldap/opn/add_to_group", nobody), 424)
-            assert error["message"] == "the directory does not know nobody1"
+            assert error["message"] == "the directory has no user nobody1"
         assert asked(bed, "(cn=proj.9)", "memberUid").splitlines()[1:] == ["memberUid: bob", ""]
     finally:
         ldap = {"bind_dn": bed.site.ldap.bind_dn, "password": bed.site.ldap.password}

@@ -82,7 +82,7 @@ def test_who_is_not_there_or_not_to_be_deleted(admin: Caller) -> None:
         error = failure(admin.post(f"linux_user/opn/{action}", options), 424)
         assert error["message"] == "there is no local account alice"
     error = failure(admin.post("linux_user/opn/delete_user", {"username": "root"}), 424)
-    assert error["message"] == "root is an account of the system, with number 0"
+    assert error["message"] == "root is a system account (UID 0): it is not deleted"
 
 
 def test_who_may_not_use_sudo_creates_nobody(running: Embedded, bed: Testbed) -> None:
