@@ -69,7 +69,7 @@ class QueuedJob(Job):
 
 
 class JobDetails(TypedDict):
-    """What the queue reports for a single job only."""
+    """Details that the queue reports for a single job only."""
 
     stdout: str | None
     """Path of the file for standard output."""

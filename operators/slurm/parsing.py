@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 ABSENT = frozenset(
     ["", "(null)", "N/A", "n/a", "n/s", "None", "NONE", "none", "Unknown", "None assigned"]
 )
-"""What Slurm prints where there is no value."""
+"""Texts that Slurm prints where there is no value."""
 
 _UNITS = {unit: 1024**power for power, unit in enumerate("BKMGTPE")}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([BKMGTPE]?)[nc]?")

@@ -33,7 +33,7 @@ def option_names(model: type[BaseModel]) -> list[str]:
 
 
 def option_values(options: BaseModel) -> dict[str, Any]:
-    """What the request gave, by the names it used; defaults are left out."""
+    """Return the values that a request set, by the names it used; defaults are omitted."""
     fields = type(options).model_fields
     return {
         field.alias or name: getattr(options, name)
@@ -43,7 +43,7 @@ def option_values(options: BaseModel) -> dict[str, Any]:
 
 
 def accepts_secret(model: type[BaseModel]) -> bool:
-    """Whether any of the options, at any depth, is a Secret."""
+    """Return True if any of the options, at any depth, is a Secret."""
     return '"writeOnly": true' in json.dumps(model.model_json_schema())
 
 
@@ -77,7 +77,7 @@ def _schema(model: type[BaseModel]) -> Schema:
 
 
 def _locate(schema: Schema, location: Sequence[int | str]) -> tuple[list[str], list[str]]:
-    """Return where a request's value stands, and the option names of the innermost level.
+    """Return the path of a value in a request, and the option names of its level.
 
     Pydantic's location also names the alternatives of a union (`list[str]`, `range`) and marks a
     key (`[key]`); a request knows neither, so only parts that the schema has are returned.

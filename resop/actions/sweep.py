@@ -221,7 +221,7 @@ class OptionTemplate:
     def __init__(self, options: Mapping[str, Any], names: Collection[str]) -> None:
         """Prepare the options of an action whose options have these `names`.
 
-        A parameter that no template names sets the option of its own name, if there is one.
+        A parameter that no template names sets the option with its name, if there is one.
         """
         self._options = options
         self._names = names

@@ -1,4 +1,4 @@
-"""One testbed, one service in front of it, and those who are logged in there, for all tests."""
+"""One testbed, one service in front of it, and its logged-in users, for all tests."""
 
 from collections.abc import Iterator
 

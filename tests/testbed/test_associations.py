@@ -23,7 +23,7 @@ def account(admin: Caller, bed: Testbed) -> Iterator[str]:
 
 
 def shown(bed: Testbed, *words: str) -> str:
-    """What slurmdbd says to who asks it directly."""
+    """Ask slurmdbd directly."""
     return bed.machine.run(["sacctmgr", "-nP", "show", *words]).strip()
 
 

@@ -1,4 +1,4 @@
-"""Kept sessions and certificates on the real thing: a code at every connection, a user CA."""
+"""Held sessions and certificates on a real cluster: a code at every connection, a user CA."""
 
 import contextlib
 import json

@@ -241,7 +241,7 @@ def test_password_is_kept_as_a_hash_that_crypt_knows(admin: Caller, bed: Testbed
 
 
 def crypted(bed: Testbed, password: str, stored: str) -> str:
-    """What openssl makes of a password with the salt of a hash."""
+    """Hash a password with openssl and the salt of a stored hash."""
     salt = stored.split("$")[2]
     argv = ["openssl", "passwd", "-6", "-salt", salt, "-stdin"]
     return bed.machine.run(argv, text=password).strip()

@@ -1,4 +1,4 @@
-"""Files and folders of a real login node through HTTP: names that hurt, errors told apart."""
+"""Files and folders of a real login node through HTTP: hostile names, distinct errors."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ NOT_UTF8 = "caf\udce9 \udcff"
 
 @pytest.fixture
 def place(bed: Testbed) -> Iterator[str]:
-    """A folder of alice's with a name of its own."""
+    """A folder of alice's with a unique name."""
     folder = as_alice(bed, ["mktemp", "-d", "/home/alice/file's test ü.XXXXXX"])
     folder = folder.removesuffix("\n")
     yield folder
@@ -488,7 +488,7 @@ def test_quotas_are_told_where_there_are_some(alice: Caller, bed: Testbed) -> No
     else:
         error = failure(alice.post("utils/opn/quota"), 424)
         assert "has no quota program" in error["message"]
-    # The machine's kernel need not have quotas: it is told what the program prints.
+    # The machine's kernel may lack quotas: a fake program prints them.
     put = "mount -t tmpfs -o mode=755 tmpfs $0 && cat >$0/quota && chmod 755 $0/quota"
     bed.machine.run(["sh", "-c", put, "/usr/local/bin"], text=QUOTA)
     try:

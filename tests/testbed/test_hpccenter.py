@@ -63,27 +63,27 @@ def away(bed: Testbed, *daemons: str) -> Iterator[None]:
 
 
 def rows(bed: Testbed, query: str) -> str:
-    """What the portal's database says, asked as its administrator."""
+    """Query the portal's database as its administrator."""
     port = str(bed.site.postgresql.port)
     command = ["psql", "-p", port, "-d", "portal", "-Atc", query]
     return bed.machine.run(command, user="postgres").strip()
 
 
 def in_ldap(bed: Testbed, username: str) -> bool:
-    """Whether the directory knows a person."""
+    """Return True if the directory has the user."""
     ldap = bed.site.ldap
     entry = ["ldapsearch", "-x", "-LLL", "-H", ldap.uri, "-b", ldap.base, f"(uid={username})"]
     return bool(bed.machine.run(entry).strip())
 
 
 def in_slurm(bed: Testbed, username: str) -> bool:
-    """Whether the person is in an account of Slurm's."""
+    """Return True if the user is in a Slurm account."""
     member = ["sacctmgr", "-nP", "show", "associations", f"user={username}", "format=account"]
     return bool(bed.machine.run(member).strip())
 
 
 def in_portal(bed: Testbed, username: str) -> bool:
-    """Whether the portal's table has the person."""
+    """Return True if the portal's table has the user."""
     return bool(rows(bed, f"select id from users where username = '{username}'"))
 
 

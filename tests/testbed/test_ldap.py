@@ -22,7 +22,7 @@ PASSWORD = "-n 'it''s' \"quoted\" $(id) \\ üß€"
 def somebody(
     admin: Caller, bed: Testbed, username: str, **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """A person who is in the directory for a while, and leaves no home."""
+    """A temporary user of the directory, without a home folder at the end."""
     about = {"full_name": "Some Body", "mail": "some@hpc.example", "password": PASSWORD}
     made = output(admin, "ldap/opn/create_user", username=username, **about | options)
     try:
@@ -33,7 +33,7 @@ def somebody(
 
 
 def asked(bed: Testbed, query: str, *attributes: str) -> str:
-    """What the directory says to anybody who asks it directly."""
+    """Search the directory directly, without resop."""
     where = ("-x", "-LLL", "-o", "ldif-wrap=no", "-H", bed.site.ldap.uri, "-b", bed.site.ldap.base)
     return bed.machine.run(["ldapsearch", *where, query, *attributes])
 

@@ -59,7 +59,7 @@ def test_who_was_created_logs_in_and_who_was_deleted_does_not(
 
 
 def test_account_that_cannot_be_completed_is_gone(admin: Caller, bed: Testbed) -> None:
-    # A number of its own: those of a deleted account may have processes left, which stop userdel.
+    # A unique UID: a deleted account's UID may still have processes, which stop userdel.
     options = {"username": "half", "uid": 19777, "home": "/proc/half", "password": PASSWORD}
     error = failure(admin.post("linux_user/opn/create_user", options), 424)
     assert error["undone"] == ["sudo --non-interactive userdel --remove half"], error[

@@ -1,4 +1,4 @@
-"""What the Slurm operator does to jobs, on real Slurm: submit, sweep, wait, cancel, read output."""
+"""Actions on jobs, with a real Slurm: submit, sweep, wait, cancel, read output."""
 
 import contextlib
 import time

@@ -1,4 +1,4 @@
-"""What is told of nodes, jobs, accounts and usage, on real Slurm and while parts of it are down."""
+"""Queries for nodes, jobs, accounts and usage, with a real Slurm and during outages."""
 
 import contextlib
 import time
@@ -32,7 +32,7 @@ def cancel(caller: Caller, *jobs: int) -> None:
 
 
 def eventually(ask: Callable[[], Any], holds: Callable[[Any], bool]) -> Any:
-    """What `ask` answers as soon as it `holds`."""
+    """Return the answer of `ask` as soon as it `holds`."""
     deadline = time.monotonic() + PATIENCE
     while True:
         answer = ask()
@@ -56,7 +56,7 @@ def ended(caller: Caller, id: int | str) -> Any:
 
 
 def is_recent(moment: str) -> bool:
-    """Whether a time has a zone and is not long ago: so the zone is right."""
+    """Return True if a time has a zone and is recent, which shows that the zone is right."""
     return timedelta(0) <= datetime.now(UTC) - datetime.fromisoformat(moment) < timedelta(minutes=5)
 
 

@@ -1,4 +1,4 @@
-"""The three stories that resop is made for, by curl alone, as a newcomer would run them."""
+"""The three stories that resop is made for, with curl only, as a newcomer would run them."""
 
 import os
 import subprocess

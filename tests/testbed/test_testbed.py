@@ -24,7 +24,7 @@ HOST_FILES = ("passwd", "group", "shadow", "nsswitch.conf", "hosts", "sudoers", 
 
 
 def host_state() -> dict[str, str]:
-    """What of the host a testbed might have edited."""
+    """Files of the host that a testbed might have edited."""
     files = [
         each for name in HOST_FILES for each in [Path("/etc", name), *Path("/etc", name).glob("*")]
     ]
@@ -50,7 +50,7 @@ def admin(bed: Testbed) -> Iterator[paramiko.SSHClient]:
 def login(
     bed: Testbed, user: SiteUser, *, password: str | None = None, by_key: bool = False
 ) -> Iterator[paramiko.SSHClient]:
-    """A connection that has verified the host key; by password, or by key alone."""
+    """A connection that has verified the host key; by password, or by key only."""
     with paramiko.SSHClient() as client:
         client.load_host_keys(str(bed.site.ssh.known_hosts))
         client.connect(
@@ -67,7 +67,7 @@ def login(
 
 
 def ssh(client: paramiko.SSHClient, command: str, text: str = "") -> str:
-    """What a command prints; AssertionError with its complaints when it fails."""
+    """Return what a command prints; AssertionError with its errors if it fails."""
     stdin, stdout, stderr = client.exec_command(command, timeout=PATIENCE)
     stdin.write(text)
     stdin.channel.shutdown_write()
@@ -255,7 +255,7 @@ def test_the_administrator_administers_slurm_and_others_do_not(
 
 
 def test_the_administrator_may_sudo_a_little(admin: paramiko.SSHClient) -> None:
-    # A number of its own: sessions of somebody who had one before may still be open.
+    # A unique UID: an earlier user's sessions may still be open.
     ssh(admin, "sudo -n useradd -m -u 29001 local1 && id local1")
     ssh(admin, "sudo -n chpasswd", "local1:some password\n")
     ssh(admin, "sudo -n usermod -s /bin/sh local1 && sudo -n groupadd team1")
@@ -404,7 +404,7 @@ def test_state_outlives_a_stop_and_no_process_does(
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process of the host is more than an entry that waits to be reaped."""
+    """Return True if a process of the host runs, and is not just waiting to be reaped."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:

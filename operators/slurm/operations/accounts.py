@@ -21,7 +21,7 @@ AccountKey = tuple[str, str]
 
 
 class AssociationLimits(TypedDict):
-    """The limits of an association; None, or a missing key, means no limit of its own.
+    """The limits of an association; None, or a missing key, means that it sets no limit.
 
     Resources are counts or bytes, multiplied by minutes where the name says so. `group_` limits
     all jobs below the association together, `max_` each user or each job.

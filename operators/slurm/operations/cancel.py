@@ -48,7 +48,7 @@ CancelOutcome = Literal["ended", "ending", "signalled", "had_ended", "refused"]
 
 
 class Cancellation(TypedDict):
-    """What happened to a job."""
+    """The result for one job."""
 
     id: str
     result: CancelOutcome

@@ -120,7 +120,7 @@ def _find_accounted(shell: Shell, target: JobId, *, retry: bool) -> list[PastJob
 
 
 def _merge(queued: list[QueuedJob], past: list[PastJob]) -> list[Job]:
-    """Merge a job's parts in the queue with those that have left it."""
+    """Merge a job's parts in the queue with the parts that have left it."""
     known = {each["id"] for each in queued}
     # Only the queue knows which tasks of an array are still pending.
     is_stale = bool(queued) or any(each["tasks"] is None for each in past)

@@ -56,7 +56,7 @@ class Partition(TypedDict):
     qos: str | None
     priority_tier: int
     oversubscribe: str
-    """Whether jobs share resources: NO, YES:4, EXCLUSIVE, …"""
+    """The sharing of resources between jobs: NO, YES:4, EXCLUSIVE, …"""
     preemption: str
 
 

@@ -1,4 +1,4 @@
-"""Submit a parameter sweep: one job array whose tasks each run with their own values.
+"""Submit a parameter sweep: one job array, with different values for each task.
 
 The script reads the values from environment variables named like the parameters, in any language.
 The job itself contains the table of values, before the script.

@@ -45,7 +45,7 @@ class JobOutcome(TypedDict):
     reason: str | None
     """Why the job is still pending."""
     exit_code: int | None
-    """The highest exit code of all parts; None while the job goes on, or if none is known."""
+    """The highest exit code of all parts; None while the job continues, or if none is known."""
     signal: int | None
     failed: list[JobPart]
     """The parts that ended but are not COMPLETED, up to 1000."""
@@ -67,7 +67,7 @@ def wait(
     """Return how the job ended; `ended` is false if the timeout expired first.
 
     The queue is polled at growing intervals of up to 15 s; a job that has left the queue is looked
-    up in the accounting database. The operation fails if neither has the job. It goes on waiting
+    up in the accounting database. The operation fails if neither has the job. It keeps waiting
     when Slurm becomes unavailable in between. A wait occupies one of a worker's slots.
     """
     deadline = time.monotonic() + timeout
@@ -99,7 +99,7 @@ def _delays() -> Iterator[float]:
 def _poll_queue(
     shell: Shell, target: JobId, before: list[QueuedJob], deadline: float
 ) -> list[QueuedJob]:
-    """Return the job's parts in the queue, and those that had ended before and have left it."""
+    """Return the job's parts in the queue, and ended parts that have left it."""
     try:
         now = _find_in_queue(shell, target)
     except DaemonUnavailable as fault:

@@ -13,7 +13,7 @@ LISTING_LIMIT = 64 << 20
 """Bytes that find may print, enough for some 500,000 entries."""
 
 # Each field follows a NUL, which no name contains, so that anything printed earlier is ignored.
-# Owners as numbers, since find looks up the name for each file anew (1.5 ms with LDAP).
+# Owners as numbers, since find looks up the name again for each file (1.5 ms with LDAP).
 FIND_FORMAT = "".join(f"\\0{field}" for field in ("%y", "%s", "%m", "%U", "%G", "%T@", "%f", "%l"))
 
 EntryType = Literal[
@@ -120,7 +120,7 @@ def parse_records(output: bytes) -> list[FindRecord]:
 
 
 def look_up_names(shell: Shell, database: str, numbers: set[str]) -> dict[str, str]:
-    """Return the names of users or groups by id, for those that have one."""
+    """Return the names of users or groups by id, if they have one."""
     if not numbers:
         return {}
     known = shell.run("getent", database, *sorted(numbers, key=int), check=False)

@@ -20,7 +20,7 @@ def made(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def faults(body: dict[str, Any]) -> dict[str, str]:
-    """What is wrong with a body, by field."""
+    """Return the faults of a body, by field."""
     with pytest.raises(InvalidOptions) as refused:
         made(body)
     return {each["field"]: each["message"] for each in refused.value.details["faults"]}

@@ -1,4 +1,4 @@
-"""What Slurm's clients print, read as values."""
+"""Values parsed from the output of Slurm's clients."""
 
 import pytest
 
