@@ -1,6 +1,6 @@
 """`python -m bench.api_memory`: print the memory of a starting API process, stage by stage.
 
-Started by `bench.profile` with the settings of a service, in a process of its own: the modules that
+Started by `bench.profile` with the settings of a service, in a separate process: the modules that
 it measures must not be loaded before.
 """
 

@@ -16,7 +16,7 @@ CHANNELS = 5
 async def run_bare_loop(
     connection: asyncssh.SSHClientConnection, callers: int, calls: int
 ) -> Measurement:
-    """Run each command on an exec channel of its own."""
+    """Run each command on its own exec channel."""
     free = asyncio.Semaphore(CHANNELS)
 
     async def call() -> bool:

@@ -3,7 +3,7 @@
 Each round sends and fetches a large file, and a folder of small files, with `sftp` and through the
 service with `curl`, in turn; ratios are formed within a round. Also printed: the memory of API and
 worker before and after, and its peak during one transfer and during ten concurrent transfers; and
-one user's command alone, then while another user lists a large folder repeatedly.
+one user's command on the idle service, then while another user lists a large folder repeatedly.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def time_call(work: Callable[[], None]) -> float:
 
 
 def transfer_concurrently(transfer: Callable[[str], None]) -> None:
-    """Run CONCURRENT_TRANSFERS transfers at once, each of a file of its own."""
+    """Run CONCURRENT_TRANSFERS transfers at once, each of a different file."""
     threads = [
         threading.Thread(target=transfer, args=(f"file-{number}",))
         for number in range(CONCURRENT_TRANSFERS)
@@ -229,7 +229,7 @@ def measure_transfers(site: MeasuredSite, clients: TransferClients, size: int, r
 
 
 async def measure_listing(site: MeasuredSite, entries: int, calls: int) -> None:
-    """Measure a command alone, then while another user lists a large folder; print both."""
+    """Measure a command on the idle service, then beside listings of a large folder."""
     folder = site.ssh.home(OTHER_USER) / "large"
     folder.mkdir(0o755)
     for number in range(entries):
@@ -242,7 +242,7 @@ async def measure_listing(site: MeasuredSite, entries: int, calls: int) -> None:
     if not await lister.call():  # the first call also opens connections
         raise RuntimeError("listing the folder failed")
     await lister.close()  # the service closes idle connections after a while
-    alone = await run_clients([command], calls)
+    idle = await run_clients([command], calls)
     listings = Measurement(1)
 
     async def list_repeatedly() -> None:
@@ -259,7 +259,10 @@ async def measure_listing(site: MeasuredSite, entries: int, calls: int) -> None:
     await asyncio.gather(background, return_exceptions=True)
     await lister.close()
     listings.latencies.sort()
-    for name, commands in {"alone": alone, f"beside listings of {entries}": beside}.items():
+    for name, commands in {
+        "on the idle service": idle,
+        f"beside listings of {entries}": beside,
+    }.items():
         p50, p99 = commands.percentile(50), commands.percentile(99)
         print(f"a command {name}: p50 {p50:.0f} ms, p99 {p99:.0f} ms, {commands.failed} failed")
     count, p50 = len(listings.latencies), listings.percentile(50)

@@ -1,6 +1,6 @@
 """Pages of a task history as it grows.
 
-Measures the database alone, without HTTP. The user whose pages are read owns a tenth of the tasks;
+Measures only the database, without HTTP. The user whose pages are read owns a tenth of the tasks;
 999 other users own the rest.
 """
 

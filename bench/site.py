@@ -70,7 +70,7 @@ class MeasuredService:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSite(MeasuredService):
-    """A service with a login node of its own."""
+    """A service and the login node that it uses."""
 
     ssh: OpenSSH
 

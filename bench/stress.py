@@ -39,7 +39,7 @@ Load = Callable[[Session], Awaitable[bool]]
 
 
 async def no_load(session: Session) -> bool:
-    """Wait five seconds: the small command runs alone."""
+    """Wait five seconds while only the small command runs."""
     await asyncio.sleep(5)
     return True
 
