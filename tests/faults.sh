@@ -1,6 +1,7 @@
 #!/bin/sh
-# The fault tests, again and again: `tests/faults.sh 20`. Each counts the lines that steps have left
-# in files on the login node; the first round in which one was run twice, or lost, ends it.
+# Repeats the fault tests: `tests/faults.sh ROUNDS` (default: 20). Each test counts the lines that
+# steps have written to files on the login node. Stops at the first round in which a step was lost
+# or run twice.
 set -eu
 cd "$(dirname "$0")/.."
 

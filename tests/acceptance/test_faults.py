@@ -241,7 +241,7 @@ def test_malformed_messages_are_skipped(site: Site) -> None:
     assert site.alice.run("echo still here").json()["output"]["stdout"] == "still here\n"
     task, file = site.trail(steps=1)
     assert site.ended(task)["state"] == "succeeded" and lines(file) == ["0"]
-    said = "".join(worker.said() for worker in site.service.workers)
+    said = "".join(worker.output() for worker in site.service.workers)
     assert "skipped 2 malformed arguments of a task message" in said
     assert "skipped 1 named arguments of a task message" in said
     assert "skipped a malformed message on resop:cancel: not JSON in UTF-8" in said
@@ -262,7 +262,7 @@ def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) 
         assert eventually(lambda: site.service.redis().zcard("unacked_index") == 0)
         assert site.ended(task)["state"] == "succeeded"
         said_again = f"task {task}: skipped, it is no longer queued"
-        assert eventually(lambda: any(said_again in w.said() for w in site.service.workers))
+        assert eventually(lambda: any(said_again in w.output() for w in site.service.workers))
     assert lines(file) == ["0", "1", "2", "3"]
 
 

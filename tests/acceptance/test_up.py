@@ -82,14 +82,14 @@ def first_start(folder: Path) -> First:
     port = free_port()
     home, address = new_home(folder, PORT=port), f"http://{HOST}:{port}"
     with demo(home) as process:
-        process.until(lambda: "Press Ctrl-C" in process.said(), "the tour")
-        token = process.said().partition("export TOKEN=")[2].split()[0]
+        process.until(lambda: "Press Ctrl-C" in process.output(), "the tour")
+        token = process.output().partition("export TOKEN=")[2].split()[0]
         with contextlib.closing(Caller(address, token)) as caller:
             task = caller.run("echo kept >file; cat file").json()
             tasks = caller.newest("task")
         started = descendants(process.pid)
         exit_code = process.stop(signal.SIGINT)
-        return First(home, address, process.said(), token, task, tasks, started, exit_code)
+        return First(home, address, process.output(), token, task, tasks, started, exit_code)
 
 
 @dataclass
@@ -106,7 +106,7 @@ class Second:
 def second_start(first: First) -> Second:
     """A start in the same folder; the supervisor is killed."""
     with demo(first.home) as process:
-        process.until(lambda: "resop is ready" in process.said(), "resop up --demo")
+        process.until(lambda: "resop is ready" in process.output(), "resop up --demo")
         with contextlib.closing(Caller(first.address, first.token)) as caller:
             tasks, task = caller.newest("task"), caller.task(first.task["task"])
             answer = caller.run("cat file").json()
@@ -157,7 +157,7 @@ def ended(process: Process, number: signal.Signals, victim: int) -> Ended:
     os.kill(victim, number)
     exit_code = process.wait()
     eventually(lambda: not still_run(started), 2)
-    return Ended(exit_code, process.said(), still_run(started))
+    return Ended(exit_code, process.output(), still_run(started))
 
 
 def refused(folder: Path, command: str, text: str) -> str:

@@ -187,7 +187,7 @@ def test_service_starts_between_decoys(server: Path, folder: Path) -> None:
     environ = {"PATH": os.environ["PATH"], "HOME": str(home)}
     process = Process([str(server / "resop"), "up", "--demo"], home / "up.log", environ, cwd=home)
     try:
-        process.until(lambda: "resop is ready" in process.said(), "resop up --demo")
+        process.until(lambda: "resop is ready" in process.output(), "resop up --demo")
         with contextlib.closing(Caller(f"http://{HOST}:{port}")) as anybody:
             answer = anybody.login("demo", "made up")
             assert answer.status_code == 200, answer.text
@@ -195,4 +195,4 @@ def test_service_starts_between_decoys(server: Path, folder: Path) -> None:
         with contextlib.closing(Caller(f"http://{HOST}:{port}", token)) as caller:
             assert "uid=" in caller.post("utils/cmd/id").json()["output"]
     finally:
-        assert process.stop(signal.SIGINT) == 0, process.said()
+        assert process.stop(signal.SIGINT) == 0, process.output()

@@ -1,4 +1,4 @@
-"""A real headless Chromium without JavaScript, driven over WebDriver: JSON on HTTP (W3C)."""
+"""A real headless Chromium without JavaScript, driven over WebDriver (W3C: JSON over HTTP)."""
 
 import base64
 import functools
@@ -11,26 +11,26 @@ from typing import Any, Self
 import httpx
 
 from tests.support.ports import HOST, free_port
-from tests.support.services import PATIENCE, Process, eventually
+from tests.support.services import PROCESS_TIMEOUT_SECONDS, Process, eventually
 
-_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the name of an element's id in the protocol
+_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's key of an element ID
 _NO_SCRIPTS = {"profile.managed_default_content_settings.javascript": 2}
 
 
 @functools.cache
 def reason_unavailable() -> str | None:
-    """Why Chromium cannot be had on this machine, or None if it can."""
+    """Return the reason why Chromium cannot run on this machine, or None."""
     for tool in ("chromium", "chromedriver"):
         if shutil.which(tool) is None:
-            return f"the command {tool} is missing (Debian packages chromium, chromium-driver)"
+            return f"{tool} is missing: install the Debian packages chromium and chromium-driver"
     return None
 
 
 class Browser:
-    """One browser with a window of its own; a context manager."""
+    """One browser with one window; a context manager."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` takes its log and its profile."""
+        """Prepare the browser; its log and its profile go into `folder`."""
         self._folder = folder
         self._port = free_port()
         self._http = httpx.Client(
@@ -62,12 +62,12 @@ class Browser:
         self._http.close()
 
     def open(self, address: str) -> None:
-        """Go to an address; returns when the page is there."""
+        """Go to an address and wait until its page is loaded."""
         self._do("POST", "/url", url=address)
 
     @property
     def address(self) -> str:
-        """Where it is."""
+        """The address of the page."""
         return str(self._do("GET", "/url"))
 
     @property
@@ -81,72 +81,72 @@ class Browser:
         return str(self._do("GET", "/source"))
 
     def text(self, selector: str = "main") -> str:
-        """What a person reads in the first element that a CSS selector finds."""
+        """Return the visible text of the first element that matches a CSS selector."""
         return str(self._do("GET", f"/element/{self._find(selector)}/text"))
 
     def fill(self, name: str, text: str) -> None:
-        """Type into the field of that name, in place of what stands there; choose a file."""
+        """Replace the content of a field with `text`."""
         element = self._find(f'main [name="{name}"]:not([type=file])')
         self._do("POST", f"/element/{element}/clear")
         self._do("POST", f"/element/{element}/value", text=text)
 
     def attach(self, name: str, file: Path) -> None:
-        """Choose a file for the field of that name."""
+        """Choose a file for a file field."""
         element = self._find(f'main [name="{name}"][type=file]')
         self._do("POST", f"/element/{element}/value", text=str(file))
 
     def choose(self, name: str, value: str) -> None:
-        """Choose in a list."""
+        """Choose a value in a list field."""
         self.click(f'main [name="{name}"] option[value="{value}"]')
 
     def click(self, selector: str) -> None:
-        """Click on the first element that a CSS selector finds."""
+        """Click on the first element that matches a CSS selector."""
         self._do("POST", f"/element/{self._find(selector)}/click")
 
     def follow(self, selector: str) -> None:
-        """Click on what leads to another page; returns when that is there."""
+        """Click on a link or button that leads to another page, and wait until that is loaded."""
         before = self._find("html")
 
         def arrived() -> bool:
             try:
                 return self._find("html") != before
-            except RuntimeError:  # between two pages there is none
+            except RuntimeError:  # there is no page at the moment
                 return False
 
         self.click(selector)
         if not eventually(arrived):
-            raise RuntimeError(f"{selector} led to no other page")
+            raise RuntimeError(f"a click on {selector} led to no other page")
 
-    def shows(self, text: str, seconds: float = PATIENCE) -> bool:
-        """Whether the page, which may load itself again, comes to hold a text."""
+    def shows(self, text: str, seconds: float = PROCESS_TIMEOUT_SECONDS) -> bool:
+        """Return True if the page contains `text` within `seconds`; it may refresh itself."""
         return eventually(lambda: text in self.source, seconds)
 
     def resize(self, width: int, height: int) -> None:
-        """Make the window so large."""
+        """Set the size of the window in pixels."""
         self._do("POST", "/window/rect", width=width, height=height)
 
     def overhang(self) -> float:
-        """By how many pixels the page is wider than the window."""
+        """Return the number of pixels by which the page is wider than the window."""
         command = {"cmd": "Page.getLayoutMetrics", "params": {}}
         metrics = self._do("POST", "/goog/cdp/execute", **command)
         content, window = metrics["cssContentSize"], metrics["cssLayoutViewport"]
         return float(content["width"] - window["clientWidth"])
 
     def screenshot(self) -> bytes:
-        """The window as PNG."""
+        """Return a screenshot of the window as PNG."""
         return base64.b64decode(self._do("GET", "/screenshot"))
 
     def _find(self, selector: str) -> str:
-        found: dict[str, str] = self._do("POST", "/element", using="css selector", value=selector)
-        return found[_ELEMENT]
+        reply: dict[str, str] = self._do("POST", "/element", using="css selector", value=selector)
+        return reply[_ELEMENT]
 
     def _new_session(self) -> Any:
         arguments = ["--headless=new", f"--user-data-dir={self._folder / 'profile'}"]
         if os.getuid() == 0:
-            arguments.append("--no-sandbox")  # Chromium's sandbox is not made for root
+            arguments.append("--no-sandbox")  # Chromium's sandbox does not work for root
         options = {"args": arguments, "prefs": _NO_SCRIPTS}
-        wanted = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
-        return self._do("POST", "/session", capabilities=wanted)
+        capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
+        return self._do("POST", "/session", capabilities=capabilities)
 
     def _is_ready(self) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""The service in front of the testbed, set up as an HPC centre would, and callers of it."""
+"""The service in front of the testbed, configured as at an HPC centre, and its callers."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.support.service import Caller, Embedded
 
 @contextlib.contextmanager
 def service(site: SiteDescription, **further: object) -> Iterator[Embedded]:
-    """`resop up` with these settings."""
+    """Run `resop up` with the testbed's settings and these additional ones."""
     with (
         TemporaryDirectory(prefix="resop-", dir="/tmp") as folder,
         Embedded(Path(folder), {**settings(site), **further}) as started,
@@ -24,17 +24,17 @@ def service(site: SiteDescription, **further: object) -> Iterator[Embedded]:
 
 @contextlib.contextmanager
 def logged_in(service: Embedded, username: str, password: str) -> Iterator[Caller]:
-    """Somebody who logged in with a password."""
+    """Log in with a password and yield a caller with the token."""
     address = f"http://{HOST}:{service.ports[0]}"
-    with contextlib.closing(Caller(address)) as nobody:
-        answer = nobody.login(username, password)
+    with contextlib.closing(Caller(address)) as anonymous:
+        answer = anonymous.login(username, password)
     assert answer.status_code == 200, answer.text
     with contextlib.closing(Caller(address, answer.json()["output"]["token"])) as caller:
         yield caller
 
 
 def output(caller: Caller, action: str, **options: Any) -> Any:
-    """What an action answers that has to succeed."""
+    """Run an action, which must succeed, and return its output."""
     answer = caller.post(action, options)
     assert answer.status_code == 200, answer.text
     return answer.json()["output"]

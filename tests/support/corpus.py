@@ -1,9 +1,9 @@
-"""Strings that hurt whoever lets a shell read them, and others that break careless programs."""
+"""Strings that cause harm if a shell parses them, and strings that break careless programs."""
 
 
-def hurtful(made: str) -> list[str]:
-    """Strings that leave a file at the path `made` if any shell reads them."""
-    do = f"touch {made}"
+def hurtful(marker: str) -> list[str]:
+    """Return strings that create a file at the path `marker` if any shell parses them."""
+    do = f"touch {marker}"
     return [
         f"$({do})`{do}`",
         f"x; {do}; x | {do} & {do} && {do} || {do} #",
@@ -12,7 +12,7 @@ def hurtful(made: str) -> list[str]:
         f'x"; {do}; "',
         f"\\'; {do}; \\\"; {do}; \\\\",
         f"a'\"$({do})`{do}`\n{do}\n'",
-        f"> {made}",
+        f"> {marker}",
         f"-e$({do})",
         f"/x=${{x:-$({do})}},@$((`{do}`))",
     ]
@@ -44,4 +44,4 @@ ODD = [
     "'" * 5000,
     "x" * 200_000,
 ]
-"""Those that mean something to somebody."""
+"""Strings with a special meaning to some program, and extreme ones."""

@@ -1,4 +1,4 @@
-"""Folders that are named like our packages, as a site may have them."""
+"""Folders with the names of our packages, as a site may have them."""
 
 from collections.abc import Iterable
 from pathlib import Path

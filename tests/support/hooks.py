@@ -1,4 +1,4 @@
-"""An HTTPS server that is told things, with a certificate of an authority of its own."""
+"""An HTTPS server that receives webhooks, with a certificate of a test authority."""
 
 import base64
 import contextlib
@@ -20,31 +20,31 @@ from cryptography.x509.oid import NameOID
 from tests.support.ports import free_port
 
 NAME = "localhost"
-FAR = timedelta(days=9)
+VALIDITY = timedelta(days=9)
 
 
 class Told(NamedTuple):
-    """A request that arrived."""
+    """A request that the server received."""
 
     path: str
     headers: dict[str, str]
-    """Their names in small letters."""
+    """The headers by name in lower case."""
     body: bytes
 
     @property
     def json(self) -> dict[str, Any]:
-        """What it says."""
-        said: dict[str, Any] = json.loads(self.body)
-        return said
+        """The body, parsed."""
+        body: dict[str, Any] = json.loads(self.body)
+        return body
 
     def check_signature(self, secret: str) -> None:
-        """As a receiver has to (standardwebhooks.com); AssertionError if it is wrong."""
-        made = hmac.HMAC(base64.b64decode(secret.removeprefix("whsec_")), hashes.SHA256())
-        made.update(f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode())
-        made.update(self.body)
+        """Verify the signature (standardwebhooks.com). Raises AssertionError if it is wrong."""
+        signer = hmac.HMAC(base64.b64decode(secret.removeprefix("whsec_")), hashes.SHA256())
+        signer.update(f"{self.headers['webhook-id']}.{self.headers['webhook-timestamp']}.".encode())
+        signer.update(self.body)
         version, signature = self.headers["webhook-signature"].split(",")
         try:
-            made.verify(base64.b64decode(signature))
+            signer.verify(base64.b64decode(signature))
         except InvalidSignature:
             raise AssertionError("the signature is wrong") from None
         age = datetime.now(UTC).timestamp() - int(self.headers["webhook-timestamp"])
@@ -52,28 +52,28 @@ class Told(NamedTuple):
 
 
 Answers = Callable[[int], int]
-"""The status for a request, by how many there were before of its task; 200 never ends."""
+"""Maps the number of earlier requests for the task to a status; answers of status 200 never end."""
 
 
 class Hook:
-    """A server on loopback; a context manager, usable again after `stop`."""
+    """A webhook receiver on loopback; a context manager that can be restarted."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` takes its certificate and that of its authority."""
+        """Prepare the server and write the certificates of server and authority to `folder`."""
         self.port = free_port()
         self.authority = folder / "authority.pem"
-        """What makes its certificate a good one."""
+        """The CA certificate that clients must trust."""
         self.told: list[Told] = []
         self.answers: Answers = lambda before: 204
         self.page: tuple[int, Iterable[bytes]] = 404, ()
-        """What stands at its address for who only asks: status, and content piece by piece."""
+        """The answer to GET: the status, and the content in chunks."""
         self._certificate = folder / "hook.pem"
         self._server: ThreadingHTTPServer | None = None
         _certify(self.authority, self._certificate)
 
     @property
     def address(self) -> str:
-        """Where it is told."""
+        """The URL for webhooks."""
         return f"https://{NAME}:{self.port}/told?by=resop"
 
     def __enter__(self) -> "Hook":
@@ -84,25 +84,25 @@ class Hook:
         self.stop()
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start to accept connections."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self._certificate)
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
-        # The handshake is a thread's: who connects and says nothing holds up nobody.
+        # Each handshake runs in a thread, so that a silent client blocks no other.
         self._server.socket = context.wrap_socket(
             self._server.socket, server_side=True, do_handshake_on_connect=False
         )
         threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True).start()
 
     def stop(self) -> None:
-        """Refuse connections."""
+        """Stop; connections are refused from now on."""
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
             server.server_close()
 
     def of(self, task: str) -> list[Told]:
-        """What it was told of a task."""
+        """Return the received requests for a task."""
         return [each for each in self.told if each.headers["webhook-id"] == task]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -110,12 +110,12 @@ class Hook:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                status, pieces = hook.page
+                status, chunks = hook.page
                 self.send_response(status)
                 self.send_header("Location", hook.address)
                 self.end_headers()
-                for piece in pieces:
-                    self.wfile.write(piece)
+                for chunk in chunks:
+                    self.wfile.write(chunk)
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -126,11 +126,11 @@ class Hook:
                 self.send_header("Location", f"https://{NAME}:{hook.port}/elsewhere")
                 self.end_headers()
                 if status == 200:
-                    while True:  # an answer without end, which nobody is to read
+                    while True:  # an endless answer, which the sender must not read
                         self.wfile.write(b"x" * 100_000)
 
             def handle(self) -> None:
-                with contextlib.suppress(OSError):  # who does not trust us goes away
+                with contextlib.suppress(OSError):  # a client that does not trust us disconnects
                     super().handle()
 
             def log_message(self, *_: object) -> None:
@@ -140,11 +140,11 @@ class Hook:
 
 
 def _certify(authority: Path, certificate: Path) -> None:
-    """Write the certificate of a new authority, and one for NAME with its key."""
+    """Write the certificate of a new authority, and a certificate for NAME with its key."""
     issuing, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
     issued_by = issuing.public_key()
-    made = datetime.now(UTC)
+    now = datetime.now(UTC)
 
     def signed(name: x509.Name, key: ec.EllipticCurvePrivateKey, ca: bool) -> bytes:
         builder = (
@@ -153,10 +153,10 @@ def _certify(authority: Path, certificate: Path) -> None:
             .issuer_name(issuer)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(made - FAR)
-            .not_valid_after(made + FAR)
+            .not_valid_before(now - VALIDITY)
+            .not_valid_after(now + VALIDITY)
             .add_extension(x509.BasicConstraints(ca, None), critical=True)
-            # Without these two and KeyUsage, Python 3.13 takes none of both.
+            # Python 3.13 rejects certificates without these two and KeyUsage.
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issued_by), False)
             .add_extension(_usage(ca), critical=True)
@@ -178,7 +178,7 @@ def _certify(authority: Path, certificate: Path) -> None:
 
 
 def _usage(ca: bool) -> x509.KeyUsage:
-    """An authority signs certificates; who has one signs."""
+    """Return the key usage of an authority, or of a server."""
     return x509.KeyUsage(
         digital_signature=not ca,
         content_commitment=False,

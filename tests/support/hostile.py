@@ -1,6 +1,6 @@
-"""An SSH server that misbehaves in one chosen way, run by paramiko in threads of the test process.
+"""An SSH server with one fault, run by paramiko in threads of the test process.
 
-Each `Mode` is one fault of a real network, server or login node that a client has to survive.
+Each `Mode` is a fault of a real network, server or login node that a client must survive.
 """
 
 import contextlib
@@ -22,26 +22,26 @@ from paramiko.common import (
 )
 from paramiko.server import InteractiveQuery
 
-BINARY = bytes(range(256)) * 64  # printed by Mode.BINARY_OUTPUT: has NUL, is no valid UTF-8
-PARTIAL = b"partial output\n"  # printed by the modes that stop in the middle
+BINARY = bytes(range(256)) * 64  # printed by Mode.BINARY_OUTPUT: contains NUL, is not valid UTF-8
+PARTIAL = b"partial output\n"  # printed by the modes that stop in the middle of the output
 
 
 class Mode(enum.Enum):
-    """What goes wrong, in the order of a connection's life."""
+    """The fault of the server, in the order of a connection's life."""
 
     SILENT = "accepts TCP and never sends a banner"
-    ENDLESS_BANNER = "sends lines before its banner (RFC 4253, 4.2) without end"
+    ENDLESS_BANNER = "sends endless lines before its banner (RFC 4253, 4.2)"
     GARBAGE_BANNER = "sends binary garbage instead of a banner, then nothing"
     DROP_BEFORE_AUTH = (
-        "drops the connection when the client, after the key exchange, turns to log in"
+        "drops the connection after the key exchange, when the client starts to log in"
     )
-    ENDLESS_PROMPTS = "asks one keyboard-interactive prompt after the other"
+    ENDLESS_PROMPTS = "sends one keyboard-interactive prompt after another"
     OTP = "no fault: asks for the password, then for a code; commands succeed without output"
     REFUSE_CHANNELS = "refuses every channel, as sshd does above MaxSessions"
     DROP_AT_OPEN = "drops the connection when a channel is opened: the command was not sent"
     DROP_AT_EXEC = "drops the connection at the exec request: the command was sent"
-    FROZEN = "reads nothing more from the exec request on, keepalives included: half-open"
-    NO_ANSWER = "accepts the exec and never answers, but lives: keepalives are answered"
+    FROZEN = "stops reading at the exec request, keepalives included: half-open"
+    NO_ANSWER = "accepts the exec and never answers it, but answers keepalives"
     ENDLESS_OUTPUT = "prints without end"
     DROP_IN_OUTPUT = "prints PARTIAL, then drops the connection"
     NO_EXIT_STATUS = "prints PARTIAL and closes the channel without an exit status"
@@ -49,9 +49,9 @@ class Mode(enum.Enum):
 
 
 class HostileSSH:
-    """A server for any user with one of `passwords` or any key; a context manager.
+    """A server that accepts any user with one of `passwords` or any key; a context manager.
 
-    `connections` counts the accepted TCP connections, `commands` lists what execs asked for.
+    `connections` counts the accepted TCP connections; `commands` lists the requested commands.
     """
 
     host = "127.0.0.1"
@@ -59,7 +59,7 @@ class HostileSSH:
     def __init__(
         self, mode: Mode, *, passwords: Collection[str] = ("secret",), otp: str = "123456"
     ) -> None:
-        """Take a free `port`; connections are accepted from `start` on. Ends with `stop`."""
+        """Reserve a free `port`; `start` accepts connections, `stop` ends the server."""
         self.mode = mode
         self.passwords = frozenset(passwords)
         self.otp = otp
@@ -92,7 +92,7 @@ class HostileSSH:
         self.stop()
 
     def start(self) -> None:
-        """Begin to accept connections."""
+        """Start to accept connections."""
         self._acceptor.start()
 
     def stop(self) -> None:
@@ -104,13 +104,13 @@ class HostileSSH:
             self._acceptor.join()
         for connection in self._sockets:
             _drop(connection)
-        for thread in self._threads:  # grows by the last execs while we are at it
+        for thread in self._threads:  # the last execs may still add threads
             thread.join()
 
     def spawn(self, work: Callable[[], None]) -> None:
-        """Run `work` in a thread that `stop` waits for; that the other side has gone is no error.
+        """Run `work` in a thread that `stop` waits for; ignore a lost connection.
 
-        `work` has to return soon after its socket was shut down or `stopping` was set.
+        `work` must return soon after its socket is shut down or `stopping` is set.
         """
 
         def run() -> None:
@@ -122,7 +122,7 @@ class HostileSSH:
         thread.start()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # the listener was closed
+        with contextlib.suppress(OSError):  # the listener is closed
             while True:
                 connection, _ = self._listener.accept()
                 self.connections += 1
@@ -135,7 +135,7 @@ class HostileSSH:
                 case Mode.SILENT:
                     _read_until_end(connection)
                 case Mode.ENDLESS_BANNER:
-                    while not self.stopping.wait(0.001):  # a flood, but not all of the processor
+                    while not self.stopping.wait(0.001):  # a flood that leaves some processor time
                         connection.sendall(b"Welcome to the machine\r\n" * 40)
                 case Mode.GARBAGE_BANNER:
                     connection.sendall(os.urandom(16 * 1024))
@@ -155,7 +155,7 @@ class HostileSSH:
 
 
 class _Session(paramiko.ServerInterface):
-    """Decides for paramiko what one connection may do; its methods run in paramiko's thread."""
+    """The answers to one connection's requests; paramiko calls the methods in its thread."""
 
     def __init__(self, server: HostileSSH, connection: socket.socket) -> None:
         self.server = server
@@ -166,7 +166,7 @@ class _Session(paramiko.ServerInterface):
     # -- authentication ---------------------------------------------------------------------
 
     def get_banner(self) -> tuple[str | None, str | None]:
-        # asked for when the client requests the ssh-userauth service (RFC 4252, 5.4)
+        # Called when the client requests the ssh-userauth service (RFC 4252, 5.4).
         if self.mode is Mode.DROP_BEFORE_AUTH:
             _drop(self.connection)
         return None, None
@@ -221,7 +221,7 @@ class _Session(paramiko.ServerInterface):
         return True
 
     def _answer(self, channel: paramiko.Channel) -> None:
-        # paramiko confirms the exec request after our hook has returned, and tells nobody when
+        # paramiko confirms the exec request after our method returns, and does not report when.
         self.server.stopping.wait(0.05)
         match self.mode:
             case Mode.ENDLESS_OUTPUT:
@@ -254,8 +254,8 @@ def _exit_0(channel: paramiko.Channel) -> None:
 
 
 def _drop(connection: socket.socket) -> None:
-    """End a connection without a word of SSH, and wake the threads that use it."""
-    with contextlib.suppress(OSError):  # the other side was first
+    """Shut down a connection without SSH's disconnect, and wake the threads that use it."""
+    with contextlib.suppress(OSError):  # the client closed it first
         connection.shutdown(socket.SHUT_RDWR)
 
 

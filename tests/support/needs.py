@@ -1,4 +1,4 @@
-"""Says what becomes of a test whose surroundings are missing: skipped on a laptop, failed in CI."""
+"""Skip a test that this machine cannot run, or fail it in CI."""
 
 import os
 
@@ -6,10 +6,10 @@ import pytest
 
 
 def need(reason: str | None) -> None:
-    """Go on if `reason` is None; else skip with it, or fail where the environment has CI=true.
+    """Skip with `reason` unless it is None; fail instead if the environment has CI=true.
 
-    In a test, a fixture, or at the top of a test module. CI fails because a suite that skips
-    there by mistake looks just like one that passes.
+    Call it in a test, a fixture, or at the top of a test module. CI must fail because a suite that
+    skips by mistake looks just like a suite that passes.
     """
     if reason is None:
         return

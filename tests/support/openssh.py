@@ -1,7 +1,7 @@
 """A real OpenSSH server on a loopback port, with password accounts that exist only inside it.
 
-It is a small machine of its own: private mount and PID namespaces in which a few files of /etc are
-replaced, so that the host is not edited and everything started ends together, whatever happens.
+It runs in private mount and PID namespaces in which a few files of /etc are replaced. So the host
+is not changed, and all processes end together, whatever happens.
 """
 
 import contextlib
@@ -22,20 +22,21 @@ import asyncssh
 
 from tests.support.ports import free_port
 
-FIRST_UID = 47001  # of the accounts; no distribution gives out numbers there
-PATIENCE = 60.0  # seconds for the server to come up or go; takes 0.1 s on an idle machine
+FIRST_UID = 47001  # the first account's; no distribution assigns IDs in this range
+SSHD_TIMEOUT_SECONDS = 60.0  # for a start or stop, which takes 0.1 s on an idle machine
 
 _SSHD = Path("/usr/sbin/sshd")
 _NAMESPACES = (
     *("unshare", "--mount", "--propagation", "private"),
     *("--pid", "--fork", "--kill-child", "--mount-proc"),
 )
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}  # nothing of the tests' own leaks in
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}  # instead of the environment of the tests
 
-# The machine's process 1: when it ends, the kernel ends every process of the PID namespace, also
-# those that left their session. Each line on its standard input asks for one sshd; the end of that
-# input is `stop`, or the death of the test process. (PR_SET_PDEATHSIG would do for the latter, but
-# fires at the end of the *thread* that started the server, such as one of asyncio.to_thread.)
+# The machine's process 1: when it ends, the kernel ends every process of the PID namespace, even
+# processes that left their session. Each line on its standard input starts one sshd. Its input ends
+# at `stop`, or with the test process. (PR_SET_PDEATHSIG would also detect the end of the test
+# process, but fires at the end of the *thread* that started the server, such as one of
+# asyncio.to_thread.)
 _INIT = """
 set -eu
 mount --bind "$1" /mnt
@@ -51,7 +52,7 @@ for file in passwd group shadow pam.d/sshd; do mount --bind "/mnt/etc/$file" "/e
 while read -r _; do /usr/sbin/sshd -D -f /mnt/sshd_config -E /mnt/sshd.log & done
 """
 
-# Our own stack rather than the host's: without pam_faildelay (2-4 s per wrong password), and
+# Our own stack in place of the host's: without pam_faildelay (2-4 s per wrong password), and
 # without pam_limits, pam_loginuid and the like, which fail in containers.
 _PAM = """
 auth     required pam_unix.so nodelay
@@ -60,7 +61,7 @@ session  required pam_permit.so
 password required pam_deny.so
 """
 
-# Those of OpenSSH itself where the tests are about them; a keyword in `config` replaces its line.
+# OpenSSH's defaults where tests depend on them; a keyword in `config` replaces its line.
 _DEFAULTS = {
     "AuthorizedKeysFile": ".ssh/authorized_keys",
     "KbdInteractiveAuthentication": "yes",
@@ -83,7 +84,7 @@ _KEY_TYPES = ("ed25519", "ecdsa")
 
 @dataclass(frozen=True)
 class Account:
-    """A user who can log in with `password`; `shell` is the login shell."""
+    """A user who can log in with `password` and has the login shell `shell`."""
 
     name: str
     password: str
@@ -91,13 +92,13 @@ class Account:
 
     @property
     def home(self) -> Path:
-        """The home folder as the account itself sees it; `OpenSSH.home` is the host's view."""
+        """The home folder in the account's view; `OpenSSH.home` is the host's view."""
         return Path("/home") / self.name
 
 
 @dataclass(frozen=True)
 class _Process:
-    """What /proc tells of a process; `pid` is the host's number of it."""
+    """A process as described in /proc; `pid` is its ID on the host."""
 
     pid: int
     uid: int
@@ -107,9 +108,9 @@ class _Process:
 
 @functools.cache
 def reason_unavailable() -> str | None:
-    """Why a real server cannot be had on this machine, or None if it can."""
+    """Return the reason why a real server cannot run on this machine, or None."""
     if os.geteuid() != 0:
-        return "a real OpenSSH server for several users needs root"
+        return "run the tests as root: a real OpenSSH server for several users needs it"
     if not _SSHD.exists():
         return f"{_SSHD} is missing (Debian package openssh-server)"
     for tool in ("bash", "mount", "openssl", "ssh-keygen", "unshare"):
@@ -118,16 +119,16 @@ def reason_unavailable() -> str | None:
     probe = [*_NAMESPACES, "mount", "-t", "tmpfs", "tmpfs", "/run"]
     result = subprocess.run(probe, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        return f"no private namespaces here: {result.stderr.strip()}"
+        return f"private namespaces cannot be created here: {result.stderr.strip()}"
     return None
 
 
 class OpenSSH:
-    """A machine with sshd and `accounts`; a context manager, usable again after `stop`.
+    """A machine with sshd and `accounts`; a context manager that can be restarted.
 
-    In it /tmp, /var/tmp, /dev/shm, /run, /home and /var/log are private; all else is the host's.
-    Process numbers seen in a session are the machine's own: never signal them from the host.
-    Host keys and homes stay in `folder` from one start to the next.
+    Its /tmp, /var/tmp, /dev/shm, /run, /home and /var/log are private; everything else is the
+    host's. Process IDs in a session are those of the machine: never signal them from the host. Host
+    keys and homes remain in `folder` between starts.
     """
 
     host = "127.0.0.1"
@@ -140,8 +141,10 @@ class OpenSSH:
         port: int | None = None,
         config: str = "",
     ) -> None:
-        """Prepare, without starting. `config` is lines of sshd_config(5), Match blocks included;
-        each of its keywords replaces the default one."""
+        """Prepare the machine without starting it.
+
+        `config` is lines of sshd_config(5), Match blocks included; its keywords replace defaults.
+        """
         self.folder = folder.absolute()
         self.accounts = {account.name: account for account in accounts}
         self.port = free_port(self.host) if port is None else port
@@ -163,9 +166,9 @@ class OpenSSH:
         self.stop()
 
     def start(self) -> None:
-        """Bring the machine up; returns when sshd answers. Raises RuntimeError with the log."""
+        """Start the machine and wait until sshd answers. Raises RuntimeError with the log."""
         if self._machine is not None:
-            raise RuntimeError("the server runs already")
+            raise RuntimeError("the server is already running")
         self._write_files()
         with (self.folder / "init.log").open("wb") as output:
             self._machine = subprocess.Popen(
@@ -175,7 +178,7 @@ class OpenSSH:
                 stderr=output,
                 env=_ENVIRONMENT,
                 cwd="/",
-                start_new_session=True,  # Ctrl-C is for the tests, which then call stop
+                start_new_session=True,  # Ctrl-C must reach only the tests, which call stop
             )
         try:
             self._listen()
@@ -184,59 +187,59 @@ class OpenSSH:
             raise
 
     def stop(self) -> None:
-        """Switch the machine off: no process of it is left on return. Harmless when stopped."""
+        """Stop the machine and wait until all its processes are gone. Harmless when stopped."""
         machine, self._machine = self._machine, None
         if machine is None:
             return
         assert machine.stdin is not None
         machine.stdin.close()
         try:
-            machine.wait(PATIENCE)
+            machine.wait(SSHD_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             machine.kill()
             machine.wait()
 
     def restart(self) -> None:
-        """Restart sshd alone and cut the connections, as an administrator's hard restart does.
+        """Restart only sshd and cut the connections, as an administrator's hard restart does.
 
-        Commands of the sessions are not signalled, and some live on; `stop` and `start` is a
-        reboot, which they do not survive.
+        The sessions' commands get no signal, and some continue to run. A reboot, which ends them,
+        is `stop` and `start`.
         """
         self._kill_sshd(lambda sshd: True)
         self._listen()
 
     def drop_connections(self) -> None:
-        """Cut every connection without a word of goodbye; the listener stays.
+        """Cut every connection without SSH's disconnect; the listener continues.
 
-        As when a real connection breaks, a command that neither reads nor writes goes on.
+        As when a real connection breaks, a command that neither reads nor writes continues to run.
         """
         self._kill_sshd(lambda sshd: not _listens(sshd))
 
     def rotate_host_key(self) -> None:
-        """Give the server new host keys; live sessions go on.
+        """Give the server new host keys; open sessions continue.
 
-        `known_hosts` keeps the old ones, as a client's would: see `write_known_hosts`.
+        `known_hosts` still has the old keys, as a client's file would: see `write_known_hosts`.
         """
         self._make_host_keys()
         self._kill_sshd(_listens)
         self._listen()
 
     def write_known_hosts(self) -> None:
-        """Make `known_hosts` say the present host keys, as after an announced rotation."""
+        """Write the current host keys to `known_hosts`, as after an announced rotation."""
         keys = [self._host_key(kind).with_suffix(".pub").read_text() for kind in _KEY_TYPES]
         lines = [f"[{self.host}]:{self.port} {' '.join(key.split()[:2])}\n" for key in keys]
         self.known_hosts.write_text("".join(lines))
 
     def uid(self, name: str) -> int:
-        """The numeric user id of an account, and its group id too. KeyError if there is none."""
+        """Return the user ID of an account, which is also its group ID. KeyError if unknown."""
         return FIRST_UID + list(self.accounts).index(self.accounts[name].name)
 
     def home(self, name: str) -> Path:
-        """The account's home folder as the host sees it; give what you put there to its `uid`."""
+        """Return the host's path of an account's home; files there must belong to its `uid`."""
         return self.folder / "home" / self.accounts[name].name
 
     async def login(self, name: str) -> asyncssh.SSHClientConnection:
-        """A connection of this account, by its password alone."""
+        """Connect as an account, with only its password."""
         return await asyncssh.connect(
             self.host,
             self.port,
@@ -249,7 +252,7 @@ class OpenSSH:
         )
 
     def authorize(self, name: str, public_key: str) -> None:
-        """Append a line to the account's authorized_keys, with the owner and modes sshd wants."""
+        """Append a key to the account's authorized_keys, with the owner and modes sshd requires."""
         folder = self.home(name) / ".ssh"
         file = folder / "authorized_keys"
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -260,10 +263,10 @@ class OpenSSH:
             os.chown(path, self.uid(name), self.uid(name))
 
     def processes(self, name: str) -> list[str]:
-        """Command lines of the account's processes on this machine, without sshd's own."""
+        """Return the command lines of the account's processes on this machine, except sshd's."""
         uid = self.uid(name)
-        theirs = (each for each in self._processes() if each.uid == uid and not each.is_sshd)
-        return [process.command for process in theirs]
+        processes = (each for each in self._processes() if each.uid == uid and not each.is_sshd)
+        return [process.command for process in processes]
 
     # -- files ------------------------------------------------------------------------------
 
@@ -282,10 +285,12 @@ class OpenSSH:
     def _write_etc(self) -> None:
         etc = self.folder / "etc"
         passwd, group = (Path("/etc", file).read_text() for file in ("passwd", "group"))
-        shadow = ""  # of our accounts only: the host's hashes are none of our business
+        shadow = ""  # only our accounts: the host's password hashes must not leak into tests
         for account in self.accounts.values():
             if f"\n{account.name}:" in "\n" + passwd:
-                raise ValueError(f"the host has an account {account.name} already")
+                raise ValueError(
+                    f"the host already has an account {account.name}: choose another name"
+                )
             uid = self.uid(account.name)
             passwd += f"{account.name}:x:{uid}:{uid}::{account.home}:{account.shell}\n"
             group += f"{account.name}:x:{uid}:\n"
@@ -297,8 +302,8 @@ class OpenSSH:
         (etc / "pam.d" / "sshd").write_text(_PAM)
 
     def _sshd_config(self) -> str:
-        # sshd takes the first value it reads of most keywords, and what follows a Match belongs
-        # to it: so drop the defaults that `config` replaces, and let `config` come last.
+        # For most keywords sshd uses the first value that it reads, and lines after a Match belong
+        # to it: so drop the defaults that `config` replaces, and put `config` last.
         replaced = set()
         for words in (line.lower().split() for line in self._config.splitlines()):
             if words and words[0] == "match":
@@ -306,8 +311,8 @@ class OpenSSH:
             replaced.update(words[:1])
         lines = [f"Port {self.port}", f"ListenAddress {self.host}"]
         lines += [f"HostKey /mnt/keys/{self._host_key(kind).name}" for kind in _KEY_TYPES]
-        kept = {key: _DEFAULTS[key] for key in _DEFAULTS if key.lower() not in replaced}
-        lines += [f"{key} {value}" for key, value in kept.items()]
+        defaults = {key: _DEFAULTS[key] for key in _DEFAULTS if key.lower() not in replaced}
+        lines += [f"{key} {value}" for key, value in defaults.items()]
         return "\n".join([*lines, self._config, ""])
 
     def _host_key(self, kind: str) -> Path:
@@ -323,17 +328,17 @@ class OpenSSH:
     # -- processes --------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        """Ask for an sshd and wait until it answers."""
+        """Start an sshd and wait until it answers."""
         _wait(lambda: _is_free(self.host, self.port), f"port {self.port} is in use")
         assert self._machine is not None and self._machine.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # process 1 failed: told below, with its log
+        with contextlib.suppress(BrokenPipeError):  # process 1 failed: reported below, with its log
             self._machine.stdin.write(b"\n")
             self._machine.stdin.flush()
         try:
             _wait(self._answers, "sshd does not answer")
         except RuntimeError as error:
             logs = [file.read_text() for file in sorted(self.folder.glob("*.log"))]
-            raise RuntimeError(f"{error}; its logs end:\n{''.join(logs)[-2000:]}") from None
+            raise RuntimeError(f"{error}; the end of its logs:\n{''.join(logs)[-2000:]}") from None
 
     def _answers(self) -> bool:
         assert self._machine is not None
@@ -346,33 +351,33 @@ class OpenSSH:
             return False
 
     def _processes(self) -> Iterator[_Process]:
-        """The machine's processes; none when it is stopped."""
+        """Yield the machine's processes; none when it is stopped."""
         if self._machine is None:
             return
         namespace = os.readlink(f"/proc/{self._machine.pid}/ns/pid_for_children")
         for pid in [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]:
-            # gone or a zombie, so no process any more; or the host's and not for us to look at
+            # Skip processes that have ended, and the host's that we may not inspect.
             with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if os.readlink(f"/proc/{pid}/ns/pid") == namespace:
                     yield _process(pid)
 
-    def _kill_sshd(self, chosen: Callable[[_Process], bool]) -> None:
-        """Kill the chosen ones of the machine's sshd processes, and those they fork meanwhile."""
+    def _kill_sshd(self, matches: Callable[[_Process], bool]) -> None:
+        """Kill the machine's sshd processes that match, and all that they fork meanwhile."""
 
-        def none_left() -> bool:
-            victims = [each.pid for each in self._processes() if each.is_sshd and chosen(each)]
+        def all_gone() -> bool:
+            victims = [each.pid for each in self._processes() if each.is_sshd and matches(each)]
             for pid in victims:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             return not victims
 
-        _wait(none_left, "sshd does not end")
+        _wait(all_gone, "sshd does not end")
 
 
 def _process(pid: int) -> _Process:
     proc = Path("/proc", str(pid))
     executable = Path(os.readlink(proc / "exe")).name
-    # /proc/PID itself is owned by root while a process is not dumpable: ask its credentials
+    # /proc/PID is owned by root while a process is not dumpable: read its credentials instead.
     uids = next(line for line in (proc / "status").read_text().splitlines() if line[:4] == "Uid:")
     command = (proc / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
     return _Process(
@@ -384,7 +389,7 @@ def _process(pid: int) -> _Process:
 
 
 def _listens(sshd: _Process) -> bool:
-    return "[listener]" in sshd.command  # sshd's own title for it
+    return "[listener]" in sshd.command  # sshd sets this title itself
 
 
 def _hash(password: str) -> str:
@@ -404,8 +409,8 @@ def _is_free(host: str, port: int) -> bool:
 
 
 def _wait(condition: Callable[[], bool], problem: str) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + SSHD_TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{problem} (after {PATIENCE:.0f} s)")
+            raise RuntimeError(f"{problem} (after {SSHD_TIMEOUT_SECONDS:.0f} s)")
         time.sleep(0.01)

@@ -7,15 +7,15 @@ import socket
 
 HOST = "127.0.0.1"
 PORTS = range(20000, 32000)
-"""Below the ephemeral ones, where no outgoing connection takes one meanwhile."""
+"""Below the ephemeral ports, so that no outgoing connection uses one."""
 
 _reserved: list[socket.socket] = []
 
 
 def free_port(host: str = HOST) -> int:
-    """A port that nobody listens on, and that no other process of the tests is given.
+    """Reserve a port that nobody listens on, also against other processes of the tests.
 
-    It is this process's until that ends, whenever its server begins to listen.
+    The reservation lasts until this process ends, whenever its server starts to listen.
     """
     for port in random.sample(PORTS, 100):
         reservation = socket.socket(socket.AF_UNIX)

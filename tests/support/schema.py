@@ -1,4 +1,4 @@
-"""Build the databases that an upgrade starts from, and compare what it leaves with the models."""
+"""Build databases to upgrade, and compare upgraded tables with the models."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def add_old_task(url: str) -> None:
 
 
 def add_later_migration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process believe in a later release, whose migration adds the column `task.later`."""
+    """Simulate a later release, whose migration adds the column `task.later`, in this process."""
     (package,) = migrations.__path__
     versions = folder / "versions"
     versions.mkdir()
@@ -53,18 +53,18 @@ def add_later_migration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def later_values(url: str) -> list[int]:
-    """Return what the later migration wrote into each task."""
+    """Return the value that the later migration wrote to each task."""
     with create_engine(url, poolclass=NullPool).connect() as db:
         return list(db.execute(text("SELECT later FROM task")).scalars())
 
 
 def version_of(url: str) -> str | None:
-    """Return the migration that the database says it has."""
+    """Return the current migration of the database."""
     with create_engine(url, poolclass=NullPool).connect() as db:
         return MigrationContext.configure(db).get_current_revision()
 
 
 def differences(url: str) -> list[object]:
-    """Return where the tables differ from the models."""
+    """Return the differences between the tables and the models."""
     with create_engine(url, poolclass=NullPool).connect() as db:
         return list(compare_metadata(MigrationContext.configure(db), SQLModel.metadata))

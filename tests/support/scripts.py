@@ -1,4 +1,4 @@
-"""Loads the programs of scripts/ as modules, which they are not in any package."""
+"""Load the programs of scripts/, which is not a package, as modules."""
 
 import importlib.util
 import sys

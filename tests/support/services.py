@@ -1,5 +1,7 @@
-"""The servers behind a service on many machines, real ones: redis-server and mariadbd, each with
-its file of deploy/, on private loopback ports, in a throw-away folder."""
+"""The real servers behind a service on several machines: redis-server and mariadbd.
+
+They use the configuration in deploy/, private loopback ports and temporary folders.
+"""
 
 import contextlib
 import functools
@@ -22,22 +24,22 @@ from tests.support.ports import HOST, free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-PATIENCE = 90.0  # seconds for a process to come up or go; takes about one on an idle machine
+PROCESS_TIMEOUT_SECONDS = 90.0  # for a start or stop, which takes about 1 s on an idle machine
 
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
 
 @functools.cache
 def reason_unavailable() -> str | None:
-    """Why these servers cannot be had on this machine, or None if they can."""
+    """Return the reason why these servers cannot run on this machine, or None."""
     for tool in ("redis-server", "mariadbd", "mariadb-install-db"):
         if shutil.which(tool, path=_PATH) is None:
-            return f"the command {tool} is missing (Debian packages redis-server, mariadb-server)"
+            return f"{tool} is missing: install the Debian packages redis-server and mariadb-server"
     return None
 
 
-def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Whether `condition` holds now or comes true within `seconds`."""
+def eventually(condition: Callable[[], object], seconds: float = PROCESS_TIMEOUT_SECONDS) -> bool:
+    """Return True if `condition` is true now or becomes true within `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -47,7 +49,7 @@ def eventually(condition: Callable[[], object], seconds: float = PATIENCE) -> bo
 
 
 class Process:
-    """A child of the tests; its output goes to a file, and it ends when the tests do."""
+    """A child process of the tests; its output goes to a file, and it ends with the tests."""
 
     def __init__(
         self,
@@ -58,63 +60,66 @@ class Process:
         cwd: Path,
         user: str | None = None,
     ) -> None:
-        """Start it; as `user` where one is given, else as who runs the tests."""
+        """Start the process as `user`, or as the user who runs the tests."""
         self._log = log
         with log.open("ab") as output:
-            self._began_at = output.tell()
+            self._log_start = output.tell()
             self._popen = subprocess.Popen(
-                [*_tied(user), *command],
+                [*_wrapper(user), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=dict(environ),
                 cwd=cwd,
-                start_new_session=True,  # Ctrl-C is for the tests, which then call stop
+                start_new_session=True,  # Ctrl-C must reach only the tests, which call stop
             )
         self.pid = self._popen.pid
 
     @property
     def exit_code(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """The exit code; None while the process runs."""
         return self._popen.poll()
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to this process alone."""
+        """Send a signal to this process, not to its children."""
         self._popen.send_signal(number)
 
-    def wait(self, seconds: float = PATIENCE) -> int:
-        """Wait for its end; its exit code."""
+    def wait(self, seconds: float = PROCESS_TIMEOUT_SECONDS) -> int:
+        """Wait for the end of the process and return its exit code."""
         return self._popen.wait(seconds)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ask it to end, kill it if it does not; its exit code. Harmless when it has ended."""
+        """Send a signal, wait for the end and return the exit code; harmless when it has ended.
+
+        Raises RuntimeError if the process does not end; it is killed then.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.send(number)
             return self.wait()
         self.kill()
-        raise RuntimeError(f"{self.pid} did not end after {number.name}: {self.said()[-2000:]}")
+        raise RuntimeError(f"{self.pid} did not end after {number.name}: {self.output()[-2000:]}")
 
     def kill(self) -> None:
-        """End it without a chance to do anything about it."""
+        """Kill the process."""
         self._popen.kill()
         self._popen.wait()
 
-    def said(self) -> str:
-        """What was written to its log since it started."""
+    def output(self) -> str:
+        """Return the output of the process since it started."""
         with self._log.open("rb") as log:
-            log.seek(self._began_at)
+            log.seek(self._log_start)
             return log.read().decode(errors="replace")
 
-    def until(self, ready: Callable[[], bool], what: str) -> None:
-        """Wait until `ready`; RuntimeError with the log when it ends before or takes too long."""
-        over = eventually(lambda: self.exit_code is not None or ready())
-        if not over or not ready():
+    def until(self, ready: Callable[[], bool], name: str) -> None:
+        """Wait until `ready`. Raises RuntimeError with the log if that fails."""
+        decided = eventually(lambda: self.exit_code is not None or ready())
+        if not decided or not ready():
             self.kill()
-            raise RuntimeError(f"{what} does not come up; its log ends:\n{self.said()[-2000:]}")
+            raise RuntimeError(f"{name} does not start; its log ends:\n{self.output()[-2000:]}")
 
 
 class Redis:
-    """A redis-server with deploy/redis.conf; a context manager, usable again after `stop`."""
+    """A redis-server with deploy/redis.conf; a context manager that can be restarted."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -135,7 +140,7 @@ class Redis:
         self.stop()
 
     def start(self) -> None:
-        """Bring it up; returns when it answers."""
+        """Start the server and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         where = ["--bind", HOST, "--port", str(self.port), "--dir", str(self.folder)]
         self._process = Process(
@@ -147,13 +152,13 @@ class Redis:
         self._process.until(self._answers, "redis-server")
 
     def stop(self) -> None:
-        """Shut it down; what it has stays in its folder."""
+        """Stop the server; its data remains in its folder."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
 
     def client(self) -> redis.Redis:
-        """A client of its own; close it."""
+        """Create a client; the caller must close it."""
         return redis.Redis.from_url(self.url, socket_timeout=10)
 
     def _answers(self) -> bool:
@@ -163,13 +168,13 @@ class Redis:
 
 
 class MariaDB:
-    """A mariadbd with deploy/mariadb.cnf; a context manager, usable again after `stop`.
+    """A mariadbd with deploy/mariadb.cnf; a context manager that can be restarted.
 
-    As root it runs as the account mysql, so its folder must be one which that can enter.
+    If the tests run as root, it runs as the account mysql, which must be able to enter its folder.
     """
 
     def __init__(self, folder: Path) -> None:
-        """`folder` must be short: the server's unix socket stands in it."""
+        """Prepare the server; the path `folder` must be short, because its Unix socket is in it."""
         self.folder = folder
         self.port = free_port()
         self._user = "mysql" if os.geteuid() == 0 else None
@@ -189,30 +194,30 @@ class MariaDB:
         self.stop()
 
     def start(self) -> None:
-        """Bring it up; returns when it answers."""
+        """Start the server and wait until it answers."""
         where = [f"--socket={self._socket}", f"--port={self.port}", f"--bind-address={HOST}"]
         where += [f"--pid-file={self.folder / 'pid'}"]
         self._process = started = self._run(["mariadbd", *self._defaults, *where])
-        started.until(lambda: "ready for connections" in started.said(), "mariadbd")
+        started.until(lambda: "ready for connections" in started.output(), "mariadbd")
 
     def stop(self) -> None:
-        """Shut it down; what it has stays in its folder."""
+        """Stop the server; its data remains in its folder."""
         process, self._process = self._process, None
         if process is not None:
             process.stop()
 
     def database(self, name: str) -> str:
-        """Make a database with a user of its own; its address as DATABASE_URL takes it."""
+        """Create a database and its own user; return the value for DATABASE_URL."""
         with self.administrator() as cursor:
             cursor.execute(f"CREATE DATABASE `{name}`")
-            for host in (HOST, "localhost"):  # which one it is depends on /etc/hosts
+            for host in (HOST, "localhost"):  # /etc/hosts decides which of them MariaDB sees
                 cursor.execute(f"CREATE USER `{name}`@`{host}` IDENTIFIED BY 'pw-{name}'")
                 cursor.execute(f"GRANT ALL ON `{name}`.* TO `{name}`@`{host}`")
         return f"mysql+pymysql://{name}:pw-{name}@{HOST}:{self.port}/{name}?charset=utf8mb4"
 
     @contextlib.contextmanager
     def administrator(self) -> Iterator[pymysql.cursors.Cursor]:
-        """A connection as the server's administrator."""
+        """Connect as the server's administrator and yield a cursor."""
         with (
             pymysql.connect(
                 unix_socket=str(self._socket), user=getpass.getuser(), autocommit=True
@@ -227,7 +232,7 @@ class MariaDB:
 
     @property
     def _defaults(self) -> list[str]:
-        # A copy, since the tree of the tests need not be readable for the account mysql.
+        # A copy, because the account mysql may not be able to read the source tree.
         return [f"--defaults-file={self.folder / 'my.cnf'}", f"--datadir={self.folder / 'data'}"]
 
     def _install(self) -> None:
@@ -245,17 +250,17 @@ class MariaDB:
         ]
         done = self._run(["mariadb-install-db", *self._defaults, *administrator, "--skip-test-db"])
         if done.wait() != 0:
-            raise RuntimeError(f"mariadb-install-db failed:\n{done.said()[-2000:]}")
+            raise RuntimeError(f"mariadb-install-db failed:\n{done.output()[-2000:]}")
 
     def _run(self, command: Sequence[str]) -> Process:
         log = self.folder / "mariadb.log"
-        # A server that starts removes every temporary table in its folder for them, another's too.
+        # At its start a server removes all temporary tables in TMPDIR, even another server's.
         environ = {"PATH": _PATH, "TMPDIR": str(self.folder / "tmp")}
         return Process(command, log, environ, cwd=self.folder, user=self._user)
 
 
-def _tied(user: str | None) -> list[str]:
-    """What a command is begun with so that it ends when the tests are killed, as that user."""
+def _wrapper(user: str | None) -> list[str]:
+    """Return the command prefix that sets the user and ends the command with the tests."""
     if shutil.which("setpriv") is None:
         return []
     account = ["--reuid", user, "--regid", user, "--init-groups"] if user else []

@@ -1,11 +1,11 @@
-"""Tasks and batches as requests make them, for tests of the record."""
+"""Tasks and batches as requests create them, for tests of the database."""
 
 from typing import Any
 
 from resop.storage.models import Batch, Task
 from tests.support.ids import next_id
 
-_ASKED = {
+_DEFAULTS = {
     "kind": "command",
     "operator": "utils",
     "action": "echo",
@@ -15,25 +15,25 @@ _ASKED = {
 
 
 def new_task(**values: Any) -> Task:
-    """A queued task of ada's, later than all before it; with these values in place of its own."""
-    wanted: dict[str, Any] = {
-        **_ASKED,
+    """Create a queued task of ada, later than all before it; `values` replace its defaults."""
+    defaults: dict[str, Any] = {
+        **_DEFAULTS,
         "id": next_id(),
         "credential": "credential-1",
         "options": {"input": ["x"]},
         "encrypted_payload": b"\x00sealed",
         "time_limit": 60.0,
     }
-    return Task(**wanted | values)
+    return Task(**defaults | values)
 
 
 def new_batch(**values: Any) -> Batch:
-    """A batch of ada's, later than all before it, without its tasks."""
-    wanted: dict[str, Any] = {
-        **_ASKED,
+    """Create a batch of ada, later than all before it, without its tasks."""
+    defaults: dict[str, Any] = {
+        **_DEFAULTS,
         "id": next_id(),
         "options": {"input": ["{{n}}"]},
         "parameters": ["n"],
         "size": 0,
     }
-    return Batch(**wanted | values)
+    return Batch(**defaults | values)

@@ -1,6 +1,7 @@
-"""The testbed for a whole pytest session: started when the first test asks, gone with the session.
+"""The testbed of a pytest session: started for the first test that needs it, stopped at the end.
 
-`RESOP_TESTBED=FOLDER` uses the one whose state is there, and leaves it up: good for writing tests.
+`RESOP_TESTBED=FOLDER` uses the testbed with that state folder and leaves it running, which is handy
+while writing tests.
 """
 
 import base64
@@ -25,23 +26,23 @@ from testbed.machine import Machine
 from testbed.site import SiteDescription
 from tests.support import openssh
 
-START_SECONDS = 90  # takes 7 s on two idle cores
-MIN_JOB_AGE = 5  # an ended job leaves squeue soon enough for a test to see it
+COMMAND_TIMEOUT_SECONDS = 90  # a start takes 7 s on two idle cores
+MIN_JOB_AGE = 5  # seconds; short, so that tests see an ended job leave squeue
 
 _ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
 class Testbed:
-    """A running testbed; `site` has its addresses, people and passwords."""
+    """A running testbed; `site` has its addresses, users and passwords."""
 
-    __test__ = False  # not a class of tests
+    __test__ = False  # not a test class, despite its name
 
     site: SiteDescription
 
     @property
     def machine(self) -> Machine:
-        """Where its processes are, and commands can be run as root."""
+        """The machine of the testbed, on which commands can run as root."""
         return Machine(self.site.state)
 
     def daemon(self, verb: str, name: str) -> None:
@@ -49,20 +50,20 @@ class Testbed:
         run(self.site.state, "daemon", verb, name)
 
     def roll_up(self) -> None:
-        """Have sreport show the usage until now."""
+        """Make sreport show the usage until now."""
         run(self.site.state, "roll")
 
 
 @functools.cache
 def reason_unavailable() -> str | None:
-    """Why a testbed cannot be had on this machine, or None if it can."""
+    """Return the reason why a testbed cannot run on this machine, or None."""
     return requirements.find_problem() or openssh.reason_unavailable()
 
 
 @functools.cache
 @contextlib.contextmanager
 def shared() -> Iterator[Testbed]:
-    """The session's testbed. RuntimeError with what went wrong."""
+    """Start or find the testbed of the session. Raises RuntimeError if that fails."""
     folder = os.environ.get("RESOP_TESTBED")
     if folder:
         run(Path(folder), "start")
@@ -75,7 +76,7 @@ def shared() -> Iterator[Testbed]:
 
 @contextlib.contextmanager
 def running(state: Path, *options: str) -> Iterator[Testbed]:
-    """A testbed that ends with this process, however that ends: the end of its input is a stop."""
+    """Run a testbed that stops with this process, even a killed one, because its input ends."""
     arguments = ["run", "--port", str(_free_ports()), "--min-job-age", str(MIN_JOB_AGE), *options]
     with subprocess.Popen(
         _command(state, *arguments),
@@ -84,26 +85,26 @@ def running(state: Path, *options: str) -> Iterator[Testbed]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # Ctrl-C is for the tests, which then end this
+        start_new_session=True,  # Ctrl-C must reach only the tests, which stop this
     ) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
         try:
             if not first.startswith("The testbed is up"):
-                raise RuntimeError(f"the testbed does not come up: {first}{process.stdout.read()}")
+                raise RuntimeError(f"the testbed does not start: {first}{process.stdout.read()}")
             yield _load(state)
         finally:
-            process.communicate(timeout=START_SECONDS)
+            process.communicate(timeout=COMMAND_TIMEOUT_SECONDS)
 
 
 def run(state: Path, *arguments: str) -> str:
-    """`python -m testbed` with these arguments; what it printed. RuntimeError if it fails."""
+    """Run `python -m testbed` and return its output. Raises RuntimeError if it fails."""
     result = subprocess.run(
         _command(state, *arguments),
         cwd=_ROOT,
         capture_output=True,
         text=True,
-        timeout=START_SECONDS,
+        timeout=COMMAND_TIMEOUT_SECONDS,
         check=False,
     )
     if result.returncode != 0:
@@ -112,7 +113,7 @@ def run(state: Path, *arguments: str) -> str:
 
 
 def totp(secret: str, at: float | None = None) -> str:
-    """The one-time code of RFC 6238 for a base32 secret, now or `at` a time."""
+    """Return the one-time code (RFC 6238) of a base32 secret, now or `at` a Unix time."""
     counter = struct.pack(">Q", int(time.time() if at is None else at) // 30)
     digest = hmac.new(base64.b32decode(secret), counter, hashlib.sha1).digest()
     offset = digest[-1] & 15
@@ -131,7 +132,7 @@ def _command(state: Path, *arguments: str) -> list[str]:
 
 
 def _free_ports() -> int:
-    """The first of some free ports, below those that other tests take theirs from."""
+    """Return the first of 20 free ports in a row, below the range of tests.support.ports."""
     for first in random.sample(range(17900, 19900, 20), 100):
         if all(_is_free(port) for port in range(first, first + 20)):
             return first
