@@ -111,6 +111,11 @@ class InvalidOptions(RequestError):
         summary = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
         super().__init__(message or summary, faults=faults)
 
+    @classmethod
+    def of(cls, field: str, message: str) -> Self:
+        """Return the error for a single fault: `InvalidOptions.of("user", "must not be root")`."""
+        return cls([{"field": field, "message": message}])
+
 
 class IdempotencyKeyReused(RequestError):
     """This Idempotency-Key was already used for another request."""

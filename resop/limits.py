@@ -1,13 +1,13 @@
-"""Limits that hold for every step."""
+"""Limits of every step and transfer."""
 
 OUTPUT_LIMIT = 1 << 20
-"""Bytes kept of each output stream, in an answer and in the record; the rest is dropped."""
+"""Bytes of each output stream that an answer and the record keep; the rest is dropped."""
 
 FILE_LIMIT = 1 << 20
-"""Bytes of a file, or of a folder as a tar archive, that travel inside of an answer."""
+"""Bytes of a file, or of a folder as a tar archive, inside a request or an answer."""
 
 TRANSFER_LIMIT = 64 << 20
-"""Bytes of a file, or of a folder as a tar archive, that an operation gets or puts at a time."""
+"""Bytes of a file, or of a folder as a tar archive, that an operation reads or writes at once."""
 
-PIECE = 1 << 16
-"""Characters of an output that are shown in one piece while it comes."""
+OUTPUT_CHUNK = 1 << 16
+"""Characters of an output in one event while the step runs."""

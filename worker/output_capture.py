@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Self
 
-from resop.limits import OUTPUT_LIMIT, PIECE
+from resop.limits import OUTPUT_CHUNK, OUTPUT_LIMIT
 from resop.security.masking import Masker
 from worker.task_control import TaskHandedOff
 
@@ -108,9 +108,9 @@ class OutputCapture:
                     (stream, text.finish(cut=cut) + (OUTPUT_CUT if cut and failed else ""))
                 )
         if rows := [
-            (stream, text[start : start + PIECE])
+            (stream, text[start : start + OUTPUT_CHUNK])
             for stream, text in texts
-            for start in range(0, len(text), PIECE)
+            for start in range(0, len(text), OUTPUT_CHUNK)
         ]:
             self._written = self._write(rows)
 

@@ -152,4 +152,4 @@ class ApiLoginGateway:
         try:
             return self._services.settings.cluster(name)
         except UnknownAction as fault:
-            raise InvalidOptions([{"field": "cluster", "message": fault.message}]) from None
+            raise InvalidOptions.of("cluster", fault.message) from None

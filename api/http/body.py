@@ -131,4 +131,4 @@ def _deeper_than(value: Any, depth: int) -> bool:
 
 
 def _fault(message: str) -> InvalidOptions:
-    return InvalidOptions([{"field": "body", "message": message}])
+    return InvalidOptions.of("body", message)

@@ -106,4 +106,4 @@ def read_content_range(headers: Headers) -> Part | None:
         if first < end and (total is None or end <= total):
             return Part(first, end - first, total)
     message = "must be 'bytes FIRST-LAST/TOTAL'; TOTAL may be * if it is not known yet"
-    raise InvalidOptions([{"field": "Content-Range", "message": message}])
+    raise InvalidOptions.of("Content-Range", message)

@@ -61,7 +61,7 @@ def announced_digests(headers: Headers, name: str) -> Digests:
         found = {}
     if not found:
         message = f"must contain a digest by {' or '.join(ALGORITHMS)}, as in sha-256=:BASE64:"
-        raise InvalidOptions([{"field": name, "message": message}])
+        raise InvalidOptions.of(name, message)
     return found
 
 

@@ -81,7 +81,7 @@ async def exact_size(content: AsyncIterator[bytes], size: int) -> AsyncIterator[
         yield chunk
     if remaining:
         message = f"announces {size} bytes, but the body has {'more' if remaining < 0 else 'fewer'}"
-        raise InvalidOptions([{"field": "Content-Range", "message": message}])
+        raise InvalidOptions.of("Content-Range", message)
 
 
 async def _sweep(sftp: asyncssh.SFTPClient, target: Target) -> None:

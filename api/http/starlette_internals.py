@@ -29,4 +29,4 @@ async def parse_multipart(headers: Headers, body: bytes, max_field_bytes: int) -
         return await MultiPartParser(headers, chunks(), max_part_size=max_field_bytes).parse()
     except MultiPartException as fault:
         message = f"is not a form that can be read: {fault.message}"
-        raise InvalidOptions([{"field": "body", "message": message}]) from None
+        raise InvalidOptions.of("body", message) from None

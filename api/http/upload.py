@@ -131,4 +131,4 @@ class _FileForm:
 
 
 def _fault(field: str, message: str) -> InvalidOptions:
-    return InvalidOptions([{"field": field, "message": message}])
+    return InvalidOptions.of(field, message)

@@ -63,7 +63,7 @@ def _decode(field: str, content: bytes) -> str:
         return content.decode()
     except UnicodeDecodeError:
         message = "the file is not UTF-8 text"
-        raise InvalidOptions([{"field": field, "message": message}]) from None
+        raise InvalidOptions.of(field, message) from None
 
 
 def _unix_lines(text: str) -> str:

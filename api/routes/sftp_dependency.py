@@ -58,7 +58,7 @@ async def _path_of(
     elif len(raw) > MAX_PATH_BYTES:
         message = f"must have at most {MAX_PATH_BYTES} bytes"
     if message is not None:
-        raise InvalidOptions([{"field": "path", "message": message}])
+        raise InvalidOptions.of("path", message)
     return raw or b"."
 
 

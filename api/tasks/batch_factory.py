@@ -130,7 +130,7 @@ class BatchFactory:
                 f"the options of all tasks together have more than {MAX_OPTION_BYTES >> 20} MiB: "
                 "split the batch, or put long scripts into files on the cluster"
             )
-            raise InvalidOptions([{"field": "options", "message": message}])
+            raise InvalidOptions.of("options", message)
         self.tasks.append(task)
 
     def _add_faults(self, number: int, fault: InvalidOptions) -> None:

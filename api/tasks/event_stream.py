@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from api.state.task_watchers import TaskSnapshot, has_ended
 from resop.errors import InvalidOptions
-from resop.limits import PIECE
+from resop.limits import OUTPUT_CHUNK
 from resop.storage.models import State, Step
 from resop.storage.serializers import iso_time, step_json, task_summary
 from resop.storage.step_output import OutputPair, StepOutputStore
@@ -195,10 +195,10 @@ class EventStream:
         """Yield the output of an ended step without rows; 0 is the only step of a command."""
         sent = self.cursor.chunk[1] if self.cursor.chunk[0] == step else 0
         chunks = [
-            (stream, text[start : start + PIECE])
+            (stream, text[start : start + OUTPUT_CHUNK])
             for stream, text in enumerate(output, 1)
             if text
-            for start in range(0, len(text), PIECE)
+            for start in range(0, len(text), OUTPUT_CHUNK)
         ]
         for number, (stream, text) in enumerate(chunks[sent:], sent + 1):
             yield self._output_event(step, stream, text, chunk=(step, number))

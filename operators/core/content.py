@@ -26,6 +26,4 @@ def decode_content(content: str, encoding: ContentEncoding) -> bytes:
             return content.encode()
         return base64.b64decode("".join(content.split()), validate=True)
     except ValueError as fault:
-        raise InvalidOptions(
-            [{"field": "content", "message": f"is not valid {encoding}: {fault}"}]
-        ) from None
+        raise InvalidOptions.of("content", f"is not valid {encoding}: {fault}") from None

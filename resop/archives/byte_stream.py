@@ -1,4 +1,4 @@
-"""A stream of bytes in pieces of any size, read in sizes that are wanted."""
+"""Read a stream of chunks of any size in the sizes that a reader needs."""
 
 from __future__ import annotations
 
@@ -10,63 +10,63 @@ CHUNK_BYTES = 64 << 10
 
 
 class ByteStream:
-    """What is left of a stream."""
+    """The unread rest of a stream."""
 
-    def __init__(self, stream: AsyncIterator[bytes]) -> None:
-        self._stream = stream
-        self._held = b""
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._buffer = b""
 
     async def read(self, size: int) -> bytes:
-        """So many bytes; BodyTruncated when there are fewer."""
-        return b"".join([piece async for piece in self.read_chunks(size)])
+        """Read exactly `size` bytes. Raises BodyTruncated if the stream ends early."""
+        return b"".join([chunk async for chunk in self.read_chunks(size)])
 
     async def read_chunks(self, size: int) -> AsyncIterator[bytes]:
-        """The same in pieces."""
+        """Read exactly `size` bytes in chunks. Raises BodyTruncated if the stream ends early."""
         while size > 0:
-            held = self._held
-            while not held:
+            buffer = self._buffer
+            while not buffer:
                 try:
-                    held = await anext(self._stream)
+                    buffer = await anext(self._chunks)
                 except StopAsyncIteration:
                     raise BodyTruncated("the archive ended early") from None
-            piece, self._held = held[:size], held[size:]
-            size -= len(piece)
-            yield piece
+            chunk, self._buffer = buffer[:size], buffer[size:]
+            size -= len(chunk)
+            yield chunk
 
     async def peek(self, size: int) -> bytes:
-        """Its first bytes, which are still there to be read; fewer when there are no more."""
-        while len(self._held) < size:
-            more = await anext(self._stream, b"")
-            if not more:
+        """Return the next `size` bytes without consuming them; fewer at the end of the stream."""
+        while len(self._buffer) < size:
+            chunk = await anext(self._chunks, b"")
+            if not chunk:
                 break
-            self._held += more
-        return self._held[:size]
+            self._buffer += chunk
+        return self._buffer[:size]
 
     async def rest(self) -> AsyncIterator[bytes]:
-        """All that is left."""
-        held, self._held = self._held, b""
-        yield held
-        async for piece in self._stream:
-            yield piece
+        """Read everything up to the end of the stream, in chunks."""
+        buffer, self._buffer = self._buffer, b""
+        yield buffer
+        async for chunk in self._chunks:
+            yield chunk
 
 
 def stream_bytes(content: bytes) -> ByteStream:
-    """Return a stream of bytes that are in memory already."""
+    """Return a stream of bytes that are in memory."""
 
-    async def sliced() -> AsyncIterator[bytes]:
+    async def slices() -> AsyncIterator[bytes]:
         for start in range(0, len(content), CHUNK_BYTES):
             yield content[start : start + CHUNK_BYTES]
 
-    return ByteStream(sliced())
+    return ByteStream(slices())
 
 
-async def rechunk(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same stream without small pieces: each costs a message of its own."""
-    held = bytearray()
-    async for piece in stream:
-        held += piece
-        if len(held) >= CHUNK_BYTES:
-            yield bytes(held)
-            held.clear()
-    if held:
-        yield bytes(held)
+async def rechunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Join small chunks, because each costs a separate message."""
+    buffer = bytearray()
+    async for chunk in chunks:
+        buffer += chunk
+        if len(buffer) >= CHUNK_BYTES:
+            yield bytes(buffer)
+            buffer.clear()
+    if buffer:
+        yield bytes(buffer)

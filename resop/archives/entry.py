@@ -1,4 +1,4 @@
-"""Describe files and folders as values: what an archive holds and a transfer moves."""
+"""Describe files and folders as values, for archives and transfers."""
 
 from __future__ import annotations
 
@@ -10,23 +10,22 @@ from typing import NamedTuple
 from resop.errors import PathFailed
 
 NEW_FILE_MODE = 0o600
-
-
-EPOCH = datetime.fromtimestamp(0, UTC)
+UNIX_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A regular file as it was read."""
+    """A regular file in memory: `shell.get_file("job.sh").mode`."""
 
     content: bytes
     mode: int = NEW_FILE_MODE
-    """Its permissions, as chmod(2) takes them."""
-    modified: datetime = EPOCH
+    """The permissions, as chmod(2) takes them."""
+    modified: datetime = UNIX_EPOCH
+    """The time of the last change, in UTC."""
 
 
 def file_too_large(path: str, limit: int) -> PathFailed:
-    """The error for a file that has more bytes than may be read."""
+    """Return the error for a file of more than `limit` bytes."""
     return PathFailed(path, "too_large", f"has more than {limit} bytes", limit=limit)
 
 
@@ -36,25 +35,28 @@ SMALL_FILE_BYTES = 64 << 10
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
-    """A file, folder or link in a folder, or in an archive of one."""
+    """A file, folder or link in a folder, or in an archive of a folder."""
 
     name: bytes
-    """From the folder on, such as b"a/b"; empty for the folder itself."""
+    """The path within the folder, such as b"a/b"; empty for the folder itself."""
     kind: int
-    """As stat(2) has it: S_IFREG, S_IFDIR or S_IFLNK; 0 for a hard link."""
+    """The type as in stat(2): S_IFREG, S_IFDIR or S_IFLNK; 0 for a hard link."""
     mode: int = 0o700
     size: int = 0
     modified: int = 0
-    """Seconds since 1970."""
+    """The time of the last change, in seconds since 1970."""
     target: bytes = b""
-    """Where a symbolic link points to; of a hard link, a name like `name`."""
+    """The target of a symbolic link; for a hard link, the `name` of another entry."""
 
 
 Content = AsyncIterator[bytes]
+"""The content of a file, in chunks."""
 
 
 class TransferStats(NamedTuple):
-    """What a folder got: files, links among them, and the bytes that they hold."""
+    """How much a transfer wrote: `shell.copy("a", "b").bytes`."""
 
     files: int
+    """The number of files and links."""
     bytes: int
+    """The sum of the files' sizes."""

@@ -1,4 +1,4 @@
-"""Names of the members of an archive that somebody sends: none leads out of its folder."""
+"""Check the names in an archive that a user sends: none may lead out of the folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from resop.errors import InvalidOptions
 
 
 def check_entry_name(name: bytes) -> bytes:
-    """A name without what means nothing; InvalidOptions for one that leads out."""
+    """Return the name without empty parts and ".".
+
+    Raises InvalidOptions for a name that leads out of the folder.
+    """
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if name.startswith(b"/") or b".." in parts:
         raise invalid_archive(f"leads out of the folder: {display_name(name)}")
@@ -14,10 +17,10 @@ def check_entry_name(name: bytes) -> bytes:
 
 
 def invalid_archive(fault: str) -> InvalidOptions:
-    """The error for an archive that is not unpacked."""
-    return InvalidOptions([{"field": "body", "message": fault}])
+    """Return the error for an archive that cannot be unpacked."""
+    return InvalidOptions.of("body", fault)
 
 
 def display_name(name: bytes) -> str:
-    """A name as an error tells it."""
+    """Return a name as text for an error message, at most 200 bytes of it."""
     return name[:200].decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""A folder of the cluster as a tar archive held as a whole: what an operation gets and puts."""
+"""Validate a tar archive in memory, which an operation writes as a folder."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from resop.limits import TRANSFER_LIMIT
 
 
 def check_archive(content: bytes) -> None:
-    """InvalidOptions when not all of an archive can be unpacked within its folder."""
+    """Raise InvalidOptions unless the whole archive can be unpacked within its folder."""
     try:
-        members = asyncio.run(_members(content))
-        for fault in _faults(members):
+        entries = asyncio.run(_read_entries(content))
+        for fault in _faults(entries):
             raise invalid_archive(fault)
-    except BodyTruncated as fault:
-        raise InvalidOptions([{"field": "content", "message": fault.message}]) from None
-    except InvalidOptions as fault:
-        faults = [{**each, "field": "content"} for each in fault.details["faults"]]
+    except BodyTruncated as error:
+        raise InvalidOptions.of("content", error.message) from None
+    except InvalidOptions as error:
+        faults = [{**fault, "field": "content"} for fault in error.details["faults"]]
         raise InvalidOptions(faults) from None
 
 
 def archive_stats(content: bytes) -> TransferStats:
-    """What an archive that was checked holds."""
-    files = [each for each in asyncio.run(_members(content)) if each.kind != stat.S_IFDIR]
-    return TransferStats(len(files), sum(each.size for each in files))
+    """Return the number and size of the files in a valid archive."""
+    files = [entry for entry in asyncio.run(_read_entries(content)) if entry.kind != stat.S_IFDIR]
+    return TransferStats(len(files), sum(entry.size for entry in files))
 
 
-async def _members(content: bytes) -> list[TreeEntry]:
-    members = []
-    async for member, each in tar.read_archive(stream_bytes(content), TRANSFER_LIMIT):
-        members.append(member)
-        async for _ in each:
+async def _read_entries(content: bytes) -> list[TreeEntry]:
+    entries = []
+    async for entry, chunks in tar.read_archive(stream_bytes(content), TRANSFER_LIMIT):
+        entries.append(entry)
+        async for _ in chunks:
             pass
-    return members
+    return entries
 
 
-def _faults(members: list[TreeEntry]) -> Iterator[str]:
-    """Names that lead through a link, or through a file; a hard link may be one to a link."""
-    no_folders = {member.name for member in members if member.kind != stat.S_IFDIR}
-    for member in members:
-        for name in (member.name, b"" if member.kind else member.target):
-            if any(above in no_folders for above in _parents(name)):
+def _faults(entries: list[TreeEntry]) -> Iterator[str]:
+    """Yield the names that lead through a link or a file; a hard link may link to a link."""
+    not_folders = {entry.name for entry in entries if entry.kind != stat.S_IFDIR}
+    for entry in entries:
+        for name in (entry.name, b"" if entry.kind else entry.target):
+            if any(parent in not_folders for parent in _parents(name)):
                 yield f"leads through a link or a file: {display_name(name)}"
 
 

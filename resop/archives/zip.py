@@ -1,6 +1,6 @@
-"""Zip archives: written as a stream, not compressed; read from a file, as the end has the list.
+"""Write zip archives as streams, uncompressed; read them from a file, as their list is at the end.
 
-zipfile waits for what it reads, and unpacks, in threads: the event loop goes on.
+The module zipfile reads and decompresses in threads, so that the event loop is not blocked.
 """
 
 from __future__ import annotations
@@ -19,102 +19,106 @@ from typing import IO, Protocol
 from resop.archives.entry import SMALL_FILE_BYTES, Content, TreeEntry
 from resop.archives.safe_names import check_entry_name, display_name, invalid_archive
 
-MAX_LIST = 64 << 20
-"""Bytes of the list at the end of a zip that is read: some 600,000 members."""
-MAX_TARGET = 4096
+MAX_DIRECTORY_BYTES = 64 << 20
+"""The largest central directory that is read: about 600,000 entries."""
+MAX_LINK_TARGET_BYTES = 4096
 
-_FIRST, _LAST = 315_532_800, 4_354_819_198  # 1980 and 2107: a zip knows no other times
+# A zip archive stores times from 1980 to 2107 only.
+_EARLIEST_TIME, _LATEST_TIME = 315_532_800, 4_354_819_198
 
 
-async def write_archive(members: AsyncIterator[tuple[TreeEntry, Content]]) -> AsyncIterator[bytes]:
-    """An archive of them; a byte of a name that is not UTF-8 is written as \\xNN."""
-    sink = _ChunkBuffer()
-    with zipfile.ZipFile(sink, "w") as archive:
-        async for member, content in members:
-            if not member.name:
+async def write_archive(entries: AsyncIterator[tuple[TreeEntry, Content]]) -> AsyncIterator[bytes]:
+    r"""Yield the chunks of an archive of these entries; bytes that are not UTF-8 become \xNN."""
+    buffer = _ChunkBuffer()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        async for entry, content in entries:
+            if not entry.name:
                 continue  # the folder itself
-            with archive.open(_info(member), "w", force_zip64=member.size >= 1 << 31) as file:
-                file.write(member.target)
-                async for block in content:
-                    file.write(block)
-                    yield sink.taken()
-            yield sink.taken()
-    yield sink.taken()
+            with archive.open(_info(entry), "w", force_zip64=entry.size >= 1 << 31) as file:
+                file.write(entry.target)
+                async for chunk in content:
+                    file.write(chunk)
+                    yield buffer.drain()
+            yield buffer.drain()
+    yield buffer.drain()
 
 
 class RandomAccessFile(Protocol):
-    """A file that is read at any offset, such as one on the cluster."""
+    """A file that can be read at any offset, such as one on the cluster."""
 
     async def read(self, size: int, offset: int) -> bytes:
-        """Return at most `size` bytes from `offset` on; none at the end of the file."""
+        """Read at most `size` bytes from `offset`; empty at the end of the file."""
 
 
 async def read_archive(
     file: RandomAccessFile, size: int
 ) -> AsyncIterator[tuple[TreeEntry, Content]]:
-    """The members of an archive of `size` bytes; each one's content is to be read before the next.
+    """Yield the entries of an archive of `size` bytes; read the content of each before the next.
 
-    InvalidOptions for what is none, is encrypted, or holds what is no file, folder or link.
+    Raises InvalidOptions for a file that is not a zip archive, is encrypted, or contains anything
+    but files, folders and links.
     """
-    remote = io.BufferedReader(
+    reader = io.BufferedReader(
         _BlockingReader(file, size, asyncio.get_running_loop()), SMALL_FILE_BYTES
     )
-    with _refusals():
-        archive = await asyncio.to_thread(zipfile.ZipFile, remote)
+    with _translate_zip_errors():
+        archive = await asyncio.to_thread(zipfile.ZipFile, reader)
     for info in archive.infolist():
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise invalid_archive("is compressed in another way than deflate")
-        with _refusals():
+            raise invalid_archive("is compressed with a method other than deflate")
+        with _translate_zip_errors():
             content = await asyncio.to_thread(archive.open, info)
-            member = await _member(info, content)
+            entry = await _to_entry(info, content)
         with content:
-            yield member, _content(content)
+            yield entry, _read_content(content)
 
 
 @contextlib.contextmanager
-def _refusals() -> Iterator[None]:
-    """What zipfile raises for an archive that it cannot read; RuntimeError for an encrypted one."""
+def _translate_zip_errors() -> Iterator[None]:
+    """Turn errors of zipfile into InvalidOptions; it raises RuntimeError if encrypted."""
     try:
         yield
-    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.error) as fault:
-        raise invalid_archive(f"cannot be unpacked: {fault}") from None
+    except (zipfile.BadZipFile, RuntimeError, EOFError, ValueError, zlib.error) as error:
+        raise invalid_archive(f"cannot be unpacked: {error}") from None
 
 
-async def _member(info: zipfile.ZipInfo, content: IO[bytes]) -> TreeEntry:
+async def _to_entry(info: zipfile.ZipInfo, content: IO[bytes]) -> TreeEntry:
     mode, name = info.external_attr >> 16, info.filename.encode()
     kind = stat.S_IFMT(mode) or (stat.S_IFDIR if info.is_dir() else stat.S_IFREG)
     if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-        raise invalid_archive(f"holds what is neither file, folder nor link: {display_name(name)}")
+        raise invalid_archive(
+            f"contains something that is not a file, folder or link: {display_name(name)}"
+        )
     target = b""
     if kind == stat.S_IFLNK:
-        target = await asyncio.to_thread(content.read, MAX_TARGET)
+        target = await asyncio.to_thread(content.read, MAX_LINK_TARGET_BYTES)
         if b"\0" in target or not target:
-            raise invalid_archive(f"has a link that leads nowhere: {display_name(name)}")
+            raise invalid_archive(f"contains a link without a valid target: {display_name(name)}")
     name = check_entry_name(name)
     if not name and kind != stat.S_IFDIR:
-        raise invalid_archive("has a member without a name")
+        raise invalid_archive("contains an entry without a name")
     size = info.file_size if kind == stat.S_IFREG else 0
     mode = stat.S_IMODE(mode) or (0o755 if kind == stat.S_IFDIR else 0o644)
     return TreeEntry(name, kind, mode, size, calendar.timegm(info.date_time), target)
 
 
-async def _content(content: IO[bytes]) -> Content:
+async def _read_content(content: IO[bytes]) -> Content:
     while True:
-        with _refusals():
-            block = await asyncio.to_thread(content.read, SMALL_FILE_BYTES)
-        if not block:
+        with _translate_zip_errors():
+            chunk = await asyncio.to_thread(content.read, SMALL_FILE_BYTES)
+        if not chunk:
             return
-        yield block
+        yield chunk
 
 
 class _BlockingReader(io.RawIOBase):
-    """A file of the cluster as zipfile reads it, in another thread than the event loop's."""
+    """A file on the cluster, read by zipfile in another thread than the event loop's."""
 
     def __init__(self, file: RandomAccessFile, size: int, loop: asyncio.AbstractEventLoop) -> None:
         self._file = file
         self._size = size
         self._loop = loop
-        self._at = 0
+        self._offset = 0
 
     def readable(self) -> bool:
         return True
@@ -123,49 +127,49 @@ class _BlockingReader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, start + offset)
-        return self._at
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
+        self._offset = max(0, start + offset)
+        return self._offset
 
     def readinto(self, buffer: object) -> int:
         assert isinstance(buffer, bytearray | memoryview)
-        if len(buffer) > MAX_LIST:
-            raise ValueError("it lists too many members")
-        read = asyncio.run_coroutine_threadsafe(self._read(len(buffer)), self._loop).result()
-        buffer[: len(read)] = read
-        self._at += len(read)
-        return len(read)
+        if len(buffer) > MAX_DIRECTORY_BYTES:
+            raise ValueError("it has too many entries")
+        chunk = asyncio.run_coroutine_threadsafe(self._read(len(buffer)), self._loop).result()
+        buffer[: len(chunk)] = chunk
+        self._offset += len(chunk)
+        return len(chunk)
 
     async def _read(self, size: int) -> bytes:
-        read: bytes = await self._file.read(size, self._at)
-        return read
+        chunk: bytes = await self._file.read(size, self._offset)
+        return chunk
 
 
 class _ChunkBuffer(io.RawIOBase):
-    """Keeps what is written until it is taken."""
+    """A buffer between zipfile, which writes, and the stream."""
 
     def __init__(self) -> None:
-        self._kept: list[bytes] = []
+        self._chunks: list[bytes] = []
 
     def writable(self) -> bool:
         return True
 
     def write(self, content: object) -> int:
         assert isinstance(content, bytes | bytearray | memoryview)
-        self._kept.append(bytes(content))
+        self._chunks.append(bytes(content))
         return len(content)
 
-    def taken(self) -> bytes:
-        """What was written since the last time."""
-        taken, self._kept = b"".join(self._kept), []
-        return taken
+    def drain(self) -> bytes:
+        """Return what was written since the last call."""
+        content, self._chunks = b"".join(self._chunks), []
+        return content
 
 
-def _info(member: TreeEntry) -> zipfile.ZipInfo:
-    name = member.name.decode("utf-8", "backslashreplace")
-    when = time.gmtime(max(_FIRST, min(member.modified, _LAST)))
-    folder = member.kind == stat.S_IFDIR
-    info = zipfile.ZipInfo(f"{name}/" if folder else name, when[:6])
+def _info(entry: TreeEntry) -> zipfile.ZipInfo:
+    name = entry.name.decode("utf-8", "backslashreplace")
+    modified = time.gmtime(max(_EARLIEST_TIME, min(entry.modified, _LATEST_TIME)))
+    is_folder = entry.kind == stat.S_IFDIR
+    info = zipfile.ZipInfo(f"{name}/" if is_folder else name, modified[:6])
     info.create_system = 3  # Unix, so that the mode counts
-    info.external_attr = (member.kind | member.mode) << 16 | (0x10 if folder else 0)
+    info.external_attr = (entry.kind | entry.mode) << 16 | (0x10 if is_folder else 0)
     return info

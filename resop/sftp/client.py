@@ -1,6 +1,6 @@
-"""SFTP over a user's session: opened, its errors told apart as resop's own.
+"""Open SFTP over a user's session, and translate its errors into those of resop.
 
-A path is bytes, as on the cluster; text stands for its UTF-8.
+A path is bytes, as on the cluster; a path given as text is encoded as UTF-8.
 """
 
 from __future__ import annotations
@@ -17,60 +17,68 @@ from resop.errors import ClusterError, ContactLost, PathFailed
 from resop.ssh.asyncssh_workarounds import start_sftp_after_noise
 from resop.ssh.session import Session
 
-TIDY_SECONDS = 5.0
-LOST = (
-    *(asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection, asyncssh.DisconnectError),
+REMOVE_TIMEOUT = 5.0
+"""Seconds to wait for the removal of a temporary file."""
+CONNECTION_ERRORS = (
+    asyncssh.SFTPConnectionLost,
+    asyncssh.SFTPNoConnection,
+    asyncssh.DisconnectError,
     OSError,
 )
 
 
 @contextlib.asynccontextmanager
 async def open_sftp(session: Session, limit: float) -> AsyncIterator[asyncssh.SFTPClient]:
-    """SFTP over a connection of `session`, waiting at most `limit` seconds for a free one."""
-    async with session.connection(limit) as connection, await _started(connection) as sftp:
+    """Open SFTP over a connection of `session`; wait at most `limit` seconds for a free one.
+
+    Raises ClusterError if the login node does not offer SFTP.
+    """
+    async with session.connection(limit) as connection, await _start(connection) as sftp:
         yield sftp
 
 
-async def _started(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+async def _start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
     try:
         try:
             return await connection.start_sftp_client()
         except asyncssh.SFTPError:
             return await start_sftp_after_noise(connection)
-    except asyncssh.SFTPError as fault:
-        said = f"what answers is not SFTP ({fault}): does .bashrc or the like print something?"
-        raise ClusterError(said) from fault
-    except (OSError, asyncssh.Error) as fault:
-        raise ClusterError(f"the login node offers no SFTP: {fault}") from fault
+    except asyncssh.SFTPError as error:
+        raise ClusterError(
+            f"the login node did not answer with SFTP ({error}): "
+            "does .bashrc or another start-up file print something?"
+        ) from error
+    except (OSError, asyncssh.Error) as error:
+        raise ClusterError(f"the login node does not offer SFTP: {error}") from error
 
 
 @contextlib.contextmanager
 def translate_sftp_errors(path: str | bytes) -> Iterator[None]:
-    """Errors of SFTP as resop's own: PathFailed, ContactLost."""
+    """Raise PathFailed for `path`, or ContactLost, instead of an error of SFTP."""
     try:
         yield
-    except asyncssh.SFTPNoSuchFile as fault:
-        raise PathFailed(display_path(path), "missing") from fault
-    except asyncssh.SFTPPermissionDenied as fault:
-        raise PathFailed(display_path(path), "denied") from fault
-    except LOST as fault:
-        raise ContactLost from fault
-    except asyncssh.SFTPError as fault:
-        raise PathFailed(display_path(path), "failed", str(fault)) from fault
+    except asyncssh.SFTPNoSuchFile as error:
+        raise PathFailed(display_path(path), "missing") from error
+    except asyncssh.SFTPPermissionDenied as error:
+        raise PathFailed(display_path(path), "denied") from error
+    except CONNECTION_ERRORS as error:
+        raise ContactLost from error
+    except asyncssh.SFTPError as error:
+        raise PathFailed(display_path(path), "failed", str(error)) from error
 
 
 def to_bytes(path: str | bytes) -> bytes:
-    """A path as the cluster knows it."""
+    """Return a path as the cluster knows it."""
     return path if isinstance(path, bytes) else path.encode()
 
 
 def display_path(path: str | bytes) -> str:
-    """A path as people read it."""
+    """Return a path as text for people."""
     return path if isinstance(path, str) else path.decode("utf-8", "replace")
 
 
 def check_regular(path: str | bytes, attributes: asyncssh.SFTPAttrs) -> None:
-    """Refuse a folder, a device, a pipe."""
+    """Raise PathFailed unless the attributes are those of a regular file."""
     if stat.S_ISDIR(attributes.permissions or 0):
         raise PathFailed(display_path(path), "is_folder")
     if not stat.S_ISREG(attributes.permissions or 0):
@@ -78,39 +86,42 @@ def check_regular(path: str | bytes, attributes: asyncssh.SFTPAttrs) -> None:
 
 
 def mode_of(attributes: asyncssh.SFTPAttrs) -> int:
-    """The permissions of a file, as chmod(2) takes them."""
+    """Return the permissions of a file, as chmod(2) takes them."""
     return (attributes.permissions or 0) & 0o777
 
 
-async def attributes_of(sftp: asyncssh.SFTPClient, place: bytes) -> asyncssh.SFTPAttrs | None:
-    """The attributes of what is there, None when nothing is."""
+async def attributes_of(sftp: asyncssh.SFTPClient, path: bytes) -> asyncssh.SFTPAttrs | None:
+    """Return the attributes of a file or folder, or None if it does not exist."""
     try:
-        return await sftp.stat(place)
+        return await sftp.stat(path)
     except asyncssh.SFTPNoSuchFile:
         return None
 
 
-async def is_hidden(sftp: asyncssh.SFTPClient, place: bytes) -> bool:
-    """Whether the cluster keeps from the user whether anything is there."""
+async def is_hidden(sftp: asyncssh.SFTPClient, path: bytes) -> bool:
+    """Return True if the user may not know whether anything exists at `path`."""
     try:
-        await sftp.stat(place)
+        await sftp.stat(path)
     except asyncssh.SFTPPermissionDenied:
         return True
     except (OSError, asyncssh.Error):
-        return False  # then what was denied before is what there is to tell
+        return False  # the caller reports its own error
     return False
 
 
-async def is_full(sftp: asyncssh.SFTPClient, place: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes finds no room: the protocol has no word for a full disk."""
+async def is_full(sftp: asyncssh.SFTPClient, path: bytes, size: int) -> bool:
+    """Return True if the file system has no space for a file of `size` bytes at `path`.
+
+    The protocol has no error code for a full disk.
+    """
     with contextlib.suppress(asyncssh.SFTPError):
-        space = await sftp.statvfs(posixpath.dirname(place))
+        space = await sftp.statvfs(posixpath.dirname(path))
         return bool(space.favail == 0 or space.bavail * space.frsize < size)
     return False
 
 
-async def remove_quietly(sftp: asyncssh.SFTPClient, beside: bytes) -> None:
-    """Take away what is left of an attempt, also when it was cancelled."""
+async def remove_quietly(sftp: asyncssh.SFTPClient, path: bytes) -> None:
+    """Remove a temporary file, also in a cancelled task; ignore errors."""
     with contextlib.suppress(OSError, asyncssh.Error):
-        async with asyncio.timeout(TIDY_SECONDS):
-            await sftp.remove(beside)
+        async with asyncio.timeout(REMOVE_TIMEOUT):
+            await sftp.remove(path)

@@ -1,7 +1,8 @@
-"""A file or folder copied on the cluster, over SFTP.
+"""Copy a file or folder on the cluster over SFTP.
 
-What is in it stays there where the server knows `copy-data` (OpenSSH 9.0 and newer;
-draft-ietf-secsh-filexfer-extensions-00, 7). Elsewhere it passes through here, block by block.
+The content does not leave a server that knows `copy-data` (OpenSSH 9.0 and newer;
+draft-ietf-secsh-filexfer-extensions-00, 7). With other servers it passes through this process,
+block by block.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import stat
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import asyncssh
 
@@ -16,86 +18,94 @@ from resop.archives.entry import SMALL_FILE_BYTES, Content, TransferStats, TreeE
 from resop.errors import PathFailed
 from resop.sftp.client import check_regular, display_path, mode_of, to_bytes, translate_sftp_errors
 from resop.sftp.files import publish, resolve_target, temporary_file
-from resop.sftp.folders import FolderWriter, walk, writable_folder
+from resop.sftp.folders import FolderWriter, select_all, walk, writable_folder
 from resop.sftp.transfer import BlockWriter, read_blocks
 
-AT_ONCE = 32 << 20
-"""Bytes that the server is asked to copy at a time: until it has, nothing else is answered."""
+COPY_DATA_BYTES = 32 << 20
+"""How much one copy-data request copies: the server answers nothing else meanwhile."""
 
 ProgressCallback = Callable[[float, float], None]
-"""Told how many bytes are copied, of how many."""
+"""Called with the number of bytes copied and the total."""
 
 
 async def copy(
-    sftp: asyncssh.SFTPClient, source: str, target: str, overwrite: bool, told: ProgressCallback
+    sftp: asyncssh.SFTPClient,
+    source: str,
+    target: str,
+    overwrite: bool,
+    on_progress: ProgressCallback,
 ) -> TransferStats:
-    """Copy it, complete under its name or not at all; a file of a folder each.
+    """Copy a file or folder; the target is complete, or not there.
 
-    With `overwrite` a file is replaced, and a folder goes into the one that is there. Raises
-    PathFailed, ContactLost.
+    With `overwrite`, a file is replaced, and a folder is merged into the existing one, file by
+    file. Raises PathFailed or ContactLost.
     """
     with translate_sftp_errors(source):
-        place = await sftp.realpath(to_bytes(source))
-        attributes = await sftp.stat(place)
+        real_path = await sftp.realpath(to_bytes(source))
+        attributes = await sftp.stat(real_path)
         if stat.S_ISDIR(attributes.permissions or 0):
-            return await _copy_folder(sftp, place, target, overwrite, told)
+            return await _copy_folder(sftp, real_path, target, overwrite, on_progress)
         check_regular(source, attributes)
-        return await _copy_file(sftp, place, attributes, target, overwrite, told)
+        return await _copy_file(sftp, real_path, attributes, target, overwrite, on_progress)
 
 
 async def _copy_file(
     sftp: asyncssh.SFTPClient,
-    place: bytes,
+    source: bytes,
     attributes: asyncssh.SFTPAttrs,
     path: str,
     overwrite: bool,
-    told: ProgressCallback,
+    on_progress: ProgressCallback,
 ) -> TransferStats:
     size = attributes.size or 0
-    progress = _Progress(size, told)
+    progress = _CopyProgress(size, on_progress)
     with translate_sftp_errors(path):
         target = await resolve_target(sftp, path)
         if not overwrite:
             target.check_vacant()
-        async with temporary_file(sftp, target, size) as (beside, file):
-            await _fill(sftp, place, file, size, progress)
+        async with temporary_file(sftp, target, size) as (temp_path, file):
+            await _copy_content(sftp, source, file, size, progress)
             await file.setstat(
                 asyncssh.SFTPAttrs(
                     permissions=mode_of(attributes), atime=attributes.mtime, mtime=attributes.mtime
                 )
             )
             await file.close()
-            await publish(sftp, target, beside, overwrite)
+            await publish(sftp, target, temp_path, overwrite)
     return TransferStats(1, size)
 
 
 async def _copy_folder(
-    sftp: asyncssh.SFTPClient, place: bytes, path: str, merge: bool, told: ProgressCallback
+    sftp: asyncssh.SFTPClient,
+    source: bytes,
+    path: str,
+    merge: bool,
+    on_progress: ProgressCallback,
 ) -> TransferStats:
     with translate_sftp_errors(path):
-        if (await sftp.realpath(to_bytes(path)) + b"/").startswith(place.rstrip(b"/") + b"/"):
-            raise PathFailed(path, "failed", "lies in the folder that is to be copied")
-    sizes = [member.size async for member in walk(sftp, place, _everything)]
-    progress = _Progress(sum(sizes), told)
+        if (await sftp.realpath(to_bytes(path)) + b"/").startswith(source.rstrip(b"/") + b"/"):
+            raise PathFailed(path, "failed", "lies inside the folder to be copied")
+    sizes = [entry.size async for entry in walk(sftp, source, select_all)]
+    progress = _CopyProgress(sum(sizes), on_progress)
     with translate_sftp_errors(path):
         async with (
             writable_folder(sftp, to_bytes(path), merge=merge) as (top, _),
-            _Copying(sftp, place, top, progress, merge=merge) as made,
+            _FolderCopier(sftp, source, top, progress, merge=merge) as copier,
         ):
-            async for member in walk(sftp, place, _everything):
-                await made.add(member, _nothing())
-    return TransferStats(made.files, made.bytes)
+            async for entry in walk(sftp, source, select_all):
+                await copier.add(entry, _no_content())
+    return TransferStats(copier.files, copier.bytes)
 
 
-class _Copying(FolderWriter):
-    """Files become files of another folder."""
+class _FolderCopier(FolderWriter):
+    """Writes the entries of a folder on the cluster into another one."""
 
     def __init__(
         self,
         sftp: asyncssh.SFTPClient,
         source: bytes,
         top: bytes,
-        progress: _Progress,
+        progress: _CopyProgress,
         *,
         merge: bool,
     ) -> None:
@@ -103,72 +113,68 @@ class _Copying(FolderWriter):
         self._source = source
         self._progress = progress
 
-    async def _file(self, member: TreeEntry, content: Content) -> None:
-        if member.size > SMALL_FILE_BYTES:
-            await self._write(member, content)
+    async def _add_file(self, entry: TreeEntry, content: Content) -> None:
+        if entry.size > SMALL_FILE_BYTES:
+            await self._write(entry, content)
         else:
-            await self._begin(member, content)
+            await self._writes.start(entry.name, partial(self._write, entry, content))
 
-    async def _fill(
-        self, file: asyncssh.SFTPClientFile, member: TreeEntry, content: Content
+    async def _write_content(
+        self, file: asyncssh.SFTPClientFile, entry: TreeEntry, content: Content
     ) -> None:
-        source = posixpath.join(self._source, member.name)
-        await _fill(self._sftp, source, file, member.size, self._progress)
+        source = posixpath.join(self._source, entry.name)
+        await _copy_content(self._sftp, source, file, entry.size, self._progress)
 
 
-class _Progress:
-    """Counts what is copied."""
+class _CopyProgress:
+    """Counts the bytes copied."""
 
-    def __init__(self, total: int, told: ProgressCallback) -> None:
+    def __init__(self, total: int, on_progress: ProgressCallback) -> None:
         self._done = 0
         self._total = total
-        self._told = told
+        self._on_progress = on_progress
 
     def add(self, size: int) -> None:
         self._done += size
-        # Files may grow between the two looks at them.
-        self._told(self._done, max(self._done, self._total))
+        # A file may have grown since the total was computed.
+        self._on_progress(self._done, max(self._done, self._total))
 
 
-async def _fill(
+async def _copy_content(
     sftp: asyncssh.SFTPClient,
-    place: bytes,
+    path: bytes,
     file: asyncssh.SFTPClientFile,
     size: int,
-    progress: _Progress,
+    progress: _CopyProgress,
 ) -> None:
-    """Write to a file what another holds."""
-    with translate_sftp_errors(place):
-        source = await sftp.open(place, "rb")
+    """Copy `size` bytes of the file at `path` to an open file."""
+    with translate_sftp_errors(path):
+        source = await sftp.open(path, "rb")
     async with source:
         if not sftp.supports_remote_copy:
-            await BlockWriter(file).write(_counted(source, place, size, progress))
+            await BlockWriter(file).write(_read_counted(source, path, size, progress))
             return
-        for start in range(0, size, AT_ONCE):
-            length = min(AT_ONCE, size - start)
+        for start in range(0, size, COPY_DATA_BYTES):
+            length = min(COPY_DATA_BYTES, size - start)
             try:
                 await sftp.remote_copy(source, file, start, length, start)
             except asyncssh.SFTPEOFError:
-                said = "was cut shorter while it was read"
-                raise PathFailed(display_path(place), "failed", said) from None
-            # OpenSSH 9.2 answers that all is well, also where the disk is full.
+                message = "became shorter while it was read"
+                raise PathFailed(display_path(path), "failed", message) from None
+            # OpenSSH 9.2 reports success even if the disk is full.
             if ((await file.stat()).size or 0) < start + length:
-                raise asyncssh.SFTPFailure("less was copied than was asked for")
+                raise asyncssh.SFTPFailure("fewer bytes were copied than requested")
             progress.add(length)
 
 
-async def _counted(
-    source: asyncssh.SFTPClientFile, place: bytes, size: int, progress: _Progress
+async def _read_counted(
+    source: asyncssh.SFTPClientFile, path: bytes, size: int, progress: _CopyProgress
 ) -> AsyncIterator[bytes]:
-    async for block in read_blocks(source, display_path(place), 0, size):
+    async for block in read_blocks(source, display_path(path), 0, size):
         yield block
         progress.add(len(block))
 
 
-async def _nothing() -> Content:
+async def _no_content() -> Content:
     return
     yield b""
-
-
-def _everything(name: bytes, folder: bool) -> bool:
-    return True

@@ -1,4 +1,4 @@
-"""Files of the cluster over SFTP: read within a limit, written complete or not at all."""
+"""Read files of limited size over SFTP, and write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from resop.sftp.client import (
 
 
 async def read_file(sftp: asyncssh.SFTPClient, path: str, limit: int) -> File:
-    """Read a file of at most `limit` bytes. Raises PathFailed, ContactLost."""
+    """Read a file of at most `limit` bytes. Raises PathFailed or ContactLost."""
     with translate_sftp_errors(path):
-        # Asked before it is opened: that would wait for the writer of a named pipe.
+        # Check before opening: to open a named pipe would wait for its writer.
         check_regular(path, await sftp.stat(path))
         async with sftp.open(path, "rb") as file:
             attributes = await file.stat()
-            size = attributes.size or 0  # those of /proc and the like have none, yet some content
+            size = attributes.size or 0  # 0 also for a file of /proc with content
             if size > limit:
                 raise file_too_large(path, limit)
-            most = size or min(limit, FILE_LIMIT)
-            content: bytes = await file.read(size or most + 1)
-    if len(content) > most:
-        raise file_too_large(path, most)
+            max_size = size or min(limit, FILE_LIMIT)
+            content: bytes = await file.read(size or max_size + 1)
+    if len(content) > max_size:
+        raise file_too_large(path, max_size)
     modified = datetime.fromtimestamp(attributes.mtime or 0, UTC)
     return File(content, mode_of(attributes), modified)
 
@@ -47,45 +47,46 @@ async def read_file(sftp: asyncssh.SFTPClient, path: str, limit: int) -> File:
 async def write_file(
     sftp: asyncssh.SFTPClient, content: bytes, path: str, mode: int | None, overwrite: bool
 ) -> None:
-    """Write a file beside its place, then rename it. Raises PathFailed, ContactLost.
+    """Write a temporary file beside `path`, then rename it. Raises PathFailed or ContactLost.
 
-    What a symbolic link points to is replaced, not the link. Without `mode` the permissions are
-    those of the file that is replaced, else 0600.
+    If `path` is a symbolic link, its target is replaced. Without `mode`, the file gets the
+    permissions of the file that it replaces, or 0600.
     """
     with translate_sftp_errors(path):
         target = await resolve_target(sftp, path)
         if not overwrite:
             target.check_vacant()
-        async with temporary_file(sftp, target, len(content)) as (beside, file):
+        async with temporary_file(sftp, target, len(content)) as (temp_path, file):
             await file.write(content)
             await file.setstat(target.final_attributes(mode))
-            await file.close()  # some file systems tell only then that there was no room
-            await publish(sftp, target, beside, overwrite)
+            await file.close()  # some file systems report only here that the disk is full
+            await publish(sftp, target, temp_path, overwrite)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a file is to be written, and what stands there before; nothing, or a regular file."""
+    """The path of a file to be written, and the regular file that exists there, if any."""
 
     path: str | bytes
-    """As it was asked for."""
+    """The path of the request."""
     real_path: bytes
-    """With symbolic links followed."""
+    """The path with symbolic links followed."""
     existing: asyncssh.SFTPAttrs | None
+    """The attributes of the existing file."""
 
     def check_vacant(self) -> None:
-        """Refuse to replace anything."""
+        """Raise PathFailed if a file exists."""
         if self.existing is not None:
             raise PathFailed(display_path(self.path), "exists")
 
     def temp_path(self, name: str) -> bytes:
-        """A place in the same folder, and so on the same file system."""
+        """Return a path in the same folder, and so on the same file system."""
         return posixpath.join(posixpath.dirname(self.real_path), name.encode())
 
     def final_attributes(
         self, mode: int | None, modified: datetime | None = None
     ) -> asyncssh.SFTPAttrs:
-        """The attributes of the complete file."""
+        """Return the attributes of the complete file."""
         if mode is None:
             mode = NEW_FILE_MODE if self.existing is None else mode_of(self.existing)
         if modified is None:
@@ -95,32 +96,35 @@ class Target:
 
 
 async def resolve_target(sftp: asyncssh.SFTPClient, path: str | bytes) -> Target:
-    """Where a file is to be written; PathFailed when a folder, a device or a pipe stands there."""
-    place = await sftp.realpath(to_bytes(path))
-    before = await attributes_of(sftp, place)
-    if before is not None:
-        check_regular(path, before)
-    return Target(path, place, before)
+    """Follow symbolic links to the file to be written.
+
+    Raises PathFailed if a folder, a device or a pipe exists there.
+    """
+    real_path = await sftp.realpath(to_bytes(path))
+    existing = await attributes_of(sftp, real_path)
+    if existing is not None:
+        check_regular(path, existing)
+    return Target(path, real_path, existing)
 
 
 @contextlib.asynccontextmanager
 async def temporary_file(
     sftp: asyncssh.SFTPClient, target: Target, size: int
 ) -> AsyncIterator[tuple[bytes, asyncssh.SFTPClientFile]]:
-    """A new file beside its target, about `size` bytes of which are written inside.
+    """Create a file beside its target, to be filled with about `size` bytes and published.
 
-    It is gone afterwards, unless it was put in place.
+    The file is removed if an error leaves the block.
     """
-    # Not made of its name, which may be as long as a name can be.
-    beside = target.temp_path(f".{secrets.token_hex(8)}.part")
+    # Independent of the target's name, which may have the maximum length.
+    path = target.temp_path(f".{secrets.token_hex(8)}.part")
     try:
         async with (
             translate_disk_full(sftp, target, size),
-            sftp.open(beside, "xb", asyncssh.SFTPAttrs(permissions=NEW_FILE_MODE)) as file,
+            sftp.open(path, "xb", asyncssh.SFTPAttrs(permissions=NEW_FILE_MODE)) as file,
         ):
-            yield beside, file
+            yield path, file
     except BaseException:
-        await remove_quietly(sftp, beside)
+        await remove_quietly(sftp, path)
         raise
 
 
@@ -128,24 +132,30 @@ async def temporary_file(
 async def translate_disk_full(
     sftp: asyncssh.SFTPClient, target: Target, size: int
 ) -> AsyncIterator[None]:
-    """What a mere 'Failure' of a write means: the protocol has no word for a full disk."""
+    """Raise PathFailed with `full` or `quota` for a write that fails without a reason.
+
+    The protocol has no error code for a full disk.
+    """
     try:
         yield
-    except asyncssh.SFTPFailure as fault:
+    except asyncssh.SFTPFailure as error:
         if await is_full(sftp, target.real_path, max(1, size)):
-            raise PathFailed(display_path(target.path), "full") from fault
-        said = f"cannot be written ({fault}): a quota may be reached"
-        raise PathFailed(display_path(target.path), "quota", said) from fault
+            raise PathFailed(display_path(target.path), "full") from error
+        message = f"cannot be written ({error}): a quota may be reached"
+        raise PathFailed(display_path(target.path), "quota", message) from error
 
 
 async def publish(
-    sftp: asyncssh.SFTPClient, target: Target, beside: bytes, overwrite: bool
+    sftp: asyncssh.SFTPClient, target: Target, temp_path: bytes, overwrite: bool
 ) -> None:
-    """Give a complete file its name; of several that may not `overwrite` one wins."""
+    """Rename a complete file to its target.
+
+    Of several concurrent writers without `overwrite`, one succeeds; the others raise PathFailed.
+    """
     try:
         # A plain rename replaces nothing (draft-ietf-secsh-filexfer-02, 6.5).
-        await (sftp.posix_rename if overwrite else sftp.rename)(beside, target.real_path)
-    except asyncssh.SFTPFailure as fault:
+        await (sftp.posix_rename if overwrite else sftp.rename)(temp_path, target.real_path)
+    except asyncssh.SFTPFailure as error:
         if not overwrite and await sftp.exists(target.real_path):
-            raise PathFailed(display_path(target.path), "exists") from fault
-        raise PathFailed(display_path(target.path), "failed", str(fault)) from fault
+            raise PathFailed(display_path(target.path), "exists") from error
+        raise PathFailed(display_path(target.path), "failed", str(error)) from error

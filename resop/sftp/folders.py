@@ -1,7 +1,7 @@
-"""A folder of the cluster over SFTP: walked for an archive, and made from one.
+"""Read a folder on the cluster over SFTP for an archive, and write one from an archive.
 
-Symbolic links stay what they are. None is followed: not while a folder is read, nor while one is
-written, whoever made it.
+Symbolic links stay links. No link is followed, neither while a folder is read nor while one is
+written, whichever user made the link.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import posixpath
 import secrets
 import stat
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import asyncssh
 
@@ -28,41 +29,46 @@ from resop.sftp.client import display_path, mode_of, to_bytes, translate_sftp_er
 from resop.sftp.files import Target, publish, temporary_file, translate_disk_full
 from resop.sftp.transfer import BlockWriter, read_blocks
 
-AT_ONCE = 64
-"""So many of them, which hold 4 MiB at most: each takes several ways there and back."""
-RMTREE_SECONDS = 60.0
-
+MAX_OPEN_FILES = 64
+"""Small files in progress at once, 4 MiB in all: each costs several round trips."""
+RMTREE_TIMEOUT = 60.0
+"""Seconds to wait for the removal of an incomplete folder."""
 
 EntryFilter = Callable[[bytes, bool], bool]
-"""Whether a member is wanted, by its name and whether it is a folder."""
+"""Selects an entry by its name; the flag is True for a folder."""
+
+
+def select_all(name: bytes, is_folder: bool) -> bool:
+    """Select every entry of a folder."""
+    return True
 
 
 async def walk(
-    sftp: asyncssh.SFTPClient, top: bytes, wanted: EntryFilter
+    sftp: asyncssh.SFTPClient, top: bytes, select: EntryFilter
 ) -> AsyncIterator[TreeEntry]:
-    """The folder, and all that is wanted in it, each folder before what is in it.
+    """Yield the folder and its selected entries, each folder before its content.
 
-    Sockets and the like are left out; what is in a folder that is not wanted is not looked at.
+    Sockets, pipes and devices are left out; the content of an unselected folder is not read.
     """
     with translate_sftp_errors(top):
-        yield await _member(sftp, top, b"", stat.S_IFDIR, await sftp.stat(top))
+        yield await _to_entry(sftp, top, b"", stat.S_IFDIR, await sftp.stat(top))
     folders = [b""]
     while folders:
         folder = folders.pop()
         with translate_sftp_errors(posixpath.join(top, folder)):
-            async for entry in sftp.scandir(posixpath.join(top, folder)):
-                assert isinstance(entry.filename, bytes)  # as the folder's own
-                name = posixpath.join(folder, entry.filename)
-                kind = stat.S_IFMT(entry.attrs.permissions or 0)
-                if entry.filename in (b".", b"..") or not wanted(name, kind == stat.S_IFDIR):
+            async for found in sftp.scandir(posixpath.join(top, folder)):
+                assert isinstance(found.filename, bytes)  # as the folder's own path
+                name = posixpath.join(folder, found.filename)
+                kind = stat.S_IFMT(found.attrs.permissions or 0)
+                if found.filename in (b".", b"..") or not select(name, kind == stat.S_IFDIR):
                     continue
                 if kind == stat.S_IFDIR:
                     folders.append(name)
                 if kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-                    yield await _member(sftp, top, name, kind, entry.attrs)
+                    yield await _to_entry(sftp, top, name, kind, found.attrs)
 
 
-async def _member(
+async def _to_entry(
     sftp: asyncssh.SFTPClient, top: bytes, name: bytes, kind: int, attributes: asyncssh.SFTPAttrs
 ) -> TreeEntry:
     target, size = b"", 0
@@ -74,44 +80,23 @@ async def _member(
 
 
 async def with_content(
-    sftp: asyncssh.SFTPClient, top: bytes, members: AsyncIterator[TreeEntry]
+    sftp: asyncssh.SFTPClient, top: bytes, entries: AsyncIterator[TreeEntry]
 ) -> AsyncIterator[tuple[TreeEntry, Content]]:
-    """Each member with its content, which is to be read before the next; several are opened ahead.
+    """Yield each entry with its content, which must be read before the next entry.
 
-    Raises PathFailed for a file that cannot be read, or has become shorter.
+    Several files are opened ahead. Raises PathFailed for a file that cannot be read or has become
+    shorter.
     """
-    ahead: deque[tuple[TreeEntry, asyncio.Task[_Begun] | None]] = deque()
-
-    async def content(member: TreeEntry, opening: asyncio.Task[_Begun] | None) -> Content:
-        if opening is None:
-            return
-        path = posixpath.join(top, member.name)
-        with translate_sftp_errors(path):
-            begun = await opening
-            yield begun.first
-            if begun.rest:
-                start = len(begun.first)
-                async with begun.file:
-                    async for block in read_blocks(
-                        begun.file, display_path(path), start, begun.rest
-                    ):
-                        yield block
-
+    ahead: deque[tuple[TreeEntry, asyncio.Task[_OpenFile] | None]] = deque()
     try:
-        async for member in members:
-            opening = None
-            if member.size:
-                opening = asyncio.create_task(
-                    _begin(sftp, posixpath.join(top, member.name), member)
-                )
-                opening.add_done_callback(lambda done: done.cancelled() or done.exception())
-            ahead.append((member, opening))
-            if len(ahead) > AT_ONCE:
-                member, opening = ahead.popleft()
-                yield member, content(member, opening)
+        async for entry in entries:
+            ahead.append((entry, _open_ahead(sftp, top, entry)))
+            if len(ahead) > MAX_OPEN_FILES:
+                entry, opening = ahead.popleft()
+                yield entry, _read_open(posixpath.join(top, entry.name), opening)
         while ahead:
-            member, opening = ahead.popleft()
-            yield member, content(member, opening)
+            entry, opening = ahead.popleft()
+            yield entry, _read_open(posixpath.join(top, entry.name), opening)
     finally:
         for _, opening in ahead:
             if opening is not None:
@@ -119,58 +104,119 @@ async def with_content(
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """A file that was opened, its beginning, and how much is left; closed when nothing is."""
+class _OpenFile:
+    """A file whose beginning has been read; closed if `remaining` is 0."""
 
     file: asyncssh.SFTPClientFile
-    first: bytes
-    rest: int
+    beginning: bytes
+    remaining: int
 
 
-async def _begin(sftp: asyncssh.SFTPClient, path: bytes, member: TreeEntry) -> _Begun:
+def _open_ahead(
+    sftp: asyncssh.SFTPClient, top: bytes, entry: TreeEntry
+) -> asyncio.Task[_OpenFile] | None:
+    """Begin to open a file and read its beginning; None for an entry without content."""
+    if not entry.size:
+        return None
+    opening = asyncio.create_task(_open(sftp, posixpath.join(top, entry.name), entry))
+    # Retrieve the exception: asyncio would warn about a task that nobody awaits.
+    opening.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return opening
+
+
+async def _open(sftp: asyncssh.SFTPClient, path: bytes, entry: TreeEntry) -> _OpenFile:
     file = await sftp.open(path, "rb")
-    blocks = read_blocks(file, display_path(path), 0, min(member.size, SMALL_FILE_BYTES))
-    first = b"".join([block async for block in blocks])
-    if len(first) == member.size:
+    blocks = read_blocks(file, display_path(path), 0, min(entry.size, SMALL_FILE_BYTES))
+    beginning = b"".join([block async for block in blocks])
+    if len(beginning) == entry.size:
         await file.close()
-    return _Begun(file, first, member.size - len(first))
+    return _OpenFile(file, beginning, entry.size - len(beginning))
+
+
+async def _read_open(path: bytes, opening: asyncio.Task[_OpenFile] | None) -> Content:
+    if opening is None:
+        return
+    with translate_sftp_errors(path):
+        opened = await opening
+        yield opened.beginning
+        if not opened.remaining:
+            return
+        start = len(opened.beginning)
+        async with opened.file:
+            async for block in read_blocks(
+                opened.file, display_path(path), start, opened.remaining
+            ):
+                yield block
+
+
+class _PendingWrites:
+    """Files that are being written at the same time, at most MAX_OPEN_FILES."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[bytes, asyncio.Task[None]] = {}
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._tasks
+
+    async def start(self, name: bytes, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start to write a file; wait for the oldest first if there are too many."""
+        if len(self._tasks) == MAX_OPEN_FILES:
+            await self._finish_oldest()
+        self._tasks[name] = asyncio.create_task(write())
+
+    async def finish(self) -> None:
+        """Wait until all files are written."""
+        while self._tasks:
+            await self._finish_oldest()
+
+    async def cancel(self) -> None:
+        """Stop writing, and wait until every task has ended."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _finish_oldest(self) -> None:
+        await self._tasks.pop(next(iter(self._tasks)))
 
 
 class FolderWriter:
-    """Members of an archive become files in a folder: `async with`, so that it is finished."""
+    """Writes the entries of an archive into a folder; `async with` finishes the folder."""
 
     def __init__(self, sftp: asyncssh.SFTPClient, top: bytes, *, merge: bool = False) -> None:
-        """`top` is a folder, with no link on the way to it; its own mode stays in a `merge`."""
+        """Write into the folder `top`, a path without symbolic links.
+
+        With `merge`, `top` keeps its own permissions.
+        """
         self._sftp = sftp
         self._top = top
         self._merge = merge
         self._folders = {b""}
         self._attributes: dict[bytes, asyncssh.SFTPAttrs] = {}
-        self._writing: dict[bytes, asyncio.Task[None]] = {}
+        self._writes = _PendingWrites()
         self.files = 0
         self.bytes = 0
 
-    async def add(self, member: TreeEntry, content: Content) -> None:
-        """Make one; what was there and is no folder is replaced. Its name was checked before.
+    async def add(self, entry: TreeEntry, content: Content) -> None:
+        """Write one entry, whose name was checked before; replace an existing file or link.
 
-        Raises PathFailed, also where a link, or a file, stands in place of a folder.
+        Raises PathFailed, also if a link or a file exists in place of a folder.
         """
-        target = self._target(member.name)
-        with translate_sftp_errors(member.name):
-            async with translate_disk_full(self._sftp, target, member.size):
-                if member.name in self._writing:
-                    await self._settle()
-                if member.kind == stat.S_IFDIR:
-                    await self._folder(member.name)
-                    self._attributes[member.name] = _attributes(member)
+        target = self._target(entry.name)
+        with translate_sftp_errors(entry.name):
+            async with translate_disk_full(self._sftp, target, entry.size):
+                if entry.name in self._writes:
+                    await self._writes.finish()
+                if entry.kind == stat.S_IFDIR:
+                    await self._make_folder(entry.name)
+                    self._attributes[entry.name] = _attributes(entry)
                     return
-                await self._folder(posixpath.dirname(member.name))
-                if member.kind == stat.S_IFREG:
-                    await self._file(member, content)
+                await self._make_folder(posixpath.dirname(entry.name))
+                if entry.kind == stat.S_IFREG:
+                    await self._add_file(entry, content)
                 else:
-                    await self._link(member)
+                    await self._make_link(entry)
         self.files += 1
-        self.bytes += member.size
+        self.bytes += entry.size
 
     async def __aenter__(self) -> Self:
         return self
@@ -178,169 +224,156 @@ class FolderWriter:
     async def __aexit__(
         self,
         kind: type[BaseException] | None,
-        fault: BaseException | None,
+        error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         try:
             if kind is None:
                 await self._finish()
         finally:
-            await self._abandon()
+            await self._writes.cancel()
 
     async def _finish(self) -> None:
-        """Wait for what is being written; give folders their permissions and times at last."""
+        """Wait for pending writes, then set the permissions and times of the folders."""
         with translate_sftp_errors(self._top):
-            await self._settle()
+            await self._writes.finish()
             if self._merge:
                 self._attributes.pop(b"", None)
             for name, attributes in reversed(self._attributes.items()):
-                await self._sftp.setstat(self._place(name), attributes)
+                await self._sftp.setstat(self._path(name), attributes)
 
-    async def _abandon(self) -> None:
-        """Stop writing what is still being written."""
-        for each in self._writing.values():
-            each.cancel()
-        await asyncio.gather(*self._writing.values(), return_exceptions=True)
-
-    def _place(self, name: bytes) -> bytes:
+    def _path(self, name: bytes) -> bytes:
         return posixpath.join(self._top, name).rstrip(b"/") or b"/"
 
     def _target(self, name: bytes) -> Target:
-        return Target(name, self._place(name), None)
+        return Target(name, self._path(name), None)
 
-    async def _folder(self, name: bytes) -> None:
-        """See to it that a folder is there, and not a link, through which one gets anywhere."""
+    async def _make_folder(self, name: bytes) -> None:
+        """Make sure that a folder exists, and is not a link, which may lead anywhere."""
         if name in self._folders:
             return
-        await self._folder(posixpath.dirname(name))
-        place = self._place(name)
+        await self._make_folder(posixpath.dirname(name))
+        path = self._path(name)
         try:
-            await self._sftp.mkdir(place)
+            await self._sftp.mkdir(path)
         except asyncssh.SFTPFailure:
-            if not await self._sftp.lexists(place):
+            if not await self._sftp.lexists(path):
                 raise
-            if not stat.S_ISDIR((await self._sftp.lstat(place)).permissions or 0):
+            if not stat.S_ISDIR((await self._sftp.lstat(path)).permissions or 0):
                 raise PathFailed(display_path(name), "not_folder") from None
         self._folders.add(name)
 
-    async def _file(self, member: TreeEntry, content: Content) -> None:
-        if member.size > SMALL_FILE_BYTES:
-            await self._write(member, content)
+    async def _add_file(self, entry: TreeEntry, content: Content) -> None:
+        """Write a large file at once, a small one while others are being written."""
+        if entry.size > SMALL_FILE_BYTES:
+            await self._write(entry, content)
             return
-        held = b"".join([piece async for piece in content])
-        await self._begin(member, _one(held))
+        buffer = b"".join([chunk async for chunk in content])
+        await self._writes.start(entry.name, partial(self._write, entry, _single_chunk(buffer)))
 
-    async def _begin(self, member: TreeEntry, content: Content) -> None:
-        """Write one while others are being written."""
-        if len(self._writing) == AT_ONCE:
-            await self._oldest()
-        self._writing[member.name] = asyncio.create_task(self._write(member, content))
-
-    async def _write(self, member: TreeEntry, content: Content) -> None:
-        target = self._target(member.name)
-        with translate_sftp_errors(member.name):
-            async with temporary_file(self._sftp, target, member.size) as (beside, file):
-                await self._fill(file, member, content)
-                await file.setstat(_attributes(member))
+    async def _write(self, entry: TreeEntry, content: Content) -> None:
+        target = self._target(entry.name)
+        with translate_sftp_errors(entry.name):
+            async with temporary_file(self._sftp, target, entry.size) as (temp_path, file):
+                await self._write_content(file, entry, content)
+                await file.setstat(_attributes(entry))
                 await file.close()
-                await publish(self._sftp, target, beside, overwrite=True)
+                await publish(self._sftp, target, temp_path, overwrite=True)
 
-    async def _fill(
-        self, file: asyncssh.SFTPClientFile, member: TreeEntry, content: Content
+    async def _write_content(
+        self, file: asyncssh.SFTPClientFile, entry: TreeEntry, content: Content
     ) -> None:
         await BlockWriter(file).write(content)
 
-    async def _link(self, member: TreeEntry) -> None:
-        place = self._place(member.name)
+    async def _make_link(self, entry: TreeEntry) -> None:
+        path = self._path(entry.name)
         with contextlib.suppress(asyncssh.SFTPNoSuchFile):
-            if stat.S_ISDIR((await self._sftp.lstat(place)).permissions or 0):
-                raise PathFailed(display_path(member.name), "is_folder")
-            await self._sftp.remove(place)
-        if member.kind == stat.S_IFLNK:
-            await self._sftp.symlink(member.target, place)
+            if stat.S_ISDIR((await self._sftp.lstat(path)).permissions or 0):
+                raise PathFailed(display_path(entry.name), "is_folder")
+            await self._sftp.remove(path)
+        if entry.kind == stat.S_IFLNK:
+            await self._sftp.symlink(entry.target, path)
             with contextlib.suppress(asyncssh.SFTPOpUnsupported):
-                await self._sftp.setstat(place, _times(member), follow_symlinks=False)
+                await self._sftp.setstat(path, _times(entry), follow_symlinks=False)
             return
-        await self._settle()  # what it is to be another name of may just be written
-        await self._folder(posixpath.dirname(member.target))
-        await self._sftp.link(self._place(member.target), place)
-
-    async def _oldest(self) -> None:
-        name = next(iter(self._writing))
-        writing = self._writing.pop(name)
-        await writing
-
-    async def _settle(self) -> None:
-        while self._writing:
-            await self._oldest()
+        await self._writes.finish()  # the file that a hard link names may still be written
+        await self._make_folder(posixpath.dirname(entry.target))
+        await self._sftp.link(self._path(entry.target), path)
 
 
 @contextlib.asynccontextmanager
 async def writable_folder(
     sftp: asyncssh.SFTPClient, path: bytes, *, merge: bool
 ) -> AsyncIterator[tuple[bytes, bytes]]:
-    """Where to unpack, and where the folder is in the end: one that is there, or a new one."""
+    """Yield the folder to write into and its final path: with `merge`, the existing folder twice.
+
+    Without `merge`, this is `new_folder`.
+    """
     if merge:
-        place = await resolve_folder(sftp, path)
-        yield place, place
+        folder = await resolve_folder(sftp, path)
+        yield folder, folder
     else:
-        async with new_folder(sftp, path) as places:
-            yield places
+        async with new_folder(sftp, path) as paths:
+            yield paths
 
 
 @contextlib.asynccontextmanager
 async def new_folder(sftp: asyncssh.SFTPClient, path: bytes) -> AsyncIterator[tuple[bytes, bytes]]:
-    """A new folder beside its place, and that place; renamed when all went well, else gone."""
-    # With a slash at its end it would have to be there.
-    place = await sftp.realpath(path.rstrip(b"/") or b"/")
-    if await sftp.lexists(place):
+    """Create a temporary folder beside `path`; yield it and the final path.
+
+    The folder is renamed at the end of the block, or removed if an error leaves the block.
+    """
+    # A path with a slash at its end would have to exist.
+    final_path = await sftp.realpath(path.rstrip(b"/") or b"/")
+    if await sftp.lexists(final_path):
         raise PathFailed(display_path(path), "exists")
-    beside = posixpath.join(posixpath.dirname(place), f".{secrets.token_hex(8)}.part".encode())
-    await sftp.mkdir(beside, asyncssh.SFTPAttrs(permissions=0o700))
+    name = f".{secrets.token_hex(8)}.part".encode()
+    temp_path = posixpath.join(posixpath.dirname(final_path), name)
+    await sftp.mkdir(temp_path, asyncssh.SFTPAttrs(permissions=0o700))
     try:
-        yield beside, place
+        yield temp_path, final_path
         try:
-            await sftp.rename(beside, place)
+            await sftp.rename(temp_path, final_path)
         except asyncssh.SFTPFailure:
             raise PathFailed(display_path(path), "exists") from None
     except BaseException:
         with contextlib.suppress(OSError, asyncssh.Error):
-            async with asyncio.timeout(RMTREE_SECONDS):
-                await sftp.rmtree(beside, ignore_errors=True)
+            async with asyncio.timeout(RMTREE_TIMEOUT):
+                await sftp.rmtree(temp_path, ignore_errors=True)
         raise
 
 
 async def resolve_folder(sftp: asyncssh.SFTPClient, path: bytes) -> bytes:
-    """A folder that is there, with symbolic links followed; PathFailed for what is none."""
-    place = await sftp.realpath(path)
-    if not stat.S_ISDIR((await sftp.stat(place)).permissions or 0):
+    """Return the path of an existing folder with symbolic links followed. Raises PathFailed."""
+    real_path = await sftp.realpath(path)
+    if not stat.S_ISDIR((await sftp.stat(real_path)).permissions or 0):
         raise PathFailed(display_path(path), "not_folder")
-    return place
+    return real_path
 
 
-def _attributes(member: TreeEntry) -> asyncssh.SFTPAttrs:
-    attributes = _times(member)
-    attributes.permissions = member.mode & 0o777
+def _attributes(entry: TreeEntry) -> asyncssh.SFTPAttrs:
+    attributes = _times(entry)
+    attributes.permissions = entry.mode & 0o777
     return attributes
 
 
-def _times(member: TreeEntry) -> asyncssh.SFTPAttrs:
-    time = max(0, min(member.modified, 0xFFFFFFFF))  # what SFTP can say
+def _times(entry: TreeEntry) -> asyncssh.SFTPAttrs:
+    time = max(0, min(entry.modified, 0xFFFFFFFF))  # the range of SFTP
     return asyncssh.SFTPAttrs(atime=time, mtime=time)
 
 
-async def _one(piece: bytes) -> Content:
-    yield piece
+async def _single_chunk(chunk: bytes) -> Content:
+    yield chunk
 
 
 async def read_folder(sftp: asyncssh.SFTPClient, path: str, limit: int) -> bytes:
-    """Pack a folder whose archive has at most `limit` bytes. Raises PathFailed, ContactLost."""
+    """Return a folder as a tar archive of at most `limit` bytes. Raises PathFailed, ContactLost."""
     archive = bytearray()
     with translate_sftp_errors(path):
         top = await resolve_folder(sftp, to_bytes(path))
-        members = with_content(sftp, top, walk(sftp, top, lambda name, folder: True))
-        async for piece in tar.write_archive(members):
-            archive += piece
+        entries = with_content(sftp, top, walk(sftp, top, select_all))
+        async for chunk in tar.write_archive(entries):
+            archive += chunk
             if len(archive) > limit:
                 raise file_too_large(path, limit)
     return bytes(archive)
@@ -349,15 +382,15 @@ async def read_folder(sftp: asyncssh.SFTPClient, path: str, limit: int) -> bytes
 async def write_folder(
     sftp: asyncssh.SFTPClient, content: bytes, path: str, merge: bool
 ) -> TransferStats:
-    """Unpack into a new folder, complete or not there, or with `merge` into one that is there.
+    """Unpack a tar archive into a new folder, completely or not at all.
 
-    Raises PathFailed, ContactLost.
+    With `merge`, unpack it into the existing folder. Raises PathFailed or ContactLost.
     """
     with translate_sftp_errors(path):
         async with (
             writable_folder(sftp, to_bytes(path), merge=merge) as (top, _),
-            FolderWriter(sftp, top, merge=merge) as made,
+            FolderWriter(sftp, top, merge=merge) as writer,
         ):
-            async for member, each in tar.read_archive(stream_bytes(content), TRANSFER_LIMIT):
-                await made.add(member, each)
-    return TransferStats(made.files, made.bytes)
+            async for entry, chunks in tar.read_archive(stream_bytes(content), TRANSFER_LIMIT):
+                await writer.add(entry, chunks)
+    return TransferStats(writer.files, writer.bytes)

@@ -1,6 +1,6 @@
-"""The content of a remote file as a stream: in order, with several requests on their way.
+"""Stream the content of a remote file in order, with several requests in flight.
 
-One request at a time would wait for the way there and back with each of them.
+One request at a time would pay the round trip for each block.
 """
 
 from __future__ import annotations
@@ -15,37 +15,38 @@ import asyncssh
 from resop.errors import PathFailed
 
 MAX_IN_FLIGHT = 16
-"""Requests; of 255 KiB with OpenSSH, so that 4 MiB are held at most."""
-SMALLEST_BLOCK = 32 << 10
+"""Requests; OpenSSH takes 255 KiB in each, so that at most 4 MiB are held in memory."""
+MIN_BLOCK_BYTES = 32 << 10
+"""The block size if the server does not tell its own."""
 
 
 async def read_blocks(
     file: asyncssh.SFTPClientFile, path: str, start: int, size: int
 ) -> AsyncIterator[bytes]:
-    """`size` bytes from `start` on; PathFailed when there are fewer of them."""
-    block, end = file.read_len or SMALLEST_BLOCK, start + size
+    """Yield `size` bytes from offset `start`. Raises PathFailed if the file ends before."""
+    block_size, end = file.read_len or MIN_BLOCK_BYTES, start + size
     pending: deque[asyncio.Task[bytes]] = deque()
     try:
         while start < end or pending:
             while start < end and len(pending) < MAX_IN_FLIGHT:
-                length = min(block, end - start)
-                pending.append(_begun(_read(file, path, start, length)))
+                length = min(block_size, end - start)
+                pending.append(_start(_read_exactly(file, path, start, length)))
                 start += length
             yield await pending.popleft()
     finally:
-        for each in pending:
-            each.cancel()
+        for task in pending:
+            task.cancel()
 
 
-async def _read(file: asyncssh.SFTPClientFile, path: str, start: int, size: int) -> bytes:
-    """Exactly so many bytes: a server may send fewer at a time."""
-    read: bytes = await file.read(size, start)
-    while len(read) < size:
-        more: bytes = await file.read(size - len(read), start + len(read))
+async def _read_exactly(file: asyncssh.SFTPClientFile, path: str, start: int, size: int) -> bytes:
+    """Read exactly `size` bytes: a server may send fewer at a time."""
+    content: bytes = await file.read(size, start)
+    while len(content) < size:
+        more: bytes = await file.read(size - len(content), start + len(content))
         if not more:
-            raise PathFailed(path, "failed", "was cut shorter while it was read")
-        read += more
-    return read
+            raise PathFailed(path, "failed", "became shorter while it was read")
+        content += more
+    return content
 
 
 class BlockWriter:
@@ -53,54 +54,55 @@ class BlockWriter:
 
     def __init__(self, file: asyncssh.SFTPClientFile, offset: int = 0) -> None:
         self._file = file
-        self._block = file.write_len or SMALLEST_BLOCK
+        self._block_size = file.write_len or MIN_BLOCK_BYTES
         self._pending: deque[tuple[int, asyncio.Task[int]]] = deque()
         self._offset = offset
         self.committed_offset = offset
-        """Everything up to here is in the file."""
+        """The offset up to which everything is in the file."""
 
     async def write(self, content: AsyncIterable[bytes]) -> None:
-        """Write all of it; nothing is on its way any more when this returns or raises."""
-        held = bytearray()
+        """Write all of `content`; no request is in flight when this returns or raises."""
+        buffer = bytearray()
         try:
-            async for part in content:
-                held += part
-                while len(held) >= self._block:
-                    await self._send(bytes(held[: self._block]))
-                    del held[: self._block]
-            if held:
-                await self._send(bytes(held))
+            async for chunk in content:
+                buffer += chunk
+                while len(buffer) >= self._block_size:
+                    await self._send(bytes(buffer[: self._block_size]))
+                    del buffer[: self._block_size]
+            if buffer:
+                await self._send(bytes(buffer))
             while self._pending:
-                await self._oldest()
+                await self._commit_oldest()
         except BaseException:
             await self._settle()
             raise
 
     async def _send(self, block: bytes) -> None:
         if len(self._pending) == MAX_IN_FLIGHT:
-            await self._oldest()
-        writing = _begun(self._file.write(block, self._offset))
+            await self._commit_oldest()
+        task = _start(self._file.write(block, self._offset))
         self._offset += len(block)
-        self._pending.append((self._offset, writing))
+        self._pending.append((self._offset, task))
 
-    async def _oldest(self) -> None:
-        end, writing = self._pending.popleft()
-        await writing
+    async def _commit_oldest(self) -> None:
+        end, task = self._pending.popleft()
+        await task
         self.committed_offset = end
 
     async def _settle(self) -> None:
-        """Wait for what is on its way; count what arrived in one piece with all before it."""
+        """Wait for the requests in flight; commit the blocks before the first failed one."""
         if not self._pending:
             return
-        await asyncio.wait([writing for _, writing in self._pending])
-        for end, writing in self._pending:
-            if writing.cancelled() or writing.exception():
+        await asyncio.wait([task for _, task in self._pending])
+        for end, task in self._pending:
+            if task.cancelled() or task.exception():
                 break
             self.committed_offset = end
 
 
-def _begun(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+def _start(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
     task = asyncio.ensure_future(work)
-    # Looked at, since of several that fail only the first is waited for.
+    # Retrieve the exception: only the first failed task is awaited, asyncio would warn about the
+    # others.
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task

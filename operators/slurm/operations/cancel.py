@@ -108,7 +108,7 @@ def cancel(
     filters["user"] = user
     if (jobs is None) == (not any(filters.values())):
         message = "give either jobs, or options that select jobs (name, state, user, …)"
-        raise InvalidOptions([{"field": "jobs", "message": message}])
+        raise InvalidOptions.of("jobs", message)
     ids = list(dict.fromkeys(jobs or [_scancel_id(job) for job in _select_jobs(shell, filters)]))
     flags = [f"--signal={signal}"] if signal else []
     flags += ["--full"] if signal and batch else []

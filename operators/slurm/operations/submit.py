@@ -81,10 +81,10 @@ def submit(
     The options override the script's #SBATCH lines, which may set anything else.
     """
     if (script is None) == (path is None):
-        raise InvalidOptions([{"field": "script", "message": "give either script or path"}])
+        raise InvalidOptions.of("script", "give either script or path")
     if modules and path:
         message = "modules need a script sent as text; load them in the script at path instead"
-        raise InvalidOptions([{"field": "modules", "message": message}])
+        raise InvalidOptions.of("modules", message)
     words = flags({**options, "array": array})
     if path is not None:
         # './' keeps a name with a leading '-' from being an option, and sbatch from searching PATH.

@@ -156,7 +156,7 @@ def _explain_refusal(shell: Shell, fault: CommandFailed, field: str, count: int,
         return
     if limit is not None and actual > limit:
         message = f"gives {actual} {unit}; this cluster takes at most {limit} ({setting})"
-        raise InvalidOptions([{"field": field, "message": message}]) from fault
+        raise InvalidOptions.of(field, message) from fault
 
 
 def _read_setting(shell: Shell, pattern: str) -> int | None:

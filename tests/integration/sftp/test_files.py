@@ -1,4 +1,4 @@
-"""A file over the SFTP of a real OpenSSH: complete under its name, or as it was before."""
+"""Files over SFTP of a real OpenSSH: the complete new file, or the old one."""
 
 import asyncio
 import shutil
@@ -40,8 +40,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
 @pytest.fixture
 def home(server: OpenSSH) -> Path:
     home = server.home(ALICE.name)
-    for left in home.iterdir():
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    for entry in home.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     return home
 
 
@@ -59,34 +59,34 @@ def names(home: Path) -> list[str]:
     return [each.name for each in home.iterdir()]
 
 
-def grows(home: Path) -> bool:
+def is_growing(home: Path) -> bool:
     return any(part.stat().st_size for part in home.glob(".*.part"))
 
 
-async def part_grows(home: Path) -> None:
-    """Wait until a file is being written beside its place."""
+async def wait_for_part(home: Path) -> None:
+    """Wait until a temporary file is being written."""
     for _ in range(1000):
-        if grows(home):
+        if is_growing(home):
             return
         await asyncio.sleep(0.01)
 
 
-async def test_file_that_is_being_replaced_is_the_old_one_until_it_is_the_new_one(
+async def test_replaced_file_is_the_old_one_until_it_is_the_new_one(
     sftp: asyncssh.SFTPClient, home: Path
 ) -> None:
     await write_file(sftp, b"old", "a", None, True)
     writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
-    await part_grows(home)
+    await wait_for_part(home)
     assert (home / "a").read_bytes() == b"old"
     await writing
     assert (home / "a").stat().st_size == len(LARGE)
     assert names(home) == ["a"]
 
 
-async def test_cancelled_write_leaves_what_was_there(sftp: asyncssh.SFTPClient, home: Path) -> None:
+async def test_cancelled_write_leaves_the_old_file(sftp: asyncssh.SFTPClient, home: Path) -> None:
     await write_file(sftp, b"old", "a", None, True)
     writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
-    await part_grows(home)
+    await wait_for_part(home)
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
@@ -94,19 +94,19 @@ async def test_cancelled_write_leaves_what_was_there(sftp: asyncssh.SFTPClient, 
     assert (await read_file(sftp, "a", 3)).content == b"old"
 
 
-async def test_broken_connection_leaves_what_was_there(
+async def test_broken_connection_leaves_the_old_file(
     server: OpenSSH, sftp: asyncssh.SFTPClient, home: Path
 ) -> None:
     await write_file(sftp, b"old", "a", None, True)
     writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
-    await part_grows(home)
+    await wait_for_part(home)
     await asyncio.to_thread(server.drop_connections)
     with pytest.raises(ContactLost):
         await writing
     assert (home / "a").read_bytes() == b"old"
 
 
-async def test_of_several_that_may_not_replace_one_wins(
+async def test_one_of_several_writers_without_overwrite_wins(
     sftp: asyncssh.SFTPClient, home: Path
 ) -> None:
     contents = [bytes([number]) * 100_000 for number in range(8)]
@@ -123,18 +123,18 @@ async def test_of_several_that_may_not_replace_one_wins(
 def copier(
     request: pytest.FixtureRequest, sftp: asyncssh.SFTPClient, monkeypatch: pytest.MonkeyPatch
 ) -> asyncssh.SFTPClient:
-    """SFTP to a server that copies by itself, or to one that cannot."""
+    """Return SFTP with a server that knows copy-data, and with one that does not."""
     if not request.param:
         monkeypatch.setattr(type(sftp), "supports_remote_copy", False)
     return sftp
 
 
-async def test_copy_is_whole_or_not_there(copier: asyncssh.SFTPClient, home: Path) -> None:
-    told: list[tuple[float, float]] = []
+async def test_copy_is_complete_or_missing(copier: asyncssh.SFTPClient, home: Path) -> None:
+    reports: list[tuple[float, float]] = []
 
     async def reason(source: str, target: str, overwrite: bool = False) -> str:
         try:
-            await copy(copier, source, target, overwrite, lambda *each: told.append(each))
+            await copy(copier, source, target, overwrite, lambda *each: reports.append(each))
         except PathFailed as fault:
             return str(fault.details["reason"])
         return ""
@@ -144,10 +144,10 @@ async def test_copy_is_whole_or_not_there(copier: asyncssh.SFTPClient, home: Pat
     assert await reason("a", "b") == ""
     assert (home / "b").read_bytes() == content
     assert (home / "b").stat().st_mode & 0o777 == 0o640
-    assert told[-1] == (len(content), len(content)), "done, of all"
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert reports[-1] == (len(content), len(content)), "all bytes are reported"
+    assert [done for done, _ in reports] == sorted(done for done, _ in reports)
     await write_file(copier, b"", "empty", None, overwrite=True)
-    wanted = {
+    reasons = {
         ("empty", "b", False): "exists",
         ("empty", "b", True): "",
         ("nowhere", "c", False): "missing",
@@ -159,7 +159,7 @@ async def test_copy_is_whole_or_not_there(copier: asyncssh.SFTPClient, home: Pat
         (".", "c", False): "failed",  # into itself
         (".", "/etc", False): "exists",
     }
-    assert {each: await reason(*each) for each in wanted} == wanted
+    assert {each: await reason(*each) for each in reasons} == reasons
     assert (home / "b").read_bytes() == b""
     assert sorted(names(home)) == ["a", "b", "empty"]
 
@@ -180,7 +180,7 @@ async def test_folder_is_copied_and_merged(copier: asyncssh.SFTPClient, home: Pa
 
 
 class Steps:
-    """In place of a recorder: counts the changes."""
+    """A record writer that only collects the changes."""
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
@@ -206,7 +206,7 @@ async def executor(server: OpenSSH, steps: Steps) -> AsyncIterator[SshStepExecut
     await session.close()
 
 
-async def test_transfer_is_a_step_that_ends_at_the_time_limit(
+async def test_transfer_is_a_step_with_a_time_limit(
     executor: SshStepExecutor, steps: Steps, home: Path
 ) -> None:
     await asyncio.to_thread(executor.put, b"old", "a", 0o640, True)
@@ -221,14 +221,14 @@ async def test_transfer_is_a_step_that_ends_at_the_time_limit(
 
 async def test_transfer_ends_with_its_task(executor: SshStepExecutor, home: Path) -> None:
     writing = asyncio.ensure_future(asyncio.to_thread(executor.put, LARGE, "a", None, True))
-    await part_grows(home)
+    await wait_for_part(home)
     executor.control.cancel()
     with pytest.raises(TaskCancelled, match="its transfer was ended"):
         await writing
     assert names(home) == []
 
 
-async def test_copy_ends_with_its_task_and_leaves_nothing(
+async def test_copy_ends_with_its_task_and_leaves_no_file(
     executor: SshStepExecutor, home: Path, sftp: asyncssh.SFTPClient
 ) -> None:
     await sftp.mkdir("a")
@@ -245,9 +245,7 @@ async def test_copy_ends_with_its_task_and_leaves_nothing(
     assert names(home) == ["a"]
 
 
-async def test_file_that_an_operation_gets_may_be_large(
-    executor: SshStepExecutor, home: Path
-) -> None:
+async def test_operation_may_read_a_large_file(executor: SshStepExecutor, home: Path) -> None:
     content = b"x" * (5 << 20)
     await asyncio.to_thread(executor.put, content, "a", None, True)
     read = await asyncio.to_thread(executor.get, "a", 64 << 20)
@@ -263,7 +261,7 @@ async def test_file_that_an_operation_gets_may_be_large(
     "noise",
     ["echo 1234 welcome; echo motd >&2", "printf x", "head -c 50000 /dev/zero", "printf '\\0\\0'"],
 )
-async def test_start_up_file_that_prints_does_no_harm(server: OpenSSH, noise: str) -> None:
+async def test_noise_of_a_start_up_file_does_no_harm(server: OpenSSH, noise: str) -> None:
     (server.home(NORA.name) / ".bashrc").write_text(f"{noise}\n")
     content = bytes(range(256)) * 4000
 
@@ -277,14 +275,14 @@ async def test_start_up_file_that_prints_does_no_harm(server: OpenSSH, noise: st
     await session.close()
 
 
-async def test_what_is_no_sftp_is_told(server: OpenSSH) -> None:
+async def test_answer_that_is_not_sftp_is_reported(server: OpenSSH) -> None:
     (server.home(NORA.name) / ".bashrc").write_text("echo no; exit\n")
 
     async def connected() -> asyncssh.SSHClientConnection:
         return await server.login(NORA.name)
 
     session = Session(connected, runner=False)
-    with pytest.raises(ClusterError, match="what answers is not SFTP"):
+    with pytest.raises(ClusterError, match="did not answer with SFTP"):
         async with open_sftp(session, 30):
             pass
     await session.close()

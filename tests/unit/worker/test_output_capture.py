@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resop.limits import OUTPUT_LIMIT, PIECE
+from resop.limits import OUTPUT_CHUNK, OUTPUT_LIMIT
 from resop.security.masking import Masker
 from resop.types import MASK
 from worker import output_capture
@@ -110,7 +110,7 @@ async def test_while_the_database_is_unavailable_one_write_waits_and_the_rest_is
         assert len(record.writes) == 1
         assert len(capture._chunks) <= MAX_CHUNKS
     assert len(record.text(1)) == len(record.text(2)) == OUTPUT_LIMIT
-    assert max(len(text) for texts in record.writes for _, text in texts) <= PIECE
+    assert max(len(text) for texts in record.writes for _, text in texts) <= OUTPUT_CHUNK
 
 
 async def test_secret_cut_at_the_limit_is_not_recorded_in_part(record: Record) -> None:

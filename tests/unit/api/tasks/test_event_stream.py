@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from api.state.task_watchers import TaskSnapshot
 from api.tasks.event_stream import Cursor, Event, EventStream
 from resop.errors import InvalidOptions
-from resop.limits import PIECE
+from resop.limits import OUTPUT_CHUNK
 from resop.storage.models import State, Step, StepOutput, Task
 from resop.storage.step_output import OutputPair, StepOutputStore
 
@@ -193,7 +193,7 @@ def test_step_waits_for_the_lines_before_it_unless_they_never_come() -> None:
 
 @pytest.mark.parametrize(
     ("output", "text"),
-    [("a\nb", "a\nb"), ([{"é": 1}], '[{"é": 1}]'), (None, ""), ("x" * (PIECE + 1), None)],
+    [("a\nb", "a\nb"), ([{"é": 1}], '[{"é": 1}]'), (None, ""), ("x" * (OUTPUT_CHUNK + 1), None)],
 )
 def test_output_of_a_short_command_comes_with_its_end(output: Any, text: str | None) -> None:
     ended = task(State.FAILED, kind="command", output=output, stderr="oh", truncated=True)
@@ -205,7 +205,7 @@ def test_output_of_a_short_command_comes_with_its_end(output: Any, text: str | N
         assert (event.kind, event.data["step"]) == ("output", 0)
         shown[event.data["stream"]] += event.data["text"]
     assert shown == {"stdout": output if text is None else text, "stderr": "oh"}
-    assert len(seen) == 4 + (len(shown["stdout"]) + PIECE - 1) // PIECE
+    assert len(seen) == 4 + (len(shown["stdout"]) + OUTPUT_CHUNK - 1) // OUTPUT_CHUNK
     assert seen[-1].data["truncated"] is True
 
 
