@@ -1,9 +1,29 @@
-"""resop: remote shell operations. What an operation's author imports."""
+"""The author's API of resop: everything that an operation imports.
+
+An operation is a typed function in `operators/<operator>/operations/<name>.py`, published as
+POST /<operator>/opn/<name>. It runs steps on the cluster, as the logged-in user, through a Shell.
+
+    from resop import RemotePath, Shell, operation
+
+    @operation
+    def count_lines(shell: Shell, path: RemotePath) -> int:
+        return int(shell.run("wc", "-l", path, path=path).stdout.split()[0])
+
+- `operation`, `Operation`: publish a function, and call it from another operation
+- `Shell`, with `Result`, `File`, `TransferStats`: run steps, transfer files, undo, report progress
+- `Username`, `RemotePath`, `FileMode`, `Argument`, `Secret`, `ErrorMessage`: types of options
+- `ParameterValues`, `SweepMode`, `combine_parameters`: options of a parameter sweep
+- `CommandFailed`, `PathFailed`, …: errors to raise or catch; `resop.errors` has all of them
+- `LoginGateway`: the first parameter of an operation that logs in
+
+`resop.testing` runs an operation without a cluster.
+"""
 
 from resop.actions.login_gateway import LoginGateway
 from resop.actions.operation import Operation, operation
 from resop.actions.shell import Shell
 from resop.actions.sweep import ParameterValues, SweepMode, combine_parameters
+from resop.archives.entry import File, TransferStats
 from resop.errors import (
     CommandFailed,
     ContactLost,
@@ -18,7 +38,7 @@ from resop.limits import FILE_LIMIT
 from resop.steps.result import Result
 from resop.types import Argument, ErrorMessage, FileMode, RemotePath, Secret, Username
 
-Gate = LoginGateway  # the name that operators of 0.1 import
+Gate = LoginGateway  # the former name
 
 __version__ = "0.1.0"
 
@@ -29,6 +49,7 @@ __all__ = [
     "ContactLost",
     "DaemonUnavailable",
     "ErrorMessage",
+    "File",
     "FileMode",
     "Gate",
     "InvalidOptions",
@@ -44,6 +65,7 @@ __all__ = [
     "Shell",
     "StepTimedOut",
     "SweepMode",
+    "TransferStats",
     "Username",
     "combine_parameters",
     "operation",

@@ -1,50 +1,50 @@
-"""Every error resop raises on purpose; the API turns each into one status and one JSON shape.
+"""Every error that resop raises on purpose; the API turns each into one status and one JSON shape.
 
 ResopError
-├── RequestError            the caller's request is wrong; asking again changes nothing
+├── RequestError            the request is wrong; repeating it changes nothing
 │   ├── UnknownAction         no such operator, command or operation
-│   ├── UnknownTask           no such task, or somebody else's
-│   ├── UnknownBatch          no such batch, or somebody else's
-│   ├── InvalidOptions        options that do not fit; every fault is listed
-│   ├── IdempotencyKeyReused             an Idempotency-Key that stands for another request
+│   ├── UnknownTask           no such task, or another user's
+│   ├── UnknownBatch          no such batch, or another user's
+│   ├── InvalidOptions        invalid options; every fault is listed
+│   ├── IdempotencyKeyReused  an Idempotency-Key that belongs to another request
 │   ├── BodyTooLarge
-│   ├── BodyTruncated               less came than was announced
+│   ├── BodyTruncated         fewer bytes arrived than were announced
 │   ├── UnsupportedBody       neither JSON nor form fields
-│   ├── PreconditionFailed    a file is not as If-Match or If-None-Match want it
-│   ├── RangeNotSatisfiable   a file is not that long
-│   ├── DigestMismatch        what arrived is not what was sent
-│   └── UploadMismatch        a part does not continue an upload
-├── AccessError             who is asking is not (or no longer) known
+│   ├── PreconditionFailed    a file does not match If-Match or If-None-Match
+│   ├── RangeNotSatisfiable   a file is shorter than the range
+│   ├── DigestMismatch        the content that arrived is not the content that was sent
+│   └── UploadMismatch        a part does not continue the upload
+├── AccessError             the caller is not (or no longer) known, or not permitted
 │   ├── NotLoggedIn           no token
-│   ├── TokenRefused          expired, revoked, or not one of ours
+│   ├── TokenRefused          a token that is expired, revoked or forged
 │   ├── LoginRefused          the cluster refused the password
-│   ├── PasswordExpired       right, and to be changed on the cluster first
+│   ├── PasswordExpired       the password is right but must be changed on the cluster first
 │   ├── OtpRequired           the cluster asks for a one-time code
-│   ├── CsrfFailed           an HTML form that this browser did not get from us
-│   ├── SessionExpired            the session of this login is gone, or the login is over
-│   ├── SessionHeldByWorker      a worker holds the session of this login, for tasks alone
+│   ├── CsrfFailed            an HTML form that does not belong to this browser's login
+│   ├── SessionExpired        the session of this login, or the login itself, has ended
+│   ├── SessionHeldByWorker   a worker holds this login's connection, which serves tasks only
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
-│   ├── NotPermitted          known, and not allowed to do this
-│   ├── Forbidden             not allowed by the site's policy, whose rule is named
-│   └── TooManyAttempts       wrong passwords; wait before the next
-├── LimitReached            a published limit; wait, then ask again
-├── ClusterError            between us and the login node
+│   ├── NotPermitted          the user is known but may not do this
+│   ├── Forbidden             a named rule of the site's policy forbids this
+│   └── TooManyAttempts       too many failed logins; wait before the next
+├── LimitReached            a published limit; wait before the next request
+├── ClusterError            a fault between resop and the login node
 │   ├── ClusterUnreachable    nothing was sent
 │   ├── HostKeyMismatch       the host key is not the known one; nothing was sent
 │   └── ContactLost           the connection broke after a step was sent
 ├── ActionError             the action ran and did not succeed
 │   ├── CommandFailed         a step ended with a non-zero exit code or by a signal
-│   ├── PathFailed            a file or folder of the cluster: missing, denied, a folder, …
-│   ├── StepTimedOut          a step was ended at its time limit
-│   ├── TaskCancelled         ended on request, or since the service was stopped
-│   ├── OperationFailed       the operation said so: shell.fail("…")
-│   ├── DaemonUnavailable            a daemon that the action needs is away; nothing was changed
+│   ├── PathFailed            a file or folder on the cluster: missing, denied, a folder, …
+│   ├── StepTimedOut          a step was stopped at its time limit
+│   ├── TaskCancelled         the task was stopped on request or with the service
+│   ├── OperationFailed       the operation reported a failure: shell.fail("…")
+│   ├── DaemonUnavailable     a daemon that the action needs is down; nothing was changed
 │   └── OperationFault        a mistake in an operation's code
-├── ServiceError            a part of the service is away
+├── ServiceError            a part of the service is down
 │   ├── QueueUnavailable
 │   └── RecordsUnavailable
-├── ServiceFault            a mistake of ours; the log has more
-└── SetupError              found at start-up, shown to whoever runs resop
+├── ServiceFault            a mistake in resop itself; its log has the details
+└── SetupError              found at start-up, for the person who runs resop
     ├── InvalidSettings
     └── BrokenOperator
 """
@@ -52,17 +52,18 @@ ResopError
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 
 class ResopError(Exception):
-    """Something went wrong in resop."""
+    """An error in resop."""
 
     retryable: ClassVar[bool] = False
-    """Whether the very same request may succeed later, and is safe to repeat."""
+    """True if the very same request may succeed later and is safe to repeat."""
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
-        """The docstring of the class is the message when none is given.
+        """Use the class's docstring as the message if none is given.
 
         `details` are further JSON-serialisable facts (the failed step, the list of faults, …)
         that are shown beside the message.
@@ -71,14 +72,14 @@ class ResopError(Exception):
         self.details = details
         super().__init__(self.message)
 
-    def own(self) -> Self:
-        """A copy, for one of several who are told: each may add details, and raises it anew."""
-        own = copy.copy(self)
-        own.details, own.__cause__ = dict(self.details), self.__cause__
-        return own
+    def copy(self) -> Self:
+        """Return a copy, so that each of several waiters can add details and raise it."""
+        duplicate = copy.copy(self)
+        duplicate.details, duplicate.__cause__ = dict(self.details), self.__cause__
+        return duplicate
 
     def as_json(self) -> dict[str, Any]:
-        """`{"type", "message", "retryable", …details}`: the `error` of an answer."""
+        """Return `{"type", "message", "retryable", …details}`: the `error` of an answer."""
         return {
             "type": type(self).__name__,
             "message": self.message,
@@ -106,10 +107,10 @@ class UnknownBatch(RequestError):
 class InvalidOptions(RequestError):
     """The options are not valid."""
 
-    def __init__(self, faults: list[dict[str, str]], message: str | None = None) -> None:
-        """`faults` is `[{"field": name, "message": what is wrong}, …]`, one for every fault."""
+    def __init__(self, faults: Sequence[dict[str, str]], message: str | None = None) -> None:
+        """List every fault: `[{"field": name, "message": what is wrong}, …]`."""
         summary = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
-        super().__init__(message or summary, faults=faults)
+        super().__init__(message or summary, faults=list(faults))
 
     @classmethod
     def of(cls, field: str, message: str) -> Self:
@@ -126,35 +127,37 @@ class BodyTooLarge(RequestError):
 
 
 class UnsupportedBody(RequestError):
-    """The request body is of an unknown type: send JSON or form fields."""
+    """The request body has an unsupported type: send JSON or form fields."""
 
 
 class BodyTruncated(RequestError):
-    """The request body ended early, or nothing more of it came."""
+    """The request body ended early or stopped arriving."""
 
 
 class PreconditionFailed(RequestError):
-    """The file is not as If-Match or If-None-Match want it."""
+    """The file does not match If-Match or If-None-Match."""
 
 
 class RangeNotSatisfiable(RequestError):
-    """The range lies outside of the file."""
+    """The range lies outside the file."""
 
     def __init__(self, size: int) -> None:
-        """`size` of the file in bytes."""
-        super().__init__(f"the file has {size} bytes", size=size)
+        """Report the `size` of the file in bytes."""
+        super().__init__(f"the range lies outside the file, which has {size} bytes", size=size)
 
 
 class DigestMismatch(RequestError):
-    """What arrived is not what was sent: its digest is another one; nothing of it was kept."""
+    """The content was damaged on the way: its digest does not match, and nothing was stored."""
 
 
 class UploadMismatch(RequestError):
-    """The part does not begin where the upload has come to."""
+    """The part does not begin where the upload ended."""
 
     def __init__(self, received: int) -> None:
-        """`received` bytes are there."""
-        super().__init__(f"the upload has come to byte {received}", received=received)
+        """Report how many bytes are `received`: the offset of the next part."""
+        super().__init__(
+            f"the upload has {received} bytes: continue at byte {received}", received=received
+        )
 
 
 class AccessError(ResopError):
@@ -182,15 +185,15 @@ class OtpRequired(AccessError):
 
 
 class CsrfFailed(AccessError):
-    """The form is older than this login, or not one of ours: look at it and send it again."""
+    """This form does not belong to your current login: check its values and submit it again."""
 
 
 class SessionExpired(AccessError):
-    """The session of this login has ended: log in again."""
+    """Your session has ended: log in again."""
 
 
 class SessionHeldByWorker(AccessError):
-    """A worker holds the connection of this login, for tasks alone: use actions, not /files."""
+    """A worker holds this login's connection, for tasks only: use actions instead of /files."""
 
 
 class KeyRefused(AccessError):
@@ -198,7 +201,7 @@ class KeyRefused(AccessError):
 
 
 class NotPermitted(AccessError):
-    """This user may not do this."""
+    """You are not permitted to do this."""
 
 
 class Forbidden(AccessError):
@@ -211,9 +214,9 @@ class TooManyAttempts(AccessError):
     retryable = True
 
     def __init__(self, retry_after: int) -> None:
-        """`retry_after` in seconds."""
+        """Report how long to wait, in seconds."""
         super().__init__(
-            f"too many logins failed: wait {retry_after} s before the next", retry_after=retry_after
+            f"too many failed logins: try again in {retry_after} s", retry_after=retry_after
         )
 
 
@@ -234,11 +237,11 @@ class ClusterUnreachable(ClusterError):
 
 
 class HostKeyMismatch(ClusterError):
-    """The cluster shows another host key than the known one; nothing was sent to it."""
+    """The cluster's host key is not the known one; nothing was sent to it."""
 
 
 class ContactLost(ClusterError):
-    """Contact was lost after the step was sent: nobody knows whether it ran to its end."""
+    """The connection was lost after the step was sent; the step may or may not have finished."""
 
 
 class ActionError(ResopError):
@@ -252,7 +255,7 @@ class CommandFailed(ActionError):
 PATH_REASONS = {
     "missing": "there is no such file or folder",
     "denied": "permission denied",
-    "hidden": "lies where you may not look",
+    "hidden": "lies in a folder that you may not search",
     "exists": "exists already",
     "is_folder": "is a folder",
     "not_folder": "is not a folder",
@@ -263,19 +266,20 @@ PATH_REASONS = {
     "too_large": "is too large",
     "failed": "cannot be used",
 }
+"""The reasons of a PathFailed, each with its default message."""
 
 
 class PathFailed(ActionError):
-    """A file or folder of the cluster cannot be used."""
+    """A file or folder on the cluster cannot be used."""
 
     def __init__(self, path: str, reason: str, message: str | None = None, **details: Any) -> None:
-        """`reason` is one of PATH_REASONS, for programs; `message` says more to people."""
-        said = message or PATH_REASONS[reason]
-        super().__init__(f"{path}: {said}", path=path, reason=reason, **details)
+        """Name the path, a `reason` of PATH_REASONS for programs, and a `message` for people."""
+        text = message or PATH_REASONS[reason]
+        super().__init__(f"{path}: {text}", path=path, reason=reason, **details)
 
 
 class StepTimedOut(ActionError):
-    """A step reached its time limit and was ended."""
+    """A step reached its time limit and was stopped."""
 
 
 class TaskCancelled(ActionError):
@@ -287,17 +291,17 @@ class OperationFailed(ActionError):
 
 
 class DaemonUnavailable(ActionError):
-    """A daemon of the cluster does not answer; nothing was changed."""
+    """A daemon on the cluster does not answer; nothing was changed."""
 
     retryable = True
 
 
 class OperationFault(ActionError):
-    """There is a mistake in the operation's code; its traceback is in the worker's log."""
+    """The operation's code has a mistake; the worker's log has the traceback."""
 
 
 class ServiceError(ResopError):
-    """A part of the service is away: try again later."""
+    """A part of the service is unavailable: try again later."""
 
     retryable = True
 
@@ -311,7 +315,7 @@ class RecordsUnavailable(ServiceError):
 
 
 class ServiceFault(ResopError):
-    """A fault of the service; its log has more."""
+    """An internal error of the service; its log has the details."""
 
 
 class SetupError(ResopError):

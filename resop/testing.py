@@ -1,4 +1,22 @@
-"""A fake shell for authors: it answers what it was told, and refuses what it was not told."""
+"""Test operations without a cluster: a fake shell with expected steps, and scenario files.
+
+In a Python test:
+
+    from operators.mysite.operations.free import free
+    from resop.testing import FakeShell
+
+    def test_free_reports_each_line() -> None:
+        shell = FakeShell().expect("df -h /scratch", stdout="Filesystem Size\\n/dev/sda1 1T\\n")
+        assert free(shell, folder="/scratch") == ["Filesystem Size", "/dev/sda1 1T"]
+        shell.finished()
+
+As a scenario, in `operators/mysite/tests/free.yml`::
+
+    - name: reports each line
+      options: {folder: /scratch}
+      steps: [{command: df -h /scratch, stdout: "/dev/sda1 1T\\n"}]
+      output: [/dev/sda1 1T]
+"""
 
 from __future__ import annotations
 
@@ -25,39 +43,41 @@ from resop.steps.step import StepRequest
 
 
 class UnexpectedStep(AssertionError):
-    """A step that the fake shell was not told about."""
+    """A step, or a file, that the fake shell does not expect."""
 
 
 @dataclass(slots=True)
-class Expected:
-    """A step that is to come, and what it answers."""
+class ExpectedStep:
+    """A step that a fake shell expects, and its answer."""
 
     command: str
+    """The command line as people see it, secrets masked."""
     stdout: str | bytes = ""
     stderr: str = ""
     exit_code: int = 0
     input: str | None = None
-    """Its whole standard input; None when it has none."""
+    """The complete standard input; None for a step without input."""
     raises: Exception | None = None
-    """Raised instead of answering: StepTimedOut, ContactLost, …"""
+    """An error to raise instead of an answer: StepTimedOut, ContactLost, …"""
 
 
 @dataclass(slots=True)
 class FakeExecutor:
-    """Answers steps in the order in which they were told."""
+    """A StepExecutor that answers the expected steps in order, and refuses any other."""
 
-    expected: list[Expected] = field(default_factory=list)
+    expected: list[ExpectedStep] = field(default_factory=list)
     masker: Masker = field(default_factory=Masker)
-    logged: list[str] = field(default_factory=list)
-    progressed: list[tuple[float, float]] = field(default_factory=list)
+    log_lines: list[str] = field(default_factory=list)
+    progress_reports: list[tuple[float, float]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    """The tracebacks of mistakes in the operation's code."""
     files: dict[str, File | PathFailed] = field(default_factory=dict)
-    """What `get` finds at a path and `put` leaves there, or why it fails; a folder's archive."""
+    """The files on the fake cluster by path, or the error of a path; folders are tar archives."""
     refused: UnexpectedStep | None = None
-    """The first refusal: kept, since an operation may catch what it raises."""
+    """The first refusal, which an operation cannot hide by catching it."""
 
     def run(self, step: StepRequest) -> Result:
-        """Answer the next expected step; UnexpectedStep for any other."""
+        """Answer the next expected step. Raises UnexpectedStep for any other."""
         try:
             return self._answer(step)
         except UnexpectedStep as refusal:
@@ -65,80 +85,82 @@ class FakeExecutor:
             raise
 
     def refuse(self, refusal: UnexpectedStep) -> UnexpectedStep:
-        """Keep a refusal, and give it back to be raised."""
+        """Record a refusal and return it, to be raised."""
         self.refused = self.refused or refusal
         return refusal
 
     def _answer(self, step: StepRequest) -> Result:
-        given = step.input.decode("utf-8", "backslashreplace") if step.input is not None else None
+        stdin = step.input.decode("utf-8", "backslashreplace") if step.input is not None else None
         self.masker.learn(step.secrets)
-        shown = self.masker.text(step.display)
+        command = self.masker.text(step.display)
         if not self.expected:
-            raise UnexpectedStep(f"no step was expected, got: {shown}")
-        wanted = self.expected[0]
-        if (shown, given) != (wanted.command, wanted.input):
+            raise UnexpectedStep(f"no step was expected, got: {command}")
+        expected = self.expected[0]
+        if (command, stdin) != (expected.command, expected.input):
             raise UnexpectedStep(
-                f"expected: {wanted.command!r} with input {wanted.input!r}\n"
-                f"got:      {shown!r} with input {given!r}"
+                f"expected: {expected.command!r} with input {expected.input!r}\n"
+                f"got:      {command!r} with input {stdin!r}"
             )
         del self.expected[0]
-        if wanted.raises is not None:
-            raise wanted.raises
-        printed = wanted.stdout.encode() if isinstance(wanted.stdout, str) else wanted.stdout
-        kept, cut = printed[: step.max_output], len(printed) > step.max_output
-        text, raw = ("", kept) if step.raw else (kept.decode("utf-8", "replace"), b"")
-        return Result(text, wanted.stderr, wanted.exit_code, 0.0, cut, shown, raw)
+        if expected.raises is not None:
+            raise expected.raises
+        stdout = expected.stdout
+        output = stdout.encode() if isinstance(stdout, str) else stdout
+        truncated = len(output) > step.max_output
+        output = output[: step.max_output]
+        text, raw = ("", output) if step.raw else (output.decode("utf-8", "replace"), b"")
+        return Result(text, expected.stderr, expected.exit_code, 0.0, truncated, command, raw)
 
     def register_undo(self, undo: StepRequest) -> None:
-        """Nothing: a test's shell does not die before its operation."""
+        """Ignore the undo step: a test does not die before its operation."""
 
     def log(self, text: str) -> None:
-        """Keep a log line."""
-        self.logged.append(self.masker.text(text))
+        """Record a log line."""
+        self.log_lines.append(self.masker.text(text))
 
     def progress(self, done: float, total: float) -> None:
-        """Keep a progress report."""
-        self.progressed.append((done, total))
+        """Record a progress report."""
+        self.progress_reports.append((done, total))
 
     def log_fault(self, trace: str) -> None:
-        """Keep a traceback."""
+        """Record a traceback."""
         self.faults.append(self.masker.text(trace))
 
     def put(self, content: bytes, path: str, mode: int | None, overwrite: bool) -> None:
-        """Keep a file."""
-        before = self.files.get(path)
-        if isinstance(before, PathFailed) and before.details["reason"] != "missing":
-            raise before
-        if isinstance(before, File) and not overwrite:
+        """Store a file."""
+        existing = self.files.get(path)
+        if isinstance(existing, PathFailed) and existing.details["reason"] != "missing":
+            raise existing
+        if isinstance(existing, File) and not overwrite:
             raise PathFailed(path, "exists")
         if mode is None:
-            mode = before.mode if isinstance(before, File) else NEW_FILE_MODE
+            mode = existing.mode if isinstance(existing, File) else NEW_FILE_MODE
         self.files[path] = File(content, mode)
 
     def get(self, path: str, limit: int) -> File:
-        """Give a kept file."""
+        """Return a stored file. Raises UnexpectedStep for a path that the test did not set."""
         if path not in self.files:
-            raise self.refuse(UnexpectedStep(f"no such file was told: {path}"))
-        found = self.files[path]
-        if isinstance(found, PathFailed):
-            raise found
-        if len(found.content) > limit:
+            raise self.refuse(UnexpectedStep(f"no such file was expected: {path}"))
+        file = self.files[path]
+        if isinstance(file, PathFailed):
+            raise file
+        if len(file.content) > limit:
             raise file_too_large(path, limit)
-        return found
+        return file
 
     def put_folder(self, content: bytes, path: str, merge: bool) -> TransferStats:
-        """Keep a folder as its archive, which stands for all that is in it."""
+        """Store a folder as its archive."""
         if merge and path not in self.files:
             raise PathFailed(path, "missing")
         self.put(content, path, None, overwrite=merge)
         return archive_stats(content)
 
     def get_folder(self, path: str, limit: int) -> bytes:
-        """Give what is kept: the folder's archive."""
+        """Return the archive of a stored folder."""
         return self.get(path, limit).content
 
     def copy(self, source: str, target: str, overwrite: bool) -> TransferStats:
-        """Copy what is kept; a folder counts as one file."""
+        """Copy a stored file; a folder counts as one file."""
         file = self.get(source, TRANSFER_LIMIT)
         self.put(file.content, target, file.mode, overwrite)
         return TransferStats(1, len(file.content))
@@ -146,26 +168,37 @@ class FakeExecutor:
 
 @dataclass(slots=True)
 class FakeContext:
-    """Settings given by the test; commands from a catalog, where one is given."""
+    """A ShellContext with the test's settings and, if there is one, the commands of a catalog."""
 
     settings: Mapping[str, str]
     catalog: Catalog | None
-    door: FakeExecutor
+    executor: FakeExecutor
 
     def command(self, operator: str, name: str) -> Command:
-        """Find a declared command."""
+        """Return a declared command of the catalog."""
         if self.catalog is None:
-            lack = UnexpectedStep(f"the fake shell was given no catalog to find {name!r} in")
-            raise self.door.refuse(lack)
+            refusal = UnexpectedStep(f"FakeShell(catalog=…) is needed to find the command {name!r}")
+            raise self.executor.refuse(refusal)
         return self.catalog.command(operator, name)
 
     def setting(self, name: str, operator: str) -> str | None:
-        """A setting given by the test."""
+        """Return a setting of the test."""
         return self.settings.get(name)
 
 
 class FakeShell(Shell):
-    """A Shell for tests: `FakeShell().expect("squeue --user ada", stdout="…")`."""
+    """A Shell for tests, which answers expected steps and refuses any other.
+
+        shell = FakeShell(username="ada", settings={"QUEUE": "debug"})
+        shell.expect("sbatch --parsable job.sh", stdout="17\\n")
+        shell.expect("rm job.sh", stderr="rm: job.sh: Permission denied", exit_code=1)
+        shell.fake.files["job.sh"] = File(b"#!/bin/sh")
+        answer = submit(shell, path="job.sh")
+        shell.finished()
+        assert shell.fake.log_lines == ["submitted as job 17"]
+
+    `command()` needs a `catalog`, from `resop.actions.catalog.load_catalog`.
+    """
 
     fake: FakeExecutor
 
@@ -179,8 +212,8 @@ class FakeShell(Shell):
         catalog: Catalog | None = None,
     ) -> None:
         self.fake = FakeExecutor()
-        surroundings = FakeContext(settings or {}, catalog, self.fake)
-        super().__init__(username, cluster, self.fake, surroundings, operator)
+        context = FakeContext(settings or {}, catalog, self.fake)
+        super().__init__(username, cluster, self.fake, context, operator)
 
     def expect(
         self,
@@ -192,54 +225,61 @@ class FakeShell(Shell):
         input: str | None = None,
         raises: Exception | None = None,
     ) -> FakeShell:
-        """Tell the next step, as it is shown to people, and its answer."""
-        self.fake.expected.append(Expected(command, stdout, stderr, exit_code, input, raises))
+        """Expect a step and set its answer; returns the shell, for the next `expect`.
+
+        `command` is the line as people see it, with secrets as `********`.
+        """
+        self.fake.expected.append(ExpectedStep(command, stdout, stderr, exit_code, input, raises))
         return self
 
     def map(
         self, function: Callable[[Item], Mapped], items: Iterable[Item], *, at_once: int = 5
     ) -> list[Mapped]:
-        """One item after the other, so that the steps come in the order in which they are told."""
+        """Call `function` for one item after the other, so that the steps have a known order."""
         return [function(item) for item in items]
 
     def finished(self) -> None:
-        """AssertionError when a step was refused, or an expected one did not come."""
+        """Raise AssertionError if a step was refused or an expected step did not come."""
         if self.fake.refused is not None:
             raise self.fake.refused
-        left = [each.command for each in self.fake.expected]
-        assert not left, f"steps that did not come: {left}"
+        remaining = [step.command for step in self.fake.expected]
+        assert not remaining, f"steps that did not come: {remaining}"
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One case of a scenario file: options in; exact steps and the answer out."""
+    """One case of a scenario file: options and steps, and the answer that they must give."""
 
     file: Path
     name: str
     options: dict[str, Any]
     steps: list[dict[str, Any]]
+    """Arguments of `FakeShell.expect`, in order."""
     settings: dict[str, str]
     username: str
     files: dict[str, Any]
-    """What `shell.get` finds: content by path, or `{content, mode}`, or `{reason}` it fails for."""
+    """Files by path: the content, `{content, mode}`, or `{reason}` for a path that fails."""
     answer: dict[str, Any]
-    """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `written` (files that
-    `shell.put` leaves), `invalid` (faulty fields)."""
+    """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `written` (files like `files`,
+    which the operation must have written) and `invalid` (the invalid options)."""
 
 
-KEYS_OF_ANSWER = {"output", "log", "error", "undone", "needs_repair", "written", "invalid"}
-KEYS_OF_SCENARIO = KEYS_OF_ANSWER | {"name", "options", "steps", "settings", "username", "files"}
+ANSWER_KEYS = {"output", "log", "error", "undone", "needs_repair", "written", "invalid"}
+SCENARIO_KEYS = ANSWER_KEYS | {"name", "options", "steps", "settings", "username", "files"}
 
 
 def read_scenarios(file: Path) -> list[Scenario]:
-    """The scenarios of a YAML file; ValueError names a key that means nothing."""
+    """Read the scenarios of a YAML file.
+
+    Raises ValueError for an unknown key, and for a scenario that expects nothing.
+    """
     scenarios = []
     for case in yaml.safe_load(file.read_text(encoding="utf-8")):
-        if unknown := set(case) - KEYS_OF_SCENARIO:
+        if unknown := set(case) - SCENARIO_KEYS:
             raise ValueError(f"{file}: {case.get('name')}: unknown keys {sorted(unknown)}")
-        answer = {key: case[key] for key in KEYS_OF_ANSWER & set(case)}
+        answer = {key: case[key] for key in ANSWER_KEYS & set(case)}
         if not answer and not case.get("steps"):
-            raise ValueError(f"{file}: {case.get('name')}: it expects nothing, so it shows nothing")
+            raise ValueError(f"{file}: {case.get('name')}: it expects nothing, so it tests nothing")
         scenarios.append(
             Scenario(
                 file,
@@ -256,8 +296,8 @@ def read_scenarios(file: Path) -> list[Scenario]:
 
 
 def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
-    """Run a scenario on a fake shell; AssertionError says where it differs."""
-    options = _validated(scenario, action)
+    """Run a scenario on a fake shell. Raises AssertionError where the answer differs."""
+    options = _validate_options(scenario, action)
     if options is None:
         return
     shell = FakeShell(
@@ -267,7 +307,7 @@ def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
         catalog=catalog,
     )
     shell.fake.masker = Masker(secrets_in(options))
-    shell.fake.files = _told_files(scenario.files)
+    shell.fake.files = _parse_files(scenario.files)
     for step in scenario.steps:
         shell.expect(**step)
     if isinstance(action, Operation):
@@ -278,55 +318,59 @@ def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
     _compare(scenario, outcome, shell)
 
 
-def _told_files(told: Mapping[str, Any]) -> dict[str, File | PathFailed]:
+def _parse_files(files: Mapping[str, Any]) -> dict[str, File | PathFailed]:
     return {
-        path: _told_file(path, each if isinstance(each, dict) else {"content": each})
-        for path, each in told.items()
+        path: _parse_file(path, file if isinstance(file, dict) else {"content": file})
+        for path, file in files.items()
     }
 
 
-def _told_file(path: str, told: Mapping[str, Any]) -> File | PathFailed:
-    if "reason" in told:
-        return PathFailed(path, told["reason"])
-    content = told["content"]
-    mode = int(told["mode"], 8) if "mode" in told else NEW_FILE_MODE
+def _parse_file(path: str, file: Mapping[str, Any]) -> File | PathFailed:
+    if "reason" in file:
+        return PathFailed(path, file["reason"])
+    content = file["content"]
+    mode = int(file["mode"], 8) if "mode" in file else NEW_FILE_MODE
     return File(content.encode() if isinstance(content, str) else content, mode)
 
 
-def _validated(scenario: Scenario, action: Action) -> Any:
+def _validate_options(scenario: Scenario, action: Action) -> Any:
+    """Return the validated options, or None if the scenario expects them to be refused."""
     try:
         options = check_options(action.options, scenario.options)
         if isinstance(action, Command):
             action.invocation(options)
-    except InvalidOptions as fault:
-        faults: Sequence[Mapping[str, str]] = fault.details["faults"]
+    except InvalidOptions as error:
+        faults: Sequence[Mapping[str, str]] = error.details["faults"]
     else:
         assert "invalid" not in scenario.answer, "the options were expected to be refused"
         return options
-    wrong = sorted({fault["field"] for fault in faults})
-    assert wrong == sorted(scenario.answer.get("invalid", [])), f"refused: {faults}"
+    fields = sorted({fault["field"] for fault in faults})
+    assert fields == sorted(scenario.answer.get("invalid", [])), f"refused: {faults}"
     return None
 
 
 def _compare(scenario: Scenario, outcome: ActionOutcome, shell: FakeShell) -> None:
-    hide = shell.fake.masker.json  # as a worker does with all that is kept
-    error = hide(outcome.error_json())
-    wanted_error = scenario.answer.get("error")
-    if wanted_error is None:
+    mask = shell.fake.masker.json  # a worker masks everything that it records
+    _compare_error(scenario.answer.get("error"), mask(outcome.error_json()))
+    actual = {
+        "output": mask(outcome.output),
+        "log": shell.fake.log_lines,
+        "undone": mask(outcome.undone),
+        "needs_repair": mask(outcome.needs_repair),
+    }
+    for key, value in actual.items():
+        if key in scenario.answer:
+            assert value == scenario.answer[key], f"{key}: {value!r} != {scenario.answer[key]!r}"
+    for path, expected in _parse_files(scenario.answer.get("written", {})).items():
+        file = shell.fake.files.get(path)
+        assert file == expected, f"written: {path}: {file!r} != {expected!r}"
+
+
+def _compare_error(expected: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> None:
+    """Compare the keys of the expected error only."""
+    if expected is None:
         assert error is None, f"failed: {error}"
     else:
         assert error is not None, "it was expected to fail"
-        shown = {key: error.get(key) for key in wanted_error}
-        assert shown == wanted_error
-    found = {
-        "output": hide(outcome.output),
-        "log": shell.fake.logged,
-        "undone": hide(outcome.undone),
-        "needs_repair": hide(outcome.needs_repair),
-    }
-    for key, value in found.items():
-        if key in scenario.answer:
-            assert value == scenario.answer[key], f"{key}: {value!r} != {scenario.answer[key]!r}"
-    for path, wanted in _told_files(scenario.answer.get("written", {})).items():
-        left = shell.fake.files.get(path)
-        assert left == wanted, f"written: {path}: {left!r} != {wanted!r}"
+        actual = {key: error.get(key) for key in expected}
+        assert actual == expected, f"error: {actual!r} != {expected!r}"

@@ -1,10 +1,14 @@
-"""Types for an operation's options: what they accept is checked before a task is queued."""
+"""Types for an action's options: a value is checked before the task is queued.
+
+Each type says in one sentence what it accepts; a request with another value is answered with that
+sentence. `ErrorMessage` does the same for another type.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, SecretStr, StringConstraints
 from pydantic_core import CoreSchema, core_schema
@@ -15,26 +19,47 @@ MAX_ARGUMENT_BYTES = 131_071
 """The longest single argument Linux passes to a program (MAX_ARG_STRLEN - 1; execve(2))."""
 
 
+KindCode = Literal["cmd", "opn"]
+"""The kind of an action in a URL path."""
+
+
 class ActionKind(StrEnum):
     """The two kinds of actions."""
 
     COMMAND = "command"
     OPERATION = "operation"
 
+    @property
+    def code(self) -> KindCode:
+        """The kind in a URL path: `cmd` or `opn`."""
+        return "cmd" if self is ActionKind.COMMAND else "opn"
+
 
 class Secret(SecretStr):
-    """Text that is shown as `********` everywhere and reaches a command by standard input only.
+    """Text that is shown as `********` everywhere and reaches a program by standard input only.
 
-    `get_secret_value()` gives the text.
+    As the type of an option, it makes the option a password field:
+
+        @operation
+        def unlock(shell: Shell, password: Secret) -> None:
+            shell.run("kinit", shell.username, input=password)
+
+    `get_secret_value()` returns the text. A Secret among the arguments, `cwd` or `env` of a step
+    raises OperationFault: every user of the login node can read them.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorMessage:
-    """The sentence that a request gets for a value the annotated type refuses.
+    """The sentence that a request gets for a value that the annotated type refuses.
 
-    It stands after the constraint that it explains, as in
-    `Annotated[str, Field(pattern="^[A-Z]+$"), ErrorMessage("must be capital letters")]`.
+    Put it after the constraint that it explains; it follows the name of the option:
+
+        Account = Annotated[
+            str, Field(pattern="^[a-z]+$"), ErrorMessage("must be lower-case letters")
+        ]
+
+    With this type for the option `account`, the answer is "account: must be lower-case letters".
     """
 
     text: str
@@ -51,7 +76,7 @@ class ErrorMessage:
 
 
 def argument_fault(text: str) -> str | None:
-    """Say why `text` cannot be an argument of a command, or None when it can."""
+    """Return why `text` cannot be an argument of a program, or None if it can."""
     if "\x00" in text:
         return "contains a NUL character, which no command line can carry"
     try:
@@ -59,26 +84,29 @@ def argument_fault(text: str) -> str | None:
     except UnicodeEncodeError:
         return "contains a lone surrogate, which is not a Unicode character"
     if size > MAX_ARGUMENT_BYTES:
-        return f"has {size} bytes; an argument has at most {MAX_ARGUMENT_BYTES}: use stdin for more"
+        return (
+            f"has {size} bytes, but an argument can have at most {MAX_ARGUMENT_BYTES}: "
+            "use stdin for more"
+        )
     return None
 
 
-def _checked_argument(text: str) -> str:
+def _check_argument(text: str) -> str:
     if fault := argument_fault(text):
         raise ValueError(fault)
     return text
 
 
-_CHECKED = AfterValidator(_checked_argument)
+_CHECKED = AfterValidator(_check_argument)
 
 Argument = Annotated[str, _CHECKED]
-"""Any text that can stand on a command line: no NUL, at most 131,071 bytes of UTF-8."""
+"""Text that a command line can carry: no NUL character, at most 131,071 bytes of UTF-8."""
 
 
 def argument_like(pattern: str, message: str) -> Any:
     """Return the type of an Argument that `pattern` (Rust's regex) matches from end to end.
 
-    `message` is what a request with another value is answered.
+    `message` is the error message for any other value.
     """
     return Annotated[str, Field(pattern=f"^(?:{pattern})$"), ErrorMessage(message), _CHECKED]
 
@@ -92,7 +120,7 @@ Username = Annotated[
     ),
     Field(description="POSIX user name"),
 ]
-"""A user name as useradd(8) and LDAP's posixAccount accept it, dots allowed."""
+"""A user name that useradd(8) and LDAP's posixAccount accept; dots are allowed."""
 
 FileMode = Annotated[
     str,
@@ -103,12 +131,14 @@ FileMode = Annotated[
     ),
     ErrorMessage("must be permissions as three octal digits, such as 0640"),
 ]
-"""Permissions of a file as chmod(1) takes them; no setuid, setgid or sticky bit."""
+"""Permissions of a file, in octal as chmod(1) takes them, without setuid, setgid or sticky bit."""
 
 RemotePath = Annotated[
     str,
     # Before the check: behind a function, a limit would be missing in the JSON schema.
     StringConstraints(min_length=1, max_length=4096),
+    ErrorMessage("must be a path on the cluster: 1 to 4096 characters"),
     _CHECKED,
-    Field(description="path on the cluster; a relative one starts at the home folder"),
+    Field(description="path on the cluster; a relative path starts at the home folder"),
 ]
+"""A path on the cluster of 1 to 4096 characters; relative to the user's home folder."""

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from resop.access.permissions import Permissions
 from resop.access.session_provider import SessionProvider
 from resop.actions.call import ActionCall
-from resop.actions.catalog import Catalog, Kind
+from resop.actions.catalog import Catalog
 from resop.actions.command import Command
 from resop.actions.execute import ActionOutcome, command_outcome, command_step, perform_operation
-from resop.actions.shell import Shell, ShellContext
+from resop.actions.executor import ShellContext
+from resop.actions.shell import Shell
 from resop.errors import (
     QueueUnavailable,
     RecordsUnavailable,
@@ -104,8 +105,7 @@ class TaskOpener:
     def open(self, task: ClaimedTask, previous: PreviousRun) -> OpenTask:
         """Return the task with its options and executor; raises ResopError if it cannot run."""
         payload = self._encryptor.decrypt(task.encrypted_payload or b"", task.id)
-        kind: Kind = "cmd" if task.kind == ActionKind.COMMAND else "opn"
-        action = self._catalog.action(task.operator, kind, task.action)
+        action = self._catalog.action(task.operator, ActionKind(task.kind).code, task.action)
         call = ActionCall.check(action, payload["options"])
         key_share = payload["key_share"]
         resume = ResumeState()

@@ -9,6 +9,8 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 
+from resop.validation_messages import validation_message
+
 VALIDATION_SCHEMAS = ("HTTPValidationError", "ValidationError")
 """The schemas that FastAPI adds to an OpenAPI document for its own 422 responses."""
 
@@ -19,7 +21,7 @@ def request_faults(error: RequestValidationError) -> list[dict[str, str]]:
     The first part of a location is the kind of the parameter: path, query, header or body.
     """
     return [
-        {"field": ".".join(map(str, each["loc"][1:])), "message": each["msg"]}
+        {"field": ".".join(map(str, each["loc"][1:])), "message": validation_message(each)}
         for each in error.errors()
     ]
 

@@ -47,7 +47,7 @@ def openapi_document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     _add_model(schemas, BatchBody)
     _describe_failures(document)
     for action in catalog:
-        document["paths"][_path(action)] = {
+        document["paths"][action.path] = {
             "get": _describe_path(action),
             "post": _run_path(action, schemas),
         }
@@ -76,13 +76,7 @@ def _failure_response(description: str) -> dict[str, Any]:
     return {"description": description, "content": content}
 
 
-def _path(action: Action) -> str:
-    kind = "cmd" if isinstance(action, Command) else "opn"
-    return f"/{action.operator}/{kind}/{action.name}"
-
-
 def _run_path(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
-    in_api = not isinstance(action, Command) and action.in_api
     name = f"{action.operator}_{action.kind}_{action.name}"
     schema = _add_model(schemas, action.options, name)
     body: dict[str, Any] = {"schema": {"$ref": SCHEMA_REFERENCE.format(model=name)}}
@@ -99,7 +93,9 @@ def _run_path(action: Action, schemas: dict[str, Any]) -> dict[str, Any]:
             "required": bool(schema.get("required")),
             "content": {"application/json": body, "application/x-www-form-urlencoded": body},
         },
-        "parameters": [] if in_api else PREFERENCES + (_CACHING if action.share_for else []),
+        "parameters": (
+            [] if action.in_api else PREFERENCES + (_CACHING if action.share_for else [])
+        ),
         "responses": dict(_responses(action)),
         "security": [] if action.title in OPEN_ACTIONS else _BEARER,
     }

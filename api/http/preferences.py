@@ -103,7 +103,7 @@ def _idempotency_key(headers: Headers) -> str | None:
     key = headers.get(IDEMPOTENCY_KEY)
     if key is not None and not _VALID_KEY.fullmatch(key):
         message = "must be 1 to 255 printable ASCII characters, without a space at either end"
-        raise InvalidOptions([{"field": IDEMPOTENCY_KEY, "message": message}])
+        raise InvalidOptions.of(IDEMPOTENCY_KEY, message)
     return key
 
 

@@ -11,7 +11,7 @@ from typing import get_args
 
 from fastapi import APIRouter, Request, Response
 
-from resop.actions.catalog import Kind
+from resop.types import KindCode
 
 router = APIRouter()
 
@@ -27,7 +27,7 @@ for _path, _name in {"": "index", "tasks": "tasks", "tasks/{task_id}": "task"}.i
 for _asset in ("style.css", "icon.svg"):
     router.add_route(f"/pages/{_asset}", partial(_view, "asset"), methods=["GET"])
 router.add_route("/pages/{path:path}", partial(_view, "missing"), methods=["GET"])
-for _kind in get_args(Kind):
+for _kind in get_args(KindCode):
     _path = f"/{{operator}}/{_kind}/{{action}}/submit"
     router.add_route(_path, partial(_view, f"{_kind}_form"), methods=["GET"])
     router.add_route(_path, partial(_view, f"{_kind}_submit"), methods=["POST"])

@@ -31,9 +31,8 @@ from api.state.services import Services, services_of
 from api.tasks.queries import own_task
 from api.tasks.run_action import dry_run_action, permit, run_action
 from resop.actions.call import ActionCall
-from resop.actions.catalog import Action, Catalog, Kind
+from resop.actions.catalog import Action, Catalog
 from resop.actions.command import Command
-from resop.actions.operation import Operation
 from resop.errors import (
     InvalidOptions,
     NotLoggedIn,
@@ -43,6 +42,7 @@ from resop.errors import (
     UnknownAction,
 )
 from resop.security.tokens import Token
+from resop.types import KindCode
 
 LOGIN_ACTION, LOGOUT_ACTION = "auth:login", "auth:logout"
 LOGIN_FIELDS: Mapping[str, dict[str, Any]] = {
@@ -77,10 +77,6 @@ class _Form:
     """None for the login form."""
     fields: list[FormField]
 
-    @property
-    def in_api(self) -> bool:
-        return isinstance(self.action, Operation) and self.action.in_api
-
     async def respond(
         self, form: FormData, *, fault: ResopError | None = None, answer: Any = None
     ) -> Response:
@@ -95,7 +91,7 @@ class _Form:
             action=self.action,
             fields=self.fields,
             groups=_groups(self.fields),
-            queued=not self.in_api,
+            queued=not self.action.in_api,
             # A secret has to be typed again, rather than being written into a page.
             texts={
                 each.name: [] if each.secret else form.getlist(each.name) for each in self.fields
@@ -118,7 +114,7 @@ class _Form:
         return self.caller.token if self.caller else None
 
 
-async def show_form(kind: Kind, request: Request) -> Response:
+async def show_form(kind: KindCode, request: Request) -> Response:
     """Show an action's form: empty, with an example, or with the options of an earlier task."""
     form = await _form_of(kind, request)
     options: Mapping[str, Any] = {}
@@ -130,14 +126,14 @@ async def show_form(kind: Kind, request: Request) -> Response:
     return await form.respond(form_for(form.fields, options))
 
 
-async def submit_form(kind: Kind, request: Request) -> Response:
+async def submit_form(kind: KindCode, request: Request) -> Response:
     """Run what was submitted: show its task, or the form again with what is wrong."""
     form = await _form_of(kind, request)
     sent = await read_form(request)
     try:
         check_csrf_token(request, sent.get(CSRF_FIELD, ""))
         options = check_shape(options_in(form.fields, sent))
-        if form.in_api:
+        if form.action.in_api:
             return await _run_login(form, sent, options)
         return await _run(form, sent, options)
     except (NotLoggedIn, TokenRefused):
@@ -179,7 +175,7 @@ async def _run_login(form: _Form, sent: FormData, options: dict[str, Any]) -> Re
     return await form.respond(sent, answer={"output": output})
 
 
-async def _form_of(kind: Kind, request: Request) -> _Form:
+async def _form_of(kind: KindCode, request: Request) -> _Form:
     """Return the form at the request's address. Raises Forbidden if the policy forbids it."""
     services = services_of(request)
     new_form = partial(_Form, request, services)
@@ -189,12 +185,12 @@ async def _form_of(kind: Kind, request: Request) -> _Form:
         return new_form(login, None, _login_fields(services, login))
     caller = await caller_of(request)
     action = action_with_form(services.catalog, kind, operator, name)
-    if not (isinstance(action, Operation) and action.in_api):
+    if not action.in_api:
         await permit(services, caller, action.title)
     return new_form(action, caller, fields_of(action))
 
 
-def action_with_form(catalog: Catalog, kind: Kind, operator: str, name: str) -> Action:
+def action_with_form(catalog: Catalog, kind: KindCode, operator: str, name: str) -> Action:
     """Return the action of that name. Raises UnknownAction if it has no form."""
     action = catalog.action(operator, kind, name)
     if not has_form(action):

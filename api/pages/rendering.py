@@ -14,8 +14,6 @@ from starlette.concurrency import run_in_threadpool
 from api.http.request_context import RequestContext
 from api.pages.browser_session import cookie_of, csrf_token
 from resop import __version__
-from resop.actions.catalog import Action
-from resop.actions.command import Command
 from resop.limits import OUTPUT_LIMIT
 from resop.security.tokens import Token
 
@@ -54,18 +52,12 @@ def page_frame(
     return {
         "user": user,
         "csrf_token": csrf_token(cookie or cookie_of(request)),
-        "address": _address,
     }
 
 
 def passed_headers(refused: Response) -> dict[str, str]:
     """Return the headers of a refused request that its page carries as well."""
     return {name: refused.headers[name] for name in ERROR_HEADERS if name in refused.headers}
-
-
-def _address(action: Action) -> str:
-    kind = "cmd" if isinstance(action, Command) else "opn"
-    return f"/{action.operator}/{kind}/{action.name}"
 
 
 def _render(template: str, values: Mapping[str, Any]) -> bytes:

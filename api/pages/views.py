@@ -26,10 +26,11 @@ from api.pages.forms import (
 from api.pages.rendering import page, page_frame, passed_headers
 from api.state.services import services_of
 from api.tasks.queries import awaited_task, task_details, task_page
-from resop.actions.catalog import Action, Kind
+from resop.actions.catalog import Action
 from resop.errors import NotLoggedIn, ResopError, TokenRefused, UnknownAction
 from resop.storage.models import State
 from resop.storage.task_search import TaskFilter
+from resop.types import ActionKind, KindCode
 
 ASSETS = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
 ASSET_MAX_AGE = 3600
@@ -126,9 +127,11 @@ async def _task(request: Request) -> Response:
     caller, services = await caller_of(request), services_of(request)
     found = await awaited_task(services, caller.token, request.path_params["task_id"])
     task = await task_details(services, found)
-    kind: Kind = "cmd" if "command" in task else "opn"
+    kind = ActionKind.COMMAND if "command" in task else ActionKind.OPERATION
     try:
-        action: Action | None = action_with_form(services.catalog, kind, *task["action"].split(":"))
+        action: Action | None = action_with_form(
+            services.catalog, kind.code, *task["action"].split(":")
+        )
     except UnknownAction:
         action = None  # its operator was removed since
     return await page("task.html", task=task, action=action, **page_frame(request, caller.token))
@@ -140,6 +143,6 @@ VIEWS: dict[str, Callable[[Request], Awaitable[Response]]] = {
     "index": _index,
     "tasks": _tasks,
     "task": _task,
-    **{f"{kind}_form": partial(show_form, kind) for kind in get_args(Kind)},
-    **{f"{kind}_submit": partial(submit_form, kind) for kind in get_args(Kind)},
+    **{f"{kind}_form": partial(show_form, kind) for kind in get_args(KindCode)},
+    **{f"{kind}_submit": partial(submit_form, kind) for kind in get_args(KindCode)},
 }

@@ -18,9 +18,9 @@ from api.http.responses import shared_headers, task_response
 from api.state.services import Services, services_of
 from api.tasks.run_action import dry_run_action, run_action
 from resop.actions.call import ActionCall
-from resop.actions.catalog import Action, Kind
-from resop.actions.command import Command
+from resop.actions.catalog import Action
 from resop.actions.operation import Operation
+from resop.types import KindCode
 
 router = APIRouter()
 runs = APIRouter()
@@ -53,7 +53,9 @@ def operations(operator: str, services: ServicesDep) -> dict[str, Any]:
     return {"operator": found.name, "operations": listed}
 
 
-async def describe(kind: Kind, operator: str, action: str, services: ServicesDep) -> dict[str, Any]:
+async def describe(
+    kind: KindCode, operator: str, action: str, services: ServicesDep
+) -> dict[str, Any]:
     """Describe an action and its options; nothing runs on the cluster."""
     found = services.catalog.action(operator, kind, action)
     schema = found.options.model_json_schema()
@@ -69,14 +71,14 @@ async def describe(kind: Kind, operator: str, action: str, services: ServicesDep
         "timeout": found.timeout or services.settings.TASK_TIMEOUT,
         "share_for": found.share_for,
     }
-    if not (isinstance(found, Operation) and found.in_api):
+    if not found.in_api:
         description["batch"] = f"{description['url']}/batch"
     if isinstance(found, Operation):
         description["returns"] = found.returns()
     return description
 
 
-async def run(kind: Kind, request: Request) -> JSONResponse:
+async def run(kind: KindCode, request: Request) -> JSONResponse:
     """Run an action: answer with its result, or with 202 when the preferred wait is over."""
     services, context = services_of(request), context_of(request.scope)
     operator, name = request.path_params["operator"], request.path_params["action"]
@@ -119,18 +121,17 @@ async def _run_login(
 
 
 def _line(action: Action) -> dict[str, Any]:
-    kind: Kind = "cmd" if isinstance(action, Command) else "opn"
     return {
         "name": action.name,
         "action": action.title,
         "description": action.description,
-        "url": f"/{action.operator}/{kind}/{action.name}",
+        "url": action.path,
     }
 
 
 # A plain route: each action's own model validates its options, and the OpenAPI document lists
 # the actions one by one.
-for _kind in get_args(Kind):
+for _kind in get_args(KindCode):
     runs.add_route(f"/{{operator}}/{_kind}/{{action}}", partial(run, _kind), methods=["POST"])
     router.add_api_route(
         f"/{{operator}}/{_kind}/{{action}}",

@@ -14,9 +14,9 @@ from api.http.preferences import read_preferences
 from api.routes.batch_models import BatchProgress, batch_headers, own_batch, progress
 from api.state.services import Services
 from api.tasks.launch_batch import LaunchedBatch, launch_batch, retry_batch
-from resop.actions.catalog import Kind
 from resop.actions.sweep import BatchBody
 from resop.storage.models import State
+from resop.types import KindCode
 
 router = APIRouter(tags=["batches"])
 
@@ -38,7 +38,7 @@ _BODY = {"schema": {"$ref": SCHEMA_REFERENCE.format(model="BatchBody")}}
 )
 async def launch(
     operator: str,
-    kind: Kind,
+    kind: KindCode,
     action: str,
     services: ServicesDep,
     caller: CurrentCaller,

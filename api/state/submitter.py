@@ -89,7 +89,7 @@ class TaskSubmitter:
                 max_queued=self._max_queued,
             )
         except ResopError as fault:
-            outcomes = [fault.own() for _ in group]
+            outcomes = [fault.copy() for _ in group]
         for each, outcome in zip(group, outcomes, strict=True):
             each.outcome = outcome
 

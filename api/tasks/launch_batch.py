@@ -20,8 +20,7 @@ from api.tasks.factory import dry_run_json
 from api.tasks.idempotency import check_same_request, idempotency_key
 from api.tasks.run_action import permit
 from resop.actions.call import content_digest
-from resop.actions.catalog import Action, Kind
-from resop.actions.operation import Operation
+from resop.actions.catalog import Action
 from resop.actions.options import check_options
 from resop.actions.sweep import BatchBody
 from resop.config.policy import Decision
@@ -57,7 +56,7 @@ async def launch_batch(
     `body` is not yet validated. Raises Forbidden, InvalidOptions, LimitReached,
     IdempotencyKeyReused, RecordsUnavailable or UnknownAction; then no task runs.
     """
-    if isinstance(action, Operation) and action.in_api:
+    if action.in_api:
         raise UnknownAction(f"{action.title} cannot be run in a batch")
     decision = await permit(services, caller, action.title)
     checked = await run_in_threadpool(check_options, BatchBody, body)
@@ -86,8 +85,7 @@ async def retry_batch(
             "this batch cannot be repeated, because some of its options were secret and are not "
             "stored: send its items as a new batch"
         )
-    kind: Kind = "cmd" if old.kind == ActionKind.COMMAND else "opn"
-    action = services.catalog.action(old.operator, kind, old.action)
+    action = services.catalog.action(old.operator, ActionKind(old.kind).code, old.action)
     decision = await permit(services, caller, action.title)
     inputs = await run_in_threadpool(
         services.storage.batches.options_and_parameters, old.id, states

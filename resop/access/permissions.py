@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 
 from resop.actions.catalog import Catalog
-from resop.actions.operation import Operation
 from resop.config.policy import Decision, Policy
 from resop.storage.credentials import CredentialStore
 
@@ -20,7 +19,7 @@ READ_FILES, WRITE_FILES = "files:read", "files:write"
 
 def governed_actions(catalog: Catalog) -> list[str]:
     """Return the actions that a policy governs: all but login and logout."""
-    called = [each.title for each in catalog if not (isinstance(each, Operation) and each.in_api)]
+    called = [each.title for each in catalog if not each.in_api]
     return [*called, READ_FILES, WRITE_FILES]
 
 

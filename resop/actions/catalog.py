@@ -1,6 +1,6 @@
-"""Finds the operators: the shipped ones and the site's own folders, loaded the same way.
+"""Load the operators, the shipped ones and those in the site's own folders, and look up actions.
 
-A broken file stops start-up and is named with its line.
+A broken file stops start-up; the message names the file and the line.
 """
 
 from __future__ import annotations
@@ -16,21 +16,28 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from resop.actions.command import Command, CommandEntry
 from resop.actions.operation import Operation
+from resop.actions.options import option_faults
 from resop.config.yaml_loader import InvalidYaml, line_of, read_yaml
 from resop.errors import BrokenOperator, InvalidOptions, UnknownAction
+from resop.types import KindCode
+from resop.validation_messages import validation_message
 
 Action = Command | Operation[..., Any]
-Kind = Literal["cmd", "opn"]
 Named = TypeVar("Named")
+_NOUNS: dict[KindCode, tuple[str, KindCode]] = {
+    "cmd": ("command", "opn"),
+    "opn": ("operation", "cmd"),
+}
+"""The noun of each kind, and the other kind."""
 
-PATHS_OF_THE_API = frozenset(
+RESERVED_PATHS = frozenset(
     [
         "tasks",
         "batches",
@@ -47,13 +54,14 @@ PATHS_OF_THE_API = frozenset(
         "static",
     ]
 )
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""Paths of the API, which an operator cannot have as its name."""
+OPERATOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 SHIPPED_OPERATORS = Path(__file__).parents[2] / "operators" / "__init__.py"
-"""Installed and in the source tree alike, the package lies beside `resop`."""
+"""The shipped package, which lies beside `resop`, installed and in the source tree alike."""
 
 
-def same_name(name: str) -> str:
-    """What two names have in common that differ in case, '-' and '_' only."""
+def lookup_key(name: str) -> str:
+    """Return the key of a name: the same for names that differ in case, '-' and '_' only."""
     return name.replace("-", "").replace("_", "").lower()
 
 
@@ -67,12 +75,12 @@ class Operator:
     commands: dict[str, Command] = field(default_factory=dict)
     operations: dict[str, Operation[..., Any]] = field(default_factory=dict)
 
-    def actions(self, kind: Kind) -> dict[str, Command] | dict[str, Operation[..., Any]]:
-        """Its commands or its operations by `same_name`."""
+    def actions(self, kind: KindCode) -> dict[str, Command] | dict[str, Operation[..., Any]]:
+        """Return the operator's commands or operations by `lookup_key`."""
         return self.commands if kind == "cmd" else self.operations
 
     def summary(self) -> dict[str, Any]:
-        """One line for a listing."""
+        """Return the entry of a list of operators."""
         return {
             "name": self.name,
             "description": self.description,
@@ -82,45 +90,47 @@ class Operator:
 
 
 class Catalog:
-    """All operators, looked up ignoring case, '-' and '_'."""
+    """All operators. Look-ups ignore case, '-' and '_'."""
 
-    def __init__(self, found: Iterable[Operator]) -> None:
+    def __init__(self, loaded: Iterable[Operator]) -> None:
         self.operators: dict[str, Operator] = {}
-        for operator in found:
+        for operator in loaded:
             _add(self.operators, operator.name, operator, str(operator.folder))
 
     def operator(self, name: str) -> Operator:
-        """The operator of that name; UnknownAction names the nearest."""
-        if operator := self.operators.get(same_name(name)):
+        """Return the operator of that name. Raises UnknownAction, which names the nearest."""
+        if operator := self.operators.get(lookup_key(name)):
             return operator
         names = [each.name for each in self.operators.values()]
-        raise UnknownAction(f"there is no operator {name!r}{_nearest(name, names)}")
+        raise UnknownAction(f"there is no operator {name!r}{_suggestion(name, names, 'operator')}")
 
-    def action(self, operator: str, kind: Kind, name: str) -> Action:
-        """The command ('cmd') or operation ('opn') of that name; else UnknownAction."""
+    def action(self, operator: str, kind: KindCode, name: str) -> Action:
+        """Return the command ('cmd') or operation ('opn') of that name.
+
+        Raises UnknownAction, which names the nearest.
+        """
         owner = self.operator(operator)
         actions = owner.actions(kind)
-        if action := actions.get(same_name(name)):
+        if action := actions.get(lookup_key(name)):
             return action
-        word = "command" if kind == "cmd" else "operation"
-        other: Kind = "opn" if kind == "cmd" else "cmd"
-        if same_name(name) in owner.actions(other):
+        noun, other = _NOUNS[kind]
+        if lookup_key(name) in owner.actions(other):
             hint = f"; did you mean /{owner.name}/{other}/{name}?"
         else:
-            hint = _nearest(name, [each.name for each in actions.values()])
-        raise UnknownAction(f"operator {owner.name!r} has no {word} {name!r}{hint}")
+            hint = _suggestion(name, [each.name for each in actions.values()], noun)
+        raise UnknownAction(f"operator {owner.name!r} has no {noun} {name!r}{hint}")
 
-    def api_operation(self, operator: str, kind: Kind, name: str) -> Operation[..., Any] | None:
-        """The operation of that name if it runs in the API process (a login), else None."""
-        owner = self.operators.get(same_name(operator))
-        found = owner.operations.get(same_name(name)) if owner and kind == "opn" else None
-        return found if found and found.in_api else None
+    def api_operation(self, operator: str, kind: KindCode, name: str) -> Operation[..., Any] | None:
+        """Return the operation of that name if it runs in the API process (a login), else None."""
+        owner = self.operators.get(lookup_key(operator))
+        action = owner.operations.get(lookup_key(name)) if owner and kind == "opn" else None
+        return action if action and action.in_api else None
 
     def command(self, operator: str, name: str) -> Command:
-        """The declared command of that name; UnknownAction names the nearest."""
-        found = self.action(operator, "cmd", name)
-        assert isinstance(found, Command)
-        return found
+        """Return the declared command of that name. Raises UnknownAction."""
+        command = self.action(operator, "cmd", name)
+        assert isinstance(command, Command)
+        return command
 
     def __iter__(self) -> Iterator[Action]:
         for operator in self.operators.values():
@@ -131,27 +141,27 @@ class Catalog:
 def load_catalog(site_folders: Iterable[Path] = ()) -> Catalog:
     """Load the shipped operators and those in `site_folders`.
 
-    Raises BrokenOperator, naming file and line, for anything that cannot be loaded, and for
-    two names that differ in case, '-' and '_' only.
+    Raises BrokenOperator, which names file and line, for a file that cannot be loaded and for two
+    names that differ in case, '-' and '_' only.
     """
     operators = _operators_package()
-    found = []
+    loaded: list[Operator] = []
     for folder in [Path(operators.__path__[0]), *site_folders]:
         if not folder.is_dir():
             raise BrokenOperator(f"OPERATORS_PATH: {folder} is not a folder")
         if str(folder) not in operators.__path__:
-            # So that `from operators.mysite.operations.hello import hello` works for a site too.
+            # Let a site write `from operators.mysite.operations.hello import hello`, too.
             operators.__path__.append(str(folder))
             importlib.invalidate_caches()
-        found += [_load_operator(each) for each in _operator_folders(folder)]
-    return Catalog(found)
+        loaded += [_load_operator(each) for each in _operator_folders(folder)]
+    return Catalog(loaded)
 
 
 def _operators_package() -> ModuleType:
-    """Import the shipped package `operators` from its own place.
+    """Import the shipped package `operators` from its own folder.
 
-    The module search path is not asked: a folder `operators` in the current directory may come
-    first there. Raises BrokenOperator when such a folder was imported before.
+    The module search path is not used: a folder `operators` in the current directory may come
+    first in it. Raises BrokenOperator if such a folder is already imported.
     """
     package = sys.modules.get("operators")
     if package is None:
@@ -160,9 +170,9 @@ def _operators_package() -> ModuleType:
         package = sys.modules["operators"] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(package)
     elif package.__file__ is None or not SHIPPED_OPERATORS.samefile(package.__file__):
-        place = next(iter(package.__path__), package.__file__)
+        folder = next(iter(package.__path__), package.__file__)
         raise BrokenOperator(
-            f"{place} was imported as 'operators', a name that resop needs for its own: "
+            f"{folder} was imported as 'operators', a name that resop needs for its own package: "
             "rename that folder"
         )
     return package
@@ -177,11 +187,11 @@ def _operator_folders(folder: Path) -> Iterator[Path]:
 
 
 def _load_operator(folder: Path) -> Operator:
-    if not NAME.fullmatch(folder.name):
-        raise BrokenOperator(f"{folder}: an operator's folder has a Python name (letters, '_')")
-    if same_name(folder.name) in PATHS_OF_THE_API:
-        raise BrokenOperator(f"{folder}: the name is taken by a path of the API")
-    operator = Operator(folder.name, _description(folder), folder)
+    if not OPERATOR_NAME.fullmatch(folder.name):
+        raise BrokenOperator(f"{folder}: the folder needs a Python name: letters, digits and '_'")
+    if lookup_key(folder.name) in RESERVED_PATHS:
+        raise BrokenOperator(f"{folder}: /{folder.name} is a path of the API: use another name")
+    operator = Operator(folder.name, _read_description(folder), folder)
     commands = folder / "commands.yml"
     if commands.is_file():
         for line, command in _load_commands(operator.name, commands):
@@ -193,8 +203,8 @@ def _load_operator(folder: Path) -> Operator:
     return operator
 
 
-def _description(folder: Path) -> str:
-    """The docstring of the folder's __init__.py, read without running it."""
+def _read_description(folder: Path) -> str:
+    """Return the docstring of the folder's __init__.py without running the file."""
     file = folder / "__init__.py"
     if not file.is_file():
         return ""
@@ -207,7 +217,7 @@ def _description(folder: Path) -> str:
 
 
 def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
-    """The enabled commands of a file, each with its line."""
+    """Return the enabled commands of a file, each with its line."""
     try:
         entries, root = read_yaml(file)
     except InvalidYaml as fault:
@@ -215,7 +225,7 @@ def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
     if entries is None:
         return []
     if not isinstance(root, yaml.SequenceNode):
-        raise BrokenOperator(f"{file}:1: a list of commands is expected: '- command: …'")
+        raise BrokenOperator(f"{file}:1: the file must be a list of commands: '- command: …'")
     commands = []
     for entry, node in zip(entries, root.value, strict=True):
         try:
@@ -223,15 +233,20 @@ def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
             if parsed.enabled:
                 commands.append((node.start_mark.line + 1, Command(operator, parsed)))
         except ValidationError as fault:
-            error = fault.errors()[0]
-            line = line_of(node, error["loc"])
-            place = ".".join(map(str, error["loc"])) or "entry"
-            message = error["msg"].removeprefix("Value error, ")
-            raise BrokenOperator(f"{file}:{line}: {place}: {message}") from None
+            line = line_of(node, fault.errors()[0]["loc"])
+            raise BrokenOperator(f"{file}:{line}: {_explain(fault)}") from None
         except InvalidOptions as fault:
             line = line_of(node, ("examples",))
             raise BrokenOperator(f"{file}:{line}: examples: {fault.message}") from None
     return commands
+
+
+def _explain(fault: ValidationError) -> str:
+    """Return every fault of an entry of commands.yml, in one line."""
+    if not fault.errors()[0]["loc"]:
+        return f"entry: {validation_message(fault.errors()[0])}"
+    faults = option_faults(fault, CommandEntry, noun="key")
+    return "; ".join(f"{each['field']}: {each['message']}" for each in faults)
 
 
 def _load_operation(operator: str, file: Path) -> Operation[..., Any]:
@@ -241,50 +256,51 @@ def _load_operation(operator: str, file: Path) -> Operation[..., Any]:
     except BrokenOperator:
         raise
     except SyntaxError as fault:
-        place = f"{fault.filename or file}:{fault.lineno or 1}"
-        raise BrokenOperator(f"{place}: {fault.msg}") from None
+        where = f"{fault.filename or file}:{fault.lineno or 1}"
+        raise BrokenOperator(f"{where}: {fault.msg}") from None
     except (Exception, SystemExit) as fault:
-        # Whatever an author's module raises when imported is shown with the line it came through.
-        raise BrokenOperator(f"{_place(fault, file)}: {type(fault).__name__}: {fault}") from fault
-    found = [
+        # An author's module may raise anything when it is imported.
+        raise BrokenOperator(f"{_origin(fault, file)}: {type(fault).__name__}: {fault}") from fault
+    declared = [
         each
         for each in vars(module).values()
         if isinstance(each, Operation) and each.module == module_name
     ]
-    if len(found) != 1:
+    if len(declared) != 1:
         raise BrokenOperator(
-            f"{file}:{found[1].line if found else 1}: "
-            f"one function with @operation is expected, not {len(found)}"
+            f"{file}:{declared[1].line if declared else 1}: "
+            f"the file must have one function with @operation, but has {len(declared)}"
         )
-    if same_name(found[0].name) != same_name(file.stem):
+    (operation,) = declared
+    if lookup_key(operation.name) != lookup_key(file.stem):
         raise BrokenOperator(
-            f"{file}:{found[0].line}: the function must be named as its file: {file.stem}, "
-            f"not {found[0].name}"
+            f"{file}:{operation.line}: the function must have the name of its file: {file.stem}, "
+            f"not {operation.name}"
         )
-    found[0].operator = operator
-    return found[0]
+    operation.operator = operator
+    return operation
 
 
-def _place(fault: BaseException, file: Path) -> str:
-    """The last line in an operator's file that a fault came through, else the file's first."""
+def _origin(fault: BaseException, file: Path) -> str:
+    """Return the last `file:line` of an operator in the traceback, else the file's first line."""
     frames = traceback.extract_tb(fault.__traceback__)
     own = [f for f in frames if f.filename.startswith(tuple(_operators_package().__path__))]
     return f"{own[-1].filename}:{own[-1].lineno}" if own else f"{file}:1"
 
 
 def _add(known: dict[str, Named], name: str, new: Named, where: str) -> None:
-    if (key := same_name(name)) in known:
+    if (key := lookup_key(name)) in known:
         older = getattr(known[key], "name", name)
         raise BrokenOperator(
             f"{where}: {name!r} and {older!r} are the same name in a URL "
-            "(case, '-' and '_' do not count)"
+            "(case, '-' and '_' are ignored)"
         )
     known[key] = new
 
 
-def _nearest(name: str, names: list[str]) -> str:
-    by_key = {same_name(each): each for each in names}
-    near = difflib.get_close_matches(same_name(name), by_key, n=1, cutoff=0.5)
+def _suggestion(name: str, names: list[str], noun: str) -> str:
+    by_key = {lookup_key(each): each for each in names}
+    near = difflib.get_close_matches(lookup_key(name), by_key, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {by_key[near[0]]!r}?"
-    return f"; there is {', '.join(sorted(names))}" if names else ""
+    return f" ({noun}s: {', '.join(sorted(names))})" if names else ""

@@ -1,4 +1,4 @@
-"""A command: one entry of a commands.yml, from options to the argument list that is run."""
+"""A command: one entry of a commands.yml, and how a request's options become its argument list."""
 
 from __future__ import annotations
 
@@ -25,51 +25,53 @@ from pydantic import (
 )
 from pydantic_core import SchemaError
 
+from resop.actions.base import ActionBase
 from resop.actions.options import check_options
 from resop.errors import InvalidOptions
 from resop.steps.json_text import read_json
 from resop.types import ActionKind, Argument, Secret, argument_like
+from resop.validation_messages import validation_message
 
-# Strict, since YAML reads an unquoted `no` as false, which is no word of a command line.
+# Strict, since YAML reads an unquoted `no` as false, which is no text for a command line.
 Scalar = StrictStr | StrictInt | StrictFloat
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 RESERVED = ("input", "stdin")
-"""Names of a request that every command takes."""
-LIKE_A_REQUEST = ConfigDict(coerce_numbers_to_str=True, validate_default=True)
-"""On a command line there is text alone: a request, or a default, may say 4 and mean "4"."""
+"""Options that every command has."""
+NUMBERS_AS_TEXT = ConfigDict(coerce_numbers_to_str=True, validate_default=True)
+"""A command line has text only: a request, or a default, may give 4 for "4"."""
 
 
 class OptionEntry(BaseModel):
-    """One option of a command, as commands.yml writes it."""
+    """One option of a command, as commands.yml declares it."""
 
     model_config = ConfigDict(extra="forbid")
 
     flag: str
-    """What stands on the command line: `--user`, `--user=` (value joined to it) or `-u`."""
+    """The flag on the command line: `--user`, `--user=` (value joined to it) or `-u`."""
     description: str = ""
     type: Literal["string", "integer", "number", "boolean", "flag", "choice"] | None = None
     choices: list[Scalar] | None = None
     pattern: str | None = None
-    """A regular expression that the whole value matches."""
+    """A regular expression that matches the whole value."""
     expects: str | None = None
-    """What `pattern` describes, in words: "a number, or min-max". Refusals say "must be …"."""
+    """The values that `pattern` matches, in words: "a number, or min-max"."""
     default: Scalar | StrictBool | list[Scalar] | None = None
     required: bool = False
     secret: bool = False
-    """The value is sent by standard input; `flag` is what tells the command to read it there."""
+    """Sends the value by standard input; `flag` makes the command read it there."""
     repeat: bool = False
-    """Takes a list; the flag is repeated for every value."""
+    """Takes a list and repeats the flag for every value."""
     enabled: bool = True
     form: Any = None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.type == "choice" and not self.choices:
             raise ValueError("type 'choice' needs 'choices'")
         if self.type == "flag" and self.repeat:
             raise ValueError("a 'flag' has no value to repeat")
         if self.secret and (self.repeat or self.type not in (None, "string")):
-            raise ValueError("a secret is one string")
+            raise ValueError("a secret must be one string")
         if self.secret and (self.choices or self.pattern or self.default is not None):
             raise ValueError("a secret takes no 'choices', no 'pattern' and no 'default'")
         if self.pattern and (self.choices or self.type not in (None, "string")):
@@ -79,48 +81,43 @@ class OptionEntry(BaseModel):
         if not self.flag.strip() and not (self.pattern or self.choices or self.secret):
             raise ValueError(
                 "an empty 'flag' needs 'pattern' or 'choices': "
-                "the command would take a value with a leading '-' as an option"
+                "otherwise the command would read a value with a leading '-' as an option"
             )
         self._check_default()
         return self
 
     @field_validator("flag")
     @classmethod
-    def _can_be_split(cls, flag: str) -> str:
-        return _splittable(flag)
+    def _check_flag(cls, flag: str) -> str:
+        return _check_quoting(flag)
 
     @field_validator("pattern")
     @classmethod
-    def _is_a_pattern(cls, pattern: str | None) -> str | None:
+    def _check_pattern(cls, pattern: str | None) -> str | None:
         try:
             TypeAdapter(argument_like(pattern or "", ""))
-        except SchemaError as fault:
-            reason = str(fault).strip().splitlines()[-1].strip()
-            raise ValueError(f"not a regular expression of Rust's regex: {reason}") from None
+        except SchemaError as error:
+            reason = str(error).strip().splitlines()[-1].strip()
+            raise ValueError(f"is not a regular expression of Rust's regex: {reason}") from None
         return pattern
-
-    def _as_choice(self, value: Any) -> Any:
-        """The choice that a text stands for: a form sends '1' where the choice is 1."""
-        alike = (choice for choice in self.choices or () if str(choice) == value)
-        return next(alike, value)
 
     def _check_default(self) -> None:
         if self.default is None:
             return
         try:
-            TypeAdapter(self.annotation(), config=LIKE_A_REQUEST).validate_python(self.default)
-        except ValidationError as fault:
-            message = fault.errors()[0]["msg"].removeprefix("Value error, ")
+            TypeAdapter(self.annotation(), config=NUMBERS_AS_TEXT).validate_python(self.default)
+        except ValidationError as error:
+            message = validation_message(error.errors()[0])
             raise ValueError(f"the default {self.default!r} does not fit: {message}") from None
 
     def annotation(self) -> Any:
-        """The Python type that a request's value is checked against."""
+        """Return the Python type that a request's value is validated against."""
         if self.secret:
             return Secret
         if self.choices:
-            one: Any = Annotated[Literal[tuple(self.choices)], BeforeValidator(self._as_choice)]
+            one: Any = Annotated[Literal[tuple(self.choices)], BeforeValidator(self._to_choice)]
         elif self.pattern:
-            one = argument_like(self.pattern, self._refusal())
+            one = argument_like(self.pattern, self._pattern_message())
         else:
             one = {
                 "integer": int,
@@ -128,36 +125,40 @@ class OptionEntry(BaseModel):
                 "boolean": bool,
                 "flag": bool,
                 "string": Argument,
-                # The plain form gives no type: text is a value, true stands for the flag alone.
+                # The plain form gives no type: text is a value, true is the flag without a value.
                 None: Argument | StrictBool,
             }[self.type]
         return list[one] if self.repeat else one
 
-    def _refusal(self) -> str:
+    def _to_choice(self, value: Any) -> Any:
+        """Return the choice that a text names: a form sends '1' where the choice is 1."""
+        return next((choice for choice in self.choices or () if str(choice) == value), value)
+
+    def _pattern_message(self) -> str:
         """Return the message for a value that `pattern` does not match."""
         if self.expects:
             return f"must be {self.expects}"
         about = f": {self.description}" if self.description else ""
         return f"does not have the form that this option takes{about}"
 
-    def words(self, value: Any) -> list[str]:
-        """The words that this option puts on the command line for `value`."""
+    def arguments(self, value: Any) -> list[str]:
+        """Return the arguments that `value` adds to the command line."""
         if self.secret:
             return shlex.split(self.flag)
         if isinstance(value, list):
-            return [word for item in value for word in self.words(item)]
+            return [argument for item in value for argument in self.arguments(item)]
         if isinstance(value, bool) and self.type != "boolean":
             return shlex.split(self.flag.removesuffix("=")) if value else []
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        words = shlex.split(self.flag)
+        arguments = shlex.split(self.flag)
         if self.flag.endswith("="):
-            words[-1] += text
-            return words
-        return [*words, text]
+            arguments[-1] += text
+            return arguments
+        return [*arguments, text]
 
 
 class ArgumentsEntry(BaseModel):
-    """What a command takes besides its options: the request's `input`."""
+    """The arguments that a command takes besides its options: the request's `input`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -165,7 +166,7 @@ class ArgumentsEntry(BaseModel):
     min: int = 0
     max: int | None = None
     dash: Literal["separator", "refuse", "allow"] = "separator"
-    """An argument that begins with '-': stands behind `--`, is refused, or is allowed."""
+    """Puts an argument that begins with '-' behind `--`, refuses it, or passes it unchanged."""
 
 
 class CommandEntry(BaseModel):
@@ -176,56 +177,56 @@ class CommandEntry(BaseModel):
     command: Annotated[str, Field(min_length=1)]
     subcommand: str = ""
     name: str | None = None
-    """How it is called in a URL; the command (and subcommand) itself when not given."""
+    """The name in a URL; by default the command and its subcommand."""
     description: str = ""
     options: dict[str, OptionEntry] = Field(default_factory=dict)
     arguments: ArgumentsEntry | bool = True
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Time limit in seconds; the service's own (TASK_TIMEOUT) when not given."""
+    """The time limit in seconds; the service's TASK_TIMEOUT by default."""
     output: Literal["text", "json"] = "text"
     share_for: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """For one that only asks: so many seconds a user's identical requests share its answer."""
+    """For a read-only command: how many seconds a user's identical requests share one answer."""
     examples: list[dict[str, Any]] = Field(default_factory=list)
-    """Options as a request would give them, shown with the description."""
+    """Options as a request would send them, shown with the description."""
     enabled: bool = True
     form: Any = None
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Self:
+    def _check_combination(self) -> Self:
         for reserved in RESERVED:
             if reserved in self.options:
-                raise ValueError(f"option '{reserved}': the name is taken by every command")
+                raise ValueError(f"option '{reserved}': every command has an option of this name")
         if sum(option.secret for option in self.options.values()) > 1:
             raise ValueError("only one option can be secret: standard input carries one value")
         if self.share_for and any(option.secret for option in self.options.values()):
             raise ValueError("'share_for': an answer to a secret is not shared")
-        if not NAME.fullmatch(self.url_name):
-            raise ValueError(f"{self.url_name!r} cannot stand in a URL: give the entry a 'name'")
+        if not COMMAND_NAME.fullmatch(self.url_name):
+            raise ValueError(f"{self.url_name!r} is not a name for a URL: give the entry a 'name'")
         return self
 
     @field_validator("subcommand")
     @classmethod
-    def _can_be_split(cls, subcommand: str) -> str:
-        return _splittable(subcommand)
+    def _check_subcommand(cls, subcommand: str) -> str:
+        return _check_quoting(subcommand)
 
     @property
     def url_name(self) -> str:
-        """How it is called in a URL."""
+        """The name in a URL."""
         return self.name or "_".join([self.command, *self.subcommand.split()])
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What is to be run: the argument list, and the text for standard input."""
+    """A command line as an argument list, and the text for its standard input."""
 
     argv: tuple[str, ...]
     stdin: str | Secret | None = None
 
 
-class Command:
-    """A command that can be described, called with options, and run.
+class Command(ActionBase):
+    """A declared command: described for the API, and turned into an argument list.
 
-    Raises InvalidOptions for an example that it would refuse itself.
+    Raises InvalidOptions for an example that the command itself refuses.
     """
 
     kind = ActionKind.COMMAND
@@ -243,11 +244,6 @@ class Command:
         for example in self.examples:
             self.invocation(check_options(self.options, example))
 
-    @property
-    def title(self) -> str:
-        """`operator:name`, as answers and logs show it."""
-        return f"{self.operator}:{self.name}"
-
     def invocation(self, options: BaseModel) -> Invocation:
         """Turn validated options into the argument list and the standard input.
 
@@ -260,67 +256,96 @@ class Command:
         stdin: str | Secret | None = getattr(options, "stdin", None)
         for name, value in values.items():
             if value is not None:
-                argv += self._flags[name].words(value)
+                argv += self._flags[name].arguments(value)
             if isinstance(value, Secret):
                 stdin = value
-        return Invocation((*argv, *self._arguments(getattr(options, "input", None))), stdin)
+        return Invocation((*argv, *self._input_arguments(getattr(options, "input", None))), stdin)
 
-    def _arguments(self, given: str | list[str] | None) -> list[str]:
+    def _input_arguments(self, value: str | list[str] | None) -> list[str]:
         rules = self.entry.arguments
         if isinstance(rules, bool):
             rules = ArgumentsEntry()
-        words = _split(given)
+        arguments = _split(value)
         faults = []
-        if len(words) < rules.min:
-            faults.append(f"{rules.min} or more arguments are needed, {len(words)} given")
-        if rules.max is not None and len(words) > rules.max:
-            faults.append(f"at most {rules.max} arguments are taken, {len(words)} given")
-        dashed = [word for word in words if word.startswith("-")]
+        if len(arguments) < rules.min:
+            faults.append(f"needs {rules.min} or more arguments, but has {len(arguments)}")
+        if rules.max is not None and len(arguments) > rules.max:
+            faults.append(f"takes at most {_count(rules.max)}, but has {len(arguments)}")
+        dashed = [argument for argument in arguments if argument.startswith("-")]
         if dashed and rules.dash == "refuse":
-            faults.append(f"{dashed[0]!r} begins with '-', which this command would take as option")
+            faults.append(
+                f"must not contain {dashed[0]!r}: it begins with '-', "
+                "so the command would read it as an option"
+            )
         if faults:
             raise InvalidOptions([{"field": "input", "message": fault} for fault in faults])
         if dashed and rules.dash == "separator":
-            return ["--", *words]
-        return words
+            return ["--", *arguments]
+        return arguments
 
     def _options_model(self) -> type[BaseModel]:
+        return create_model(
+            f"{self.operator}_cmd_{self.name}_options",
+            __config__=ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+            | NUMBERS_AS_TEXT,
+            **self._declared_fields(),
+            **self._common_fields(),
+        )
+
+    def _declared_fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {}
         for number, (name, option) in enumerate(self._flags.items()):
-            default = ... if option.required else option.default
-            kind = option.annotation()
+            annotation = option.annotation()
             fields[_field(number)] = (
-                kind if option.required else kind | None,
-                Field(default, alias=name, description=option.description or None),
+                annotation if option.required else annotation | None,
+                Field(
+                    ... if option.required else option.default,
+                    alias=name,
+                    description=option.description or None,
+                ),
             )
+        return fields
+
+    def _common_fields(self) -> dict[str, Any]:
+        """Return the fields `input` and `stdin`, where the entry allows them."""
+        fields: dict[str, Any] = {}
         rules = self.entry.arguments
         if rules is not False:
-            about = rules if isinstance(rules, ArgumentsEntry) else ArgumentsEntry()
-            needed = ... if about.min else None
+            rules = rules if isinstance(rules, ArgumentsEntry) else ArgumentsEntry()
             fields["input"] = (
-                Argument | list[Argument] if about.min else Argument | list[Argument] | None,
-                Field(needed, description=about.description),
+                Argument | list[Argument] if rules.min else Argument | list[Argument] | None,
+                Field(... if rules.min else None, description=rules.description),
             )
         if not any(option.secret for option in self._flags.values()):
             fields["stdin"] = (
                 str | None,
                 Field(None, description="text for the command's standard input"),
             )
-        return create_model(
-            f"{self.operator}_cmd_{self.name}_options",
-            __config__=ConfigDict(extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-            | LIKE_A_REQUEST,
-            **fields,
-        )
+        return fields
 
     def answer(self, stdout: str) -> Any:
-        """The `output` of an answer: the text, or the parsed JSON where the entry says so."""
+        """Return the `output` of an answer: text, or parsed JSON if the entry asks for it.
+
+        Raises ValueError for output that is not JSON.
+        """
         return read_json(stdout) if self.entry.output == "json" else stdout
 
 
-def _splittable(words: str) -> str:
-    shlex.split(words)  # its ValueError says what is wrong ('No closing quotation')
-    return words
+def _check_quoting(text: str) -> str:
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise ValueError(_quoting_fault(error)) from None
+    return text
+
+
+def _quoting_fault(error: ValueError) -> str:
+    # shlex knows two: "No closing quotation" and "No escaped character".
+    return "ends with a backslash" if "escaped" in str(error) else "has an unclosed quotation mark"
+
+
+def _count(arguments: int) -> str:
+    return "1 argument" if arguments == 1 else f"{arguments} arguments"
 
 
 def _field(number: int) -> str:
@@ -328,12 +353,10 @@ def _field(number: int) -> str:
     return f"option_{number}"
 
 
-def _split(given: str | list[str] | None) -> list[str]:
-    if given is None or isinstance(given, list):
-        return given or []
+def _split(value: str | list[str] | None) -> list[str]:
+    if value is None or isinstance(value, list):
+        return value or []
     try:
-        return shlex.split(given)
-    except ValueError as fault:
-        raise InvalidOptions(
-            [{"field": "input", "message": f"{fault}; a list needs no quoting"}]
-        ) from None
+        return shlex.split(value)
+    except ValueError as error:
+        raise InvalidOptions.of("input", f"{_quoting_fault(error)}; send a list instead") from None

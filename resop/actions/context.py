@@ -1,4 +1,4 @@
-"""What a shell knows besides its door: the declared commands, and the site's settings."""
+"""The context of a shell in a running service: its declared commands and the site's settings."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from resop.config.settings import Settings
 
 
 class ServiceContext:
-    """The surroundings of a shell, as a running service has them."""
+    """The ShellContext of a running service."""
 
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self.command = catalog.command
         self._settings = settings
 
     def setting(self, name: str, operator: str) -> str | None:
-        """A setting, for an operation of `operator`; Forbidden where it is not for that."""
+        """Return a setting of config.env, or None.
+
+        Raises Forbidden if the site's policy reserves the setting for other operators.
+        """
         self._settings.policy().check_reader(name, operator)
         return self._settings.setting(name)

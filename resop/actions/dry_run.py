@@ -1,4 +1,4 @@
-"""The first step of an operation, found by playing it up to there: what a dry run shows."""
+"""Find the first step of an operation by running it up to that step, for a dry run."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any, NoReturn
 from pydantic import BaseModel
 
 from resop.actions.execute import perform_operation
+from resop.actions.executor import ShellContext
 from resop.actions.operation import Operation
-from resop.actions.shell import Shell, ShellContext
+from resop.actions.shell import Shell
 from resop.errors import InvalidOptions
 from resop.steps.step import StepRequest
 
@@ -17,44 +18,51 @@ log = logging.getLogger(__name__)
 
 
 class _FirstStepReached(BaseException):
-    """Leaves the operation where it would act; no author's `except Exception` is to catch it."""
+    """Leave the operation before its first step; `except Exception` must not catch this."""
 
     def __init__(self, step: StepRequest | None) -> None:
         self.step = step
 
 
 class DryRunExecutor:
-    """A door that nothing goes through."""
+    """A StepExecutor that sends nothing and stops the operation at its first step."""
 
     def run(self, step: StepRequest) -> NoReturn:
+        """Stop the operation and return the step to `first_step`."""
         raise _FirstStepReached(step)
 
     def put(self, content: bytes, path: str, mode: int | None, overwrite: bool) -> NoReturn:
+        """Stop the operation: a transfer is not shown."""
         raise _FirstStepReached(None)
 
     def get(self, path: str, limit: int) -> NoReturn:
+        """Stop the operation: a transfer is not shown."""
         raise _FirstStepReached(None)
 
     def put_folder(self, content: bytes, path: str, merge: bool) -> NoReturn:
+        """Stop the operation: a transfer is not shown."""
         raise _FirstStepReached(None)
 
     def get_folder(self, path: str, limit: int) -> NoReturn:
+        """Stop the operation: a transfer is not shown."""
         raise _FirstStepReached(None)
 
     def copy(self, source: str, target: str, overwrite: bool) -> NoReturn:
+        """Stop the operation: a transfer is not shown."""
         raise _FirstStepReached(None)
 
     def register_undo(self, undo: StepRequest) -> None:
-        """Nothing will have to be undone."""
+        """Ignore the undo step: nothing is done that would need it."""
 
     def log(self, text: str) -> None:
-        """Nobody listens."""
+        """Ignore the line: a dry run has no log."""
 
     def progress(self, done: float, total: float) -> None:
-        """Nobody looks."""
+        """Ignore the progress."""
 
     def log_fault(self, trace: str) -> None:
-        log.error("preview: %s", trace)
+        """Write the traceback to the service's log."""
+        log.error("dry run: %s", trace)
 
 
 def first_step(
@@ -62,13 +70,14 @@ def first_step(
     options: BaseModel,
     username: str,
     cluster: str,
-    surroundings: ShellContext,
+    context: ShellContext,
 ) -> StepRequest | None:
-    """The first step, not sent; None if it is a file's transfer, or there is none.
+    """Return the operation's first step without sending it; None if there is none to show.
 
-    Raises InvalidOptions where the operation does; any other failure is left to its real run.
+    A file transfer is not shown. Raises InvalidOptions where the operation does; any other
+    failure is left to the real run.
     """
-    shell = Shell(username, cluster, DryRunExecutor(), surroundings, operation.operator)
+    shell = Shell(username, cluster, DryRunExecutor(), context, operation.operator)
     try:
         outcome = perform_operation(operation, shell, options)
     except _FirstStepReached as reached:

@@ -1,4 +1,4 @@
-"""The gate: what the two operations of `auth` talk to, since nobody is logged in yet."""
+"""The login gateway: what the operations of `auth` talk to before anybody is logged in."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from resop.types import Secret
 class LoginGateway(Protocol):
     """Opens and closes logins.
 
-    An operation whose first parameter is a Gate instead of a Shell runs in the API process:
-    a password is never queued.
+    An operation whose first parameter is a LoginGateway instead of a Shell is an `async def` and
+    runs in the API process, because a password is never queued:
+
+        @operation
+        async def login(gateway: LoginGateway, username: str, password: Secret) -> dict[str, Any]:
+            return await gateway.log_in(username, password, None, None)
     """
 
     async def log_in(
         self, username: str, password: Secret, otp: Secret | None, cluster: str | None
     ) -> dict[str, Any]:
-        """Log in over SSH and return the token with who, which cluster, and until when."""
+        """Log in over SSH. Returns the token with its user, cluster and expiry time.
+
+        Raises LoginRefused, OtpRequired, PasswordExpired, TooManyAttempts or ClusterUnreachable.
+        """
 
     async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> dict[str, Any]:
-        """Log in by a trusted issuer's token; returns the same."""
+        """Log in with the token of a trusted issuer. Returns the same as `log_in`."""
 
     async def log_out(self) -> dict[str, Any]:
-        """End the caller's token and take its key off the cluster."""
+        """Revoke the caller's token and remove its key from the cluster."""

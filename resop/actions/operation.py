@@ -1,8 +1,8 @@
-"""An operation: a typed Python function that chains steps becomes an endpoint.
+"""An operation: a typed Python function that runs steps, published as an endpoint.
 
-The function is the interface: parameters after `shell` are the options, their annotations,
-defaults and descriptions become the request body, its JSON schema and the form; the docstring
-of the module is the description.
+The signature is the interface: the parameters after `shell` are the options, and their types,
+defaults and descriptions become the request body, its JSON schema and the form. The docstring of
+the module is the description.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 
+from resop.actions.base import ActionBase
 from resop.actions.login_gateway import LoginGateway
 from resop.actions.options import accepts_secret, check_options
 from resop.actions.shell import Shell
@@ -43,8 +44,11 @@ R = TypeVar("R")
 S = TypeVar("S", bound=Shell | LoginGateway)
 
 
-class Operation(Generic[P, R]):
-    """A decorated function: called like the function itself, and described for the API."""
+class Operation(ActionBase, Generic[P, R]):
+    """A function decorated with `@operation`: called like the function, described for the API.
+
+    One operation may call another and pass the shell on: `submit(shell, script="#!/bin/sh …")`.
+    """
 
     kind = ActionKind.OPERATION
 
@@ -64,7 +68,7 @@ class Operation(Generic[P, R]):
         self.share_for = share_for
         self.examples = [dict(example) for example in examples]
         self.name = function.__name__
-        self.operator = ""  # the catalog knows which folder the file stands in
+        self.operator = ""  # set by the catalog: the name of the file's folder
         self.module = function.__module__
         self.line = function.__code__.co_firstlineno
         module_doc = inspect.getdoc(sys.modules.get(self.module)) or ""
@@ -75,33 +79,28 @@ class Operation(Generic[P, R]):
         self._check_shared()
         self.__doc__ = function.__doc__
 
-    @property
-    def title(self) -> str:
-        """`operator:name`, as answers and logs show it."""
-        return f"{self.operator}:{self.name}"
-
     def __call__(self, shell: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call the function itself: operations call each other with their own shell.
+        """Call the function: operations call each other and pass the shell on.
 
-        One of another operator finds its own declared commands by their bare names.
+        The called operation finds the commands of its operator by bare names.
         """
         if isinstance(shell, Shell) and self.operator not in ("", shell.operator):
-            shell = copy(shell)  # shares the door and what was registered to undo
+            shell = copy(shell)  # shares the executor and the undo steps
             shell.operator = self.operator
         return self.function(shell, *args, **kwargs)
 
     def arguments(self, options: BaseModel) -> dict[str, Any]:
-        """Validated options as keyword arguments of the function."""
+        """Return validated options as keyword arguments of the function."""
         return {
             str(field.alias): getattr(options, name)
             for name, field in type(options).model_fields.items()
         }
 
     def returns(self) -> dict[str, Any]:
-        """JSON schema of what the operation answers; empty when it does not say.
+        """Return the JSON schema of the answer; empty if the function declares no return type.
 
-        Empty, too, for a type that pydantic cannot describe: any class of the author's own, and
-        typing.TypedDict before Python 3.12 (typing_extensions has one for every version).
+        The schema is empty, too, for a type that pydantic cannot describe: a plain class, or
+        typing.TypedDict before Python 3.12 (use the one of typing_extensions).
         """
         hint = get_type_hints(self.function, include_extras=True).get("return", Any)
         try:
@@ -115,14 +114,14 @@ class Operation(Generic[P, R]):
         first, rest = parameters[:1], parameters[1:]
         owner = hints.get(first[0].name) if first else None
         if owner not in (Shell, LoginGateway):
-            found = f"not '{first[0]}'" if first else "there is none"
+            found = f"not '{first[0]}'" if first else "but there is none"
             raise self._broken(f"the first parameter must be 'shell: Shell', {found}")
         if inspect.iscoroutinefunction(self.function) is (owner is Shell):
-            kind = "an ordinary 'def'" if owner is Shell else "'async def'"
-            raise self._broken(f"with a {owner.__name__} it must be {kind}")
+            definition = "an ordinary 'def'" if owner is Shell else "'async def'"
+            raise self._broken(f"with a {owner.__name__} it must be {definition}")
         fields: dict[str, Any] = {}
         for name, hint, default in self._declared(rest, hints):
-            # An alias, since an option may have a name that a model already uses ('json', 'copy').
+            # An alias, because a model already uses some names of options ('json', 'copy').
             fields[f"option_{name}"] = (Annotated[hint, Field(alias=name)], default)
         model = create_model(
             f"{self.module.rpartition('.')[2]}_options",
@@ -134,7 +133,7 @@ class Operation(Generic[P, R]):
     def _declared(
         self, parameters: Sequence[inspect.Parameter], hints: Mapping[str, Any]
     ) -> Iterator[tuple[str, Any, Any]]:
-        """Name, type and default (... for none) of each option."""
+        """Yield the name, type and default (... for none) of each option."""
         for parameter in parameters:
             hint = hints.get(parameter.name)
             if parameter.kind is parameter.VAR_KEYWORD and get_origin(hint) is Unpack:
@@ -143,9 +142,9 @@ class Operation(Generic[P, R]):
                     yield name, *_unqualified(each, name in shared.__required_keys__)
                 continue
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                raise self._broken(f"'{parameter}': an operation names each of its options")
+                raise self._broken(f"'{parameter}': an operation must name each of its options")
             if isinstance(parameter.default, FieldInfo):
-                raise self._broken(f"'{parameter.name}': Field() belongs into Annotated[…]")
+                raise self._broken(f"'{parameter.name}': Field() belongs in Annotated[…]")
             if parameter.name not in hints:
                 raise self._broken(f"the parameter '{parameter.name}' has no type")
             yield (
@@ -155,12 +154,16 @@ class Operation(Generic[P, R]):
             )
 
     def _check_described(self) -> None:
-        """What cannot be described as JSON is found at start-up, not by whoever asks first."""
+        """Find a type without JSON schema at start-up, not at the first request."""
         try:
             self.options.model_json_schema()
-        except PydanticUserError as fault:
-            reason = str(fault).splitlines()[0]
-            raise self._broken(f"a type that JSON does not know: {reason}") from None
+        except PydanticUserError:
+            names = [
+                field.alias
+                for field in self.options.model_fields.values()
+                if not _has_schema(field)
+            ]
+            raise self._broken(f"the type of '{names[0]}' cannot be described in JSON") from None
 
     def _check_examples(self) -> None:
         for example in self.examples:
@@ -173,7 +176,7 @@ class Operation(Generic[P, R]):
         if self.share_for is None:
             return
         if self.share_for <= 0 or self.in_api:
-            raise self._broken("'share_for' is more than 0 s, and for what runs on the cluster")
+            raise self._broken("'share_for' must be more than 0 s, and needs a shell")
         if accepts_secret(self.options):
             raise self._broken("'share_for': an answer to a secret is not shared")
 
@@ -182,9 +185,17 @@ class Operation(Generic[P, R]):
         return BrokenOperator(f"{file}:{self.line}: operation {self.name}: {fault}")
 
 
+def _has_schema(field: FieldInfo) -> bool:
+    try:
+        create_model("option", value=(field.annotation or Any, field)).model_json_schema()
+    except PydanticUserError:
+        return False
+    return True
+
+
 def _unqualified(hint: Any, is_required: bool) -> tuple[Any, Any]:
-    """The type of a TypedDict's key, and its default as an option: ... where it is required."""
-    # Where annotations are texts, the TypedDict itself has not seen the qualifier.
+    """Return the type of a TypedDict's key, and its default as an option: ... if required."""
+    # With annotations as text, the TypedDict itself has not seen the qualifier.
     if (qualifier := get_origin(hint)) in (Required, NotRequired):
         (hint,), is_required = get_args(hint), qualifier is Required
     return hint, ... if is_required else None
@@ -211,19 +222,35 @@ def operation(
     resumable: bool = False,
     share_for: float | None = None,
 ) -> Any:
-    """Make an endpoint of a function `name(shell: Shell, option: type = default, …) -> answer`.
+    """Publish a function `name(shell: Shell, option: type = default, …) -> answer` as an endpoint.
 
-    `**options: Unpack[T]` at the end stands for the options that a TypedDict declares, so that
-    several operations can share them. `timeout` is the time limit of the whole operation in
-    seconds (the service's TASK_TIMEOUT when not given). `examples` are options as a request
-    would give them: shown with the description, checked when the file is loaded. With `preview`
-    the API plays the operation up to its first step, which a dry run shows, and refuses what it
-    refuses until then: for one that does nothing else before that step. With `resumable` another
-    worker takes it up should its own die or be stopped: it is called again, and its steps answer
-    what they have answered before; for one that asks for the same steps again then, whatever time
-    it is. `share_for` is for one that only asks: identical requests of a user share one answer, so
-    many seconds long. Raises BrokenOperator, with file and line, for a signature that cannot be an
-    endpoint.
+    A file `operators/mysite/operations/free.py` becomes POST /mysite/opn/free:
+
+        from resop import RemotePath, Shell, operation
+
+        @operation(timeout=30, share_for=5, examples=[{"folder": "/scratch"}])
+        def free(shell: Shell, folder: RemotePath = ".") -> list[str]:
+            return shell.run("df", "-h", folder).lines
+
+    `timeout`: time limit of the whole operation in seconds; the service's TASK_TIMEOUT by default.
+
+    `examples`: options as a request would send them. They are shown with the description and
+    validated when the file is loaded.
+
+    `preview`: let the API run the operation up to its first step. A dry run shows that step, and
+    InvalidOptions raised before it refuses the request at once. Only for an operation that does
+    nothing else before its first step.
+
+    `resumable`: let another worker call the operation again if its own worker dies or is stopped.
+    Steps that ran already return their recorded results. Only for an operation that asks for the
+    same steps each time, whatever the time of day.
+
+    `share_for`: for a read-only operation, the seconds during which identical requests of a user
+    share one answer.
+
+    `**options: Unpack[T]` as the last parameter takes the options that the TypedDict `T` declares,
+    so that operations can share them. Raises BrokenOperator, with file and line, for a signature
+    that cannot be an endpoint.
     """
     if function is not None:
         return Operation(function, timeout, examples, preview, resumable, share_for)

@@ -4,36 +4,38 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from resop.errors import InvalidOptions
+from resop.validation_messages import validation_message
 
 MAX_SUGGESTIONS = 20
 """Faults of one request that suggest an option's name: each takes some 0.1 ms to find."""
-LONGEST_NAME = 100
+MAX_SUGGESTION_LENGTH = 100
+"""Longer unknown names get no suggestion: comparing them takes too long."""
 
 Schema = Mapping[str, Any]
 
 
-def check_options(model: type[BaseModel], given: Mapping[str, Any]) -> BaseModel:
-    """Validate a request's options; InvalidOptions lists every fault with its field."""
+def check_options(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
+    """Validate a request's options. Raises InvalidOptions, which lists every fault."""
     try:
-        return model.model_validate(given)
-    except ValidationError as fault:
-        raise InvalidOptions(option_faults(fault, model)) from None
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidOptions(option_faults(error, model)) from None
 
 
 def option_names(model: type[BaseModel]) -> list[str]:
-    """The names that a request may use."""
+    """Return the option names that a request may use."""
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def option_values(options: BaseModel) -> dict[str, Any]:
-    """Return the values that a request set, by the names it used; defaults are omitted."""
+    """Return the options of a request by their names, without defaults."""
     fields = type(options).model_fields
     return {
         field.alias or name: getattr(options, name)
@@ -47,28 +49,51 @@ def accepts_secret(model: type[BaseModel]) -> bool:
     return '"writeOnly": true' in json.dumps(model.model_json_schema())
 
 
-def option_faults(fault: ValidationError, model: type[BaseModel]) -> list[dict[str, str]]:
-    """Pydantic's errors as `[{"field", "message"}, …]`, never with the value itself."""
+def option_faults(
+    error: ValidationError, model: type[BaseModel], *, noun: str = "option"
+) -> list[dict[str, str]]:
+    """Return pydantic's errors as `[{"field", "message"}, …]`, one per field, without values.
+
+    `noun` is the word for an unknown name: "unknown option 'lins'".
+    """
     schema = _schema(model)
-    faults: dict[tuple[str, str], dict[str, str]] = {}
-    for error in fault.errors(include_url=False, include_context=False, include_input=False):
-        path, names = _locate(schema, error["loc"])
-        message = error["msg"].removeprefix("Value error, ")
-        if error["type"] == "extra_forbidden":
-            unknown = str(error["loc"][-1])
+    messages: dict[tuple[str, ...], dict[str, bool]] = {}
+    for each in error.errors(include_url=False, include_input=False):
+        path, names = _locate(schema, each["loc"])
+        message = validation_message(each)
+        if each["type"] == "extra_forbidden":
+            unknown = str(each["loc"][-1])
             path.append(unknown)
-            message = _unknown_option(unknown, names, suggest=len(faults) < MAX_SUGGESTIONS)
-        field = ".".join(path) if path else "body"
-        faults[field, message] = {"field": field, "message": message}
-    return list(faults.values())
+            suggest = len(messages) < MAX_SUGGESTIONS
+            message = _unknown_name(noun, unknown, names, suggest=suggest)
+        messages.setdefault(tuple(path), {})[message] = each["type"].endswith("_type")
+    # Where one alternative of a union fits so far that its inside is reported, the others do not
+    # matter.
+    outer = {path[:length] for path in messages for length in range(len(path))}
+    return [
+        {"field": ".".join(path) or "body", "message": _one_message(found)}
+        for path, found in messages.items()
+        if path not in outer
+    ]
 
 
-def _unknown_option(name: str, names: Sequence[str], *, suggest: bool) -> str:
-    near: Sequence[str] = ()
-    if suggest and len(name) <= LONGEST_NAME:
+def _one_message(messages: Mapping[str, bool]) -> str:
+    """Return one message for the alternatives of a union; True marks a wrong type."""
+    best = [message for message, wrong_type in messages.items() if not wrong_type]
+    best = best or list(messages)
+    if "must be a number" in best:
+        best = [message for message in best if message != "must be a whole number"]
+    if all(message.startswith("must be ") for message in best):
+        return " or ".join([best[0], *(message.removeprefix("must be ") for message in best[1:])])
+    return ", or ".join(best)
+
+
+def _unknown_name(noun: str, name: str, names: Sequence[str], *, suggest: bool) -> str:
+    near: Iterable[str] = ()
+    if suggest and len(name) <= MAX_SUGGESTION_LENGTH:
         near = difflib.get_close_matches(name.lower(), names, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"unknown option '{name}'{hint} (options: {', '.join(names) or 'none'})"
+    hint = "".join(f"; did you mean '{each}'?" for each in near)
+    return f"unknown {noun} '{name}'{hint} ({noun}s: {', '.join(names) or 'none'})"
 
 
 @lru_cache(maxsize=1024)
@@ -77,7 +102,7 @@ def _schema(model: type[BaseModel]) -> Schema:
 
 
 def _locate(schema: Schema, location: Sequence[int | str]) -> tuple[list[str], list[str]]:
-    """Return the path of a value in a request, and the option names of its level.
+    """Return the path of a value in a request, and the option names of its innermost level.
 
     Pydantic's location also names the alternatives of a union (`list[str]`, `range`) and marks a
     key (`[key]`); a request knows neither, so only parts that the schema has are returned.
@@ -106,6 +131,8 @@ def _alternatives(schema: Schema, node: Schema) -> Iterator[Schema]:
 def _members(node: Schema, part: int | str) -> list[Schema]:
     """Return the schemas of a member of an array (a number) or of an object (a name)."""
     if isinstance(part, int):
+        if part < len(fixed := node.get("prefixItems", ())):
+            return [fixed[part]]
         return [node["items"]] if "items" in node else []
     if part in node.get("properties", ()):
         return [node["properties"][part]]

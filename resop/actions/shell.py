@@ -1,19 +1,21 @@
-"""What an operation talks to: run a step on the cluster, register how to undo it, say what happens.
+"""The shell that an operation gets: run steps on the cluster, register undo steps, report progress.
 
-Every step goes through one door (`Door`), which runs it with a time limit, records it and hides
-secrets. The worker's door leads to a real login node; `resop.testing` has one for tests.
+A shell sends every step through its executor, which runs the step within the time limit, records
+it and masks secrets. The worker's executor runs steps on a login node; `resop.testing` has one for
+tests.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from resop.actions.command import Command
+from resop.actions.executor import ShellContext, StepExecutor
 from resop.actions.options import check_options
 from resop.archives.entry import File, TransferStats
 from resop.archives.validation import check_archive
@@ -41,57 +43,24 @@ Item = TypeVar("Item")
 Mapped = TypeVar("Mapped")
 C_LOCALE = {"LC_ALL": "C"}
 
-
-class StepExecutor(Protocol):
-    """Where steps leave to. Its calls block; several threads may use it at once."""
-
-    def run(self, step: StepRequest) -> Result:
-        """Run one step to its end; raise StepTimedOut, ContactLost or ClusterUnreachable."""
-
-    def register_undo(self, undo: StepRequest) -> None:
-        """Keep what would undo a step where others find it, should this worker die.
-
-        It is no longer kept when it has been run with success.
-        """
-
-    def log(self, text: str) -> None:
-        """Add a line to the task's log."""
-
-    def progress(self, done: float, total: float) -> None:
-        """Say how far the task is."""
-
-    def log_fault(self, trace: str) -> None:
-        """Keep the traceback of a mistake in an operation where its author can read it."""
-
-    def put(self, content: bytes, path: str, mode: int | None, overwrite: bool) -> None:
-        """Write a file on the cluster, complete or not at all."""
-
-    def get(self, path: str, limit: int) -> File:
-        """Read a file of the cluster of at most `limit` bytes."""
-
-    def put_folder(self, content: bytes, path: str, merge: bool) -> TransferStats:
-        """Write a folder on the cluster from a tar archive that was checked."""
-
-    def get_folder(self, path: str, limit: int) -> bytes:
-        """Read a folder of the cluster as a tar archive of at most `limit` bytes."""
-
-    def copy(self, source: str, target: str, overwrite: bool) -> TransferStats:
-        """Copy a file or folder of the cluster there, telling the progress."""
-
-
-class ShellContext(Protocol):
-    """What a shell knows besides its door: the declared commands and the site's settings."""
-
-    def command(self, operator: str, name: str) -> Command:
-        """Find a declared command; UnknownAction when there is none."""
-
-    def setting(self, name: str, operator: str) -> str | None:
-        """A setting of config.env, or None; Forbidden where it is not for that operator."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Shell:
-    """The logged-in user's shell on the cluster, for one task."""
+    """The logged-in user's shell on the cluster, for one task.
+
+    An operation gets it as its first parameter and runs every step through it:
+
+        @operation
+        def archive(shell: Shell, folder: RemotePath) -> str:
+            shell.run("tar", "-czf", "archive.tgz", folder, timeout=600)
+            return shell.run("sha256sum", "archive.tgz").stdout
+
+    `username` is the user on the cluster, `cluster` the cluster's name. A step that fails raises
+    a ResopError; an operation that does not catch it ends with that error, and the registered
+    undo steps run in reverse order.
+    """
 
     username: str
     cluster: str
@@ -99,6 +68,8 @@ class Shell:
     context: ShellContext
     operator: str = ""
     _undo: list[StepRequest] = field(default_factory=list)
+
+    # -- Steps
 
     def run(
         self,
@@ -113,19 +84,38 @@ class Shell:
         path: str | None = None,
         secret_output: bool = False,
     ) -> Result:
-        """Run one program with exactly these arguments; no shell reads them.
+        """Run one program with exactly these arguments, without a shell in between.
 
-        `input` is its standard input (else closed), `timeout` in seconds, `cwd` and `env` are
-        its folder and further environment; of each output stream `max_output` bytes are kept,
-        in the record none of standard output where that is a secret.
-        With `raw` the standard output is no text: it is in `Result.raw`, and not in the record.
-        A non-zero exit code raises CommandFailed unless `check` is False; where the step is
-        about the file or folder `path`, PathFailed for what the system says of that.
+            jobs = shell.run("squeue", "--user", name, "--noheader", timeout=30).lines
+            shell.run("kinit", shell.username, input=password)
+            size = shell.run("du", "-sb", folder, path=folder).stdout.split()[0]
+
+        `input`: standard input, as text, bytes, a Secret or a list of them; closed by default.
+
+        `timeout`: time limit in seconds; by default the rest of the task's time.
+
+        `check`: raise CommandFailed for a non-zero exit code; with False, look at
+        `Result.exit_code`.
+
+        `cwd`, `env`: working folder, and variables to add to the environment.
+
+        `max_output`: how many bytes of each output stream to keep (1 MiB by default).
+
+        `raw`: return standard output as bytes in `Result.raw`; it is not recorded.
+
+        `path`: the file or folder that the step is about; a failure that the system explains
+        ("No such file or directory") raises PathFailed with its reason instead.
+
+        `secret_output`: record nothing of the output.
+
+        Raises CommandFailed, PathFailed, StepTimedOut, ClusterUnreachable (nothing was sent),
+        ContactLost (the step may have run), or InvalidOptions for text that no command line can
+        carry.
         """
         if path is not None:
             env = {**(env or {}), **C_LOCALE}
         step = step_request(argv, input, timeout, cwd=cwd, env=env, max_output=max_output, raw=raw)
-        return self._checked(replace(step, secret_output=secret_output), check, path)
+        return self._run_checked(replace(step, secret_output=secret_output), check, path)
 
     def script(
         self,
@@ -135,14 +125,24 @@ class Shell:
         timeout: float | None = None,
         check: bool = True,
     ) -> Result:
-        """Run a line of shell as `ssh host 'line'` would: pipes, wildcards, the user's shell."""
-        return self._checked(script_request(line, input, timeout), check)
+        """Run a line in the user's login shell, as `ssh host 'line'` does.
+
+            count = int(shell.script("ls *.csv | wc -l").stdout)
+
+        Pipes, wildcards and variables work. Never build the line from options: use `run`, which
+        needs no quoting. `input`, `timeout` (seconds), `check` and errors are those of `run`.
+        """
+        return self._run_checked(script_request(line, input, timeout), check)
 
     def command(self, name: str, /, *, check: bool = True, **options: Any) -> Result:
-        """Run a declared command: `command("squeue", user="ada")`.
+        """Run a command that a commands.yml declares.
 
-        `name` is one of the operation's own operator, or `operator:name`. Options are checked as
-        a request's are.
+            queue = shell.command("squeue", user="ada").stdout
+            nodes = shell.command("slurm:sinfo", json=True).json()
+
+        `name` is a command of the operation's own operator, or `operator:name`. Options are
+        validated like those of a request. Raises UnknownAction, InvalidOptions, and what `run`
+        raises.
         """
         operator, _, command_name = name.rpartition(":")
         declared = self.context.command(operator or self.operator, command_name)
@@ -151,12 +151,43 @@ class Shell:
             *invocation.argv, input=invocation.stdin, timeout=declared.timeout, check=check
         )
 
-    def on_failure(self, *argv: ArgValue, input: Input | None = None) -> None:
-        """Register how to undo a step, before or after it.
+    def map(
+        self, function: Callable[[Item], Mapped], items: Iterable[Item], *, at_once: int = 5
+    ) -> list[Mapped]:
+        """Call `function` for each item, `at_once` at a time, and return the answers in order.
 
-        When the operation fails, what was registered is run in reverse order. When the worker
-        dies nobody can run it, and the answer names it as in need of repair; so register before
-        the step what does no harm where the step was not run.
+            sizes = shell.map(lambda folder: shell.run("du", "-sb", folder).stdout, folders)
+
+        If a call raises, no further call begins; the error is raised when the running calls have
+        ended.
+        """
+        with ThreadPoolExecutor(at_once, thread_name_prefix="map") as pool:
+            calls = [pool.submit(copy_context().run, function, item) for item in items]
+            try:
+                return [call.result() for call in calls]
+            except BaseException:
+                # Leaving the block waits for running calls; waiting ones must not begin.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _run_checked(self, step: StepRequest, check: bool, path: str | None = None) -> Result:
+        result = self.executor.run(step)
+        if check and result.exit_code != 0:
+            raise result.failure() if path is None else result.path_failure(path)
+        return result
+
+    # -- Undo
+
+    def on_failure(self, *argv: ArgValue, input: Input | None = None) -> None:
+        """Register a program that undoes a step if the operation fails later.
+
+            shell.on_failure("rm", "-f", "results.part")
+            shell.run("simulate", "--output", "results.part")
+
+        Registered programs run in reverse order; the answer lists which succeeded (`undone`) and
+        which did not (`needs_repair`). If the worker dies, they do not run and the answer lists
+        them as `needs_repair`. Register before the step if the program does no harm where the
+        step was not run, else use `undone_by`.
         """
         step = step_request(argv, input, UNDO_SECONDS, undo=True)
         self._undo.append(step)
@@ -164,9 +195,13 @@ class Shell:
 
     @contextlib.contextmanager
     def undone_by(self, *argv: ArgValue, input: Input | None = None) -> Iterator[None]:
-        """Register how to undo the step inside, where that has happened or may have.
+        """Register a program that undoes the step inside, unless the cluster refused the step.
 
-        Not where it was refused: `already exists` means that what is there is somebody else's.
+            with shell.undone_by("userdel", name):
+                shell.run("useradd", name)
+
+        If `useradd` fails because the user exists, that user is not deleted. If `useradd` may
+        have run (time limit, lost connection, cancelled task), `userdel` is registered.
         """
         try:
             yield
@@ -175,33 +210,46 @@ class Shell:
             raise
         self.on_failure(*argv, input=input)
 
+    def undo(self) -> tuple[list[str], list[str]]:
+        """Run the registered undo steps in reverse order. The service calls this after a failure.
+
+        Returns the command lines of the steps that succeeded, and those of the steps that did
+        not, each with the reason.
+        """
+        undone: list[str] = []
+        needs_repair: list[str] = []
+        while self._undo:
+            step = self._undo.pop()
+            try:
+                result = self.executor.run(step)
+            except ResopError as error:
+                needs_repair.append(f"{step.display}: {error.message}")
+                continue
+            except Exception as error:
+                # Whatever goes wrong with one step, the others still run, and all are reported.
+                needs_repair.append(f"{step.display}: {type(error).__name__}")
+                continue
+            if result.exit_code == 0:
+                undone.append(result.command)
+            else:
+                needs_repair.append(f"{result.command}: {result.failure().message}")
+        return undone, needs_repair
+
+    # -- Reports to the caller
+
     def log(self, text: str) -> None:
-        """Add a line to the task's log."""
+        """Add a line to the task's log, which the caller sees: `shell.log("downloading")`."""
         self.executor.log(text)
 
     def progress(self, done: float, total: float) -> None:
-        """Say how far the operation is."""
+        """Report how much is done, in any unit: `shell.progress(3, 10)`."""
         self.executor.progress(done, total)
 
     def fail(self, message: str) -> NoReturn:
-        """End the operation as failed, with a message for the caller."""
+        """End the operation with OperationFailed: `shell.fail("the archive is empty")`."""
         raise OperationFailed(message)
 
-    def map(
-        self, function: Callable[[Item], Mapped], items: Iterable[Item], *, at_once: int = 5
-    ) -> list[Mapped]:
-        """Call `function` on independent items, `at_once` at a time; answers in order.
-
-        When one fails, what has begun is waited for and no further item is begun.
-        """
-        with ThreadPoolExecutor(at_once, thread_name_prefix="map") as pool:
-            started = [pool.submit(copy_context().run, function, item) for item in items]
-            try:
-                return [each.result() for each in started]
-            except BaseException:
-                # What runs is waited for; what has not begun must not run after a failure.
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+    # -- Files and folders
 
     def put(
         self,
@@ -211,106 +259,101 @@ class Shell:
         mode: int | None = None,
         overwrite: bool = True,
     ) -> None:
-        """Write a file on the cluster: complete under its name, or not there at all.
+        """Write a file on the cluster: the complete file, or none.
 
-        Without `mode` its permissions are those of the file it replaces, else 0600. Raises
-        PathFailed: `missing` (its folder), `denied`, `is_folder`, `exists` (unless `overwrite`),
-        `full`, …
+            shell.put("#!/bin/sh\\nhostname\\n", "job.sh", mode=0o700)
+
+        Text is written as UTF-8. Without `mode`, the file keeps the permissions of the file it
+        replaces; a new file gets 0600. Raises PathFailed with the reason `missing` (no such
+        folder), `denied`, `is_folder`, `exists` (without `overwrite`), `full`, …
         """
         content = content.encode() if isinstance(content, str) else content
         self.executor.put(content, path, mode, overwrite)
 
     def get(self, path: str, *, limit: int = TRANSFER_LIMIT) -> bytes:
-        """Read a file of the cluster; raises as `get_file` does."""
+        """Read a file of at most `limit` bytes (64 MiB by default) from the cluster.
+
+            config = json.loads(shell.get("config.json"))
+
+        Raises PathFailed with the reason `missing`, `denied`, `is_folder`, `too_large`, …
+        """
         return self.get_file(path, limit=limit).content
 
     def get_file(self, path: str, *, limit: int = TRANSFER_LIMIT) -> File:
-        """Read a file of the cluster, its permissions and when it was changed.
+        """Read a file with its permissions and time of last change.
 
-        Raises PathFailed: `missing`, `denied`, `is_folder`, `too_large` (more than `limit`
-        bytes), …
+            file = shell.get_file("job.sh")
+            shell.put(file.content, "copy.sh", mode=file.mode)
+
+        `limit` and errors are those of `get`.
         """
         return self.executor.get(path, limit)
 
     def put_folder(self, content: bytes, path: str, *, merge: bool = False) -> TransferStats:
-        """Write a folder on the cluster from a tar archive, also gzip: complete, or not at all.
+        """Write a folder from a tar archive (also gzip): the complete folder, or none.
 
-        With `merge` it is unpacked into the folder that is there, each file complete. Raises
-        InvalidOptions, before anything is unpacked, for an archive that holds a device or leads
-        out of the folder; PathFailed: `missing` (where it shall stand), `denied`, `exists`
-        (unless `merge`), `full`, …
+            stats = shell.put_folder(archive, "inputs")
+            shell.log(f"{stats.files} files, {stats.bytes} bytes")
+
+        With `merge`, the archive is unpacked into the existing folder, file by file. Raises
+        InvalidOptions, before anything is written, for an archive that contains a device or leads
+        out of the folder; PathFailed with the reason `missing` (no such parent folder), `denied`,
+        `exists` (without `merge`), `full`, …
         """
         check_archive(content)
         return self.executor.put_folder(content, path, merge)
 
     def get_folder(self, path: str, *, limit: int = TRANSFER_LIMIT) -> bytes:
-        """Read a folder of the cluster as a tar archive. Symbolic links stay what they are.
+        """Read a folder as a tar archive of at most `limit` bytes (64 MiB by default).
 
-        Raises PathFailed: `missing`, `denied` (also for a part of it), `not_folder`, `too_large`
-        (more than `limit` bytes), …
+            archive = tarfile.open(fileobj=io.BytesIO(shell.get_folder("results")))
+
+        Symbolic links are stored as links. Raises PathFailed with the reason `missing`, `denied`
+        (also for a part of the folder), `not_folder`, `too_large`, …
         """
         return self.executor.get_folder(path, limit)
 
     def copy(self, source: str, target: str, *, overwrite: bool = False) -> TransferStats:
-        """Copy a file, or a folder with all that is in it, on the cluster; progress in bytes.
+        """Copy a file, or a folder with everything in it, on the cluster.
 
-        Complete under its name, or not there at all; with `overwrite` a file is replaced, and a
-        folder goes into the one that is there, each file complete. Permissions and times stay.
-        Raises PathFailed: `missing`, `denied`, `exists`, `is_folder`, `full`, …
+            shell.copy("/shared/template", "run7")
+
+        The target is complete, or not there. With `overwrite`, a file is replaced, and a folder
+        is merged into the existing one, file by file. Permissions and times stay the same; the task
+        reports its progress in bytes. Raises PathFailed with the reason `missing`, `denied`,
+        `exists`, `is_folder`, `full`, …
         """
         return self.executor.copy(source, target, overwrite)
 
-    def setting(self, name: str, default: str | None = None) -> str:
-        """A setting of config.env for the site's own use.
+    # -- Settings of the site
 
-        OperationFailed when it is missing and has no default, Forbidden where the site's policy
-        keeps it to other operators.
+    def setting(self, name: str, default: str | None = None) -> str:
+        """Return a setting that the site made for its operators (a line of config.env).
+
+            license_server = shell.setting("LICENSE_SERVER", "27000@localhost")
+
+        Raises OperationFailed if the setting is missing and has no `default`, and Forbidden if
+        the site's policy reserves it for other operators.
         """
         value = self.context.setting(name, self.operator) or default
         if value is None:
-            self.fail(f"the setting {name} is missing in config.env")
+            self.fail(f"the setting {name} is missing: ask an administrator of this service")
         return value
 
     def secret(self, name: str) -> Secret:
-        """A setting that is a secret, such as a service's password: for `input`, never shown.
+        """Return a setting that is a secret, such as the password of a service account.
 
-        For those alone whom the setting ADMINISTRATORS names (commas between): a step runs as
-        who is logged in, who can read what the step is given. NotPermitted for others.
+            shell.run("ldapadd", "-y", "/dev/stdin", input=shell.secret("LDAP_PASSWORD"))
+
+        The step runs as the logged-in user, who can read its input. Therefore only users listed in
+        the setting ADMINISTRATORS (separated by commas) get a secret. Raises NotPermitted for
+        others, and what `setting` raises.
         """
         administrators = self.context.setting("ADMINISTRATORS", self.operator) or ""
         if self.username not in map(str.strip, administrators.split(",")):
-            raise NotPermitted(
-                f"{self.username} is not among the ADMINISTRATORS of config.env, who alone may "
-                f"use {name}"
+            _log.warning(
+                "%s may not read the secret setting %s: the user is not listed in ADMINISTRATORS",
+                *(self.username, name),
             )
+            raise NotPermitted("only administrators of this service may run this action")
         return Secret(self.setting(name))
-
-    def undo(self) -> tuple[list[str], list[str]]:
-        """Run what was registered, in reverse; return what was undone and what needs repair.
-
-        Each entry is a command line; one that needs repair says why.
-        """
-        undone: list[str] = []
-        needs_repair: list[str] = []
-        while self._undo:
-            step = self._undo.pop()
-            try:
-                result = self.executor.run(step)
-            except ResopError as fault:
-                needs_repair.append(f"{step.display}: {fault.message}")
-                continue
-            except Exception as fault:
-                # Whatever goes wrong with one, the others are still undone, and all is reported.
-                needs_repair.append(f"{step.display}: {type(fault).__name__}")
-                continue
-            if result.exit_code == 0:
-                undone.append(result.command)
-            else:
-                needs_repair.append(f"{result.command}: {result.failure().message}")
-        return undone, needs_repair
-
-    def _checked(self, step: StepRequest, check: bool, path: str | None = None) -> Result:
-        result = self.executor.run(step)
-        if check and result.exit_code != 0:
-            raise result.failure() if path is None else result.path_failure(path)
-        return result

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from resop.validation_messages import validation_message
+
 
 def fault_sentence(fault: ValidationError, model: type[BaseModel], name: str) -> str:
     """Return `KEY: SENTENCE` for the first fault; `name` stands for the whole model."""
@@ -22,5 +24,5 @@ def error_message(error: ErrorDetails, model: type[BaseModel]) -> str:
             return f"is not a known key; the keys are {', '.join(model.model_fields)}"
         case "model_type" | "model_attributes_type" | "dict_type" | "mapping_type":
             return f"must be a mapping with the keys {', '.join(model.model_fields)}"
-        case _:  # a message of our own: ErrorMessage, or a validator's ValueError
-            return error["msg"].removeprefix("Value error, ")
+        case _:
+            return validation_message(error)

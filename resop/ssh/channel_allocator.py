@@ -192,7 +192,7 @@ class ChannelAllocator:
         waiters, self.waiters = self.waiters, deque()
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(fault.own())
+                waiter.set_exception(fault.copy())
 
 
 def _any_usable(connections: Sequence[PooledConnection]) -> bool:

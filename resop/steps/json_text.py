@@ -1,4 +1,4 @@
-"""Read JSON strictly, and make any text fit for it."""
+"""Parse JSON strictly, and make any text fit for JSON in UTF-8."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_json(text: str) -> Any:
-    """Parse what a command printed; ValueError says what is wrong with it.
+    """Parse JSON text. Raises ValueError, which says what is wrong.
 
-    What Python reads and JSON does not know (NaN, Infinity) becomes None.
+    NaN and Infinity, which Python reads but JSON does not define, become None.
     """
     try:
         return encodable(json.loads(text, parse_constant=lambda _: None, parse_float=_finite))
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
 
 
 def encodable(value: Any) -> Any:
-    r"""A JSON value that UTF-8 can carry: what stands as half a character (\ud83d) is replaced."""
+    r"""Return a JSON value that UTF-8 can carry: lone surrogates (\ud83d) are replaced."""
     text = json.dumps(value, ensure_ascii=False)
     return json.loads(LONE_SURROGATE.sub("\ufffd", text)) if LONE_SURROGATE.search(text) else value
 

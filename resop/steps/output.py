@@ -1,4 +1,4 @@
-"""Collect what a step prints, and drop what start-up files print around it."""
+"""Collect the output of a step without the noise that start-up files print before it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 OutputCallback = Callable[[int, bytes], None]
-"""Told on the loop what a step prints, as it arrives: the stream (1 output, 2 errors), a piece."""
+"""Called on the event loop with (stream, chunk) as output arrives; 1 is stdout, 2 is stderr."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawResult:
-    """What a command answered, as bytes."""
+    """The result of a step as bytes."""
 
     stdout: bytes
     stderr: bytes
@@ -23,20 +23,23 @@ class RawResult:
 
 
 NOISE_LIMIT = 1 << 16
-"""Bytes of it that do not count as output."""
+"""How many bytes of noise on each stream do not count as output."""
 
 
 def with_mark(line: str, mark: str = "") -> tuple[str, bytes]:
-    """A line that prints a mark on both streams before `line`, for any shell; and the mark.
+    """Return a line that prints a mark on both streams before `line`, and the mark as bytes.
 
-    It is random where none is given.
+    The line works in any shell. The mark is random by default.
     """
     mark = mark or secrets.token_hex(8)
     return f"/bin/sh -c 'echo {mark}; echo {mark} >&2'; {line}", f"{mark}\n".encode()
 
 
 def without_noise(raw: RawResult, mark: bytes, max_output: int) -> RawResult:
-    """The answer from the mark on, cut to `max_output` bytes; all of it where there is no mark."""
+    """Return the result with the output after the mark, cut to `max_output` bytes a stream.
+
+    A stream without the mark is returned from its start.
+    """
     stdout, stderr = (_after(mark, stream) for stream in (raw.stdout, raw.stderr))
     return dataclasses.replace(
         raw,
@@ -47,37 +50,40 @@ def without_noise(raw: RawResult, mark: bytes, max_output: int) -> RawResult:
 
 
 class NoiseFilter:
-    """Passes on what a step prints as it comes: the same, in the end, as `without_noise` leaves."""
+    """Pass on a step's output after the mark, chunk by chunk.
 
-    def __init__(self, mark: bytes, max_output: int, heard: OutputCallback) -> None:
+    In the end `on_output` has received exactly what `without_noise` returns.
+    """
+
+    def __init__(self, mark: bytes, max_output: int, on_output: OutputCallback) -> None:
         self._mark = mark
-        self._heard = heard
-        self._before = {1: bytearray(), 2: bytearray()}
-        """What may be noise, of the streams that have not come to their mark."""
-        self._room = {1: max_output, 2: max_output}
+        self._on_output = on_output
+        self._noise = {1: bytearray(), 2: bytearray()}
+        """Output that may be noise, for each stream whose mark has not arrived."""
+        self._capacity = {1: max_output, 2: max_output}
 
-    def __call__(self, stream: int, data: bytes) -> None:
-        """Take a piece of a stream."""
-        if (before := self._before.get(stream)) is not None:
-            before += data
-            _, found, after = before.partition(self._mark)
-            if not found:
+    def __call__(self, stream: int, chunk: bytes) -> None:
+        """Accept a chunk of a stream."""
+        if (noise := self._noise.get(stream)) is not None:
+            noise += chunk
+            _, mark, after = noise.partition(self._mark)
+            if not mark:
                 return
-            del self._before[stream]
-            data = bytes(after)
-        self._pass_on(stream, data)
+            del self._noise[stream]
+            chunk = bytes(after)
+        self._pass_on(stream, chunk)
 
     def finish(self) -> None:
-        """The step has ended: a stream without a mark was no noise."""
-        for stream, before in self._before.items():
-            self._pass_on(stream, bytes(before))
+        """Pass on the streams without a mark: when the step has ended, they were not noise."""
+        for stream, output in self._noise.items():
+            self._pass_on(stream, bytes(output))
 
-    def _pass_on(self, stream: int, data: bytes) -> None:
-        if data := data[: self._room[stream]]:
-            self._room[stream] -= len(data)
-            self._heard(stream, data)
+    def _pass_on(self, stream: int, chunk: bytes) -> None:
+        if chunk := chunk[: self._capacity[stream]]:
+            self._capacity[stream] -= len(chunk)
+            self._on_output(stream, chunk)
 
 
 def _after(mark: bytes, stream: bytes) -> bytes:
-    before, found, after = stream.partition(mark)
-    return after if found else before
+    _, found, after = stream.partition(mark)
+    return after if found else stream

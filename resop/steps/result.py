@@ -1,4 +1,4 @@
-"""Describe what a step returned."""
+"""Describe the result of a step, and turn a failed one into an error."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
-from resop.errors import (
-    CommandFailed,
-    OperationFailed,
-    PathFailed,
-)
+from resop.errors import CommandFailed, OperationFailed, PathFailed
 from resop.steps.json_text import read_json
 
-SHOWN_LINES = 10
+STDERR_LINES = 10
+"""How many of the last lines of standard error a CommandFailed carries."""
 
-
-ERRNO_TEXTS = {
+ERRNO_REASONS = {
     "No such file or directory": "missing",
     "Permission denied": "denied",
     "Operation not permitted": "denied",
@@ -28,45 +24,64 @@ ERRNO_TEXTS = {
     "No space left on device": "full",
     "Disk quota exceeded": "full",
 }
-"""What strerror(3) says in the C locale, and the reason of a PathFailed."""
+"""The texts of strerror(3) in the C locale, each with the reason of a PathFailed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a step answered. Texts are decoded as UTF-8, odd bytes replaced."""
+    """The result of a step.
+
+        result = shell.run("grep", "-c", "ERROR", "run.log", check=False)
+        if result.exit_code == 0:
+            errors = int(result.stdout)
+
+    Texts are decoded as UTF-8; bytes that are not UTF-8 are replaced.
+    """
 
     stdout: str = ""
     stderr: str = ""
     exit_code: int = 0
-    """The exit code; 128 + the signal's number when a signal ended it, as a shell reports it."""
+    """The exit code, or 128 + the signal's number if a signal ended the step, as in a shell."""
     seconds: float = 0.0
+    """How long the step ran."""
     truncated: bool = False
-    """Whether output was cut at the limit."""
+    """True if output beyond the limit was dropped."""
     command: str = ""
     """The command line, secrets masked."""
     raw: bytes = b""
-    """Standard output as it came, where the step asked for that; `stdout` is empty then."""
+    """Standard output as bytes, for a step with `raw=True`; `stdout` is empty then."""
 
     @property
     def lines(self) -> list[str]:
-        """Standard output line by line; a file name may hold what splitlines() would split at."""
+        """The lines of standard output: `for name in shell.run("ls").lines: …`."""
+        # splitlines() would split at other characters, too, which a file name may contain.
         return self.stdout.removesuffix("\n").split("\n") if self.stdout else []
 
     def json(self) -> Any:
-        """Standard output parsed as JSON; OperationFailed says what stands there instead."""
+        """Parse standard output as JSON: `nodes = shell.run("sinfo", "--json").json()["nodes"]`.
+
+        NaN and Infinity become None. Raises OperationFailed, with the first 200 characters of the
+        output, if it is not JSON.
+        """
         try:
             return read_json(self.stdout)
-        except ValueError as fault:
+        except ValueError as error:
             # Cut between words: of a secret cut in two, neither half would be masked.
-            said = textwrap.shorten(self.stdout, 200)
+            beginning = textwrap.shorten(self.stdout, 200)
             raise OperationFailed(
-                f"{self.command}: expected JSON ({fault}), got {said!r}"
+                f"{self.command}: expected JSON ({error}), got {beginning!r}"
             ) from None
 
     def failure(self) -> CommandFailed:
-        """This result as the error that ends an operation, with its last ten lines."""
-        said = (self.stderr.strip() or self.stdout.strip()).splitlines()
-        reason = said[-1] if said else "no message"
+        """Return this result as an error, with the last ten lines of standard error.
+
+        For a step with `check=False` whose exit code turns out to be a failure:
+
+            if result.exit_code not in (0, 1):
+                raise result.failure()
+        """
+        messages = (self.stderr.strip() or self.stdout.strip()).splitlines()
+        reason = messages[-1] if messages else "no message"
         program = self.command.split(" ", 1)[0]
         reason = reason if reason.startswith(program) else f"{program}: {reason}"
         return CommandFailed(
@@ -74,17 +89,17 @@ class Result:
             step={
                 "command": self.command,
                 "exit_code": self.exit_code,
-                "stderr": "\n".join(self.stderr.splitlines()[-SHOWN_LINES:]),
+                "stderr": "\n".join(self.stderr.splitlines()[-STDERR_LINES:]),
             },
         )
 
     def path_failure(self, path: str) -> PathFailed | CommandFailed:
-        """The same for a step that was about `path`, told apart by what the system said.
+        """Return this result as an error about `path`: PathFailed if standard error says why.
 
-        It speaks English where the step ran in the C locale, as one with `path=` does.
+        The messages must be in English: `Shell.run(path=…)` runs the step in the C locale.
         """
         failure = self.failure()
         for line in self.stderr.splitlines():
-            if (reason := ERRNO_TEXTS.get(line.rpartition(": ")[2])) is not None:
+            if (reason := ERRNO_REASONS.get(line.rpartition(": ")[2])) is not None:
                 return PathFailed(path, reason, **failure.details)
         return failure

@@ -1,4 +1,4 @@
-"""One step: what is to be run on the cluster, with which input, and what it answered."""
+"""Describe one step: the command line for the cluster, its standard input and its limits."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ from pathlib import PurePath
 
 from pydantic import SecretStr
 
-from resop.errors import (
-    InvalidOptions,
-    OperationFault,
-)
+from resop.errors import InvalidOptions, OperationFault
 from resop.limits import OUTPUT_LIMIT
 from resop.steps.quoting import DirectExec, display, login_shell_line
 from resop.types import argument_fault
 
 ArgValue = str | int | float | PurePath
-Text = str | bytes | SecretStr
-Input = Text | Sequence[Text]
-"""A standard input, in one piece or in several; each Secret among them is hidden by itself."""
+"""An argument of a program; numbers and paths become text."""
+InputPart = str | bytes | SecretStr
+Input = InputPart | Sequence[InputPart]
+"""A standard input, in one part or in several; each Secret among them is masked by itself."""
 
 UNDO_SECONDS = 60.0
+"""The time limit of an undo step."""
 SECRET_IN_ARGV = (
-    "a secret may not stand on a command line, where every user of the login node can read it: "  # noqa: S105
+    "a secret must not be in a command line, where every user of the login node can read it: "  # noqa: S105
     "pass it with input="
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StepRequest:
-    """One remote command as it is to be run."""
+    """One remote command, ready to be run."""
 
     line: str
-    """What the login shell reads."""
+    """The line for the login shell."""
     display: str
-    """What a person would type; secrets are masked by the door."""
+    """The command line for people; the executor masks secrets in it."""
     input: bytes | None = None
     """Standard input; None closes it at once."""
     secrets: tuple[str, ...] = ()
+    """The secrets in the input, to be masked."""
     timeout: float | None = None
-    """Time limit in seconds; what is left of the task's own when None."""
+    """The time limit in seconds; None for the rest of the task's time."""
     max_output: int = OUTPUT_LIMIT
-    """Bytes kept of each output stream; the rest is read and dropped."""
+    """How many bytes of each output stream to keep; the rest is read and dropped."""
     raw: bool = False
-    """Whether standard output stays bytes; it is not recorded then."""
+    """True if standard output stays bytes; it is not recorded then."""
     undo: bool = False
-    """An undo step still runs when the task's own time is over."""
+    """True for an undo step, which runs even when the task's time is over."""
     program: DirectExec | None = None
-    """What `line` runs, where it is one program with its arguments and no shell is needed."""
+    """The program of `line`, if the step is one program that needs no shell."""
     secret_output: bool = False
-    """Whether the record is to keep nothing of what it prints."""
+    """True if the output must not be recorded."""
 
 
 def step_request(
     argv: Iterable[ArgValue | SecretStr],
-    given: Input | None,
+    input: Input | None,
     timeout: float | None,
     *,
     cwd: str | None = None,
@@ -64,52 +64,62 @@ def step_request(
     raw: bool = False,
     undo: bool = False,
 ) -> StepRequest:
-    """The step that runs one program with these arguments and this standard input.
+    """Return the step that runs one program with these arguments.
 
-    Raises OperationFault for a Secret among the arguments.
+    Raises OperationFault for a Secret among the arguments, `cwd` or `env`, and InvalidOptions for
+    text that no command line can carry.
     """
-    words = _words(argv)
-    if any(isinstance(word, SecretStr) for word in (cwd, *(env or {}).values())):
+    arguments = _to_arguments(argv)
+    if any(isinstance(value, SecretStr) for value in (cwd, *(env or {}).values())):
         raise OperationFault(SECRET_IN_ARGV)
-    line = login_shell_line(words, cwd=cwd, env=env)
-    program = DirectExec(words, cwd, env or {})
     return StepRequest(
-        line, display(words), *_encode_stdin(given), timeout, max_output, raw, undo, program
+        login_shell_line(arguments, cwd=cwd, env=env),
+        display(arguments),
+        *encode_stdin(input),
+        timeout,
+        max_output,
+        raw,
+        undo,
+        DirectExec(arguments, cwd, env or {}),
     )
 
 
-def script_request(line: str, given: Input | None, timeout: float | None) -> StepRequest:
-    """The step that gives a line to the user's shell; InvalidOptions when it cannot be sent."""
-    _words([line])
+def script_request(line: str, input: Input | None, timeout: float | None) -> StepRequest:
+    """Return the step that runs a line in the user's login shell.
+
+    Raises OperationFault for a Secret, and InvalidOptions for text that no command line can carry.
+    """
+    _to_arguments([line])
     if fault := argument_fault(line):
-        raise InvalidOptions([{"field": "command line", "message": fault}])
-    return StepRequest(line, line, *_encode_stdin(given), timeout)
+        raise InvalidOptions.of("command line", fault)
+    return StepRequest(line, line, *encode_stdin(input), timeout)
 
 
-def _encode_stdin(given: Input | None) -> tuple[bytes | None, tuple[str, ...]]:
-    """A standard input as bytes, and the secrets in it."""
-    if given is None:
+def encode_stdin(input: Input | None) -> tuple[bytes | None, tuple[str, ...]]:
+    """Return a standard input as bytes, and the secrets in it."""
+    if input is None:
         return None, ()
-    parts: Sequence[Text] = [given] if isinstance(given, str | bytes | SecretStr) else given
+    parts: Sequence[InputPart] = [input] if isinstance(input, str | bytes | SecretStr) else input
     secrets = tuple(part.get_secret_value() for part in parts if isinstance(part, SecretStr))
-    return b"".join(map(_encoded, parts)), secrets
+    return b"".join(map(_encode, parts)), secrets
 
 
-def _encoded(part: Text) -> bytes:
+def _encode(part: InputPart) -> bytes:
     if isinstance(part, SecretStr):
         part = part.get_secret_value()
     return part.encode() if isinstance(part, str) else part
 
 
-def _words(argv: Iterable[ArgValue | SecretStr]) -> list[str]:
-    words = []
-    for word in argv:
-        if isinstance(word, SecretStr):
+def _to_arguments(argv: Iterable[ArgValue | SecretStr]) -> list[str]:
+    arguments = []
+    for value in argv:
+        if isinstance(value, SecretStr):
             raise OperationFault(SECRET_IN_ARGV)
-        if not isinstance(word, str | int | float | PurePath):
-            kind = type(word).__name__
-            raise OperationFault(f"an argument is text, a number or a path, not {kind}")
-        words.append(str(word))
-    if not words:
-        raise OperationFault("run() needs at least the program's name")
-    return words
+        if not isinstance(value, str | int | float | PurePath):
+            raise OperationFault(
+                f"an argument must be text, a number or a path, not {type(value).__name__}"
+            )
+        arguments.append(str(value))
+    if not arguments:
+        raise OperationFault("run() needs at least the name of the program")
+    return arguments

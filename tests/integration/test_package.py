@@ -172,7 +172,9 @@ def test_mypy_sees_the_types(core: Path, folder: Path, source: str, found: str) 
 
 
 def test_import_loads_no_library_of_the_service(server: Path, folder: Path) -> None:
-    done = run(server / "python", "-X", "importtime", "-c", "import resop", cwd=folder)
+    done = run(
+        server / "python", "-X", "importtime", "-c", "import resop, resop.testing", cwd=folder
+    )
     loaded = {
         line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()
     }

@@ -1,4 +1,4 @@
-"""What an operator's author may import; the contracts in pyproject.toml hold all other imports."""
+"""The modules that an operator may import; contracts in pyproject.toml check all other imports."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ PUBLIC = {*(f"resop.{name}" for name in resop.__all__), "resop.errors", "resop.l
 
 
 def imports(file: Path) -> set[str]:
-    """Return the full names of all that a file imports, wherever in it the import stands."""
-    found = set()
+    """Return the full names of all imports in a file, at any depth."""
+    names = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{file}: a relative import"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 def private(names: set[str]) -> set[str]:
-    """Return those names of resop that are not part of its public face."""
+    """Return the names of resop that are not part of its public API."""
     ours = {name for name in names if name.partition(".")[0] == "resop"}
     return {name for name in ours if name not in PUBLIC and name.rpartition(".")[0] not in PUBLIC}
 
@@ -36,11 +36,11 @@ def private(names: set[str]) -> set[str]:
     sorted((ROOT / "operators").rglob("*.py")),
     ids=lambda file: str(file.relative_to(ROOT)),
 )
-def test_operators_import_only_the_public_face_of_resop(file: Path) -> None:
+def test_operators_import_only_the_public_api_of_resop(file: Path) -> None:
     assert private(imports(file)) == set()
 
 
-def test_a_private_import_would_be_seen(tmp_path: Path) -> None:
+def test_private_import_is_detected(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text(
         "from resop import Shell, operation\nfrom resop.errors import OperationFailed\n"

@@ -1,4 +1,4 @@
-"""The fake shell that authors test with: it must not let anything pass that it was not told."""
+"""The fake shell for authors' tests, which must refuse everything unexpected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from resop.actions.operation import Operation
 from resop.testing import FakeShell, Scenario, UnexpectedStep, play, read_scenarios
 
 
-def test_told_steps_are_answered_in_order() -> None:
+def test_expected_steps_are_answered_in_order() -> None:
     shell = FakeShell().expect("a 'b c'", stdout="1").expect("a | b", stdout="2", input="x")
     assert shell.run("a", "b c").stdout == "1"
     assert shell.script("a | b", input="x").stdout == "2"
@@ -27,16 +27,16 @@ def test_step_with_another_input_is_refused(input: str | None) -> None:
         FakeShell().expect("cat", input="x").run("cat", input=input)
 
 
-@pytest.mark.parametrize("told", [["a b"], ["b", "a"], []])
-def test_step_that_was_not_told_is_refused_and_named(told: list[str]) -> None:
+@pytest.mark.parametrize("expected", [["a b"], ["b", "a"], []])
+def test_unexpected_step_is_refused_and_named(expected: list[str]) -> None:
     shell = FakeShell()
-    for command in told:
+    for command in expected:
         shell.expect(command)
     with pytest.raises(UnexpectedStep, match=r"got: +'?a"):
         shell.run("a", check=False)
 
 
-def test_step_that_did_not_come_is_named() -> None:
+def test_missing_step_is_named() -> None:
     shell = FakeShell().expect("a").expect("b")
     shell.run("a")
     with pytest.raises(AssertionError, match=r"\['b'\]"):
@@ -60,7 +60,7 @@ def test_refusal_surfaces_even_when_the_operation_catches_it(refused: Any) -> No
         shell.finished()
 
 
-def test_map_takes_the_steps_in_the_order_they_are_told() -> None:
+def test_map_runs_the_steps_in_order() -> None:
     shell = FakeShell()
     for number in range(20):
         shell.expect(f"do {number}", stdout=str(number))
@@ -68,12 +68,12 @@ def test_map_takes_the_steps_in_the_order_they_are_told() -> None:
     assert answers == [str(number) for number in range(20)]
 
 
-def test_secret_given_as_input_is_masked_from_then_on() -> None:
+def test_secret_input_is_masked_from_then_on() -> None:
     shell = FakeShell().expect("wc", input="hunter2").expect("echo ********")
     shell.run("wc", input=Secret("hunter2"))
     shell.run("echo", "hunter2")
     shell.log("it is hunter2")
-    assert shell.fake.logged == ["it is ********"]
+    assert shell.fake.log_lines == ["it is ********"]
     shell.finished()
 
 
@@ -99,7 +99,7 @@ def copy(shell: Shell, source: str, target: str) -> str:
 
 @operation
 def stubborn(shell: Shell) -> str:
-    """Hides what goes wrong."""
+    """Hide every failure."""
     try:
         shell.run("rm", "x")
     except Exception:
@@ -113,7 +113,7 @@ def scenarios(folder: Path, cases: list[dict[str, Any]]) -> list[Scenario]:
     return read_scenarios(file)
 
 
-def played(folder: Path, action: Operation[..., Any], **case: Any) -> None:
+def play_case(folder: Path, action: Operation[..., Any], **case: Any) -> None:
     (scenario,) = scenarios(folder, [{"name": "it", **case}])
     play(scenario, action, Catalog([]))
 
@@ -142,8 +142,8 @@ UNGREETED = {"command": "ungreet ada"}
         },
     ],
 )
-def test_scenario_that_holds_passes(tmp_path: Path, case: dict[str, Any]) -> None:
-    played(tmp_path, greet, **case)
+def test_scenario_with_the_right_answer_passes(tmp_path: Path, case: dict[str, Any]) -> None:
+    play_case(tmp_path, greet, **case)
 
 
 @pytest.mark.parametrize(
@@ -162,14 +162,14 @@ def test_scenario_that_holds_passes(tmp_path: Path, case: dict[str, Any]) -> Non
         {"steps": [SILENT, UNGREETED], "error": {}, "needs_repair": ["ungreet ada"]},
     ],
 )
-def test_scenario_that_does_not_hold_fails(tmp_path: Path, case: dict[str, Any]) -> None:
+def test_scenario_with_a_wrong_answer_fails(tmp_path: Path, case: dict[str, Any]) -> None:
     with pytest.raises(AssertionError):
-        played(tmp_path, greet, options={"name": "ada"}, **case)
+        play_case(tmp_path, greet, options={"name": "ada"}, **case)
 
 
 def test_refused_step_fails_a_scenario_whatever_the_operation_answers(tmp_path: Path) -> None:
     with pytest.raises(UnexpectedStep, match="rm x"):
-        played(tmp_path, stubborn, output="fine")
+        play_case(tmp_path, stubborn, output="fine")
 
 
 @pytest.mark.parametrize(
@@ -179,9 +179,7 @@ def test_refused_step_fails_a_scenario_whatever_the_operation_answers(tmp_path: 
         ({"name": "it", "options": {}}, "expects nothing"),
     ],
 )
-def test_scenario_that_means_nothing_is_refused(
-    tmp_path: Path, case: dict[str, Any], fault: str
-) -> None:
+def test_meaningless_scenario_is_refused(tmp_path: Path, case: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         scenarios(tmp_path, [case])
 
@@ -202,8 +200,8 @@ COPY = {"options": {"source": "a", "target": "b"}}
         {"files": {"a": "x", "b": {"reason": "full"}}, "error": {"path": "b", "reason": "full"}},
     ],
 )
-def test_scenario_tells_files_and_what_becomes_of_them(tmp_path: Path, case: Any) -> None:
-    played(tmp_path, copy, **COPY, **case)
+def test_scenario_sets_files_and_checks_written_ones(tmp_path: Path, case: Any) -> None:
+    play_case(tmp_path, copy, **COPY, **case)
 
 
 @pytest.mark.parametrize(
@@ -217,4 +215,4 @@ def test_scenario_tells_files_and_what_becomes_of_them(tmp_path: Path, case: Any
 )
 def test_scenario_with_other_files_fails(tmp_path: Path, case: Any) -> None:
     with pytest.raises(AssertionError):
-        played(tmp_path, copy, **COPY, **case)
+        play_case(tmp_path, copy, **COPY, **case)

@@ -1,4 +1,4 @@
-"""What the types of an operation's options accept."""
+"""The types for options: which values each accepts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_posix_user_names_are_accepted(name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", "Ada", "-rf", "a b", "a;id", "ada\n", "../x", "9a", "a" * 33, "ädä", "a\x00"]
 )
-def test_what_is_no_user_name_is_refused(name: str) -> None:
+def test_invalid_user_name_is_refused(name: str) -> None:
     assert not accepted(Username, name)
 
 
@@ -36,18 +36,18 @@ def test_any_text_that_linux_can_pass_is_an_argument(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["a\x00", "\ud800", "a" * (MAX_ARGUMENT_BYTES + 1), "é" * 65_536])
-def test_what_linux_cannot_pass_is_no_argument(text: str) -> None:
+def test_text_that_linux_cannot_pass_is_not_an_argument(text: str) -> None:
     assert not accepted(Argument, text)
 
 
 @pytest.mark.parametrize("path", ["", "a\x00b", "a" * 4097])
-def test_what_is_no_path_is_refused(path: str) -> None:
+def test_invalid_path_is_refused(path: str) -> None:
     assert not accepted(RemotePath, path)
     assert accepted(RemotePath, "dir/with spaces; and\nlines")
 
 
-def test_secret_shows_itself_nowhere() -> None:
+def test_secret_is_masked_everywhere() -> None:
     secret = TypeAdapter(Secret).validate_python("hunter2")
-    shown = f"{secret} {secret!r} {[secret]} {TypeAdapter(Secret).dump_json(secret)!r}"
-    assert "hunter2" not in shown
+    texts = f"{secret} {secret!r} {[secret]} {TypeAdapter(Secret).dump_json(secret)!r}"
+    assert "hunter2" not in texts
     assert secret.get_secret_value() == "hunter2"

@@ -24,21 +24,21 @@ def test_run_passes_arguments_input_folder_and_environment(tmp_path: PurePosixPa
 
 
 def test_standard_input_is_closed_unless_given() -> None:
-    shell, door = local_shell()
+    shell, executor = local_shell()
     shell.run("true")
     shell.run("cat", input=b"\xff\x00")
     shell.run("cat", input=Secret("hunter2"))
     shell.script("cat", input="")
-    assert [step.input for step in door.steps] == [None, b"\xff\x00", b"hunter2", b""]
-    assert [step.secrets for step in door.steps] == [(), (), ("hunter2",), ()]
-    assert "hunter2" not in door.steps[2].line + door.steps[2].display
+    assert [step.input for step in executor.steps] == [None, b"\xff\x00", b"hunter2", b""]
+    assert [step.secrets for step in executor.steps] == [(), (), ("hunter2",), ()]
+    assert "hunter2" not in executor.steps[2].line + executor.steps[2].display
 
 
 def test_script_is_the_line_itself() -> None:
-    shell, door = local_shell()
+    shell, executor = local_shell()
     assert shell.script("echo 'a b' | tr a-z A-Z", timeout=3).stdout == "A B\n"
-    assert door.steps[0].line == door.steps[0].display == "echo 'a b' | tr a-z A-Z"
-    assert door.steps[0].timeout == 3
+    assert executor.steps[0].line == executor.steps[0].display == "echo 'a b' | tr a-z A-Z"
+    assert executor.steps[0].timeout == 3
 
 
 def test_unsuccessful_step_is_a_failure_unless_it_is_not_to_be_checked() -> None:
@@ -49,10 +49,10 @@ def test_unsuccessful_step_is_a_failure_unless_it_is_not_to_be_checked() -> None
 
 
 def test_undo_has_time_of_its_own() -> None:
-    shell, door = local_shell()
+    shell, executor = local_shell()
     shell.on_failure("true")
     shell.undo()
-    assert [(step.undo, step.timeout) for step in door.steps] == [(True, UNDO_SECONDS)]
+    assert [(step.undo, step.timeout) for step in executor.steps] == [(True, UNDO_SECONDS)]
 
 
 def test_step_about_a_path_speaks_english() -> None:
@@ -63,14 +63,14 @@ def test_step_about_a_path_speaks_english() -> None:
 
 
 def test_input_of_several_parts_hides_each_secret_by_itself() -> None:
-    shell, door = local_shell()
+    shell, executor = local_shell()
     result = shell.run("cat", input=[Secret("hunter2"), "\n", b"dn: x\n"])
     assert result.stdout == "hunter2\ndn: x\n"
-    assert door.steps[0].secrets == ("hunter2",)
+    assert executor.steps[0].secrets == ("hunter2",)
 
 
 def test_more_output_is_kept_where_a_step_asks_for_it() -> None:
-    shell, door = local_shell()
+    shell, executor = local_shell()
     shell.run("true", max_output=1 << 24)
     shell.run("true")
-    assert [step.max_output for step in door.steps] == [1 << 24, OUTPUT_LIMIT]
+    assert [step.max_output for step in executor.steps] == [1 << 24, OUTPUT_LIMIT]

@@ -1,4 +1,4 @@
-"""Command lines, read by real login shells started the way sshd starts them."""
+"""Command lines in real login shells, which are started as sshd starts them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOSTILE = r"""; id|$(id)|`id`|'|"|-rf|--|-|!|!!|!x|a!b|\|\\|\\\|tail\|*|?|[a-z]|
 %self|%1|\0101|\x41|\c|\n|=ls|a=b|@|^|^a^b|#|a#b|&|&&|>x|<x|$HOME|${IFS}|$|$$|(|)|é|日本|😀|a b
  |if|end|exec|'; id; '|"$(id)"|'"'"'|\'|\\ """.replace("\n", "|").split("|")
 HOSTILE += ["", "||", "a\nb", "\n", "a\rb", "a\r\nb", "\t", "a\\\nb", "\x01\x1b[31m\x7f", "\u2028"]
-# Words without any of these signs are read by the login shell itself, in single quotes.
+# The login shell itself reads words without any of these signs, in single quotes.
 SIGNS = set("'!\\\n\r")
 PLAIN = [word for word in HOSTILE if not set(word) & SIGNS]
 ONE_SIGN = [[word for word in HOSTILE if set(word) & SIGNS == {sign}] for sign in sorted(SIGNS)]
@@ -44,7 +44,7 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def receiver(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A program that prints its folder, $GIVEN and its arguments, a NUL behind each."""
+    """Return a program that prints its folder, $GIVEN and its arguments, each with a NUL."""
     program = tmp_path_factory.mktemp("bin") / "receive"
     program.write_text("""#!/bin/sh\nprintf '%s\\0' "$PWD" "$GIVEN" "$@"\n""")
     program.chmod(0o755)
@@ -101,7 +101,7 @@ def test_every_hostile_word_works_as_folder_and_as_variable(
 
 
 @pytest.mark.parametrize("name", ["-", "-P", "--", "~", "plain"])
-def test_relative_folder_is_entered_whatever_cd_makes_of_its_name(
+def test_relative_folder_may_have_any_name(
     receiver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / "home" / name).mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_missing_folder_runs_nothing(receiver: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", ["=ls", "--flag=x", "%self", "%1", "a b", "*", ""])
-def test_what_some_shell_expands_is_quoted(word: str) -> None:
+def test_word_that_some_shell_expands_is_quoted(word: str) -> None:
     assert login_shell_line(["echo", word]) == f"exec echo '{word}'"
 
 
@@ -183,7 +183,7 @@ def test_longest_line_still_runs_and_a_longer_one_is_refused(login_shell: str, l
         ([], {}, "argument 0"),
     ],
 )
-def test_what_no_line_can_carry_is_refused_by_name(
+def test_invalid_argument_is_refused_by_name(
     argv: list[str], options: dict[str, object], field: str
 ) -> None:
     with pytest.raises(InvalidOptions) as refusal:
@@ -196,5 +196,5 @@ def test_script_with_nul_is_refused() -> None:
         login_shell_script("echo a\x00b")
 
 
-def test_shown_line_is_what_a_person_would_type() -> None:
+def test_display_is_what_a_person_would_type() -> None:
     assert display(["echo", "a b", "it's", "$x", "-n"]) == """echo 'a b' 'it'"'"'s' '$x' -n"""

@@ -1,4 +1,4 @@
-"""Operators found in folders: loaded, looked up, refused by file and line."""
+"""Operators in folders: loaded, looked up, refused with file and line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import operators
-from resop.actions.catalog import PATHS_OF_THE_API, Catalog, load_catalog, same_name
+from resop.actions.catalog import RESERVED_PATHS, Catalog, load_catalog, lookup_key
 from resop.actions.execute import perform_operation
 from resop.actions.options import check_options
 from resop.errors import BrokenOperator, UnknownAction
@@ -22,7 +22,7 @@ Load = Callable[[dict[str, str | bytes]], Catalog]
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A site's folder; no operators are shipped, and what is imported is forgotten again."""
+    """Yield a site's folder without shipped operators; forget its modules afterwards."""
     (tmp_path / "shipped").mkdir()
     monkeypatch.setattr(operators, "__path__", [str(tmp_path / "shipped")])
     before = set(sys.modules)
@@ -70,7 +70,7 @@ def refusal(load: Load, files: dict[str, str | bytes]) -> str:
     return refused.value.message
 
 
-# -- what is found
+# -- loading
 
 
 def test_operators_of_a_site_answer_like_shipped_ones(load: Load) -> None:
@@ -101,6 +101,17 @@ def test_operators_of_a_site_answer_like_shipped_ones(load: Load) -> None:
 def test_names_are_looked_up_ignoring_case_and_dashes(load: Load, operator: str, name: str) -> None:
     catalog = load({"my_site/operations/say_hello.py": operation("say_hello")})
     assert catalog.action(operator, "opn", name).name == "say_hello"
+
+
+def test_actions_know_their_paths(load: Load) -> None:
+    files: dict[str, str | bytes] = {
+        "my_site/commands.yml": COMMAND,
+        "my_site/operations/say_hello.py": operation("say_hello"),
+    }
+    listing, hello = load(files)
+    assert (listing.path, listing.kind_code, listing.in_api) == ("/my_site/cmd/ls", "cmd", False)
+    assert (hello.path, hello.kind_code) == ("/my_site/opn/say_hello", "opn")
+    assert not hello.in_api
 
 
 def test_operation_may_import_another_of_the_site(load: Load) -> None:
@@ -142,7 +153,7 @@ def kernel(shell: Shell) -> str:
     assert {"core", "utils", "slurm", "auth", "template"} <= set(catalog.operators)
 
 
-def test_what_is_no_operator_is_left_alone(load: Load) -> None:
+def test_folder_without_actions_is_ignored(load: Load) -> None:
     catalog = load(
         {
             "README.md": "",
@@ -157,12 +168,12 @@ def test_what_is_no_operator_is_left_alone(load: Load) -> None:
     assert list(catalog) == []
 
 
-def test_disabled_command_is_not_there(load: Load) -> None:
+def test_disabled_command_is_left_out(load: Load) -> None:
     catalog = load({"one/commands.yml": "- {command: ls, enabled: false}\n- {command: cp}\n"})
     assert [each.name for each in catalog] == ["cp"]
 
 
-def test_commands_may_share_what_they_have_in_common(load: Load) -> None:
+def test_commands_may_share_options(load: Load) -> None:
     text = """
 - command: a
   options:
@@ -180,7 +191,7 @@ def test_commands_may_share_what_they_have_in_common(load: Load) -> None:
     }
 
 
-def test_operation_on_a_gate_is_one_of_the_api(load: Load) -> None:
+def test_operation_with_a_gate_is_one_of_the_api(load: Load) -> None:
     text = """from resop import Gate, operation
 
 @operation
@@ -192,13 +203,14 @@ async def enter(gate: Gate) -> str:
         "doors/operations/hello.py": operation("hello"),
     }
     catalog = load(files)
-    assert catalog.api_operation("Doors", "opn", "ENTER") is not None
+    enter = catalog.api_operation("Doors", "opn", "ENTER")
+    assert enter is not None and enter.in_api
     assert catalog.api_operation("doors", "opn", "hello") is None
     assert catalog.api_operation("doors", "cmd", "enter") is None
     assert catalog.api_operation("nowhere", "opn", "enter") is None
 
 
-# -- what is asked for and is not there
+# -- unknown names
 
 
 @pytest.fixture
@@ -217,14 +229,14 @@ def catalog(load: Load) -> Catalog:
     ("operator", "kind", "name", "hint"),
     [
         ("slurmi", "cmd", "squeue", "no operator 'slurmi'; did you mean 'slurmy'?"),
-        ("zzz", "cmd", "squeue", "no operator 'zzz'; there is other, slurmy"),
+        ("zzz", "cmd", "squeue", "no operator 'zzz' (operators: other, slurmy)"),
         ("slurmy", "cmd", "sqeue", "no command 'sqeue'; did you mean 'squeue'?"),
         ("SLURMY", "cmd", "Scontrol-Shwo", "did you mean 'scontrol_show'?"),
         ("slurmy", "cmd", "submit", "no command 'submit'; did you mean /slurmy/opn/submit?"),
         ("slurmy", "opn", "squeue", "no operation 'squeue'; did you mean /slurmy/cmd/squeue?"),
-        ("slurmy", "opn", "zzzzzz", "no operation 'zzzzzz'; there is submit"),
+        ("slurmy", "opn", "zzzzzz", "no operation 'zzzzzz' (operations: submit)"),
         ("other", "opn", "hello", "no operation 'hello'"),
-        ("slurmy", "cmd", "", "no command ''; there is sacct, scontrol_show, squeue"),
+        ("slurmy", "cmd", "", "no command '' (commands: sacct, scontrol_show, squeue)"),
     ],
 )
 def test_unknown_action_names_the_nearest(
@@ -235,7 +247,7 @@ def test_unknown_action_names_the_nearest(
     assert unknown.value.message.endswith(hint)
 
 
-# -- what is refused
+# -- refusals
 
 
 @pytest.mark.parametrize(
@@ -243,9 +255,13 @@ def test_unknown_action_names_the_nearest(
     [
         ("- command: ls\n  options: {a: {flag: -a}\n", 3, "expected ',' or '}'"),
         ("- command: ls\n\tdescription: x\n", 2, "character"),
-        ("- command: ls\n  options:\n    a: {flg: -a}\n", 3, "options.a.flag: Field required"),
-        ("- command: ls\n  options:\n    a:\n      flag: -a\n      flg: x\n", 5, "Extra inputs"),
-        ("- command: ls\n- comand: cp\n", 2, "Field required"),
+        ("- command: ls\n  options:\n    a: {flg: -a}\n", 3, "options.a.flag: is required"),
+        (
+            "- command: ls\n  options:\n    a:\n      flag: -a\n      flg: x\n",
+            5,
+            "unknown key 'flg'; did you mean 'flag'?",
+        ),
+        ("- command: ls\n- comand: cp\n", 2, "unknown key 'comand'; did you mean 'command'?"),
         ("- command: ls\n  timeout: soon\n", 2, "timeout: "),
         ("- command: ls\n  options:\n    a: {flag: -a, pattern: '['}\n", 3, "regular expression"),
         ("- command: ls\n  options:\n    a: {flag: -a, default: x, type: flag}\n", 3, "not fit"),
@@ -257,12 +273,12 @@ def test_unknown_action_names_the_nearest(
         ("- command: ls\n  command: cp\n", 2, "'command' occurs twice"),
         ("- command: ls\n-\n", 2, "entry: "),
         ("- command: ls\n- text\n", 2, "entry: "),
-        ("command: ls\n", 1, "a list of commands is expected"),
-        ("ls\n", 1, "a list of commands is expected"),
+        ("command: ls\n", 1, "must be a list of commands"),
+        ("ls\n", 1, "must be a list of commands"),
         ("- command: ls\n---\n- command: cp\n", 2, "document"),
         ("- command: !!python/object/apply:os.system [id]\n", 1, "constructor"),
         ("- {command: ls, form: 2026-99-99}\n", 1, "month"),
-        ('- command: ls\n  subcommand: "it\'s"\n', 2, "No closing quotation"),
+        ('- command: ls\n  subcommand: "it\'s"\n', 2, "unclosed quotation mark"),
         ("- command: /bin/ls\n", 1, "give the entry a 'name'"),
         ("- command: ls\n- {command: cp, name: L-S}\n", 2, "the same name in a URL"),
         ("- &a [*a]\n", 1, ""),
@@ -284,7 +300,7 @@ def test_example_that_the_command_refuses_is_named_with_its_line(load: Load) -> 
 
 
 @pytest.mark.parametrize("text", [b"- command: l\xe9\n", b"- command: l\x00s\n", b"\xff\xfe"])
-def test_yaml_that_is_no_text_is_refused_by_file(folder: Path, load: Load, text: bytes) -> None:
+def test_yaml_that_is_not_text_is_refused_by_file(folder: Path, load: Load, text: bytes) -> None:
     assert refusal(load, {"broken/commands.yml": text}).startswith(
         f"{folder}/broken/commands.yml:1: "
     )
@@ -301,13 +317,21 @@ BEGIN = "from resop import Shell, operation\n"
         ("x = 1\nimport no_such_module\n", 2, "No module named 'no_such_module'"),
         (f"{BEGIN}\n@operation\ndef it(shell):\n    pass\n", 3, "shell: Shell"),
         (f"{BEGIN}\n@operation\ndef it(shell: Shell, user):\n    pass\n", 3, "'user' has no type"),
-        (f"{BEGIN}\n\n@operation\ndef other(shell: Shell) -> None: ...\n", 4, "must be named"),
-        (f"{BEGIN}def it(shell: Shell) -> None: ...\n", 1, "is expected, not 0"),
-        ("", 1, "is expected, not 0"),
+        (
+            f"{BEGIN}\n\n@operation\ndef other(shell: Shell) -> None: ...\n",
+            4,
+            "must have the name of its file",
+        ),
+        (
+            f"{BEGIN}def it(shell: Shell) -> None: ...\n",
+            1,
+            "one function with @operation, but has 0",
+        ),
+        ("", 1, "one function with @operation, but has 0"),
         (
             f"{BEGIN}@operation\ndef it(s: Shell): ...\n\n@operation\ndef b(s: Shell): ...\n",
             5,
-            "is expected, not 2",
+            "but has 2",
         ),
         ("import json\njson.loads('{')\n", 2, "JSONDecodeError"),
         ("import sys\nsys.exit('bye')\n", 2, "SystemExit: bye"),
@@ -324,7 +348,7 @@ def test_broken_python_is_refused_with_file_and_line(
 
 
 @pytest.mark.parametrize("text", [b"x = '\xff'\n", b"x = 1\x00\n"])
-def test_python_that_is_no_text_is_refused_by_file(folder: Path, load: Load, text: bytes) -> None:
+def test_python_that_is_not_text_is_refused_by_file(folder: Path, load: Load, text: bytes) -> None:
     for name in ("operations/it.py", "__init__.py"):
         (folder / "broken").mkdir(parents=True, exist_ok=True)
         message = refusal(load, {"broken/commands.yml": "", f"broken/{name}": text})
@@ -332,7 +356,7 @@ def test_python_that_is_no_text_is_refused_by_file(folder: Path, load: Load, tex
         (folder / "broken" / name).unlink()
 
 
-def test_fault_in_a_helper_is_placed_in_the_helper(folder: Path, load: Load) -> None:
+def test_fault_in_a_helper_names_the_helper(folder: Path, load: Load) -> None:
     files: dict[str, str | bytes] = {
         "broken/helper.py": "x = 1\n\n1 / 0\n",
         "broken/operations/it.py": "from operators.broken.helper import x\n",
@@ -342,12 +366,12 @@ def test_fault_in_a_helper_is_placed_in_the_helper(folder: Path, load: Load) -> 
     )
 
 
-def test_operation_imported_from_another_file_is_not_one_of_this_file(load: Load) -> None:
+def test_imported_operation_does_not_count(load: Load) -> None:
     files: dict[str, str | bytes] = {
         "one/operations/hello.py": operation("hello"),
         "one/operations/it.py": "from operators.one.operations.hello import hello\n",
     }
-    assert "is expected, not 0" in refusal(load, files)
+    assert "one function with @operation, but has 0" in refusal(load, files)
 
 
 @pytest.mark.parametrize(
@@ -370,9 +394,9 @@ def test_operator_of_a_site_does_not_replace_a_shipped_one(folder: Path, load: L
     assert message.startswith(f"{folder}/slurm: 'slurm' and 'Slurm' are the same name")
 
 
-@pytest.mark.parametrize("name", sorted(PATHS_OF_THE_API))
-def test_name_of_a_path_of_the_api_is_refused(load: Load, name: str) -> None:
-    assert "taken by a path of the API" in refusal(load, {f"{name.title()}/commands.yml": COMMAND})
+@pytest.mark.parametrize("name", sorted(RESERVED_PATHS))
+def test_name_of_an_api_path_is_refused(load: Load, name: str) -> None:
+    assert "is a path of the API" in refusal(load, {f"{name.title()}/commands.yml": COMMAND})
 
 
 @pytest.mark.parametrize("name", ["my-site", "9lives", "a b", "é", "_site"])
@@ -391,6 +415,6 @@ def test_missing_folder_is_refused(folder: Path) -> None:
         load_catalog([folder])
 
 
-def test_same_name_ignores_what_a_url_may_write_differently() -> None:
-    assert same_name("linux-user") == same_name("linux_user") == same_name("LinuxUser")
-    assert same_name("linuxuser2") != same_name("linuxuser")
+def test_lookup_key_ignores_case_and_dashes() -> None:
+    assert lookup_key("linux-user") == lookup_key("linux_user") == lookup_key("LinuxUser")
+    assert lookup_key("linuxuser2") != lookup_key("linuxuser")

@@ -1,4 +1,4 @@
-"""Entries of a commands.yml: what they accept, and the argument list that they become."""
+"""Entries of a commands.yml: the options they accept, and the argument list they make."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def argv(declared: Command, options: dict[str, Any]) -> list[str]:
 def faults(declared: Command, options: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(InvalidOptions) as refusal:
         declared.invocation(check_options(declared.options, options))
-    told: defaultdict[str, str] = defaultdict(str)
+    messages: defaultdict[str, str] = defaultdict(str)
     for fault in refusal.value.details["faults"]:
-        told[fault["field"]] += fault["message"]
-    return told
+        messages[fault["field"]] += fault["message"]
+    return messages
 
 
 def one_option(entry: str) -> Command:
@@ -54,7 +54,7 @@ options:
 """
 
 
-def test_plain_form_of_the_original_loads() -> None:
+def test_plain_entry_loads() -> None:
     declared = command(PLAIN)
     assert declared.name == "sacctmgr_show_user"
     assert declared.title == "test:sacctmgr_show_user"
@@ -85,7 +85,7 @@ def test_option_without_a_type_is_a_flag_for_true_and_takes_any_other_value(
     assert argv(one_option("{flag: --it}"), {"it": value}) == ["do", *words]
 
 
-def test_flag_whose_value_is_optional_stands_alone_for_true() -> None:
+def test_true_is_the_flag_alone() -> None:
     entry = one_option("{flag: --it=}")
     assert argv(entry, {"it": "always"}) == ["do", "--it=always"]
     assert argv(entry, {"it": True}) == ["do", "--it"]
@@ -119,7 +119,7 @@ def test_flag_whose_value_is_optional_stands_alone_for_true() -> None:
         ("{flag: --it, default: 5}", "x", ["--it", "x"]),
     ],
 )
-def test_value_becomes_words_in_the_style_of_its_flag(
+def test_value_becomes_arguments_in_the_style_of_its_flag(
     entry: str, value: object, words: list[str]
 ) -> None:
     assert argv(one_option(entry), {"it": value}) == ["do", *words]
@@ -138,7 +138,7 @@ def test_value_becomes_words_in_the_style_of_its_flag(
         ("{flag: --it, enabled: false, default: x}", []),
     ],
 )
-def test_default_is_used_when_nothing_is_given(entry: str, words: list[str]) -> None:
+def test_missing_option_has_its_default(entry: str, words: list[str]) -> None:
     assert argv(one_option(entry), {}) == ["do", *words]
 
 
@@ -165,22 +165,21 @@ def test_default_is_used_when_nothing_is_given(entry: str, words: list[str]) -> 
         ("{flag: --it, required: true}", None),
     ],
 )
-def test_wrong_value_is_refused_by_its_options_name(entry: str, value: object) -> None:
+def test_invalid_value_is_refused_by_the_name_of_its_option(entry: str, value: object) -> None:
     (field,) = {name.split(".")[0] for name in faults(one_option(entry), {"it": value})}
     assert field == "it"
 
 
-def test_undeclared_option_is_refused_naming_the_declared_ones() -> None:
+def test_unknown_option_lists_the_declared_ones() -> None:
     declared = command("{command: do, options: {user: {flag: -u}, json: {flag: -j}}}")
-    told = faults(declared, {"usr": "x", "json": True, "rm -rf": 1})
-    assert set(told) == {"usr", "rm -rf"}
-    assert (
-        told["usr"]
-        == "unknown option 'usr'; did you mean 'user'? (options: user, json, input, stdin)"
+    messages = faults(declared, {"usr": "x", "json": True, "rm -rf": 1})
+    assert set(messages) == {"usr", "rm -rf"}
+    assert messages["usr"] == (
+        "unknown option 'usr'; did you mean 'user'? (options: user, json, input, stdin)"
     )
 
 
-def test_every_fault_is_told_and_no_value() -> None:
+def test_every_fault_is_reported_but_no_value() -> None:
     declared = command(
         "{command: do, options: {a: {flag: -a, type: integer}, b: {flag: -b, required: true},"
         " c: {flag: -c, pattern: x}}}"
@@ -206,7 +205,7 @@ def test_option_may_have_any_name(name: str) -> None:
 SECRET = "{command: do, options: {pw: {flag: --password-stdin, secret: true}, u: {flag: -u}}}"
 
 
-def test_secret_goes_by_standard_input_and_its_flag_says_so() -> None:
+def test_secret_goes_by_standard_input_with_its_flag() -> None:
     declared = command(SECRET)
     options = check_options(declared.options, {"pw": "hunter2", "u": "ada"})
     invocation = declared.invocation(options)
@@ -216,7 +215,7 @@ def test_secret_goes_by_standard_input_and_its_flag_says_so() -> None:
     assert "hunter2" not in repr(invocation) + repr(options)
 
 
-def test_command_with_a_secret_takes_no_other_standard_input() -> None:
+def test_command_with_a_secret_has_no_option_stdin() -> None:
     assert faults(command(SECRET), {"stdin": "x"}) == {
         "stdin": "unknown option 'stdin' (options: pw, u, input)"
     }
@@ -262,33 +261,33 @@ def test_no_input_is_an_option_of_the_command(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("rules", "given", "message"),
     [
-        ("{dash: refuse}", ["a", "-rf"], "'-rf' begins with '-'"),
-        ("{min: 1}", None, "valid string"),
-        ("{min: 1}", [], "1 or more arguments are needed, 0 given"),
-        ("{min: 2}", "a", "2 or more arguments are needed, 1 given"),
-        ("{max: 1}", "a b", "at most 1 arguments are taken, 2 given"),
-        ("{}", "it's", "No closing quotation; a list needs no quoting"),
+        ("{dash: refuse}", ["a", "-rf"], "must not contain '-rf': it begins with '-'"),
+        ("{min: 1}", None, "must be text or a list"),
+        ("{min: 1}", [], "needs 1 or more arguments, but has 0"),
+        ("{min: 2}", "a", "needs 2 or more arguments, but has 1"),
+        ("{max: 1}", "a b", "takes at most 1 argument, but has 2"),
+        ("{}", "it's", "has an unclosed quotation mark; send a list instead"),
         ("{}", ["a\x00"], "NUL"),
         ("{}", ["a" * 131_072], "at most 131071"),
-        ("{}", {"a": 1}, "valid string"),
-        ("{}", [["a"]], "valid string"),
-        ("{}", [True], "valid string"),
-        ("false", "a", "(options: stdin)"),
+        ("{}", {"a": 1}, "must be text or a list"),
+        ("{}", [["a"]], "must be text"),
+        ("{}", [True], "must be text"),
+        ("false", "a", "unknown option 'input' (options: stdin)"),
     ],
 )
-def test_input_that_does_not_fit_is_refused(rules: str, given: object, message: str) -> None:
-    told = faults(command(f"{{command: do, arguments: {rules}}}"), {"input": given})
-    assert {field.split(".")[0] for field in told} == {"input"}
-    assert any(message in each for each in told.values())
+def test_invalid_input_is_refused(rules: str, given: object, message: str) -> None:
+    messages = faults(command(f"{{command: do, arguments: {rules}}}"), {"input": given})
+    assert {field.split(".")[0] for field in messages} == {"input"}
+    assert any(message in each for each in messages.values())
 
 
-def test_needed_input_is_required() -> None:
+def test_input_with_a_minimum_is_required() -> None:
     declared = command("{command: do, arguments: {min: 1}}")
-    assert faults(declared, {}) == {"input": "Field required"}
+    assert faults(declared, {}) == {"input": "is required"}
     assert declared.options.model_json_schema()["required"] == ["input"]
 
 
-def test_dashed_input_stands_as_it_is_where_the_entry_allows_it() -> None:
+def test_dashed_input_is_unchanged_if_the_entry_allows_it() -> None:
     declared = command("{command: do, arguments: {dash: allow}}")
     assert argv(declared, {"input": "-rf x"}) == ["do", "-rf", "x"]
 
@@ -309,13 +308,13 @@ def test_dashed_input_stands_as_it_is_where_the_entry_allows_it() -> None:
         ("{flag: --it, type: integer, default: many}", "does not fit"),
         ("{flag: --it, choices: [a], default: b}", "does not fit"),
         ("{flag: --it, repeat: true, default: a}", "does not fit"),
-        ("{flag: --it's}", "No closing quotation"),
+        ("{flag: --it's}", "unclosed quotation mark"),
         ("{flag: ''}", "empty 'flag' needs 'pattern'"),
         ("{flag: --it, flags: x}", "Extra inputs"),
         ("{description: no flag}", "Field required"),
     ],
 )
-def test_option_that_makes_no_sense_is_refused_when_it_is_read(entry: str, part: str) -> None:
+def test_contradictory_option_is_refused_when_it_is_loaded(entry: str, part: str) -> None:
     with pytest.raises(ValidationError) as refusal:
         one_option(entry)
     assert part in str(refusal.value)
@@ -328,11 +327,11 @@ def test_option_that_makes_no_sense_is_refused_when_it_is_read(entry: str, part:
         ("{command: /usr/bin/squeue}", "give the entry a 'name'"),
         ("{command: openssl passwd}", "give the entry a 'name'"),
         ("{command: do, name: a/b}", "give the entry a 'name'"),
-        ("{command: do, subcommand: it's}", "No closing quotation"),
+        ("{command: do, subcommand: it's}", "unclosed quotation mark"),
         ("{command: do, timeout: 0}", "greater than 0"),
         ("{command: do, timeout: .inf}", "finite"),
-        ("{command: do, options: {input: {flag: -i}}}", "taken by every command"),
-        ("{command: do, options: {stdin: {flag: -i}}}", "taken by every command"),
+        ("{command: do, options: {input: {flag: -i}}}", "every command has an option of this name"),
+        ("{command: do, options: {stdin: {flag: -i}}}", "every command has an option of this name"),
         (
             "{command: do, options: {a: {flag: -a, secret: true}, b: {flag: -b, secret: true}}}",
             "only one option can be secret",
@@ -340,7 +339,7 @@ def test_option_that_makes_no_sense_is_refused_when_it_is_read(entry: str, part:
         ("{command: do, option: {}}", "Extra inputs"),
     ],
 )
-def test_command_that_makes_no_sense_is_refused_when_it_is_read(entry: str, part: str) -> None:
+def test_contradictory_command_is_refused_when_it_is_loaded(entry: str, part: str) -> None:
     with pytest.raises(ValidationError) as refusal:
         command(entry)
     assert part in str(refusal.value)
@@ -358,13 +357,13 @@ def test_schema_shows_types_limits_and_descriptions() -> None:
     assert {"pattern": "^(?:x+)$", "type": "string"} in properties["p"]["anyOf"]
 
 
-def test_options_are_a_model_of_their_own_for_each_command() -> None:
+def test_each_command_has_its_own_model() -> None:
     models = [command("command: a").options, command("{command: b, name: a}").options]
     assert models[0] is not models[1]
     assert all(issubclass(model, BaseModel) for model in models)
 
 
-def test_json_answer_is_parsed_and_text_is_left_as_it_is() -> None:
+def test_json_answer_is_parsed_and_text_is_unchanged() -> None:
     assert command("{command: do, output: json}").answer('{"a": [1]}\n') == {"a": [1]}
     assert command("{command: do}").answer('{"a": [1]}\n') == '{"a": [1]}\n'
 
@@ -373,14 +372,14 @@ def test_numbers_that_json_does_not_know_become_null() -> None:
     assert read_json("[NaN, -Infinity, 1e999, 1.5, 2]") == [None, None, None, 1.5, 2]
 
 
-def test_half_a_character_in_json_is_replaced() -> None:
+def test_lone_surrogate_in_json_is_replaced() -> None:
     assert read_json('{"\\ud83d": ["a\\udc00b", "\\ud83d\\ude00"]}') == {
         "\ufffd": ["a\ufffdb", "😀"]
     }
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[1", "[" * 100_000, "1" * 5000, '{"a":1} x'])
-def test_what_is_no_json_is_a_value_error(text: str) -> None:
+def test_text_that_is_not_json_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         read_json(text)
 

@@ -14,13 +14,13 @@ from resop.steps.step import StepRequest
 from resop.testing import FakeShell
 
 
-def first(act: Operation[..., Any], **given: Any) -> StepRequest | None:
-    surroundings = FakeShell(settings={"NAME": "value"}).context
-    return first_step(act, check_options(act.options, given), "ada", "hpc", surroundings)
+def first(action: Operation[..., Any], **values: Any) -> StepRequest | None:
+    context = FakeShell(settings={"NAME": "value"}).context
+    return first_step(action, check_options(action.options, values), "ada", "hpc", context)
 
 
-def test_nothing_is_done_but_the_first_step_is_found() -> None:
-    went_on = []
+def test_first_step_is_found_and_nothing_runs() -> None:
+    reached = []
 
     @operation(preview=True)
     def stepping(shell: Shell, word: str, password: Secret) -> None:
@@ -28,26 +28,26 @@ def test_nothing_is_done_but_the_first_step_is_found() -> None:
         shell.on_failure("undo")
         with contextlib.suppress(Exception):
             shell.run("echo", word, shell.username, shell.setting("NAME"), input=password)
-            went_on.append(1)
-        went_on.append(2)
+            reached.append(1)
+        reached.append(2)
 
     step = first(stepping, word="a b", password="hunter2")
     assert step is not None
     assert (step.display, step.input) == ("echo 'a b' ada value", b"hunter2")
     assert step.secrets == ("hunter2",)
-    assert went_on == []
+    assert reached == []
 
 
-def test_options_that_do_not_go_together_are_refused() -> None:
+def test_options_that_exclude_each_other_are_refused() -> None:
     @operation(preview=True)
     def refusing(shell: Shell) -> None:
-        raise InvalidOptions([{"field": "a", "message": "not with b"}])
+        raise InvalidOptions.of("a", "not with b")
 
     with pytest.raises(InvalidOptions, match="a: not with b"):
         first(refusing)
 
 
-def test_without_a_first_step_nothing_is_shown() -> None:
+def test_operation_without_a_first_step_shows_none() -> None:
     @operation(preview=True)
     def reading(shell: Shell) -> bytes:
         return shell.get("file")

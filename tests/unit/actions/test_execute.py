@@ -1,4 +1,4 @@
-"""What becomes of an action: its outcome, whatever its code does."""
+"""The outcome of an action, whatever its code does."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_answer_becomes_json_that_every_client_can_read(answer: object, output: 
 
 
 @pytest.mark.parametrize("answer", [object(), [10**5000], b"\xff", {"a": {"b": object()}}])
-def test_answer_that_is_no_json_is_a_fault_of_the_code(answer: object) -> None:
+def test_answer_that_is_not_json_is_a_fault_of_the_code(answer: object) -> None:
     @operation
     def answered(shell: Shell) -> Any:
         return answer
@@ -69,7 +69,7 @@ def test_answer_that_is_no_json_is_a_fault_of_the_code(answer: object) -> None:
     assert outcome.output is None
 
 
-def test_secret_in_an_answer_is_not_shown() -> None:
+def test_secret_in_an_answer_is_masked() -> None:
     @operation
     def echo(shell: Shell, password: Secret) -> Any:
         return {"password": password}
@@ -88,7 +88,7 @@ def test_secret_in_an_answer_is_not_shown() -> None:
     ],
     ids=["ValueError", "KeyError", "SystemExit", "NameError", "AttributeError"],
 )
-def test_fault_in_the_code_tells_kind_and_line_and_no_value(
+def test_fault_in_the_code_names_kind_and_line_but_no_value(
     fault: Any, request: pytest.FixtureRequest
 ) -> None:
     @operation
@@ -107,7 +107,7 @@ def test_fault_in_the_code_tells_kind_and_line_and_no_value(
     shell.finished()
 
 
-def test_line_of_a_fault_is_one_of_the_operations_own() -> None:
+def test_line_of_a_fault_is_in_the_operations_own_file() -> None:
     @operation
     def faulty(shell: Shell) -> None:
         datetime.strptime("x", "%Y")
@@ -119,7 +119,7 @@ def test_line_of_a_fault_is_one_of_the_operations_own() -> None:
 
 
 @pytest.mark.parametrize("error", [OperationFailed("no"), ContactLost(), CommandFailed("bad")])
-def test_failed_operation_is_undone_and_says_so(error: ResopError) -> None:
+def test_failed_operation_is_undone_and_reports_it(error: ResopError) -> None:
     @operation
     def saga(shell: Shell) -> None:
         shell.run("make", "a")
@@ -165,7 +165,7 @@ def test_successful_operation_undoes_nothing() -> None:
     assert outcome.error_json() is None
 
 
-def test_called_operation_is_undone_with_the_one_that_called_it() -> None:
+def test_called_operation_is_undone_with_its_caller() -> None:
     @operation
     def inner(shell: Shell, name: str) -> str:
         shell.on_failure("drop", name)
@@ -204,7 +204,7 @@ def test_command_answers_its_text() -> None:
     assert outcome.result.stderr == "b"
 
 
-def test_failed_command_keeps_what_it_printed() -> None:
+def test_failed_command_keeps_its_output() -> None:
     outcome = perform_declared(declared(), FakeShell().expect("do", stdout="a", exit_code=4))
     assert isinstance(outcome.error, CommandFailed)
     assert outcome.output == "a"
@@ -221,7 +221,7 @@ def test_json_of_a_command_can_be_answered(stdout: str, output: object) -> None:
 
 
 @pytest.mark.parametrize("stdout", ["", "text", "[" * 100_000])
-def test_command_that_printed_no_json_has_failed_and_keeps_its_text(stdout: str) -> None:
+def test_command_whose_output_is_not_json_fails_and_keeps_its_output(stdout: str) -> None:
     outcome = perform_declared(declared(output="json"), FakeShell().expect("do", stdout=stdout))
     assert isinstance(outcome.error, OperationFailed)
     assert "not JSON" in outcome.error.message
@@ -241,7 +241,7 @@ def test_secret_of_a_command_goes_by_standard_input() -> None:
 
 
 @pytest.mark.parametrize(("exit_code", "retryable"), [(0, True), (1, False)])
-def test_what_was_not_undone_is_not_asked_for_again(exit_code: int, retryable: bool) -> None:
+def test_error_that_needs_repair_is_not_retryable(exit_code: int, retryable: bool) -> None:
     @operation
     def halfway(shell: Shell) -> None:
         shell.on_failure("drop", "a")

@@ -1,4 +1,4 @@
-"""A typed function as an endpoint: its options, its description, what is refused."""
+"""A typed function as an endpoint: its options, its description, its errors."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def test_module_docstring_is_the_description() -> None:
 
 def test_validated_options_become_keyword_arguments() -> None:
     options = check_options(sample.options, {"json": "2", "names": ["ada"], "password": "hunter2"})
-    given = sample.arguments(options)
-    assert (given["json"], given["copy"], given["names"]) == (2, "a", ["ada"])
-    assert given["password"].get_secret_value() == "hunter2"
-    assert sample(FakeShell(), **given) == {"count": 2}
+    values = sample.arguments(options)
+    assert (values["json"], values["copy"], values["names"]) == (2, "a", ["ada"])
+    assert values["password"].get_secret_value() == "hunter2"
+    assert sample(FakeShell(), **values) == {"count": 2}
 
 
 @pytest.mark.parametrize(
-    ("given", "fields"),
+    ("values", "fields"),
     [
         ({}, ["json"]),
         ({"json": 0}, ["json"]),
@@ -70,14 +70,14 @@ def test_validated_options_become_keyword_arguments() -> None:
         ({"json": 1, "option_json": 2, "shell": 3}, ["option_json", "shell"]),
     ],
 )
-def test_wrong_options_are_named_every_one(given: dict[str, Any], fields: list[str]) -> None:
+def test_every_invalid_option_is_named(values: dict[str, Any], fields: list[str]) -> None:
     with pytest.raises(InvalidOptions) as refusal:
-        check_options(sample.options, given)
+        check_options(sample.options, values)
     assert [fault["field"] for fault in refusal.value.details["faults"]] == fields
 
 
-def test_undeclared_option_is_told_the_declared_ones() -> None:
-    with pytest.raises(InvalidOptions, match="json, copy, names, password"):
+def test_unknown_option_lists_the_declared_ones() -> None:
+    with pytest.raises(InvalidOptions, match="options: json, copy, names, password"):
         check_options(sample.options, {"json": 1, "jsn": 1})
 
 
@@ -109,7 +109,7 @@ def test_operations_share_the_options_of_a_typed_dict() -> None:
         check_options(shared.options, {"name": "a", "size": 0, "colour": "green"})
 
 
-def test_options_may_be_called_what_a_model_calls_its_own() -> None:
+def test_options_may_have_the_names_of_a_models_attributes() -> None:
     @operation
     def odd(shell: Shell, self: str, schema: str, model_fields: str, args: str) -> str:
         return self + schema + model_fields + args
@@ -137,7 +137,7 @@ def returning(answer: Any) -> Operation[..., Any]:
         (object, {}),
     ],
 )
-def test_answer_is_described_where_it_can_be(answer: Any, schema: dict[str, Any]) -> None:
+def test_answer_is_described_if_possible(answer: Any, schema: dict[str, Any]) -> None:
     assert returning(answer).returns() == schema
 
 
@@ -145,7 +145,7 @@ def test_answer_may_be_a_dataclass() -> None:
     assert "exit_code" in returning(Result).returns()["properties"]
 
 
-def test_gate_marks_what_runs_in_the_api() -> None:
+def test_operation_with_a_gate_runs_in_the_api() -> None:
     @operation
     async def log_in(gate: Gate, username: Argument, password: Secret) -> dict[str, Any]:
         return await gate.log_in(username, password, None, None)
@@ -192,15 +192,15 @@ def synchronous(gate: Gate) -> None: ...
 @pytest.mark.parametrize(
     ("function", "fault"),
     [
-        (no_parameter, "the first parameter must be 'shell: Shell', there is none"),
+        (no_parameter, "the first parameter must be 'shell: Shell', but there is none"),
         (no_shell, "the first parameter must be 'shell: Shell', not 'user: 'str''"),
         (untyped_shell, "the first parameter must be 'shell: Shell', not 'shell'"),
         (untyped_option, "the parameter 'user' has no type"),
-        (any_options, "'**options: 'str'': an operation names each of its options"),
-        (any_arguments, "'*words: 'str'': an operation names each of its options"),
-        (positional_only, "'user: 'str'': an operation names each of its options"),
-        (field_as_default, "'user': Field() belongs into Annotated[…]"),
-        (undescribable, "a type that JSON does not know"),
+        (any_options, "'**options: 'str'': an operation must name each of its options"),
+        (any_arguments, "'*words: 'str'': an operation must name each of its options"),
+        (positional_only, "'user: 'str'': an operation must name each of its options"),
+        (field_as_default, "'user': Field() belongs in Annotated[…]"),
+        (undescribable, "the type of 'function' cannot be described in JSON"),
         (asynchronous, "with a Shell it must be an ordinary 'def'"),
         (synchronous, "with a LoginGateway it must be 'async def'"),
     ],
@@ -211,12 +211,12 @@ def test_signature_that_cannot_be_an_endpoint_is_refused_with_file_and_line(
     with pytest.raises(BrokenOperator) as refusal:
         operation(function)
     line = function.__code__.co_firstlineno
-    found = refusal.value.message
-    assert found.startswith(f"{HERE}:{line}: operation {function.__name__}: {fault}")
+    message = refusal.value.message
+    assert message.startswith(f"{HERE}:{line}: operation {function.__name__}: {fault}")
 
 
 class Declared:
-    """Surroundings with one command, `queue`, of the operator `batch`."""
+    """A context with one command, `queue`, of the operator `batch`."""
 
     def command(self, operator: str, name: str) -> Command:
         if (operator, name) != ("batch", "queue"):
@@ -255,12 +255,12 @@ def test_examples_are_checked_when_the_file_is_loaded() -> None:
     assert operation(examples=[{"name": "ada"}])(greet).examples == [{"name": "ada"}]
     with pytest.raises(
         BrokenOperator,
-        match=r"example .* is refused: .*nam: unknown option 'nam'; did you mean 'name'",
+        match=r"example .* is refused: .*nam: unknown option 'nam'; did you mean 'name'\?",
     ):
         operation(examples=[{"nam": "ada"}])(greet)
 
 
-def test_answer_to_a_secret_is_not_declared_to_be_shared() -> None:
+def test_answer_to_a_secret_cannot_be_shared() -> None:
     def look(shell: Shell, name: str) -> None: ...
 
     def nested(shell: Shell, keys: list[Secret] | None = None) -> None: ...
@@ -268,7 +268,7 @@ def test_answer_to_a_secret_is_not_declared_to_be_shared() -> None:
     assert operation(share_for=2)(look).share_for == 2
     with pytest.raises(BrokenOperator, match="an answer to a secret is not shared"):
         operation(share_for=2)(nested)
-    with pytest.raises(BrokenOperator, match="'share_for' is more than 0 s"):
+    with pytest.raises(BrokenOperator, match="'share_for' must be more than 0 s"):
         operation(share_for=0)(look)
     option = OptionEntry(flag="--key", secret=True)
     with pytest.raises(ValidationError, match="an answer to a secret is not shared"):

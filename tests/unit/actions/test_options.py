@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from resop.actions.options import LONGEST_NAME, MAX_SUGGESTIONS, check_options
+from resop.actions.options import MAX_SUGGESTION_LENGTH, MAX_SUGGESTIONS, check_options
 from resop.actions.sweep import ParameterValues
 from resop.errors import InvalidOptions
 from resop.types import ErrorMessage
@@ -111,7 +111,8 @@ def test_many_unknown_names_are_reported_without_suggestions_for_all() -> None:
     told = faults({f"lines{number}": 1 for number in range(MAX_SUGGESTIONS + 5)})
     assert len(told) == MAX_SUGGESTIONS + 5
     assert sum("did you mean" in message for message in told.values()) == MAX_SUGGESTIONS
-    assert "did you mean" not in faults({"lines" * LONGEST_NAME: 1})["lines" * LONGEST_NAME]
+    long = "lines" * MAX_SUGGESTION_LENGTH
+    assert "did you mean" not in faults({long: 1})[long]
 
 
 def test_error_message_replaces_the_messages_of_its_type_and_keeps_the_schema() -> None:

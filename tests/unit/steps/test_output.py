@@ -1,4 +1,4 @@
-"""What rc files print is taken off as it comes, just as it is at the end."""
+"""Noise of start-up files is removed from a stream as from the complete output."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,25 +6,25 @@ from hypothesis import strategies as st
 from resop.steps.output import NoiseFilter, RawResult, without_noise
 
 MARK = b"mark\n"
-PIECES = st.lists(
+CHUNKS = st.lists(
     st.tuples(st.sampled_from([1, 2]), st.sampled_from([b"m", b"ma", b"rk\n", MARK, b"noise\n"]))
 )
 
 
-@given(PIECES, st.integers(0, 20))
-def test_what_is_heard_after_the_mark_is_what_is_left_in_the_end(
-    pieces: list[tuple[int, bytes]], most: int
+@given(CHUNKS, st.integers(0, 20))
+def test_filter_passes_on_exactly_what_without_noise_returns(
+    chunks: list[tuple[int, bytes]], limit: int
 ) -> None:
-    heard = {1: b"", 2: b""}
+    received = {1: b"", 2: b""}
 
-    def hear(stream: int, data: bytes) -> None:
+    def receive(stream: int, data: bytes) -> None:
         assert data
-        heard[stream] += data
+        received[stream] += data
 
-    after = NoiseFilter(MARK, most, hear)
-    for stream, data in pieces:
+    after = NoiseFilter(MARK, limit, receive)
+    for stream, data in chunks:
         after(stream, data)
     after.finish()
-    out, err = (b"".join(data for stream, data in pieces if stream == each) for each in (1, 2))
-    left = without_noise(RawResult(out, err, 0, 0.0, False), MARK, most)
-    assert (heard[1], heard[2]) == (left.stdout, left.stderr)
+    out, err = (b"".join(data for stream, data in chunks if stream == each) for each in (1, 2))
+    expected = without_noise(RawResult(out, err, 0, 0.0, False), MARK, limit)
+    assert (received[1], received[2]) == (expected.stdout, expected.stderr)

@@ -1,0 +1,60 @@
+"""The two interfaces that a shell needs: a StepExecutor for its steps, and a ShellContext."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from resop.actions.command import Command
+from resop.archives.entry import File, TransferStats
+from resop.steps.result import Result
+from resop.steps.step import StepRequest
+
+
+class StepExecutor(Protocol):
+    """Where the steps of a shell leave to. Calls block; several threads may call at once."""
+
+    def run(self, step: StepRequest) -> Result:
+        """Run one step to its end. Raises StepTimedOut, ContactLost or ClusterUnreachable."""
+
+    def register_undo(self, undo: StepRequest) -> None:
+        """Store an undo step where others find it if this worker dies.
+
+        An undo step that has run with success is removed.
+        """
+
+    def log(self, text: str) -> None:
+        """Add a line to the task's log."""
+
+    def progress(self, done: float, total: float) -> None:
+        """Report how much of the task is done."""
+
+    def log_fault(self, trace: str) -> None:
+        """Write the traceback of a mistake in an operation where its author can read it."""
+
+    def put(self, content: bytes, path: str, mode: int | None, overwrite: bool) -> None:
+        """Write a file on the cluster, complete or not at all."""
+
+    def get(self, path: str, limit: int) -> File:
+        """Read a file of at most `limit` bytes."""
+
+    def put_folder(self, content: bytes, path: str, merge: bool) -> TransferStats:
+        """Write a folder from a validated tar archive."""
+
+    def get_folder(self, path: str, limit: int) -> bytes:
+        """Read a folder as a tar archive of at most `limit` bytes."""
+
+    def copy(self, source: str, target: str, overwrite: bool) -> TransferStats:
+        """Copy a file or folder on the cluster and report the progress."""
+
+
+class ShellContext(Protocol):
+    """The declared commands and the site's settings, for a shell."""
+
+    def command(self, operator: str, name: str) -> Command:
+        """Return a declared command. Raises UnknownAction."""
+
+    def setting(self, name: str, operator: str) -> str | None:
+        """Return a setting of the service, or None.
+
+        Raises Forbidden if the site's policy reserves the setting for other operators.
+        """
