@@ -35,7 +35,7 @@ from resop.storage.workers import WorkerStore
 from resop.types import ActionKind
 from worker.file_transfers import FileTransfers
 from worker.record_writer import RecordWriter
-from worker.recovery import left_undone
+from worker.recovery import steps_to_repair
 from worker.resumed_steps import NO_PREVIOUS_RUN, PreviousRun, ResumeState
 from worker.step_executor import SshStepExecutor
 from worker.step_journal import StepJournal
@@ -267,7 +267,7 @@ class TaskRunner:
         executor.task_log.lines, executor.task_log.progress = task.log, task.progress
         reason = "the worker that ran this task died, and its operation cannot be resumed"
         fault = await executor.steps.end_unfinished(reason)
-        return ActionOutcome(error=fault, needs_repair=left_undone(task.pending_undo))
+        return ActionOutcome(error=fault, needs_repair=steps_to_repair(task.pending_undo))
 
 
 def seconds_since_start(task: ClaimedTask) -> float:

@@ -32,7 +32,7 @@ MAX_REQUEUED = 500
 """Tasks queued again at one heartbeat."""
 
 
-def left_undone(pending_undo: Sequence[str] | None) -> list[str]:
+def steps_to_repair(pending_undo: Sequence[str] | None) -> list[str]:
     """Return the undo steps that a dead worker did not run, for a person to check."""
     return [f"{command}: not run, the worker died" for command in reversed(pending_undo or ())]
 
@@ -86,7 +86,7 @@ class Recovery:
                 "no later step was sent"
             )
             # A person must check whether the step that each of these would undo was run.
-            needs_repair = left_undone(orphan.pending_undo)
+            needs_repair = steps_to_repair(orphan.pending_undo)
             error = {**fault.as_json(), "undone": [], "needs_repair": needs_repair}
             if self._tasks.end(orphan.id, State.LOST, error=error):
                 log.warning("task %s: lost, its worker died", orphan.id)

@@ -72,7 +72,9 @@ class TaskPool:
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._loop = uvloop.new_event_loop()
-        self._loop_thread = threading.Thread(target=self._run_loop, name="ssh", daemon=True)
+        self._loop_thread = threading.Thread(
+            target=_run_forever, args=[self._loop], name="ssh", daemon=True
+        )
         encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
         connector = Connector(settings)
         credentials = CredentialStore(database)
@@ -97,12 +99,7 @@ class TaskPool:
             on_batch_task_end=dispatch_batches,
         )
         self._subscriber = Subscriber(settings.redis_url)
-        self._subscriber.on(CancelRequested, self._on_cancel_requested)
-        self._subscriber.on(BatchReady, lambda _: dispatch_batches())
-        self._subscriber.on(LoginOffer, self._held.on_offer)
-        self._subscriber.on(LoginRequest, self._held.on_login, channel=self._held.channel)
-        self._subscriber.on(LoggedOut, self._held.on_logout)
-        self._subscriber.on(LoggedOut, self._sessions.on_logout)
+        self._subscribe(dispatch_batches)
         self._claimer = Claimer(worker, self._tasks, self._begin_claimed, self._slots.release)
 
     def start(self) -> None:
@@ -149,9 +146,14 @@ class TaskPool:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._loop_thread.join(LOOP_STOP_SECONDS)
 
-    def _run_loop(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
+    def _subscribe(self, dispatch_batches: Callable[[], None]) -> None:
+        on = self._subscriber.on
+        on(CancelRequested, self._on_cancel_requested)
+        on(BatchReady, lambda _: dispatch_batches())
+        on(LoginOffer, self._held.on_offer)
+        on(LoginRequest, self._held.on_login, channel=self._held.channel)
+        on(LoggedOut, self._held.on_logout)
+        on(LoggedOut, self._sessions.on_logout)
 
     def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -202,6 +204,11 @@ class TaskPool:
             _cancel(each)
         if running:
             await asyncio.wait(running)
+
+
+def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
 
 
 def _cancel(running: asyncio.Task[None]) -> None:
