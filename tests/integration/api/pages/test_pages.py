@@ -1,4 +1,4 @@
-"""What a process has loaded before and after its first page."""
+"""The pages load nothing before the first one is requested."""
 
 import subprocess
 import sys
