@@ -41,9 +41,10 @@ async def _caller(request: Request, token: CurrentToken) -> Caller:
 CurrentCaller = Annotated[Caller, Depends(_caller)]
 
 
-async def token_of(request: Request, services: Services) -> Token:
+async def token_of(services: Services, context: RequestContext, request: Request) -> Token:
     """Return the caller's token in a route that does not always need one."""
-    return await logged_in(request, services, await _bearer(request))
+    bearer = await _bearer(request)
+    return await check_token(services, context, bearer.credentials if bearer else None)
 
 
 async def check_token(services: Services, context: RequestContext, text: str | None) -> Token:
@@ -59,7 +60,7 @@ async def check_token(services: Services, context: RequestContext, text: str | N
         raise SessionExpired if token.worker else TokenRefused("the token was ended: log in again")
     if token.worker:
         await services.access.worker_logins.check(token)
-    context.logged_in(token.username, token.cluster)
+    context.username, context.cluster = token.username, token.cluster
     return token
 
 

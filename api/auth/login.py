@@ -103,7 +103,7 @@ class ApiLoginGateway:
             expires_at=now() + lifetime,
         )
         await CREDENTIAL_KINDS[target.login](self._services).create(login, credential)
-        self._context.logged_in(username, target.name)
+        self._context.username = username
         token = Token(
             username,
             target.name,

@@ -27,7 +27,7 @@ class RequestContext:
     address: str
     """The client's address; `local` where the server does not know one."""
     username: str = ""
-    """The user of an accepted token; empty before that."""
+    """The user of an accepted token or a successful login; empty before that."""
     cluster: str = ""
     action: str = ""
     """`operator:name` of the action that the request asks for."""
@@ -56,10 +56,6 @@ class RequestContext:
         """Note who tries to log in; the audit entry names that user unless the login succeeds."""
         self._login_name, self.cluster = username, cluster
 
-    def logged_in(self, username: str, cluster: str) -> None:
-        """Note the user of an accepted token or a successful login."""
-        self.username, self.cluster = username, cluster
-
     def refused(self, error_type: str) -> None:
         """Note that the request is answered with an error of this type."""
         self.error = error_type
@@ -71,13 +67,9 @@ class RequestContext:
     def accepted(self, task_id: str) -> AuditEntry:
         """Return the audit entry of an accepted task, for writing in the task's transaction.
 
-        Call `entry_written` once that transaction is committed.
+        Set `needs_audit` to False once that transaction is committed.
         """
         return self.audit_entry(RequestOutcome.ACCEPTED, 202, task_id)
-
-    def entry_written(self) -> None:
-        """Note that the audit entry is in the database."""
-        self.needs_audit = False
 
     def audit_entry(
         self, outcome: RequestOutcome, status: int, task_id: str | None = None

@@ -11,7 +11,7 @@ from api.http.body import FORM, MAX_BYTES, content_type, parse_form, read_body
 from api.http.preferences import Preferences, check_preferences
 from api.http.starlette_internals import parse_multipart
 from api.pages.form_fields import FormData
-from resop.config.settings import Settings
+from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidOptions, UnsupportedBody
 
 MULTIPART = "multipart/form-data"
@@ -31,16 +31,19 @@ async def read_form(request: Request) -> FormData:
     return FormData([(name, _unix_lines(text)) for name, text in pairs])
 
 
-def form_preferences(form: FormData, settings: Settings) -> Preferences:
-    """Return the preferences of a form's section "How to run it". Raises InvalidOptions."""
+def form_preferences(form: FormData, default_wait: float, hosts: WebhookHosts) -> Preferences:
+    """Return the preferences of a form's section "How to run it". Raises InvalidOptions.
+
+    `default_wait` and `hosts` are as for `read_preferences`.
+    """
     values: dict[str, Any] = {
         "tag": form.get(":tags", "").split(),
         "dry_run": bool(form.get(":dry_run")),
-        "wait": 0 if form.get(":async") else settings.SYNC_WAIT,
+        "wait": 0 if form.get(":async") else default_wait,
     }
     if timeout := form.get(":timeout"):
         values["timeout"] = timeout
-    return check_preferences(values, settings.notify_hosts)
+    return check_preferences(values, hosts)
 
 
 async def _multipart_fields(headers: Headers, body: bytes) -> list[tuple[str, str]]:

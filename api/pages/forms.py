@@ -144,8 +144,9 @@ async def submit_form(kind: KindCode, request: Request) -> Response:
 
 async def _run(form: _Form, sent: FormData, options: dict[str, Any]) -> Response:
     assert form.caller is not None
-    preferences = form_preferences(sent, form.services.settings)
-    arguments = (form.services, form.caller, form.action, options, preferences)
+    services = form.services
+    preferences = form_preferences(sent, services.settings.SYNC_WAIT, services.webhook_hosts)
+    arguments = (services, form.caller, form.action, options, preferences)
     if preferences.dry_run:
         return await form.respond(sent, answer=await dry_run_action(*arguments))
     done = await run_action(*arguments)

@@ -84,11 +84,10 @@ async def run(kind: KindCode, request: Request) -> JSONResponse:
     operator, name = request.path_params["operator"], request.path_params["action"]
     if login := services.catalog.api_operation(operator, kind, name):
         return await _run_login(services, context, login, request)
-    caller = Caller(await token_of(request, services), context)
+    caller = Caller(await token_of(services, context, request), context)
     action = services.catalog.action(operator, kind, name)
     context.action = action.title
-    settings = services.settings
-    preferences = read_preferences(request, settings.SYNC_WAIT, settings.notify_hosts)
+    preferences = read_preferences(request, services.settings.SYNC_WAIT, services.webhook_hosts)
     options = await read_options(request, action.options)
     if preferences.dry_run:
         return JSONResponse(await dry_run_action(services, caller, action, options, preferences))
@@ -104,11 +103,11 @@ async def _run_login(
     began = time.monotonic()
     context.action = operation.title
     call = ActionCall.check(operation, await read_options(request, operation.options))
-    if read_preferences(request, 0, services.settings.notify_hosts).dry_run:
+    if read_preferences(request, 0, services.webhook_hosts).dry_run:
         context.nothing_done()
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})
     output = await run_login_operation(
-        services, context, call, partial(token_of, request, services)
+        services, context, call, partial(token_of, services, context, request)
     )
     return JSONResponse(
         {

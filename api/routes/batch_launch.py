@@ -53,7 +53,7 @@ async def launch(
     """
     found = services.catalog.action(operator, kind, action)
     caller.context.action = found.title
-    preferences = read_preferences(request, 0, services.settings.notify_hosts)
+    preferences = read_preferences(request, 0, services.webhook_hosts)
     body = await read_options(request, BatchBody)
     return await _response(services, await launch_batch(services, caller, found, body, preferences))
 
@@ -83,7 +83,7 @@ async def retry(
     a new batch.
     """
     old = await own_batch(services, caller.token, batch_id)
-    preferences = read_preferences(request, 0, services.settings.notify_hosts)
+    preferences = read_preferences(request, 0, services.webhook_hosts)
     return await _response(services, await retry_batch(services, caller, old, state, preferences))
 
 

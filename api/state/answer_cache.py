@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from api.state.subscription import Subscription
 from api.state.task_waiters import final_result
 from resop.messaging.messages import Resync, TaskEnded
 from resop.storage.models import State, Task
@@ -59,14 +60,14 @@ class AnswerCache:
     Answers are shared only while this process is subscribed, and so learns of every task's end.
     """
 
-    def __init__(self, is_subscribed: Callable[[], bool]) -> None:
-        self._is_subscribed = is_subscribed
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
         self._answers: dict[_Owner, dict[str, SharedAnswer]] = {}
         """By owner, then by digest of the request."""
 
     def find(self, digest: str, task: Task, max_age: float) -> SharedAnswer | None:
         """Return an answer that a request for `task` may share, at most `max_age` seconds old."""
-        if not self._is_subscribed():
+        if not self._subscription.connected:
             return None
         answer = self._answers.get(_owner(task), {}).get(digest)
         return answer if answer is not None and answer.serves(task, max_age) else None
@@ -74,7 +75,7 @@ class AnswerCache:
     @contextlib.contextmanager
     def publishing(self, digest: str, task: Task, share_for: float) -> Iterator[None]:
         """Offer the answer of `task`, which is queued inside of this context, from now on."""
-        if not self._is_subscribed():
+        if not self._subscription.connected:
             yield
             return
         queued = asyncio.get_running_loop().create_future()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 
+from api.state.subscription import Subscription
 from resop.messaging.messages import LoggedOut, Resync
 from resop.security.tokens import Token
 from resop.storage.credentials import CredentialStore
@@ -22,15 +22,15 @@ class LoginCache:
     A login is trusted only while this process is subscribed, and so learns of every logout.
     """
 
-    def __init__(self, credentials: CredentialStore, is_subscribed: Callable[[], bool]) -> None:
+    def __init__(self, credentials: CredentialStore, subscription: Subscription) -> None:
         self._credentials = credentials
-        self._is_subscribed = is_subscribed
+        self._subscription = subscription
         self._trusted_until: dict[str, float] = {}
         """By credential; times of time.monotonic."""
 
     async def is_valid(self, token: Token) -> bool:
         """Return True unless the token's login has ended."""
-        if self._is_subscribed():
+        if self._subscription.connected:
             if self._trusted_until.get(token.credential, 0.0) > time.monotonic():
                 return True
             # Before the database is read, so that a logout meanwhile removes the entry again.

@@ -19,6 +19,7 @@ from resop.access.permissions import Permissions
 from resop.access.session_provider import SessionProvider
 from resop.actions.catalog import Catalog, load_catalog
 from resop.config.settings import Settings
+from resop.config.webhook_hosts import WebhookHosts
 from resop.messaging.messages import (
     LoggedOut,
     LoginAccepted,
@@ -94,7 +95,7 @@ class Messaging:
         subscriber = Subscriber(settings.redis_url)
         waiters = CompletionWaiters()
         watches = TaskWatches(storage.tasks, storage.step_outputs)
-        answers = AnswerCache(lambda: subscriber.connected)
+        answers = AnswerCache(subscriber)
         subscriber.on(TaskEnded, answers.on_task_ended)  # before waiters, which may share one
         subscriber.on(TaskEnded, waiters.on_task_ended)
         subscriber.on(TaskEnded, watches.on_message)
@@ -139,7 +140,7 @@ class Access:
         connector, subscriber = Connector(settings), messaging.subscriber
         credentials = storage.credentials
         sessions = SessionProvider(settings, credentials, encryptor, connector, runner=False)
-        logins = LoginCache(credentials, lambda: subscriber.connected)
+        logins = LoginCache(credentials, subscriber)
         worker_logins = WorkerLogins(messaging.redis, encryptor)
         subscriber.on(LoggedOut, logins.on_logout)
         subscriber.on(LoggedOut, sessions.on_logout)
@@ -163,6 +164,7 @@ class Services:
 
     settings: Settings
     catalog: Catalog
+    webhook_hosts: WebhookHosts
     storage: Storage
     messaging: Messaging
     access: Access
@@ -189,7 +191,12 @@ def make_services(settings: Settings) -> Services:
     messaging = Messaging.connect(settings, storage)
     access = Access.make(settings, catalog, storage, messaging)
     return Services(
-        settings=settings, catalog=catalog, storage=storage, messaging=messaging, access=access
+        settings=settings,
+        catalog=catalog,
+        webhook_hosts=settings.notify_hosts,
+        storage=storage,
+        messaging=messaging,
+        access=access,
     )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from api.http.preferences import Preferences
 from api.http.request_context import Caller
 from api.state.services import Services
-from api.tasks.factory import first_step_of, has_preview, new_task
+from api.tasks.factory import first_step_of, new_task
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
+from resop.actions.operation import Operation
 from resop.actions.options import option_names
 from resop.actions.sweep import BatchBody, BatchItem, OptionTemplate, batch_items
 from resop.errors import InvalidOptions
@@ -113,7 +114,7 @@ class BatchFactory:
         try:
             call = ActionCall.check(self._action, fill())
             task = new_task(self._services, self._caller, call, self._preferences)
-            if has_preview(call):
+            if isinstance(self._action, Operation) and self._action.preview:
                 first = first_step_of(self._services, self._caller.token, call)
                 if number < PREVIEWED_ITEMS:
                     self.first_steps.append(first)

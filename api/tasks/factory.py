@@ -59,11 +59,6 @@ def new_task(
     )
 
 
-def has_preview(call: ActionCall) -> bool:
-    """Return True if the first step of the call's operation can be computed without a cluster."""
-    return isinstance(call.action, Operation) and call.action.preview
-
-
 def first_step_of(services: Services, token: Token, call: ActionCall) -> dict[str, Any]:
     """Return an operation's first step as `command` and `stdin`; empty if it sends none. Blocks.
 

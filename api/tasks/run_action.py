@@ -13,11 +13,12 @@ from api.http.preferences import Preferences
 from api.http.request_context import Caller
 from api.state import rate_limit
 from api.state.services import Services
-from api.tasks.factory import dry_run_json, first_step_of, has_preview, new_task
+from api.tasks.factory import dry_run_json, first_step_of, new_task
 from api.tasks.idempotency import earlier_task, idempotency_key
 from api.tasks.waiting import wait_for_end, wait_for_shared
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
+from resop.actions.operation import Operation
 from resop.config.policy import Decision
 from resop.errors import QueueUnavailable
 from resop.storage.models import IdempotencyKey, State, Task
@@ -58,7 +59,7 @@ async def run_action(
     decision = await permit(services, caller, action.title)
     call = ActionCall.check(action, options)
     run = _Run(services, caller, call, preferences, deadline)
-    if has_preview(call):
+    if isinstance(action, Operation) and action.preview:
         await run_in_threadpool(first_step_of, services, caller.token, call)
     caller.context.options = call.masked
     await rate_limit.count(services.messaging.redis, decision, caller.token)
@@ -79,7 +80,7 @@ async def dry_run_action(
     call = ActionCall.check(action, options)
     task = new_task(services, caller, call, preferences)
     step: dict[str, Any] = {}
-    if has_preview(call):
+    if isinstance(action, Operation) and action.preview:
         step = await run_in_threadpool(first_step_of, services, caller.token, call)
     caller.context.nothing_done()
     shown = {"success": True, "dry_run": True, "action": action.title}
@@ -147,10 +148,10 @@ class _Run:
         try:
             earlier = await self._services.messaging.submitter.add(new, worker, durable=durable)
         except QueueUnavailable:
-            context.entry_written()  # the task and its entry are stored; the task has failed
+            context.needs_audit = False  # the task is stored with its entry, and has failed
             raise
         if earlier is None:
-            context.entry_written()
+            context.needs_audit = False
         return earlier
 
     async def _idempotency_key(self) -> IdempotencyKey | None:

@@ -29,6 +29,10 @@ class ActionCall:
         self.options = options
         """The options as an instance of the action's own model."""
         self._given = option_values(options)
+        self.secrets = secrets_in(self._given)
+        """The texts of all secrets among the options, at any depth."""
+        self.masker = Masker(self.secrets)
+        """Masks these secrets; a running task may teach it more."""
 
     @classmethod
     def check(cls, action: Action, options: Mapping[str, Any]) -> ActionCall:
@@ -51,20 +55,10 @@ class ActionCall:
         )
         return masked
 
-    @cached_property
-    def secrets(self) -> list[str]:
-        """The texts of all secrets among the options, at any depth."""
-        return secrets_in(self._given)
-
     @property
     def secret_options(self) -> set[str]:
         """The names of the options that contain a secret."""
         return {name for name, value in self._given.items() if secrets_in(value)}
-
-    @cached_property
-    def masker(self) -> Masker:
-        """A masker for the secrets among the options; a running task may teach it more."""
-        return Masker(self.secrets)
 
     def digest(self, key: KeyedDigest) -> str:
         """Return a digest that is equal for equal calls: same action, same options."""

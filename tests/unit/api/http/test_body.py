@@ -1,16 +1,18 @@
 """Bodies: JSON or form fields, within limits, each refusal named."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from fastapi import Request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from typing_extensions import TypeAliasType
 
 from api.http.body import MAX_BYTES, MAX_DEPTH, read_options
 from resop.errors import BodyTooLarge, InvalidOptions, UnsupportedBody
 
 FORM = "application/x-www-form-urlencoded"
+Names = TypeAliasType("Names", list[str])
 
 
 class Model(BaseModel):
@@ -22,7 +24,9 @@ class Model(BaseModel):
     needed: str
 
 
-async def read(body: bytes, kind: str | None = "application/json") -> dict[str, Any]:
+async def read(
+    body: bytes, kind: str | None = "application/json", model: type[BaseModel] = Model
+) -> dict[str, Any]:
     async def parts() -> AsyncIterator[bytes]:
         for begin in range(0, len(body), 60_000):
             yield body[begin : begin + 60_000]
@@ -36,7 +40,7 @@ async def read(body: bytes, kind: str | None = "application/json") -> dict[str, 
             return {"type": "http.request", "body": b"", "more_body": False}
 
     headers = [(b"content-type", kind.encode())] if kind else []
-    return await read_options(Request({"type": "http", "headers": headers}, receive), Model)
+    return await read_options(Request({"type": "http", "headers": headers}, receive), model)
 
 
 @pytest.mark.parametrize("kind", ["application/json", None, "application/vnd.site+json"])
@@ -102,3 +106,22 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read_to_its_end() -
 async def test_another_kind_of_body_is_refused_by_its_name(kind: str) -> None:
     with pytest.raises(UnsupportedBody, match=kind.partition(";")[0]):
         await read(b"a=1", kind)
+
+
+class Listing(BaseModel):
+    """Lists as options declare them."""
+
+    plain: list[str] = []
+    optional: list[int] | None = None
+    bounded: Annotated[list[str], Field(max_length=3)] | None = None
+    alias: Names | None = None
+    text: str | list[str] = ""
+
+
+@pytest.mark.parametrize("name", ["plain", "optional", "bounded", "alias"])
+async def test_one_value_of_a_form_field_for_a_list_is_a_list(name: str) -> None:
+    assert await read(f"{name}=37".encode(), FORM, Listing) == {name: ["37"]}
+
+
+async def test_one_value_of_a_form_field_for_a_text_or_a_list_is_a_text() -> None:
+    assert await read(b"text=37", FORM, Listing) == {"text": "37"}

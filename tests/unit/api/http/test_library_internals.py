@@ -1,6 +1,7 @@
-"""The undocumented parts of uvicorn, starlette and FastAPI that the API relies on.
+"""The undocumented parts of starlette and FastAPI that the API relies on.
 
-A failure here after an upgrade means: look into api/http/*_internals.py or uvicorn_server.py.
+A failure here after an upgrade means: look into api/http/starlette_internals.py or
+fastapi_internals.py.
 """
 
 from typing import Any

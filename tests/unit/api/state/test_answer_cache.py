@@ -31,7 +31,7 @@ def task(task_id: str, credential: str = "first", username: str = "ada") -> Task
 
 @pytest.fixture
 async def questions() -> AnswerCache:
-    made = AnswerCache(lambda: True)
+    made = AnswerCache(Subscription())
     with made.publishing("digest", task("t1"), 60):
         pass
     return made
@@ -79,7 +79,7 @@ async def test_what_is_heard_decides_what_is_still_shared(
 
 
 async def test_question_that_could_not_be_put_is_not_shared() -> None:
-    questions = AnswerCache(lambda: True)
+    questions = AnswerCache(Subscription())
     with pytest.raises(OSError, match="away"), questions.publishing("digest", task("t1"), 60):
         found = questions.find("digest", task("t2"), 9)
         raise OSError("away")
@@ -91,9 +91,6 @@ class Subscription:
     """A subscription that may be lost."""
 
     connected = True
-
-    def __call__(self) -> bool:
-        return self.connected
 
 
 async def test_nothing_is_shared_while_the_end_of_a_task_would_not_be_heard() -> None:

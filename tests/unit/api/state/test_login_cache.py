@@ -39,9 +39,6 @@ class Subscription:
 
     connected = True
 
-    def __call__(self) -> bool:
-        return self.connected
-
 
 @pytest.fixture
 def store() -> FakeCredentialStore:

@@ -1,0 +1,13 @@
+"""The part of a Subscriber that decides whether this process may trust what it has cached."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Subscription(Protocol):
+    """A subscription to the messages of other processes."""
+
+    @property
+    def connected(self) -> bool:
+        """True only while no message is missed."""
