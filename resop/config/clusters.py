@@ -40,7 +40,7 @@ class Cluster(BaseModel):
     known_hosts: Annotated[
         str | None, ErrorMessage("must be a known_hosts file, or SHA256:… of the host keys")
     ] = None
-    """A known_hosts file or fingerprints for this cluster alone; the default is KNOWN_HOSTS."""
+    """A known_hosts file or fingerprints for this cluster only; the default is KNOWN_HOSTS."""
     login: LoginKind = "key"
 
     @field_validator("login", mode="before")

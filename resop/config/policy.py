@@ -1,4 +1,4 @@
-"""The policy: a site's file of rules for who may run which action, how often, and read settings.
+"""The policy: a site's rules for which users may run which actions, how often, and read settings.
 
 The first rule that applies decides; if none applies, the default of the file. Without a file
 everything is allowed.

@@ -1,7 +1,7 @@
 """The messages between processes over Redis pub/sub, with their channels and their encoding.
 
 A message is only a hint to re-read the database, which is authoritative. A lost message costs
-time, nothing else: whoever may have missed one handles `Resync`. Whoever can reach Redis can
+time, nothing else: a process that may have missed one gets a `Resync`. Any client of Redis can
 publish anything, so `decode` refuses everything that is not exactly one of these messages.
 """
 

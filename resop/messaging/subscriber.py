@@ -20,7 +20,7 @@ from resop.messaging.publisher import REDIS_TIMEOUT_SECONDS
 log = logging.getLogger(__name__)
 
 PING_SECONDS = 5.0
-"""A connection that was silent for so long is pinged; silent for as long again, it is lost."""
+"""A connection that is silent for this time is pinged; if it stays silent as long, it is lost."""
 RECONNECT_SECONDS = 0.5
 
 _Callback = Callable[[Any], None]
@@ -31,7 +31,7 @@ class Subscriber:
 
     A malformed message is logged and skipped; a callback that raises is logged. `connected` is
     True only while no message is missed. All callbacks get a Resync when the subscription is
-    lost, when an attempt to renew it fails, and when it is there again.
+    lost, when an attempt to renew it fails, and when it is renewed.
     """
 
     def __init__(self, url: str) -> None:

@@ -29,7 +29,7 @@ _TASK_ID = re.compile(r"[0-9a-f-]{1,36}")
 
 
 def cluster_queue(cluster: str) -> str:
-    """Return the queue of a cluster; workers may run near the cluster and serve it alone."""
+    """Return the queue of a cluster; workers may run near the cluster and serve only it."""
     return f"cluster.{cluster}"
 
 

@@ -45,7 +45,7 @@ class Encryptor:
         self._payload_key = AESGCM(self._derive(b"envelope"))
         self._digest_key = self._derive(b"digest")
         self.login_key = self._derive(b"login")
-        """Proves to either end of a login handover that the other belongs to this service."""
+        """Proves to either end of a login key exchange that the other belongs to this service."""
         self.instance = self._derive(b"instance").hex()[:12]
         """The name of this service (on all its machines) in authorized_keys files."""
 

@@ -3,8 +3,8 @@
 Where a cluster accepts no key of resop's, the connection that was logged in is all there is, so
 the worker must open it. API and worker agree on a key that exists for this one login, in the
 memory of these two processes (X25519; SECRET_KEY proves to each that the other belongs to this
-service). The messages are published, never queued or stored, and whoever records them cannot
-decrypt them, not even with SECRET_KEY.
+service). The messages are published, never queued or stored, and a client of Redis that
+records them cannot decrypt them, not even with SECRET_KEY.
 
     API     -> all workers    LoginOffer     the cluster, the API's public key
     workers -> API            LoginAccepted  the worker's public key; the first worker is chosen

@@ -94,7 +94,7 @@ def _written_forms(secret: str) -> set[str]:
 
 
 def _escaped(text: str) -> set[str]:
-    """Return the forms of a text in shell, JSON and Python, alone or in a longer word."""
+    """Return the forms of a text in shell, JSON and Python, bare or in a longer word."""
     shells = {text.replace("'", other) for other in ("'\"'\"'", "'\\''", "\\'")}
     jsons = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     python = repr(text)[1:-1]

@@ -57,7 +57,7 @@ class BatchStore:
             with self._database.write(durable=False) as db:
                 db.execute(insert(BATCH), [batch.model_dump()])
             for start in range(0, len(tasks), TASKS_PER_TRANSACTION):
-                self._add_tasks(tasks[start : start + TASKS_PER_TRANSACTION])
+                _add_tasks(self._database, tasks[start : start + TASKS_PER_TRANSACTION])
                 time.sleep(WRITE_PAUSE_SECONDS)
             self._make_ready(batch, key)
         except IntegrityError:
@@ -73,13 +73,6 @@ class BatchStore:
                 self._discard(batch.id)
             raise
         return None
-
-    def _add_tasks(self, tasks: Sequence[Task]) -> None:
-        tags = [row.model_dump() for row in tag_rows_of(tasks)]
-        with self._database.write(durable=False) as db:
-            db.execute(INSERT_TASK, [task.model_dump() for task in tasks])
-            if tags:
-                db.execute(INSERT_TAG, tags)
 
     def _make_ready(self, batch: Batch, key: IdempotencyKey | None) -> None:
         """Mark a completely written batch as ready, together with its key and webhook."""
@@ -113,8 +106,8 @@ class BatchStore:
 
     def get(self, batch_id: str) -> Batch | None:
         """Return a batch of any user, or None."""
-        found = self._ready(BATCH.c.id == batch_id, limit=1)
-        return found[0] if found else None
+        batches = _ready_batches(self._database, BATCH.c.id == batch_id, limit=1)
+        return batches[0] if batches else None
 
     def batches(
         self, username: str, cluster: str, *, limit: int, before: str | None = None
@@ -123,13 +116,7 @@ class BatchStore:
         conditions = [BATCH.c.username == username, BATCH.c.cluster == cluster]
         if before is not None:
             conditions.append(BATCH.c.id < before)
-        return self._ready(*conditions, limit=limit)
-
-    def _ready(self, *conditions: ColumnElement[bool], limit: int) -> list[Batch]:
-        query = select(BATCH).where(*conditions, BATCH.c.ready_at.is_not(None))
-        with self._database.read() as db:
-            rows = db.execute(query.order_by(BATCH.c.id.desc()).limit(limit))
-            return [Batch(**row._mapping) for row in rows]
+        return _ready_batches(self._database, *conditions, limit=limit)
 
     def counts(self, batch_ids: Iterable[str]) -> dict[str, dict[State, int]]:
         """Return the number of tasks in each state, for each of these batches."""
@@ -230,6 +217,22 @@ class BatchStore:
         with self._database.read() as db:
             batch_id = db.execute(select(BATCH.c.id).where(old).limit(1)).scalar_one_or_none()
         return 0 if batch_id is None else self._delete_tasks(batch_id, limit)
+
+
+def _add_tasks(database: Database, tasks: Sequence[Task]) -> None:
+    tags = [row.model_dump() for row in tag_rows_of(tasks)]
+    with database.write(durable=False) as db:
+        db.execute(INSERT_TASK, [task.model_dump() for task in tasks])
+        if tags:
+            db.execute(INSERT_TAG, tags)
+
+
+def _ready_batches(database: Database, *conditions: ColumnElement[bool], limit: int) -> list[Batch]:
+    """Return the ready batches that meet the conditions, newest first."""
+    query = select(BATCH).where(*conditions, BATCH.c.ready_at.is_not(None))
+    with database.read() as db:
+        rows = db.execute(query.order_by(BATCH.c.id.desc()).limit(limit))
+        return [Batch(**row._mapping) for row in rows]
 
 
 def _conditions(

@@ -71,7 +71,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield a connection on which each statement is a transaction of its own."""
+        """Yield a connection on which each statement is its own transaction."""
         with _known_errors(), self._reader.connect() as db:
             yield db
 

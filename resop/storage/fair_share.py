@@ -22,7 +22,7 @@ class BatchShare:
     username: str
     cluster: str
     at_once: int | None
-    """The maximum number of its tasks in flight; None for no limit of its own."""
+    """The maximum number of its tasks in flight; None if the batch has no limit."""
     in_flight: int = 0
     """The number of its tasks that are dispatched and have not ended."""
     dispatched_at: datetime = LONG_AGO

@@ -200,7 +200,7 @@ class Batch(SQLModel, table=True):
     """True if an option was secret: such a batch cannot be repeated from the database."""
     size: int
     at_once: int | None = None
-    """The maximum number of its tasks in flight; None for no limit of its own."""
+    """The maximum number of its tasks in flight; None if the batch has no limit."""
     tags: list[str] = Field(default_factory=list, sa_type=Json)
     retry_of: str | None = Field(default=None, max_length=36)
     notify: str | None = Field(default=None, sa_type=LongText)
@@ -265,7 +265,7 @@ class _WebhookDeliveryTable(WebhookDelivery, table=True):
 
 
 class Credential(SQLModel, table=True):
-    """What reopens a session after its login, encrypted."""
+    """The data that reopens a session after its login, encrypted."""
 
     __tablename__ = "credential"
 

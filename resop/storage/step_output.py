@@ -64,7 +64,7 @@ class StepOutputStore:
             return {row.number: (row.stdout, row.stderr) for row in db.execute(query)}
 
     def so_far(self, task_id: str, steps: Collection[int]) -> dict[int, tuple[str, str]]:
-        """Return the output so far of these steps, for those that have any, by step."""
+        """Return the output so far, by step, of the steps among `steps` that have any."""
         chosen = STEP_OUTPUT.c.task == task_id, STEP_OUTPUT.c.step.in_(steps)
         columns = STEP_OUTPUT.c.step, STEP_OUTPUT.c.stream, STEP_OUTPUT.c.text
         found: defaultdict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))

@@ -86,7 +86,7 @@ def _rows(
 ) -> Sequence[Row[Any]]:
     """Return the rows with these ids, newest first.
 
-    The ids are read first, from the index alone if there is no other condition: otherwise MariaDB
+    The ids are read first, from the index only if there is no other condition: otherwise MariaDB
     reads every row of the user that is newer than the page.
     """
     ids = db.execute(matching_ids).scalars().all()

@@ -163,7 +163,7 @@ class TaskStore:
         return next(iter(self.claim_all([task_id], worker)), None)
 
     def claim_all(self, task_ids: Sequence[str], worker: str) -> list[ClaimedTask]:
-        """Claim many tasks in one transaction, and return those that `worker` must run."""
+        """Claim many tasks in one transaction, and return the tasks that `worker` must run."""
         rows: list[Row[Any]] = []
         with self._database.write() as db:
             for task_id in task_ids:

@@ -26,7 +26,7 @@ def found(task_store: TaskStore, task_id: str) -> Task:
 
 
 def several(task_store: TaskStore, count: int) -> list[str]:
-    """The ids of so many queued tasks."""
+    """Add `count` queued tasks and return their ids."""
     ids = [next_id() for _ in range(count)]
     for each in ids:
         task_store.add(task(id=each))

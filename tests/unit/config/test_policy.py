@@ -57,7 +57,7 @@ def policy(tmp_path: Path) -> Policy:
         ("hpccenter:create_user", "bob", None, False, "policy.yml"),
     ],
 )
-def test_first_rule_that_fits_decides(
+def test_first_rule_that_applies_decides(
     policy: Policy,
     action: str,
     username: str,
@@ -79,7 +79,7 @@ def test_refusal_names_the_rule_and_what_it_says(policy: Policy) -> None:
     assert refused.value.details == {"rule": "policy.yml:6"}
 
 
-def test_setting_is_for_the_operators_that_are_named(policy: Policy) -> None:
+def test_setting_is_readable_by_the_named_operators_only(policy: Policy) -> None:
     for setting, operator in [("BIND_PASSWORD", "hpccenter"), ("OTHER", "mysite")]:
         policy.check_reader(setting, operator)
     with pytest.raises(
@@ -136,7 +136,7 @@ def test_without_a_file_everything_is_allowed() -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line_and_key(tmp_path: Path, text: str, said: str) -> None:
+def test_fault_is_reported_with_its_line_and_key(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "policy.yml"
     file.write_text(text)
     with pytest.raises(InvalidSettings) as refused:
@@ -144,12 +144,12 @@ def test_what_is_wrong_is_named_with_its_line_and_key(tmp_path: Path, text: str,
     assert refused.value.message.startswith(f"POLICY_FILE: {file}:{said}"), refused.value.message
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_policy_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match=r"POLICY_FILE: .*/none\.yml: No such file"):
         load_policy(tmp_path / "none.yml")
 
 
-async def test_rate_holds_a_user_for_the_rest_of_the_minute() -> None:
+async def test_rate_blocks_a_user_for_the_rest_of_the_minute() -> None:
     redis = fakeredis.FakeAsyncRedis()
     twice = Decision(True, "policy.yml:8", "", 2)
     await count(redis, twice, TOKEN)

@@ -142,24 +142,24 @@ def test_empty_value_leaves_a_setting_unset(read: Read) -> None:
     assert settings.setting("OWN") is None
 
 
-def test_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+def test_byte_order_mark_is_not_part_of_a_name(tmp_path: Path) -> None:
     file = tmp_path / "config.env"
     file.write_bytes(b"\xef\xbb\xbfPORT=4000\r\n")
     assert load_settings(file, {}).PORT == 4000
 
 
-def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+def test_defaults_apply_without_a_file(tmp_path: Path) -> None:
     assert load_settings(tmp_path / "none", {}) == Settings()
 
 
-def test_file_that_the_environment_names_must_be_there(read: Read, tmp_path: Path) -> None:
+def test_file_named_in_the_environment_must_exist(read: Read, tmp_path: Path) -> None:
     (tmp_path / "other.env").write_text("PORT=4000\n")
     assert read("PORT=1", RESOP_CONFIG=str(tmp_path / "other.env")).PORT == 4000
     message = refusal(read, RESOP_CONFIG=str(tmp_path / "none"))
     assert message == f"RESOP_CONFIG: {tmp_path}/none is not a file"
 
 
-def test_no_operator_reads_what_is_the_services_own(read: Read) -> None:
+def test_no_operator_reads_a_setting_of_the_service(read: Read) -> None:
     settings = read(f"SECRET_KEY={GOOD_KEY}", DEMO_PASSWORD="hunter2")
     assert settings.setting("SECRET_KEY") is None
     assert settings.setting("DEMO_PASSWORD") is None
@@ -207,7 +207,9 @@ def test_secrets_of_the_settings_are_not_shown(read: Read) -> None:
         (["X=1", "DATA_DIR=/tmp/a?b"], 2, "DATA_DIR"),
     ],
 )
-def test_wrong_line_is_named(read: Read, lines: list[str], line: int, part: str) -> None:
+def test_wrong_line_is_reported_with_its_number(
+    read: Read, lines: list[str], line: int, part: str
+) -> None:
     message = refusal(read, *lines)
     assert message.startswith(f"config.env:{line}: ")
     assert part in message
@@ -218,7 +220,7 @@ def test_notifications_need_a_secret(read: Read) -> None:
     assert said == "config.env: NOTIFY_SECRET is needed when NOTIFY_HOSTS is set; see config.env"
 
 
-def test_every_wrong_line_is_named(read: Read) -> None:
+def test_every_wrong_line_is_reported(read: Read) -> None:
     message = refusal(read, "PORT=x", "SYNC_WAIT=y", LOG_LEVEL="z")
     assert [part.split(": ")[:2] for part in message.split("; ")] == [
         ["config.env:1", "PORT"],
@@ -228,7 +230,7 @@ def test_every_wrong_line_is_named(read: Read) -> None:
 
 
 @pytest.mark.parametrize("name", ["LDAP_HOST", "DB_PORT", "TEMPLATE_NAME", "MAIL_PASSWORD"])
-def test_further_names_are_an_operators_own(read: Read, name: str) -> None:
+def test_unknown_names_belong_to_operators(read: Read, name: str) -> None:
     assert read(f"{name}=x").setting(name) == "x"
 
 
@@ -238,7 +240,7 @@ def test_values_are_not_repeated_in_a_refusal(read: Read) -> None:
 
 
 @pytest.mark.parametrize("content", [b"PORT=\xff\n", b"\xff\xfeP\x00"])
-def test_file_that_is_no_text_is_named(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_utf8_is_reported(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "config.env"
     file.write_bytes(content)
     with pytest.raises(InvalidSettings, match=rf"{file}: .*utf-8"):
@@ -272,7 +274,7 @@ def test_random_secret_key_is_used_as_it_is(read: Read, tmp_path: Path, key: str
     assert not (tmp_path / "data").exists()
 
 
-def test_secret_key_is_made_once_and_kept_to_its_owner(tmp_path: Path) -> None:
+def test_secret_key_is_created_once_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     settings = Settings(DATA_DIR=tmp_path / "new/data")
     key = settings.secret_key()
     assert len(key) >= 48
@@ -292,7 +294,7 @@ def test_damaged_secret_key_is_refused_and_not_replaced(tmp_path: Path) -> None:
     assert file.read_bytes() == b"short\n"
 
 
-def test_secret_key_that_cannot_be_stored_is_one_clear_line(tmp_path: Path) -> None:
+def test_secret_key_that_cannot_be_stored_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file where a folder is to be")
     with pytest.raises(InvalidSettings, match="the secret key cannot be stored"):
         Settings(DATA_DIR=tmp_path / "data").secret_key()
@@ -336,7 +338,9 @@ def test_many_machines_share_redis_and_secret_key(read: Read) -> None:
 @pytest.mark.parametrize(
     ("left_out", "part"), [(0, "SECRET_KEY is needed"), (2, "KNOWN_HOSTS is needed")]
 )
-def test_many_machines_need_what_one_makes_for_itself(read: Read, left_out: int, part: str) -> None:
+def test_many_machines_need_settings_that_one_machine_creates(
+    read: Read, left_out: int, part: str
+) -> None:
     lines = [line for number, line in enumerate(MANY) if number != left_out]
     assert part in refusal(read, *lines, "CLUSTER_ADDRESS=x")
 
@@ -367,15 +371,13 @@ def test_clusters_file_lists_several_and_the_first_is_the_default(
         settings.cluster("polka")
 
 
-def test_no_cluster_at_all_is_told_when_one_is_needed() -> None:
+def test_missing_cluster_is_reported_when_one_is_needed() -> None:
     assert Settings().clusters() == {}
     with pytest.raises(InvalidSettings, match="set CLUSTER_ADDRESS"):
         Settings().cluster(None)
 
 
-def test_no_cluster_of_many_machines_is_trusted_at_first_sight(
-    read: Read, clusters_file: Path
-) -> None:
+def test_many_machines_trust_no_host_key_on_first_use(read: Read, clusters_file: Path) -> None:
     lines = [*MANY[:2], f"CLUSTERS_FILE={clusters_file}"]
     assert "KNOWN_HOSTS is needed" in refusal(read, *lines)
     clusters_file.with_name("pinned.yml").write_text(CLUSTERS.splitlines()[1])
@@ -403,7 +405,7 @@ def test_no_cluster_of_many_machines_is_trusted_at_first_sight(
         ("- \udcff", "utf-8"),
     ],
 )
-def test_wrong_clusters_file_is_named_at_start_up(
+def test_wrong_clusters_file_is_reported_at_start_up(
     read: Read, tmp_path: Path, content: str, part: str
 ) -> None:
     file = tmp_path / "clusters.yml"
@@ -413,7 +415,7 @@ def test_wrong_clusters_file_is_named_at_start_up(
     assert part in message
 
 
-def test_missing_clusters_file_is_named(read: Read) -> None:
+def test_missing_clusters_file_is_reported(read: Read) -> None:
     assert "CLUSTERS_FILE: none.yml" in refusal(read, "CLUSTERS_FILE=none.yml")
 
 

@@ -20,9 +20,7 @@ HOSTS = WebhookHosts("hooks.hpc.example, *.portal.example:8443 localhost")
         ("https://localhost/x", ("localhost", 443, "/x")),
     ],
 )
-def test_address_of_a_listed_host_is_taken_apart(
-    address: str, receiver: tuple[str, int, str]
-) -> None:
+def test_address_of_a_listed_host_is_parsed(address: str, receiver: tuple[str, int, str]) -> None:
     assert HOSTS.receiver(address) == WebhookHost(*receiver)
 
 
@@ -63,12 +61,12 @@ def test_address_of_a_listed_host_is_taken_apart(
         ("https://%6cocalhost/", "by its name"),
     ],
 )
-def test_any_other_address_is_refused_and_told_why(address: str, said: str) -> None:
+def test_any_other_address_is_refused_with_a_reason(address: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         HOSTS.receiver(address)
 
 
-def test_without_hosts_notifications_are_off() -> None:
+def test_without_hosts_webhooks_are_off() -> None:
     assert not WebhookHosts(" ")
     with pytest.raises(ValueError, match="webhooks are off"):
         WebhookHosts("").receiver("https://hooks.hpc.example")
@@ -95,5 +93,5 @@ def test_addresses_of_the_internet_are_public(address: str) -> None:
         *("2001:0:5ef5:79fd::1",),
     ],
 )
-def test_all_others_are_not(address: str) -> None:
+def test_all_other_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)

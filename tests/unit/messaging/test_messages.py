@@ -99,7 +99,7 @@ def test_any_json_of_a_known_type_is_read_or_refused(name: str, values: dict[str
 
 
 @pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
-def test_what_is_no_message_is_refused(data: bytes) -> None:
+def test_malformed_message_is_refused(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
         decode(data)
 

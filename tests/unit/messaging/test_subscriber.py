@@ -299,7 +299,7 @@ async def test_resync_wakes_all_waiters() -> None:
     assert waiter.result is None
 
 
-async def test_who_no_longer_waits_is_forgotten() -> None:
+async def test_waiter_that_has_left_is_removed() -> None:
     waiters = CompletionWaiters()
     with waiters.waiting("t1"):
         pass

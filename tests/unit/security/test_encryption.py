@@ -77,7 +77,7 @@ def test_expired_token_is_refused_and_says_why(seconds: int) -> None:
         ENCRYPTOR.read_token(ENCRYPTOR.issue_token(token(seconds)))
 
 
-def test_end_of_a_token_is_told_in_utc() -> None:
+def test_end_of_a_token_is_in_utc() -> None:
     issued = dataclasses.replace(token(), expires=1_767_225_600)
     assert issued.expires_at == datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -151,19 +151,19 @@ def test_garbled_token_is_refused_and_nothing_else(header: bytes, rest: str) -> 
 @pytest.mark.parametrize(
     "text", ["", ".", "....", "é.é.é.é.é", "\ud800", "a" * 4097, "eyJ.\x00...", " "]
 )
-def test_what_is_no_token_is_refused(text: str) -> None:
+def test_other_text_than_a_token_is_refused(text: str) -> None:
     with pytest.raises(TokenRefused, match="not valid"):
         ENCRYPTOR.read_token(text)
 
 
 @settings(deadline=None)
 @given(text=st.text(max_size=200))
-def test_no_text_is_anything_but_refused(text: str) -> None:
+def test_random_text_is_refused_and_nothing_else_happens(text: str) -> None:
     with pytest.raises(TokenRefused):
         ENCRYPTOR.read_token(text)
 
 
-# -- envelopes of tasks
+# -- encrypted payloads of tasks
 
 CONTENT = {"options": {"password": "hunter2", "name": "é😀", "list": [1, None]}, "key_share": "ab"}
 

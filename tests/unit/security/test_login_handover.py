@@ -35,7 +35,7 @@ def test_what_one_end_encrypts_the_other_decrypts() -> None:
         pytest.param(LoginKeyExchange(ENCRYPTOR, "b"), id="another login"),
     ],
 )
-def test_nobody_else_decrypts_it(stranger: LoginKeyExchange) -> None:
+def test_nobody_else_decrypts_a_login(stranger: LoginKeyExchange) -> None:
     api, end = exchanged(LoginKeyExchange(ENCRYPTOR, "a"), stranger)
     with pytest.raises(ServiceFault):
         end.decrypt(api.encrypt(LOGIN, TO_WORKER), TO_WORKER)
@@ -51,5 +51,5 @@ def test_later_key_exchange_with_the_same_secret_key_decrypts_nothing() -> None:
 
 
 @pytest.mark.parametrize("public_key", ["", "no hex", "ab", "00" * 32, "é", "ff" * 33])
-def test_what_is_no_public_key_is_refused(public_key: str) -> None:
+def test_invalid_public_key_is_refused(public_key: str) -> None:
     assert not LoginKeyExchange(ENCRYPTOR, "a").derive(public_key)

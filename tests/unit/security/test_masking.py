@@ -47,7 +47,9 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
-def test_no_written_form_of_a_secret_is_left(secret: str, written: Callable[[str], str]) -> None:
+def test_every_written_form_of_a_secret_is_masked(
+    secret: str, written: Callable[[str], str]
+) -> None:
     hidden = Masker([secret]).text(written(secret))
     assert MASK in hidden
     for part in secret.split("\n"):
@@ -59,7 +61,7 @@ def test_no_written_form_of_a_secret_is_left(secret: str, written: Callable[[str
     st.lists(st.text("ab'\n ", max_size=12), max_size=8),
     st.data(),
 )
-def test_text_in_pieces_is_masked_as_the_whole_and_shows_nothing_that_would_not_be_shown(
+def test_text_in_pieces_is_masked_like_the_whole_text(
     secrets: list[str], pieces: list[str], data: st.DataObject
 ) -> None:
     masker = Masker(secrets)
@@ -83,7 +85,7 @@ def test_secret_is_found_anywhere_in_a_text(secret: str, before: str, after: str
     assert secret not in hidden.replace(MASK, "")
 
 
-def test_each_line_of_a_secret_is_masked_where_it_stands_alone() -> None:
+def test_each_line_of_a_secret_is_masked_on_its_own() -> None:
     key = "-----BEGIN KEY-----\nb3BlbnNzaC1rZXktdjE\nend\n-----END KEY-----\n"
     assert Masker([key]).text("got b3BlbnNzaC1rZXktdjE at the end") == f"got {MASK} at the end"
 
@@ -97,7 +99,7 @@ def test_short_secret_leaves_ordinary_text_readable() -> None:
     assert Masker(["abc"[: MIN_SECRET_CHARACTERS - 1], ""]).text("abcdef") == "abcdef"
 
 
-def test_secrets_learnt_later_are_hidden_from_then_on() -> None:
+def test_secrets_learned_later_are_masked_from_then_on() -> None:
     masker = Masker()
     assert masker.text("hunter2") == "hunter2"
     masker.learn(["hunter2"])
@@ -151,7 +153,7 @@ def every_place(secret: Secret) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("place", every_place(Secret("x")))
-def test_secret_is_found_wherever_it_stands(place: str) -> None:
+def test_secret_is_found_in_every_kind_of_value(place: str) -> None:
     value = every_place(Secret("hunter2"))[place]
     assert set(secrets_in({"option": value})) == {"hunter2"}
     hidden, revealed = (plain({"option": value}, reveal=reveal) for reveal in (False, True))

@@ -43,7 +43,7 @@ def test_entry_of_a_task_is_written_with_it_or_not_at_all(
     assert [each.task for each in AuditLog(database).all_entries(AuditFilter())] == [first.id]
 
 
-def test_entries_are_found_by_who_what_when_and_outcome(database: Database) -> None:
+def test_entries_are_found_by_user_action_time_and_outcome(database: Database) -> None:
     audit, began = AuditLog(database), now()
     for username, action, outcome in [
         ("ada", "slurm:squeue", RequestOutcome.ACCEPTED),
@@ -65,7 +65,7 @@ def test_entries_are_found_by_who_what_when_and_outcome(database: Database) -> N
     assert audit.entries(AuditFilter(), 1, middle.id) == [oldest]
 
 
-def test_long_texts_of_an_entry_are_cut() -> None:
+def test_long_texts_of_an_entry_are_truncated() -> None:
     options = {"script": "x" * 5000, "list": ["y" * 5000, 1], "short": "z"}
     kept = truncate_options(options)
     assert kept["short"] == "z" and kept["list"][1] == 1

@@ -1,4 +1,4 @@
-"""Batches in the record: written as a whole, dealt out in turn and once, cancelled, forgotten."""
+"""Batches: written as a whole, dispatched in turn and once, cancelled, deleted."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def task(of: Batch | None, number: int = 0, **values: Any) -> Task:
 
 
 def added(batches: BatchStore, size: int, username: str = "ada", **values: Any) -> Batch:
-    """A batch with so many tasks, ready."""
+    """Add a ready batch with `size` tasks."""
     new = new_batch(username=username, size=size, **values)
     batches.add(new, [task(new, number) for number in range(size)])
     return new
 
 
-def numbers(task_store: TaskStore, dealt: list[tuple[str, str, str]]) -> list[int | None]:
-    found = [task_store.get(task_id) for task_id, *_ in dealt]
+def numbers(task_store: TaskStore, dispatched: list[tuple[str, str, str]]) -> list[int | None]:
+    found = [task_store.get(task_id) for task_id, *_ in dispatched]
     return [each.number for each in found if each]
 
 
@@ -54,7 +54,7 @@ def run(task_store: TaskStore, task_id: str, state: State = State.SUCCEEDED) -> 
     task_store.apply([Change.ended(task_id, state)])
 
 
-# -- written
+# -- create and read
 
 
 def test_batch_reads_back_with_all_its_tasks_in_order(batches: BatchStore) -> None:
@@ -70,7 +70,7 @@ def test_batch_reads_back_with_all_its_tasks_in_order(batches: BatchStore) -> No
     assert [each["number"] for each in page] == [6, 7, 8] and "output" not in page[0]
 
 
-def test_batch_that_could_not_be_written_to_its_end_is_not_there(
+def test_batch_that_was_not_written_completely_does_not_exist(
     task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     new = new_batch(size=2)
@@ -81,7 +81,7 @@ def test_batch_that_could_not_be_written_to_its_end_is_not_there(
     assert task_store.get(twice.id) is None
 
 
-def test_batch_whose_writer_died_is_nobodys_and_is_forgotten_a_few_at_a_time(
+def test_batch_of_a_dead_writer_is_invisible_and_deleted_a_few_tasks_at_a_time(
     task_store: TaskStore,
     worker_store: WorkerStore,
     database: Database,
@@ -110,7 +110,7 @@ def test_batch_whose_writer_died_is_nobodys_and_is_forgotten_a_few_at_a_time(
         batches._make_ready(new, None)
 
 
-def test_key_is_that_of_the_first_batch_and_nothing_is_left_of_the_second(
+def test_key_in_use_returns_the_first_batch_and_nothing_is_left_of_the_second(
     task_store: TaskStore, key_store: IdempotencyKeyStore, batches: BatchStore
 ) -> None:
     first, second = new_batch(size=1), new_batch(size=1)
@@ -143,7 +143,7 @@ def test_tasks_are_found_by_their_batch(
     assert sorted(each["number"] for each in found) == [0, 1]
 
 
-# -- dealt out
+# -- dispatch
 
 
 def test_a_few_are_in_flight_and_the_next_follow_as_they_end(
@@ -161,66 +161,69 @@ def test_a_few_are_in_flight_and_the_next_follow_as_they_end(
     assert batches.counts([made.id]) == {made.id: {State.FAILED: 1, State.QUEUED: 4}}
 
 
-def test_places_are_each_clusters_own_and_shared_fairly(
+def test_slots_belong_to_each_cluster_and_are_shared_fairly(
     task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     long, short = added(batches, 50), added(batches, 50, "eve", at_once=3)
     far = added(batches, 1, "eve", cluster="waltz")
-    dealt = dispatch_batches(database, 8).tasks
-    of = [found.batch for task_id, *_ in dealt if (found := task_store.get(task_id))]
+    dispatched = dispatch_batches(database, 8).tasks
+    of = [found.batch for task_id, *_ in dispatched if (found := task_store.get(task_id))]
     assert [of.count(each.id) for each in (long, short, far)] == [5, 3, 1]
 
 
-def test_each_task_is_dealt_once_and_at_once_holds_although_many_deal(
+def test_concurrent_dispatchers_dispatch_each_task_once_and_respect_at_once(
     task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     made = added(batches, 40, at_once=4)
     start = threading.Barrier(6, timeout=20)
 
-    def deal_and_run(_: int) -> list[str]:
+    def dispatch_and_run(_: int) -> list[str]:
         start.wait()
         mine: list[str] = []
         for _ in range(200):
-            dealt = [task_id for task_id, *_ in dispatch_batches(database, 30).tasks]
+            dispatched = [task_id for task_id, *_ in dispatch_batches(database, 30).tasks]
             counts = batches.counts([made.id])[made.id]
             assert counts.get(State.RUNNING, 0) <= 4
-            for task_id in dealt:
+            for task_id in dispatched:
                 run(task_store, task_id)
-            mine += dealt
+            mine += dispatched
             if counts.get(State.SUCCEEDED) == 40:
                 break
         return mine
 
     with ThreadPoolExecutor(6) as pool:
-        dealt = [task_id for mine in pool.map(deal_and_run, range(6)) for task_id in mine]
-    assert len(dealt) == len(set(dealt)) == 40
+        dispatched = [task_id for mine in pool.map(dispatch_and_run, range(6)) for task_id in mine]
+    assert len(dispatched) == len(set(dispatched)) == 40
 
 
-def test_dealt_task_whose_message_was_lost_is_waiting_and_an_undealt_one_is_not(
+def test_dispatched_task_with_a_lost_message_is_waiting_and_an_undispatched_one_is_not(
     task_store: TaskStore, worker_store: WorkerStore, database: Database, batches: BatchStore
 ) -> None:
     added(batches, 3)
     alone = task(None, created_at=now() - HOUR)
     task_store.add(alone)
-    [(dealt, *_)] = dispatch_batches(database, 1).tasks
+    [(dispatched, *_)] = dispatch_batches(database, 1).tasks
     assert [each for each, *_ in worker_store.waiting_tasks(now() - timedelta(minutes=1), 9)] == [
         alone.id
     ]
-    assert {each for each, *_ in worker_store.waiting_tasks(now() + HOUR, 9)} == {alone.id, dealt}
-    task_store.claim(dealt, "w")
-    task_store.unclaim(dealt, "w")
-    assert dealt in {each for each, *_ in worker_store.waiting_tasks(now() + HOUR, 9)}
+    assert {each for each, *_ in worker_store.waiting_tasks(now() + HOUR, 9)} == {
+        alone.id,
+        dispatched,
+    }
+    task_store.claim(dispatched, "w")
+    task_store.unclaim(dispatched, "w")
+    assert dispatched in {each for each, *_ in worker_store.waiting_tasks(now() + HOUR, 9)}
     assert dispatch_batches(database, 1).tasks == []
 
 
-def test_batch_ends_when_nothing_of_it_is_left_and_that_is_told_once(
+def test_batch_ends_with_its_last_task_and_is_reported_once(
     task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     made = added(batches, 2)
     for state in (State.SUCCEEDED, State.LOST):
-        dealt = dispatch_batches(database, 1)
-        assert dealt.ended == []
-        run(task_store, dealt.tasks[0][0], state)
+        dispatched = dispatch_batches(database, 1)
+        assert dispatched.ended == []
+        run(task_store, dispatched.tasks[0][0], state)
     assert dispatch_batches(database, 1).ended == [made.id]
     assert dispatch_batches(database, 1).ended == []
     ended = batches.get(made.id)
@@ -231,7 +234,7 @@ def test_batch_ends_when_nothing_of_it_is_left_and_that_is_told_once(
     ]
 
 
-def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
+def test_tasks_of_a_session_that_a_dead_worker_held_end_dispatched_or_not(
     task_store: TaskStore,
     credential_store: CredentialStore,
     worker_store: WorkerStore,
@@ -239,13 +242,13 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
     batches: BatchStore,
 ) -> None:
     for worker in ("dead", "alive"):
-        kept: dict[str, Any] = {
+        held: dict[str, Any] = {
             "username": "ada",
             "cluster": "tango",
             "kind": "held",
             "expires_at": now() + HOUR,
         }
-        credential_store.add(Credential(id=f"by-{worker}", worker=worker, **kept))
+        credential_store.add(Credential(id=f"by-{worker}", worker=worker, **held))
     worker_store.heartbeat("alive")
     made = new_batch(size=4)
     batches.add(
@@ -270,14 +273,14 @@ def test_what_a_dead_worker_kept_the_session_of_ends_dealt_out_or_not(
     assert [each and each.state for each in left] == [State.QUEUED] * 3
 
 
-# -- cancelled, forgotten
+# -- cancel and delete
 
 
-def test_cancelled_batch_ends_what_is_queued_and_marks_what_runs(
+def test_cancelled_batch_ends_queued_tasks_and_marks_running_ones(
     task_store: TaskStore, database: Database, batches: BatchStore
 ) -> None:
     made = added(batches, 6)
-    ended, running, dealt = (task_id for task_id, *_ in dispatch_batches(database, 3).tasks)
+    ended, running, dispatched = (task_id for task_id, *_ in dispatch_batches(database, 3).tasks)
     other = added(batches, 1)
     run(task_store, ended)
     task_store.claim(running, "w")
@@ -288,15 +291,15 @@ def test_cancelled_batch_ends_what_is_queued_and_marks_what_runs(
         made.id: {State.SUCCEEDED: 1, State.RUNNING: 1, State.CANCELLED: 4},
         other.id: {State.QUEUED: 1},
     }
-    gone = task_store.get(dealt)
+    gone = task_store.get(dispatched)
     assert gone is not None and (gone.encrypted_payload, gone.error) == (
         None,
         {"type": "TaskCancelled"},
     )
-    assert task_store.claim(dealt, "w") is None
+    assert task_store.claim(dispatched, "w") is None
 
 
-def test_batch_that_is_cancelled_while_nothing_runs_has_ended(batches: BatchStore) -> None:
+def test_batch_that_is_cancelled_without_running_tasks_has_ended(batches: BatchStore) -> None:
     made = added(batches, 3)
     assert batches.cancel(made.id, {"type": "TaskCancelled"}) == []
     found = batches.get(made.id)
@@ -307,7 +310,7 @@ def test_batch_that_is_cancelled_while_nothing_runs_has_ended(batches: BatchStor
     assert found is not None and found.model_dump() == again
 
 
-def test_old_batch_is_forgotten_when_its_tasks_are(database: Database, batches: BatchStore) -> None:
+def test_old_batch_is_deleted_after_its_tasks(database: Database, batches: BatchStore) -> None:
     made = added(batches, 2, created_at=now() - 2 * HOUR)
     added(batches, 0)
     assert batches.delete_old(now() - HOUR, 9) == 0

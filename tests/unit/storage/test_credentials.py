@@ -52,7 +52,7 @@ def test_expired_credential_is_refused(credential_store: CredentialStore) -> Non
     assert credential_store.get("credential-1") is None
 
 
-def test_keys_of_expired_credentials_are_swept_at_the_next_login(
+def test_keys_of_expired_credentials_are_erased_at_the_next_login(
     credential_store: CredentialStore, database: Database, tmp_path: Path
 ) -> None:
     expired = credential(1, hours=-1)

@@ -18,7 +18,7 @@ def url(folder: Path) -> str:
     return f"sqlite:///{folder}/resop.db"
 
 
-def test_what_is_written_is_on_the_disk_unless_that_is_left_to_the_next(database: Database) -> None:
+def test_durable_write_is_flushed_and_a_relaxed_one_is_not(database: Database) -> None:
     synchronous = {}
     for flushed in (True, False):
         with database.write(durable=flushed) as db:
@@ -60,7 +60,7 @@ def test_database_that_goes_away_is_unavailable_and_found_again(tmp_path: Path) 
     database.close()
 
 
-def test_what_has_been_written_is_there_for_the_next_process(tmp_path: Path) -> None:
+def test_next_process_reads_what_was_written(tmp_path: Path) -> None:
     added = task()
     for write in (True, False):
         database = Database(url(tmp_path))

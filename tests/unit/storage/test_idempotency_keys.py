@@ -26,7 +26,7 @@ def key(task_id: str, **values: Any) -> IdempotencyKey:
     return IdempotencyKey(**{"id": "k", "digest": "d", "task": task_id} | values)
 
 
-def test_key_is_that_of_the_first_task_and_no_other_is_written(
+def test_key_in_use_returns_the_first_task_and_no_other_is_written(
     task_store: TaskStore, key_store: IdempotencyKeyStore
 ) -> None:
     first, second = task(), task()
@@ -39,7 +39,7 @@ def test_key_is_that_of_the_first_task_and_no_other_is_written(
     assert task_store.add(second, key=key(second.id)) is None
 
 
-def test_of_many_requests_with_one_key_at_once_one_makes_a_task(task_store: TaskStore) -> None:
+def test_concurrent_requests_with_one_key_create_one_task(task_store: TaskStore) -> None:
     start = threading.Barrier(12, timeout=20)
     tasks = [task() for _ in range(12)]
 
@@ -53,7 +53,7 @@ def test_of_many_requests_with_one_key_at_once_one_makes_a_task(task_store: Task
     assert [each.id for each in tasks if task_store.get(each.id)] == [known]
 
 
-def test_old_keys_are_forgotten_a_few_at_a_time(
+def test_old_keys_are_deleted_a_few_at_a_time(
     task_store: TaskStore, key_store: IdempotencyKeyStore
 ) -> None:
     for number in range(5):
@@ -66,7 +66,7 @@ def test_old_keys_are_forgotten_a_few_at_a_time(
     assert key_store.get("old0") is None and key_store.get("k") is not None
 
 
-def test_key_of_a_task_is_found_when_no_further_one_may_wait(
+def test_key_in_use_is_returned_although_the_queue_limit_is_reached(
     task_store: TaskStore, key_store: IdempotencyKeyStore
 ) -> None:
     first, second = task(), task()

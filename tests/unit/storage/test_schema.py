@@ -39,7 +39,7 @@ def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/resop.db"
 
 
-def test_new_database_is_of_the_newest_version(url: str) -> None:
+def test_new_database_has_the_newest_version(url: str) -> None:
     for _ in range(2):
         with prepared(url):
             assert (version_of(url), differences(url)) == (NEWEST, [])

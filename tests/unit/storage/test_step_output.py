@@ -1,4 +1,4 @@
-"""Output in the record: rows while steps run, and what is made of them."""
+"""Output of steps: rows while they are running, and whole outputs."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from resop.storage.tasks import TaskStore
 ROWS = [(1, 1, "one "), (2, 1, "two "), (1, 2, "err "), (1, 1, "three"), (2, 1, "four")]
 
 
-def test_rows_are_found_by_their_place_and_put_together_by_step(
+def test_rows_are_found_by_number_and_joined_by_step(
     task_store: TaskStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "ROWS_PAGE", 2)
@@ -22,16 +22,16 @@ def test_rows_are_found_by_their_place_and_put_together_by_step(
             for number, (step, stream, text) in enumerate(ROWS, 1)
         ]
         task_store.apply([Change.printed(task, rows[:2]), Change.printed(task, rows[2:])])
-    printed = StepOutputStore(database)
-    assert printed.ends("t1") == {1: 4, 2: 5}
-    assert printed.ends("t1", after=4) == {2: 5}
-    assert printed.ends("t3") == {}
-    assert [row.number for row in printed.rows("t1", after=1, until=5)] == [2, 3]
-    assert [row.number for row in printed.rows("t1", after=3, until=4)] == [4]
-    assert printed.so_far("t1", {0, 1}) == {1: ("one t1threet1", "err t1")}
+    outputs = StepOutputStore(database)
+    assert outputs.ends("t1") == {1: 4, 2: 5}
+    assert outputs.ends("t1", after=4) == {2: 5}
+    assert outputs.ends("t3") == {}
+    assert [row.number for row in outputs.rows("t1", after=1, until=5)] == [2, 3]
+    assert [row.number for row in outputs.rows("t1", after=3, until=4)] == [4]
+    assert outputs.so_far("t1", {0, 1}) == {1: ("one t1threet1", "err t1")}
 
 
-def test_outputs_are_read_in_groups_but_for_long_ones(
+def test_short_outputs_are_read_in_pages_and_long_ones_alone(
     task_store: TaskStore, database: Database
 ) -> None:
     texts = {number: "x" * (40_000 if number % 40 == 0 else number) for number in range(1, 121)}

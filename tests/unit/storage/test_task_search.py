@@ -1,4 +1,4 @@
-"""A user's tasks: found by what is known of them, labelled, exported, forgotten when old."""
+"""A user's tasks: searched, labelled, deleted when old."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def history(database: Database) -> TaskSearch:
+def search(database: Database) -> TaskSearch:
     return TaskSearch(database)
 
 
 def task(made: datetime | None = None, **values: Any) -> Task:
-    """A task; one that was made at some time has an id of that time."""
+    """Return a task; with `made`, its id is of that time."""
     return new_task(**({"id": id_of(made)} if made else {}) | values)
 
 
-def ids(history: TaskSearch, **wanted: Any) -> list[str]:
-    """The ids of the tasks that are found, oldest first."""
-    found = history.tasks("ada", "tango", limit=50, matching=TaskFilter(**wanted))
-    whole = history.whole_tasks("ada", "tango", TaskFilter(**wanted))
+def ids(search: TaskSearch, **wanted: Any) -> list[str]:
+    """Return the ids of the matching tasks, oldest first."""
+    found = search.tasks("ada", "tango", limit=50, matching=TaskFilter(**wanted))
+    whole = search.whole_tasks("ada", "tango", TaskFilter(**wanted))
     assert [each["id"] for each in found] == [each.id for each in whole]
     return [each["id"] for each in reversed(found)]
 
 
-def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(
-    task_store: TaskStore, history: TaskSearch
+def test_pages_of_tasks_have_no_gap_and_no_repetition(
+    task_store: TaskStore, search: TaskSearch
 ) -> None:
     mine = sorted((task() for _ in range(7)), key=lambda task: task.id)
     for each in mine:
@@ -47,19 +47,19 @@ def test_pages_of_tasks_follow_each_other_without_gap_or_repeat(
         task_store.add(task(username="eve"))
         task_store.add(task(cluster="waltz"))
     seen: list[str] = []
-    while page := history.tasks("ada", "tango", limit=3, before=seen[-1] if seen else None):
+    while page := search.tasks("ada", "tango", limit=3, before=seen[-1] if seen else None):
         assert len(page) <= 3
         seen += [each["id"] for each in page]
         task_store.add(task())  # a new one does not move the pages
     assert seen == [each.id for each in reversed(mine)]
 
 
-def test_whole_tasks_are_read_page_by_page(task_store: TaskStore, history: TaskSearch) -> None:
+def test_whole_tasks_are_read_page_by_page(task_store: TaskStore, search: TaskSearch) -> None:
     mine = sorted((task() for _ in range(45)), key=lambda task: task.id)
     for each in mine:
         task_store.add(each)
-    assert list(history.whole_tasks("ada", "tango", TaskFilter())) == mine[::-1]
-    assert list(history.whole_tasks("eve", "tango", TaskFilter())) == []
+    assert list(search.whole_tasks("ada", "tango", TaskFilter())) == mine[::-1]
+    assert list(search.whole_tasks("eve", "tango", TaskFilter())) == []
 
 
 @pytest.mark.parametrize(
@@ -73,37 +73,35 @@ def test_whole_tasks_are_read_page_by_page(task_store: TaskStore, history: TaskS
         ({"operator": "slurm", "action": "cp"}, 0),
     ],
 )
-def test_listing_is_filtered(
-    task_store: TaskStore, history: TaskSearch, wanted: dict[str, str], count: int
+def test_list_is_filtered(
+    task_store: TaskStore, search: TaskSearch, wanted: dict[str, str], count: int
 ) -> None:
     task_store.add(task(operator="slurm"))
     task_store.add(task(action="cp"))
     task_store.add(task(state=State.RUNNING))
     task_store.add(task())
-    assert len(ids(history, **wanted)) == count
+    assert len(ids(search, **wanted)) == count
 
 
-def test_listing_carries_neither_output_nor_envelope(
-    task_store: TaskStore, history: TaskSearch
+def test_list_has_neither_output_nor_encrypted_payload(
+    task_store: TaskStore, search: TaskSearch
 ) -> None:
     added = task()
     task_store.add(added)
-    (listed,) = history.tasks("ada", "tango", limit=10)
+    (listed,) = search.tasks("ada", "tango", limit=10)
     assert not {"output", "stderr", "log", "encrypted_payload"} & set(listed)
     assert listed["options"] == added.options
     assert listed["created_at"] == added.created_at
 
 
 @pytest.mark.parametrize("tag", ["a", "b c", ",", '","', 'x",', "é😀", "%", "_", "\\", "'"])
-def test_tag_is_found_as_a_whole_and_nothing_else(
-    task_store: TaskStore, history: TaskSearch, tag: str
-) -> None:
+def test_tag_is_found_only_as_a_whole(task_store: TaskStore, search: TaskSearch, tag: str) -> None:
     tagged, both = task(tags=["other", tag, "last"]), task(tags=[tag, "night"])
     others = [[], [f"{tag}x"], [f"x{tag}"], ["b", "c"], ["day", "night"]]
     for each in (tagged, both, *(task(tags=tags) for tags in others)):
         task_store.add(each)
-    assert ids(history, tag=[tag]) == [tagged.id, both.id]
-    assert ids(history, tag=[tag, "night"]) == [both.id]
+    assert ids(search, tag=[tag]) == [tagged.id, both.id]
+    assert ids(search, tag=[tag, "night"]) == [both.id]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +109,7 @@ def test_tag_is_found_as_a_whole_and_nothing_else(
     ["sim", "SIM", "--T 280", 'say "hi"', "50%", "a_b", "x/y", "back\\slash", "two\nlines", "é😀"],
 )
 def test_text_is_found_in_command_line_options_and_note(
-    task_store: TaskStore, history: TaskSearch, text: str
+    task_store: TaskStore, search: TaskSearch, text: str
 ) -> None:
     said = f"begin {text.lower()} end"
     found = [
@@ -122,29 +120,29 @@ def test_text_is_found_in_command_line_options_and_note(
     ]
     for each in (*found, task(command="50 a-b xy backslash"), task(tags=[said], log=[said])):
         task_store.add(each)
-    assert ids(history, text=text) == [each.id for each in found]
+    assert ids(search, text=text) == [each.id for each in found]
 
 
-def test_time_range_has_its_beginning_and_not_its_end(
-    task_store: TaskStore, history: TaskSearch
+def test_time_range_includes_its_beginning_and_not_its_end(
+    task_store: TaskStore, search: TaskSearch
 ) -> None:
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     made = [task(noon + number * HOUR) for number in range(4)]
     for each in made:
         task_store.add(each)
     all_ids = [each.id for each in made]
-    assert ids(history, since=noon + HOUR) == all_ids[1:]
-    assert ids(history, until=noon + 2 * HOUR) == all_ids[:2]
-    assert ids(history, since=noon + HOUR, until=noon + 3 * HOUR) == all_ids[1:3]
+    assert ids(search, since=noon + HOUR) == all_ids[1:]
+    assert ids(search, until=noon + 2 * HOUR) == all_ids[:2]
+    assert ids(search, since=noon + HOUR, until=noon + 3 * HOUR) == all_ids[1:3]
     just_after = noon + timedelta(milliseconds=1)
-    assert ids(history, since=noon, until=just_after) == all_ids[:1]
-    assert ids(history, since=just_after, until=noon + HOUR) == []
+    assert ids(search, since=noon, until=just_after) == all_ids[:1]
+    assert ids(search, since=just_after, until=noon + HOUR) == []
     early, late = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-    assert ids(history, since=early, until=late) == all_ids
+    assert ids(search, since=early, until=late) == all_ids
 
 
-def test_labels_are_set_whatever_the_state_and_nothing_else_is(
-    task_store: TaskStore, history: TaskSearch
+def test_labels_are_set_in_any_state_and_nothing_else_changes(
+    task_store: TaskStore, search: TaskSearch
 ) -> None:
     added, other = task(tags=["a"]), task(tags=["a"])
     for each in (added, other):
@@ -160,15 +158,15 @@ def test_labels_are_set_whatever_the_state_and_nothing_else_is(
     assert task_store.get(added.id) == before.model_copy(update={"tags": ["b", "c"]})
     left = task_store.get(other.id)
     assert left is not None and (left.tags, left.note) == (["a"], None)
-    assert [ids(history, tag=[tag]) for tag in "abc"] == [[other.id], [added.id], [added.id]]
+    assert [ids(search, tag=[tag]) for tag in "abc"] == [[other.id], [added.id], [added.id]]
     task_store.label(added.id, tags=[])
-    assert [ids(history, tag=[tag]) for tag in "abc"] == [[other.id], [], []]
+    assert [ids(search, tag=[tag]) for tag in "abc"] == [[other.id], [], []]
     task_store.label(new_task().id, tags=["b"])
-    assert ids(history, tag=["b"]) == []
+    assert ids(search, tag=["b"]) == []
 
 
-def test_tag_is_its_user_s_alone_and_goes_with_whatever_else_is_wanted(
-    task_store: TaskStore, history: TaskSearch
+def test_tag_belongs_to_its_user_and_combines_with_all_other_conditions(
+    task_store: TaskStore, search: TaskSearch
 ) -> None:
     long_ago, moment = now() - 48 * HOUR, now() - 24 * HOUR
     tagged = [task(made, tags=["x", "y", "x"]) for made in (long_ago, None, None)]
@@ -177,19 +175,19 @@ def test_tag_is_its_user_s_alone_and_goes_with_whatever_else_is_wanted(
     task_store.add(task(tags=["X", "y "]))
     old, *young = (each.id for each in tagged)
     task_store.claim(young[0], "w")
-    assert ids(history, tag=["x"]) == ids(history, tag=["x", "y"]) == [old, *young]
-    assert ids(history, tag=["x", "z"]) == []
-    assert ids(history, tag=["x"], since=moment) == young
-    assert ids(history, tag=["x", "y"], until=moment) == [old]
-    assert ids(history, tag=["x"], state=State.RUNNING) == young[:1]
-    assert ids(history, tag=["x"], text="no such text") == []
-    last = history.tasks("ada", "tango", limit=2, matching=TaskFilter(tag=["x"]))[-1]["id"]
-    page = history.tasks("ada", "tango", limit=2, before=last, matching=TaskFilter(tag=["x"]))
+    assert ids(search, tag=["x"]) == ids(search, tag=["x", "y"]) == [old, *young]
+    assert ids(search, tag=["x", "z"]) == []
+    assert ids(search, tag=["x"], since=moment) == young
+    assert ids(search, tag=["x", "y"], until=moment) == [old]
+    assert ids(search, tag=["x"], state=State.RUNNING) == young[:1]
+    assert ids(search, tag=["x"], text="no such text") == []
+    last = search.tasks("ada", "tango", limit=2, matching=TaskFilter(tag=["x"]))[-1]["id"]
+    page = search.tasks("ada", "tango", limit=2, before=last, matching=TaskFilter(tag=["x"]))
     assert [each["id"] for each in page] == [old]
 
 
-def test_old_tasks_that_have_ended_are_forgotten_with_their_steps_a_few_at_a_time(
-    task_store: TaskStore, database: Database, history: TaskSearch
+def test_old_ended_tasks_are_deleted_with_their_steps_a_few_at_a_time(
+    task_store: TaskStore, database: Database, search: TaskSearch
 ) -> None:
     long_ago, moment = now() - 48 * HOUR, now() - 24 * HOUR
     old = [task(long_ago, state=State.FAILED, tags=["x"]) for _ in range(5)]

@@ -69,7 +69,7 @@ def test_any_text_and_json_survives(task_store: TaskStore, queued: Task, value: 
     assert (read.output, read.stderr) == (value, str(value))
 
 
-def test_half_a_character_does_not_stop_the_record(task_store: TaskStore, queued: Task) -> None:
+def test_lone_surrogate_is_stored_as_a_question_mark(task_store: TaskStore, queued: Task) -> None:
     task_store.claim(queued.id, "w")
     error = {"message": "half \ud83d"}
     task_store.apply([Change.ended(queued.id, State.FAILED, error=error, log=["\udcff"])])
@@ -89,7 +89,7 @@ def test_times_are_aware_utc_with_microseconds(task_store: TaskStore, zone: time
     assert now().tzinfo is UTC
 
 
-def test_task_that_was_not_flushed_is_as_good_as_any(task_store: TaskStore) -> None:
+def test_task_of_a_relaxed_write_is_made_durable_and_claimed(task_store: TaskStore) -> None:
     added = task()
     task_store.add(added, durable=False)
     task_store.make_durable(added.id)
@@ -122,7 +122,7 @@ def test_task_that_is_not_queued_cannot_be_claimed(task_store: TaskStore, state:
 
 
 def several(task_store: TaskStore, count: int) -> list[str]:
-    """The ids of so many queued tasks."""
+    """Add `count` queued tasks and return their ids."""
     ids = [next_id() for _ in range(count)]
     for each in ids:
         task_store.add(task(id=each))
@@ -155,7 +155,7 @@ def test_unclaimed_task_can_be_claimed_again(task_store: TaskStore, queued: Task
 
 
 @pytest.mark.parametrize("state", ENDED)
-def test_end_is_written_and_the_envelope_is_gone(
+def test_end_is_written_and_the_payload_is_erased(
     task_store: TaskStore, queued: Task, state: State
 ) -> None:
     task_store.claim(queued.id, "w")
@@ -182,7 +182,7 @@ def test_ended_task_never_changes(task_store: TaskStore, queued: Task, first: St
     assert found(task_store, queued.id) == before
 
 
-def test_queued_task_ends_only_for_who_expects_it_queued(
+def test_queued_task_ends_only_when_expected_to_be_queued(
     task_store: TaskStore, queued: Task
 ) -> None:
     assert not task_store.end(queued.id, State.FAILED)
@@ -247,7 +247,7 @@ def test_group_is_written_as_a_whole_or_not_at_all(task_store: TaskStore, queued
 # -- the limit on queued tasks
 
 
-def test_tasks_of_a_user_that_wait_are_limited(task_store: TaskStore) -> None:
+def test_waiting_tasks_of_a_user_are_limited(task_store: TaskStore) -> None:
     first, *_ = [task() for _ in range(2)]
     for each in (first, task()):
         task_store.add(each, max_queued=2)

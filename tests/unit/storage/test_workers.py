@@ -24,7 +24,7 @@ def found(task_store: TaskStore, task_id: str) -> Task:
     return looked_up
 
 
-def test_orphans_are_running_tasks_whose_worker_was_not_seen(
+def test_orphans_are_running_tasks_of_a_worker_without_heartbeat(
     task_store: TaskStore, worker_store: WorkerStore
 ) -> None:
     long_ago, moment = now() - HOUR, now() - timedelta(minutes=1)
@@ -39,35 +39,40 @@ def test_orphans_are_running_tasks_whose_worker_was_not_seen(
         task(),
     ):
         task_store.add(each)
-    [told] = worker_store.orphans(moment)
-    assert (told.id, told.cluster, told.worker) == (orphan.id, "tango", "dead")
-    assert (told.resume_count, told.pending_undo) == (None, None)
+    [orphan_row] = worker_store.orphans(moment)
+    assert (orphan_row.id, orphan_row.cluster, orphan_row.worker) == (orphan.id, "tango", "dead")
+    assert (orphan_row.resume_count, orphan_row.pending_undo) == (None, None)
     worker_store.delete("alive")
     assert len(worker_store.orphans(moment)) == 2
     assert len(worker_store.orphans(now() + HOUR)) == 3
 
 
-def test_task_is_handed_over_by_its_worker_and_claimed_by_one_other(
+def test_task_is_handed_off_by_its_worker_and_claimed_by_one_other(
     task_store: TaskStore, worker_store: WorkerStore
 ) -> None:
     began = now() - HOUR
-    left = task(
+    handed_off = task(
         state=State.RUNNING, worker="dead", started_at=began, created_at=began, resume_count=0
     )
-    task_store.add(left)
-    assert task_store.claim(left.id, "one") is None
-    assert not worker_store.hand_off(left.id, "another") and worker_store.hand_off(left.id, "dead")
-    assert not worker_store.hand_off(left.id, "dead")
-    assert worker_store.waiting_tasks(now(), 10) == [(left.id, "tango", "")]
+    task_store.add(handed_off)
+    assert task_store.claim(handed_off.id, "one") is None
+    assert not worker_store.hand_off(handed_off.id, "another") and worker_store.hand_off(
+        handed_off.id, "dead"
+    )
+    assert not worker_store.hand_off(handed_off.id, "dead")
+    assert worker_store.waiting_tasks(now(), 10) == [(handed_off.id, "tango", "")]
     assert worker_store.orphans(now() + HOUR) == []
-    taken = task_store.claim(left.id, "one")
-    assert found(task_store, left.id).worker == "one"
-    assert taken is not None and taken.resume_count == 1
-    assert taken.started_at == began
-    assert task_store.claim(left.id, "two") is None and worker_store.waiting_tasks(now(), 10) == []
+    resumed = task_store.claim(handed_off.id, "one")
+    assert found(task_store, handed_off.id).worker == "one"
+    assert resumed is not None and resumed.resume_count == 1
+    assert resumed.started_at == began
+    assert (
+        task_store.claim(handed_off.id, "two") is None
+        and worker_store.waiting_tasks(now(), 10) == []
+    )
 
 
-def test_waiting_tasks_are_told_oldest_first(
+def test_waiting_tasks_are_returned_oldest_first(
     task_store: TaskStore, worker_store: WorkerStore
 ) -> None:
     old = [task(created_at=now() - HOUR, cluster=name) for name in ("tango", "waltz", "tango")]
@@ -82,13 +87,13 @@ def test_waiting_tasks_are_told_oldest_first(
     ]
 
 
-def test_waiting_tasks_of_a_kept_session_are_told_with_its_worker(
+def test_waiting_tasks_of_a_held_session_are_returned_with_its_worker(
     task_store: TaskStore, credential_store: CredentialStore, worker_store: WorkerStore
 ) -> None:
-    kept = Credential(
-        id="kept", username="ada", cluster="tango", kind="held", worker="w", expires_at=now() + HOUR
+    held = Credential(
+        id="held", username="ada", cluster="tango", kind="held", worker="w", expires_at=now() + HOUR
     )
-    credential_store.add(kept)
-    waits = task(created_at=now() - HOUR, credential="kept")
+    credential_store.add(held)
+    waits = task(created_at=now() - HOUR, credential="held")
     task_store.add(waits)
     assert worker_store.waiting_tasks(now(), 10) == [(waits.id, "tango", "w")]
