@@ -23,7 +23,7 @@ import httpx
 
 from resop.config.logging import log_event
 from resop.config.settings import Settings
-from resop.config.webhook_hosts import WebhookHost, is_public
+from resop.config.webhook_hosts import WebhookHost, is_public, webhook_key
 from resop.errors import InvalidSettings, RecordsUnavailable
 from resop.storage.batches import BatchStore
 from resop.storage.database import Database
@@ -65,7 +65,8 @@ class WebhookSender:
     def __init__(self, settings: Settings, database: Database) -> None:
         """Set up; raises InvalidSettings for an unreadable SSL_CERT_FILE or SSL_CERT_DIR."""
         self._hosts = settings.notify_hosts
-        self._key = settings.notify_key()
+        assert settings.NOTIFY_SECRET is not None  # as NOTIFY_HOSTS is set
+        self._key = webhook_key(settings.NOTIFY_SECRET)
         self._private = settings.NOTIFY_PRIVATE
         self._tasks = TaskStore(database)
         self._batches = BatchStore(database)

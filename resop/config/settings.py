@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import os
 import re
@@ -16,12 +15,11 @@ from resop.config.clusters import Cluster, ClusterName, LoginKind, SshPort, read
 from resop.config.config_file import read_config_file, refuse_former_names, refuse_misspellings
 from resop.config.policy import OPEN, Policy, load_policy
 from resop.config.secret_key import refuse_weak_key, stored_key
-from resop.config.webhook_hosts import WebhookHosts
+from resop.config.webhook_hosts import WebhookHosts, webhook_key
 from resop.errors import InvalidSettings, UnknownAction
 from resop.types import ErrorMessage, Secret
 
 CONFIG_FILE = "config.env"
-NOTIFY_KEY_BYTES = range(24, 65)  # https://www.standardwebhooks.com
 UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
 Switch = Annotated[bool, ErrorMessage("must be true or false")]
@@ -125,59 +123,15 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         # Each message begins with the setting that is wrong or missing.
-        self._check_https()
-        self._check_clusters()
+        _check_https(self)
+        _check_clusters(self)
         if self.OIDC_ISSUER and not (self.OIDC_AUDIENCE and self.OIDC_KEYS):
             raise ValueError("OIDC_ISSUER needs OIDC_AUDIENCE and OIDC_KEYS")
         if self.SECRET_KEY is not None:
             refuse_weak_key(self.SECRET_KEY.get_secret_value())
-        self._check_notifications()
-        self._check_data_folder()
+        _check_notifications(self)
+        _check_data_folder(self)
         return self
-
-    def _check_https(self) -> None:
-        if self.ENABLE_HTTPS:
-            for name in ("SSL_PRIVATE_KEY", "SSL_CERTIFICATE"):
-                path = getattr(self, name)
-                if path is None:
-                    raise ValueError(f"ENABLE_HTTPS needs {name}, a PEM file")
-                if not path.is_file():
-                    raise ValueError(f"ENABLE_HTTPS needs {name}: {path} is not a file")
-
-    def _check_clusters(self) -> None:
-        clusters = self.clusters().values()
-        if not self.embedded:
-            if self.SECRET_KEY is None:
-                raise ValueError("SECRET_KEY is needed when REDIS_URL is set; see config.env")
-            if self.KNOWN_HOSTS is None and any(each.known_hosts is None for each in clusters):
-                raise ValueError(
-                    "KNOWN_HOSTS is needed when REDIS_URL is set: "
-                    "only a single machine trusts a host key on first use"
-                )
-        if self.USER_CA_KEY is None and any(each.login == "certificate" for each in clusters):
-            raise ValueError("USER_CA_KEY is needed for a cluster with the login 'certificate'")
-
-    def _check_notifications(self) -> None:
-        try:
-            hosts = self.notify_hosts
-        except ValueError as fault:
-            raise ValueError(f"NOTIFY_HOSTS: {fault}") from None
-        if hosts and self.NOTIFY_SECRET is None:
-            raise ValueError("NOTIFY_SECRET is needed when NOTIFY_HOSTS is set; see config.env")
-        if self.NOTIFY_SECRET is not None:
-            self.notify_key()
-
-    def _check_data_folder(self) -> None:
-        if any(sign in str(self.DATA_DIR.absolute()) for sign in "?#%"):
-            raise ValueError(
-                "DATA_DIR must not contain '?', '#' or '%', which mean something else in the "
-                "addresses of its database and its socket"
-            )
-        if self.embedded and len(os.fsencode(self.redis_socket)) > UNIX_SOCKET_PATH_BYTES:
-            raise ValueError(
-                f"DATA_DIR: the path of its socket {self.redis_socket} is longer than "
-                f"{UNIX_SOCKET_PATH_BYTES} bytes; choose a shorter folder"
-            )
 
     @property
     def embedded(self) -> bool:
@@ -229,21 +183,6 @@ class Settings(BaseModel):
         """The hosts that webhooks may go to."""
         return WebhookHosts(self.NOTIFY_HOSTS)
 
-    def notify_key(self) -> bytes:
-        """Return the key that signs webhooks. Raises ValueError if it is not a valid key."""
-        assert self.NOTIFY_SECRET is not None
-        text = self.NOTIFY_SECRET.get_secret_value()
-        try:
-            key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-        except ValueError:
-            key = b""
-        if not text.startswith("whsec_") or len(key) not in NOTIFY_KEY_BYTES:
-            raise ValueError(
-                "NOTIFY_SECRET must be whsec_ and 24 to 64 random bytes in base64: "
-                "create one with: echo whsec_$(openssl rand -base64 32)"
-            )
-        return key
-
     def clusters(self) -> dict[str, Cluster]:
         """Return the configured clusters by name; the first one is the default."""
         if self.CLUSTERS_FILE is not None:
@@ -284,6 +223,54 @@ class Settings(BaseModel):
         if name in type(self).model_fields:
             return None
         return os.environ.get(name) or self.own.get(name) or None
+
+
+def _check_https(settings: Settings) -> None:
+    if settings.ENABLE_HTTPS:
+        for name in ("SSL_PRIVATE_KEY", "SSL_CERTIFICATE"):
+            path = getattr(settings, name)
+            if path is None:
+                raise ValueError(f"ENABLE_HTTPS needs {name}, a PEM file")
+            if not path.is_file():
+                raise ValueError(f"ENABLE_HTTPS needs {name}: {path} is not a file")
+
+
+def _check_clusters(settings: Settings) -> None:
+    clusters = settings.clusters().values()
+    if not settings.embedded:
+        if settings.SECRET_KEY is None:
+            raise ValueError("SECRET_KEY is needed when REDIS_URL is set; see config.env")
+        if settings.KNOWN_HOSTS is None and any(each.known_hosts is None for each in clusters):
+            raise ValueError(
+                "KNOWN_HOSTS is needed when REDIS_URL is set: "
+                "only a single machine trusts a host key on first use"
+            )
+    if settings.USER_CA_KEY is None and any(each.login == "certificate" for each in clusters):
+        raise ValueError("USER_CA_KEY is needed for a cluster with the login 'certificate'")
+
+
+def _check_notifications(settings: Settings) -> None:
+    try:
+        hosts = settings.notify_hosts
+    except ValueError as fault:
+        raise ValueError(f"NOTIFY_HOSTS: {fault}") from None
+    if hosts and settings.NOTIFY_SECRET is None:
+        raise ValueError("NOTIFY_SECRET is needed when NOTIFY_HOSTS is set; see config.env")
+    if settings.NOTIFY_SECRET is not None:
+        webhook_key(settings.NOTIFY_SECRET)
+
+
+def _check_data_folder(settings: Settings) -> None:
+    if any(sign in str(settings.DATA_DIR.absolute()) for sign in "?#%"):
+        raise ValueError(
+            "DATA_DIR must not contain '?', '#' or '%', which mean something else in the "
+            "addresses of its database and its socket"
+        )
+    if settings.embedded and len(os.fsencode(settings.redis_socket)) > UNIX_SOCKET_PATH_BYTES:
+        raise ValueError(
+            f"DATA_DIR: the path of its socket {settings.redis_socket} is longer than "
+            f"{UNIX_SOCKET_PATH_BYTES} bytes; choose a shorter folder"
+        )
 
 
 # Read once: an edited file takes effect at the next start.

@@ -1,14 +1,18 @@
-"""Decide where webhooks may go: HTTPS addresses of hosts that NOTIFY_HOSTS allows."""
+"""Decide where webhooks may go, HTTPS addresses of NOTIFY_HOSTS, and read their signing key."""
 
 from __future__ import annotations
 
+import base64
 import re
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from resop.types import Secret
+
 MAX_ADDRESS_CHARACTERS = 2000
 HTTPS_PORT = 443
+SIGNING_KEY_BYTES = range(24, 65)  # https://www.standardwebhooks.com
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # A resolver takes a name that ends in a number for an IP address, such as 0x7f.1.
@@ -93,3 +97,18 @@ def is_public(address: str) -> bool:
     if isinstance(found, IPv6Address) and (found not in _GLOBAL_UNICAST or found in _SIX_TO_FOUR):
         return False
     return found.is_global and not found.is_multicast
+
+
+def webhook_key(secret: Secret) -> bytes:
+    """Return the signing key in NOTIFY_SECRET. Raises ValueError if it is not a valid key."""
+    text = secret.get_secret_value()
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not text.startswith("whsec_") or len(key) not in SIGNING_KEY_BYTES:
+        raise ValueError(
+            "NOTIFY_SECRET must be whsec_ and 24 to 64 random bytes in base64: "
+            "create one with: echo whsec_$(openssl rand -base64 32)"
+        )
+    return key

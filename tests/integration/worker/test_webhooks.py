@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from resop.config.settings import Settings
+from resop.config.webhook_hosts import webhook_key
 from resop.storage.batch_dispatch import dispatch_batches
 from resop.storage.batches import BatchStore
 from resop.storage.changes import Change
@@ -92,7 +93,7 @@ def requests_about(hook: Hook, task: str, times: int = 1) -> list[Told]:
 
 
 def test_signature_equals_that_of_the_published_example() -> None:
-    key = Settings(NOTIFY_SECRET=SECRET).notify_key()
+    key = webhook_key(SECRET)
     body = b'{"test": 2432232314}'
     headers = signature_headers(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, body)
     assert headers["webhook-signature"] == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
