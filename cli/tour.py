@@ -1,4 +1,4 @@
-"""What `resop up` shows when it is ready: first steps, or a tour of the demo node.
+"""First steps, or a tour of the demo node: shown by `resop up` once the service is ready.
 
 The tour does the main job once, over HTTP, and prints each request as a curl command to repeat.
 """

@@ -1,8 +1,8 @@
-"""Asks whether what constraints.txt pins has known vulnerabilities; `make check` runs it.
+"""Looks up known vulnerabilities of the packages in constraints.txt; `make check` runs it.
 
-One that is not answered below is an error. Where nobody could be asked, it says so, and is none: a
-machine that reaches no such index looks into a copy of github.com/pypa/advisory-database instead,
-with `.venv/bin/python scripts/audit.py FOLDER`.
+A vulnerability that is not answered below is an error. If the package index cannot be reached, the
+audit is skipped with a message, which is not an error. A machine without an index can use a copy of
+github.com/pypa/advisory-database: `.venv/bin/python scripts/audit.py FOLDER`.
 """
 
 import json
@@ -17,30 +17,30 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ANSWERED: dict[str, str] = {}
-"""Advisories that are no danger to resop, by their id; each with the reason."""
+"""Ids of advisories that do not endanger resop, each with the reason."""
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
-SECONDS = 120
+TIMEOUT = 120  # seconds
 
 
-def ask() -> list[dict[str, Any]]:
-    """What pip-audit says of each package, or nothing."""
+def ask_index() -> list[dict[str, Any]]:
+    """Return what pip-audit reports on each package; nothing if it cannot ask."""
     command: list[str | Path] = [Path(sys.executable).with_name("pip-audit"), "--format=json"]
     command += ["--no-deps", "--disable-pip", "--progress-spinner=off", "-r", CONSTRAINTS]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
-        packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
+        result = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
+        packages: list[dict[str, Any]] = json.loads(result.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, ValueError):
         return []
     return packages
 
 
 def look_up(folder: Path) -> list[dict[str, Any]]:
-    """The same of a copy of the advisories; one without any has nothing to say."""
+    """Report the same from a copy of the advisories; nothing if the folder has none."""
     advisories = [
-        (about, advisory)
+        (affected, advisory)
         for file in folder.glob("vulns/*/*.yaml")
         if "withdrawn" not in (advisory := yaml.load(file.read_bytes(), yaml.CSafeLoader))
-        for about in advisory["affected"]
+        for affected in advisory["affected"]
     ]
     pins = re.findall(r"^([^#=\s]+)==(\S+)", CONSTRAINTS.read_text(), re.MULTILINE)
     return [
@@ -51,54 +51,59 @@ def look_up(folder: Path) -> list[dict[str, Any]]:
                 {
                     "id": advisory["id"],
                     "aliases": advisory.get("aliases", []),
-                    "fix_versions": [event["fixed"] for event in events(about) if "fixed" in event],
+                    "fix_versions": [
+                        event["fixed"] for event in events(affected) if "fixed" in event
+                    ],
                 }
-                for about, advisory in advisories
-                if canonicalize_name(about["package"]["name"]) == canonicalize_name(name)
-                and is_affected(version, about)
+                for affected, advisory in advisories
+                if canonicalize_name(affected["package"]["name"]) == canonicalize_name(name)
+                and is_affected(version, affected)
             ],
         }
         for name, version in (pins if advisories else [])
     ]
 
 
-def events(about: dict[str, Any]) -> list[dict[str, str]]:
-    """When it came and went, by versions (https://ossf.github.io/osv-schema)."""
-    spans = [each for each in about.get("ranges", []) if each["type"] == "ECOSYSTEM"]
-    return [event for span in spans for event in span["events"]]
+def events(affected: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the versions that introduced and fixed it (https://ossf.github.io/osv-schema)."""
+    ranges = [each for each in affected.get("ranges", []) if each["type"] == "ECOSYSTEM"]
+    return [event for each in ranges for event in each["events"]]
 
 
-def is_affected(version: str, about: dict[str, Any]) -> bool:
-    """Whether this version is listed, or the last event up to it is that it came."""
+def is_affected(version: str, affected: dict[str, Any]) -> bool:
+    """Return True if the version is listed, or lies in an affected range."""
     inside = False
-    for event in sorted(events(about), key=lambda event: Version(*event.values())):
-        ((what, value),) = event.items()
-        if Version(value) < Version(version) or (value == version and what != "last_affected"):
-            inside = what == "introduced"
-    return inside or version in about.get("versions", [])
+    for event in sorted(events(affected), key=lambda event: Version(*event.values())):
+        ((kind, value),) = event.items()
+        if Version(value) < Version(version) or (value == version and kind != "last_affected"):
+            inside = kind == "introduced"
+    return inside or version in affected.get("versions", [])
 
 
 def main() -> None:
-    """Ask, tell, and exit with 1 when something is to be done."""
-    packages = look_up(Path(sys.argv[1])) if sys.argv[1:] else ask()
-    asked = [each for each in packages if "vulns" in each]
-    if not asked:
-        why = next(
-            (each["skip_reason"] for each in packages), "there was nobody, or no file, to ask"
+    """Print the result; exit with 1 if there is an unanswered vulnerability."""
+    packages = look_up(Path(sys.argv[1])) if sys.argv[1:] else ask_index()
+    audited = [each for each in packages if "vulns" in each]
+    if not audited:
+        reason = next(
+            (each["skip_reason"] for each in packages),
+            "no index answered, or no advisory was found",
         )
-        print(f"Known vulnerabilities: NOT AUDITED; {why}")
+        print(f"Known vulnerabilities: NOT AUDITED; {reason}")
         return
-    if unknown := [each["name"] for each in packages if each not in asked]:
-        print(f"Known vulnerabilities: not audited, since unknown there: {', '.join(unknown)}")
+    if unknown := [each["name"] for each in packages if each not in audited]:
+        print(f"Known vulnerabilities: not audited, unknown to the index: {', '.join(unknown)}")
     faults = [
-        f"{each['name']} {each['version']}: {found['id']}, mended in {found['fix_versions']}"
-        for each in asked
+        f"{each['name']} {each['version']}: {found['id']}, fixed in {found['fix_versions']}"
+        for each in audited
         for found in each["vulns"]
         if not {found["id"], *found["aliases"]} & set(ANSWERED)
     ]
-    print(f"Known vulnerabilities in {len(asked)} packages: {len(faults)}")
+    print(f"Known vulnerabilities in {len(audited)} packages: {len(faults)}")
     if faults:
-        sys.exit("\n".join([*faults, f"Take another version, or answer it in {__file__}"]))
+        sys.exit(
+            "\n".join([*faults, f"Choose another version, or answer the advisory in {__file__}"])
+        )
 
 
 if __name__ == "__main__":

@@ -212,7 +212,7 @@ def _descriptions(content: str) -> Iterator[Passage]:
 
 
 _NOT_PROSE = re.compile(
-    r"``.*?``|`[^`]*`|https?://\S+|(?<=\]\()[^)]*(?=\))|^>>> .*$|^ {4,}\S.*$(?<!\.)",
+    r"``.*?``|`[^`]*`|<a [^>]*>|https?://\S+|(?<=\]\()[^)]*(?=\))|^>>> .*$|^ {4,}\S.*$(?<!\.)",
     re.MULTILINE,
 )
 

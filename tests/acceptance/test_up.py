@@ -25,7 +25,7 @@ Started = set[tuple[int, str]]
 
 
 def descendants(pid: int) -> Started:
-    """The processes that one has started, and theirs."""
+    """Return the child processes of a process, and their children."""
     found: Started = set()
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
@@ -47,7 +47,7 @@ def still_run(processes: Started) -> set[int]:
 
 
 def new_home(folder: Path, **settings: object) -> Path:
-    """A new folder to start in."""
+    """Make a folder with a config.env to start in."""
     home = Path(tempfile.mkdtemp(dir=folder))
     write_config(home, settings)
     return home
@@ -65,7 +65,7 @@ def demo(home: Path) -> Iterator[Process]:
 
 @dataclass
 class First:
-    """What a newcomer has seen of the first start, and did with it."""
+    """The output of the first start, and the results of its tasks."""
 
     home: Path
     address: str
@@ -78,7 +78,7 @@ class First:
 
 
 def first_start(folder: Path) -> First:
-    """A start with the tour, one task more, and Ctrl-C."""
+    """Start the demo, run one more task after the tour, and press Ctrl-C."""
     port = free_port()
     home, address = new_home(folder, PORT=port), f"http://{HOST}:{port}"
     with demo(home) as process:
@@ -94,7 +94,7 @@ def first_start(folder: Path) -> First:
 
 @dataclass
 class Second:
-    """What was left of the first start at the second one, and of that when it was killed."""
+    """The tasks that the second start still knows, and its processes before and after the kill."""
 
     tasks: list[str]
     task: dict[str, Any]
@@ -104,7 +104,7 @@ class Second:
 
 
 def second_start(first: First) -> Second:
-    """A start in the same folder; the supervisor is killed."""
+    """Start again in the same folder, and kill the supervisor."""
     with demo(first.home) as process:
         process.until(lambda: "resop is ready" in process.output(), "resop up --demo")
         with contextlib.closing(Caller(first.address, first.token)) as caller:
@@ -125,18 +125,18 @@ class Ended:
     said: str
     left: set[int]
     second: str = ""
-    """What a second service in the same folder said meanwhile."""
+    """The message of a second service that was started in the same folder."""
 
 
 def interrupted_start(folder: Path, after: float) -> Ended:
-    """Ctrl-C so many seconds after the start."""
+    """Press Ctrl-C `after` seconds after the start."""
     with demo(new_home(folder, PORT=free_port())) as process:
         time.sleep(after)
         return ended(process, signal.SIGINT, process.pid)
 
 
 def start_without_worker(folder: Path) -> Ended:
-    """A second service is begun in the same folder, then the worker of the first is killed."""
+    """Start a second service in the same folder, then kill the worker of the first."""
     home = new_home(folder)
     with Embedded(home, {"CLUSTER_ADDRESS": HOST}) as service:
         second = run_resop(home, "up").stderr
@@ -152,7 +152,7 @@ def command_line(pid: int) -> bytes:
 
 
 def ended(process: Process, number: signal.Signals, victim: int) -> Ended:
-    """The end of a supervisor after a signal to it or to one of its own."""
+    """Send a signal to a supervisor or one of its children; return how the supervisor ended."""
     started = descendants(process.pid)
     os.kill(victim, number)
     exit_code = process.wait()
@@ -161,7 +161,7 @@ def ended(process: Process, number: signal.Signals, victim: int) -> Ended:
 
 
 def refused(folder: Path, command: str, text: str) -> str:
-    """What a start that fails says; {taken} in its config.env is a port in use."""
+    """Return the message of a start that fails; {taken} in its config.env is a port in use."""
     home = new_home(folder)
     with socket.create_server((HOST, free_port())) as taken:
         port = str(taken.getsockname()[1])
@@ -202,7 +202,7 @@ REFUSALS = [
 
 @dataclass
 class Begun:
-    """All that goes on in the background."""
+    """The services that start, end or fail in the background."""
 
     first: Future[First]
     second: Future[Second]
@@ -259,7 +259,7 @@ def test_killed_supervisor_leaves_no_process(here: Begun) -> None:
 def test_ctrl_c_while_it_starts_leaves_no_process(here: Begun) -> None:
     for each in here.interrupted:
         found = each.result()
-        # Python itself, before our first line, knows no better than to end by the signal.
+        # Before our first line runs, the signal ends Python itself.
         assert found.exit_code in (0, -signal.SIGINT, 128 + signal.SIGINT), found.said
         assert found.left == set()
         assert found.exit_code != 0 or "Traceback" not in found.said

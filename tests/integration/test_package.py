@@ -30,7 +30,7 @@ CORE = {"resop", "pydantic", "pydantic_core", "PyYAML", "annotated-types"} | {
     "typing-inspection",
     "typing_extensions",
 }
-"""What `pip install resop` installs."""
+"""Packages that `pip install resop` installs."""
 HEAVY = ("asyncssh", "cryptography", "sqlalchemy", "celery", "fastapi", "redis", "dotenv")
 OPERATOR = '''"""An operator of a site."""
 
@@ -76,14 +76,14 @@ def pip(*arguments: str | Path, cwd: Path = ROOT) -> None:
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """A folder with a short path, for unix sockets."""
+    """Make a folder with a short path, for unix sockets."""
     with tempfile.TemporaryDirectory(prefix="resop-", dir="/tmp") as made:
         yield Path(made)
 
 
 @pytest.fixture(scope="module")
 def wheel(folder: Path) -> Path:
-    """The wheel, built from a copy: setuptools would leave its files in the source tree."""
+    """Build the wheel, from a copy: setuptools would leave its files in the source tree."""
     source = folder / "source"
     ignored = shutil.ignore_patterns("__pycache__")
     for name in ("resop", *PACKAGES):
@@ -106,13 +106,13 @@ def environment(folder: Path, name: str, requirement: str) -> Path:
 
 @pytest.fixture(scope="module")
 def core(folder: Path, wheel: Path) -> Path:
-    """The programs of an environment with `pip install resop`."""
+    """Run `pip install resop`; return the folder of programs."""
     return environment(folder, "core", str(wheel))
 
 
 @pytest.fixture(scope="module")
 def server(folder: Path, wheel: Path) -> Path:
-    """The programs of an environment with `pip install 'resop[server]'`."""
+    """Run `pip install 'resop[server]'`; return the folder of programs."""
     return environment(folder, "server", f"{wheel}[server]")
 
 

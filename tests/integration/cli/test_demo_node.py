@@ -71,7 +71,7 @@ class DemoNode:
 
     @contextlib.contextmanager
     def transport(self) -> Iterator[paramiko.Transport]:
-        """A connection before its login."""
+        """Open a connection, without a login."""
         transport = paramiko.Transport((self.host, self.port))
         try:
             transport.start_client(timeout=PATIENCE)
@@ -82,7 +82,7 @@ class DemoNode:
 
     @contextlib.contextmanager
     def login(self) -> Iterator[paramiko.Transport]:
-        """A connection with a login by password."""
+        """Open a connection with a login by password."""
         with self.transport() as transport:
             transport.auth_password(USER, PASSWORD, fallback=False)
             yield transport
@@ -149,7 +149,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has asked for is not."""
+    """Return True if a process runs; a zombie does not."""
     states = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
@@ -157,7 +157,7 @@ def alive(pid: int) -> bool:
 
 
 def first_numbers(channel: paramiko.Channel, count: int) -> list[int]:
-    """The process numbers a command printed, one a line."""
+    """Return the process numbers that a command printed, one per line."""
     reader = channel.makefile("rb")
     return [int(reader.readline()) for _ in range(count)]
 

@@ -26,7 +26,7 @@ WAYS: dict[str, tuple[Sequence[str | Path], str]] = {
     "import": ([sys.executable, "-c", LOAD_CATALOG], ""),
 }
 """Each way to start resop, and the package that Python or Celery looks up in the current folder by
-itself: a folder of that name cannot be told from the one that was asked for."""
+itself: such a folder is what the command line asked for."""
 
 
 @pytest.mark.parametrize("regular", [True, False], ids=["packages", "plain folders"])

@@ -21,7 +21,7 @@ Told = Callable[..., str]
 def told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Told]:
-    """What `resop audit WORDS` prints, of a database with three entries."""
+    """Run `resop audit WORDS` on a database with three entries; return what it prints."""
     database = Database(f"sqlite:///{tmp_path}/resop.db")
     database.create_tables()
     monkeypatch.setenv("DATA_DIR", str(tmp_path))

@@ -104,6 +104,8 @@ def test_texts_of_other_files_are_read_with_their_lines(name: str, content: str)
         "Pages refresh every half second.",
         "An alleged investigation: the interlanes, sealant, outdoors.",
         "With so many as ten, so long as it runs.",
+        "Results are kept for a day, in a folder of its own; that depends on the commit alone.",
+        "The policy: who may do what.",
     ],
 )
 def test_words_in_their_right_sense_are_let_through(text: str) -> None:
