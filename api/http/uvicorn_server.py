@@ -1,6 +1,6 @@
 """Everything that relies on undocumented details of uvicorn.
 
-tests/integration/api/http/test_uvicorn_server.py fails when one of them changes.
+tests/integration/api/http/test_uvicorn.py fails when one of them changes.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from resop.types import KindCode
 
 router = APIRouter(tags=["batches"])
 
-EndState = Literal[State.FAILED, State.TIMED_OUT, State.CANCELLED, State.LOST, State.SUCCEEDED]
-RETRIED_STATES: list[EndState] = [State.FAILED, State.TIMED_OUT, State.CANCELLED]
+EndState = Literal["failed", "timed_out", "cancelled", "lost", "succeeded"]
+RETRIED_STATES: list[EndState] = ["failed", "timed_out", "cancelled"]
 """The default; it excludes `lost`, because a lost task may have run."""
 _PARAMETERS = [each for each in PREFERENCES if each["name"] != "Prefer"]
 _BODY = {"schema": {"$ref": SCHEMA_REFERENCE.format(model="BatchBody")}}
@@ -84,7 +84,8 @@ async def retry(
     """
     old = await own_batch(services, caller.token, batch_id)
     preferences = read_preferences(request, 0, services.webhook_hosts)
-    return await _response(services, await retry_batch(services, caller, old, state, preferences))
+    states = [State(each) for each in state]
+    return await _response(services, await retry_batch(services, caller, old, states, preferences))
 
 
 async def _response(services: Services, launched: LaunchedBatch) -> Response:

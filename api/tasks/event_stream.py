@@ -59,8 +59,8 @@ class Cursor:
             step, chunks = map(int, chunk.split("."))
             return cls(state, int(log_lines), int(begun), ended, progress, int(row), (step, chunks))
         except ValueError:
-            fault = {"field": "Last-Event-ID", "message": "must be the id of one of the events"}
-            raise InvalidOptions([fault]) from None
+            message = "must be the id of one of the events"
+            raise InvalidOptions.of("Last-Event-ID", message) from None
 
     def after_end_of(self, step: int) -> Cursor:
         """Return the cursor after the end of a step."""
