@@ -19,8 +19,8 @@ from tests.support.ports import HOST
 from tests.support.service import (
     RESOP,
     Caller,
+    Distributed,
     Embedded,
-    Many,
     Service,
     cluster_settings,
     run_resop,
@@ -104,7 +104,7 @@ def operators(folder: Path) -> Path:
     return shutil.copytree(Path(__file__).parent / "operators", folder / "operators")
 
 
-@pytest.fixture(scope="session", params=["embedded", "many"])
+@pytest.fixture(scope="session", params=["embedded", "distributed"])
 def service(
     request: pytest.FixtureRequest, folder: Path, ssh: OpenSSH, operators: Path
 ) -> Iterator[Service]:
@@ -119,7 +119,7 @@ def service(
         started = Embedded(folder / "embedded", settings)
     else:
         mariadb: MariaDB = request.getfixturevalue("mariadb")
-        started = Many(folder / "many", settings, mariadb.database("many"))
+        started = Distributed(folder / "distributed", settings, mariadb.database("distributed"))
     with started:
         yield started
     # Not one of all those requests may have met a fault of ours that nobody has caught.
@@ -127,7 +127,7 @@ def service(
 
 
 @pytest.fixture(scope="session")
-def guarded(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
+def guarded(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Distributed]:
     """A service on many machines, with all that guards it; no worker serves the cluster `idle`."""
     policy, clusters = folder / "policy.yml", folder / "clusters.yml"
     policy.write_text(POLICY)
@@ -148,7 +148,7 @@ def guarded(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
     }
     database = limited(folder / "owner", mariadb, "guarded")
     worker = (*RESOP, "worker", "hpc")
-    with Many(folder / "guarded", settings, database, worker) as started:
+    with Distributed(folder / "guarded", settings, database, worker) as started:
         yield started
     assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
 
@@ -175,7 +175,7 @@ def limited(folder: Path, mariadb: MariaDB, name: str) -> str:
 
 # For what is the same code in both profiles.
 only_embedded = pytest.mark.parametrize("service", ["embedded"], indirect=True)
-only_many = pytest.mark.parametrize("service", ["many"], indirect=True)
+only_distributed = pytest.mark.parametrize("service", ["distributed"], indirect=True)
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.acceptance.conftest import ACCOUNTS
-from tests.support.service import Caller, Many, run_resop
+from tests.support.service import Caller, Distributed, run_resop
 
 FORM = "/core/opn/script/submit"
 
 
 @pytest.fixture
-def client(guarded: Many) -> Caller:
+def client(guarded: Distributed) -> Caller:
     """One whose address nobody else has."""
     caller = guarded.caller()
     address = f"2001:db8::{secrets.token_hex(2)}:{secrets.token_hex(2)}"
@@ -26,7 +26,7 @@ def client(guarded: Many) -> Caller:
 
 
 @pytest.fixture(scope="module")
-def owner(folder: Path, guarded: Many) -> Path:
+def owner(folder: Path, guarded: Distributed) -> Path:
     """Where `resop audit` is run, by the administrator of the database."""
     return folder / "owner"
 
@@ -96,9 +96,9 @@ def test_each_request_that_acts_is_one_entry(client: Caller, owner: Path) -> Non
 
 
 def test_address_is_the_peers_where_no_proxy_is_trusted(
-    guarded: Many, client: Caller, owner: Path
+    guarded: Distributed, client: Caller, owner: Path
 ) -> None:
-    with guarded.further_api(TRUSTED_PROXIES="") as plain:
+    with guarded.additional_api(TRUSTED_PROXIES="") as plain:
         caller, name = guarded.caller(api=plain), f"check-{secrets.token_hex(8)}"
         headers = {"X-Forwarded-For": "192.0.2.9", "X-Request-Id": name}
         assert caller.http.post("/utils/cmd/id", headers=headers).status_code == 401
@@ -122,7 +122,9 @@ def test_address_is_the_peers_where_no_proxy_is_trusted(
         "SELECT username FROM audit",
     ],
 )
-def test_database_user_of_the_service_can_only_add_to_it(guarded: Many, statement: str) -> None:
+def test_database_user_of_the_service_can_only_add_to_it(
+    guarded: Distributed, statement: str
+) -> None:
     url = pymysql_address(guarded)
     with (
         contextlib.closing(pymysql.connect(**url)) as connection,
@@ -132,7 +134,7 @@ def test_database_user_of_the_service_can_only_add_to_it(guarded: Many, statemen
         cursor.execute(statement)
 
 
-def pymysql_address(guarded: Many) -> dict[str, Any]:
+def pymysql_address(guarded: Distributed) -> dict[str, Any]:
     url = make_url(guarded.settings.database_url)
     return {
         "host": url.host,

@@ -16,7 +16,7 @@ import pytest
 from tests.acceptance.conftest import only_embedded
 from tests.acceptance.secrecy import places_of
 from tests.support.openssh import OpenSSH
-from tests.support.service import Caller, Many, Service, failure
+from tests.support.service import Caller, Distributed, Service, failure
 from tests.support.services import MariaDB, eventually
 
 
@@ -308,7 +308,7 @@ def test_secrets_of_a_batch_are_found_nowhere_and_it_is_not_made_again(
     assert look(alice, batches[1])["sweep"]["word"] == "********"
     assert not [word for word in words for text in shown if word in text]
     folders = []
-    if isinstance(service, Many):
+    if isinstance(service, Distributed):
         mariadb: MariaDB = request.getfixturevalue("mariadb")
         folders.append(mariadb.folder)
     assert places_of(words, service, *folders) == []

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.acceptance.conftest import only_many
+from tests.acceptance.conftest import only_distributed
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
 from tests.support.services import eventually
@@ -47,7 +47,7 @@ def cancel(caller: Caller, task: str, wait: float = 30) -> httpx.Response:
     return caller.http.delete(f"/tasks/{task}", params={"wait": wait} if wait else None)
 
 
-@only_many  # what differs is the login node's work
+@only_distributed  # what differs is the login node's work
 @pytest.mark.parametrize("line", LINES)
 def test_cancelled_line_leaves_no_process_whatever_it_is_made_of(
     alice: Caller, ssh: OpenSSH, number: str, line: str

@@ -15,13 +15,13 @@ import pytest
 from resop.ssh.runner.remote import spool as remote
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.test_faults import IMPATIENT_WORKER, Site, lines
-from tests.support.hooks import Hook
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
-from tests.support.service import Caller, Many, cluster_settings
+from tests.support.service import Caller, Distributed, cluster_settings
 from tests.support.services import MariaDB, eventually
 from tests.support.services import reason_unavailable as no_servers
+from tests.support.webhook_receiver import WebhookReceiver
 
 ALICE, BOB = ACCOUNTS["alice"], ACCOUNTS["bob"]
 LONG_OUTPUT = "".join(f"{number}\n" for number in range(1, 200_001))[: 600 << 10]
@@ -36,12 +36,12 @@ def bob_and_site(folder: Path, operators: Path) -> Iterator[tuple[Caller, Site]]
         OpenSSH(folder / "node2", [ALICE, BOB]) as ssh,
         MariaDB(folder / "db2") as mariadb,
         ThreadPoolExecutor(4) as threads,
-        Hook(folder / "hook2") as hook,
+        WebhookReceiver(folder / "hook2") as hook,
     ):
         settings = {**cluster_settings(ssh), "OPERATORS_PATH": operators}
         (ssh.home("bob") / ".cache").write_text("in the way")
         url = mariadb.database("surviving")
-        with Many(folder / "surviving", settings, url, IMPATIENT_WORKER) as service:
+        with Distributed(folder / "surviving", settings, url, IMPATIENT_WORKER) as service:
             site = Site(service, ssh, mariadb, service.log_in(ALICE), threads, hook)
             yield service.log_in(BOB), site
 

@@ -25,7 +25,6 @@ from resop.storage.tasks import TaskStore
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
 from tests.acceptance.test_task_events import Event, events
-from tests.support.hooks import Hook
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
@@ -37,9 +36,10 @@ from tests.support.schema import (
     later_values,
     version_of,
 )
-from tests.support.service import Caller, Many, cluster_settings, failure
+from tests.support.service import Caller, Distributed, cluster_settings, failure
 from tests.support.services import MariaDB, eventually
 from tests.support.services import reason_unavailable as no_servers
+from tests.support.webhook_receiver import WebhookReceiver
 
 IMPATIENT_WORKER = [sys.executable, "-m", "tests.acceptance.impatient_worker"]
 ALICE = ACCOUNTS["alice"]
@@ -51,12 +51,12 @@ HOOK_SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 class Site:
     """A service on many machines with its login node and database server, all to be broken."""
 
-    service: Many
+    service: Distributed
     ssh: OpenSSH
     mariadb: MariaDB
     alice: Caller
     threads: ThreadPoolExecutor
-    hook: Hook
+    hook: WebhookReceiver
 
     def trail(self, steps: int, seconds: float = 0) -> tuple[str, Path]:
         """Begin a task that appends a line a step to a file: the task and the file."""
@@ -108,7 +108,7 @@ def running(folder: Path, operators: Path) -> Iterator[Site]:
         OpenSSH(folder / "node", [ALICE]) as ssh,
         MariaDB(folder / "db") as mariadb,
         ThreadPoolExecutor(10) as threads,
-        Hook(folder) as hook,
+        WebhookReceiver(folder) as hook,
     ):
         settings = {
             **cluster_settings(ssh),
@@ -119,7 +119,7 @@ def running(folder: Path, operators: Path) -> Iterator[Site]:
         }
         worker = ["env", f"SSL_CERT_FILE={hook.authority}", *IMPATIENT_WORKER]
         url = mariadb.database("faults")
-        with Many(folder / "faults", settings, url, worker) as service:
+        with Distributed(folder / "faults", settings, url, worker) as service:
             yield Site(service, ssh, mariadb, service.log_in(ALICE), threads, hook)
 
 
@@ -466,7 +466,7 @@ def test_watched_task_is_followed_over_api_and_redis_that_go_away(site: Site) ->
 def test_api_that_is_watched_stops_at_once(site: Site) -> None:
     task = site.alice.begin("mysite/opn/narrate", {"steps": 60, "seconds": 0.5})
     ids: list[str] = []
-    with site.service.further_api() as api:
+    with site.service.additional_api() as api:
         caller = site.service.caller(site.alice.token, api)
         watching = site.threads.submit(
             lambda: ids.extend(event.id for event in events(caller, task))
@@ -500,7 +500,7 @@ def test_who_is_to_be_told_of_an_end_is_told_although_worker_and_redis_die(site:
     site.hook.answers = lambda before: 204
     site.service.add_workers(2)
     assert eventually(lambda: site.alice.task(task)["notification"]["delivered_at"])
-    requests = site.hook.of(task)
+    requests = site.hook.requests_for(task)
     for each in requests:
         each.check_signature(HOOK_SECRET)
     last = requests[-1].json["data"]
@@ -512,7 +512,7 @@ def test_who_is_to_be_told_of_an_end_is_told_although_worker_and_redis_die(site:
         return site.alice.http.get(batch).json()
 
     assert eventually(lambda: told()["notification"]["delivered_at"])
-    counted = site.hook.of(told()["batch"])[-1].json["data"]["counts"]
+    counted = site.hook.requests_for(told()["batch"])[-1].json["data"]["counts"]
     assert (counted["succeeded"], told()["notify"]) == (2, site.hook.address)
 
 
@@ -522,8 +522,8 @@ def test_cancelled_before_it_ran_is_an_end_that_is_told(site: Site) -> None:
     task = site.alice.run("true", prefer="respond-async", query=query).json()["task"]
     site.alice.http.delete(f"/tasks/{task}")
     site.service.add_workers(1)
-    assert eventually(lambda: site.hook.of(task))
-    assert site.hook.of(task)[0].json["data"]["state"] == "cancelled"
+    assert eventually(lambda: site.hook.requests_for(task))
+    assert site.hook.requests_for(task)[0].json["data"]["state"] == "cancelled"
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import places_of
 from tests.acceptance.test_faults import IMPATIENT_WORKER
 from tests.support.openssh import OpenSSH
-from tests.support.service import Many, cluster_settings, failure
+from tests.support.service import Distributed, cluster_settings, failure
 from tests.support.services import MariaDB, eventually
 
 
 @pytest.fixture(scope="module")
-def keeping(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Many]:
+def keeping(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Distributed]:
     settings = {**cluster_settings(ssh), "CLUSTER_LOGIN": "held", "LOG_LEVEL": "DEBUG"}
     database = mariadb.database("kept")
-    with Many(folder / "kept", settings, database, IMPATIENT_WORKER) as started:
+    with Distributed(folder / "kept", settings, database, IMPATIENT_WORKER) as started:
         yield started
 
 
@@ -29,7 +29,7 @@ def key_lines(ssh: OpenSSH) -> bytes:
 
 
 def test_batch_goes_to_the_worker_that_keeps_the_session_and_files_have_to_go_otherwise(
-    keeping: Many,
+    keeping: Distributed,
 ) -> None:
     bob = keeping.log_in(ACCOUNTS["bob"])
     body = {"sweep": {"input": [["1"], ["2"], ["3"]]}}
@@ -41,7 +41,7 @@ def test_batch_goes_to_the_worker_that_keeps_the_session_and_files_have_to_go_ot
 
 
 def test_each_login_works_through_every_api_process_and_leaves_no_trace(
-    keeping: Many, ssh: OpenSSH, mariadb: MariaDB
+    keeping: Distributed, ssh: OpenSSH, mariadb: MariaDB
 ) -> None:
     before = key_lines(ssh)
     wrong = "marker-of-a-wrong-password"
@@ -57,7 +57,7 @@ def test_each_login_works_through_every_api_process_and_leaves_no_trace(
 
 
 def test_a_dead_worker_means_to_log_in_again_at_once_and_leaves_no_secret(
-    keeping: Many, mariadb: MariaDB
+    keeping: Distributed, mariadb: MariaDB
 ) -> None:
     secret = "marker-of-a-secret-in-a-worker-that-crashes"
     callers = [keeping.log_in(ACCOUNTS["bob"]) for _ in range(3)]

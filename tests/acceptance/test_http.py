@@ -12,13 +12,13 @@ import pytest
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.test_pages import LOGIN, Visitor
 from tests.support.ports import HOST, free_port
-from tests.support.service import RESOP, Caller, Many
+from tests.support.service import RESOP, Caller, Distributed
 
 PORTAL = "https://portal.example"
 
 
 @pytest.fixture
-def browser(guarded: Many) -> httpx.Client:
+def browser(guarded: Distributed) -> httpx.Client:
     return guarded.caller().http
 
 
@@ -49,8 +49,8 @@ def test_page_of_another_site_may_not(browser: httpx.Client, origin: str) -> Non
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_where_no_site_is_named_none_may(guarded: Many) -> None:
-    with guarded.further_api(CORS_ORIGINS="") as plain:
+def test_where_no_site_is_named_none_may(guarded: Distributed) -> None:
+    with guarded.additional_api(CORS_ORIGINS="") as plain:
         browser = guarded.caller(api=plain).http
         answer = browser.get("/limits", headers={"Origin": PORTAL})
         assert not any(name.startswith("access-control") for name in answer.headers)
@@ -69,7 +69,7 @@ def test_no_answer_is_framed_or_guessed(browser: httpx.Client, path: str) -> Non
 
 
 @pytest.fixture
-def https(guarded: Many, tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext]]:
+def https(guarded: Distributed, tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext]]:
     """The port of an API process that speaks HTTPS, and what trusts its certificate."""
     key, certificate, port = tmp_path / "key.pem", tmp_path / "cert.pem", free_port()
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]

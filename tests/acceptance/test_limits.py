@@ -9,11 +9,11 @@ import pytest
 
 from tests.acceptance.conftest import ACCOUNTS
 from tests.support.openssh import OpenSSH
-from tests.support.service import Caller, Many, failure
+from tests.support.service import Caller, Distributed, failure
 
 
 @pytest.fixture(scope="module")
-def limits(guarded: Many) -> dict[str, Any]:
+def limits(guarded: Distributed) -> dict[str, Any]:
     answer = guarded.caller().http.get("/limits")
     assert answer.status_code == 200
     found: dict[str, Any] = answer.json()
@@ -21,7 +21,7 @@ def limits(guarded: Many) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def bob(guarded: Many) -> Caller:
+def bob(guarded: Distributed) -> Caller:
     """Bob on a cluster that no worker serves."""
     login = {"username": "bob", "password": ACCOUNTS["bob"].password, "cluster": "idle"}
     answer = guarded.caller().post("auth/opn/login", login)
@@ -51,7 +51,7 @@ def test_body_is_refused_beyond_each_of_its_limits(bob: Caller, limits: dict[str
 
 
 def test_tasks_that_wait_are_limited_for_each_user(
-    bob: Caller, guarded: Many, limits: dict[str, Any]
+    bob: Caller, guarded: Distributed, limits: dict[str, Any]
 ) -> None:
     waiting = [bob.begin("utils/cmd/id") for _ in range(limits["queued_tasks"])]
     answer = bob.post("utils/cmd/id")
@@ -64,7 +64,7 @@ def test_tasks_that_wait_are_limited_for_each_user(
     assert bob.begin("utils/cmd/id")
 
 
-def test_wrong_passwords_are_limited(guarded: Many, limits: dict[str, Any]) -> None:
+def test_wrong_passwords_are_limited(guarded: Distributed, limits: dict[str, Any]) -> None:
     caller = guarded.caller()
     for _ in range(limits["login_failures"]):
         failure(caller.login("walter", "wrong"), 401)
@@ -74,7 +74,7 @@ def test_wrong_passwords_are_limited(guarded: Many, limits: dict[str, Any]) -> N
 
 
 def test_storm_of_wrong_passwords_does_not_reach_sshd_nor_stop_another(
-    guarded: Many, ssh: OpenSSH, limits: dict[str, Any]
+    guarded: Distributed, ssh: OpenSSH, limits: dict[str, Any]
 ) -> None:
     def sessions() -> set[str]:
         found = re.findall(r"for walter from \S+ port \d+", ssh.log.read_text())

@@ -12,9 +12,9 @@ import pytest
 
 from resop.security.encryption import Encryptor
 from resop.security.tokens import Token
-from tests.acceptance.conftest import ACCOUNTS, only_many
+from tests.acceptance.conftest import ACCOUNTS, only_distributed
 from tests.support.openssh import OpenSSH
-from tests.support.service import Caller, Many, Service, failure
+from tests.support.service import Caller, Distributed, Service, failure
 from tests.support.services import eventually
 
 OURS = re.compile(rb"^restrict,expiry-time=.* resop:.*\n", re.MULTILINE)
@@ -124,7 +124,7 @@ def test_logout_closes_the_connections_over_which_nothing_runs(
     assert eventually(lambda: runners() < before)
 
 
-@only_many  # it is the same code in both
+@only_distributed  # it is the same code in both
 @pytest.mark.parametrize(
     ("content", "mode"),
     [
@@ -206,13 +206,13 @@ def test_token_of_an_unknown_login_is_refused(service: Service, alice: Caller) -
     )
 
 
-@only_many
+@only_distributed
 def test_token_is_refused_when_its_hours_are_over_and_the_wait_is_the_servers_own(
     service: Service,
 ) -> None:
     """Two settings of an API process of its own, since its start takes longest."""
-    assert isinstance(service, Many)
-    with service.further_api(TOKEN_HOURS=str(6 / 3600), SYNC_WAIT="0.3") as short:
+    assert isinstance(service, Distributed)
+    with service.additional_api(TOKEN_HOURS=str(6 / 3600), SYNC_WAIT="0.3") as short:
         began = time.monotonic()
         caller = service.log_in(ACCOUNTS["bob"], api=short)
         assert caller.run("true", prefer="wait=20").status_code == 200

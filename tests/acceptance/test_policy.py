@@ -7,18 +7,18 @@ import httpx
 import pytest
 
 from tests.acceptance.conftest import ACCOUNTS, POLICY
-from tests.support.service import Caller, Many, failure, run_resop, write_config
+from tests.support.service import Caller, Distributed, failure, run_resop, write_config
 
 ALICE_MAY_NOT = "policy.yml:5: denies core:run to the user alice"
 
 
 @pytest.fixture(scope="module")
-def alice(guarded: Many) -> Caller:
+def alice(guarded: Distributed) -> Caller:
     return guarded.log_in(ACCOUNTS["alice"])
 
 
 @pytest.fixture(scope="module")
-def bob(guarded: Many) -> Caller:
+def bob(guarded: Distributed) -> Caller:
     return guarded.log_in(ACCOUNTS["bob"])
 
 
@@ -44,7 +44,7 @@ def test_files_are_read_and_not_written_where_the_policy_says_so(bob: Caller) ->
 
 
 @pytest.mark.parametrize("name", ["bob", "tina"])  # whose login shells are bash and tcsh
-def test_groups_are_those_of_the_user_on_the_cluster(guarded: Many, name: str) -> None:
+def test_groups_are_those_of_the_user_on_the_cluster(guarded: Distributed, name: str) -> None:
     caller = guarded.log_in(ACCOUNTS[name])
     error = failure(caller.post("core/opn/script", {"script": "#!/bin/sh\nid\n"}), 403)
     said = "policy.yml:7: denies core:script to the group tina or the group bob"
@@ -52,9 +52,9 @@ def test_groups_are_those_of_the_user_on_the_cluster(guarded: Many, name: str) -
 
 
 def test_worker_refuses_what_an_api_process_with_another_file_let_through(
-    guarded: Many, alice: Caller
+    guarded: Distributed, alice: Caller
 ) -> None:
-    with guarded.further_api(POLICY_FILE="") as lax:
+    with guarded.additional_api(POLICY_FILE="") as lax:
         answer = guarded.caller(alice.token, lax).run("id")
     error = failure(answer, 403)
     assert (error["type"], error["message"]) == ("Forbidden", ALICE_MAY_NOT)
@@ -63,15 +63,15 @@ def test_worker_refuses_what_an_api_process_with_another_file_let_through(
 
 
 def test_login_from_before_the_policy_asked_for_groups_is_taken_for_forbidden(
-    guarded: Many,
+    guarded: Distributed,
 ) -> None:
-    with guarded.further_api(POLICY_FILE="") as lax:
+    with guarded.additional_api(POLICY_FILE="") as lax:
         early = guarded.log_in(ACCOUNTS["bob"], lax)
     answer = guarded.caller(early.token).post("core/opn/script", {"script": "#!/bin/sh\n"})
     assert "log in again" in failure(answer, 403)["message"]
 
 
-def test_rate_is_one_for_all_api_processes(guarded: Many, bob: Caller) -> None:
+def test_rate_is_one_for_all_api_processes(guarded: Distributed, bob: Caller) -> None:
     each = [bob, guarded.caller(bob.token, 1)]
     answers: list[httpx.Response] = []
     while len(answers) < 8:  # a minute may end meanwhile, and another begin
@@ -93,7 +93,7 @@ def test_setting_is_kept_from_an_operator_that_is_not_named(bob: Caller) -> None
     )
 
 
-def test_pages_do_not_offer_what_is_forbidden(guarded: Many, alice: Caller) -> None:
+def test_pages_do_not_offer_what_is_forbidden(guarded: Distributed, alice: Caller) -> None:
     cookies = {"resop": alice.token}
     address = f"http://127.0.0.1:{guarded.ports[0]}"
     with httpx.Client(base_url=address, cookies=cookies, trust_env=False) as browser:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.acceptance.conftest import ACCOUNTS, only_many
+from tests.acceptance.conftest import ACCOUNTS, only_distributed
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
 
@@ -167,13 +167,13 @@ def test_step_ended_by_a_signal_reports_128_and_its_number(user: Caller) -> None
     assert answer.json()["output"]["exit_code"] == 137
 
 
-@only_many  # what differs is the shell
+@only_distributed  # what differs is the shell
 def test_steps_run_over_the_runner(user: Caller) -> None:
     answer = user.post("core/opn/run", {"command": "ps x -o args="})
     assert "python3 -I -S" in answer.json()["output"]["stdout"]
 
 
-@only_many  # what differs is the shell
+@only_distributed  # what differs is the shell
 def test_time_limit_is_504_and_the_remote_processes_are_gone(user: Caller, ssh: OpenSSH) -> None:
     def limited(action: str, options: dict[str, Any]) -> httpx.Response:
         return user.post(action, options, query={"timeout": 2})

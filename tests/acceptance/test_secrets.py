@@ -14,10 +14,10 @@ from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import is_in, overheard, places_of, processes_that_show
 from tests.acceptance.test_batches import launched, look
 from tests.acceptance.test_faults import HOOK_SECRET
-from tests.support.hooks import Hook
 from tests.support.openssh import OpenSSH
-from tests.support.service import Caller, Many, Service, cluster_settings, failure
+from tests.support.service import Caller, Distributed, Service, cluster_settings, failure
 from tests.support.services import MariaDB, eventually
+from tests.support.webhook_receiver import WebhookReceiver
 
 Places = Callable[..., list[str]]
 
@@ -30,7 +30,7 @@ def marker() -> str:
 def places(service: Service, request: pytest.FixtureRequest) -> Places:
     """Searches everything that is kept: Redis, database files, logs."""
     folders: list[Path] = []
-    if isinstance(service, Many):
+    if isinstance(service, Distributed):
         mariadb: MariaDB = request.getfixturevalue("mariadb")
         folders.append(mariadb.folder)
     return lambda *texts: places_of(texts, service, *folders)
@@ -147,9 +147,9 @@ def test_password_and_one_time_code_of_a_login_are_found_nowhere(
 @pytest.fixture
 def talkative(
     tmp_path: Path, folder: Path, ssh: OpenSSH, operators: Path, mariadb: MariaDB
-) -> Iterator[tuple[Many, Hook]]:
+) -> Iterator[tuple[Distributed, WebhookReceiver]]:
     """A service whose workers say and tell all that they can, and who is told of ends."""
-    with Hook(tmp_path) as hook:
+    with WebhookReceiver(tmp_path) as hook:
         settings = {
             **cluster_settings(ssh),
             "OPERATORS_PATH": operators,
@@ -161,12 +161,12 @@ def talkative(
         worker = [sys.executable, "-m", "tests.acceptance.talkative_worker"]
         worker = ["env", f"SSL_CERT_FILE={hook.authority}", *worker]
         database = mariadb.database("talkative")
-        with Many(folder / "talkative", settings, database, worker) as service:
+        with Distributed(folder / "talkative", settings, database, worker) as service:
             yield service, hook
 
 
 def test_secret_passes_nobody_who_listens_and_is_in_no_dump_of_a_crash(
-    talkative: tuple[Many, Hook], ssh: OpenSSH, mariadb: MariaDB
+    talkative: tuple[Distributed, WebhookReceiver], ssh: OpenSSH, mariadb: MariaDB
 ) -> None:
     service, hook = talkative
     secret, name, number = marker(), marker(), f"{secrets.randbelow(10**9)}.5"
@@ -192,7 +192,7 @@ def test_secret_passes_nobody_who_listens_and_is_in_no_dump_of_a_crash(
         items = [{"line": "cat", "secret": f"{secret}-{each}"} for each in range(3)]
         batch = launched(alice, {"items": items}, "mysite/opn/whisper")
         assert look(alice, batch, wait=30)["counts"]["succeeded"] == 3
-        assert eventually(lambda: len(hook.told) >= 3)
+        assert eventually(lambda: len(hook.received) >= 3)
 
         options = {"line": f"cat; exec sleep {number}", "secret": secret}
         task = alice.begin("mysite/opn/whisper", options)
@@ -206,7 +206,7 @@ def test_secret_passes_nobody_who_listens_and_is_in_no_dump_of_a_crash(
 
         assert is_in(heard(), task) and is_in(heard(), "task-received")
         assert not is_in(heard(), secret)
-    for each in hook.told:
+    for each in hook.received:
         each.check_signature(HOOK_SECRET)
         assert not is_in(each.body + str(each.headers).encode(), secret)
     said = service.log()

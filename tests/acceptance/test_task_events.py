@@ -15,7 +15,7 @@ import pytest
 from resop.messaging.messages import TasksChanged
 from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
-from tests.acceptance.conftest import ACCOUNTS, only_embedded, only_many
+from tests.acceptance.conftest import ACCOUNTS, only_distributed, only_embedded
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
 
@@ -128,7 +128,7 @@ def test_connection_cut_ten_times_misses_nothing_and_repeats_nothing(
     assert_all_of_it(seen)
 
 
-@only_many
+@only_distributed
 def test_tasks_of_either_api_run_on_both_workers_and_are_followed_at_the_other(
     service: Service, alice: Caller
 ) -> None:
@@ -145,7 +145,7 @@ def test_tasks_of_either_api_run_on_both_workers_and_are_followed_at_the_other(
     assert len(workers) == 2
 
 
-@only_many
+@only_distributed
 def test_command_without_steps_has_its_states(alice: Caller) -> None:
     task = alice.begin("utils/cmd/tail", {"follow": "name", "input": ["/dev/null"]})
     with ThreadPoolExecutor(1) as pool:
@@ -315,7 +315,7 @@ def test_secret_is_masked_though_it_is_printed_in_two_pieces(ssh: OpenSSH, alice
     assert secret[:9] not in str(seen)
 
 
-@only_many
+@only_distributed
 def test_output_of_a_task_that_is_cancelled_or_reaches_its_limit_is_kept(alice: Caller) -> None:
     line = "echo before; echo oh >&2; sleep 60"
     late = alice.run(line, query={"timeout": 0.7})

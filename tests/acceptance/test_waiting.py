@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from resop.messaging.messages import TaskEnded
-from tests.acceptance.conftest import only_many
+from tests.acceptance.conftest import only_distributed
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
 from tests.support.services import eventually
@@ -43,7 +43,7 @@ def test_wait_answers_when_the_task_ends(alice: Caller, prefer: str) -> None:
     assert answer.headers["preference-applied"] == "wait=5"
 
 
-@only_many
+@only_distributed
 def test_wait_answers_202_when_it_is_over(alice: Caller) -> None:
     began = time.monotonic()
     accepted(alice.run("sleep 6", prefer="wait=1"))

@@ -231,7 +231,7 @@ class Embedded(Service):
         self.supervisor.wait()
 
 
-class Many(Service):
+class Distributed(Service):
     """Two API processes and two workers, on their own Redis and a database in MariaDB."""
 
     def __init__(
@@ -272,7 +272,7 @@ class Many(Service):
         self.redis_server.stop()
 
     @contextlib.contextmanager
-    def further_api(self, **environ: str) -> Iterator[int]:
+    def additional_api(self, **environ: str) -> Iterator[int]:
         """Run an additional API process with other settings for a while; yield its number."""
         self.ports.append(free_port())
         self.apis.append(self._begin_api(self.ports[-1], **environ))

@@ -19,9 +19,9 @@ from resop.storage.models import State, WebhookDelivery, now
 from resop.storage.tasks import TaskStore
 from resop.storage.webhooks import WebhookStore
 from resop.types import Secret
-from tests.support.hooks import Hook, Told
 from tests.support.services import eventually
 from tests.support.tasks import new_batch, new_task
+from tests.support.webhook_receiver import WebhookReceiver, WebhookRequest
 from worker import webhooks
 from worker.webhooks import WebhookSender, signature_headers
 
@@ -42,14 +42,16 @@ def task_store(database: Database) -> TaskStore:
 
 
 @pytest.fixture
-def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
-    with Hook(tmp_path) as started:
+def hook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WebhookReceiver]:
+    with WebhookReceiver(tmp_path) as started:
         monkeypatch.setenv("SSL_CERT_FILE", str(started.authority))
         yield started
 
 
 @pytest.fixture
-def start(database: Database, hook: Hook, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(
+    database: Database, hook: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Start]:
     """Start a sender that retries soon, with further settings."""
     monkeypatch.setattr(webhooks, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(webhooks, "RETRY_PAUSES", (0.1, 0.2, 0.2))
@@ -87,9 +89,9 @@ def error_of(database: Database, task: str) -> str:
     return str(delivery_of(database, task).last_error)
 
 
-def requests_about(hook: Hook, task: str, times: int = 1) -> list[Told]:
-    assert eventually(lambda: len(hook.of(task)) >= times)
-    return hook.of(task)
+def requests_about(hook: WebhookReceiver, task: str, times: int = 1) -> list[WebhookRequest]:
+    assert eventually(lambda: len(hook.requests_for(task)) >= times)
+    return hook.requests_for(task)
 
 
 def test_signature_equals_that_of_the_published_example() -> None:
@@ -100,14 +102,14 @@ def test_signature_equals_that_of_the_published_example() -> None:
 
 
 def test_end_of_a_task_is_sent_once_and_signed(
-    task_store: TaskStore, database: Database, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
 ) -> None:
     start()
     running = add(task_store, hook.address, state=State.RUNNING, ended_at=None)
     task = add(task_store, hook.address, tags=["a"])
     [request] = requests_about(hook, task)
     request.check_signature(SECRET.get_secret_value())
-    assert request.path == "/told?by=resop"
+    assert request.path == "/webhooks?by=resop"
     assert request.headers["host"] == f"localhost:{hook.port}"
     assert request.headers["content-type"] == "application/json"
     message = request.json
@@ -118,11 +120,11 @@ def test_end_of_a_task_is_sent_once_and_signed(
     assert eventually(lambda: delivery_of(database, task).delivered_at)
     after = delivery_of(database, task)
     assert (after.attempts, after.next_at, after.last_error) == (1, None, None)
-    assert (hook.of(running), delivery_of(database, running).attempts) == ([], 0)
+    assert (hook.requests_for(running), delivery_of(database, running).attempts) == ([], 0)
 
 
 def test_end_of_a_batch_is_sent_once_for_the_whole_batch(
-    task_store: TaskStore, database: Database, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
 ) -> None:
     batches = BatchStore(database)
     batch = new_batch(size=2, notify=hook.address)
@@ -143,14 +145,14 @@ def test_end_of_a_batch_is_sent_once_for_the_whole_batch(
     assert (data["batch"], data["state"], data["success"]) == (batch.id, "ended", False)
     assert (data["counts"]["succeeded"], data["counts"]["failed"]) == (1, 1)
     assert eventually(lambda: delivery_of(database, batch.id).delivered_at)
-    assert all(hook.of(task.id) == [] for task in tasks)
+    assert all(hook.requests_for(task.id) == [] for task in tasks)
     TaskStore(database).delete_ended(now() + timedelta(days=1), 9)
     assert batches.delete_old(now() + timedelta(days=1), 9) == 1
     assert WebhookStore(database).get(batch.id) is None
 
 
 def test_long_output_is_omitted_and_marked_so(
-    task_store: TaskStore, hook: Hook, start: Start
+    task_store: TaskStore, hook: WebhookReceiver, start: Start
 ) -> None:
     start()
     [request] = requests_about(hook, add(task_store, hook.address, output=["x" * 99] * 1000))
@@ -159,7 +161,7 @@ def test_long_output_is_omitted_and_marked_so(
 
 
 def test_failed_attempt_is_retried_with_the_same_id(
-    task_store: TaskStore, database: Database, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
 ) -> None:
     hook.answers = lambda before: 500 if before < 2 else 200
     start()
@@ -173,7 +175,7 @@ def test_failed_attempt_is_retried_with_the_same_id(
 
 
 def test_delivery_is_given_up_after_the_last_attempt(
-    task_store: TaskStore, database: Database, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
 ) -> None:
     hook.answers = lambda before: 410
     start()
@@ -187,7 +189,7 @@ def test_delivery_is_given_up_after_the_last_attempt(
 def test_receiver_that_was_down_gets_the_webhook_when_it_is_back(
     task_store: TaskStore,
     database: Database,
-    hook: Hook,
+    hook: WebhookReceiver,
     start: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -201,26 +203,26 @@ def test_receiver_that_was_down_gets_the_webhook_when_it_is_back(
 
 
 def test_redirect_is_not_followed(
-    task_store: TaskStore, database: Database, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
 ) -> None:
     hook.answers = lambda before: 307
     start()
     task = add(task_store, hook.address)
     assert error_of(database, task) == "answered 307: redirects are not followed"
-    assert {each.path for each in hook.told} == {"/told?by=resop"}
+    assert {each.path for each in hook.received} == {"/webhooks?by=resop"}
 
 
 def test_address_that_is_not_public_is_refused_when_it_is_resolved(
-    task_store: TaskStore, database: Database, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
 ) -> None:
     start(NOTIFY_PRIVATE=False)
     error = error_of(database, add(task_store, hook.address))
     assert error.startswith("localhost is ") and error.endswith("which is not a public address")
-    assert hook.told == []
+    assert hook.received == []
 
 
 def test_connection_goes_to_the_address_that_was_checked(
-    task_store: TaskStore, hook: Hook, start: Start, monkeypatch: pytest.MonkeyPatch
+    task_store: TaskStore, hook: WebhookReceiver, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolved = []
 
@@ -236,38 +238,38 @@ def test_connection_goes_to_the_address_that_was_checked(
 
 
 def test_host_that_is_no_longer_allowed_gets_nothing(
-    task_store: TaskStore, database: Database, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
 ) -> None:
     start(NOTIFY_HOSTS="hooks.hpc.example")
     assert "is not among the hosts" in error_of(database, add(task_store, hook.address))
-    assert hook.told == []
+    assert hook.received == []
 
 
 def test_certificate_of_an_unknown_authority_is_refused(
     task_store: TaskStore,
     database: Database,
-    hook: Hook,
+    hook: WebhookReceiver,
     start: Start,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     start()
     assert "CERTIFICATE_VERIFY_FAILED" in error_of(database, add(task_store, hook.address))
-    assert hook.told == []
+    assert hook.received == []
 
 
 def test_several_workers_never_send_the_same_webhook(
-    task_store: TaskStore, database: Database, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
 ) -> None:
     for _ in range(3):
         start()
     tasks = [add(task_store, hook.address) for _ in range(30)]
     assert eventually(lambda: all(delivery_of(database, task).delivered_at for task in tasks))
-    assert [len(hook.of(task)) for task in tasks] == [1] * len(tasks)
+    assert [len(hook.requests_for(task)) for task in tasks] == [1] * len(tasks)
 
 
 def test_attempt_of_a_dead_worker_is_repeated_after_its_lease(
-    task_store: TaskStore, database: Database, hook: Hook, start: Start
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
 ) -> None:
     deliveries = WebhookStore(database)
     task = add(task_store, hook.address)
@@ -276,13 +278,13 @@ def test_attempt_of_a_dead_worker_is_repeated_after_its_lease(
     assert not deliveries.begin(delivery, now()) and deliveries.due(9) == []
     start()
     assert eventually(lambda: delivery_of(database, task).delivered_at)
-    assert (len(hook.of(task)), delivery_of(database, task).attempts) == (1, 2)
+    assert (len(hook.requests_for(task)), delivery_of(database, task).attempts) == (1, 2)
     deliveries.failed(delivery, "too late", now())  # the first one, if it was not dead after all
     assert delivery_of(database, task).next_at is None
 
 
 def test_delivery_is_deleted_with_its_task(
-    task_store: TaskStore, database: Database, hook: Hook
+    task_store: TaskStore, database: Database, hook: WebhookReceiver
 ) -> None:
     task = add(task_store, hook.address)
     assert TaskStore(database).delete_ended(now() + timedelta(days=1), 9) == 1

@@ -14,7 +14,7 @@ from api.state import openid
 from api.state.openid import OpenID
 from resop.config.settings import Settings
 from resop.errors import ClusterError, LoginRefused
-from tests.support.hooks import Hook
+from tests.support.webhook_receiver import WebhookReceiver
 
 ISSUER = "https://id.hpc.example"
 
@@ -25,9 +25,11 @@ def signer() -> RSAKey:
 
 
 @pytest.fixture
-def site(tmp_path: Path, signer: RSAKey, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
+def site(
+    tmp_path: Path, signer: RSAKey, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WebhookReceiver]:
     """Serve the issuer's keys."""
-    with Hook(tmp_path) as started:
+    with WebhookReceiver(tmp_path) as started:
         monkeypatch.setenv("SSL_CERT_FILE", str(started.authority))
         started.page = 200, [json.dumps({"keys": [signer.as_dict(private=False)]}).encode()]
         yield started
@@ -55,7 +57,9 @@ def drops() -> Iterator[bytes]:
         yield b" "
 
 
-def test_keys_are_read_by_https_and_then_believed_for_a_while(site: Hook, signer: RSAKey) -> None:
+def test_keys_are_read_by_https_and_then_believed_for_a_while(
+    site: WebhookReceiver, signer: RSAKey
+) -> None:
     issuer = trusting(site.address)
     assert issuer.user_of(token(signer)) == "alice"
     site.stop()
@@ -65,7 +69,7 @@ def test_keys_are_read_by_https_and_then_believed_for_a_while(site: Hook, signer
 
 
 def test_issuer_that_cannot_be_reached_is_asked_again_at_the_next_login(
-    site: Hook, signer: RSAKey
+    site: WebhookReceiver, signer: RSAKey
 ) -> None:
     issuer = trusting(site.address)
     site.stop()
@@ -75,7 +79,7 @@ def test_issuer_that_cannot_be_reached_is_asked_again_at_the_next_login(
 
 
 def test_certificate_of_an_unknown_authority_or_for_another_name_is_refused(
-    site: Hook, signer: RSAKey, monkeypatch: pytest.MonkeyPatch
+    site: WebhookReceiver, signer: RSAKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = trusting(site.address.replace("localhost", "127.0.0.1"))
     assert "CERTIFICATE_VERIFY_FAILED" in refused(elsewhere, signer)
@@ -99,14 +103,14 @@ def test_certificate_of_an_unknown_authority_or_for_another_name_is_refused(
     ],
 )
 def test_what_is_no_set_of_keys_is_told(
-    site: Hook, signer: RSAKey, status: int, content: bytes, why: str
+    site: WebhookReceiver, signer: RSAKey, status: int, content: bytes, why: str
 ) -> None:
     site.page = status, [content]
     assert why in refused(trusting(site.address), signer)
 
 
 def test_answer_that_does_not_end_is_given_up(
-    site: Hook, signer: RSAKey, monkeypatch: pytest.MonkeyPatch
+    site: WebhookReceiver, signer: RSAKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.page = 200, itertools.repeat(b" " * 65_536)
     assert "more than 1048576 bytes" in refused(trusting(site.address), signer)

@@ -23,7 +23,7 @@ NAME = "localhost"
 VALIDITY = timedelta(days=9)
 
 
-class Told(NamedTuple):
+class WebhookRequest(NamedTuple):
     """A request that the server received."""
 
     path: str
@@ -55,7 +55,7 @@ Answers = Callable[[int], int]
 """Maps the number of earlier requests for the task to a status; answers of status 200 never end."""
 
 
-class Hook:
+class WebhookReceiver:
     """A webhook receiver on loopback; a context manager that can be restarted."""
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,7 @@ class Hook:
         self.port = free_port()
         self.authority = folder / "authority.pem"
         """The CA certificate that clients must trust."""
-        self.told: list[Told] = []
+        self.received: list[WebhookRequest] = []
         self.answers: Answers = lambda before: 204
         self.page: tuple[int, Iterable[bytes]] = 404, ()
         """The answer to GET: the status, and the content in chunks."""
@@ -74,9 +74,9 @@ class Hook:
     @property
     def address(self) -> str:
         """The URL for webhooks."""
-        return f"https://{NAME}:{self.port}/told?by=resop"
+        return f"https://{NAME}:{self.port}/webhooks?by=resop"
 
-    def __enter__(self) -> "Hook":
+    def __enter__(self) -> "WebhookReceiver":
         self.start()
         return self
 
@@ -101,9 +101,9 @@ class Hook:
             server.shutdown()
             server.server_close()
 
-    def of(self, task: str) -> list[Told]:
+    def requests_for(self, task: str) -> list[WebhookRequest]:
         """Return the received requests for a task."""
-        return [each for each in self.told if each.headers["webhook-id"] == task]
+        return [each for each in self.received if each.headers["webhook-id"] == task]
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         hook = self
@@ -120,8 +120,8 @@ class Hook:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                status = hook.answers(len(hook.of(headers["webhook-id"])))
-                hook.told.append(Told(self.path, headers, body))
+                status = hook.answers(len(hook.requests_for(headers["webhook-id"])))
+                hook.received.append(WebhookRequest(self.path, headers, body))
                 self.send_response(status)
                 self.send_header("Location", f"https://{NAME}:{hook.port}/elsewhere")
                 self.end_headers()
