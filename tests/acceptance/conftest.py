@@ -1,5 +1,7 @@
-"""The site of the acceptance tests: a real OpenSSH server, and the real service beside it in both
-profiles. Tests that take `service` run on each."""
+"""Fixtures of the acceptance tests: a real OpenSSH server, and the real service in both profiles.
+
+Tests that use the fixture `service` run once for each profile.
+"""
 
 import re
 import secrets
@@ -36,7 +38,7 @@ ACCOUNTS = {
         ("bob", "/bin/bash"),
         ("tina", "/usr/bin/tcsh"),
         ("fiona", "/usr/bin/fish"),
-        ("walter", "/bin/bash"),  # he forgets his password
+        ("walter", "/bin/bash"),  # his tests use wrong passwords
     ]
 }
 
@@ -59,21 +61,22 @@ rules:
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """A folder with a short path (unix sockets stand in it) that other accounts can enter."""
-    made = Path(tempfile.mkdtemp(prefix="resop-", dir="/tmp"))
-    made.chmod(0o755)
-    yield made
-    shutil.rmtree(made)
+    """Make a folder that other accounts can enter, with a short path for its Unix sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="resop-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def begun(request: pytest.FixtureRequest, folder: Path) -> Iterator[dict[str, Any]]:
-    """What the chosen test modules do in the background: `begin(folder, pool)` of each, by name.
+def background(request: pytest.FixtureRequest, folder: Path) -> Iterator[dict[str, Any]]:
+    """Start each selected module's `begin(folder, pool)` in the background; return results by name.
 
-    Services that start, end or refuse to: a third of all the time, and nobody has to wait for it.
+    These are services that start, stop or refuse to start. They take a third of the total time,
+    during which the other tests run.
     """
     modules = {each.module for each in request.session.items if isinstance(each, pytest.Function)}
-    pool = ThreadPoolExecutor(1)  # one: the tests in the foreground keep a core to themselves
+    pool = ThreadPoolExecutor(1)  # only one, which leaves a core to the tests in the foreground
     try:
         yield {m.__name__: m.begin(folder, pool) for m in modules if hasattr(m, "begin")}
     finally:
@@ -82,7 +85,7 @@ def begun(request: pytest.FixtureRequest, folder: Path) -> Iterator[dict[str, An
 
 @pytest.fixture(scope="session")
 def ssh(folder: Path) -> Iterator[OpenSSH]:
-    """The login node."""
+    """Start the login node."""
     need(no_openssh())
     for account in ACCOUNTS.values():
         need(None if Path(account.shell).exists() else f"{account.shell} is missing")
@@ -92,7 +95,7 @@ def ssh(folder: Path) -> Iterator[OpenSSH]:
 
 @pytest.fixture(scope="session")
 def mariadb(folder: Path) -> Iterator[MariaDB]:
-    """A database server for every service on many machines."""
+    """Start the database server of all distributed services."""
     need(no_servers())
     with MariaDB(folder / "mariadb") as server:
         yield server
@@ -100,7 +103,7 @@ def mariadb(folder: Path) -> Iterator[MariaDB]:
 
 @pytest.fixture(scope="session")
 def operators(folder: Path) -> Path:
-    """A site's operators, outside the tree."""
+    """Copy a site's operators to a folder outside the source tree."""
     return shutil.copytree(Path(__file__).parent / "operators", folder / "operators")
 
 
@@ -108,7 +111,7 @@ def operators(folder: Path) -> Path:
 def service(
     request: pytest.FixtureRequest, folder: Path, ssh: OpenSSH, operators: Path
 ) -> Iterator[Service]:
-    """The service, on one machine and on many."""
+    """Start the service, once on one machine and once distributed."""
     settings = {
         **cluster_settings(ssh),
         "OPERATORS_PATH": operators,
@@ -122,13 +125,13 @@ def service(
         started = Distributed(folder / "distributed", settings, mariadb.database("distributed"))
     with started:
         yield started
-    # Not one of all those requests may have met a fault of ours that nobody has caught.
+    # None of the requests may have caused an uncaught exception in the service.
     assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
 
 
 @pytest.fixture(scope="session")
 def guarded(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Distributed]:
-    """A service on many machines, with all that guards it; no worker serves the cluster `idle`."""
+    """Start a distributed service with all protections; no worker serves the cluster `idle`."""
     policy, clusters = folder / "policy.yml", folder / "clusters.yml"
     policy.write_text(POLICY)
     clusters.write_text(
@@ -146,24 +149,24 @@ def guarded(folder: Path, ssh: OpenSSH, mariadb: MariaDB) -> Iterator[Distribute
         "TRUSTED_PROXIES": "127.0.0.1",
         "CORS_ORIGINS": "https://portal.example, https://other.example",
     }
-    database = limited(folder / "owner", mariadb, "guarded")
+    database = create_limited_database(folder / "owner", mariadb, "guarded")
     worker = (*RESOP, "worker", "hpc")
     with Distributed(folder / "guarded", settings, database, worker) as started:
         yield started
     assert not re.search(r"^Traceback", started.log(), re.MULTILINE)
 
 
-def limited(folder: Path, mariadb: MariaDB, name: str) -> str:
-    """A database whose tables are made by its owner (its config.env is in `folder`).
+def create_limited_database(folder: Path, mariadb: MariaDB, name: str) -> str:
+    """Create a database whose owner creates the tables; the owner's config.env is in `folder`.
 
-    Returns the address for another user, who has the rights that docs/security.md gives.
+    Returns DATABASE_URL for another user, with only the rights listed in docs/security.md.
     """
     owner = mariadb.database(name)
     write_config(folder, {"DATABASE_URL": owner, "DATA_DIR": folder / "data"})
-    made = run_resop(folder, "tables")
-    assert made.returncode == 0, made.stderr
-    told = (ROOT / "docs" / "security.md").read_text()
-    grants = re.findall(r"^    (GRANT .* ON resop\..* TO resop@'%';)$", told, re.MULTILINE)
+    done = run_resop(folder, "tables")
+    assert done.returncode == 0, done.stderr
+    page = (ROOT / "docs" / "security.md").read_text()
+    grants = re.findall(r"^    (GRANT .* ON resop\..* TO resop@'%';)$", page, re.MULTILINE)
     with mariadb.administrator() as cursor:
         for host in (HOST, "localhost"):
             user = f"`{name}_service`@`{host}`"
@@ -173,18 +176,18 @@ def limited(folder: Path, mariadb: MariaDB, name: str) -> str:
     return owner.replace(f"//{name}:", f"//{name}_service:")
 
 
-# For what is the same code in both profiles.
+# For tests of code that is the same in both profiles.
 only_embedded = pytest.mark.parametrize("service", ["embedded"], indirect=True)
 only_distributed = pytest.mark.parametrize("service", ["distributed"], indirect=True)
 
 
 @pytest.fixture(scope="session")
 def alice(service: Service) -> Caller:
-    """Alice, logged in."""
+    """Log in alice."""
     return service.log_in(ACCOUNTS["alice"])
 
 
 @pytest.fixture(scope="session")
 def bob(service: Service) -> Caller:
-    """Bob, logged in."""
+    """Log in bob."""
     return service.log_in(ACCOUNTS["bob"])

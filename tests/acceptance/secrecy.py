@@ -1,4 +1,4 @@
-"""Searches all that a service keeps, and every process, for a text that must not be there."""
+"""Search all data of a service, and every process, for texts that must not be in them."""
 
 import base64
 import contextlib
@@ -12,9 +12,9 @@ from tests.support.service import Service
 
 
 def written_forms(text: str) -> set[bytes]:
-    """How the text may stand in a file: as it is, hexadecimal, and inside of something in base64.
+    """Return the forms that a text may have in a file: plain, reversed, hexadecimal and base64.
 
-    Kombu's messages are base64: what stands before it there shifts the text by up to two bytes.
+    Kombu's messages are base64, in which preceding bytes shift the text by up to two bytes.
     """
     plain = text.encode()
     forms = {plain, plain.hex().encode(), plain.hex().upper().encode(), plain[::-1]}
@@ -26,35 +26,35 @@ def written_forms(text: str) -> set[bytes]:
 
 
 def is_in(content: bytes, *texts: str) -> bool:
-    """Whether any of the texts stands there, in any form."""
+    """Return True if `content` contains any of the texts, in any form."""
     return any(form in content for text in texts for form in written_forms(text))
 
 
 @contextlib.contextmanager
-def overheard(service: Service) -> Iterator[Callable[[], bytes]]:
-    """All that passes through a service's Redis, kept there or not: a function gives it so far."""
-    heard = bytearray()
+def monitor_redis(service: Service) -> Iterator[Callable[[], bytes]]:
+    """Record all commands to a service's Redis; yield a function that returns them so far."""
+    traffic = bytearray()
     address = urlsplit(service.settings.redis_url)
     with socket.create_connection((address.hostname, address.port)) as listener:
         listener.sendall(b"MONITOR\r\n")
-        heard += listener.recv(5)  # +OK
+        traffic += listener.recv(5)  # +OK
 
         def listen() -> None:
             with contextlib.suppress(OSError):
-                while said := listener.recv(1 << 20):
-                    heard.extend(said)
+                while chunk := listener.recv(1 << 20):
+                    traffic.extend(chunk)
 
         thread = threading.Thread(target=listen)
         thread.start()
         try:
-            yield lambda: bytes(heard)
+            yield lambda: bytes(traffic)
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 
 def places_of(texts: Iterable[str], service: Service, *folders: Path) -> list[str]:
-    """Where any of the texts stands: in Redis, and in the files of the service and `folders`."""
+    """Return the places of any of the texts in Redis and in files of the service and `folders`."""
     forms = {form for text in texts for form in written_forms(text)}
 
     def holds(content: bytes) -> bool:
@@ -63,14 +63,14 @@ def places_of(texts: Iterable[str], service: Service, *folders: Path) -> list[st
     found = [f"redis {key!r}" for key, value in _in_redis(service) if holds(key) or holds(value)]
     for folder in (service.folder, *folders):
         for file in folder.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):  # a log that was rotated meanwhile
+            with contextlib.suppress(FileNotFoundError):  # a log rotated meanwhile
                 if file.is_file() and holds(file.read_bytes()):
                     found.append(str(file))
     return found
 
 
 def processes_that_show(text: str) -> list[str]:
-    """The processes of this machine, those inside login nodes included, that show it to others."""
+    """Return the processes, even inside login nodes, with `text` in command or environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):

@@ -1,5 +1,5 @@
-"""`resop worker` that says whatever its libraries have to say, sends Celery's events, and dumps its
-threads when it crashes: what an administrator may turn on who looks for a fault."""
+"""`resop worker` that logs all messages of libraries, sends Celery events, and dumps its threads
+when it crashes, as administrators may configure it to diagnose a fault."""
 
 import faulthandler
 

@@ -1,4 +1,4 @@
-"""The audit table: what acts leaves one entry, also what is refused, and nobody changes it."""
+"""The audit log: one entry for each acting request, even if refused; no entry can be changed."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ FORM = "/core/opn/script/submit"
 
 @pytest.fixture
 def client(guarded: Distributed) -> Caller:
-    """One whose address nobody else has."""
+    """Create a caller with an address of which there are no other entries."""
     caller = guarded.caller()
     address = f"2001:db8::{secrets.token_hex(2)}:{secrets.token_hex(2)}"
     caller.http.headers["X-Forwarded-For"] = address
@@ -27,20 +27,20 @@ def client(guarded: Distributed) -> Caller:
 
 @pytest.fixture(scope="module")
 def owner(folder: Path, guarded: Distributed) -> Path:
-    """Where `resop audit` is run, by the administrator of the database."""
+    """Return the folder in which the database's owner runs `resop audit`."""
     return folder / "owner"
 
 
 def entries(owner: Path, client: Caller, *options: str) -> list[dict[str, Any]]:
-    """Those of one client, oldest first."""
-    told = run_resop(owner, "audit", "--format", "ndjson", *options)
-    assert told.returncode == 0, told.stderr
-    found = map(json.loads, told.stdout.splitlines())
+    """Return the audit entries of one client, oldest first."""
+    done = run_resop(owner, "audit", "--format", "ndjson", *options)
+    assert done.returncode == 0, done.stderr
+    found = map(json.loads, done.stdout.splitlines())
     address = client.http.headers["X-Forwarded-For"]
     return [each for each in found if each["address"] == address][::-1]
 
 
-def test_each_request_that_acts_is_one_entry(client: Caller, owner: Path) -> None:
+def test_each_acting_request_has_one_entry(client: Caller, owner: Path) -> None:
     secret, wrong = f"marker-{secrets.token_hex(8)}", f"wrong-{secrets.token_hex(8)}"
     client.post("core/opn/run", {"command": "id"})
     client.post("auth/opn/login", {"username": "tina", "password": [wrong]})
@@ -63,11 +63,11 @@ def test_each_request_that_acts_is_one_entry(client: Caller, owner: Path) -> Non
         client.http.get(path)
 
     found = entries(owner, client)
-    told = [
+    summaries = [
         (each["username"], each["action"] or f"{each['method']} {each['path']}", each["outcome"])
         for each in found
     ]
-    assert told == [
+    assert summaries == [
         ("", "POST /core/opn/run", "refused"),
         ("", "auth:login", "refused"),
         ("tina", "auth:login", "refused"),
@@ -95,15 +95,15 @@ def test_each_request_that_acts_is_one_entry(client: Caller, owner: Path) -> Non
     assert not any(text in written for text in (secret, wrong, ACCOUNTS["tina"].password, token))
 
 
-def test_address_is_the_peers_where_no_proxy_is_trusted(
+def test_address_is_the_peers_without_trusted_proxies(
     guarded: Distributed, client: Caller, owner: Path
 ) -> None:
     with guarded.additional_api(TRUSTED_PROXIES="") as plain:
         caller, name = guarded.caller(api=plain), f"check-{secrets.token_hex(8)}"
         headers = {"X-Forwarded-For": "192.0.2.9", "X-Request-Id": name}
         assert caller.http.post("/utils/cmd/id", headers=headers).status_code == 401
-    told = run_resop(owner, "audit", "--format", "ndjson", "--outcome", "refused").stdout
-    [entry] = [each for each in map(json.loads, told.splitlines()) if each["request"] == name]
+    lines = run_resop(owner, "audit", "--format", "ndjson", "--outcome", "refused").stdout
+    [entry] = [each for each in map(json.loads, lines.splitlines()) if each["request"] == name]
     assert entry["address"] == "127.0.0.1"
 
 
@@ -122,7 +122,7 @@ def test_address_is_the_peers_where_no_proxy_is_trusted(
         "SELECT username FROM audit",
     ],
 )
-def test_database_user_of_the_service_can_only_add_to_it(
+def test_service_database_user_can_only_add_audit_entries(
     guarded: Distributed, statement: str
 ) -> None:
     url = pymysql_address(guarded)

@@ -1,4 +1,4 @@
-"""Whatever is sent: it is refused in the one shape of errors, with a reason; never a 500."""
+"""Bad input is always refused with a reason, in the common shape of errors; never with a 500."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ MEBIBYTE = 1 << 20
 
 
 def send(caller: Caller, body: bytes | str, kind: str | None = JSON) -> httpx.Response:
-    """A body as it is, to an action that would take a few of them."""
+    """Send an unmodified body to an action that accepts several types."""
     headers = {"Content-Type": kind} if kind is not None else {}
     return caller.http.post("/core/opn/run", content=body, headers=headers)
 
@@ -39,7 +39,7 @@ def fields(error: dict[str, Any]) -> set[str]:
         ("core/exe/run", None),
     ],
 )
-def test_unknown_action_is_404_and_names_the_nearest(
+def test_unknown_action_is_404_with_the_nearest_name(
     alice: Caller, path: str, near: str | None
 ) -> None:
     for answer in (alice.post(path), alice.http.get(f"/{path}")):
@@ -48,7 +48,7 @@ def test_unknown_action_is_404_and_names_the_nearest(
         assert near is None or near in error["message"]
 
 
-def test_every_fault_of_the_options_is_named(alice: Caller) -> None:
+def test_every_fault_of_the_options_is_listed(alice: Caller) -> None:
     wrong = {"comand": "id", "check": "perhaps", "stdin": 5, "": 1}
     error = failure(alice.post("core/opn/run", wrong), 422)
     assert error["type"] == "InvalidOptions"
@@ -92,20 +92,20 @@ def test_every_fault_of_the_options_is_named(alice: Caller) -> None:
         ("auth/opn/logout", {"all": True}, "all"),
     ],
 )
-def test_wrong_option_is_422_and_names_the_option(
+def test_wrong_option_is_422_with_its_name(
     alice: Caller, path: str, options: dict[str, Any], field: str
 ) -> None:
     answer = alice.post(path, options)
     error = failure(answer, 422)
     assert error["type"] == "InvalidOptions" and error["retryable"] is False
     assert field in fields(error)
-    assert len(answer.content) < 2000  # what was sent is not sent back
+    assert len(answer.content) < 2000  # the input is not sent back
 
 
 @pytest.mark.parametrize(
     "username", ["a\x01b", "\u00aa\u0378", "..", "-oProxyCommand=id", "a b", "root\n", "🚀", "%s"]
 )
-def test_odd_user_name_is_refused_as_a_wrong_one_is(service: Service, username: str) -> None:
+def test_odd_user_name_is_refused_like_a_wrong_one(service: Service, username: str) -> None:
     answer = service.caller().login(username, "\x01\r\n🚀")
     assert failure(answer, 401)["type"] == "LoginRefused"
 
@@ -145,7 +145,7 @@ def test_odd_user_name_is_refused_as_a_wrong_one_is(service: Service, username: 
     ],
     ids=lambda body: repr(body[:20]),
 )
-def test_body_that_is_no_json_of_options_is_422(alice: Caller, body: bytes) -> None:
+def test_body_other_than_a_json_object_of_options_is_422(alice: Caller, body: bytes) -> None:
     answer = send(alice, body)
     assert failure(answer, 422)["type"] == "InvalidOptions"
     assert len(answer.content) < 2000
@@ -214,11 +214,11 @@ def test_body_of_another_type_is_415(alice: Caller, kind: str) -> None:
 @pytest.mark.parametrize(
     "kind", [None, JSON, "application/json; charset=utf-8", "APPLICATION/JSON"]
 )
-def test_json_is_taken_under_its_names(alice: Caller, kind: str | None) -> None:
+def test_json_content_types_are_accepted(alice: Caller, kind: str | None) -> None:
     assert send(alice, b' {"command": "echo 1"} \n', kind).json()["output"]["stdout"] == "1\n"
 
 
-def test_body_of_a_mebibyte_is_read_and_a_larger_one_is_413(alice: Caller) -> None:
+def test_body_of_one_mebibyte_is_read_and_larger_is_413(alice: Caller) -> None:
     def body(size: int) -> bytes:
         rest = b'{"command": "wc -c", "stdin": "'
         return rest + b"x" * (size - len(rest) - 2) + b'"}'
@@ -228,10 +228,10 @@ def test_body_of_a_mebibyte_is_read_and_a_larger_one_is_413(alice: Caller) -> No
     assert int(sent.json()["output"]["stdout"]) == MEBIBYTE - 33
     assert failure(send(alice, body(MEBIBYTE + 1)), 413)["type"] == "BodyTooLarge"
 
-    def pieces() -> Iterator[bytes]:  # chunked: its length is not said
+    def chunks() -> Iterator[bytes]:  # chunked, so without Content-Length
         yield from [b"x" * 65_536] * 17
 
-    chunked = alice.http.post("/core/opn/run", content=pieces(), headers={"Content-Type": JSON})
+    chunked = alice.http.post("/core/opn/run", content=chunks(), headers={"Content-Type": JSON})
     assert failure(chunked, 413)["type"] == "BodyTooLarge"
 
 
@@ -267,7 +267,7 @@ def test_wrong_query_of_an_action_is_422(alice: Caller, query: str) -> None:
         ("cursor=" + "x" * 37, "cursor"),
     ],
 )
-def test_wrong_query_of_the_list_is_422(alice: Caller, query: str, field: str) -> None:
+def test_wrong_query_of_the_task_list_is_422(alice: Caller, query: str, field: str) -> None:
     assert field in fields(failure(alice.http.get(f"/tasks?{query}"), 422))
 
 
@@ -275,7 +275,7 @@ def test_wrong_query_of_the_list_is_422(alice: Caller, query: str, field: str) -
     "query",
     ["cursor=%00", "cursor=%ff", "cursor='--", "operator=%00", "action=%F0%9F%9A%80", "operator="],
 )
-def test_odd_filters_find_nothing_wrong(alice: Caller, query: str) -> None:
+def test_odd_filters_cause_no_error(alice: Caller, query: str) -> None:
     answer = alice.http.get(f"/tasks?{query}")
     assert answer.status_code == 200, answer.text
     assert set(answer.json()) == {"tasks", "next"}
@@ -313,7 +313,7 @@ def test_wrong_wait_is_422(alice: Caller, wait: str) -> None:
         ("wait=0", 202),
     ],
 )
-def test_odd_preferences_are_followed_or_ignored(
+def test_odd_preferences_are_applied_or_ignored(
     alice: Caller, prefer: str | bytes, status: int
 ) -> None:
     headers = {b"Prefer": prefer.encode() if isinstance(prefer, str) else prefer}
@@ -338,7 +338,7 @@ def test_odd_preferences_are_followed_or_ignored(
         ("OPTIONS", "/core/opn/run"),
     ],
 )
-def test_wrong_method_is_405_and_tells_the_right_ones(
+def test_wrong_method_is_405_with_the_allowed_methods(
     alice: Caller, method: str, path: str
 ) -> None:
     answer = alice.http.request(method, path)
@@ -346,7 +346,7 @@ def test_wrong_method_is_405_and_tells_the_right_ones(
     assert set(answer.headers["allow"].split(", ")) <= {"GET", "POST", "HEAD"}
 
 
-def test_request_ids_of_a_client_are_kept_only_when_harmless(alice: Caller) -> None:
+def test_request_id_of_a_client_is_used_only_if_harmless(alice: Caller) -> None:
     def returned(given: bytes) -> str:
         headers = {b"X-Request-Id": given}
         return alice.http.get("/", headers=headers).headers["x-request-id"]

@@ -1,4 +1,4 @@
-"""The pages in a real browser without JavaScript: what a person does, from login to logout."""
+"""The pages in a real browser without JavaScript, from login to logout."""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ pytestmark = only_embedded
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium."""
+    """Start Chromium."""
     need(reason_unavailable())
     with tempfile.TemporaryDirectory() as folder, Browser(Path(folder)) as started:
         yield started
@@ -25,7 +25,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def logged_in(browser: Browser, service: Service) -> Browser:
-    """Alice at the list of actions; logged in as a person does it, where she is not."""
+    """Show alice the list of actions, after a login through the form if necessary."""
     browser.open(f"http://127.0.0.1:{service.ports[0]}/")
     if browser.title.startswith("Log in"):
         browser.fill("username", "alice")
@@ -41,12 +41,12 @@ def test_wrong_password_then_the_right_one(browser: Browser, service: Service) -
     browser.fill("password", "a wrong one")
     browser.follow("main button")
     assert "refused this user name and password" in browser.text()
-    browser.fill("password", ACCOUNTS["alice"].password)  # the name is still there
+    browser.fill("password", ACCOUNTS["alice"].password)  # the form still contains the name
     browser.follow("main button")
     assert browser.address.endswith("/pages/tasks") and browser.title == "Tasks · resop"
 
 
-def test_form_is_found_filled_in_checked_and_run(logged_in: Browser) -> None:
+def test_form_can_be_filled_in_checked_and_run(logged_in: Browser) -> None:
     browser = logged_in
     browser.follow('a[href="/utils/cmd/ls/submit"]')
     browser.fill("input", "/etc/passwd")
@@ -90,7 +90,7 @@ def test_script_is_sent_as_a_file_and_as_text(logged_in: Browser, tmp_path: Path
     assert "from a text" in browser.text("section")
 
 
-def test_page_of_a_running_task_shows_its_output_and_comes_to_show_its_end(
+def test_page_of_a_running_task_shows_its_output_and_then_its_end(
     logged_in: Browser, ssh: OpenSSH
 ) -> None:
     browser = logged_in
@@ -100,7 +100,7 @@ def test_page_of_a_running_task_shows_its_output_and_comes_to_show_its_end(
     browser.click("details.how summary")
     browser.click('[name=":async"]')
     browser.follow(".buttons button")
-    assert browser.shows("this page refreshes")  # it may just be loading itself again
+    assert browser.shows("this page refreshes")  # the page may be reloading
     assert browser.shows("&lt;B&gt;HALF&lt;/B&gt;")
     (ssh.home("alice") / "seen").touch()
     assert browser.shows("succeeded</span>") and "42" in browser.text("section")

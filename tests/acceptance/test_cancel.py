@@ -1,4 +1,4 @@
-"""Cancelled: what is queued never runs, what runs is ended on the login node, and that is told."""
+"""Cancelling: queued tasks never run, running tasks end on the login node, waiters are notified."""
 
 import secrets
 import time
@@ -26,7 +26,7 @@ LINES = [
 
 @pytest.fixture
 def number() -> str:
-    """How long a test's commands sleep, by which its processes are known."""
+    """Return a unique number of seconds to sleep, which identifies the test's processes."""
     return f"{secrets.randbelow(10**9) + 1000}.5"
 
 
@@ -36,8 +36,8 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def begun(caller: Caller, ssh: OpenSSH, line: str, number: str) -> str:
-    """Begin to run a line; its task when it runs on the login node."""
+def start_line(caller: Caller, ssh: OpenSSH, line: str, number: str) -> str:
+    """Start a command line, wait until it runs on the login node, and return its task."""
     task = caller.begin("core/opn/run", {"command": line})
     assert eventually(lambda: any(number in each for each in ssh.processes("alice")))
     return task
@@ -47,12 +47,12 @@ def cancel(caller: Caller, task: str, wait: float = 30) -> httpx.Response:
     return caller.http.delete(f"/tasks/{task}", params={"wait": wait} if wait else None)
 
 
-@only_distributed  # what differs is the login node's work
+@only_distributed  # the login node matters here, not the profile
 @pytest.mark.parametrize("line", LINES)
-def test_cancelled_line_leaves_no_process_whatever_it_is_made_of(
+def test_cancelled_line_leaves_no_process(
     alice: Caller, ssh: OpenSSH, number: str, line: str
 ) -> None:
-    task = begun(alice, ssh, line.format(n=number), number)
+    task = start_line(alice, ssh, line.format(n=number), number)
     answer = cancel(alice, task)
     assert answer.status_code == 200, answer.text
     seen = answer.json()
@@ -63,7 +63,7 @@ def test_cancelled_line_leaves_no_process_whatever_it_is_made_of(
     assert alice.run("echo on").json()["output"]["stdout"] == "on\n"
 
 
-def test_who_waits_for_a_cancelled_task_is_told_with_409(
+def test_waiter_of_a_cancelled_task_gets_409(
     service: Service, alice: Caller, ssh: OpenSSH, number: str, threads: ThreadPoolExecutor
 ) -> None:
     stubborn = f"trap '' TERM; sleep {number}"
@@ -84,7 +84,7 @@ def test_who_waits_for_a_cancelled_task_is_told_with_409(
     error = failure(waiting.result(), 409)
     assert error["type"] == "TaskCancelled" and error["ended"] is True
     assert looking.result()["state"] == "cancelled"
-    assert time.monotonic() - began < 8  # by word, not by the beat of the recovery
+    assert time.monotonic() - began < 8  # by message, not by the next round of the recovery
 
 
 def test_command_of_the_yaml_is_cancelled_like_an_operation(
@@ -97,10 +97,11 @@ def test_command_of_the_yaml_is_cancelled_like_an_operation(
     assert [each for each in ssh.processes("alice") if number in each] == []
 
 
-def test_cancelled_operation_undoes_what_it_did(alice: Caller, ssh: OpenSSH, number: str) -> None:
+def test_cancelled_operation_runs_its_undo_steps(alice: Caller, ssh: OpenSSH, number: str) -> None:
     task = alice.begin("mysite/opn/build", {"file": number, "steps": 3, "stop_at": 1})
     assert eventually(lambda: len(alice.task(task)["steps"]) == 3)
-    asked = [cancel(alice, task, wait=0) for _ in range(3)]  # what undoes is not broken off
+    # Repeated requests must not interrupt the undo steps.
+    asked = [cancel(alice, task, wait=0) for _ in range(3)]
     assert {each.status_code for each in asked} <= {200, 202}
     seen = alice.task(task, wait=30)
     assert seen["state"] == "cancelled"
@@ -109,7 +110,7 @@ def test_cancelled_operation_undoes_what_it_did(alice: Caller, ssh: OpenSSH, num
     assert list(ssh.home("alice").glob(f"{number}.*")) == []
 
 
-def test_ended_task_is_left_as_it_is(alice: Caller) -> None:
+def test_ended_task_cannot_be_cancelled(alice: Caller) -> None:
     for line in ("true", "false"):
         task = alice.task(alice.run(line).json()["task"])
         answer = cancel(alice, task["task"], wait=0)
@@ -120,7 +121,7 @@ def test_ended_task_is_left_as_it_is(alice: Caller) -> None:
 def test_task_of_another_user_cannot_be_cancelled(
     service: Service, alice: Caller, bob: Caller, ssh: OpenSSH, number: str
 ) -> None:
-    task = begun(alice, ssh, f"sleep {number}", number)
+    task = start_line(alice, ssh, f"sleep {number}", number)
     assert failure(cancel(bob, task), 404)["type"] == "UnknownTask"
     failure(cancel(bob, "0199"), 404)
     failure(service.caller().http.delete(f"/tasks/{task}"), 401)

@@ -1,5 +1,8 @@
-"""Tasks that nobody waits for outlive their worker and their connection: what they do is done once,
-and their answer is exact. On real processes; only the recovery's patience is shorter than it is."""
+"""Tasks without a waiting client survive their worker and their connection.
+
+Their steps run once and their answer is exact. The processes are real; only the recovery's timeouts
+are shorter.
+"""
 
 import os
 import secrets
@@ -53,44 +56,44 @@ def bob(bob_and_site: tuple[Caller, Site]) -> Caller:
 
 @pytest.fixture
 def site(bob_and_site: tuple[Caller, Site]) -> Iterator[Site]:
-    """The site with a worker; nothing may be left on its login node by a test."""
+    """Return the site with a worker; check that the test leaves nothing on its login node."""
     site = bob_and_site[1]
     if not site.service.workers:
         site.service.add_workers(1)
     yield site
-    assert eventually(lambda: kept(site) == [] or told_again(site)), kept(site)
-    runners = len(site.service.workers)  # one for the connection of each, and no keeper
-    left = partial(site.ssh.processes, "alice")
-    assert eventually(lambda: len(left()) <= runners), left()
+    assert eventually(lambda: spools(site) == [] or resend_messages(site)), spools(site)
+    runners = len(site.service.workers)  # one for each worker's connection, and no supervisor
+    processes = partial(site.ssh.processes, "alice")
+    assert eventually(lambda: len(processes()) <= runners), processes()
 
 
-def kept(site: Site) -> list[Path]:
-    """What surviving steps have left on the login node, but for names that stay taken."""
+def spools(site: Site) -> list[Path]:
+    """Return the spools on the login node, except the tombstones of ended steps."""
     folder = site.ssh.home("alice") / remote.SPOOL_ROOT
     found = list(folder.iterdir()) if folder.exists() else []
     return [each for each in found if [*each.iterdir()] != [each / remote.TOMBSTONE]]
 
 
-def told_again(site: Site) -> bool:
-    """What was told over a connection that broke at once is told again over the next one."""
+def resend_messages(site: Site) -> bool:
+    """Run a command, so that messages lost with a connection are sent again; True if that helps."""
     assert site.alice.run("true").status_code == 200
-    return kept(site) == []
+    return spools(site) == []
 
 
-class Begun:
-    """A task that says in a file of the login node that it runs, and waits there for another."""
+class RunningTask:
+    """A running task, which signals its start in a file on the login node and waits for another."""
 
     def __init__(self, site: Site, action: str, caller: Caller | None = None, **options: Any):
-        self.name = f"begun-{secrets.token_hex(4)}"
+        self.name = f"task-{secrets.token_hex(4)}"
         self.site = site
         self.caller = caller or site.alice
         user = "alice" if caller is None else "bob"
         self.file = site.ssh.home(user) / self.name
-        given = {
+        task_options = {
             key: value.replace("FILE", self.name) if isinstance(value, str) else value
             for key, value in options.items()
         }
-        self.task = self.caller.begin(action, given)
+        self.task = self.caller.begin(action, task_options)
         assert eventually(lambda: lines(self.file))
 
     def go(self, stage: str = "go") -> None:
@@ -106,7 +109,7 @@ class Begun:
 WAITING = "echo >>FILE; while [ ! -e FILE.go ]; do sleep 0.05; done; "
 
 
-def check_journey(journey: Begun) -> None:
+def check_journey(journey: RunningTask) -> None:
     seen = journey.ended()
     assert seen["state"] == "succeeded", seen
     assert [each.split()[0] for each in seen["output"]] == ["1", "2", "3", "4", "5"]
@@ -117,22 +120,22 @@ def check_journey(journey: Begun) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
-def test_task_outlives_its_worker(site: Site, bob: Caller, how: signal.Signals) -> None:
+def test_task_survives_its_worker(site: Site, bob: Caller, how: signal.Signals) -> None:
     line = f"{WAITING} seq 200000 | head -c {600 << 10}; echo err >&2"
-    long = Begun(site, "core/opn/run", command=line)
-    journey = Begun(site, "mysite/opn/journey", file="FILE")
+    long = RunningTask(site, "core/opn/run", command=line)
+    journey = RunningTask(site, "mysite/opn/journey", file="FILE")
     journey.go("first")
     assert eventually(lambda: len(lines(journey.file)) == 4)
     os.mkfifo(site.ssh.home("alice") / "pipe", 0o666)
     (site.ssh.home("alice") / "pipe").chmod(0o666)
     command = site.alice.begin("utils/cmd/cat", {"input": ["pipe"]})
     assert eventually(lambda: "cat pipe" in "\n".join(site.ssh.processes("alice")))
-    ended = Begun(site, "core/opn/run", command="echo >>FILE; sleep 0.5; echo done; exit 0")
-    cancelled = Begun(
+    ended = RunningTask(site, "core/opn/run", command="echo >>FILE; sleep 0.5; echo done; exit 0")
+    cancelled = RunningTask(
         site, "core/opn/run", command="echo >>FILE; trap '' TERM; sleep 4400 & sleep 4401 | cat"
     )
-    stubborn = Begun(site, "mysite/opn/trail", file="FILE", steps=3, seconds=4500)
-    unkept = Begun(site, "core/opn/run", bob, command="echo >>FILE; sleep 4600")
+    stubborn = RunningTask(site, "mysite/opn/trail", file="FILE", steps=3, seconds=4500)
+    without_spool = RunningTask(site, "core/opn/run", bob, command="echo >>FILE; sleep 4600")
     if how == signal.SIGKILL:
         for worker in list(site.service.workers):
             site.service.kill_worker(worker)
@@ -160,21 +163,21 @@ def test_task_outlives_its_worker(site: Site, bob: Caller, how: signal.Signals) 
     assert ended.ended()["output"]["stdout"] == "done\n" and len(lines(ended.file)) == 1
     seen = site.alice.task(command, wait=20)
     assert (seen["state"], seen["output"]) == ("succeeded", "through the pipe\n"), seen
-    said = [stubborn.ended(), unkept.ended()]
+    said = [stubborn.ended(), without_spool.ended()]
     if how == signal.SIGKILL:
         assert [each["error"]["type"] for each in said] == ["ContactLost", "ContactLost"]
         assert "cannot be resumed; of its step 1" in said[0]["error"]["message"]
         assert "it was ended; no later step was sent" in said[0]["error"]["message"]
     else:
         assert [each["state"] for each in said] == ["cancelled", "cancelled"]
-    assert lines(stubborn.file) == ["0"] and len(lines(unkept.file)) == 1
+    assert lines(stubborn.file) == ["0"] and len(lines(without_spool.file)) == 1
     assert not any("sleep 4500" in each for each in site.ssh.processes("alice"))
 
 
-def test_task_outlives_its_connection(site: Site) -> None:
+def test_task_survives_its_connection(site: Site) -> None:
     line = f"{WAITING} seq 200000 | head -c {600 << 10}"
-    long = Begun(site, "core/opn/run", command=line)
-    journey = Begun(site, "mysite/opn/journey", file="FILE")
+    long = RunningTask(site, "core/opn/run", command=line)
+    journey = RunningTask(site, "mysite/opn/journey", file="FILE")
     site.ssh.drop_connections()
     journey.go("first")
     long.go()
@@ -188,7 +191,7 @@ def test_task_outlives_its_connection(site: Site) -> None:
     check_journey(journey)
 
 
-def test_operation_that_goes_another_way_when_taken_up_is_lost(site: Site) -> None:
+def test_operation_that_diverges_when_resumed_is_lost(site: Site) -> None:
     task = site.alice.begin("mysite/opn/wander", {})
     assert eventually(lambda: any("sleep 4700" in each for each in site.ssh.processes("alice")))
     site.service.stop_workers()

@@ -1,5 +1,7 @@
-"""What holds when a part of the service or the login node fails: nothing runs twice, and what is
-said of a task is true. On real processes; only the recovery's patience is shorter than it is."""
+"""Failures of parts of the service and of the login node: nothing runs twice, task states are true.
+
+The processes are real; only the recovery's timeouts are shorter.
+"""
 
 import base64
 import contextlib
@@ -49,7 +51,7 @@ HOOK_SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 @dataclass
 class Site:
-    """A service on many machines with its login node and database server, all to be broken."""
+    """A distributed service with its login node and database server, all for breaking."""
 
     service: Distributed
     ssh: OpenSSH
@@ -59,13 +61,13 @@ class Site:
     hook: WebhookReceiver
 
     def trail(self, steps: int, seconds: float = 0) -> tuple[str, Path]:
-        """Begin a task that appends a line a step to a file: the task and the file."""
+        """Start a task that appends one line per step to a file; return the task and the file."""
         name = f"trail-{secrets.token_hex(4)}"
         options = {"file": name, "steps": steps, "seconds": seconds}
         return self.alice.begin("mysite/opn/trail", options), self.ssh.home("alice") / name
 
     def whisper(self) -> str:
-        """Begin a task with a secret that lasts; return when it runs on the login node."""
+        """Start a long task with a secret, and wait until it runs on the login node."""
         number = f"{secrets.randbelow(10**9)}.5"
         options = {"line": f"cat; exec sleep {number}", "secret": SECRET}
         task = self.alice.begin("mysite/opn/whisper", options)
@@ -73,7 +75,7 @@ class Site:
         return task
 
     def waiting(self, line: str, api: int = 0) -> Future[httpx.Response]:
-        """Let a client run a line and wait for it; returns when it runs on the login node."""
+        """Run a command line with a waiting client; return once it runs on the login node."""
         mark = secrets.token_hex(4)
         caller = self.service.caller(self.alice.token, api)
         counted = f"echo {mark} >>trail-waiting\n{line} # {mark}\n:"
@@ -82,18 +84,18 @@ class Site:
         return answer
 
     def ran_twice(self) -> list[str]:
-        """The steps that left a line more than once, in any file there is; none is right."""
+        """Return the steps that appended their line more than once; expected: none."""
         trails = self.ssh.home("alice").glob("trail-*")
         counts = {file.name: Counter(lines(file)) for file in trails}
         return [f"{name}: {line}" for name in counts for line, n in counts[name].items() if n > 1]
 
     def places_of_secret(self) -> list[str]:
-        """Where the secret of `whisper` is found; nowhere is right."""
+        """Return the places of the secret of `whisper`; expected: none."""
         assert SECRET not in self.alice.http.get("/tasks").text
         return places_of([SECRET], self.service, self.mariadb.folder)
 
     def ended(self, task: str) -> dict[str, Any]:
-        """A task when it has ended, by its record."""
+        """Wait for the end of a task and return it."""
         assert eventually(
             lambda: self.alice.task(task, wait=5)["state"] not in ("queued", "running")
         )
@@ -125,7 +127,7 @@ def running(folder: Path, operators: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def site(running: Site) -> Iterator[Site]:
-    """The site with a worker at least, whatever the test before has left of them."""
+    """Return the site with at least one worker; check afterwards that no step ran twice."""
     if not running.service.workers:
         running.service.add_workers(1)
     yield running
@@ -136,11 +138,11 @@ def lines(file: Path) -> list[str]:
     return file.read_text().splitlines() if file.exists() else []
 
 
-def test_processes_may_start_at_once_on_an_empty_database(site: Site) -> None:
+def test_processes_can_start_concurrently_on_an_empty_database(site: Site) -> None:
     for number in range(3):
         url = site.mariadb.database(f"empty{number}")
         databases = [Database(url) for _ in range(6)]
-        list(site.threads.map(Database.create_tables, databases))  # raises what one of them raises
+        list(site.threads.map(Database.create_tables, databases))  # raises if one of them raises
         for each in databases:
             each.check()
             each.close()
@@ -162,7 +164,7 @@ def test_database_of_an_earlier_release_is_upgraded(
     assert (version_of(url), later_values(url)) == (LATER, [7])
 
 
-def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere(
+def test_task_of_a_killed_worker_is_lost_and_queued_tasks_run_once_elsewhere(
     site: Site,
 ) -> None:
     victim, *others = site.service.workers
@@ -171,9 +173,9 @@ def test_task_of_a_killed_worker_is_lost_and_what_was_queued_runs_once_elsewhere
     built = site.alice.begin("mysite/opn/build", {"file": "b", "steps": 3, "stop_at": 1})
     whisper = site.whisper()
     assert eventually(lambda: lines(trail) and len(site.alice.task(built)["steps"]) == 3)
-    # A step is recorded within a moment, not before it is sent.
+    # A step is recorded shortly after it is sent.
     assert eventually(lambda: all(site.alice.task(task)["steps"] for task in (begun, whisper)))
-    victim.send(signal.SIGSTOP)  # it takes one more message from Redis, and never reads it
+    victim.send(signal.SIGSTOP)  # it fetches one more message from Redis, and never reads it
     queued = [site.trail(steps=2) for _ in range(5)]
     waiter = site.threads.submit(site.alice.task, begun, 55)
     site.service.kill_worker(victim)
@@ -211,8 +213,8 @@ def test_steps_of_a_killed_worker_are_ended_on_the_login_node(site: Site) -> Non
     assert site.alice.task(task)["steps"][0]["stdout"] == "begun\n"
 
 
-def test_message_delivered_again_and_again_runs_once(site: Site) -> None:
-    site.service.add_workers(1)  # two of them are in a race for each
+def test_repeatedly_delivered_message_runs_once(site: Site) -> None:
+    site.service.add_workers(1)  # two workers race for each message
     queue = TaskQueue(celery_app(site.service.settings))
     tasks = [site.trail(steps=2, seconds=0.1) for _ in range(8)]
     for task, _ in tasks * 3:
@@ -241,10 +243,10 @@ def test_malformed_messages_are_skipped(site: Site) -> None:
     assert site.alice.run("echo still here").json()["output"]["stdout"] == "still here\n"
     task, file = site.trail(steps=1)
     assert site.ended(task)["state"] == "succeeded" and lines(file) == ["0"]
-    said = "".join(worker.output() for worker in site.service.workers)
-    assert "skipped 2 malformed arguments of a task message" in said
-    assert "skipped 1 named arguments of a task message" in said
-    assert "skipped a malformed message on resop:cancel: not JSON in UTF-8" in said
+    log = "".join(worker.output() for worker in site.service.workers)
+    assert "skipped 2 malformed arguments of a task message" in log
+    assert "skipped 1 named arguments of a task message" in log
+    assert "skipped a malformed message on resop:cancel: not JSON in UTF-8" in log
     assert site.alice.http.get("/health/ready").json()["redis"] is True
 
 
@@ -253,7 +255,7 @@ def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) 
     task, file = site.trail(steps=4, seconds=1)
     app = celery_app(site.service.settings)
     with app.connection_for_read() as connection:
-        # One that takes the message and hangs, so that the task is enqueued again.
+        # A consumer that takes the message and hangs, so that the task is enqueued again.
         channel: Any = connection.default_channel
         assert channel.basic_get("cluster.hpc", no_ack=False) is not None
         assert site.service.redis().zcard("unacked_index") == 1 and queue_is_empty(site)
@@ -261,8 +263,8 @@ def test_message_redelivered_after_its_visibility_timeout_runs_once(site: Site) 
         site.service.add_workers(2)
         assert eventually(lambda: site.service.redis().zcard("unacked_index") == 0)
         assert site.ended(task)["state"] == "succeeded"
-        said_again = f"task {task}: skipped, it is no longer queued"
-        assert eventually(lambda: any(said_again in w.output() for w in site.service.workers))
+        log_line = f"task {task}: skipped, it is no longer queued"
+        assert eventually(lambda: any(log_line in w.output() for w in site.service.workers))
     assert lines(file) == ["0", "1", "2", "3"]
 
 
@@ -281,7 +283,7 @@ def test_queued_task_runs_although_redis_lost_its_message(site: Site) -> None:
         assert lines(file) == ["0"]
 
 
-def test_emptied_redis_is_not_noticed_by_those_who_wait(site: Site) -> None:
+def test_waiting_clients_do_not_notice_an_emptied_redis(site: Site) -> None:
     waiting = [site.waiting("sleep 1; echo done", api) for api in (0, 1)]
     begun, trail = site.trail(steps=6, seconds=0.3)
     assert eventually(lambda: lines(trail))
@@ -293,8 +295,8 @@ def test_emptied_redis_is_not_noticed_by_those_who_wait(site: Site) -> None:
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
 
 
-def launched(site: Site, name: str, size: int) -> str:
-    """A batch whose tasks append their number to a file, and take a moment."""
+def launch_batch(site: Site, name: str, size: int) -> str:
+    """Launch a batch whose tasks append their number to a file, and return its ID."""
     body = {
         "options": {"command": f"echo {{{{n}}}} >>{name}; sleep 0.1"},
         "sweep": {"n": {"start": 1, "stop": size}},
@@ -303,7 +305,7 @@ def launched(site: Site, name: str, size: int) -> str:
 
 
 def ended_batch(site: Site, batch: str) -> dict[str, list[int]]:
-    """The items of a batch by the state in which their tasks have ended."""
+    """Wait for the end of a batch and return its items by the state of their tasks."""
     path = f"/batches/{batch}"
     assert eventually(
         lambda: site.alice.http.get(path, params={"wait": 5}).json()["state"] == "ended", 60
@@ -315,11 +317,11 @@ def ended_batch(site: Site, batch: str) -> dict[str, list[int]]:
     return ended
 
 
-def test_batch_goes_on_after_a_worker_is_killed_and_nothing_of_it_runs_twice(site: Site) -> None:
+def test_batch_continues_after_a_killed_worker_and_runs_nothing_twice(site: Site) -> None:
     site.service.add_workers(max(0, 2 - len(site.service.workers)))
     name = f"batch-{secrets.token_hex(4)}"
     file = site.ssh.home("alice") / name
-    batch = launched(site, name, 150)
+    batch = launch_batch(site, name, 150)
     assert eventually(lambda: len(lines(file)) > 20)
     site.service.kill_worker(site.service.workers[0])
     ended = ended_batch(site, batch)
@@ -330,10 +332,10 @@ def test_batch_goes_on_after_a_worker_is_killed_and_nothing_of_it_runs_twice(sit
     assert set(ended["succeeded"]) <= set(ran)
 
 
-def test_batch_goes_on_after_redis_was_emptied(site: Site) -> None:
+def test_batch_continues_after_redis_is_emptied(site: Site) -> None:
     site.service.stop_workers()
     name = f"batch-{secrets.token_hex(4)}"
-    batch = launched(site, name, 40)
+    batch = launch_batch(site, name, 40)
     site.service.redis().flushall()
     site.service.add_workers(1)
     file = site.ssh.home("alice") / name
@@ -343,7 +345,7 @@ def test_batch_goes_on_after_redis_was_emptied(site: Site) -> None:
     assert sorted(map(int, lines(file))) == list(range(1, 41))
 
 
-def test_queued_task_that_is_cancelled_never_runs_and_who_waits_hears_it(site: Site) -> None:
+def test_cancelled_queued_task_never_runs_and_its_waiter_is_notified(site: Site) -> None:
     site.service.stop_workers()
     task, file = site.trail(steps=1)
     waiting = [
@@ -363,7 +365,7 @@ def test_queued_task_that_is_cancelled_never_runs_and_who_waits_hears_it(site: S
     assert site.alice.task(task) == answer.json()
 
 
-def test_running_task_is_cancelled_although_the_word_of_it_is_lost(site: Site) -> None:
+def test_running_task_is_cancelled_although_the_message_is_lost(site: Site) -> None:
     task = site.whisper()
     site.service.redis_server.stop()
     answer = site.alice.http.delete(f"/tasks/{task}")
@@ -375,7 +377,7 @@ def test_running_task_is_cancelled_although_the_word_of_it_is_lost(site: Site) -
     assert site.places_of_secret() == []
 
 
-def test_stopped_worker_finishes_what_is_short_and_ends_what_is_long(site: Site) -> None:
+def test_stopped_worker_finishes_short_tasks_and_ends_long_ones(site: Site) -> None:
     before = set(site.ssh.processes("alice"))
     short = site.waiting("sleep 0.6; echo done")
     long = site.waiting("sleep 4711")
@@ -400,7 +402,7 @@ def test_stopped_worker_finishes_what_is_short_and_ends_what_is_long(site: Site)
     assert lines(file) == ["0", "1"] and lines(trail) == left
 
 
-def test_restarted_api_still_knows_tokens_and_tasks_and_those_go_on(site: Site) -> None:
+def test_tokens_and_tasks_survive_an_api_restart(site: Site) -> None:
     waiting = site.waiting("sleep 1; echo done", api=0)
     site.service.kill_api(0)
     with pytest.raises(httpx.TransportError):
@@ -413,7 +415,7 @@ def test_restarted_api_still_knows_tokens_and_tasks_and_those_go_on(site: Site) 
     assert site.alice.run("echo on").json()["output"]["stdout"] == "on\n"
 
 
-def test_request_repeated_elsewhere_after_its_api_died_finds_its_task(site: Site) -> None:
+def test_request_repeated_at_another_api_after_a_crash_returns_its_task(site: Site) -> None:
     headers = {"Idempotency-Key": secrets.token_hex(8)}
     options = {"command": "sleep 1; echo once >>api-killed; cat api-killed"}
     first, second = (site.service.caller(site.alice.token, api) for api in (0, 1))
@@ -427,7 +429,7 @@ def test_request_repeated_elsewhere_after_its_api_died_finds_its_task(site: Site
     site.service.start_api(0)
 
 
-def test_request_that_no_queue_took_is_made_anew_with_its_key(site: Site) -> None:
+def test_request_that_could_not_be_queued_can_be_repeated_with_its_key(site: Site) -> None:
     headers = {"Idempotency-Key": secrets.token_hex(8)}
     options = {"command": "echo made"}
     site.service.redis_server.stop()
@@ -438,7 +440,7 @@ def test_request_that_no_queue_took_is_made_anew_with_its_key(site: Site) -> Non
     assert again.json()["output"]["stdout"] == "made\n"
 
 
-def test_watched_task_is_followed_over_api_and_redis_that_go_away(site: Site) -> None:
+def test_watched_task_is_followed_across_failures_of_api_and_redis(site: Site) -> None:
     task = site.alice.begin("mysite/opn/narrate", {"steps": 8, "seconds": 0.5})
     seen: list[Event] = []
 
@@ -463,7 +465,7 @@ def test_watched_task_is_followed_over_api_and_redis_that_go_away(site: Site) ->
     assert seen[-1].kind == "done" and seen[-1].data["state"] == "succeeded"
 
 
-def test_api_that_is_watched_stops_at_once(site: Site) -> None:
+def test_api_with_watchers_stops_at_once(site: Site) -> None:
     task = site.alice.begin("mysite/opn/narrate", {"steps": 60, "seconds": 0.5})
     ids: list[str] = []
     with site.service.additional_api() as api:
@@ -474,15 +476,15 @@ def test_api_that_is_watched_stops_at_once(site: Site) -> None:
         assert eventually(lambda: ids)
         began = time.monotonic()
     watching.result()
-    assert time.monotonic() - began < 12  # of the routine's 30 s
+    assert time.monotonic() - began < 12  # long before the operation's 30 s are over
     assert ids[-1].startswith("running")
     site.alice.http.delete(f"/tasks/{task}")
     assert next(events(site.alice, task, ids[-1])).id != ids[-1]
 
 
-def test_who_is_to_be_told_of_an_end_is_told_although_worker_and_redis_die(site: Site) -> None:
+def test_webhook_of_an_end_is_delivered_although_worker_and_redis_die(site: Site) -> None:
     site.hook.answers = lambda before: 503
-    query = {"notify": site.hook.address, "tag": "told"}
+    query = {"notify": site.hook.address, "tag": "notified"}
     answer = site.alice.run("echo done", query=query)
     assert answer.status_code == 200
     task = answer.json()["task"]
@@ -504,19 +506,19 @@ def test_who_is_to_be_told_of_an_end_is_told_although_worker_and_redis_die(site:
     for each in requests:
         each.check_signature(HOOK_SECRET)
     last = requests[-1].json["data"]
-    assert (last["state"], last["tags"]) == ("succeeded", ["told"])
+    assert (last["state"], last["tags"]) == ("succeeded", ["notified"])
     assert last["output"]["stdout"] == "done\n"
     assert site.alice.task(task)["notification"]["next_at"] is None
 
-    def told() -> Any:
+    def read_batch() -> Any:
         return site.alice.http.get(batch).json()
 
-    assert eventually(lambda: told()["notification"]["delivered_at"])
-    counted = site.hook.requests_for(told()["batch"])[-1].json["data"]["counts"]
-    assert (counted["succeeded"], told()["notify"]) == (2, site.hook.address)
+    assert eventually(lambda: read_batch()["notification"]["delivered_at"])
+    counted = site.hook.requests_for(read_batch()["batch"])[-1].json["data"]["counts"]
+    assert (counted["succeeded"], read_batch()["notify"]) == (2, site.hook.address)
 
 
-def test_cancelled_before_it_ran_is_an_end_that_is_told(site: Site) -> None:
+def test_webhook_is_sent_for_a_task_cancelled_before_it_ran(site: Site) -> None:
     site.service.stop_workers()
     query = {"notify": site.hook.address}
     task = site.alice.run("true", prefer="respond-async", query=query).json()["task"]
@@ -535,7 +537,7 @@ def test_cancelled_before_it_ran_is_an_end_that_is_told(site: Site) -> None:
         "https://a@localhost/",
     ],
 )
-def test_address_that_may_not_be_told_is_refused_before_anything_is_made(
+def test_forbidden_webhook_address_is_refused_before_a_task_is_made(
     site: Site, address: str
 ) -> None:
     answer = site.alice.run("echo not run >notify-refused", query={"notify": address})
@@ -544,13 +546,13 @@ def test_address_that_may_not_be_told_is_refused_before_anything_is_made(
     assert not (site.ssh.home("alice") / "notify-refused").exists()
 
 
-def test_sshd_restarted_between_tasks_is_not_noticed(site: Site) -> None:
+def test_sshd_restart_between_tasks_is_not_noticed(site: Site) -> None:
     for number in range(3):
         assert site.alice.run(f"echo {number}").json()["output"]["stdout"] == f"{number}\n"
         site.ssh.restart()
 
 
-def test_waiting_clients_step_whose_connection_breaks_is_lost_and_no_later_one_runs(
+def test_broken_connection_loses_a_waiting_clients_step_and_runs_no_later_one(
     site: Site,
 ) -> None:
     waiting = site.waiting("sleep 1; echo done")
@@ -568,7 +570,7 @@ def test_waiting_clients_step_whose_connection_breaks_is_lost_and_no_later_one_r
     assert lines(trail) == before
 
 
-def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> None:
+def test_redis_outage_is_503_and_its_return_wakes_waiting_clients(site: Site) -> None:
     waiting = [site.waiting("sleep 1; echo done", api) for api in (0, 1)]
     site.service.redis_server.stop()
     answer = site.alice.run("echo not run >redis-away")
@@ -578,7 +580,7 @@ def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> No
     failure(site.alice.login(ALICE.name, ALICE.password), 503)
     newest = site.alice.http.get("/tasks", params={"limit": 1}).json()["tasks"][0]
     assert (newest["state"], newest["error"]["type"]) == ("failed", "QueueUnavailable")
-    time.sleep(1)  # the tasks end while nobody can be told
+    time.sleep(1)  # the tasks end while no message can be published
     site.service.redis_server.start()
     for each in waiting:
         assert each.result().json()["output"]["stdout"] == "done\n"
@@ -586,7 +588,7 @@ def test_redis_away_is_503_and_back_again_wakes_those_who_wait(site: Site) -> No
     assert not (site.ssh.home("alice") / "redis-away").exists()
 
 
-def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(
+def test_database_outage_is_503_and_running_tasks_are_recorded_afterwards(
     site: Site,
 ) -> None:
     short, long = site.waiting("sleep 1; echo done"), site.waiting("echo on; sleep 3.5; echo done")
@@ -599,7 +601,7 @@ def test_database_away_is_503_and_what_runs_is_recorded_when_it_is_back(
         assert int(answer.headers["retry-after"]) > 0
     ready = site.alice.http.get("/health/ready")
     assert ready.status_code == 503 and ready.json()["database"] is False
-    time.sleep(3)  # longer than a worker may be silent
+    time.sleep(3)  # longer than the heartbeat timeout of a worker
     site.mariadb.start()
     for waiting, text in ((short, "done\n"), (long, "on\ndone\n")):
         answer = waiting.result().json()

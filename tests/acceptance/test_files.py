@@ -1,4 +1,4 @@
-"""Files through HTTP on a real OpenSSH: complete or not there, whatever their names are."""
+"""Files through HTTP on a real OpenSSH: complete or missing, never partial, with any name."""
 
 import base64
 import contextlib
@@ -24,7 +24,7 @@ from tests.support.service import Caller, Service, failure
 pytestmark = [only_embedded, pytest.mark.timeout(120)]
 
 DATA = random.Random(1).randbytes(3_000_000)
-PATIENCE = 60.0
+WAIT_SECONDS = 60.0
 
 NAMES = [
     *(b"a'; touch pwned; '", b"-rf", b"two  words", b" ", b"new\nline\n", b'quo"te', b"$(id)`id`"),
@@ -35,33 +35,33 @@ NAMES = [
 
 @pytest.fixture
 def home(ssh: OpenSSH) -> Iterator[Path]:
-    """Alice's home as the host sees it; what a test leaves there is taken away."""
+    """Return the host's path of alice's home; remove the test's files afterwards."""
     folder = ssh.home("alice")
-    STANDING[folder] = set(os.listdir(os.fsencode(folder))) | {b".bash_history"}
+    NAMES_BEFORE[folder] = set(os.listdir(os.fsencode(folder))) | {b".bash_history"}
     before = set(folder.iterdir())
     yield folder
-    for left in set(folder.iterdir()) - before:
-        left.unlink()
+    for file in set(folder.iterdir()) - before:
+        file.unlink()
 
 
-STANDING: dict[Path, set[bytes]] = {}
-"""What a home had before the test that runs."""
+NAMES_BEFORE: dict[Path, set[bytes]] = {}
+"""The names in each home before the current test."""
 
 
 def names(home: Path) -> set[bytes]:
-    """What the test has made there."""
-    return set(os.listdir(os.fsencode(home))) - STANDING[home]
+    """Return the names that the test has created in a home."""
+    return set(os.listdir(os.fsencode(home))) - NAMES_BEFORE[home]
 
 
-def until(true: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def address(name: bytes) -> str:
-    # A '~' or dots at the beginning are a name here, and not the home folder or the one above.
+    # After '~/' a name may start with '~' or dots, which then have no special meaning.
     return f"/files/~/{quote(name, safe='')}"
 
 
@@ -72,7 +72,7 @@ def put(caller: Caller, path: str, content: Any, **how: Any) -> httpx.Response:
 def send_some(
     service: Service, caller: Caller, path: str, size: int, headers: str = "", *, start: int = 0
 ) -> None:
-    """Begin to upload DATA from `start` on, and go away after `size` bytes of it."""
+    """Start to upload DATA from offset `start`, and disconnect after `size` bytes."""
     head = (
         f"PUT /files/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {caller.token}\r\n"
         f"Content-Length: {len(DATA) - start}\r\n{headers}\r\n"
@@ -127,7 +127,7 @@ def test_range_is_one_part_of_the_file(alice: Caller, home: Path) -> None:
     assert outside.headers["content-range"] == f"bytes */{len(DATA)}"
 
 
-def test_head_tells_what_get_would_and_its_digest(alice: Caller, home: Path) -> None:
+def test_head_has_the_headers_of_get_and_the_digest(alice: Caller, home: Path) -> None:
     put(alice, "a", DATA, params={"mode": "0640", "modified": "2001-02-03T04:05:06Z"})
     head = alice.http.head("/files/a", params={"checksum": "sha256"})
     get = alice.http.get("/files/a", params={"checksum": "sha256"})
@@ -146,7 +146,7 @@ def test_head_tells_what_get_would_and_its_digest(alice: Caller, home: Path) -> 
         assert alice.http.get("/files/small").content == b"x" * size
 
 
-def test_errors_are_told_apart(alice: Caller, bob: Caller, home: Path) -> None:
+def test_each_error_has_its_own_status_and_type(alice: Caller, bob: Caller, home: Path) -> None:
     put(alice, "a", b"x")
     folder = alice.http.get("/files/~")
     assert failure(folder, 409)["reason"] == "is_folder"
@@ -168,7 +168,7 @@ def test_errors_are_told_apart(alice: Caller, bob: Caller, home: Path) -> None:
 # -- conditions
 
 
-def test_conditions_guard_a_file_from_being_replaced(alice: Caller, home: Path) -> None:
+def test_conditions_protect_a_file_from_replacement(alice: Caller, home: Path) -> None:
     made = put(alice, "a", b"one", headers={"If-None-Match": "*"})
     tag = made.headers["etag"]
     assert made.json()["etag"] == tag == alice.http.get("/files/a").headers["etag"]
@@ -186,7 +186,7 @@ def test_conditions_guard_a_file_from_being_replaced(alice: Caller, home: Path) 
     assert names(home) == {b"a"}
 
 
-def test_digest_of_the_sender_is_checked(alice: Caller, home: Path) -> None:
+def test_digest_of_the_client_is_checked(alice: Caller, home: Path) -> None:
     right = f"sha-256=:{base64.b64encode(hashlib.sha256(DATA).digest()).decode()}:"
     wrong = f"sha-512=:{base64.b64encode(hashlib.sha512(b'').digest()).decode()}:"
     for header in ("Content-Digest", "Repr-Digest"):
@@ -202,7 +202,7 @@ def test_digest_of_the_sender_is_checked(alice: Caller, home: Path) -> None:
 # -- writing
 
 
-def test_form_with_one_file_is_taken(alice: Caller, home: Path) -> None:
+def test_form_with_one_file_is_accepted(alice: Caller, home: Path) -> None:
     tricky = b"\r\n--x\r\n" * 50_000 + DATA
     made = alice.http.put(
         "/files/a", files={"any": ("name", tricky)}, params={"checksum": "sha512"}
@@ -219,7 +219,7 @@ def test_form_with_one_file_is_taken(alice: Caller, home: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_upload_that_is_cut_leaves_what_was_there(
+def test_interrupted_upload_leaves_the_previous_file(
     service: Service, alice: Caller, home: Path, seed: int
 ) -> None:
     put(alice, "a", b"before")
@@ -230,7 +230,7 @@ def test_upload_that_is_cut_leaves_what_was_there(
     assert (home / "a").read_bytes() == b"before"
 
 
-def test_connection_that_breaks_is_told_and_the_next_transfer_works(
+def test_broken_connection_is_reported_and_the_next_transfer_works(
     alice: Caller, ssh: OpenSSH, home: Path
 ) -> None:
     put(alice, "a", b"before")
@@ -247,7 +247,7 @@ def test_connection_that_breaks_is_told_and_the_next_transfer_works(
     assert alice.http.get("/files/a").content == DATA
 
 
-def test_two_uploads_to_one_target_leave_one_of_them(alice: Caller, home: Path) -> None:
+def test_of_two_uploads_to_one_target_one_remains(alice: Caller, home: Path) -> None:
     contents = [bytes([number]) * len(DATA) for number in range(4)]
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda content: put(alice, "a", content), contents))
@@ -265,34 +265,34 @@ def test_two_uploads_to_one_target_leave_one_of_them(alice: Caller, home: Path) 
 # -- in parts
 
 
-def sent_part(caller: Caller, start: int, end: int, **how: Any) -> httpx.Response:
+def send_part(caller: Caller, start: int, end: int, **how: Any) -> httpx.Response:
     headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(DATA)}", **how.pop("headers", {})}
     params = {"upload": "u", **how.pop("params", {})}
     return put(caller, "a", DATA[start:end], headers=headers, params=params, **how)
 
 
-def received(caller: Caller) -> int:
+def upload_offset(caller: Caller) -> int:
     answer = caller.http.head("/files/a", params={"upload": "u"})
     assert answer.headers["upload-complete"] == "?0"
     return int(answer.headers["upload-offset"])
 
 
-def settled(caller: Caller, before: int = 0) -> int:
-    """How far an upload that was cut has come, when nothing more arrives."""
+def stable_offset(caller: Caller, before: int = 0) -> int:
+    """Return the offset of an interrupted upload once it no longer changes."""
 
-    def still() -> bool:
+    def is_stable() -> bool:
         with contextlib.suppress(KeyError):
-            seen = received(caller)
+            seen = upload_offset(caller)
             time.sleep(0.2)
-            return seen == received(caller) > before
+            return seen == upload_offset(caller) > before
         return False
 
-    until(still)
-    return received(caller)
+    until(is_stable)
+    return upload_offset(caller)
 
 
 @pytest.mark.parametrize("seed", [5, 6])
-def test_upload_that_is_cut_again_and_again_is_whole_in_the_end(
+def test_repeatedly_interrupted_upload_is_complete_in_the_end(
     service: Service, alice: Caller, home: Path, seed: int
 ) -> None:
     points, at = random.Random(seed), 0
@@ -300,9 +300,9 @@ def test_upload_that_is_cut_again_and_again_is_whole_in_the_end(
         part = f"Content-Range: bytes {at}-{len(DATA) - 1}/{len(DATA)}\r\n"
         some = points.randrange(500_000, 900_000)
         send_some(service, alice, "a?upload=u", some, part, start=at)
-        at = settled(alice, at)
+        at = stable_offset(alice, at)
     digest = base64.b64encode(hashlib.sha256(DATA).digest()).decode()
-    done = sent_part(alice, at, len(DATA), headers={"Repr-Digest": f"sha-256=:{digest}:"})
+    done = send_part(alice, at, len(DATA), headers={"Repr-Digest": f"sha-256=:{digest}:"})
     assert done.status_code == 201
     assert (home / "a").read_bytes() == DATA
     assert names(home) == {b"a"}
@@ -325,7 +325,7 @@ def test_two_uploads_in_parts_to_one_target_do_not_mix(alice: Caller, home: Path
     assert names(home) == {b"a"}
 
 
-def test_upload_that_is_cut_goes_on_where_it_was(
+def test_interrupted_upload_continues_at_its_offset(
     service: Service, alice: Caller, home: Path
 ) -> None:
     put(alice, "a", b"before", params={"mode": "0640"})
@@ -333,48 +333,46 @@ def test_upload_that_is_cut_goes_on_where_it_was(
     everything = f"Content-Range: bytes 0-{len(DATA) - 1}/{len(DATA)}\r\n"
     send_some(service, alice, "a?upload=u", points.randrange(600_000, 2_000_000), everything)
 
-    at = settled(alice)
+    at = stable_offset(alice)
     middle = points.randrange(at + 1, len(DATA))
-    elsewhere = sent_part(alice, at + 1, middle)
+    elsewhere = send_part(alice, at + 1, middle)
     assert failure(elsewhere, 409)["received"] == at
     assert elsewhere.headers["upload-offset"] == str(at)
     wrong = {"Content-Digest": "sha-256=:AAAA:"}
-    assert failure(sent_part(alice, at, middle, headers=wrong), 422)["type"] == "DigestMismatch"
-    assert received(alice) == at
-    arrived = sent_part(alice, at, middle)
+    assert failure(send_part(alice, at, middle, headers=wrong), 422)["type"] == "DigestMismatch"
+    assert upload_offset(alice) == at
+    arrived = send_part(alice, at, middle)
     assert (arrived.status_code, arrived.json()["received"]) == (202, middle)
     assert (home / "a").read_bytes() == b"before"
-    done = sent_part(alice, middle, len(DATA), params={"checksum": "sha256"})
+    done = send_part(alice, middle, len(DATA), params={"checksum": "sha256"})
     assert (done.status_code, done.json()["mode"]) == (200, "0640")
     assert done.json()["sha256"] == hashlib.sha256(DATA).hexdigest()
     assert (home / "a").read_bytes() == DATA
     assert names(home) == {b"a"}
-    assert failure(sent_part(alice, 10, 20), 409)["received"] == 0
+    assert failure(send_part(alice, 10, 20), 409)["received"] == 0
 
 
-def test_upload_whose_digest_is_wrong_or_that_is_given_up_leaves_nothing(
-    alice: Caller, home: Path
-) -> None:
-    sent_part(alice, 0, 1000)
+def test_upload_with_wrong_digest_or_cancelled_leaves_nothing(alice: Caller, home: Path) -> None:
+    send_part(alice, 0, 1000)
     wrong = {"Repr-Digest": "sha-256=:AAAA:"}
-    assert failure(sent_part(alice, 1000, len(DATA), headers=wrong), 422)
+    assert failure(send_part(alice, 1000, len(DATA), headers=wrong), 422)
     assert names(home) == set()
-    sent_part(alice, 0, 1000)
+    send_part(alice, 0, 1000)
     assert alice.http.delete("/files/a", params={"upload": "u"}).status_code == 204
     assert names(home) == set()
     assert alice.http.head("/files/a", params={"upload": "u"}).status_code == 404
 
 
-def test_upload_is_forgotten_after_a_day(alice: Caller, home: Path) -> None:
-    sent_part(alice, 0, 1000)
+def test_partial_upload_is_deleted_after_a_day(alice: Caller, home: Path) -> None:
+    send_part(alice, 0, 1000)
     (kept,) = home.glob(".resop-*.upload")
     os.utime(kept, (time.time() - 90_000,) * 2)
-    assert failure(sent_part(alice, 1000, 2000), 409)["received"] == 0
+    assert failure(send_part(alice, 1000, 2000), 409)["received"] == 0
     put(alice, "b", b"x", params={"upload": "v"}, headers={"Content-Range": "bytes 0-0/1"})
     assert names(home) == {b"b"}
 
 
-def test_parts_that_are_told_wrong_are_refused(alice: Caller, home: Path) -> None:
+def test_inconsistent_parts_are_refused(alice: Caller, home: Path) -> None:
     for given in ("bytes 0-9/5", "bytes 5-4/9", "bytes 0-9", "x", "bytes */9"):
         how: Any = {"headers": {"Content-Range": given}, "params": {"upload": "u"}}
         assert failure(put(alice, "a", b"0123456789", **how), 422)["faults"]

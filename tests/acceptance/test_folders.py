@@ -1,4 +1,4 @@
-"""Folders as archives through HTTP on a real OpenSSH: as they were, and nothing outside of them."""
+"""Folders as archives through HTTP on a real OpenSSH: exact, and with no effect outside."""
 
 import gzip
 import io
@@ -25,7 +25,7 @@ pytestmark = [only_embedded, pytest.mark.timeout(120)]
 
 @pytest.fixture
 def place(ssh: OpenSSH) -> Iterator[Path]:
-    """A folder of alice's, as the host sees it; hers is ~/place."""
+    """Make alice's folder ~/place and return the host's path of it."""
     folder = ssh.home("alice") / "place"
     folder.mkdir(mode=0o700)
     os.chown(folder, ssh.uid("alice"), ssh.uid("alice"))
@@ -33,8 +33,8 @@ def place(ssh: OpenSSH) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def packed(*members: tarfile.TarInfo | str, form: int = tarfile.GNU_FORMAT) -> bytes:
-    """An archive; text stands for a file of that name that holds it."""
+def build_tar(*members: tarfile.TarInfo | str, form: int = tarfile.GNU_FORMAT) -> bytes:
+    """Build a tar archive; a text becomes a file with that name and content."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=form) as tar:
         for each in members:
@@ -55,7 +55,7 @@ def put(caller: Caller, path: str, archive: Any, **query: Any) -> httpx.Response
     return caller.http.put(f"/folders/place/{path}", content=archive, params=query)
 
 
-def listed(folder: Path) -> set[str]:
+def list_tree(folder: Path) -> set[str]:
     return {str(each.relative_to(folder)) for each in folder.rglob("*")}
 
 
@@ -98,10 +98,10 @@ def test_folder_comes_back_as_it_was(alice: Caller, ssh: OpenSSH, place: Path) -
     assert shell(LOOK, by_tar) == shell(LOOK, place / "a")
 
 
-def test_archives_of_others_are_read(alice: Caller, place: Path) -> None:
+def test_archives_of_other_programs_are_read(alice: Caller, place: Path) -> None:
     shell(TREE + "rm a/pipe; ln a/large a/hard", place)
     for form in ("gnu", "pax", "ustar"):
-        if form == "ustar":  # which has no room for such names
+        if form == "ustar":  # ustar cannot store such names
             shutil.rmtree(next((place / "a").glob("000*")))
             shell('rm -rf "$1"/gnu "$1"/pax', place)
         command = ["tar", "cf", "-", f"--format={form}", "-C", str(place / "a"), "."]
@@ -112,22 +112,22 @@ def test_archives_of_others_are_read(alice: Caller, place: Path) -> None:
         assert (place / form / "hard").samefile(place / form / "large")
 
 
-def test_zip_holds_the_same(alice: Caller, ssh: OpenSSH, place: Path) -> None:
+def test_zip_has_the_same_content_as_tar(alice: Caller, ssh: OpenSSH, place: Path) -> None:
     shell(TREE, place)
     shell(f'chown -R {ssh.uid("alice")} "$1"', place)
     answer = alice.http.get("/folders/place/a", params={"format": "zip"})
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None
         names = {each.rstrip("/") for each in archive.namelist()}
-        assert names == listed(place / "a") - {"pipe"}
+        assert names == list_tree(place / "a") - {"pipe"}
         assert archive.read("large") == (place / "a" / "large").read_bytes()
         link = archive.getinfo("absolute")
         assert (archive.read(link), link.external_attr >> 28) == (b"/etc/passwd", 0o12)
         assert archive.getinfo("b/x").date_time == (2001, 2, 3, 0, 0, 0)
 
 
-def zipped(*members: tuple[str, int, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """An archive of (name, mode as stat(2) has it, content)."""
+def build_zip(*members: tuple[str, int, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Build a zip archive of (name, st_mode, content)."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", method) as file:
         for name, mode, content in members:
@@ -142,19 +142,19 @@ def test_zip_becomes_a_folder(alice: Caller, ssh: OpenSSH, place: Path) -> None:
     shell(f'chown -R {ssh.uid("alice")} "$1"', place)
     own = alice.http.get("/folders/place/a", params={"format": "zip"}).content
     assert put(alice, "b", own).status_code == 201
-    look = LOOK.replace("%Ts", "")  # a zip knows even seconds only
+    look = LOOK.replace("%Ts", "")  # a zip stores times only to two seconds
     assert shell(look, place / "b") == shell(look, place / "a")
     large = random.Random(1).randbytes(500_000) * 2
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         members = [("d/ü", 0, large), ("run.sh", 0o100755, b"x"), ("l", 0o120777, b"d/\xc3\xbc")]
-        sent = put(alice, "c", zipped(*members, method=method), merge=(place / "c").exists())
+        sent = put(alice, "c", build_zip(*members, method=method), merge=(place / "c").exists())
         assert sent.status_code == 201, sent.text
-        assert listed(place / "c") == {"d", "d/ü", "run.sh", "l"}
+        assert list_tree(place / "c") == {"d", "d/ü", "run.sh", "l"}
         assert (place / "c" / "l").readlink() == Path("d/ü")
         assert (place / "c" / "l").read_bytes() == large
         assert (place / "c" / "run.sh").stat().st_mode & 0o777 == 0o755
         assert (place / "c" / "run.sh").stat().st_mtime == 981173106
-    other = zipped(("x", 0, b"x"), method=zipfile.ZIP_LZMA)
+    other = build_zip(("x", 0, b"x"), method=zipfile.ZIP_LZMA)
     assert failure(put(alice, "d", other), 422)["faults"]
 
 
@@ -165,20 +165,20 @@ def test_hostile_zip_reaches_nothing_outside(alice: Caller, place: Path) -> None
         *([("l", 0o120777, b"")], [("./", 0o100644, b"")]),
     ]
     for members in refused:
-        assert failure(put(alice, "new", zipped(good, *members)), 422)["faults"]
-    through = zipped(("l", 0o120777, b".."), ("l/x", 0, b""))
+        assert failure(put(alice, "new", build_zip(good, *members)), 422)["faults"]
+    through = build_zip(("l", 0o120777, b".."), ("l/x", 0, b""))
     assert failure(put(alice, "new", through), 409)["reason"] == "not_folder"
-    whole = zipped(good, method=zipfile.ZIP_STORED)
-    broken = whole.replace(b"goodx", b"goody")  # its CRC is another one
+    whole = build_zip(good, method=zipfile.ZIP_STORED)
+    broken = whole.replace(b"goodx", b"goody")  # its CRC no longer matches
     listed_as = b"PK\x01\x02\x14\x03\x14\x00"
     encrypted = whole.replace(listed_as + b"\x00", listed_as + b"\x01")
     assert len({whole, broken, encrypted}) == 3
     for archive in (b"PK", whole[:-1], broken, encrypted):
         assert failure(put(alice, "new", archive), 422)["faults"]
-    assert listed(place) == set()
+    assert list_tree(place) == set()
 
 
-def test_patterns_choose(alice: Caller, ssh: OpenSSH, place: Path) -> None:
+def test_patterns_select_entries(alice: Caller, ssh: OpenSSH, place: Path) -> None:
     for name in ("a.csv", "b.txt", "plots/a.csv", "plots/old/a.csv", "old/b.csv", ".git/x"):
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).touch()
@@ -189,7 +189,7 @@ def test_patterns_choose(alice: Caller, ssh: OpenSSH, place: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
             return {each.name for each in archive if not each.isdir()}
 
-    everything = listed(place) - {"plots", "plots/old", "old", ".git"}
+    everything = list_tree(place) - {"plots", "plots/old", "old", ".git"}
     assert chosen() == everything
     assert chosen(include="*.csv", exclude="old") == {"a.csv", "plots/a.csv"}
     assert chosen(exclude=["plots/*", ".git"]) == {"a.csv", "b.txt", "old/b.csv"}
@@ -239,48 +239,46 @@ def test_hostile_archive_reaches_nothing_outside(
     (place / "out" / "there").write_text("before")
     path = "in" if merge else "new"
     for name, members in HOSTILE.items():
-        answer = put(alice, path, packed("good", *members), merge=merge)
+        answer = put(alice, path, build_tar("good", *members), merge=merge)
         assert failure(answer, 422)["faults"][0]["field"] == "body", name
     for name, members in THROUGH.items():
-        answer = put(alice, path, packed("good", *members), merge=merge)
+        answer = put(alice, path, build_tar("good", *members), merge=merge)
         assert failure(answer, 409)["reason"] in ("not_folder", "is_folder"), name
         shell('rm -rf "$1"/*', place / "in")
-    # What takes the place of a link replaces that, not what it points to.
+    # An entry that replaces a link replaces the link itself, not its target.
     written = [member("l", tarfile.SYMTYPE, "../out/there"), member("l")]
-    assert put(alice, path, packed(*written), merge=merge).status_code == 201
+    assert put(alice, path, build_tar(*written), merge=merge).status_code == 201
     assert (place / path / "l").read_text() == "l"
-    assert listed(place / "out") == {"there"}
+    assert list_tree(place / "out") == {"there"}
     assert (place / "out" / "there").read_text() == "before"
 
 
 CUT = {
     "nothing": b"",
     "no archive": b"no archive" * 100,
-    "in a file": packed("a" * 90)[:550],
-    "no end": packed("a")[:1024],
-    "in a long name": packed("a", "b" * 300)[:1600],
+    "in a file": build_tar("a" * 90)[:550],
+    "no end": build_tar("a")[:1024],
+    "in a long name": build_tar("a", "b" * 300)[:1600],
     "no gzip": b"\x1f\x8b\x08xx",
-    "in a gzip": gzip.compress(packed("a"))[:-20],
+    "in a gzip": gzip.compress(build_tar("a"))[:-20],
 }
 
 
 @pytest.mark.parametrize("archive", CUT.values(), ids=CUT.keys())
-def test_what_is_no_whole_archive_leaves_nothing(
-    alice: Caller, place: Path, archive: bytes
-) -> None:
+def test_incomplete_archive_leaves_nothing(alice: Caller, place: Path, archive: bytes) -> None:
     answer = put(alice, "new", archive)
     assert failure(answer, answer.status_code)["type"] in ("InvalidOptions", "BodyTruncated")
     assert answer.status_code in (400, 422)
-    assert listed(place) == set()
+    assert list_tree(place) == set()
 
 
-def test_merge_replaces_files_and_leaves_others(alice: Caller, place: Path) -> None:
-    assert put(alice, "a/", packed("x", "d/y")).status_code == 201
-    merged = packed(
+def test_merge_replaces_files_and_keeps_others(alice: Caller, place: Path) -> None:
+    assert put(alice, "a/", build_tar("x", "d/y")).status_code == 201
+    merged = build_tar(
         member("./", tarfile.DIRTYPE, mode=0o777), "d/z", member("x", tarfile.SYMTYPE, "d")
     )
     assert put(alice, "a", merged, merge=True).json()["files"] == 2
-    assert listed(place / "a") == {"x", "d", "d/y", "d/z"}
+    assert list_tree(place / "a") == {"x", "d", "d/y", "d/z"}
     assert (place / "a").stat().st_mode & 0o777 == 0o700
     assert failure(put(alice, "a", merged), 409)["reason"] == "exists"
     assert failure(put(alice, "b", merged, merge=True), 404)["reason"] == "missing"
@@ -288,7 +286,7 @@ def test_merge_replaces_files_and_leaves_others(alice: Caller, place: Path) -> N
     assert failure(put(alice, "b/c", merged), 404)["reason"] == "missing"
 
 
-def test_folder_that_cannot_be_read_is_told(alice: Caller, ssh: OpenSSH, place: Path) -> None:
+def test_unreadable_folder_is_reported(alice: Caller, ssh: OpenSSH, place: Path) -> None:
     (place / "a").mkdir(mode=0o700)
     (place / "file").touch()
     wanted = {"a": (403, "denied"), "nowhere": (404, "missing"), "file": (409, "not_folder")}
@@ -300,24 +298,24 @@ def test_folder_that_cannot_be_read_is_told(alice: Caller, ssh: OpenSSH, place: 
     assert failure(alice.http.get("/folders/place/b"), 403)["path"].endswith("/secret")
 
 
-def test_download_is_cut_off_at_what_cannot_be_read(
+def test_download_breaks_off_at_an_unreadable_file(
     alice: Caller, ssh: OpenSSH, place: Path
 ) -> None:
     (place / "large").write_bytes(bytes(1_000_000))
     os.chown(place / "large", ssh.uid("alice"), ssh.uid("alice"))
-    (place / "b").mkdir()  # what is in a folder comes after what is beside it
+    (place / "b").mkdir()  # the content of a folder follows the entries beside the folder
     (place / "b" / "secret").write_text("x")
     (place / "b" / "secret").chmod(0o600)
     with pytest.raises(httpx.RemoteProtocolError):
         alice.http.get("/folders/place")
 
 
-def test_upload_that_is_cut_leaves_no_folder(alice: Caller, place: Path) -> None:
+def test_interrupted_upload_leaves_no_folder(alice: Caller, place: Path) -> None:
     def part() -> Iterator[bytes]:
-        yield packed("a", "b")[:1500]
-        until(lambda: "a" in {name.rpartition("/")[2] for name in listed(place)})
+        yield build_tar("a", "b")[:1500]
+        until(lambda: "a" in {name.rpartition("/")[2] for name in list_tree(place)})
         raise InterruptedError
 
     with pytest.raises(InterruptedError):
         put(alice, "new", part())
-    until(lambda: listed(place) == set())
+    until(lambda: list_tree(place) == set())

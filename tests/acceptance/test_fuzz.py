@@ -1,5 +1,8 @@
-"""The whole OpenAPI document, asked by a fuzzer: no 500, every answer as declared, every fault
-named; and hostile strings on a real login node, where no shell is ever reached."""
+"""A fuzzer for the whole OpenAPI document, and hostile strings on a real login node.
+
+There must be no 500, every answer must be as declared, and every fault must name its field. No
+shell may ever parse a hostile string.
+"""
 
 import contextlib
 import secrets
@@ -15,7 +18,7 @@ from schemathesis import Case, GenerationMode
 from schemathesis.schemas import APIOperation
 
 from tests.acceptance.conftest import ACCOUNTS, only_embedded
-from tests.acceptance.test_batches import launched, look
+from tests.acceptance.test_batches import get_batch, launch_batch
 from tests.acceptance.test_openapi import document
 from tests.support.corpus import hurtful
 from tests.support.openssh import OpenSSH
@@ -27,8 +30,8 @@ pytestmark = only_embedded
 EXAMPLES = 2
 POSITIVE = [GenerationMode.POSITIVE]
 LOGINS = ("/auth/opn/login", "/auth/opn/login_token")
-ASKED_OF_SSHD = 2
-"""Examples of a login; it has a limit on those that fail."""
+LOGIN_EXAMPLES = 2
+"""Examples of a login: few, because failed logins are limited."""
 
 
 @schemathesis.serializer("application/x-tar", "application/zip", "application/gzip")
@@ -37,27 +40,28 @@ def packed(_: Any, value: Any) -> Any:
 
 
 class Fuzzer:
-    """Sends what was made up, where it can do no harm, and keeps what is wrong with an answer."""
+    """Sends generated requests that cannot cause harm, and collects faults of the answers."""
 
     def __init__(self, service: Service, address: str) -> None:
         self.address = address
         self.fiona = service.log_in(ACCOUNTS["fiona"])
-        self.leaves = service.log_in(ACCOUNTS["fiona"])  # until it logs out
-        batch = launched(self.fiona, {"items": [{"command": "true"}]})
-        assert look(self.fiona, batch, wait=20)["state"] == "ended"
+        self.logout_caller = service.log_in(ACCOUNTS["fiona"])  # for requests to log out
+        batch = launch_batch(self.fiona, {"items": [{"command": "true"}]})
+        assert get_batch(self.fiona, batch, wait=20)["state"] == "ended"
         self.own = {"task_id": self.fiona.run("true").json()["task"], "batch_id": batch}
         self.own |= {"operator": "utils", "kind": "cmd", "action": "echo"}
         self.http = requests.Session()
         self.http.trust_env = False
-        self.http.headers["Connection"] = "close"  # it thinks for longer than one is kept open
-        self.wrong: list[str] = []
+        # Generating a request takes longer than a connection stays open.
+        self.http.headers["Connection"] = "close"
+        self.faults: list[str] = []
         self.sent = 0
 
-    def ask(self, operation: APIOperation[Any, Any, Any, Any], declared: dict[str, Any]) -> None:
-        """Some requests that keep to the document, and some that do not."""
-        many = ASKED_OF_SSHD if operation.path in LOGINS else EXAMPLES
-        how = settings(
-            max_examples=many,
+    def run(self, operation: APIOperation[Any, Any, Any, Any], declared: dict[str, Any]) -> None:
+        """Send some requests that match the document, and some that do not."""
+        count = LOGIN_EXAMPLES if operation.path in LOGINS else EXAMPLES
+        configure = settings(
+            max_examples=count,
             derandomize=True,
             database=None,
             deadline=None,
@@ -68,18 +72,18 @@ class Fuzzer:
             list(GenerationMode) if declared.keys() & {"parameters", "requestBody"} else POSITIVE
         )
         for mode in modes:
-            ask = given(operation.as_strategy(generation_mode=mode))(
+            test = given(operation.as_strategy(generation_mode=mode))(
                 lambda case: self.send(case, declared)
             )
-            with contextlib.suppress(Unsatisfiable):  # nothing is wrong where nothing is taken
-                how(ask)()
+            with contextlib.suppress(Unsatisfiable):  # without parameters nothing can be invalid
+                configure(test)()
 
     def send(self, case: Case[Any], declared: dict[str, Any]) -> None:
         self.sent += 1
         path = case.operation.path
-        caller = self.leaves if path == "/auth/opn/logout" else self.fiona
+        caller = self.logout_caller if path == "/auth/opn/logout" else self.fiona
         headers = {"Authorization": f"Bearer {caller.token}"} if path not in LOGINS else {}
-        if self.sent % 4:  # else what was made up
+        if self.sent % 4:  # otherwise with the generated ones
             case.path_parameters = {
                 name: self.own.get(name, value) for name, value in case.path_parameters.items()
             }
@@ -95,43 +99,41 @@ class Fuzzer:
 
     def check(self, case: Case[Any], declared: dict[str, Any], answer: requests.Response) -> None:
         status = answer.status_code
-        what = f"{case.operation.label}: {status} {answer.text[:300]!r}"
-        what += f" {case.query} {case.body!r:.200} {case.path_parameters}"
+        summary = f"{case.operation.label}: {status} {answer.text[:300]!r}"
+        summary += f" {case.query} {case.body!r:.200} {case.path_parameters}"
         if status >= 500:
-            self.wrong.append(f"a fault of ours: {what}")
+            self.faults.append(f"server error: {summary}")
         elif not {str(status), "default"} & set(declared["responses"]):
-            self.wrong.append(f"not declared: {what}")
+            self.faults.append(f"undeclared status: {summary}")
         elif status >= 400 and case.method != "HEAD":
             error = answer.json()["error"]
             if error["type"] == "InvalidOptions" and not all(
                 "field" in fault for fault in error["faults"]
             ):
-                self.wrong.append(f"names no field: {what}")
+                self.faults.append(f"no field named: {summary}")
             if answer.json()["success"] is not False or not error["message"]:
-                self.wrong.append(f"another shape: {what}")
+                self.faults.append(f"wrong shape of an error: {summary}")
         else:
             try:
                 case.operation.validate_response(answer)
             except Exception as fault:
-                self.wrong.append(f"another answer than declared: {what}: {fault}")
+                self.faults.append(f"undeclared answer: {summary}: {fault}")
 
 
-# Hypothesis takes it for the fuzzer's own when another thread of the tests throws dice.
+# Hypothesis warns when another thread of the tests uses the random module.
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
-@pytest.mark.timeout(600)  # what is asked takes little of it, what makes it up the most
-def test_whatever_is_made_up_from_the_document_is_answered_as_it_declares(
-    service: Service, document: Any
-) -> None:
+@pytest.mark.timeout(600)  # most of the time is spent generating requests
+def test_generated_requests_are_answered_as_declared(service: Service, document: Any) -> None:
     fuzzer = Fuzzer(service, f"http://127.0.0.1:{service.ports[0]}")
     for found in schemathesis.openapi.from_dict(document).get_all_operations():
         operation = found.ok()  # type: ignore[union-attr]
-        fuzzer.ask(operation, document["paths"][operation.path][operation.method])
-    assert fuzzer.wrong == []
+        fuzzer.run(operation, document["paths"][operation.path][operation.method])
+    assert fuzzer.faults == []
     assert fuzzer.sent > 500
 
 
-@pytest.mark.parametrize("name", ["alice", "tina", "fiona"])  # of bash, tcsh, fish
-def test_hostile_string_is_read_by_no_shell_of_the_login_node(
+@pytest.mark.parametrize("name", ["alice", "tina", "fiona"])  # with bash, tcsh and fish
+def test_hostile_string_reaches_no_shell_of_the_login_node(
     service: Service, ssh: OpenSSH, name: str
 ) -> None:
     caller, made = service.log_in(ACCOUNTS[name]), f"made-{secrets.token_hex(6)}"

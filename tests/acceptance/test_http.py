@@ -1,4 +1,4 @@
-"""What browsers are told on a running service: HTTPS, other sites, frames."""
+"""Security headers of a running service: HTTPS, cross-origin requests, frames."""
 
 import contextlib
 import ssl
@@ -31,14 +31,14 @@ def preflight(browser: httpx.Client, origin: str) -> httpx.Response:
     return browser.options("/core/opn/run", headers=asks)
 
 
-def test_page_of_a_named_site_may_call_with_a_token(browser: httpx.Client) -> None:
+def test_page_of_an_allowed_site_may_call_with_a_token(browser: httpx.Client) -> None:
     allowed = preflight(browser, PORTAL)
     assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, PORTAL)
     assert "access-control-allow-credentials" not in allowed.headers
     answer = browser.get("/limits", headers={"Origin": PORTAL})
     assert answer.headers["access-control-allow-origin"] == PORTAL
     refused = browser.post("/core/opn/run", headers={"Origin": PORTAL})
-    assert refused.status_code == 401  # and its page can read why
+    assert refused.status_code == 401  # and a page of that site can read the reason
     assert refused.headers["access-control-allow-origin"] == PORTAL
 
 
@@ -49,7 +49,7 @@ def test_page_of_another_site_may_not(browser: httpx.Client, origin: str) -> Non
     assert "access-control-allow-origin" not in answer.headers
 
 
-def test_where_no_site_is_named_none_may(guarded: Distributed) -> None:
+def test_without_allowed_sites_no_page_may_call(guarded: Distributed) -> None:
     with guarded.additional_api(CORS_ORIGINS="") as plain:
         browser = guarded.caller(api=plain).http
         answer = browser.get("/limits", headers={"Origin": PORTAL})
@@ -58,7 +58,7 @@ def test_where_no_site_is_named_none_may(guarded: Distributed) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/limits", "/docs", "/no/such/path", LOGIN, "/pages/"])
-def test_no_answer_is_framed_or_guessed(browser: httpx.Client, path: str) -> None:
+def test_no_answer_can_be_framed_or_sniffed(browser: httpx.Client, path: str) -> None:
     headers = browser.get(path).headers
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-frame-options"] == "DENY"
@@ -70,7 +70,7 @@ def test_no_answer_is_framed_or_guessed(browser: httpx.Client, path: str) -> Non
 
 @pytest.fixture
 def https(guarded: Distributed, tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext]]:
-    """The port of an API process that speaks HTTPS, and what trusts its certificate."""
+    """Start an API with HTTPS; yield its port and a context that trusts its certificate."""
     key, certificate, port = tmp_path / "key.pem", tmp_path / "cert.pem", free_port()
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     named = ["-subj", "/CN=resop", "-addext", f"subjectAltName=IP:{HOST}"]
@@ -92,7 +92,7 @@ def https(guarded: Distributed, tmp_path: Path) -> Iterator[tuple[int, ssl.SSLCo
     api.stop()
 
 
-def test_https_keeps_the_cookie_and_the_browser_to_itself(
+def test_https_sets_a_secure_cookie_and_hsts(
     https: tuple[int, ssl.SSLContext],
 ) -> None:
     port, trusting = https

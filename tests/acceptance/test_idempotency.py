@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a request that is repeated makes no second task, whatever happens between."""
+"""`Idempotency-Key`: a repeated request makes no second task."""
 
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +18,8 @@ def key() -> str:
     return secrets.token_hex(12)
 
 
-def counting(key: str) -> dict[str, Any]:
-    """Options of a line that leaves a line in a file, so that its runs can be counted."""
+def counting_options(key: str) -> dict[str, Any]:
+    """Return a command that appends a line to a file, so that tests can count its runs."""
     return {"command": f"sleep 0.3; echo once >>ran-{key}; echo done"}
 
 
@@ -39,13 +39,11 @@ def post(
     return caller.http.post(f"/{action}", json=options, headers=headers)
 
 
-def test_repeated_request_is_answered_with_its_first_task(
-    alice: Caller, ssh: OpenSSH, key: str
-) -> None:
-    begun = post(alice, key, counting(key), prefer="respond-async")
-    again = post(alice, key, counting(key), prefer="respond-async")
-    waited = post(alice, key, counting(key))
-    later = post(alice, key, counting(key), prefer="respond-async")
+def test_repeated_request_returns_its_first_task(alice: Caller, ssh: OpenSSH, key: str) -> None:
+    begun = post(alice, key, counting_options(key), prefer="respond-async")
+    again = post(alice, key, counting_options(key), prefer="respond-async")
+    waited = post(alice, key, counting_options(key))
+    later = post(alice, key, counting_options(key), prefer="respond-async")
     assert [each.status_code for each in (begun, again, waited, later)] == [202, 202, 200, 200]
     assert len({each.json()["task"] for each in (begun, again, waited, later)}) == 1
     assert waited.json()["output"] == later.json()["output"]
@@ -59,7 +57,9 @@ def test_requests_at_the_same_instant_make_one_task(
     callers = [service.caller(alice.token, api) for api in range(len(service.ports))]
     with ThreadPoolExecutor(16) as pool:
         answers = list(
-            pool.map(lambda n: post(callers[n % len(callers)], key, counting(key)), range(16))
+            pool.map(
+                lambda n: post(callers[n % len(callers)], key, counting_options(key)), range(16)
+            )
         )
     assert {each.status_code for each in answers} == {200}
     assert len({each.json()["task"] for each in answers}) == 1
@@ -67,17 +67,17 @@ def test_requests_at_the_same_instant_make_one_task(
     assert lines(ssh, key) == 1
 
 
-def test_failed_task_is_not_tried_again(alice: Caller, key: str) -> None:
+def test_failed_task_is_not_repeated(alice: Caller, key: str) -> None:
     first, second = (post(alice, key, {"command": "exit 3"}) for _ in range(2))
     assert failure(first, 424) == failure(second, 424)
     assert first.json()["task"] == second.json()["task"]
 
 
 def test_key_of_another_request_is_refused(alice: Caller, ssh: OpenSSH, key: str) -> None:
-    assert post(alice, key, counting(key)).status_code == 200
+    assert post(alice, key, counting_options(key)).status_code == 200
     for answer in (
         post(alice, key, {"command": "true"}),
-        post(alice, key, {**counting(key), "check": False}),
+        post(alice, key, {**counting_options(key), "check": False}),
         post(alice, key, {"input": ["x"]}, "utils/cmd/echo"),
     ):
         error = failure(answer, 422)
@@ -85,7 +85,7 @@ def test_key_of_another_request_is_refused(alice: Caller, ssh: OpenSSH, key: str
     assert lines(ssh, key) == 1
 
 
-def test_key_stands_for_the_options_however_they_are_written(alice: Caller, key: str) -> None:
+def test_key_matches_equal_options_however_they_are_written(alice: Caller, key: str) -> None:
     first = post(alice, key, {"user": True, "name": True}, "utils/cmd/id")
     form = {"name": "on", "user": "true", "input": ""}
     again = alice.http.post("/Utils/cmd/ID", data=form, headers={"Idempotency-Key": key})
@@ -93,17 +93,17 @@ def test_key_stands_for_the_options_however_they_are_written(alice: Caller, key:
     assert again.json()["task"] == first.json()["task"]
 
 
-def test_key_belongs_to_its_user_and_its_letters_count(
+def test_key_belongs_to_its_user_and_is_case_sensitive(
     alice: Caller, bob: Caller, ssh: OpenSSH, key: str
 ) -> None:
     callers = [(alice, key), (bob, key), (alice, key.upper() + "A"), (alice, key.upper() + "a")]
-    tasks = [post(caller, name, counting(key)).json()["task"] for caller, name in callers]
+    tasks = [post(caller, name, counting_options(key)).json()["task"] for caller, name in callers]
     assert len(set(tasks)) == 4
     assert (lines(ssh, key), lines(ssh, key, "bob")) == (3, 1)
 
 
 @pytest.mark.parametrize("given", ["", "x" * 256, "a\tb", "é"])
-def test_bad_key_is_refused_before_anything_is_made(alice: Caller, given: str) -> None:
+def test_bad_key_is_refused_before_a_task_is_made(alice: Caller, given: str) -> None:
     before = alice.newest("task")
     headers = [(b"Idempotency-Key", given.encode())]
     answer = alice.http.post("/core/opn/run", json={"command": "true"}, headers=headers)

@@ -1,4 +1,4 @@
-"""SECRET_KEY is changed and nobody is logged out; `resop keys` shows and ends logins."""
+"""A change of SECRET_KEY logs nobody out; `resop keys` lists and revokes logins."""
 
 import os
 import secrets

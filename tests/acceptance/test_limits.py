@@ -1,4 +1,4 @@
-"""The limits that GET /limits publishes, each reached on a running service."""
+"""The limits published by GET /limits, each exceeded on a running service."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def limits(guarded: Distributed) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def bob(guarded: Distributed) -> Caller:
-    """Bob on a cluster that no worker serves."""
+    """Log in bob on a cluster that no worker serves."""
     login = {"username": "bob", "password": ACCOUNTS["bob"].password, "cluster": "idle"}
     answer = guarded.caller().post("auth/opn/login", login)
     return guarded.caller(answer.json()["output"]["token"])
@@ -38,7 +38,7 @@ def test_body_is_refused_beyond_each_of_its_limits(bob: Caller, limits: dict[str
         return answer.text
 
     size = limits["body_bytes"] - len('{"command": ""}')
-    assert "argument" in send({"command": "x" * size}, 422)  # that one line is too long
+    assert "argument" in send({"command": "x" * size}, 422)  # too long for one argument
     assert "more than" in send({"command": "x" * (size + 1)}, 413)
     deep: Any = "x"
     for _ in range(limits["body_depth"] - 1):
@@ -50,7 +50,7 @@ def test_body_is_refused_beyond_each_of_its_limits(bob: Caller, limits: dict[str
     assert "options; the limit is" in send({**many, "x": 1}, 422)
 
 
-def test_tasks_that_wait_are_limited_for_each_user(
+def test_queued_tasks_are_limited_per_user(
     bob: Caller, guarded: Distributed, limits: dict[str, Any]
 ) -> None:
     waiting = [bob.begin("utils/cmd/id") for _ in range(limits["queued_tasks"])]
@@ -59,7 +59,8 @@ def test_tasks_that_wait_are_limited_for_each_user(
     assert (error["type"], error["retryable"]) == ("LimitReached", True)
     assert int(answer.headers["retry-after"]) >= 1
     assert len(bob.http.get("/tasks").json()["tasks"]) == len(waiting)
-    assert guarded.log_in(ACCOUNTS["bob"]).post("utils/cmd/id").status_code == 200  # elsewhere
+    # The limit does not apply to the other cluster.
+    assert guarded.log_in(ACCOUNTS["bob"]).post("utils/cmd/id").status_code == 200
     assert bob.http.delete(f"/tasks/{waiting[0]}").status_code == 200
     assert bob.begin("utils/cmd/id")
 
@@ -73,7 +74,7 @@ def test_wrong_passwords_are_limited(guarded: Distributed, limits: dict[str, Any
     assert 1 <= int(answer.headers["retry-after"]) <= limits["login_failures_seconds"]
 
 
-def test_storm_of_wrong_passwords_does_not_reach_sshd_nor_stop_another(
+def test_many_wrong_passwords_do_not_reach_sshd_or_block_others(
     guarded: Distributed, ssh: OpenSSH, limits: dict[str, Any]
 ) -> None:
     def sessions() -> set[str]:

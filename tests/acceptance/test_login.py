@@ -1,4 +1,4 @@
-"""Who gets in, who does not, and what a login leaves on the cluster."""
+"""Logins: accepted, refused and expired, and their traces on the cluster."""
 
 import re
 import secrets
@@ -32,7 +32,7 @@ def authorized_keys(ssh: OpenSSH, name: str) -> Path:
     return ssh.home(name) / ".ssh" / "authorized_keys"
 
 
-def test_login_answers_who_where_and_until_when(service: Service) -> None:
+def test_login_answers_with_user_cluster_and_expiry(service: Service) -> None:
     answer = service.caller().login("bob", ACCOUNTS["bob"].password)
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
@@ -59,7 +59,7 @@ def test_wrong_password_is_refused_without_telling_whether_the_user_exists(
     assert error["message"] == "The cluster refused this user name and password."
 
 
-def test_after_five_wrong_passwords_sshd_is_not_asked_any_more(
+def test_after_five_wrong_passwords_sshd_gets_no_more_logins(
     service: Service, ssh: OpenSSH
 ) -> None:
     def sshd_was_asked() -> int:
@@ -91,7 +91,7 @@ def test_logout_ends_one_of_several_logins_at_once_everywhere(
         assert caller.run("true").status_code == 200
     ended, *others = callers
     elsewhere = service.caller(ended.token, api=-1)
-    assert elsewhere.http.get("/tasks").status_code == 200  # it knows this token, too
+    assert elsewhere.http.get("/tasks").status_code == 200  # this API has cached the token too
 
     assert ended.post("auth/opn/logout").json()["output"] == {
         "username": "bob",
@@ -101,7 +101,7 @@ def test_logout_ends_one_of_several_logins_at_once_everywhere(
     assert failure(ended.run("true"), 401)["type"] == "TokenRefused"
     assert eventually(
         lambda: elsewhere.http.get("/tasks").status_code == 401, 20
-    )  # else in a minute
+    )  # without the message it would take a minute
     failure(elsewhere.run("true"), 401)
     failure(ended.post("auth/opn/logout"), 401)
 
@@ -111,9 +111,7 @@ def test_logout_ends_one_of_several_logins_at_once_everywhere(
     assert authorized_keys(ssh, "bob").read_bytes() == before
 
 
-def test_logout_closes_the_connections_over_which_nothing_runs(
-    service: Service, ssh: OpenSSH
-) -> None:
+def test_logout_closes_idle_connections(service: Service, ssh: OpenSSH) -> None:
     def runners() -> int:
         return sum(each.startswith("python3 -I -S") for each in ssh.processes("bob"))
 
@@ -124,7 +122,7 @@ def test_logout_closes_the_connections_over_which_nothing_runs(
     assert eventually(lambda: runners() < before)
 
 
-@only_distributed  # it is the same code in both
+@only_distributed  # the code is the same in both profiles
 @pytest.mark.parametrize(
     ("content", "mode"),
     [
@@ -138,7 +136,7 @@ def test_authorized_keys_is_the_same_byte_by_byte_after_logout(
 ) -> None:
     file = authorized_keys(ssh, "bob")
     kept = file.read_bytes() if file.exists() else b""
-    ssh.authorize("bob", "")  # makes the file
+    ssh.authorize("bob", "")  # creates the file
     try:
         file.write_bytes(content)
         file.chmod(mode)
@@ -174,7 +172,7 @@ Forge = Callable[[str], str]
     ],
     ids=lambda _: "",
 )
-def test_what_is_no_token_of_ours_is_refused(service: Service, alice: Caller, forge: Forge) -> None:
+def test_forged_token_is_refused(service: Service, alice: Caller, forge: Forge) -> None:
     forged = forge(alice.token)
     for answer in (service.caller(forged).http.get("/tasks"), service.caller(forged).run("true")):
         error = failure(answer, 401)
@@ -184,7 +182,7 @@ def test_what_is_no_token_of_ours_is_refused(service: Service, alice: Caller, fo
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Basic YTpi", "token", "bearer x"])
-def test_an_authorization_that_is_none_asks_for_a_token(service: Service, header: str) -> None:
+def test_invalid_authorization_header_asks_for_a_token(service: Service, header: str) -> None:
     answer = service.caller().http.get("/tasks", headers={"Authorization": header})
     assert failure(answer, 401)["type"] in ("NotLoggedIn", "TokenRefused")
 
@@ -207,10 +205,10 @@ def test_token_of_an_unknown_login_is_refused(service: Service, alice: Caller) -
 
 
 @only_distributed
-def test_token_is_refused_when_its_hours_are_over_and_the_wait_is_the_servers_own(
+def test_expired_token_is_refused_and_the_default_wait_is_the_servers(
     service: Service,
 ) -> None:
-    """Two settings of an API process of its own, since its start takes longest."""
+    """Test two settings with one additional API process, because its start takes longest."""
     assert isinstance(service, Distributed)
     with service.additional_api(TOKEN_HOURS=str(6 / 3600), SYNC_WAIT="0.3") as short:
         began = time.monotonic()
@@ -224,9 +222,7 @@ def test_token_is_refused_when_its_hours_are_over_and_the_wait_is_the_servers_ow
         failure(service.caller(caller.token).run("true"), 401)
 
 
-def test_everything_but_the_welcome_and_login_needs_a_token(
-    service: Service, alice: Caller
-) -> None:
+def test_all_paths_but_the_open_ones_need_a_token(service: Service, alice: Caller) -> None:
     document = alice.http.get("/openapi.json").json()
     stranger, asked = service.caller(), []
     for path, methods in document["paths"].items():
@@ -235,7 +231,7 @@ def test_everything_but_the_welcome_and_login_needs_a_token(
             answer = stranger.http.request(method, path.replace("{task_id}", "x"))
             if name in OPEN:
                 assert answer.status_code in (200, 422), name
-            elif method == "head":  # its answer has no body
+            elif method == "head":  # the answer has no body
                 assert answer.status_code == 401, name
             else:
                 assert failure(answer, 401)["type"] == "NotLoggedIn", name
@@ -244,13 +240,13 @@ def test_everything_but_the_welcome_and_login_needs_a_token(
         assert failure(stranger.http.get(path), 401)
 
 
-def test_login_that_names_an_unknown_cluster_says_which_there_are(service: Service) -> None:
+def test_login_to_an_unknown_cluster_lists_the_known_ones(service: Service) -> None:
     login: dict[str, Any] = {"username": "bob", "password": "x", "cluster": "elsewhere"}
     error = failure(service.caller().post("auth/opn/login", login), 422)
     assert error["faults"][0]["field"] == "cluster" and "hpc" in error["message"]
 
 
-def test_logout_neither_waits_for_running_tasks_nor_ends_them(service: Service) -> None:
+def test_logout_neither_awaits_nor_ends_running_tasks(service: Service) -> None:
     caller = service.log_in(ACCOUNTS["bob"])
     sign = f"sign-{secrets.token_hex(4)}"
     line = f"until test -e {sign}; do sleep 0.1; done; rm {sign}; echo done"

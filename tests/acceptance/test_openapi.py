@@ -1,4 +1,4 @@
-"""The OpenAPI document: every action has a path and a typed body of its own."""
+"""The OpenAPI document: every action has its own path and typed body."""
 
 import importlib
 import importlib.util
@@ -19,15 +19,15 @@ def document(service: Service) -> Any:
     return answer.json()
 
 
-def within(value: Any) -> Iterator[Any]:
-    """Every value inside a JSON value, itself included."""
+def walk(value: Any) -> Iterator[Any]:
+    """Yield a JSON value and all values inside it."""
     yield value
     for each in value.values() if isinstance(value, dict) else value:
         if isinstance(each, dict | list):
-            yield from within(each)
+            yield from walk(each)
 
 
-def resolved(document: Any, reference: str) -> Any:
+def resolve(document: Any, reference: str) -> Any:
     assert reference.startswith("#/"), reference
     found = document
     for part in reference[2:].split("/"):
@@ -57,7 +57,7 @@ def test_every_action_has_a_path_and_a_body_typed_by_its_options(
             assert set(bodies) == {"application/json", "application/x-www-form-urlencoded"}
             required = {name for name, each in described["options"].items() if each["required"]}
             for body in bodies.values():
-                schema = resolved(document, body["schema"]["$ref"])
+                schema = resolve(document, body["schema"]["$ref"])
                 assert set(schema.get("properties", {})) == set(described["options"])
                 assert set(schema.get("required", [])) == required
                 assert schema["additionalProperties"] is False
@@ -65,21 +65,21 @@ def test_every_action_has_a_path_and_a_body_typed_by_its_options(
             found += 1
     assert found > 30
     posts = {path for path, method, _ in operations(document) if method == "post"}
-    # And there is no generic one, except for a batch of any.
+    # There is no generic path for actions, except for batches.
     assert len(posts - {"/{operator}/{kind}/{action}/batch", "/batches/{batch_id}/retry"}) == found
 
 
 def test_every_reference_resolves_and_every_schema_is_used(document: Any) -> None:
     references = {
-        each["$ref"] for each in within(document) if isinstance(each, dict) and "$ref" in each
+        each["$ref"] for each in walk(document) if isinstance(each, dict) and "$ref" in each
     }
     for reference in references:
-        assert isinstance(resolved(document, reference), dict)
+        assert isinstance(resolve(document, reference), dict)
     unused = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert not unused - references
 
 
-def test_document_keeps_to_the_structure_of_openapi_3_1(document: Any) -> None:
+def test_document_is_valid_openapi_3_1(document: Any) -> None:
     assert document["openapi"].startswith("3.1")
     ids = [operation["operationId"] for _, _, operation in operations(document)]
     assert len(set(ids)) == len(ids)
@@ -98,11 +98,11 @@ def test_document_keeps_to_the_structure_of_openapi_3_1(document: Any) -> None:
         importlib.import_module("openapi_spec_validator").validate(document)
 
 
-def test_answers_are_of_the_shape_that_is_declared(document: Any, alice: Caller) -> None:
+def test_answers_match_the_declared_schemas(document: Any, alice: Caller) -> None:
     def declared(url: str, status: str) -> Any:
         content = document["paths"][url]["post"]["responses"][status]["content"]
         schema = content["application/json"]["schema"]
-        return resolved(document, schema["$ref"]) if "$ref" in schema else schema
+        return resolve(document, schema["$ref"]) if "$ref" in schema else schema
 
     cases: list[tuple[str, dict[str, Any]]] = [
         ("/core/opn/run", {"command": "echo"}),

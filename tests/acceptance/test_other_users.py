@@ -1,4 +1,4 @@
-"""What is another user's is not there, whatever is asked of it: no verb tells it from nothing."""
+"""Another user's tasks, batches and files answer every verb like missing ones."""
 
 import re
 import secrets
@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.acceptance.test_batches import launched, look
+from tests.acceptance.test_batches import get_batch, launch_batch
 from tests.acceptance.test_openapi import document
 from tests.support.ids import next_id
 from tests.support.openssh import OpenSSH
@@ -19,42 +19,43 @@ VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 QUERIES: list[dict[str, str]] = [{}, {"wait": "1"}, {"state": "lost"}]
 BODIES: dict[str, Any] = {"PATCH": {"note": "mine"}, "POST": {"input": "x"}, "PUT": {}}
 IDS = {"task_id", "batch_id"}
-NO_IDS = {"operator", "kind", "action"}  # those of a batch to be
+NO_IDS = {"operator", "kind", "action"}  # path parameters of a new batch
 ON_THE_CLUSTER = {"path"}
-ASIDE = {"date", "x-request-id", "content-length"}
+VARYING_HEADERS = {"date", "x-request-id", "content-length"}
 
 
-def answered(caller: Caller, verb: str, path: str, **query: str) -> httpx.Response:
+def send(caller: Caller, verb: str, path: str, **query: str) -> httpx.Response:
     return caller.http.request(verb, path, params=query, json=BODIES.get(verb))
 
 
-def told(answer: httpx.Response, name: str) -> tuple[object, ...]:
-    """All that an answer tells, but for the name that was asked for and what no two share."""
-    headers = {key: value for key, value in answer.headers.items() if key not in ASIDE}
+def comparable(answer: httpx.Response, name: str) -> tuple[object, ...]:
+    """Return all parts of an answer but the requested name and values that differ every time."""
+    headers = {key: value for key, value in answer.headers.items() if key not in VARYING_HEADERS}
     text = answer.text.replace(name, "NAME").replace(answer.headers["x-request-id"], "REQUEST")
     return answer.status_code, headers, text
 
 
-def test_tasks_and_batches_of_another_user_are_404_for_all_verbs_as_if_there_were_none(
+def test_tasks_and_batches_of_another_user_answer_like_missing_ones(
     alice: Caller, bob: Caller, document: Any
 ) -> None:
     mark = f"mark-{secrets.token_hex(6)}"
     batch = {"items": [{"command": f"exit 1; {mark}"}]}
     ended = {
         "task_id": alice.run(f"echo {mark}").json()["task"],
-        "batch_id": launched(alice, batch),
+        "batch_id": launch_batch(alice, batch),
     }
-    assert look(alice, ended["batch_id"], wait=20)["counts"]["failed"] == 1
+    assert get_batch(alice, ended["batch_id"], wait=20)["counts"]["failed"] == 1
     batch = {"items": [{"command": f"sleep 600; {mark}"}] * 3}
     running = {
         "task_id": alice.begin("core/opn/run", {"command": f"sleep 600; {mark}"}),
-        "batch_id": launched(alice, batch),
+        "batch_id": launch_batch(alice, batch),
     }
-    assert eventually(lambda: alice.task(running["task_id"])["steps"])  # and then rests
+    # From its first step on the task does not change.
+    assert eventually(lambda: alice.task(running["task_id"])["steps"])
 
     def state() -> list[str]:
         parts = [alice.http.get(f"/tasks/{each['task_id']}").text for each in (ended, running)]
-        shown = [look(alice, each["batch_id"]) for each in (ended, running)]
+        shown = [get_batch(alice, each["batch_id"]) for each in (ended, running)]
         counted = [(each["counts"]["failed"], each["cancel_asked_at"]) for each in shown]
         listed = [len(bob.http.get(address).json()[address[1:]]) for address in lists]
         return [re.sub(r'"(state|started_at)": ?"?[^",]*', "", each) for each in parts] + [
@@ -74,12 +75,12 @@ def test_tasks_and_batches_of_another_user_are_404_for_all_verbs_as_if_there_wer
             for verb in VERBS:
                 for query in QUERIES:
                     nobodys = next_id()
-                    none = told(
-                        answered(bob, verb, path.replace(f"{{{name}}}", nobodys), **query), nobodys
+                    none = comparable(
+                        send(bob, verb, path.replace(f"{{{name}}}", nobodys), **query), nobodys
                     )
                     for theirs in (ended[name], running[name]):
-                        answer = answered(bob, verb, path.replace(f"{{{name}}}", theirs), **query)
-                        assert told(answer, theirs) == none, (verb, path, query)
+                        answer = send(bob, verb, path.replace(f"{{{name}}}", theirs), **query)
+                        assert comparable(answer, theirs) == none, (verb, path, query)
                         assert mark not in answer.text
                         known = verb.lower() in declared
                         allowed = {404, 422} if known and query else {404} if known else {404, 405}
@@ -92,7 +93,7 @@ def test_tasks_and_batches_of_another_user_are_404_for_all_verbs_as_if_there_wer
             alice.http.delete(address, params={"wait": 20})
 
 
-def test_files_of_another_user_are_404_for_all_verbs_as_if_there_were_none(
+def test_files_of_another_user_answer_like_missing_ones(
     alice: Caller, bob: Caller, ssh: OpenSSH, service: Service, document: Any
 ) -> None:
     name, none = "held", "missing"
@@ -103,7 +104,7 @@ def test_files_of_another_user_are_404_for_all_verbs_as_if_there_were_none(
         for verb in VERBS:
             for place in ("%2Fhome/alice/private", "private"):
                 answers = [
-                    told(answered(bob, verb, f"/{kind}/{place}/{each}"), each)
+                    comparable(send(bob, verb, f"/{kind}/{place}/{each}"), each)
                     for each in (name, none)
                 ]
                 assert answers[0] == answers[1], (kind, verb)
@@ -114,7 +115,7 @@ def test_files_of_another_user_are_404_for_all_verbs_as_if_there_were_none(
         ("DELETE", {"upload": "abcdefgh"}),
     ):
         path = f"/files/%2Fhome/alice/private/{name}"
-        assert answered(bob, verb, path, **query).status_code == 404, (verb, query)
+        assert send(bob, verb, path, **query).status_code == 404, (verb, query)
     assert (ssh.home("alice") / "private" / name).read_text() == "42\n"
     assert bob.http.delete("/files/private").status_code == 204, "the link is his own"
     assert not (ssh.home("bob") / "private").is_symlink()

@@ -1,4 +1,4 @@
-"""The pages by HTTP: who gets in, what a form does, and every fault of both."""
+"""The pages over HTTP: logins, forms and all their faults."""
 
 import html
 import re
@@ -23,24 +23,24 @@ BAD = "<script>alert('x')</script>"
 
 
 class Visitor:
-    """A browser, as far as forms go: keeps its cookies, follows no redirect by itself."""
+    """A minimal browser: it sends forms and stores cookies, but follows no redirects."""
 
     def __init__(self, address: str) -> None:
         self.http = httpx.Client(base_url=address, timeout=60, trust_env=False)
 
     def get(self, path: str, status: int = 200) -> str:
-        """The text of a page."""
+        """Get a page and return its HTML."""
         return self._page(self.http.get(path), status)
 
     def send(self, path: str, status: int = 200, **fields: str | list[str]) -> str:
-        """Send the form of that address, filled in; the text of the page that comes."""
+        """Fill in and send the form of an address; return the HTML of the answer."""
         answer = self.post(path, **fields)
         if status == 200 and answer.status_code == 303:
             return self.get(answer.headers["location"])
         return self._page(answer, status)
 
     def post(self, path: str, **fields: str | list[str]) -> httpx.Response:
-        """The same; the answer as it comes."""
+        """Fill in and send the form of an address; return the answer."""
         shown = re.search(r'name=":guard" value="(\w+)"', self.http.get(path).text)
         named = {name.replace("__", ":"): value for name, value in fields.items()}
         return self.http.post(path, data={":guard": shown[1] if shown else "", **named})
@@ -60,7 +60,7 @@ class Visitor:
 
 @pytest.fixture
 def visitor(service: Service) -> Iterator[Visitor]:
-    """One who is not logged in."""
+    """Create a visitor who is not logged in."""
     made = Visitor(f"http://127.0.0.1:{service.ports[0]}")
     yield made
     made.http.close()
@@ -68,7 +68,7 @@ def visitor(service: Service) -> Iterator[Visitor]:
 
 @pytest.fixture(scope="module")
 def admin(service: Service) -> Iterator[Visitor]:
-    """Alice, logged in."""
+    """Create a visitor logged in as alice."""
     made = Visitor(f"http://127.0.0.1:{service.ports[0]}")
     made.log_in()
     yield made
@@ -76,11 +76,11 @@ def admin(service: Service) -> Iterator[Visitor]:
 
 
 def text_of(page: str) -> str:
-    """What a person reads."""
+    """Return the visible text of a page."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page.partition("<body>")[2])).split())
 
 
-def test_browser_is_led_from_the_root_to_the_login_and_on(visitor: Visitor) -> None:
+def test_browser_is_redirected_from_the_root_to_the_login(visitor: Visitor) -> None:
     browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
     root = visitor.http.get("/", headers=browser)
     assert (root.status_code, root.headers["location"]) == (303, "/pages/")
@@ -93,18 +93,18 @@ def test_browser_is_led_from_the_root_to_the_login_and_on(visitor: Visitor) -> N
     assert "auth/opn/login" not in shown
 
 
-def test_other_clients_see_json_as_before(visitor: Visitor) -> None:
+def test_other_clients_get_json(visitor: Visitor) -> None:
     visitor.log_in()
     for accept in ("*/*", "application/json"):
         assert visitor.http.get("/", headers={"Accept": accept}).json()["service"] == "resop"
-    for path in ("/operators", "/core", "/core/opn/run", "/tasks"):  # the cookie does not count
+    for path in ("/operators", "/core", "/core/opn/run", "/tasks"):  # the API ignores the cookie
         answer = visitor.http.get(path, headers={"Accept": "text/html"})
         assert failure(answer, 401)["type"] == "NotLoggedIn"
     answer = visitor.http.post("/core/opn/run", data={"command": "id"})
     assert failure(answer, 401)["type"] == "NotLoggedIn"
 
 
-def test_login_cookie_is_out_of_reach_of_scripts_and_other_sites(visitor: Visitor) -> None:
+def test_login_cookie_is_hidden_from_scripts_and_other_sites(visitor: Visitor) -> None:
     visitor.get(LOGIN)
     before = visitor.http.cookies["resop"]
     answer = visitor.post(LOGIN, username="alice", password=ACCOUNTS["alice"].password)
@@ -114,7 +114,7 @@ def test_login_cookie_is_out_of_reach_of_scripts_and_other_sites(visitor: Visito
     assert ACCOUNTS["alice"].password not in cookie
 
 
-def test_cookie_is_for_https_alone_where_that_is_spoken(service: Service) -> None:
+def test_cookie_is_secure_with_https(service: Service) -> None:
     behind_a_proxy = {"X-Forwarded-Proto": "https"}
     address = f"http://127.0.0.1:{service.ports[0]}"
     answer = httpx.get(address + LOGIN, headers=behind_a_proxy, trust_env=False)
@@ -122,7 +122,7 @@ def test_cookie_is_for_https_alone_where_that_is_spoken(service: Service) -> Non
     assert "; Secure" in answer.headers["set-cookie"]
 
 
-def test_wrong_password_is_told_and_the_name_kept(visitor: Visitor) -> None:
+def test_wrong_password_is_reported_and_the_name_stays_in_the_form(visitor: Visitor) -> None:
     password = f"wrong-{secrets.token_hex(8)}"
     shown = visitor.send(LOGIN, 401, username="bob", password=password)
     assert "refused this user name and password" in shown
@@ -130,7 +130,7 @@ def test_wrong_password_is_told_and_the_name_kept(visitor: Visitor) -> None:
     assert "set-cookie" not in visitor.http.get("/pages/").headers
 
 
-def test_login_goes_on_to_the_page_that_was_asked_for_and_to_no_other_site(
+def test_login_continues_to_the_requested_page_but_to_no_other_site(
     visitor: Visitor,
 ) -> None:
     asked = visitor.http.get("/pages/tasks?state=failed")
@@ -144,7 +144,7 @@ def test_login_goes_on_to_the_page_that_was_asked_for_and_to_no_other_site(
 
 
 @pytest.mark.parametrize("guard", ["", "0" * 64, "é"])
-def test_form_that_is_not_ours_does_nothing(
+def test_forged_form_does_nothing(
     visitor: Visitor, admin: Visitor, alice: Caller, guard: str
 ) -> None:
     right = {"username": "alice", "password": ACCOUNTS["alice"].password, ":guard": guard}
@@ -156,7 +156,7 @@ def test_form_that_is_not_ours_does_nothing(
     before = alice.newest("task")
     answer = admin.http.post(RUN, data={"command": "id -u", ":guard": guard})
     assert answer.status_code == 403 and "not one of ours" in answer.text
-    assert 'value="id -u"' in answer.text  # to be looked at, and sent again
+    assert 'value="id -u"' in answer.text  # so that the user can check it and send it again
     assert alice.newest("task") == before
     assert admin.http.post(LOGOUT, data={":guard": guard}).status_code == 403
     admin.get("/pages/")
@@ -169,7 +169,7 @@ def test_form_without_a_cookie_leads_to_the_login(visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize("cookie", ["nonsense", "é".encode().decode("latin-1"), "x" * 5000, ""])
-def test_cookie_that_is_no_token_leads_to_the_login(service: Service, cookie: str) -> None:
+def test_invalid_cookie_leads_to_the_login(service: Service, cookie: str) -> None:
     address = f"http://127.0.0.1:{service.ports[0]}"
     for path in ("/pages/", "/pages/tasks", "/pages/tasks/x", RUN, LOGOUT, "/no/opn/thing/submit"):
         shown = {b"Cookie": f"resop={cookie}".encode("latin-1")}
@@ -177,7 +177,7 @@ def test_cookie_that_is_no_token_leads_to_the_login(service: Service, cookie: st
         assert answer.status_code == 303 and answer.headers["location"].startswith(LOGIN)
 
 
-def test_login_that_has_expired_leads_to_the_login(
+def test_expired_login_leads_to_the_login(
     visitor: Visitor, service: Service, alice: Caller
 ) -> None:
     sealer = Encryptor(service.settings.secret_key())
@@ -200,7 +200,7 @@ def test_logout_ends_the_login_everywhere(visitor: Visitor, service: Service) ->
     assert failure(service.caller(cookie).http.get("/tasks"), 401)["type"] == "TokenRefused"
 
 
-def test_form_is_made_from_the_options(admin: Visitor) -> None:
+def test_form_has_a_field_for_each_option(admin: Visitor) -> None:
     shown = admin.get("/template/opn/hello/submit")
     assert re.search(r'<textarea [^>]*name="names"[^>]*placeholder="e.g. ada\ngrace"', shown)
     assert re.search(r'<input type="text" value="Hello" [^>]*name="greeting"', shown)
@@ -233,11 +233,11 @@ def test_form_is_run_and_its_answer_shown(admin: Visitor) -> None:
     assert address in admin.get("/pages/tasks?state=nonsense&operator=")
 
 
-def test_names_of_an_address_are_looked_up_as_in_the_api(admin: Visitor) -> None:
+def test_names_in_an_address_are_matched_as_in_the_api(admin: Visitor) -> None:
     assert 'action="/core/opn/run/submit"' in admin.get("/Core/opn/RUN/submit")
 
 
-def test_every_fault_stands_beside_its_field_and_what_was_typed_is_kept(admin: Visitor) -> None:
+def test_every_fault_is_beside_its_field_and_the_input_stays_in_the_form(admin: Visitor) -> None:
     secret = secrets.token_hex(8)
     shown = admin.send(
         "/template/opn/hello/submit",
@@ -249,7 +249,7 @@ def test_every_fault_stands_beside_its_field_and_what_was_typed_is_kept(admin: V
         undeclared="x",
         __timeout="-1",
     )
-    assert "timeout: " in text_of(shown)  # told first: how it is to be run
+    assert "timeout: " in text_of(shown)  # faults of the preferences come first
     shown = admin.send(
         "/template/opn/hello/submit",
         422,
@@ -300,30 +300,30 @@ def test_list_of_objects_is_shown_as_a_table(admin: Visitor) -> None:
     assert "idle, drain" in shown and "&lt;n2&gt;" in shown
 
 
-def test_entry_that_wants_no_form_has_none(admin: Visitor, alice: Caller) -> None:
+def test_command_with_form_false_has_no_form(admin: Visitor, alice: Caller) -> None:
     index = admin.get("/pages/")
     assert "/shown/cmd/table/submit" in index and "formless" not in index
     assert "form: false" in text_of(admin.get("/shown/cmd/formless/submit", 404))
     assert admin.http.post("/shown/cmd/formless/submit").status_code == 404
     assert 'name="kept_back"' not in admin.get("/shown/cmd/table/submit")
-    assert alice.post("shown/cmd/formless").status_code == 200  # in the API it is there
+    assert alice.post("shown/cmd/formless").status_code == 200  # the API has it
 
 
 @pytest.mark.parametrize(
     "path", ["/core/opn/rum/submit", "/utlis/cmd/ls/submit", "/core/cmd/run/submit"]
 )
-def test_unknown_action_is_a_page_that_names_the_nearest(admin: Visitor, path: str) -> None:
+def test_page_of_an_unknown_action_names_the_nearest(admin: Visitor, path: str) -> None:
     assert "did you mean" in admin.get(path, 404)
     admin.send(path, 404)
 
 
-def test_task_of_another_is_not_shown(admin: Visitor, bob: Caller) -> None:
+def test_task_of_another_user_is_not_shown(admin: Visitor, bob: Caller) -> None:
     task = bob.run("true").json()["task"]
     for path in (f"/pages/tasks/{task}", "/pages/tasks/x", f"{RUN}?again={task}"):
         assert "There is no task" in admin.get(path, 404)
 
 
-def test_long_task_is_looked_at_until_it_ends(admin: Visitor, alice: Caller) -> None:
+def test_page_of_a_long_task_refreshes_until_its_end(admin: Visitor, alice: Caller) -> None:
     answer = admin.post(RUN, command="sleep 1; echo done", __async="true")
     address = answer.headers["location"]
     shown = admin.get(address)
@@ -361,7 +361,7 @@ def test_script_can_be_a_file(admin: Visitor) -> None:
     ],
     ids=["json", "no UTF-8", "too large", "no parts", "nothing"],
 )
-def test_what_is_no_form_gets_a_page_that_says_so(
+def test_body_other_than_a_form_gets_an_error_page(
     admin: Visitor, body: bytes, kind: str, status: int
 ) -> None:
     answer = admin.http.post(RUN, content=body, headers={"Content-Type": kind})
@@ -383,7 +383,7 @@ def test_secret_is_in_no_page_and_nowhere_else(admin: Visitor, service: Service)
 @pytest.mark.parametrize(
     ("path", "kind"), [("style.css", "text/css; charset=utf-8"), ("icon.svg", "image/svg+xml")]
 )
-def test_assets_are_open_to_everybody(visitor: Visitor, path: str, kind: str) -> None:
+def test_assets_need_no_login(visitor: Visitor, path: str, kind: str) -> None:
     answer = visitor.http.get(f"/pages/{path}?1.2.3")
     assert (answer.status_code, answer.headers["content-type"]) == (200, kind)
     assert "max-age" in answer.headers["cache-control"]

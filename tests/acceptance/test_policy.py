@@ -1,4 +1,4 @@
-"""A policy on a running service: asked by every API process, and again by the worker."""
+"""A policy on a running service: checked by every API process, and again by the worker."""
 
 import re
 from pathlib import Path
@@ -25,25 +25,25 @@ def bob(guarded: Distributed) -> Caller:
 def test_forbidden_action_is_refused_with_the_rule_and_leaves_no_task(
     alice: Caller, bob: Caller
 ) -> None:
-    for wrong in ({"command": "id"}, {"comand": 1}):  # before its options are looked at
+    for wrong in ({"command": "id"}, {"comand": 1}):  # the policy is checked before the options
         error = failure(alice.post("core/opn/run", wrong), 403)
         assert (error["type"], error["message"]) == ("Forbidden", ALICE_MAY_NOT)
         assert (error["rule"], error["retryable"]) == ("policy.yml:5", False)
     failure(alice.run("id", query={"dry_run": "true"}), 403)
     failure(alice.http.post("/core/opn/run/batch", json={"items": [{"command": "id"}]}), 403)
     assert alice.http.get("/tasks").json()["tasks"] == []
-    assert alice.http.get("/core/opn/run").status_code == 200  # it is still described
+    assert alice.http.get("/core/opn/run").status_code == 200  # its description remains available
     assert alice.post("utils/cmd/id").status_code == 200
     assert bob.run("id").status_code == 200
 
 
-def test_files_are_read_and_not_written_where_the_policy_says_so(bob: Caller) -> None:
+def test_policy_can_allow_reading_files_and_deny_writing(bob: Caller) -> None:
     error = failure(bob.http.put("/files/new", content=b"x"), 403)
     assert error["message"] == "policy.yml:12: denies files:write to the user bob"
     assert bob.http.get("/files//etc/hostname").status_code == 200
 
 
-@pytest.mark.parametrize("name", ["bob", "tina"])  # whose login shells are bash and tcsh
+@pytest.mark.parametrize("name", ["bob", "tina"])  # with login shells bash and tcsh
 def test_groups_are_those_of_the_user_on_the_cluster(guarded: Distributed, name: str) -> None:
     caller = guarded.log_in(ACCOUNTS[name])
     error = failure(caller.post("core/opn/script", {"script": "#!/bin/sh\nid\n"}), 403)
@@ -51,7 +51,7 @@ def test_groups_are_those_of_the_user_on_the_cluster(guarded: Distributed, name:
     assert error["message"] == said
 
 
-def test_worker_refuses_what_an_api_process_with_another_file_let_through(
+def test_worker_refuses_a_task_that_an_api_with_another_policy_accepted(
     guarded: Distributed, alice: Caller
 ) -> None:
     with guarded.additional_api(POLICY_FILE="") as lax:
@@ -62,7 +62,7 @@ def test_worker_refuses_what_an_api_process_with_another_file_let_through(
     assert (task["state"], task["steps"], task["output"]) == ("failed", [], None)
 
 
-def test_login_from_before_the_policy_asked_for_groups_is_taken_for_forbidden(
+def test_login_without_known_groups_is_denied_by_group_rules(
     guarded: Distributed,
 ) -> None:
     with guarded.additional_api(POLICY_FILE="") as lax:
@@ -71,10 +71,10 @@ def test_login_from_before_the_policy_asked_for_groups_is_taken_for_forbidden(
     assert "log in again" in failure(answer, 403)["message"]
 
 
-def test_rate_is_one_for_all_api_processes(guarded: Distributed, bob: Caller) -> None:
+def test_rate_limit_is_shared_by_all_api_processes(guarded: Distributed, bob: Caller) -> None:
     each = [bob, guarded.caller(bob.token, 1)]
     answers: list[httpx.Response] = []
-    while len(answers) < 8:  # a minute may end meanwhile, and another begin
+    while len(answers) < 8:  # a new minute may begin meanwhile
         answers.append(each[len(answers) % 2].post("utils/cmd/echo", {"input": "x"}))
         if answers[-1].status_code == 429:
             break
@@ -85,7 +85,7 @@ def test_rate_is_one_for_all_api_processes(guarded: Distributed, bob: Caller) ->
     assert bob.post("utils/cmd/id").status_code == 200
 
 
-def test_setting_is_kept_from_an_operator_that_is_not_named(bob: Caller) -> None:
+def test_setting_is_hidden_from_operators_not_listed(bob: Caller) -> None:
     error = failure(bob.post("ldap/opn/find_user", {"username": "ada"}), 403)
     assert error["type"] == "Forbidden"
     assert (
@@ -93,7 +93,7 @@ def test_setting_is_kept_from_an_operator_that_is_not_named(bob: Caller) -> None
     )
 
 
-def test_pages_do_not_offer_what_is_forbidden(guarded: Distributed, alice: Caller) -> None:
+def test_pages_do_not_offer_forbidden_actions(guarded: Distributed, alice: Caller) -> None:
     cookies = {"resop": alice.token}
     address = f"http://127.0.0.1:{guarded.ports[0]}"
     with httpx.Client(base_url=address, cookies=cookies, trust_env=False) as browser:

@@ -1,4 +1,4 @@
-"""The main job: what is asked runs on the login node, exactly so, and is answered as JSON."""
+"""The main job: actions run on the login node exactly as requested, and are answered as JSON."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -28,7 +28,7 @@ def users(service: Service) -> dict[str, Caller]:
 
 @pytest.fixture(params=SHELLS)
 def user(request: pytest.FixtureRequest, users: dict[str, Caller]) -> Caller:
-    """A user of each login shell."""
+    """Return a caller for a user of each login shell."""
     return users[request.param]
 
 
@@ -90,7 +90,7 @@ def test_hostile_arguments_are_echoed_literally_whatever_the_login_shell(user: C
         assert list(pool.map(echoed, WORST)) == [f"{word}\n" for word in WORST]
 
 
-def test_form_fields_mean_the_same_as_json(user: Caller) -> None:
+def test_form_fields_are_equivalent_to_json(user: Caller) -> None:
     def sent(body: str) -> Any:
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         answer = user.http.post("/utils/cmd/echo", content=body, headers=headers)
@@ -100,7 +100,8 @@ def test_form_fields_mean_the_same_as_json(user: Caller) -> None:
     words = [word for word in HOSTILE if word]
     assert sent("&".join(f"input={quote(word)}" for word in words)) == " ".join(words) + "\n"
     assert sent("input=one+word%2B") == "one word+\n"
-    assert sent("input='one word'+two") == "one word two\n"  # one text is split as a shell would
+    # A single text is split as a shell would split it.
+    assert sent("input='one word'+two") == "one word two\n"
     assert sent("input=h\u00e9 \U0001f680") == "h\u00e9 \U0001f680\n"  # as curl -d sends it
 
 
@@ -117,7 +118,7 @@ def test_form_fields_are_read_as_the_types_of_the_options(alice: Caller) -> None
     assert answer["output"] == {"stdout": "42\n", "stderr": "", "exit_code": 3}
 
 
-def test_standard_input_arrives_whole_and_is_closed_when_none_is_given(user: Caller) -> None:
+def test_standard_input_arrives_completely_and_is_closed_without_input(user: Caller) -> None:
     text = "\x00\r\n'$(id)' é🚀 no newline at the end" * 20_000
     answer = user.post("core/opn/run", {"command": "wc -c", "stdin": text})
     assert answer.json()["output"]["stdout"].strip() == str(len(text.encode()))
@@ -126,12 +127,12 @@ def test_standard_input_arrives_whole_and_is_closed_when_none_is_given(user: Cal
     assert user.post("utils/cmd/cat", query={"timeout": 10}).json()["output"] == ""
 
 
-def test_names_are_found_whatever_their_case_and_dashes(alice: Caller) -> None:
+def test_names_are_found_with_any_case_and_dashes(alice: Caller) -> None:
     for path in ("Core/opn/RUN", "CORE/opn/r-u_n"):
         assert alice.post(path, {"command": "echo x"}).json()["operation"] == "core:run"
 
 
-def test_failing_command_is_424_and_keeps_its_output_and_step(alice: Caller) -> None:
+def test_failing_command_is_424_with_its_output_and_step(alice: Caller) -> None:
     answer = alice.post("utils/cmd/cat", {"input": ["/nothing", "-"], "stdin": "kept"})
     error = failure(answer, 424)
     body = answer.json()
@@ -167,13 +168,13 @@ def test_step_ended_by_a_signal_reports_128_and_its_number(user: Caller) -> None
     assert answer.json()["output"]["exit_code"] == 137
 
 
-@only_distributed  # what differs is the shell
+@only_distributed  # the shell matters here, not the profile
 def test_steps_run_over_the_runner(user: Caller) -> None:
     answer = user.post("core/opn/run", {"command": "ps x -o args="})
     assert "python3 -I -S" in answer.json()["output"]["stdout"]
 
 
-@only_distributed  # what differs is the shell
+@only_distributed  # the shell matters here, not the profile
 def test_time_limit_is_504_and_the_remote_processes_are_gone(user: Caller, ssh: OpenSSH) -> None:
     def limited(action: str, options: dict[str, Any]) -> httpx.Response:
         return user.post(action, options, query={"timeout": 2})
@@ -207,12 +208,12 @@ def test_dry_run_shows_the_command_and_runs_nothing(alice: Caller, ssh: OpenSSH)
     ran = alice.run("touch dry-run", query={"dry_run": "true", "timeout": "5"}).json()
     assert ran["options"] == {"command": "touch dry-run"} and ran["time_limit"] == 5
     failure(alice.post("utils/cmd/mkdir", query={"dry_run": "true"}), 422)
-    alice.run("true")  # would come after them
+    alice.run("true")  # would be recorded after them
     assert not [each for each in ssh.home("alice").iterdir() if each.name.startswith("dry")]
     assert len(alice.http.get("/tasks").json()["tasks"]) == min(len(tasks) + 1, 50)
 
 
-def test_output_beyond_a_mebibyte_is_cut_and_said_to_be(alice: Caller) -> None:
+def test_output_beyond_a_mebibyte_is_truncated_and_marked(alice: Caller) -> None:
     made = alice.run("yes 0123456789abcde | head -c 3000000 >long; wc -c <long")
     assert made.json()["output"]["stdout"] == "3000000\n"
     body = alice.post("utils/cmd/cat", {"input": ["long"]}).json()
@@ -221,13 +222,13 @@ def test_output_beyond_a_mebibyte_is_cut_and_said_to_be(alice: Caller) -> None:
     assert alice.task(body["task"])["output"] == body["output"]
 
 
-def test_output_that_is_no_text_is_answered_with_replacements(alice: Caller) -> None:
+def test_output_that_is_not_utf8_has_replacement_characters(alice: Caller) -> None:
     body = alice.run("printf '\\377\\376 ok \\360\\237\\232\\200\\000\\033'").json()
     assert body["output"]["stdout"] == "\ufffd\ufffd ok \U0001f680\x00\x1b"
     assert alice.task(body["task"])["output"] == body["output"]
 
 
-def test_record_of_a_task_shows_what_the_answer_showed_and_its_steps(alice: Caller) -> None:
+def test_task_shows_the_answer_and_its_steps(alice: Caller) -> None:
     answer = alice.run("echo out; echo err >&2", query=[("tag", "a"), ("tag", "b c")]).json()
     task = alice.task(answer["task"])
     assert task["state"] == "succeeded" and task["success"] is True
@@ -252,7 +253,7 @@ def test_a_hundred_waiting_requests_of_one_user_all_succeed(alice: Caller, ssh: 
     assert "open failed" not in ssh.log.read_text()
 
 
-def test_description_of_an_action_is_what_its_schema_says(alice: Caller) -> None:
+def test_description_of_an_action_matches_its_schema(alice: Caller) -> None:
     described = alice.http.get("/utils/cmd/mkdir").json()
     assert described["options"]["mode"]["required"] is False
     assert described["options"]["input"]["required"] is True

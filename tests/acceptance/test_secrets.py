@@ -1,4 +1,4 @@
-"""What is secret is found nowhere afterwards: every path that a secret can take, then a search."""
+"""Secrets are found nowhere afterwards: send them on every possible path, then search."""
 
 import os
 import secrets
@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import ACCOUNTS
-from tests.acceptance.secrecy import is_in, overheard, places_of, processes_that_show
-from tests.acceptance.test_batches import launched, look
+from tests.acceptance.secrecy import is_in, monitor_redis, places_of, processes_that_show
+from tests.acceptance.test_batches import get_batch, launch_batch
 from tests.acceptance.test_faults import HOOK_SECRET
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Distributed, Service, cluster_settings, failure
@@ -28,7 +28,7 @@ def marker() -> str:
 
 @pytest.fixture
 def places(service: Service, request: pytest.FixtureRequest) -> Places:
-    """Searches everything that is kept: Redis, database files, logs."""
+    """Return a function that searches all stored data: Redis, database files, logs."""
     folders: list[Path] = []
     if isinstance(service, Distributed):
         mariadb: MariaDB = request.getfixturevalue("mariadb")
@@ -36,7 +36,7 @@ def places(service: Service, request: pytest.FixtureRequest) -> Places:
     return lambda *texts: places_of(texts, service, *folders)
 
 
-def test_the_search_finds_what_is_not_secret(
+def test_the_search_finds_texts_that_are_not_secret(
     alice: Caller, service: Service, places: Places
 ) -> None:
     shown, name = marker(), marker()
@@ -46,7 +46,7 @@ def test_the_search_finds_what_is_not_secret(
     kept = {Path(place).name for place in places(shown)}
     assert kept & {"resop.db", "resop.db-wal", "task.ibd", "step.ibd", "ib_logfile0"}
     assert any(place.endswith(".log") for place in places(name))
-    assert any("aof" in place for place in places(task))  # in a message's base64
+    assert any("aof" in place for place in places(task))  # in the base64 of a message
     alice.begin("core/opn/run", {"command": f"sh -c 'sleep 0.5; :' {shown}"})
     assert eventually(lambda: processes_that_show(shown))
 
@@ -63,13 +63,13 @@ def test_secret_of_a_command_is_in_no_process_list_while_it_runs(
     assert eventually(lambda: any("grep" in each for each in ssh.processes("alice")))
     assert processes_that_show(secret) == []
     assert alice.task(task)["options"]["hidden_word"] == "********"
-    pipe.write_text(f"a\nwith {secret} in it\n")  # grep opened it, and waits for this
+    pipe.write_text(f"a\nwith {secret} in it\n")  # grep has opened the pipe and waits
     ended = alice.task(task, wait=20)
     assert (ended["state"], ended["output"]) == ("succeeded", "2:with ******** in it\n")
     assert secret not in str(ended) and places(secret) == []
 
 
-def test_secret_is_found_nowhere_whatever_becomes_of_its_task(
+def test_secret_is_found_nowhere_for_every_outcome_of_its_task(
     alice: Caller, service: Service, places: Places
 ) -> None:
     secret = marker()
@@ -148,7 +148,7 @@ def test_password_and_one_time_code_of_a_login_are_found_nowhere(
 def talkative(
     tmp_path: Path, folder: Path, ssh: OpenSSH, operators: Path, mariadb: MariaDB
 ) -> Iterator[tuple[Distributed, WebhookReceiver]]:
-    """A service whose workers say and tell all that they can, and who is told of ends."""
+    """Start a service with workers that log everything, and a receiver of its webhooks."""
     with WebhookReceiver(tmp_path) as hook:
         settings = {
             **cluster_settings(ssh),
@@ -165,19 +165,19 @@ def talkative(
             yield service, hook
 
 
-def test_secret_passes_nobody_who_listens_and_is_in_no_dump_of_a_crash(
+def test_secret_is_in_no_redis_traffic_webhook_or_crash_dump(
     talkative: tuple[Distributed, WebhookReceiver], ssh: OpenSSH, mariadb: MariaDB
 ) -> None:
     service, hook = talkative
     secret, name, number = marker(), marker(), f"{secrets.randbelow(10**9)}.5"
-    with overheard(service) as heard:
+    with monitor_redis(service) as redis_traffic:
         alice = service.log_in(ACCOUNTS["alice"])
-        told = {"notify": hook.address, "tag": name}
+        query = {"notify": hook.address, "tag": name}
         options = {"line": "cat | rev | rev", "secret": secret}
         headers = {"Idempotency-Key": name}
-        for _ in range(2):  # the second is answered with the first one's task
+        for _ in range(2):  # the second request returns the first one's task
             answer = alice.http.post(
-                "/mysite/opn/whisper", json=options, headers=headers, params=told
+                "/mysite/opn/whisper", json=options, headers=headers, params=query
             )
             assert answer.status_code == 200 and "********" in answer.text
         assert failure(
@@ -187,11 +187,11 @@ def test_secret_passes_nobody_who_listens_and_is_in_no_dump_of_a_crash(
             422,
         )
         form = {"line": "cat >&2; exit 3", "secret": secret}
-        assert alice.http.post("/mysite/opn/whisper", data=form, params=told).status_code == 424
-        assert alice.post("mysite/opn/blunder", {"secret": secret}, query=told).status_code == 500
+        assert alice.http.post("/mysite/opn/whisper", data=form, params=query).status_code == 424
+        assert alice.post("mysite/opn/blunder", {"secret": secret}, query=query).status_code == 500
         items = [{"line": "cat", "secret": f"{secret}-{each}"} for each in range(3)]
-        batch = launched(alice, {"items": items}, "mysite/opn/whisper")
-        assert look(alice, batch, wait=30)["counts"]["succeeded"] == 3
+        batch = launch_batch(alice, {"items": items}, "mysite/opn/whisper")
+        assert get_batch(alice, batch, wait=30)["counts"]["succeeded"] == 3
         assert eventually(lambda: len(hook.received) >= 3)
 
         options = {"line": f"cat; exec sleep {number}", "secret": secret}
@@ -200,15 +200,15 @@ def test_secret_passes_nobody_who_listens_and_is_in_no_dump_of_a_crash(
         assert processes_that_show(secret) == []
         for worker in service.workers:
             worker.send(signal.SIGABRT)
-            # faulthandler shows the frames of all threads while they run on, and may fall over one.
+            # faulthandler reads the frames of running threads, which may crash it.
             assert worker.wait() in (-signal.SIGABRT, -signal.SIGSEGV)
         service.workers.clear()
 
-        assert is_in(heard(), task) and is_in(heard(), "task-received")
-        assert not is_in(heard(), secret)
+        assert is_in(redis_traffic(), task) and is_in(redis_traffic(), "task-received")
+        assert not is_in(redis_traffic(), secret)
     for each in hook.received:
         each.check_signature(HOOK_SECRET)
         assert not is_in(each.body + str(each.headers).encode(), secret)
-    said = service.log()
-    assert "Fatal Python error: Aborted" in said and "TaskPool: Apply" in said
+    log = service.log()
+    assert "Fatal Python error: Aborted" in log and "TaskPool: Apply" in log
     assert places_of([secret], service, mariadb.folder) == []

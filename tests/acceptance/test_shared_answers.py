@@ -1,4 +1,4 @@
-"""Questions that are asked once for many: on real processes, and never at the price of truth."""
+"""Shared answers on real processes: identical requests share a task, but never a wrong answer."""
 
 import secrets
 import time
@@ -24,8 +24,8 @@ def key() -> str:
 
 
 @pytest.fixture
-def asked(ssh: OpenSSH, key: str) -> Callable[..., int]:
-    """How often it was asked on the login node."""
+def count_runs(ssh: OpenSSH, key: str) -> Callable[..., int]:
+    """Return a function that counts the runs on the login node."""
 
     def count(user: str = "alice") -> int:
         file: Path = ssh.home(user) / f"asked-{key}"
@@ -34,104 +34,104 @@ def asked(ssh: OpenSSH, key: str) -> Callable[..., int]:
     return count
 
 
-def ask(caller: Caller, key: str, how: str = "", **options: Any) -> httpx.Response:
-    """Ask; `how` is what Cache-Control says."""
-    headers = {"Cache-Control": how} if how else None
+def send_query(caller: Caller, key: str, cache_control: str = "", **options: Any) -> httpx.Response:
+    """Send the query, with `cache_control` as Cache-Control if given."""
+    headers = {"Cache-Control": cache_control} if cache_control else None
     return caller.http.post(f"/{ASK}", json={"key": key, **options}, headers=headers)
 
 
-def at_once(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Response]:
+def run_concurrently(count: int, call: Callable[[int], httpx.Response]) -> list[httpx.Response]:
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(call, range(count)))
 
 
 @pytest.mark.parametrize("size", [1, 2 * MAX_RESULT_CHARACTERS])
-def test_many_who_ask_the_same_are_answered_by_one_task(
-    alice: Caller, key: str, asked: Callable[..., int], size: int
+def test_identical_requests_share_one_task(
+    alice: Caller, key: str, count_runs: Callable[..., int], size: int
 ) -> None:
-    answers = at_once(8, lambda _: ask(alice, key, size=size))
-    later = ask(alice, key, size=size)
+    answers = run_concurrently(8, lambda _: send_query(alice, key, size=size))
+    later = send_query(alice, key, size=size)
     assert {each.status_code for each in answers} == {later.status_code} == {200}
     assert len({each.json()["task"] for each in [*answers, later]}) == 1
     assert {each.json()["output"] for each in [*answers, later]} == {"x" * size}
     assert later.headers["Cache-Control"] == "private, max-age=60"
     assert 0 <= int(later.headers["Age"]) <= 60
-    assert asked() == 1
+    assert count_runs() == 1
 
 
-def test_who_wants_a_fresh_answer_gets_one_and_the_others_that(
-    alice: Caller, key: str, asked: Callable[..., int]
+def test_no_cache_gets_a_new_answer_which_others_share(
+    alice: Caller, key: str, count_runs: Callable[..., int]
 ) -> None:
-    first = ask(alice, key)
-    second, third = ask(alice, key, "no-cache"), ask(alice, key, "max-age=0")
+    first = send_query(alice, key)
+    second, third = send_query(alice, key, "no-cache"), send_query(alice, key, "max-age=0")
     fourth = alice.post(ASK, {"key": key}, query={"fresh": "true"})
     labelled = alice.post(ASK, {"key": key}, query={"tag": "mine"})
     tasks = [each.json()["task"] for each in (first, second, third, fourth, labelled)]
-    assert len(set(tasks)) == asked() == 5
-    assert ask(alice, key, "max-age=60").json()["task"] == tasks[3]
+    assert len(set(tasks)) == count_runs() == 5
+    assert send_query(alice, key, "max-age=60").json()["task"] == tasks[3]
 
 
-def test_what_is_not_the_same_is_asked_by_itself(
-    alice: Caller, bob: Caller, key: str, asked: Callable[..., int]
+def test_different_requests_share_nothing(
+    alice: Caller, bob: Caller, key: str, count_runs: Callable[..., int]
 ) -> None:
-    answers = [ask(alice, key), ask(alice, key, size=2), ask(bob, key)]
+    answers = [send_query(alice, key), send_query(alice, key, size=2), send_query(bob, key)]
     assert len({each.json()["task"] for each in answers}) == 3
-    assert (asked(), asked("bob")) == (2, 1)
+    assert (count_runs(), count_runs("bob")) == (2, 1)
 
 
-def test_what_the_user_has_done_since_is_seen(
-    service: Service, alice: Caller, bob: Caller, key: str, asked: Callable[..., int]
+def test_other_action_of_the_user_ends_the_sharing(
+    service: Service, alice: Caller, bob: Caller, key: str, count_runs: Callable[..., int]
 ) -> None:
-    before = ask(alice, key)
-    assert ask(alice, key).json()["task"] == before.json()["task"]
-    of_bob = ask(bob, key).json()["task"]
+    before = send_query(alice, key)
+    assert send_query(alice, key).json()["task"] == before.json()["task"]
+    of_bob = send_query(bob, key).json()["task"]
     other_api = service.caller(alice.token, len(service.ports) - 1)
     assert other_api.run("true").status_code == 200
-    after = ask(other_api, key)
+    after = send_query(other_api, key)
     assert after.json()["task"] != before.json()["task"]
-    assert ask(bob, key).json()["task"] == of_bob, "alice's doings are not his"
+    assert send_query(bob, key).json()["task"] == of_bob, "alice's doings are not his"
 
 
-def test_error_is_not_kept(alice: Caller, key: str, asked: Callable[..., int]) -> None:
-    together = at_once(4, lambda _: ask(alice, key, exit_code=3))
+def test_error_is_not_shared_later(alice: Caller, key: str, count_runs: Callable[..., int]) -> None:
+    together = run_concurrently(4, lambda _: send_query(alice, key, exit_code=3))
     assert {failure(each, 424)["type"] for each in together} == {"CommandFailed"}
-    assert len({each.json()["task"] for each in together}) == asked() == 1
-    assert ask(alice, key, exit_code=3).json()["task"] != together[0].json()["task"]
+    assert len({each.json()["task"] for each in together}) == count_runs() == 1
+    assert send_query(alice, key, exit_code=3).json()["task"] != together[0].json()["task"]
 
 
-def test_who_does_not_wait_is_told_the_task_that_runs(alice: Caller, key: str) -> None:
+def test_request_without_waiting_gets_the_running_task(alice: Caller, key: str) -> None:
     options = {"key": key, "seconds": 2}
-    begun = alice.begin(ASK, options)
-    assert alice.begin(ASK, options) == begun
-    assert alice.post(ASK, options).json()["task"] == begun
+    task = alice.begin(ASK, options)
+    assert alice.begin(ASK, options) == task
+    assert alice.post(ASK, options).json()["task"] == task
 
 
-def test_who_shares_what_somebody_cancels_gets_an_answer_all_the_same(
-    alice: Caller, key: str, asked: Callable[..., int]
+def test_cancelled_shared_task_is_repeated_for_its_waiters(
+    alice: Caller, key: str, count_runs: Callable[..., int]
 ) -> None:
     options = {"key": key, "seconds": 3}
-    begun = alice.begin(ASK, options)
+    task = alice.begin(ASK, options)
     with ThreadPoolExecutor(1) as pool:
         shared = pool.submit(alice.post, ASK, options)
-        while not asked():
+        while not count_runs():
             time.sleep(0.05)
-        cancelled = alice.http.delete(f"/tasks/{begun}", params={"wait": 30}).json()
+        cancelled = alice.http.delete(f"/tasks/{task}", params={"wait": 30}).json()
         assert cancelled["state"] == "cancelled"
         answer = shared.result()
     assert answer.status_code == 200
-    assert answer.json()["task"] != begun
+    assert answer.json()["task"] != task
 
 
 @pytest.fixture
 def again(service: Service) -> Iterator[Caller]:
-    """Alice, logged in once more."""
+    """Log in alice a second time."""
     yield service.log_in(ACCOUNTS["alice"])
 
 
-def test_another_login_shares_answers_and_one_that_has_ended_none(
+def test_other_login_shares_answers_and_ended_login_does_not(
     alice: Caller, again: Caller, key: str
 ) -> None:
-    task = ask(alice, key).json()["task"]
-    assert ask(again, key).json()["task"] == task
+    task = send_query(alice, key).json()["task"]
+    assert send_query(again, key).json()["task"] == task
     assert again.post("auth/opn/logout").status_code == 200
-    assert failure(ask(again, key), 401)
+    assert failure(send_query(again, key), 401)

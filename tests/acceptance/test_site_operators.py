@@ -1,4 +1,4 @@
-"""A site's own operators, in a folder outside the tree: found, called, and refused by name."""
+"""A site's own operators in a folder outside the source tree: run, or refused with the reason."""
 
 import subprocess
 import tempfile
@@ -76,11 +76,13 @@ BROKEN = [
     ("worker", "operations/shout.py", NO_PYTHON, 5),
 ]
 
-Done = subprocess.CompletedProcess[str]
+CompletedCommand = subprocess.CompletedProcess[str]
 
 
-def started(folder: Path, command: str, files: dict[str, str]) -> tuple[Path, Done]:
-    """Run `resop COMMAND` with an operator of these files: its folder, and what became of it."""
+def run_with_operator(
+    folder: Path, command: str, files: dict[str, str]
+) -> tuple[Path, CompletedCommand]:
+    """Run a resop command with an operator of these files; return its folder and the result."""
     home = Path(tempfile.mkdtemp(dir=folder))
     operator = home / "operators" / "own"
     for name, content in files.items():
@@ -91,14 +93,14 @@ def started(folder: Path, command: str, files: dict[str, str]) -> tuple[Path, Do
     return operator, run_resop(home, command)
 
 
-Begun = dict[tuple[str, str, str], Future[tuple[Path, Done]]]
+BrokenStarts = dict[tuple[str, str, str], Future[tuple[Path, CompletedCommand]]]
 
 
-def begin(folder: Path, pool: Executor) -> Begun:
-    """Start each of BROKEN in the background."""
+def begin(folder: Path, pool: Executor) -> BrokenStarts:
+    """Run all cases of BROKEN in the background."""
     return {
         (command, file, content): pool.submit(
-            started, folder, command, {"commands.yml": GOOD, file: content}
+            run_with_operator, folder, command, {"commands.yml": GOOD, file: content}
         )
         for command, file, content, _ in BROKEN
     }
@@ -109,23 +111,23 @@ def begin(folder: Path, pool: Executor) -> Begun:
     BROKEN,
     ids=lambda value: value if isinstance(value, str) and "\n" not in value else "",
 )
-def test_broken_file_stops_the_start_and_is_named_with_its_line(
-    begun: dict[str, Begun],
+def test_broken_file_prevents_the_start_and_is_reported_with_its_line(
+    background: dict[str, BrokenStarts],
     command: str,
     file: str,
     content: str,
     line: int,
 ) -> None:
-    operator, done = begun[__name__][command, file, content].result()
+    operator, done = background[__name__][command, file, content].result()
     assert done.returncode == 1
     assert f"{operator / file}:{line}: " in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr + done.stdout
-    if command != "worker":  # Celery has a word of its own for root
+    if command != "worker":  # Celery prints a warning for root
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_check_lists_what_it_found(folder: Path) -> None:
-    operator, done = started(folder, "check", {"commands.yml": GOOD})
+def test_check_lists_the_clusters_and_operators(folder: Path) -> None:
+    operator, done = run_with_operator(folder, "check", {"commands.yml": GOOD})
     assert done.returncode == 0
     assert "clusters: cluster\n" in done.stdout
     assert f"own: 1 commands, 0 operations ({operator})\n" in done.stdout

@@ -1,4 +1,4 @@
-"""A task watched live: every event once, whatever breaks between it and its watchers."""
+"""Live events of a task: each arrives exactly once, whatever fails between."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ class Event(NamedTuple):
 
 
 def events(caller: Caller, task: str, after: str = "", *, most: int = 10**6) -> Iterator[Event]:
-    """The events of a task until the service or the caller has enough."""
+    """Yield the events of a task until the stream ends, or `most` of them."""
     headers = {"Last-Event-ID": after} if after else None
     with caller.http.stream("GET", f"/tasks/{task}/events", headers=headers) as answer:
         if answer.status_code == 204:
@@ -53,7 +53,7 @@ def narrate(caller: Caller, **options: Any) -> str:
     return caller.begin("mysite/opn/narrate", {"steps": STEPS, "seconds": 0.1, **options})
 
 
-def told(event: Event) -> str:
+def summary(event: Event) -> str:
     match event.kind:
         case "output":
             return f"{event.data['stream']} {event.data['step']}"
@@ -82,9 +82,9 @@ EXPECTED = [
 ]
 
 
-def assert_all_of_it(seen: list[Event]) -> None:
-    words = [told(event) for event in seen if event.kind != "progress"]
-    assert sorted(words) == sorted(EXPECTED)  # none twice
+def assert_complete(seen: list[Event]) -> None:
+    words = [summary(event) for event in seen if event.kind != "progress"]
+    assert sorted(words) == sorted(EXPECTED)  # without duplicates
     at_once = [f"step {number}" for number in range(STEPS + 1, STEPS + 4)]
     alone = [word for word in EXPECTED if word.rpartition(" ")[2] not in ("13", "14", "15")]
     assert [word for word in words if word in alone] == alone
@@ -95,15 +95,15 @@ def assert_all_of_it(seen: list[Event]) -> None:
     assert progress == {"done": STEPS, "total": STEPS}
 
 
-def test_events_come_as_they_happen_and_are_the_same_afterwards(alice: Caller) -> None:
+def test_events_arrive_live_and_are_the_same_afterwards(alice: Caller) -> None:
     began = time.monotonic()
     task = narrate(alice, seconds=0.25, at_once=3)
     seen, moments = [], []
     for event in events(alice, task):
         seen.append(event)
         moments.append(time.monotonic() - began)
-    assert_all_of_it(seen)
-    # Each about when its step ended: 0.25 s apart, not all at once.
+    assert_complete(seen)
+    # Each event arrives soon after the end of its step: 0.25 s apart, not all together.
     ends = [moment for event, moment in zip(seen, moments, strict=True) if "ended" in event.kind]
     assert ends[5] < moments[-1] - 1
     assert len({round(moment, 1) for moment in ends[:STEPS]}) > STEPS / 3
@@ -112,11 +112,11 @@ def test_events_come_as_they_happen_and_are_the_same_afterwards(alice: Caller) -
     ended = next(event.data for event in seen if event.kind == "step_ended")
     assert ended["exit_code"] == 0 and ended["seconds"] >= 0.25 and ended["error"] is None
     again = list(events(alice, task))
-    assert_all_of_it(again)
+    assert_complete(again)
     assert list(events(alice, task, again[-1].id)) == []
 
 
-def test_connection_cut_ten_times_misses_nothing_and_repeats_nothing(
+def test_connection_cut_ten_times_loses_and_repeats_nothing(
     service: Service, alice: Caller
 ) -> None:
     task = narrate(alice, seconds=0.2, at_once=3)
@@ -125,11 +125,11 @@ def test_connection_cut_ten_times_misses_nothing_and_repeats_nothing(
         caller = service.caller(alice.token, api=cut % len(service.ports))
         seen += events(caller, task, seen[-1].id if seen else "", most=1 + cut % 4)
     seen += events(alice, task, seen[-1].id)
-    assert_all_of_it(seen)
+    assert_complete(seen)
 
 
 @only_distributed
-def test_tasks_of_either_api_run_on_both_workers_and_are_followed_at_the_other(
+def test_tasks_of_both_apis_run_on_both_workers_and_are_followed_at_the_other_api(
     service: Service, alice: Caller
 ) -> None:
     callers = [service.caller(alice.token, api) for api in (0, 1)]
@@ -149,13 +149,13 @@ def test_tasks_of_either_api_run_on_both_workers_and_are_followed_at_the_other(
 def test_command_without_steps_has_its_states(alice: Caller) -> None:
     task = alice.begin("utils/cmd/tail", {"follow": "name", "input": ["/dev/null"]})
     with ThreadPoolExecutor(1) as pool:
-        seen = pool.submit(lambda: [told(each) for each in events(alice, task)])
+        seen = pool.submit(lambda: [summary(each) for each in events(alice, task)])
         time.sleep(1.5)
         alice.http.delete(f"/tasks/{task}")
         assert seen.result(20) == ["queued", "running", "done"]
 
 
-def test_a_hundred_watchers_cost_one_subscription_of_each_process(
+def test_hundred_watchers_need_one_subscription_per_process(
     service: Service, alice: Caller
 ) -> None:
     task = narrate(alice, seconds=0.2)
@@ -185,7 +185,7 @@ def test_a_hundred_watchers_cost_one_subscription_of_each_process(
         assert text.count("event: done\n") == 1
 
 
-def test_events_are_its_users_alone_and_end_with_the_login(
+def test_events_are_only_for_their_user_and_end_with_the_login(
     service: Service, alice: Caller, bob: Caller
 ) -> None:
     task = narrate(alice)
@@ -212,11 +212,11 @@ def test_secret_is_masked_in_events(alice: Caller) -> None:
     assert secret not in str(seen) and "the secret is ********" in str(seen)
 
 
-def test_ended_task_is_watched_like_any_other(alice: Caller) -> None:
+def test_ended_task_has_the_same_events(alice: Caller) -> None:
     task = alice.run("echo one; exit 3").json()["task"]
     for _ in range(2):
         seen = list(events(alice, task))
-        assert [told(each) for each in seen] == [
+        assert [summary(each) for each in seen] == [
             *("queued", "running", "step 1", "stdout 1", "step_ended 1", "done")
         ]
         assert seen[-1].data["error"]["type"] == "CommandFailed"
@@ -226,12 +226,12 @@ def test_ended_task_is_watched_like_any_other(alice: Caller) -> None:
 # -- output ---------------------------------------------------------------------------------
 
 COUNT = 12
-SPEAK = f"for i in $(seq {COUNT}); do echo out $i; echo err $i >&2; sleep 0.3; done"
-"""Takes a few seconds, and prints on both streams."""
+PRINT_LINES = f"for i in $(seq {COUNT}); do echo out $i; echo err $i >&2; sleep 0.3; done"
+"""Prints on both streams for a few seconds."""
 
 
-def said(seen: list[Event]) -> dict[str, str]:
-    """All that was printed on each stream."""
+def output_of(seen: list[Event]) -> dict[str, str]:
+    """Return the whole output of each stream."""
     outputs = [event.data for event in seen if event.kind == "output"]
     return {
         stream: "".join(each["text"] for each in outputs if each["stream"] == stream)
@@ -239,11 +239,11 @@ def said(seen: list[Event]) -> dict[str, str]:
     }
 
 
-GO_ON = "until [ -e go-on ]; do sleep 0.05; done; rm -f go-on"
+WAIT_FOR_FILE = "until [ -e go-on ]; do sleep 0.05; done; rm -f go-on"
 
 
-def in_two_pieces(ssh: OpenSSH, caller: Caller, task: str) -> list[Event]:
-    """The events of a task that prints, waits until that was seen (`GO_ON`), and goes on."""
+def events_of_two_parts(ssh: OpenSSH, caller: Caller, task: str) -> list[Event]:
+    """Return the events of a task that prints, waits for its first output event, prints again."""
     seen = []
     for event in events(caller, task):
         seen.append(event)
@@ -255,11 +255,11 @@ def in_two_pieces(ssh: OpenSSH, caller: Caller, task: str) -> list[Event]:
 
 
 @pytest.mark.parametrize("action", ["core/opn/run", "mysite/cmd/sh"])
-def test_output_comes_as_it_is_printed_over_a_connection_that_is_cut(
+def test_output_arrives_live_over_an_interrupted_connection(
     service: Service, alice: Caller, action: str
 ) -> None:
     operation = action == "core/opn/run"
-    task = alice.begin(action, {"command": SPEAK} if operation else {"stdin": SPEAK})
+    task = alice.begin(action, {"command": PRINT_LINES} if operation else {"stdin": PRINT_LINES})
     seen: list[Event] = []
     for event in events(alice, task):
         seen.append(event)
@@ -279,13 +279,13 @@ def test_output_comes_as_it_is_printed_over_a_connection_that_is_cut(
         "stdout": "".join(f"out {n}\n" for n in range(1, COUNT + 1)),
         "stderr": "".join(f"err {n}\n" for n in range(1, COUNT + 1)),
     }
-    assert said(seen) == said(late) == whole
+    assert output_of(seen) == output_of(late) == whole
     assert [str(event) for event in seen] == [str(event) for event in late]
     ended = alice.task(task, wait=20)
     part = ended["steps"][0] if operation else ended
     assert part["stdout" if operation else "output"] == whole["stdout"]
     assert part["stderr"] == whole["stderr"]
-    # In the order in which it was printed: neither stream is ever far ahead.
+    # In the order of printing: neither stream is ever far ahead.
     outputs = [event.data for event in seen if event.kind == "output"]
     assert len(outputs) > 6
     assert {each["step"] for each in outputs} == {1 if operation else 0}
@@ -297,26 +297,26 @@ def test_output_comes_as_it_is_printed_over_a_connection_that_is_cut(
 
 
 @only_embedded
-def test_output_that_is_no_text_is_told_as_it_is_recorded(ssh: OpenSSH, alice: Caller) -> None:
-    line = f"printf 'a\\303'; {GO_ON}; printf '\\251\\377\\000b\\360\\237'"
-    seen = in_two_pieces(ssh, alice, alice.begin("core/opn/run", {"command": line}))
-    assert said(seen) == {"stdout": "a\u00e9\ufffd\0b\ufffd", "stderr": ""}
+def test_output_that_is_not_utf8_is_streamed_as_recorded(ssh: OpenSSH, alice: Caller) -> None:
+    line = f"printf 'a\\303'; {WAIT_FOR_FILE}; printf '\\251\\377\\000b\\360\\237'"
+    seen = events_of_two_parts(ssh, alice, alice.begin("core/opn/run", {"command": line}))
+    assert output_of(seen) == {"stdout": "a\u00e9\ufffd\0b\ufffd", "stderr": ""}
     [step] = alice.task(alice.run("printf '\\377\\000'").json()["task"])["steps"]
     assert step["stdout"] == "\ufffd\0"
 
 
 @only_embedded
-def test_secret_is_masked_though_it_is_printed_in_two_pieces(ssh: OpenSSH, alice: Caller) -> None:
+def test_secret_is_masked_when_printed_in_two_parts(ssh: OpenSSH, alice: Caller) -> None:
     secret = f"marker-{secrets.token_hex(12)}"
-    line = f"read -r s; printf 'it is %.9s' $s; {GO_ON}; printf '%s and on' ${{s:9}}"
+    line = f"read -r s; printf 'it is %.9s' $s; {WAIT_FOR_FILE}; printf '%s and on' ${{s:9}}"
     task = alice.begin("mysite/opn/whisper", {"line": line, "secret": secret})
-    seen = in_two_pieces(ssh, alice, task)
-    assert said(seen)["stdout"] == "it is ******** and on"
+    seen = events_of_two_parts(ssh, alice, task)
+    assert output_of(seen)["stdout"] == "it is ******** and on"
     assert secret[:9] not in str(seen)
 
 
 @only_distributed
-def test_output_of_a_task_that_is_cancelled_or_reaches_its_limit_is_kept(alice: Caller) -> None:
+def test_output_of_a_cancelled_or_timed_out_task_is_recorded(alice: Caller) -> None:
     line = "echo before; echo oh >&2; sleep 60"
     late = alice.run(line, query={"timeout": 0.7})
     assert late.status_code == 504
@@ -325,17 +325,17 @@ def test_output_of_a_task_that_is_cancelled_or_reaches_its_limit_is_kept(alice: 
         if event.kind == "output":
             alice.http.delete(f"/tasks/{ended}")
     for task in (late.json()["task"], ended):
-        assert said(list(events(alice, task))) == {"stdout": "before\n", "stderr": "oh\n"}
+        assert output_of(list(events(alice, task))) == {"stdout": "before\n", "stderr": "oh\n"}
         seen = alice.task(task)
         part = seen["steps"][0] if seen["steps"] else {**seen, "stdout": seen["output"]}
         assert (part["stdout"], part["stderr"]) == ("before\n", "oh\n")
 
 
 @only_embedded
-def test_output_that_was_cut_is_told_as_much_as_is_kept(alice: Caller) -> None:
+def test_truncated_output_is_streamed_as_far_as_recorded(alice: Caller) -> None:
     line = "seq 400000; sleep 1.5; seq 9"
     task = alice.begin("mysite/cmd/sh", {"stdin": line})
     seen = list(events(alice, task))
     ended = alice.task(task)
     assert ended["truncated"] and seen[-1].data["truncated"]
-    assert said(seen)["stdout"] == ended["output"] and len(ended["output"]) == 1 << 20
+    assert output_of(seen)["stdout"] == ended["output"] and len(ended["output"]) == 1 << 20

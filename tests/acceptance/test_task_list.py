@@ -1,4 +1,4 @@
-"""A user's tasks are found again by what is known of them, labelled later, and exported."""
+"""The task list: search by tag, text and time; later labels; export."""
 
 import csv
 import io
@@ -137,7 +137,7 @@ def test_export_has_every_task_with_its_output(alice: Caller, mark: str) -> None
     assert len(failed.text.splitlines()) == 1
 
 
-def test_old_tasks_are_forgotten_on_this_database_too(service: Service) -> None:
+def test_old_tasks_are_deleted_on_every_database(service: Service) -> None:
     database = Database(service.settings.database_url)
     task_store = TaskStore(database)
     made = datetime(2001, 2, 3, tzinfo=UTC)

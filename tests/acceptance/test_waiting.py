@@ -1,4 +1,4 @@
-"""Waiting or not: 202 and where to look, long polls, lists, and waiters woken by event."""
+"""Waiting for tasks: 202 with a location, long polls, lists, and waiters woken by messages."""
 
 import secrets
 import time
@@ -15,8 +15,8 @@ from tests.support.service import Caller, Service, failure
 from tests.support.services import eventually
 
 
-def accepted(answer: httpx.Response) -> Any:
-    """The task of a 202, which says where to look and when."""
+def accepted_task(answer: httpx.Response) -> Any:
+    """Check that an answer is 202 with location and Retry-After; return its task."""
     assert answer.status_code == 202, answer.text
     task = answer.json()
     assert answer.headers["location"] == f"/tasks/{task['task']}"
@@ -29,7 +29,7 @@ def test_respond_async_answers_202_at_once_and_the_task_ends(alice: Caller) -> N
     began = time.monotonic()
     answer = alice.run("sleep 3; echo done", prefer="respond-async")
     assert time.monotonic() - began < 3
-    task = accepted(answer)
+    task = accepted_task(answer)
     assert answer.headers["preference-applied"] == "respond-async"
     assert task["operation"] == "core:run" and task["steps"] == []
     ended = alice.task(task["task"], wait=20)
@@ -44,9 +44,9 @@ def test_wait_answers_when_the_task_ends(alice: Caller, prefer: str) -> None:
 
 
 @only_distributed
-def test_wait_answers_202_when_it_is_over(alice: Caller) -> None:
+def test_expired_wait_is_answered_202(alice: Caller) -> None:
     began = time.monotonic()
-    accepted(alice.run("sleep 6", prefer="wait=1"))
+    accepted_task(alice.run("sleep 6", prefer="wait=1"))
     assert 0.95 < time.monotonic() - began < 6
 
 
@@ -65,7 +65,7 @@ def test_long_poll_answers_at_the_end_or_when_the_wait_is_over(
         assert alice.run(f"touch {sign}").status_code == 200
         assert waiting.result()["output"]["stdout"] == "done\n"
     assert elsewhere.task(task, wait=25)["state"] == "succeeded"
-    assert time.monotonic() - began < 20  # none of the two waits was waited out
+    assert time.monotonic() - began < 20  # neither of the two waits ran to its end
 
 
 def test_running_task_shows_its_log_and_steps(alice: Caller) -> None:
@@ -92,7 +92,7 @@ def test_list_is_filtered_and_pages_by_cursor_newest_first(bob: Caller) -> None:
     made.append(bob.post("utils/cmd/id").json()["task"])
 
     def listed(**query: Any) -> list[str]:
-        """The tasks of all pages, as far as they were made here."""
+        """Return the tasks of all pages that this test has made."""
         found: list[str] = []
         page: dict[str, Any] = {"next": None}
         while not found or page["next"]:
@@ -113,7 +113,7 @@ def test_list_is_filtered_and_pages_by_cursor_newest_first(bob: Caller) -> None:
     assert "output" not in summary and summary["command"] == "id"
 
 
-def test_waiters_hear_by_event_over_one_subscription_of_each_process(
+def test_waiters_are_woken_over_one_subscription_per_process(
     service: Service, alice: Caller
 ) -> None:
     redis, processes = service.redis(), len(service.ports)
@@ -138,11 +138,11 @@ def test_waiters_hear_by_event_over_one_subscription_of_each_process(
         assert alice.run(f"touch {sign}").status_code == 200
         answers = [each.result() for each in waiting]
     assert {state for state, _ in answers} == {"succeeded"}
-    heard = [moment for _, moment in answers[:25]]
-    assert max(heard) - min(heard) < 25  # all by the same word, long before their own 50 s
+    times = [moment for _, moment in answers[:25]]
+    assert max(times) - min(times) < 25  # all by the same message, long before their 50 s are over
 
 
-def test_client_that_goes_away_finds_its_task_again(alice: Caller, ssh: OpenSSH) -> None:
+def test_client_that_disconnects_finds_its_task_again(alice: Caller, ssh: OpenSSH) -> None:
     with pytest.raises(httpx.ReadTimeout):
         alice.http.post(
             "/core/opn/run",

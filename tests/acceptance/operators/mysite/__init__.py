@@ -1,1 +1,1 @@
-"""A site's own operator, as it stands in a folder outside the tree."""
+"""A site's own operator, in a folder outside the source tree."""

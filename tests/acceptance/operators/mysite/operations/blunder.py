@@ -1,4 +1,4 @@
-"""Fail by a mistake in the code, with the secret in the exception's text."""
+"""Fail by a bug, with the secret in the message of the exception."""
 
 from resop import Secret, Shell, operation
 

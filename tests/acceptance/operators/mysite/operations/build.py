@@ -1,4 +1,4 @@
-"""Makes files one after the other, each to be removed if it fails."""
+"""Make files one after the other; remove them if the operation fails."""
 
 from resop import RemotePath, Shell, operation
 

@@ -1,4 +1,4 @@
-"""Three stages, each of which leaves a line in a file, that another worker can take up."""
+"""Run three stages that append lines to a file; resumable."""
 
 from resop import RemotePath, Shell, operation
 

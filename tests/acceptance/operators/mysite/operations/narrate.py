@@ -1,4 +1,4 @@
-"""Says what it does: a line before each step, how far it is, then steps at the same time."""
+"""Log a line before each step, report progress, then run concurrent steps."""
 
 from resop import Shell, operation
 

@@ -1,4 +1,4 @@
-"""Append one line a step to a file, so that what ran, and how often, can be counted."""
+"""Append one line per step to a file, so that tests can count the steps that ran."""
 
 from resop import RemotePath, Shell, operation
 

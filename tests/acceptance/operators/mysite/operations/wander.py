@@ -1,4 +1,4 @@
-"""Says that another worker can take it up, but asks for another step each time."""
+"""Claim to be resumable, but run a different step each time."""
 
 import secrets
 

@@ -1,4 +1,4 @@
-"""Run a line of shell that reads a secret; it may print it, fail, or take its time."""
+"""Run a shell command line that reads a secret and may print it, fail or take long."""
 
 from resop import Argument, Secret, Shell, operation
 
