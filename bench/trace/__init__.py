@@ -31,13 +31,13 @@ MARKED = {
     "resop.messaging.task_queue:TaskQueue.put_all": ("to be published", "published"),
     "worker.task_pool:TaskPool.accept": ("received", None),
     "resop.storage.tasks:TaskStore.claim_all": (None, "claimed"),
-    "worker.engine:TaskRunner.run": ("begun", None),
-    "worker.engine:TaskOpener.open": (None, "opened"),
+    "worker.engine:TaskRunner.run": ("started", None),
+    "worker.engine:TaskOpener.open": (None, "decrypted"),
     "resop.ssh.session:Session.run": ("to be sent", "step ended"),
     "worker.record_writer:RecordWriter.write_end": ("to be recorded", None),
     "resop.storage.tasks:TaskStore.apply": (None, "recorded"),
-    "resop.messaging.publisher:EventPublisher.publish": (None, "told"),
-    "api.state.task_waiters:CompletionWaiter.on_end": ("heard", None),
+    "resop.messaging.publisher:EventPublisher.publish": (None, "end published"),
+    "api.state.task_waiters:CompletionWaiter.on_end": ("API notified", None),
 }
 """The traced methods, each with its mark at the call and its mark at the return."""
 

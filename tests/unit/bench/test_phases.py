@@ -49,6 +49,6 @@ def test_late_mark_takes_no_time_from_the_steps() -> None:
 
 
 def test_marks_of_the_previous_request_do_not_count() -> None:
-    others = [("heard", 1), ("request", 2), ("heard", 6), ("answered", 7)]
+    others = [("API notified", 1), ("request", 2), ("API notified", 6), ("answered", 7)]
     times = phase_times(marks(0, ("sent", 0), *others, (END, 8)))
-    assert nonempty(times) == {"request": [2], "heard": [4], "answered": [1], END: [1]}
+    assert nonempty(times) == {"request": [2], "API notified": [4], "answered": [1], END: [1]}
