@@ -22,7 +22,7 @@ KEY_TYPE = "ssh-ed25519"
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class LoginData:
     """The login data of a user, and the key share that the token will hold."""
 
     cluster: Cluster
@@ -33,13 +33,13 @@ class Login:
     key_share: str
 
     def __repr__(self) -> str:
-        return f"Login({self.username!r}, {self.cluster.name!r})"
+        return f"LoginData({self.username!r}, {self.cluster.name!r})"
 
 
 class CredentialKind(Protocol):
     """One kind of credential."""
 
-    async def create(self, login: Login, credential: Credential) -> None:
+    async def create(self, login: LoginData, credential: Credential) -> None:
         """Log in, and store in `credential` what reopens a session.
 
         Raises what `Connector.with_password` raises, and ClusterError if the cluster does not
@@ -56,7 +56,7 @@ class InstalledKey:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def create(self, login: Login, credential: Credential) -> None:
+    async def create(self, login: LoginData, credential: Credential) -> None:
         """Install a new key; the login succeeds only if that key opens a connection."""
         services = self._services
         key = asyncssh.generate_private_key(KEY_TYPE)
@@ -119,7 +119,7 @@ class HeldConnection:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def create(self, login: Login, credential: Credential) -> None:
+    async def create(self, login: LoginData, credential: Credential) -> None:
         """Have a worker log in and hold the connection; the cluster stores nothing."""
         (
             credential.worker,
@@ -144,7 +144,7 @@ class Certificate:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def create(self, login: Login, credential: Credential) -> None:
+    async def create(self, login: LoginData, credential: Credential) -> None:
         """Sign a certificate, after checking the password if the login has one."""
         services = self._services
         assert services.access.user_ca is not None
@@ -183,7 +183,7 @@ async def store_groups(
         credential.remote_groups = await fetch_groups(connection)
 
 
-async def open_connection(services: Services, login: Login) -> asyncssh.SSHClientConnection:
+async def open_connection(services: Services, login: LoginData) -> asyncssh.SSHClientConnection:
     """Open a connection with the login's password."""
     assert login.password is not None
     return await services.access.connector.with_password(

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.credentials import CREDENTIAL_KINDS, Login
+from api.auth.credentials import CREDENTIAL_KINDS, LoginData
 from api.http.request_context import RequestContext
 from api.state.login_throttle import LoginThrottle
 from api.state.services import Services
@@ -74,7 +74,7 @@ class ApiLoginGateway:
             self._services.messaging.redis, username, target.name, self._context.address
         )
         code = otp.get_secret_value() if otp else None
-        login = Login(target, username, password.get_secret_value(), code, new_key_share())
+        login = LoginData(target, username, password.get_secret_value(), code, new_key_share())
         async with throttle.attempt():
             return await self._finish(login)
 
@@ -89,9 +89,9 @@ class ApiLoginGateway:
         text = id_token.get_secret_value()
         username = await run_in_threadpool(self._services.access.openid.user_of, text)
         self._context.login_attempted(username, target.name)
-        return await self._finish(Login(target, username, None, None, new_key_share()))
+        return await self._finish(LoginData(target, username, None, None, new_key_share()))
 
-    async def _finish(self, login: Login) -> dict[str, Any]:
+    async def _finish(self, login: LoginData) -> dict[str, Any]:
         """Create the credential and issue the token that unlocks it."""
         target, username = login.cluster, login.username
         lifetime = timedelta(hours=self._services.settings.TOKEN_HOURS)

@@ -14,8 +14,9 @@ from typing_extensions import TypeAliasType
 from resop.errors import BodyTooLarge, InvalidOptions, UnsupportedBody
 
 FORM = "application/x-www-form-urlencoded"
-MAX_BYTES = 1 << 20
-MAX_DEPTH = 20
+MULTIPART = "multipart/form-data"
+MAX_BODY_BYTES = 1 << 20
+MAX_BODY_DEPTH = 20
 MAX_OPTIONS = 200
 
 
@@ -42,8 +43,8 @@ def check_shape(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options. Raises InvalidOptions if they are too many or nested too deeply."""
     if len(options) > MAX_OPTIONS:
         raise _fault(f"has {len(options)} options; the limit is {MAX_OPTIONS}")
-    if _deeper_than(options, MAX_DEPTH):
-        raise _fault(f"is nested more than {MAX_DEPTH} levels deep")
+    if _deeper_than(options, MAX_BODY_DEPTH):
+        raise _fault(f"is nested more than {MAX_BODY_DEPTH} levels deep")
     return options
 
 
@@ -53,13 +54,13 @@ def content_type(request: Request) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the whole body. Raises BodyTooLarge as soon as it exceeds MAX_BYTES."""
+    """Return the whole body. Raises BodyTooLarge as soon as it exceeds MAX_BODY_BYTES."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > MAX_BYTES:
+        if size > MAX_BODY_BYTES:
             raise BodyTooLarge(
-                f"the body has more than {MAX_BYTES} bytes: send large content with PUT /files"
+                f"the body has more than {MAX_BODY_BYTES} bytes: send large content with PUT /files"
             )
         chunks.append(chunk)
     return b"".join(chunks)

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from resop.errors import DigestMismatch, InvalidOptions
 
 Algorithm = Literal["sha256", "sha512"]
-ALGORITHMS: dict[str, Algorithm] = {"sha-256": "sha256", "sha-512": "sha512"}
+DIGEST_ALGORITHMS: dict[str, Algorithm] = {"sha-256": "sha256", "sha-512": "sha512"}
 """The supported algorithms by their names in RFC 9530."""
 _DIGEST = re.compile(r"([a-z0-9-]+)=:([A-Za-z0-9+/=]*):")
 
@@ -53,14 +53,16 @@ def announced_digests(headers: Headers, name: str) -> Digests:
         return {}
     try:
         found: Digests = {
-            ALGORITHMS[algorithm]: base64.b64decode(value, validate=True)
+            DIGEST_ALGORITHMS[algorithm]: base64.b64decode(value, validate=True)
             for algorithm, value in _DIGEST.findall(header)
-            if algorithm in ALGORITHMS
+            if algorithm in DIGEST_ALGORITHMS
         }
     except binascii.Error:
         found = {}
     if not found:
-        message = f"must contain a digest by {' or '.join(ALGORITHMS)}, as in sha-256=:BASE64:"
+        message = (
+            f"must contain a digest by {' or '.join(DIGEST_ALGORITHMS)}, as in sha-256=:BASE64:"
+        )
         raise InvalidOptions.of(name, message)
     return found
 
@@ -74,7 +76,7 @@ def check_digests(announced: Digests, computed: Digests) -> None:
 
 def digest_header(digests: Digests) -> str:
     """Return digests as the value of a header field (RFC 9530)."""
-    names = {algorithm: name for name, algorithm in ALGORITHMS.items()}
+    names = {algorithm: name for name, algorithm in DIGEST_ALGORITHMS.items()}
     return ", ".join(
         f"{names[algorithm]}=:{base64.b64encode(digest).decode()}:"
         for algorithm, digest in digests.items()

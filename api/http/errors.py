@@ -57,7 +57,7 @@ PATH_STATUS: Mapping[str, int] = {
     "quota": 507,
 }
 """The status of a PathFailed by its reason, where the request itself names the path."""
-RETRY_SECONDS = 5
+DEFAULT_RETRY_AFTER = 5
 
 
 def status_of(kind: type[errors.ResopError]) -> int:
@@ -94,7 +94,7 @@ def error_response(fault: errors.ResopError, **others: Any) -> JSONResponse:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
-        headers["Retry-After"] = str(fault.details.get("retry_after", RETRY_SECONDS))
+        headers["Retry-After"] = str(fault.details.get("retry_after", DEFAULT_RETRY_AFTER))
     if isinstance(fault, errors.RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{fault.details['size']}"
     if isinstance(fault, errors.UploadMismatch):

@@ -24,7 +24,7 @@ from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidOptions
 
 MAX_WAIT_SECONDS = 600.0
-IDEMPOTENCY_KEY = "Idempotency-Key"
+IDEMPOTENCY_KEY_HEADER = "Idempotency-Key"
 _VALID_KEY = re.compile(r"[\x21-\x7e]([\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 Tags = Annotated[
@@ -100,10 +100,10 @@ def check_preferences(values: Mapping[str, Any], hosts: WebhookHosts) -> Prefere
 
 
 def _idempotency_key(headers: Headers) -> str | None:
-    key = headers.get(IDEMPOTENCY_KEY)
+    key = headers.get(IDEMPOTENCY_KEY_HEADER)
     if key is not None and not _VALID_KEY.fullmatch(key):
         message = "must be 1 to 255 printable ASCII characters, without a space at either end"
-        raise InvalidOptions.of(IDEMPOTENCY_KEY, message)
+        raise InvalidOptions.of(IDEMPOTENCY_KEY_HEADER, message)
     return key
 
 

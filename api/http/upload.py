@@ -10,10 +10,9 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from api.http.body import content_type
+from api.http.body import MULTIPART, content_type
 from resop.errors import BodyTruncated, InvalidOptions, ServiceError, UnsupportedBody
 
-MULTIPART = "multipart/form-data"
 STALL_SECONDS = 120.0
 """A transfer in which nothing was received or sent for this long is given up."""
 

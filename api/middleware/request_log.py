@@ -18,7 +18,7 @@ from resop.storage.ids import new_id
 
 log = logging.getLogger(__name__)
 
-HEADER = "X-Request-Id"
+REQUEST_ID_HEADER = "X-Request-Id"
 _VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -43,7 +43,7 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                headers[HEADER] = context.id
+                headers[REQUEST_ID_HEADER] = context.id
                 # /tasks/ID, or the page of that task.
                 task = headers.get("location", "").partition("/tasks/")[2]
             await send(message)
@@ -80,5 +80,5 @@ def _fault_response(request_id: str) -> JSONResponse:
 
 def _request_id(headers: Headers) -> str:
     """Return the id that a proxy in front has set, if it is valid, else a new one."""
-    header = headers.get(HEADER, "")
+    header = headers.get(REQUEST_ID_HEADER, "")
     return header if _VALID_ID.fullmatch(header) else new_id()

@@ -7,14 +7,12 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import Headers, UploadFile
 
-from api.http.body import FORM, MAX_BYTES, content_type, parse_form, read_body
+from api.http.body import FORM, MAX_BODY_BYTES, MULTIPART, content_type, parse_form, read_body
 from api.http.preferences import Preferences, check_preferences
 from api.http.starlette_internals import parse_multipart
 from api.pages.form_fields import FormData
 from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidOptions, UnsupportedBody
-
-MULTIPART = "multipart/form-data"
 
 
 async def read_form(request: Request) -> FormData:
@@ -47,7 +45,7 @@ def form_preferences(form: FormData, default_wait: float, hosts: WebhookHosts) -
 
 
 async def _multipart_fields(headers: Headers, body: bytes) -> list[tuple[str, str]]:
-    form = await parse_multipart(headers, body, MAX_BYTES)
+    form = await parse_multipart(headers, body, MAX_BODY_BYTES)
     try:
         files = {
             name: _decode(name, await part.read())

@@ -15,7 +15,7 @@ from resop.actions.catalog import Action
 from resop.actions.command import Command
 from resop.errors import InvalidOptions
 
-Schema = Mapping[str, Any]
+JsonSchema = Mapping[str, Any]
 FormData = ImmutableMultiDict[str, str]
 Widget = Literal["text", "number", "secret", "check", "choice", "choices", "area", "lines", "json"]
 
@@ -174,7 +174,7 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _kinds(option: Schema, definitions: Schema) -> Iterator[Schema]:
+def _kinds(option: JsonSchema, definitions: JsonSchema) -> Iterator[JsonSchema]:
     """Yield the schema of each type of value that an option takes, except null."""
     if "$ref" in option:
         yield from _kinds(definitions[option["$ref"].rpartition("/")[2]], definitions)
@@ -185,7 +185,9 @@ def _kinds(option: Schema, definitions: Schema) -> Iterator[Schema]:
         yield option
 
 
-def _box(name: str, kinds: Sequence[Schema], definitions: Schema) -> tuple[Widget, Sequence[Any]]:
+def _box(
+    name: str, kinds: Sequence[JsonSchema], definitions: JsonSchema
+) -> tuple[Widget, Sequence[Any]]:
     """Return the widget for an option, and its choices."""
     types = {kind.get("type") for kind in kinds}
     first = kinds[0] if kinds else {}
@@ -209,11 +211,11 @@ def _box(name: str, kinds: Sequence[Schema], definitions: Schema) -> tuple[Widge
     return ("area" if long else "text"), []
 
 
-def _choices(kind: Schema) -> Sequence[Any]:
+def _choices(kind: JsonSchema) -> Sequence[Any]:
     return [kind["const"]] if "const" in kind else kind.get("enum", [])
 
 
-def _limits(box: Widget, kinds: Sequence[Schema]) -> dict[str, Any]:
+def _limits(box: Widget, kinds: Sequence[JsonSchema]) -> dict[str, Any]:
     first = kinds[0] if kinds else {}
     if box == "number":
         fine = {} if all(kind.get("type") == "integer" for kind in kinds) else {"step": "any"}
@@ -223,7 +225,7 @@ def _limits(box: Widget, kinds: Sequence[Schema]) -> dict[str, Any]:
     return {**fine, **{html: first[name] for name, html in names.items() if name in first}}
 
 
-def _is_secret(value: Any, definitions: Schema, seen: frozenset[str] = frozenset()) -> bool:
+def _is_secret(value: Any, definitions: JsonSchema, seen: frozenset[str] = frozenset()) -> bool:
     """Return True if a schema contains a secret at any depth."""
     if isinstance(value, list):
         return any(_is_secret(each, definitions, seen) for each in value)

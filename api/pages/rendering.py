@@ -20,12 +20,12 @@ from resop.security.tokens import Token
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-POLICY = (
+PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
 )
-HEADERS = {
-    "Content-Security-Policy": POLICY,
+PAGE_HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
 }
@@ -39,7 +39,7 @@ async def page(
 ) -> Response:
     """Return a page rendered from a template, in a thread: an output may be long."""
     html = await run_in_threadpool(_render, template, values)
-    return Response(html, status, {**(headers or {}), **HEADERS}, "text/html; charset=utf-8")
+    return Response(html, status, {**(headers or {}), **PAGE_HEADERS}, "text/html; charset=utf-8")
 
 
 def page_frame(

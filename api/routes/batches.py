@@ -22,7 +22,7 @@ from api.routes.batch_models import (
 )
 from api.routes.task_list import MAX_TASKS_PER_PAGE
 from api.routes.tasks import Wait
-from api.tasks.cancellation import cancel_batch as cancel
+from api.tasks.cancellation import request_batch_cancellation
 from api.tasks.queries import TASKS_PER_PAGE
 from api.tasks.waiting import wait_seconds
 from resop.storage.models import State, Task
@@ -165,7 +165,7 @@ async def cancel_batch(
     Answers 200 with the batch if all tasks have ended, 202 while some are still running.
     """
     await own_batch(services, token, batch_id)
-    await run_in_threadpool(cancel, services, batch_id)
+    await run_in_threadpool(request_batch_cancellation, services, batch_id)
     batch = await show_batch(batch_id, services, token, wait)
     if batch.state != "ended":
         response.status_code = 202

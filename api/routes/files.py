@@ -34,7 +34,7 @@ from api.routes.file_upload import (
     check_write_request,
     file_digests,
 )
-from api.routes.sftp_dependency import RemotePath, Sftp
+from api.routes.sftp_dependency import PathParameter, Sftp
 from resop.errors import PathFailed
 from resop.limits import FILE_LIMIT
 from resop.sftp.client import (
@@ -66,7 +66,7 @@ _FORM = {
     },
 )
 async def read_file(
-    request: Request, path: RemotePath, sftp: Sftp, checksum: Checksum = None
+    request: Request, path: PathParameter, sftp: Sftp, checksum: Checksum = None
 ) -> Response:
     """Download a file, or one `Range` of it."""
     with translate_sftp_errors(path):
@@ -93,7 +93,7 @@ async def read_file(
 @router.head("/{path:anything}")
 async def look_at_file(
     request: Request,
-    path: RemotePath,
+    path: PathParameter,
     sftp: Sftp,
     checksum: Checksum = None,
     upload: Upload = None,
@@ -128,7 +128,7 @@ async def look_at_file(
     },
 )
 async def write_file(
-    request: Request, path: RemotePath, sftp: Sftp, options: Annotated[WriteOptions, Query()]
+    request: Request, path: PathParameter, sftp: Sftp, options: Annotated[WriteOptions, Query()]
 ) -> JSONResponse:
     """Upload a file, or a part of it (`Content-Range`).
 
@@ -159,7 +159,7 @@ async def write_file(
 
 @router.delete("/{path:anything}", status_code=204)
 async def remove_file(
-    request: Request, path: RemotePath, sftp: Sftp, upload: Upload = None
+    request: Request, path: PathParameter, sftp: Sftp, upload: Upload = None
 ) -> Response:
     """Remove a file, or what has arrived of an upload. Of a symbolic link, the link is removed."""
     with translate_sftp_errors(path):

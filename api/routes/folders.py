@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.http.download import Download
-from api.routes.sftp_dependency import RemotePath, Sftp, uploaded
+from api.routes.sftp_dependency import PathParameter, Sftp, uploaded
 from resop.archives import tar, zip
 from resop.archives.byte_stream import ByteStream, rechunk
 from resop.archives.entry import Content, TreeEntry
@@ -76,7 +76,7 @@ class ArchiveOptions(BaseModel):
     responses={200: {"description": "The archive.", "content": _ARCHIVES}},
 )
 async def read_folder(
-    path: RemotePath, sftp: Sftp, options: Annotated[ArchiveOptions, Query()]
+    path: PathParameter, sftp: Sftp, options: Annotated[ArchiveOptions, Query()]
 ) -> Response:
     """Download a folder with everything in it as an archive; links stay links.
 
@@ -104,7 +104,7 @@ async def read_folder(
 )
 async def write_folder(
     request: Request,
-    path: RemotePath,
+    path: PathParameter,
     sftp: Sftp,
     merge: Annotated[
         bool, Query(description="Unpack into the existing folder, replacing files in it.")

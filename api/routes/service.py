@@ -90,8 +90,8 @@ async def _redis_answers(services: Services) -> bool:
 def _limits(services: Services) -> dict[str, Any]:
     """Return all limits; login failures are counted per user and client address."""
     return {
-        "body_bytes": body.MAX_BYTES,
-        "body_depth": body.MAX_DEPTH,
+        "body_bytes": body.MAX_BODY_BYTES,
+        "body_depth": body.MAX_BODY_DEPTH,
         "options": body.MAX_OPTIONS,
         "batch_tasks": services.settings.BATCH_SIZE,
         "argument_bytes": MAX_ARGUMENT_BYTES,
@@ -100,7 +100,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "operation_file_bytes": TRANSFER_LIMIT,
         "queued_tasks": services.settings.QUEUED_TASKS,
         "login_failures": login_throttle.MAX_FAILURES,
-        "login_failures_seconds": login_throttle.PERIOD_SECONDS,
+        "login_failures_seconds": login_throttle.FAILURE_PERIOD_SECONDS,
         "wait_seconds": preferences.MAX_WAIT_SECONDS,
         "task_seconds": services.settings.TASK_TIMEOUT,
         "transfer_stall_seconds": upload.STALL_SECONDS,

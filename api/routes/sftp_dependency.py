@@ -68,11 +68,11 @@ def uploaded(request: Request) -> AsyncIterator[bytes]:
     return upload_chunks(request, lambda: watches.closed)
 
 
-RemotePath = Annotated[bytes, Depends(_path_of)]
+PathParameter = Annotated[bytes, Depends(_path_of)]
 
 
 async def _sftp(
-    request: Request, services: ServicesDep, caller: CurrentCaller, path: RemotePath
+    request: Request, services: ServicesDep, caller: CurrentCaller, path: PathParameter
 ) -> AsyncIterator[asyncssh.SFTPClient]:
     """Open SFTP in this process, so that content passes neither the queue nor the database."""
     await permit(services, caller, READ_FILES if request.method in ("GET", "HEAD") else WRITE_FILES)

@@ -30,10 +30,10 @@ from resop.storage.step_output import StepOutputStore
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
-HEARTBEAT_SECONDS = 15.0
-POLL_SECONDS = 1.0
+STREAM_HEARTBEAT_SECONDS = 15.0
+STREAM_POLL_SECONDS = 1.0
 """How often the database is read where no message announces a change."""
-RETRY_MILLISECONDS = 1000
+RECONNECT_MILLISECONDS = 1000
 """How long a client waits before it reconnects."""
 PAGE_CHARACTERS = 1 << 20
 """Events are rendered in pages of about this size."""
@@ -78,7 +78,7 @@ async def _stream(
     services: Services, token: Token, task_id: str, cursor: Cursor
 ) -> AsyncIterator[str]:
     """Yield events until the last one, or until the client has to reconnect."""
-    yield f"retry: {RETRY_MILLISECONDS}\n\n"
+    yield f"retry: {RECONNECT_MILLISECONDS}\n\n"
     with services.messaging.watches.watch(task_id) as watch, contextlib.suppress(ResopError):
         quiet_since = time.monotonic()
         while not services.messaging.watches.closed and await still_logged_in(services, token):
@@ -91,7 +91,7 @@ async def _stream(
                 if cursor.is_last:
                     return
                 continue  # there may be more pages
-            if time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
+            if time.monotonic() - quiet_since >= STREAM_HEARTBEAT_SECONDS:
                 quiet_since = time.monotonic()
                 yield ": nothing new\n\n"
             # No message announces that a queued task begins, or anything without a subscription.
@@ -99,7 +99,9 @@ async def _stream(
                 snapshot.task.state == State.QUEUED or not services.messaging.subscriber.connected
             )
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS if unannounced else HEARTBEAT_SECONDS):
+                async with asyncio.timeout(
+                    STREAM_POLL_SECONDS if unannounced else STREAM_HEARTBEAT_SECONDS
+                ):
                     await changed.wait()
                     continue
             watch.refresh()

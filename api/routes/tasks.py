@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.preferences import MAX_WAIT_SECONDS
 from api.http.responses import retry_headers
-from api.tasks.cancellation import cancel_task as cancel
+from api.tasks.cancellation import request_task_cancellation
 from api.tasks.queries import awaited_task, own_task, task_details
 from resop.storage.models import State
 
@@ -49,7 +49,7 @@ async def cancel_task(
     """
     task = await own_task(services, token, task_id)
     if not State(task.state).ended:
-        await run_in_threadpool(cancel, services, task_id)
+        await run_in_threadpool(request_task_cancellation, services, task_id)
         task = await awaited_task(services, token, task_id, wait)
     if not State(task.state).ended:
         response.status_code = 202

@@ -13,7 +13,7 @@ from resop.storage.credentials import CredentialStore
 
 TRUST_SECONDS = 60.0
 """How long a login is trusted without reading the database."""
-MAX_CACHED_LOGINS = 10_000
+MAX_TRUSTED_LOGINS = 10_000
 
 
 class LoginCache:
@@ -34,7 +34,7 @@ class LoginCache:
             if self._trusted_until.get(token.credential, 0.0) > time.monotonic():
                 return True
             # Before the database is read, so that a logout meanwhile removes the entry again.
-            if len(self._trusted_until) >= MAX_CACHED_LOGINS:
+            if len(self._trusted_until) >= MAX_TRUSTED_LOGINS:
                 self._trusted_until.clear()
             self._trusted_until[token.credential] = time.monotonic() + TRUST_SECONDS
         found = await run_in_threadpool(self._credentials.get, token.credential)

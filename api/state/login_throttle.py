@@ -23,11 +23,11 @@ from resop.errors import (
 )
 
 MAX_FAILURES = 5
-PERIOD_SECONDS = 60
+FAILURE_PERIOD_SECONDS = 60
 """Failures are forgotten this long after the first one."""
-ATTEMPT_SECONDS = 120
+LOGIN_ATTEMPT_SECONDS = 120
 """Longer than any login takes: after this, the attempts of a process that died do not count."""
-POLL_SECONDS = 0.1
+THROTTLE_POLL_SECONDS = 0.1
 
 
 class LoginThrottle:
@@ -48,7 +48,7 @@ class LoginThrottle:
         while True:
             if await self._enter():
                 break
-            await asyncio.sleep(POLL_SECONDS * random.uniform(0.5, 1.5))
+            await asyncio.sleep(THROTTLE_POLL_SECONDS * random.uniform(0.5, 1.5))
         failed = False
         try:
             yield
@@ -61,7 +61,7 @@ class LoginThrottle:
     async def _enter(self) -> bool:
         async with self._pipeline() as pipeline:
             pipeline.incr(self._attempts)
-            pipeline.expire(self._attempts, ATTEMPT_SECONDS, nx=True)
+            pipeline.expire(self._attempts, LOGIN_ATTEMPT_SECONDS, nx=True)
             pipeline.get(self._key)
             pipeline.ttl(self._key)
             attempts, _, failures, seconds_left = await pipeline.execute()
@@ -76,10 +76,10 @@ class LoginThrottle:
         async with self._pipeline() as pipeline:
             # In one transaction, so that no other login is counted in between.
             pipeline.decr(self._attempts)
-            pipeline.expire(self._attempts, ATTEMPT_SECONDS, nx=True)
+            pipeline.expire(self._attempts, LOGIN_ATTEMPT_SECONDS, nx=True)
             if failed:
                 pipeline.incr(self._key)
-                pipeline.expire(self._key, PERIOD_SECONDS, nx=True)
+                pipeline.expire(self._key, FAILURE_PERIOD_SECONDS, nx=True)
             await pipeline.execute()
 
     @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ from resop.config.settings import Settings
 from resop.errors import ClusterError, LoginRefused
 
 # No symmetric algorithm: an issuer's public key must never be used as a shared secret.
-ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+TOKEN_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 KEYS_MAX_AGE = 600.0
 """How long the issuer's keys are used before they are read again, in seconds."""
 FETCH_SECONDS = 10.0
@@ -56,7 +56,7 @@ class OpenID:
             exp={"essential": True},
         )
         try:
-            decoded = jwt.decode(token, self._current(), algorithms=ALGORITHMS)
+            decoded = jwt.decode(token, self._current(), algorithms=TOKEN_ALGORITHMS)
             claims.validate(decoded.claims)
         except (JoseError, ValueError) as fault:
             # Only the type of the error: its text may contain parts of the token.

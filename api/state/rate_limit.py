@@ -8,7 +8,7 @@ from resop.config.policy import Decision
 from resop.errors import LimitReached, QueueUnavailable
 from resop.security.tokens import Token
 
-PERIOD_SECONDS = 60
+RATE_PERIOD_SECONDS = 60
 
 
 async def count(
@@ -25,7 +25,7 @@ async def count(
     try:
         async with client.pipeline(transaction=True) as pipeline:
             pipeline.incrby(key, tasks)
-            pipeline.expire(key, PERIOD_SECONDS, nx=True)
+            pipeline.expire(key, RATE_PERIOD_SECONDS, nx=True)
             pipeline.ttl(key)
             counted, _, seconds_left = await pipeline.execute()
     except (redis.RedisError, OSError) as fault:

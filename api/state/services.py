@@ -27,7 +27,7 @@ from resop.messaging.messages import (
     TaskEnded,
     TasksChanged,
 )
-from resop.messaging.publisher import EventPublisher
+from resop.messaging.publisher import REDIS_TIMEOUT_SECONDS, EventPublisher
 from resop.messaging.subscriber import Subscriber
 from resop.messaging.task_queue import TaskQueue, celery_app
 from resop.security.encryption import Encryptor
@@ -41,8 +41,6 @@ from resop.storage.step_output import StepOutputStore
 from resop.storage.task_search import TaskSearch
 from resop.storage.tasks import TaskStore
 from resop.storage.webhooks import WebhookStore
-
-REDIS_TIMEOUT_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,11 +27,11 @@ from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 from resop.security.tokens import Token
 from resop.storage.ids import new_id
 
-OFFER_SECONDS = 5.0
+OFFER_TIMEOUT_SECONDS = 5.0
 """How long to wait for a worker that accepts the login."""
 REPEAT_SECONDS = 0.5
 """After this an offer is repeated: either side may not have been subscribed yet."""
-LOGIN_SECONDS = 90.0
+LOGIN_TIMEOUT_SECONDS = 90.0
 """Longer than a worker takes to connect and log in."""
 
 _Answers = asyncio.Queue[LoginAccepted | LoginResult]
@@ -60,10 +60,12 @@ class WorkerLogins:
         exchange = LoginKeyExchange(self._encryptor, name)
         with self._answers(name) as answers:
             offer = LoginOffer(name, login["cluster"], exchange.public_key)
-            async with _time_limit(OFFER_SECONDS, "no worker serves this cluster at the moment"):
+            async with _time_limit(
+                OFFER_TIMEOUT_SECONDS, "no worker serves this cluster at the moment"
+            ):
                 worker = await self._offer(offer, exchange, answers)
             await self._publish(LoginRequest(name, worker, exchange.encrypt(login, TO_WORKER)))
-            async with _time_limit(LOGIN_SECONDS, "the worker did not answer"):
+            async with _time_limit(LOGIN_TIMEOUT_SECONDS, "the worker did not answer"):
                 while not isinstance(result := await answers.get(), LoginResult):
                     pass  # another worker accepted the offer, too late
         answer = exchange.decrypt(result.encrypted, TO_API)

@@ -14,7 +14,7 @@ from resop.storage.models import State
 log = logging.getLogger(__name__)
 
 
-def cancel_task(services: Services, task_id: str) -> None:
+def request_task_cancellation(services: Services, task_id: str) -> None:
     """End a queued task; mark a running one, and tell its worker.
 
     Without Redis the worker still finds the mark in the database.
@@ -29,7 +29,7 @@ def cancel_task(services: Services, task_id: str) -> None:
         log.warning("the cancellation of task %s was not published: Redis is unavailable", task_id)
 
 
-def cancel_batch(services: Services, batch_id: str) -> None:
+def request_batch_cancellation(services: Services, batch_id: str) -> None:
     """End a batch's queued tasks; mark its running ones, and tell their workers."""
     running = services.storage.batches.cancel(batch_id, _never_ran())
     try:

@@ -13,7 +13,7 @@ from api.state.task_waiters import CompletionWaiter
 from resop.errors import UnknownTask
 from resop.storage.models import State, Task
 
-POLL_SECONDS = 1.0
+TASK_POLL_SECONDS = 1.0
 """How often the database is read while this process has no subscription."""
 
 
@@ -34,7 +34,9 @@ async def wait_for_end(
 
 def wait_seconds(services: Services, remaining: float) -> float:
     """Return how long to wait for a message before reading the database, at most `remaining`."""
-    return remaining if services.messaging.subscriber.connected else min(remaining, POLL_SECONDS)
+    return (
+        remaining if services.messaging.subscriber.connected else min(remaining, TASK_POLL_SECONDS)
+    )
 
 
 async def get_task(services: Services, task_id: str) -> Task:

@@ -155,7 +155,7 @@ def test_forged_form_does_nothing(
 
     before = alice.newest("task")
     answer = admin.http.post(RUN, data={"command": "id -u", ":guard": guard})
-    assert answer.status_code == 403 and "not one of ours" in answer.text
+    assert answer.status_code == 403 and "does not belong to your current login" in answer.text
     assert 'value="id -u"' in answer.text  # so that the user can check it and send it again
     assert alice.newest("task") == before
     assert admin.http.post(LOGOUT, data={":guard": guard}).status_code == 403

@@ -5,7 +5,7 @@ from pathlib import Path
 import fakeredis
 import pytest
 
-from api.state.rate_limit import PERIOD_SECONDS, count
+from api.state.rate_limit import RATE_PERIOD_SECONDS, count
 from resop.config.policy import OPEN, Decision, Policy, load_policy
 from resop.errors import Forbidden, InvalidSettings, LimitReached, QueueUnavailable
 from resop.security.tokens import Token
@@ -156,7 +156,7 @@ async def test_rate_blocks_a_user_for_the_rest_of_the_minute() -> None:
     await count(redis, twice, TOKEN)
     with pytest.raises(LimitReached) as reached:
         await count(redis, twice, TOKEN)
-    assert 0 < reached.value.details["retry_after"] <= PERIOD_SECONDS
+    assert 0 < reached.value.details["retry_after"] <= RATE_PERIOD_SECONDS
     await count(redis, twice, Token("bob", "hpc", "c", "", 0))
     await count(redis, Decision(True, "policy.yml:9", "", 1), TOKEN)
 

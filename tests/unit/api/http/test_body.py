@@ -8,7 +8,7 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
-from api.http.body import MAX_BYTES, MAX_DEPTH, read_options
+from api.http.body import MAX_BODY_BYTES, MAX_BODY_DEPTH, read_options
 from resop.errors import BodyTooLarge, InvalidOptions, UnsupportedBody
 
 FORM = "application/x-www-form-urlencoded"
@@ -81,7 +81,10 @@ async def test_form_fields_become_options(form: bytes, options: dict[str, Any]) 
         (b'{"a": NaN}', "application/json"),
         (b'{"a": "\xff"}', "application/json"),
         (b'{"a": "\\ud800"}', "application/json"),
-        (b'{"a": ' + b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1) + b"}", "application/json"),
+        (
+            b'{"a": ' + b"[" * (MAX_BODY_DEPTH + 1) + b"]" * (MAX_BODY_DEPTH + 1) + b"}",
+            "application/json",
+        ),
         (b"[" * 100_000, "application/json"),
         (b"{" + b",".join(b'"k%d": 1' % n for n in range(201)) + b"}", "application/json"),
         (b"a=%ff", FORM),
@@ -97,9 +100,9 @@ async def test_what_gives_no_options_is_refused_by_name(body: bytes, kind: str) 
 
 
 async def test_a_body_over_the_limit_is_refused_before_it_is_read_to_its_end() -> None:
-    assert await read(b'{"text": "' + b"x" * (MAX_BYTES - 12) + b'"}')
+    assert await read(b'{"text": "' + b"x" * (MAX_BODY_BYTES - 12) + b'"}')
     with pytest.raises(BodyTooLarge):
-        await read(b'{"text": "' + b"x" * MAX_BYTES + b'"}')
+        await read(b'{"text": "' + b"x" * MAX_BODY_BYTES + b'"}')
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x"])

@@ -61,7 +61,7 @@ def store() -> FakeStore:
 
 @pytest.fixture
 def services(store: FakeStore, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(task_events, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(task_events, "STREAM_POLL_SECONDS", 0.02)
     monkeypatch.setattr("api.state.task_watchers.MIN_REFRESH_SECONDS", 0)
     fake: Any = store
     return SimpleNamespace(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.state.login_cache import MAX_CACHED_LOGINS, LoginCache
+from api.state.login_cache import MAX_TRUSTED_LOGINS, LoginCache
 from resop.messaging.messages import LoggedOut, Resync
 from resop.security.tokens import Token
 from resop.storage.models import Credential, now
@@ -109,7 +109,7 @@ async def test_a_logout_while_the_database_is_read_is_not_forgotten(
 async def test_the_cache_does_not_grow_without_limit(
     cache: LoginCache, store: FakeCredentialStore
 ) -> None:
-    for number in range(MAX_CACHED_LOGINS + 1):
+    for number in range(MAX_TRUSTED_LOGINS + 1):
         cache._trusted_until[str(number)] = 0
     assert await cache.is_valid(token())
     assert len(cache._trusted_until) == 1

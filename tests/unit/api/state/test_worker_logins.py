@@ -57,7 +57,7 @@ def test_offer_that_was_missed_is_made_again() -> None:
 
 
 def test_without_a_worker_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_logins, "OFFER_SECONDS", 0.1)
+    monkeypatch.setattr(worker_logins, "OFFER_TIMEOUT_SECONDS", 0.1)
     workers = Workers(Encryptor(b"s" * 40), missed=10**6)
     with pytest.raises(QueueUnavailable, match="no worker serves this cluster"):
         asyncio.run(workers.api.log_in(LOGIN))

@@ -62,7 +62,7 @@ async def test_a_message_with_the_result_ends_the_wait_without_reading() -> None
 async def test_without_a_subscription_the_end_is_found_by_reading(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(waiting, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(waiting, "TASK_POLL_SECONDS", 0.01)
     store = FakeTaskStore(ends_at=3)
     parts = services(store, connected=False)
     with parts.messaging.waiters.waiting("t1") as waiter:
