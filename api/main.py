@@ -22,6 +22,7 @@ from api.middleware.security_headers import SecurityHeaders, cors
 from api.routes import (
     actions,
     batch_launch,
+    batch_results,
     batches,
     files,
     folders,
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(tasks.router)
     app.include_router(task_events.router)
     app.include_router(batches.router)
+    app.include_router(batch_results.router)
     app.include_router(batch_launch.router)
     app.include_router(files.router)
     app.include_router(folders.router)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that texts use plain English and the words of docs/architecture.md.
+"""Check that texts use plain English and the words of docs/architecture.md.
 
 Reads docstrings, comments and messages of Python files, comments of scripts and settings, *.md,
 descriptions in commands.yml, and HTML templates. Code, names in backticks and code blocks of
@@ -8,9 +8,6 @@ Markdown do not count.
     scripts/prose.py [FILE …]           check these files, or all that git tracks
     scripts/prose.py --self-test        check that each rule finds its own bad example
     scripts/prose.py --count            how often each rule is broken, in all files
-    scripts/prose.py --update-remaining write down the files that are not clean yet: they are let
-                                        through until they are. Ruff's D401 has a list of the
-                                        same kind in pyproject.toml, which this writes, too.
 """
 
 from __future__ import annotations
@@ -20,7 +17,6 @@ import ast
 import collections
 import inspect
 import io
-import json
 import re
 import subprocess
 import sys
@@ -33,9 +29,6 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 RULES_FILE = Path(__file__).with_name("prose_rules.yml")
-REMAINING = Path(__file__).with_name("prose_remaining.txt")
-PYPROJECT = ROOT / "pyproject.toml"
-BEGIN, END = "# remaining: begin\n", "# remaining: end\n"
 EXEMPT = ("scripts/prose", "tests/unit/scripts/", "LICENSE", "constraints.txt")
 """Files that quote the words."""
 
@@ -265,49 +258,15 @@ def self_test() -> None:
         assert not list(rule.find(rule.good)), f"{rule.pattern} finds: {rule.good}"
 
 
-def remaining() -> set[str]:
-    """Return the files that are not clean yet."""
-    return set(REMAINING.read_text().split()) if REMAINING.exists() else set()
-
-
-def update_remaining() -> None:
-    """Write both lists of files that are not clean."""
-    names = sorted(check_files(tracked()))
-    REMAINING.write_text("".join(f"{name}\n" for name in names))
-    ruff = [str(Path(sys.executable).with_name("ruff")), "check", "--isolated", "--select=D401"]
-    ruff += ["--output-format=json", "--exit-zero", "."]
-    done = subprocess.run(ruff, cwd=ROOT, capture_output=True, check=True)
-    by_folder = collections.defaultdict(set)
-    for each in json.loads(done.stdout):
-        file = Path(each["filename"]).relative_to(ROOT)
-        by_folder[file.parent.as_posix()].add(file.stem)
-    lines = [
-        f'"{folder}/{stems.pop() if len(stems) == 1 else _braces(stems)}.py" = ["D401"]\n'
-        for folder, stems in sorted(by_folder.items())
-    ]
-    text = PYPROJECT.read_text()
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    PYPROJECT.write_text(before + BEGIN + "".join(lines) + END + after)
-    print(f"{len(names)} files remain for {Path(__file__).name}, {len(lines)} folders for D401")
-
-
-def _braces(names: set[str]) -> str:
-    return "{" + ",".join(sorted(names)) + "}"
-
-
 def main() -> None:
     """Run the command line; exit with 1 when something is found."""
     parser = argparse.ArgumentParser(description="Check that texts use plain English.")
     parser.add_argument("files", nargs="*")
     parser.add_argument("--self-test", action="store_true")
     parser.add_argument("--count", action="store_true")
-    parser.add_argument("--update-remaining", action="store_true")
     arguments = parser.parse_args()
     self_test()
     if arguments.self_test:
-        return
-    if arguments.update_remaining:
-        update_remaining()
         return
     files = [Path(name).resolve().relative_to(ROOT).as_posix() for name in arguments.files]
     chosen = [name for name in files if not name.startswith(EXEMPT)] if files else tracked()
@@ -320,15 +279,11 @@ def main() -> None:
             print(f"{count:>5}  {advice}")
         print(f"{counted.total():>5}  in {len(found)} files")
         return
-    let_through = set() if files else remaining()
-    faulty = {name: findings for name, findings in found.items() if name not in let_through}
-    for name, findings in faulty.items():
+    for name, findings in found.items():
         for each in findings:
             print(f"{name}:{each.line}: '{each.match}': {each.rule.advice}")
-    if clean := sorted(let_through - set(found)):
-        print(f"clean by now: run scripts/prose.py --update-remaining for {' '.join(clean)}")
-    if faulty:
-        sys.exit(f"{sum(map(len, faulty.values()))} places in {len(faulty)} files")
+    if found:
+        sys.exit(f"{sum(map(len, found.values()))} places in {len(found)} files")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 
-from resop.validation_messages import validation_message
+from resop.pydantic_messages import validation_message
 
 VALIDATION_SCHEMAS = ("HTTPValidationError", "ValidationError")
 """The schemas that FastAPI adds to an OpenAPI document for its own 422 responses."""

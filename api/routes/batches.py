@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import CurrentToken, ServicesDep
-from api.http.export import csv_response, ndjson_response
 from api.routes.batch_models import (
     BatchProgress,
     BatchSummary,
@@ -25,13 +22,12 @@ from api.routes.tasks import Wait
 from api.tasks.cancellation import request_batch_cancellation
 from api.tasks.queries import TASKS_PER_PAGE
 from api.tasks.waiting import wait_seconds
-from resop.storage.models import State, Task
-from resop.storage.serializers import batch_summary, result_json, task_summary
+from resop.storage.models import State
+from resop.storage.serializers import batch_summary, task_summary
 
 router = APIRouter(prefix="/batches", tags=["batches"])
 
 BATCHES_PER_PAGE = 20
-RESULT_COLUMNS = ("state", "exit_code", "output", "stderr", "error", "seconds", "task")
 
 
 class BatchList(BaseModel):
@@ -110,46 +106,6 @@ async def list_tasks(
     return TaskList(tasks=[task_summary(task) for task in page], next=next_cursor)
 
 
-States = Annotated[
-    list[State],
-    Query(description="Only tasks in this state; repeat the parameter for several. Default: all."),
-]
-
-
-@router.get("/{batch_id}/results.ndjson", response_class=StreamingResponse)
-async def results_ndjson(
-    batch_id: str,
-    services: ServicesDep,
-    token: CurrentToken,
-    state: States = [],  # noqa: B006
-) -> StreamingResponse:
-    """Export the result of each item, in their order: one JSON object per line."""
-    await own_batch(services, token, batch_id)
-    return ndjson_response(
-        _row(task) for task in services.storage.batches.whole_tasks(batch_id, state)
-    )
-
-
-@router.get("/{batch_id}/results.csv", response_class=StreamingResponse)
-async def results_csv(
-    batch_id: str,
-    services: ServicesDep,
-    token: CurrentToken,
-    state: States = [],  # noqa: B006
-) -> StreamingResponse:
-    """Export the result of each item as CSV (RFC 4180), with a column for each parameter.
-
-    A parameter with the same name as another column gets the prefix `item.`.
-    """
-    batch = await own_batch(services, token, batch_id)
-    columns = {
-        name: f"item.{name}" if name in _FIXED_COLUMNS else name for name in batch.parameters
-    }
-    tasks = services.storage.batches.whole_tasks(batch_id, state)
-    rows = _rows(tasks, columns)
-    return csv_response(("number", *columns.values(), *RESULT_COLUMNS), rows)
-
-
 @router.delete(
     "/{batch_id}",
     response_model=BatchProgress,
@@ -171,29 +127,3 @@ async def cancel_batch(
         response.status_code = 202
         response.headers.update(batch_headers(batch_id))
     return batch
-
-
-def _row(task: Task) -> dict[str, Any]:
-    """Return the result of a batch's task."""
-    return {
-        "number": task.number,
-        "item": task.parameters,
-        "state": task.state,
-        "exit_code": task.exit_code,
-        "output": task.output,
-        "stderr": task.stderr,
-        "error": task.error,
-        "seconds": result_json(task)["seconds"],
-        "task": task.id,
-    }
-
-
-_FIXED_COLUMNS = {"number", *RESULT_COLUMNS}
-
-
-def _rows(tasks: Iterator[Task], columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the results with the value of each parameter under the name of its column."""
-    for task in tasks:
-        row = _row(task)
-        item = row.pop("item") or {}
-        yield {columns[name]: value for name, value in item.items()} | row

@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.body import read_options
-from api.http.export import csv_response, ndjson_response
 from api.http.preferences import Tags
+from api.http.row_stream import csv_response, ndjson_response
 from api.tasks.queries import TASKS_PER_PAGE, own_task, task_page
 from api.tasks.waiting import get_task
 from resop.actions.options import check_options

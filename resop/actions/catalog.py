@@ -26,8 +26,8 @@ from resop.actions.operation import Operation
 from resop.actions.options import option_faults
 from resop.config.yaml_loader import InvalidYaml, line_of, read_yaml
 from resop.errors import BrokenOperator, InvalidOptions, UnknownAction
+from resop.pydantic_messages import validation_message
 from resop.types import KindCode
-from resop.validation_messages import validation_message
 
 Action = Command | Operation[..., Any]
 Named = TypeVar("Named")

@@ -28,9 +28,9 @@ from pydantic_core import SchemaError
 from resop.actions.base import ActionBase
 from resop.actions.options import check_options
 from resop.errors import InvalidOptions
+from resop.pydantic_messages import validation_message
 from resop.steps.json_text import read_json
 from resop.types import ActionKind, Argument, Secret, argument_like
-from resop.validation_messages import validation_message
 
 # Strict, since YAML reads an unquoted `no` as false, which is no text for a command line.
 Scalar = StrictStr | StrictInt | StrictFloat

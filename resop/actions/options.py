@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from resop.errors import InvalidOptions
-from resop.validation_messages import validation_message
+from resop.pydantic_messages import validation_message
 
 MAX_SUGGESTIONS = 20
 """Faults of one request that suggest an option's name: each takes some 0.1 ms to find."""

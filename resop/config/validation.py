@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from resop.validation_messages import validation_message
+from resop.pydantic_messages import validation_message
 
 
 def fault_sentence(fault: ValidationError, model: type[BaseModel], name: str) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from resop.errors import InvalidSettings, RecordsUnavailable
-from resop.storage.schema import prepare_tables
+from resop.storage.schema_upgrade import prepare_tables
 
 SQLITE_BUSY_SECONDS = 20
 POOLED_CONNECTIONS = 10

@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 from sqlmodel import SQLModel
 
-from resop.storage import migrations, schema
+from resop.storage import migrations, schema_upgrade
 
 LATER = "0101"
 """The migration that `add_later_migration` adds."""
@@ -48,8 +48,8 @@ def add_later_migration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for file in Path(package, "versions").glob("*.py"):
         (versions / file.name).write_text(file.read_text())
     (versions / "0101_later.py").write_text(_LATER)
-    monkeypatch.setattr(schema, "MIGRATIONS", str(folder))
-    monkeypatch.setattr(schema, "NEWEST", LATER)
+    monkeypatch.setattr(schema_upgrade, "MIGRATIONS", str(folder))
+    monkeypatch.setattr(schema_upgrade, "NEWEST", LATER)
 
 
 def later_values(url: str) -> list[int]:

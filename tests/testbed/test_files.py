@@ -28,7 +28,7 @@ NOT_UTF8 = "caf\udce9 \udcff"
 
 @pytest.fixture
 def place(bed: Testbed) -> Iterator[str]:
-    """A folder of alice's with a unique name."""
+    """Create a folder with a unique name for alice."""
     folder = as_alice(bed, ["mktemp", "-d", "/home/alice/file's test ü.XXXXXX"])
     folder = folder.removesuffix("\n")
     yield folder

@@ -27,7 +27,7 @@ PATIENCE = 60.0
 
 
 def about(username: str, **others: Any) -> dict[str, Any]:
-    """The options that make this person."""
+    """Return the options that create this person."""
     return {
         "username": username,
         "full_name": "Zoë O'Brien; drop",
@@ -40,7 +40,7 @@ def about(username: str, **others: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def somebody(admin: Caller, bed: Testbed, username: str) -> Iterator[dict[str, Any]]:
-    """A person who is there for a while."""
+    """Create a person, and delete the person at the end."""
     made = output(admin, "hpccenter/opn/create_user", **about(username))
     try:
         yield made
@@ -88,7 +88,7 @@ def in_portal(bed: Testbed, username: str) -> bool:
 
 
 def where(bed: Testbed, username: str) -> set[str]:
-    """The systems that know a person."""
+    """Return the systems that know a person."""
     systems = {"ldap": in_ldap, "slurm": in_slurm, "portal": in_portal}
     return {name for name, knows in systems.items() if knows(bed, username)}
 
@@ -283,7 +283,7 @@ def test_killed_worker_leaves_what_the_task_says(bed: Testbed) -> None:
 
 
 def commands(caller: Caller, task: str) -> dict[str, int | None]:
-    """The exit codes of a task's steps that change something, by program; None: not known."""
+    """Return the exit codes of a task's changing steps, by program; None if unknown."""
     changes = {"ldapadd": " ldapadd ", "sacctmgr": " add user ", "psql": " psql "}
     return {
         program: step["exit_code"]
@@ -365,7 +365,7 @@ def test_no_password_is_kept_or_seen(admin: Caller, running: Embedded, bed: Test
 
 
 def stored_hash(bed: Testbed, username: str) -> str:
-    """The hash of a password, as the directory's own files have it."""
+    """Return the hash of a password, as the directory's files contain it."""
     query = ["slapcat", "-f", "/etc/ldap/slapd.conf", "-a", f"(uid={username})"]
     lines = bed.machine.run(query).replace("\n ", "").splitlines()
     [encoded] = [line.split(":: ")[1] for line in lines if line.startswith("userPassword:: ")]
@@ -373,7 +373,7 @@ def stored_hash(bed: Testbed, username: str) -> str:
 
 
 def command_lines(texts: list[str], done: threading.Event) -> set[str]:
-    """The command lines of this machine, the testbed's included, that show any of the texts."""
+    """Return all command lines of this machine and the testbed that show one of the texts."""
     found = set()
     while not done.is_set():
         for process in Path("/proc").glob("[0-9]*/cmdline"):

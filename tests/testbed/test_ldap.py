@@ -22,7 +22,7 @@ PASSWORD = "-n 'it''s' \"quoted\" $(id) \\ üß€"
 def somebody(
     admin: Caller, bed: Testbed, username: str, **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """A temporary user of the directory, without a home folder at the end."""
+    """Create a temporary user of the directory, and remove the home folder at the end."""
     about = {"full_name": "Some Body", "mail": "some@hpc.example", "password": PASSWORD}
     made = output(admin, "ldap/opn/create_user", username=username, **about | options)
     try:

@@ -47,7 +47,7 @@ def job(caller: Caller, id: int | str, **options: Any) -> Any:
 
 
 def ended(caller: Caller, id: int | str) -> Any:
-    """The job as the accounting database has it, when it has ended and left the queue."""
+    """Return the job from the accounting database, after it has left the queue."""
 
     def has_left(found: Any) -> bool:
         return found["source"] == "accounting" and found["ended"] is not None
@@ -150,7 +150,7 @@ def test_hostile_name_breaks_no_row(alice: Caller, bob: Caller) -> None:
 
 @pytest.fixture
 def dotted(bed: Testbed) -> Iterator[str]:
-    """A user of Slurm whose name has dots and dashes."""
+    """Create a user of Slurm whose name has dots and dashes."""
     name = "d.o-t_9.x"
     bed.machine.run(["useradd", "--badname", "--create-home", "--uid", "30123", name])
     try:
@@ -418,7 +418,7 @@ def without(bed: Testbed, daemon: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stuck(bed: Testbed, daemon: str) -> Iterator[None]:
-    """A daemon that neither answers nor refuses."""
+    """Stop a daemon so that it neither answers nor refuses."""
     pid = str(daemons(bed.site)[daemon].pid(bed.machine))
     bed.machine.run(["kill", "-STOP", pid])
     try:

@@ -50,7 +50,7 @@ def admin(bed: Testbed) -> Iterator[paramiko.SSHClient]:
 def login(
     bed: Testbed, user: SiteUser, *, password: str | None = None, by_key: bool = False
 ) -> Iterator[paramiko.SSHClient]:
-    """A connection that has verified the host key; by password, or by key only."""
+    """Log in, with the host key verified; by password, or with a key only."""
     with paramiko.SSHClient() as client:
         client.load_host_keys(str(bed.site.ssh.known_hosts))
         client.connect(
@@ -117,7 +117,7 @@ def make_person(bed: Testbed, admin: paramiko.SSHClient, name: str, uid: int) ->
 
 
 def connect(bed: Testbed) -> paramiko.Transport:
-    """A connection that has yet to log in."""
+    """Connect without logging in."""
     transport = paramiko.Transport((bed.site.ssh.host, bed.site.ssh.port))
     transport.start_client(timeout=20)
     return transport

@@ -51,7 +51,7 @@ def settings(bed: Testbed) -> dict[str, object]:
 def entries(
     bed: Testbed, settings: dict[str, object], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """The output of `resop yamlize --on mini`, by command."""
+    """Run `resop yamlize --on mini` and return its output, by command."""
     folder = tmp_path_factory.mktemp("yamlize")
     write_config(folder, settings)
     where = {"key": bed.site.users[0].key, "known_hosts": bed.site.ssh.known_hosts}

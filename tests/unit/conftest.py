@@ -50,7 +50,7 @@ def _predictable_operations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    """An empty database."""
+    """Create an empty database."""
     opened = Database(f"sqlite:///{tmp_path}/resop.db")
     opened.create_tables()
     yield opened

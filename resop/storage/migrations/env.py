@@ -1,4 +1,4 @@
-"""Run Alembic's migrations on the connection that `resop.storage.schema` has opened."""
+"""Run Alembic's migrations on the connection that `resop.storage.schema_upgrade` has opened."""
 
 from alembic import context
 

@@ -23,7 +23,7 @@ def run(argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def compose_client() -> list[str]:
-    """The classic client where there is one, else the plugin of docker."""
+    """Return the command of the classic client, or of docker's plugin."""
     for client in (["docker-compose"], ["docker", "compose"]):
         if shutil.which(client[0]) and run([*client, "version"]).returncode == 0:
             return client
@@ -35,7 +35,7 @@ def compose_client() -> list[str]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds what compose reads, away from anybody's .env."""
+    """Create a folder with the files that compose reads, without an .env."""
     folder = tmp_path_factory.mktemp("compose")
     shutil.copy(ROOT / "docker-compose.yml", folder)
     settings = ROOT / "config.env"

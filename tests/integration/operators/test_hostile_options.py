@@ -77,7 +77,7 @@ class Node(FakeExecutor):
 
 
 def strings(value: Any, place: Place = ()) -> Iterator[Place]:
-    """Where strings stand in a JSON value."""
+    """Return the places of the strings in a JSON value."""
     if isinstance(value, str):
         yield place
     elif isinstance(value, dict | list):
@@ -87,7 +87,7 @@ def strings(value: Any, place: Place = ()) -> Iterator[Place]:
 
 
 def replaced(value: Any, place: Place, text: str) -> Any:
-    """The value with another text at that place; a script stays one, by its first signs."""
+    """Return the value with another text at a place; a script keeps its first characters."""
     if not place:
         return f"#!/{text}" if value.startswith("#!") else text
     copy: Any = dict(value) if isinstance(value, dict) else list(value)
@@ -111,7 +111,7 @@ def cases(name: str) -> Iterator[tuple[Scenario, Place]]:
 def attempt(
     action: Action, scenario: Scenario, node: Node, options: dict[str, Any]
 ) -> ResopError | None:
-    """What an action says to these options, if it does not do as it is told."""
+    """Return an action's refusal of these options, or None if it accepts them."""
     try:
         checked = check_options(action.options, options)
     except InvalidOptions as fault:

@@ -38,7 +38,7 @@ def raw(server: HostileSSH) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def transport(server: HostileSSH) -> Iterator[paramiko.Transport]:
-    """A connection after the key exchange with the expected host key."""
+    """Connect, up to the key exchange with the expected host key."""
     connection = paramiko.Transport((server.host, server.port))
     try:
         connection.start_client(timeout=10)
@@ -51,7 +51,7 @@ def transport(server: HostileSSH) -> Iterator[paramiko.Transport]:
 
 @contextlib.contextmanager
 def session(server: HostileSSH, command: str = "date") -> Iterator[paramiko.Channel]:
-    """A channel on which the server has accepted `command`."""
+    """Open a channel on which the server has accepted `command`."""
     with transport(server) as connection:
         connection.auth_password(USER, "secret")
         channel = connection.open_session(timeout=10)

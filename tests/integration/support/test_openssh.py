@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
 def login(
     server: OpenSSH, account: Account = ALICE, *, key: paramiko.PKey | None = None
 ) -> Iterator[paramiko.SSHClient]:
-    """A connection that has verified the host key; by password, or by `key` alone."""
+    """Log in, with the host key verified; by password, or with `key` only."""
     with paramiko.SSHClient() as client:
         client.load_host_keys(str(server.known_hosts))
         client.connect(
@@ -76,7 +76,7 @@ def processes_in(namespace: str) -> list[str]:
 
 
 def namespace_of(folder: Path) -> str:
-    """The PID namespace of the server in `folder`."""
+    """Return the PID namespace of the server in `folder`."""
     for link in Path("/proc").glob("[0-9]*/ns/pid"):
         with contextlib.suppress(OSError):
             command = (link.parents[1] / "cmdline").read_bytes().split(b"\0")

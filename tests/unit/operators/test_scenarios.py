@@ -84,7 +84,7 @@ SECRET = "quiet otter; id"
 
 
 def searched(word: str) -> tuple[StepRequest, str]:
-    """The one step of the template's `search` with SECRET, and its line as people see it."""
+    """Return the step of the template's `search` with SECRET, and its displayed line."""
     search = CATALOG.command("template", "search")
     given = {"words": [word], "hidden_word": SECRET, "input": ["notes"]}
     options = check_options(search.options, given)

@@ -11,7 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from resop.errors import InvalidSettings
 from resop.storage.database import Database
-from resop.storage.schema import NEWEST
+from resop.storage.schema_upgrade import NEWEST
 from resop.storage.task_search import TaskFilter, TaskSearch
 from resop.storage.tasks import TaskStore
 from tests.support.schema import (

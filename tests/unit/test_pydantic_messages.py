@@ -23,7 +23,7 @@ from resop.actions.command import CommandEntry
 from resop.actions.options import check_options, option_names
 from resop.actions.sweep import BatchBody
 from resop.errors import InvalidOptions
-from resop.validation_messages import validation_message
+from resop.pydantic_messages import validation_message
 
 JARGON = re.compile(
     r"Input |String |should|Value error|value_error|Field required|Extra inputs|permitted|valid "
