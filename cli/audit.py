@@ -18,6 +18,7 @@ from resop.config.settings import Settings
 from resop.errors import SetupError
 from resop.storage.audit_log import AuditFilter, AuditLog
 from resop.storage.models import AuditEntry, RequestOutcome
+from resop.storage.serializers import iso_time
 
 TEXT_LIMIT = 50
 """Entries listed for people unless --limit says otherwise."""
@@ -86,7 +87,7 @@ def _options_json(entry: AuditEntry) -> str:
 
 
 def _jsonable(entry: AuditEntry) -> dict[str, Any]:
-    return entry.model_dump() | {"at": entry.at.isoformat().replace("+00:00", "Z")}
+    return entry.model_dump() | {"at": iso_time(entry.at)}
 
 
 def _csv_row(values: list[Any]) -> str:

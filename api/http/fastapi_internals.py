@@ -14,6 +14,9 @@ from resop.pydantic_messages import validation_message
 VALIDATION_SCHEMAS = ("HTTPValidationError", "ValidationError")
 """The schemas that FastAPI adds to an OpenAPI document for its own 422 responses."""
 
+DEFAULT_DESCRIPTION = "Successful Response"
+"""The description of a response for which a route declares none."""
+
 
 def request_faults(error: RequestValidationError) -> list[dict[str, str]]:
     """Return the invalid parameters of a request as `[{"field", "message"}, …]`.

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from api.http.fastapi_internals import without_validation_schemas
+from api.http.fastapi_internals import DEFAULT_DESCRIPTION, without_validation_schemas
 from resop.actions.catalog import Action, Catalog
 from resop.actions.command import Command
 from resop.actions.sweep import BatchBody
@@ -46,6 +46,7 @@ def openapi_document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     schemas["Failure"] = _FAILURE
     _add_model(schemas, BatchBody)
     _describe_failures(document)
+    _summarize(document)
     for action in catalog:
         document["paths"][action.path] = {
             "get": _describe_path(action),
@@ -68,6 +69,17 @@ def _describe_failures(document: dict[str, Any]) -> None:
             operation["responses"]["default"] = _failure_response(
                 "Any other failure; the error describes it."
             )
+
+
+def _summarize(document: dict[str, Any]) -> None:
+    """Use the first line of each description as the summary, in place of a function's name."""
+    for item in document["paths"].values():
+        for operation in item.values():
+            first_line = operation["description"].partition("\n")[0]
+            operation["summary"] = first_line.removesuffix(".")
+            for response in operation["responses"].values():
+                if response["description"] == DEFAULT_DESCRIPTION:
+                    response["description"] = "The request succeeded."
 
 
 def _failure_response(description: str) -> dict[str, Any]:

@@ -31,6 +31,7 @@ _BODY = {"schema": {"$ref": SCHEMA_REFERENCE.format(model="BatchBody")}}
     "/{operator}/{kind}/{action}/batch",
     status_code=202,
     response_model=BatchProgress,
+    response_description="The batch was accepted; its tasks are queued.",
     openapi_extra={
         "parameters": _PARAMETERS,
         "requestBody": {"required": True, "content": {"application/json": _BODY}},
@@ -62,6 +63,7 @@ async def launch(
     "/batches/{batch_id}/retry",
     status_code=202,
     response_model=BatchProgress,
+    response_description="The batch was accepted; its tasks are queued.",
     openapi_extra={"parameters": _PARAMETERS},
 )
 async def retry(

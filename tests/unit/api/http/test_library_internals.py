@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.http.fastapi_internals import (
+    DEFAULT_DESCRIPTION,
     VALIDATION_SCHEMAS,
     request_faults,
     without_validation_schemas,
@@ -38,6 +39,8 @@ def test_fastapi_places_its_own_error_schemas_under_known_names() -> None:
     app = app_with_a_limit()
     document = get_openapi(title="x", version="1", routes=app.routes)
     assert set(VALIDATION_SCHEMAS) == set(document["components"]["schemas"])
+    responses = document["paths"]["/things"]["get"]["responses"]
+    assert responses["200"]["description"] == DEFAULT_DESCRIPTION
     without_validation_schemas(document)
     assert document["components"]["schemas"] == {}
 
