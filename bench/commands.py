@@ -57,6 +57,21 @@ async def run_ten_steps(session: Session, calls: int) -> Measurement:
     return await closed_loop([call], calls)
 
 
+def _compare_ten_steps(
+    site: MeasuredSite, runner: Session, targets: Sequence[TargetService], calls: int
+) -> Comparison:
+    return Comparison(
+        "an operation of ten steps",
+        "1.5 times ten commands on a bare runner; a fifth of ten FirecREST requests",
+        "p50",
+        lambda: run_ten_step_operations(site, calls),
+        {
+            "ten on the bare runner": lambda: run_ten_steps(runner, calls),
+            **{f"ten of {each.name}": partial(each.measure_tens, calls) for each in targets},
+        },
+    )
+
+
 @contextlib.asynccontextmanager
 async def command_comparisons(
     site: MeasuredSite, targets: Sequence[TargetService], calls: int
@@ -82,17 +97,7 @@ async def command_comparisons(
             },
         )
 
-    few = max(1, calls // 10)
-    ten_steps = Comparison(
-        "an operation of ten steps",
-        "1.5 times ten commands on a bare runner; a fifth of ten FirecREST requests",
-        "p50",
-        lambda: run_ten_step_operations(site, few),
-        {
-            "ten on the bare runner": lambda: run_ten_steps(runner, few),
-            **{f"ten of {each.name}": partial(each.measure_tens, few) for each in targets},
-        },
-    )
+    ten_steps = _compare_ten_steps(site, runner, targets, max(1, calls // 10))
     try:
         await asyncio.gather(
             run_commands(site, 4, 20), run_bare_loop(bare, 4, 20), run_steps(runner, 4, 20)

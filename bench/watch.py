@@ -139,6 +139,18 @@ def event_delays(task: dict[str, Any], events: list[ReceivedEvent]) -> list[floa
     return [(event.arrived_at - ends[event.data["number"]]).total_seconds() for event in ended]
 
 
+def print_result(task: dict[str, Any], events: list[ReceivedEvent]) -> bool:
+    """Compare the events with the task and print the result; return True without faults."""
+    faults = find_faults(expected_values(task), received_values(events), events)
+    delays = sorted(event_delays(task, events))
+    print(f"{task['state']}: {len(task['steps'])} steps, {len(task['log'])} lines of log")
+    print(f"{len(events)} events, {len(faults)} faults", *faults, sep="\n  ")
+    with contextlib.suppress(statistics.StatisticsError, IndexError):
+        p50, p99 = statistics.median(delays), delays[int(len(delays) * 0.99)]
+        print(f"from the end of a step to its event: p50 {p50:.2f} s, p99 {p99:.2f} s")
+    return not faults
+
+
 def main() -> None:
     """Run the operation, watch it, compare the events and print the result."""
     parser = argparse.ArgumentParser(prog="python -m bench.watch", description=__doc__)
@@ -171,16 +183,9 @@ def main() -> None:
                 watcher.watch(cut - (time.monotonic() - began))
         seconds = time.monotonic() - began
         task = http.get(f"/tasks/{task_id}").raise_for_status().json()
-    events = watcher.events
-    faults = find_faults(expected_values(task), received_values(events), events)
-    delays = sorted(event_delays(task, events))
-    print(f"{task['state']}: {len(task['steps'])} steps, {len(task['log'])} lines of log")
     print(f"watched for {seconds / 60:.1f} min; connection cut {watcher.connections - 1} times")
-    print(f"{len(events)} events, {len(faults)} faults", *faults, sep="\n  ")
-    with contextlib.suppress(statistics.StatisticsError, IndexError):
-        p50, p99 = statistics.median(delays), delays[int(len(delays) * 0.99)]
-        print(f"from the end of a step to its event: p50 {p50:.2f} s, p99 {p99:.2f} s")
-    sys.exit(bool(faults) or task["state"] != "succeeded")
+    is_complete = print_result(task, watcher.events)
+    sys.exit(not is_complete or task["state"] != "succeeded")
 
 
 if __name__ == "__main__":
