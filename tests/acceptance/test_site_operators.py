@@ -46,7 +46,7 @@ def test_command_and_operation_of_a_site_answer_like_shipped_ones(
     listed = alice.http.get("/operators").json()["operators"]
     assert {
         "name": "mysite",
-        "description": "A site's own operator, as it stands in a folder outside the tree.",
+        "description": "A site's own operator, in a folder outside the source tree.",
         "commands": ["sh", "sort"],
         "operations": [
             "ask",
