@@ -14,8 +14,21 @@ from resop.messaging.messages import MAX_RESULT_CHARACTERS
 from tests.acceptance.conftest import ACCOUNTS
 from tests.support.openssh import OpenSSH
 from tests.support.service import Caller, Service, failure
+from tests.support.services import eventually
 
 ASK = "mysite/opn/ask"
+
+
+@pytest.fixture(autouse=True)
+def _no_unfinished_tasks(alice: Caller) -> None:
+    """Wait for tasks that earlier tests left running: the end of one clears shared answers."""
+
+    def unfinished() -> list[Any]:
+        states = ("queued", "running")
+        lists = (alice.http.get("/tasks", params={"state": state}).json() for state in states)
+        return [task for each in lists for task in each["tasks"]]
+
+    assert eventually(lambda: not unfinished(), 60)
 
 
 @pytest.fixture
