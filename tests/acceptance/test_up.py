@@ -185,7 +185,11 @@ REFUSALS = [
         "PORT=1\n#\nPORT=2\n",
         "config.env:3: PORT is set twice; the first time in line 1",
     ),
-    ("up --demo", f"SECRET_KEY={EXAMPLE_KEY}\n", "config.env:1: SECRET_KEY is an example"),
+    (
+        "up --demo",
+        f"SECRET_KEY={EXAMPLE_KEY}\n",
+        "config.env:1: SECRET_KEY is not random: create one",
+    ),
     ("up --demo", "PORT={used}\n", "port {used} on 127.0.0.1 cannot be used (Address already in"),
     (
         "up",
