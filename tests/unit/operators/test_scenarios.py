@@ -67,7 +67,7 @@ def test_scenarios_show_success_and_refusal_and_failure(name: str) -> None:
     assert any("error" not in answer and "invalid" not in answer for answer in answers)
 
 
-class RecordingDoor(FakeExecutor):
+class RecordingExecutor(FakeExecutor):
     """A cluster where every step succeeds silently."""
 
     def __init__(self, masker: Masker) -> None:
@@ -88,10 +88,10 @@ def searched(word: str) -> tuple[StepRequest, str]:
     search = CATALOG.command("template", "search")
     given = {"words": [word], "hidden_word": SECRET, "input": ["notes"]}
     options = check_options(search.options, given)
-    door = RecordingDoor(Masker(secrets_in(options)))
-    outcome = perform_command(search, door, options)
+    executor = RecordingExecutor(Masker(secrets_in(options)))
+    outcome = perform_command(search, executor, options)
     assert outcome.result is not None
-    (step,) = door.steps
+    (step,) = executor.steps
     return step, outcome.result.command
 
 

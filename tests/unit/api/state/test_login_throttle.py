@@ -16,18 +16,18 @@ from resop.errors import (
 )
 
 
-async def fail(breaker: LoginThrottle, fault: type[ResopError] = LoginRefused) -> None:
+async def fail(throttle: LoginThrottle, fault: type[ResopError] = LoginRefused) -> None:
     with pytest.raises(fault):
-        async with breaker.attempt():
+        async with throttle.attempt():
             raise fault
 
 
 async def test_the_sixth_login_after_five_failures_is_stopped() -> None:
-    breaker = LoginThrottle(fakeredis.FakeAsyncRedis(), "ada", "hpc", "10.0.0.1")
+    throttle = LoginThrottle(fakeredis.FakeAsyncRedis(), "ada", "hpc", "10.0.0.1")
     for number in range(MAX_FAILURES):
-        await fail(breaker, (LoginRefused, OtpRequired, PasswordExpired)[number % 3])
+        await fail(throttle, (LoginRefused, OtpRequired, PasswordExpired)[number % 3])
     with pytest.raises(TooManyAttempts) as stopped:
-        async with breaker.attempt():
+        async with throttle.attempt():
             pytest.fail("the cluster was asked")
     assert 0 < stopped.value.details["retry_after"] <= FAILURE_PERIOD_SECONDS
 
@@ -67,11 +67,11 @@ async def test_good_logins_wait_for_each_other_and_are_not_counted() -> None:
 
 async def test_further_failures_do_not_prolong_the_wait() -> None:
     redis = fakeredis.FakeAsyncRedis()
-    breaker = LoginThrottle(redis, "ada", "hpc", "10.0.0.1")
-    await fail(breaker)
+    throttle = LoginThrottle(redis, "ada", "hpc", "10.0.0.1")
+    await fail(throttle)
     key = "resop:login:hpc:ada:10.0.0.1"
     await redis.expire(key, 10)
-    await fail(breaker)
+    await fail(throttle)
     assert 0 < await redis.ttl(key) <= 10
 
 
@@ -91,7 +91,7 @@ async def test_nobody_else_is_stopped(username: str, cluster: str, address: str)
 async def test_without_redis_nobody_can_try_passwords() -> None:
     server = fakeredis.FakeServer()
     server.connected = False
-    breaker = LoginThrottle(fakeredis.FakeAsyncRedis(server=server), "ada", "hpc", "10.0.0.1")
+    throttle = LoginThrottle(fakeredis.FakeAsyncRedis(server=server), "ada", "hpc", "10.0.0.1")
     with pytest.raises(QueueUnavailable):
-        async with breaker.attempt():
+        async with throttle.attempt():
             pytest.fail("the cluster was asked")

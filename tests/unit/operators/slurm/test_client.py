@@ -127,7 +127,7 @@ def test_site_without_munge_is_not_told_that_it_is_away() -> None:
 
 
 def test_answer_that_was_cut_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(door: FakeExecutor, step: StepRequest) -> Result:
+    def cut(executor: FakeExecutor, step: StepRequest) -> Result:
         assert step.max_output == 9
         return Result("123456789", truncated=True)
 
