@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 PING_SECONDS = 5.0
 """A connection that is silent for this time is pinged; if it stays silent as long, it is lost."""
 RECONNECT_SECONDS = 0.5
+CANCEL_SECONDS = 0.5
 
 _Callback = Callable[[Any], None]
 
@@ -55,10 +56,11 @@ class Subscriber:
 
     async def stop(self) -> None:
         """Stop receiving messages."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        task, self._task = self._task, None
+        # Again and again: a time-out inside redis-py that ends at that moment swallows the request.
+        while task is not None and not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=CANCEL_SECONDS)
         self.connected = False
 
     async def _run(self) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import fakeredis
 import pytest
@@ -225,6 +226,30 @@ async def test_quiet_connection_that_answers_is_kept(
         await asyncio.sleep(0.5)
         assert subscriber.connected and received == [Resync()]
     assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+
+
+async def test_stop_ends_a_subscription_that_swallows_a_cancellation(
+    server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscriber, swallowed = Subscriber("redis://fake"), list[bool]()
+    subscriber.on(BatchReady, lambda _: None)
+    original = redis.asyncio.client.PubSub.get_message
+
+    async def swallow_once(*arguments: Any, **options: Any) -> Any:
+        try:
+            return await original(*arguments, **options)
+        except asyncio.CancelledError:
+            if swallowed:
+                raise
+            swallowed.append(True)
+            return None
+
+    monkeypatch.setattr(redis.asyncio.client.PubSub, "get_message", swallow_once)
+    await subscriber.start()
+    await until(lambda: subscriber.connected)
+    async with asyncio.timeout(10):
+        await subscriber.stop()
+    assert swallowed == [True]
 
 
 async def test_fault_of_the_library_does_not_end_the_subscription(
