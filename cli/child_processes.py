@@ -25,7 +25,7 @@ _LOG_LINE = re.compile(r"[\d{]|$")
 
 
 @dataclass(slots=True)
-class Child:
+class ChildProcess:
     """A child process whose standard error goes to the log that all children share."""
 
     name: str
@@ -58,7 +58,7 @@ def start(
     log: Path,
     *,
     stdout: int | None = None,
-) -> Child:
+) -> ChildProcess:
     """Start a child in its own session, so that Ctrl-C reaches the supervisor only.
 
     Raises SetupError when the program does not exist or the log cannot be written.
@@ -82,7 +82,7 @@ def start(
             )
         except OSError as fault:
             raise SetupError(f"{name} does not start: {fault}") from None
-    return Child(name, process, log, log_offset)
+    return ChildProcess(name, process, log, log_offset)
 
 
 def start_python(
@@ -92,14 +92,14 @@ def start_python(
     log: Path,
     *arguments: str,
     stdout: int | None = None,
-) -> Child:
+) -> ChildProcess:
     """Start a module of ours in a child; a folder of its name where we run counts for nothing."""
     return start(
         name, [sys.executable, "-P", "-m", module, *arguments], environ, log, stdout=stdout
     )
 
 
-def wait_until(ready: Callable[[], bool], children: Sequence[Child], seconds: float) -> None:
+def wait_until(ready: Callable[[], bool], children: Sequence[ChildProcess], seconds: float) -> None:
     """Wait until `ready`. Raises SetupError when a child ends before, or the time is up."""
     deadline = time.monotonic() + seconds
     while not ready():
@@ -110,14 +110,14 @@ def wait_until(ready: Callable[[], bool], children: Sequence[Child], seconds: fl
         time.sleep(POLL_SECONDS)
 
 
-def raise_if_ended(children: Sequence[Child]) -> None:
+def raise_if_ended(children: Sequence[ChildProcess]) -> None:
     """Raise SetupError with the cause when a child has ended."""
     for child in children:
         if child.ended:
             raise SetupError(_cause(child, min(each.log_offset for each in children)))
 
 
-def _cause(child: Child, since: int) -> str:
+def _cause(child: ChildProcess, since: int) -> str:
     """Say why a child ended: by its own message, else by its exit code and last line.
 
     The first message in the log counts, whichever child wrote it: a fault in the settings ends

