@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 import asyncssh
@@ -13,7 +13,7 @@ from api.state.services import Services
 from resop.config.clusters import Cluster
 from resop.errors import ClusterError, KeyRefused
 from resop.security.tokens import Token
-from resop.ssh.authorized_keys import KeyLine, add_line, remove_line
+from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_line
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
 from resop.ssh.user_groups import fetch_groups
 from resop.storage.models import Credential
@@ -63,10 +63,10 @@ class InstalledKey:
         credential.public_key = key.export_public_key("openssh").decode().strip()
         lifetime = timedelta(hours=services.settings.TOKEN_HOURS)
 
-        def with_line(content: bytes, node_time: datetime) -> bytes:
-            encryptor, expires = services.access.encryptor, node_time + lifetime
-            line = KeyLine(credential.public_key, encryptor.instance, credential.id, expires)
-            return add_line(content, line, node_time, encryptor.instances)
+        def with_line(content: bytes, clock: NodeClock) -> bytes:
+            encryptor, expiry = services.access.encryptor, clock.stamp(clock.now + lifetime)
+            line = KeyLine(credential.public_key, encryptor.instance, credential.id, expiry)
+            return add_line(content, line, clock, encryptor.instances)
 
         private = key.export_private_key("openssh")
         async with await open_connection(services, login) as connection:
@@ -109,7 +109,7 @@ class InstalledKey:
     ) -> None:
         instances = self._services.access.encryptor.instances
         await edit_authorized_keys(
-            connection, lambda content, time: remove_line(content, instances, credential_id, time)
+            connection, lambda content, clock: remove_line(content, instances, credential_id, clock)
         )
 
 

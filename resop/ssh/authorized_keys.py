@@ -10,14 +10,40 @@ import io
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 TIME_FORMAT = "%Y%m%d%H%M%S"
 
 _OURS = re.compile(
-    rb'restrict,expiry-time="(?P<expiry>\d{14})" ssh-ed25519 \S+ '
+    rb'restrict,expiry-time="(?P<expiry>\d{14}Z?)" ssh-ed25519 \S+ '
     rb"resop:(?P<instance>[0-9a-f]+):(?P<credential>[0-9a-f-]+)"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class NodeClock:
+    """The clock of a login node, and how its sshd reads an expiry-time."""
+
+    now: datetime
+    """The current time there, UTC."""
+    standard_offset: timedelta
+    """The offset of its standard time from UTC: sshd knows no daylight saving time."""
+    utc: bool
+    """True if its sshd reads times in UTC, that end with 'Z' (OpenSSH 9.1 and newer)."""
+
+    def stamp(self, time: datetime) -> str:
+        """Return a time (UTC) as an expiry-time."""
+        return f"{time:{TIME_FORMAT}}Z" if self.utc else self._local(time)
+
+    def is_past(self, expiry: str) -> bool:
+        """Return True if an expiry-time of either kind is over."""
+        # Compare text: somebody may have edited our line, and its digits need not be a date.
+        return expiry <= (
+            f"{self.now:{TIME_FORMAT}}Z" if expiry[-1] == "Z" else self._local(self.now)
+        )
+
+    def _local(self, time: datetime) -> str:
+        return f"{time + self.standard_offset:{TIME_FORMAT}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,35 +54,31 @@ class KeyLine:
     """`ssh-ed25519 AAAA…`, without a comment."""
     instance: str
     credential: str
-    expires: datetime
-    """Local time of the login node: sshd before 9.1 understands no other."""
+    expiry: str
+    """The end of its validity, by `NodeClock.stamp`."""
 
     def render(self) -> bytes:
         """Return the line with its end."""
-        expiry = self.expires.strftime(TIME_FORMAT)
         comment = f"resop:{self.instance}:{self.credential}"
-        return f'restrict,expiry-time="{expiry}" {self.public_key} {comment}\n'.encode()
+        return f'restrict,expiry-time="{self.expiry}" {self.public_key} {comment}\n'.encode()
 
 
 def add_line(
-    content: bytes, line: KeyLine, now: datetime, instances: Collection[str] = ()
+    content: bytes, line: KeyLine, clock: NodeClock, instances: Collection[str] = ()
 ) -> bytes:
-    """Return `content` with `line` first, without expired lines of its instance and `instances`.
-
-    `now` is the login node's local time.
-    """
+    """Return `content` with `line` first, without expired lines of its instance and `instances`."""
     names = {line.instance, *instances}
-    return line.render() + _filter(content, lambda ours: _is_expired(ours, names, now))
+    return line.render() + _filter(content, lambda ours: _is_expired(ours, names, clock))
 
 
 def remove_line(
-    content: bytes, instances: Collection[str], credential: str, now: datetime
+    content: bytes, instances: Collection[str], credential: str, clock: NodeClock
 ) -> bytes:
     """Return `content` without a credential's line and without expired lines of `instances`."""
 
     def is_obsolete(ours: re.Match[bytes]) -> bool:
         return _is_of(ours, instances) and (
-            ours["credential"] == credential.encode() or _is_expired(ours, instances, now)
+            ours["credential"] == credential.encode() or _is_expired(ours, instances, clock)
         )
 
     return _filter(content, is_obsolete)
@@ -71,9 +93,8 @@ def _filter(content: bytes, is_obsolete: Callable[[re.Match[bytes]], bool]) -> b
     return b"".join(remaining)
 
 
-def _is_expired(ours: re.Match[bytes], instances: Collection[str], now: datetime) -> bool:
-    # Compare text: somebody may have edited our line, and its digits need not be a date.
-    return _is_of(ours, instances) and ours["expiry"] <= now.strftime(TIME_FORMAT).encode()
+def _is_expired(ours: re.Match[bytes], instances: Collection[str], clock: NodeClock) -> bool:
+    return _is_of(ours, instances) and clock.is_past(ours["expiry"].decode())
 
 
 def _is_of(ours: re.Match[bytes], instances: Collection[str]) -> bool:

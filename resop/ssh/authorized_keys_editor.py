@@ -1,24 +1,25 @@
 """Add our key line to a user's authorized_keys over SSH, and remove it again.
 
 The file is read, edited here, and replaced atomically if nobody has changed it meanwhile. It keeps
-its mode, owner and group; a symbolic link is followed.
+its mode, owner, group and ACL; a symbolic link is followed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import re
 import secrets
 import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncssh
 
 from resop.errors import ClusterError, PasswordExpired, ResopError
-from resop.ssh.authorized_keys import TIME_FORMAT
+from resop.ssh.authorized_keys import NodeClock
 from resop.ssh.exec_channel import run_command_line
 from resop.steps.output import RawResult
 from resop.steps.quoting import login_shell_script
@@ -26,6 +27,8 @@ from resop.steps.quoting import login_shell_script
 SCRIPT_TIMEOUT = 20.0
 EDIT_TIMEOUT = 30.0
 RETRY_PAUSE = 0.2
+UTC_SINCE = (9, 1)
+"""The version of OpenSSH from which sshd reads times in UTC."""
 
 LOCKED, CHANGED, FOREIGN = 75, 76, 77  # exit codes of _WRITE
 
@@ -35,9 +38,16 @@ file=.ssh/authorized_keys
 if [ -h "$file" ]; then file=$(readlink -f "$file") || exit; fi
 """
 
-# Output of rc files comes before the marker, and is skipped.
+# Output of rc files comes before the marker, and is skipped. The TZ that they set is not sshd's.
+# One of the offsets of January and July is that of standard time.
 _READ = """printf '\\n%s\\n' {marker}
-date +%Y%m%d%H%M%S
+(
+  unset TZ
+  date +%s
+  for month in 01 07; do
+    date -d "$(date +%Y)-$month-15 12:00" +%z 2>/dev/null || date +%z
+  done
+)
 if [ -e "$file" ]; then cksum <"$file" && cat "$file"; else echo absent; fi
 """
 
@@ -60,14 +70,16 @@ state=absent
 new=$(mktemp "$file.XXXXXX") && cat >"$new" || exit
 [ "$(wc -c <"$new")" -eq {size} ] || exit
 if [ -e "$file" ]; then
-  chmod "$(stat -c %a "$file")" "$new" || exit
+  # GNU's cp keeps an ACL as well; the others only know the mode.
+  cp --attributes-only --preserve=all --no-preserve=timestamps "$file" "$new" 2>/dev/null ||
+    chmod "$(stat -c %a "$file")" "$new" || exit
   owner=$(stat -c %u:%g "$file")
   [ "$owner" = "$(stat -c %u:%g "$new")" ] || chown "$owner" "$new" 2>/dev/null || exit 77
 fi
 mv -f "$new" "$file"
 """
 
-Edit = Callable[[bytes, datetime], bytes]
+Edit = Callable[[bytes, NodeClock], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +87,11 @@ class _File:
     content: bytes
     state: str
     """The output of `cksum`, or `absent`."""
-    now: datetime
-    """The login node's local time."""
+    clock: NodeClock
 
 
 async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: Edit) -> None:
-    """Replace the file's content by `edit(content, local time of the node)`.
+    """Replace the file's content by `edit(content, clock of the node)`.
 
     Raises ClusterError when the file cannot be read or written correctly, and PasswordExpired when
     the cluster only lets the user set a new password.
@@ -88,7 +99,7 @@ async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: E
     deadline = time.monotonic() + EDIT_TIMEOUT
     while True:
         before = await _read(connection)
-        after = edit(before.content, before.now)
+        after = edit(before.content, before.clock)
         if after == before.content:
             return
         script = _FIND + _WRITE.format(state=shlex.quote(before.state), size=len(after))
@@ -108,12 +119,28 @@ async def _read(connection: asyncssh.SSHClientConnection) -> _File:
     if done.exit_code != 0 or not found or done.truncated:
         raise _error("read", done)
     try:
-        now, state, content = output.split(b"\n", 2)
-        return _File(content, state.decode(), datetime.strptime(now.decode(), TIME_FORMAT))
+        now, winter, summer, state, content = output.split(b"\n", 4)
+        clock = NodeClock(
+            datetime.fromtimestamp(int(now), UTC),
+            min(_offset(winter), _offset(summer)),
+            _reads_utc(connection),
+        )
+        return _File(content, state.decode(), clock)
     except ValueError as fault:
         raise ClusterError(
             f"~/.ssh/authorized_keys cannot be read: unexpected output of date or cksum: {fault}"
         ) from None
+
+
+def _offset(text: bytes) -> timedelta:
+    offset = datetime.strptime(text.decode(), "%z").utcoffset()
+    assert offset is not None
+    return offset
+
+
+def _reads_utc(connection: asyncssh.SSHClientConnection) -> bool:
+    version = re.search(r"OpenSSH_(\d+)\.(\d+)", connection.get_extra_info("server_version") or "")
+    return version is not None and (int(version[1]), int(version[2])) >= UTC_SINCE
 
 
 def _error(action: str, done: RawResult) -> ResopError:

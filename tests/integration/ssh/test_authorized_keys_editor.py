@@ -6,7 +6,7 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncssh
@@ -15,10 +15,11 @@ import pytest_asyncio
 
 from resop.errors import ClusterError, StepTimedOut
 from resop.ssh import authorized_keys_editor
-from resop.ssh.authorized_keys import KeyLine, add_line, remove_line
+from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_line
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
 from resop.ssh.exec_channel import run_command_line
 from resop.steps.output import RawResult
+from tests.support.acl import acl_of, reason_without_acl, set_acl
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 
@@ -99,16 +100,21 @@ def place(
 
 
 def a_line(hours: float = 8) -> KeyLine:
-    return KeyLine(PUBLIC, INSTANCE, str(uuid.uuid4()), datetime.now() + timedelta(hours=hours))
+    return KeyLine(PUBLIC, INSTANCE, str(uuid.uuid4()), expiry(hours))
+
+
+def expiry(hours: float) -> str:
+    now = datetime.now(UTC)
+    return NodeClock(now, timedelta(0), utc=True).stamp(now + timedelta(hours=hours))
 
 
 async def add(connection: asyncssh.SSHClientConnection, line: KeyLine) -> None:
-    await edit_authorized_keys(connection, lambda content, now: add_line(content, line, now))
+    await edit_authorized_keys(connection, lambda content, clock: add_line(content, line, clock))
 
 
 async def remove(connection: asyncssh.SSHClientConnection, line: KeyLine) -> None:
     await edit_authorized_keys(
-        connection, lambda content, now: remove_line(content, {INSTANCE}, line.credential, now)
+        connection, lambda content, clock: remove_line(content, {INSTANCE}, line.credential, clock)
     )
 
 
@@ -231,9 +237,57 @@ async def test_key_that_was_added_opens_a_session_until_it_expires(
         return opened
 
     for hours, expected in ((8, True), (-1, False)):
-        line = KeyLine(public, INSTANCE, "0", datetime.now() + timedelta(hours=hours))
+        line = KeyLine(public, INSTANCE, "0", expiry(hours))
         await edit_authorized_keys(shared, lambda *_, line=line: line.render())
         assert await opens() is expected
+
+
+ZONES = ["Pacific/Honolulu", "America/New_York", "Asia/Tokyo", "Europe/Berlin", "nonsense", ""]
+
+
+@pytest.mark.parametrize("account", [ALICE, TOM, FRED], ids=["bash", "tcsh", "fish"])
+@pytest.mark.parametrize("zone", ZONES)
+async def test_expiry_does_not_depend_on_the_users_time_zone(
+    server: OpenSSH, zone: str, account: Account
+) -> None:
+    home, clocks = server.home(account.name), []
+    name, text = {
+        ALICE: (".bashrc", f"export TZ='{zone}'\nreadonly TZ\n"),
+        TOM: (".tcshrc", f"setenv TZ '{zone}'\n"),
+        FRED: (".config/fish/config.fish", f"set -x TZ '{zone}'\n"),
+    }[account]
+    file = home / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+    def edit(content: bytes, clock: NodeClock) -> bytes:
+        clocks.append(clock)
+        return content
+
+    try:
+        async with await login(server, account) as connection:
+            await edit_authorized_keys(connection, edit)
+    finally:
+        file.unlink()
+    (clock,) = clocks
+    assert abs(clock.now - datetime.now(UTC)) < timedelta(seconds=30)
+    assert clock.standard_offset == STANDARD_OFFSET
+    assert clock.utc  # the sshd of the tests is not older than 9.1
+
+
+STANDARD_OFFSET = timedelta(seconds=-time.timezone)
+"""The offset of this machine's zone, which is that of the sshd of the tests."""
+
+
+async def test_acl_of_the_file_is_kept(
+    server: OpenSSH, shared: asyncssh.SSHClientConnection
+) -> None:
+    need(reason_without_acl(server.home(ALICE.name)))
+    file = place(server, b"a line\n")
+    set_acl(file, f"u:{server.uid(TOM.name)}:r")
+    before = acl_of(file)
+    await add(shared, a_line())
+    assert acl_of(file) == before
 
 
 # -- several at once ------------------------------------------------------------------------
@@ -260,13 +314,13 @@ async def test_concurrent_edit_by_somebody_else_is_not_overwritten(
 ) -> None:
     file, line, calls = place(server, b"before\n"), a_line(), 0
 
-    def edit(content: bytes, now: datetime) -> bytes:
+    def edit(content: bytes, clock: NodeClock) -> bytes:
         nonlocal calls
         calls += 1
         if calls == 1:  # between our reading and our writing
             with file.open("ab") as stream:
                 stream.write(b"by ssh-copy-id\n")
-        return add_line(content, line, now)
+        return add_line(content, line, clock)
 
     await edit_authorized_keys(shared, edit)
     assert calls == 2
@@ -279,7 +333,7 @@ async def test_edit_of_a_file_that_keeps_changing_is_given_up(
     monkeypatch.setattr(authorized_keys_editor, "EDIT_TIMEOUT", 0.5)
     file, calls = place(server, b"before\n"), 0
 
-    def edit(content: bytes, now: datetime) -> bytes:
+    def edit(content: bytes, clock: NodeClock) -> bytes:
         nonlocal calls
         calls += 1
         file.write_bytes(b"theirs %d\n" % calls)
@@ -420,7 +474,7 @@ async def test_killed_edit_does_not_change_the_file(
     server: OpenSSH, shared: asyncssh.SSHClientConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = place(server, b"a line\n")
-    hanging = authorized_keys_editor._WRITE.replace("chmod ", "sleep 300; chmod ")
+    hanging = authorized_keys_editor._WRITE.replace("cp --attr", "sleep 300; cp --attr")
     monkeypatch.setattr(authorized_keys_editor, "_WRITE", hanging)
     monkeypatch.setattr(authorized_keys_editor, "SCRIPT_TIMEOUT", 0.4)
     with pytest.raises(StepTimedOut):

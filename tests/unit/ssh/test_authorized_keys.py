@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resop.ssh.authorized_keys import KeyLine, add_line, remove_line
+from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_line
 
-NOW = datetime(2026, 3, 1, 12, 0, 0)
-"""Local time of a login node."""
-LATER = NOW + timedelta(hours=8)
+TIME = datetime(2026, 3, 1, 11, 0, 0, tzinfo=UTC)
+NOW = NodeClock(TIME, timedelta(hours=1), utc=False)
+"""The clock of a login node in Berlin whose sshd is older than 9.1."""
+LATER = NOW.stamp(TIME + timedelta(hours=8))
 PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJfNw5vn9Jr1yuLOFXpQn2qQ0nCfTQmYw1jfHnL8y7aB"
 HERE, ELSEWHERE = "0a1b2c3d4e5f", "f5e4d3c2b1a0"
 LINE = KeyLine(PUBLIC, HERE, "0193a1b2-0000-7000-8000-00000000000a", LATER)
 SECOND = dataclasses.replace(LINE, credential="0193a1b2-0000-7000-8000-00000000000b")
-EXPIRED = dataclasses.replace(SECOND, expires=NOW - timedelta(seconds=1)).render()
-FOREIGN = dataclasses.replace(SECOND, instance=ELSEWHERE, expires=NOW - timedelta(days=9)).render()
+EXPIRED = dataclasses.replace(SECOND, expiry=NOW.stamp(TIME - timedelta(seconds=1))).render()
+FOREIGN = dataclasses.replace(
+    SECOND, instance=ELSEWHERE, expiry=NOW.stamp(TIME - timedelta(days=9))
+).render()
 
 OTHERS = [
     b"",
@@ -44,7 +47,7 @@ OTHERS = [
 ]
 
 
-def without(content: bytes, line: KeyLine = LINE, now: datetime = NOW) -> bytes:
+def without(content: bytes, line: KeyLine = LINE, now: NodeClock = NOW) -> bytes:
     return remove_line(content, {line.instance}, line.credential, now)
 
 
@@ -91,12 +94,15 @@ def test_expired_lines_of_this_instance_are_removed(end: bytes) -> None:
 
 @pytest.mark.parametrize(("seconds", "stays"), [(1, True), (0, False), (-1, False)])
 def test_line_stays_until_it_expires(seconds: int, stays: bool) -> None:
-    older = dataclasses.replace(SECOND, expires=NOW + timedelta(seconds=seconds)).render()
+    older = dataclasses.replace(
+        SECOND, expiry=NOW.stamp(TIME + timedelta(seconds=seconds))
+    ).render()
     assert add_line(older, LINE, NOW) == LINE.render() + (older if stays else b"")
 
 
 def test_lines_of_other_instances_stay_even_with_the_same_credential() -> None:
-    theirs = dataclasses.replace(LINE, instance=ELSEWHERE, expires=NOW - timedelta(days=1)).render()
+    expiry = NOW.stamp(TIME - timedelta(days=1))
+    theirs = dataclasses.replace(LINE, instance=ELSEWHERE, expiry=expiry).render()
     assert without(add_line(theirs, LINE, NOW)) == theirs
 
 
@@ -113,3 +119,27 @@ def test_line_without_an_end_is_recognised() -> None:
 
 def test_removing_a_missing_line_changes_nothing() -> None:
     assert without(SECOND.render()) == SECOND.render()
+
+
+def test_newer_sshd_reads_the_expiry_in_utc() -> None:
+    clock = dataclasses.replace(NOW, utc=True)
+    assert clock.stamp(TIME) == "20260301110000Z"
+    line = dataclasses.replace(LINE, expiry=clock.stamp(TIME + timedelta(hours=8)))
+    assert b'expiry-time="20260301190000Z"' in line.render()
+    assert remove_line(line.render(), {HERE}, LINE.credential, clock) == b""
+
+
+def test_older_sshd_reads_the_expiry_in_standard_time_in_summer_as_well() -> None:
+    july = dataclasses.replace(NOW, now=datetime(2026, 7, 1, 10, tzinfo=UTC))
+    assert july.stamp(july.now) == "20260701110000"  # 12:00 on the wall
+
+
+@pytest.mark.parametrize("utc", [False, True])
+@pytest.mark.parametrize(("seconds", "stays"), [(-1, False), (0, False), (1, True)])
+def test_lines_of_either_kind_expire(seconds: int, stays: bool, utc: bool) -> None:
+    """The cluster's sshd may have been upgraded since the line was written."""
+    writer = dataclasses.replace(NOW, utc=utc)
+    reader = dataclasses.replace(NOW, utc=not utc)
+    expiry = writer.stamp(TIME + timedelta(seconds=seconds))
+    older = dataclasses.replace(SECOND, expiry=expiry).render()
+    assert (older in add_line(older, LINE, reader)) is stays
