@@ -46,7 +46,7 @@ class FileTransfers:
         """Write a file beside its path, then rename it: it appears complete or not at all."""
         self._transfer(
             f"put {shlex.quote(path)}",
-            lambda sftp: write_file(sftp, content, path, mode, overwrite),
+            lambda sftp: write_file(sftp, self._session, content, path, mode, overwrite),
             content,
         )
 
@@ -57,7 +57,8 @@ class FileTransfers:
     def put_folder(self, content: bytes, path: str, merge: bool) -> TransferStats:
         """Write a folder from a tar archive that was checked before."""
         return self._transfer(
-            f"put {shlex.quote(path)}/", lambda sftp: write_folder(sftp, content, path, merge)
+            f"put {shlex.quote(path)}/",
+            lambda sftp: write_folder(sftp, self._session, content, path, merge),
         )
 
     def get_folder(self, path: str, limit: int) -> bytes:
@@ -70,7 +71,7 @@ class FileTransfers:
         """Copy a file or folder on the cluster."""
         return self._transfer(
             f"copy {shlex.quote(source)} {shlex.quote(target)}",
-            lambda sftp: copy(sftp, source, target, overwrite, self._on_progress),
+            lambda sftp: copy(sftp, self._session, source, target, overwrite, self._on_progress),
         )
 
     def _transfer(

@@ -20,7 +20,7 @@ from api.http.conditions import Part
 from resop.archives.entry import NEW_FILE_MODE
 from resop.errors import InvalidOptions, UploadMismatch
 from resop.sftp.client import remove_quietly
-from resop.sftp.files import Target, translate_disk_full
+from resop.sftp.target import Target, translate_disk_full
 from resop.types import ErrorMessage
 
 MAX_IDLE_SECONDS = 86_400

@@ -15,8 +15,10 @@ from api.http.upload import is_form
 from api.routes.sftp_dependency import uploaded
 from resop.errors import DigestMismatch, InvalidOptions
 from resop.sftp.client import attributes_of, display_path, remove_quietly
-from resop.sftp.files import Target, publish, temporary_file, translate_disk_full
+from resop.sftp.publish import FileAttributes, FilePublisher
+from resop.sftp.target import Target, temporary_file, translate_disk_full
 from resop.sftp.transfer import BlockWriter, read_blocks
+from resop.ssh.session import Session
 from resop.types import FileMode
 
 Checksum = Annotated[
@@ -69,8 +71,14 @@ class FileUpload:
     """One request that writes a file, or a part of one."""
 
     def __init__(
-        self, request: Request, sftp: asyncssh.SFTPClient, target: Target, options: WriteOptions
+        self,
+        request: Request,
+        sftp: asyncssh.SFTPClient,
+        session: Session,
+        target: Target,
+        options: WriteOptions,
     ) -> None:
+        self._publisher = FilePublisher(sftp, session)
         self._request = request
         self._sftp = sftp
         self._target = target
@@ -128,13 +136,13 @@ class FileUpload:
 
     async def _publish(self, temp_path: bytes, file: asyncssh.SFTPClientFile) -> None:
         """Set the file's attributes and put it into its final place."""
-        mode = None if self._options.mode is None else int(self._options.mode, 8)
-        await file.setstat(self._target.final_attributes(mode, self._options.modified))
         await file.close()  # some file systems report a full disk only now
         # The file may have changed during the upload, so the conditions are checked again.
         present = await attributes_of(self._sftp, self._target.real_path)
         check_conditions(self._request.headers, present)
-        await publish(self._sftp, self._target, temp_path, self._options.overwrite)
+        mode = None if self._options.mode is None else int(self._options.mode, 8)
+        attributes = FileAttributes.of(mode, self._options.modified)
+        await self._publisher.publish(self._target, temp_path, attributes, self._options.overwrite)
 
 
 async def file_digests(

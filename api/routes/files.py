@@ -34,7 +34,7 @@ from api.routes.file_upload import (
     check_write_request,
     file_digests,
 )
-from api.routes.sftp_dependency import PathParameter, Sftp
+from api.routes.sftp_dependency import FileSession, PathParameter, Sftp
 from resop.errors import PathFailed
 from resop.limits import FILE_LIMIT
 from resop.sftp.client import (
@@ -44,7 +44,7 @@ from resop.sftp.client import (
     mode_of,
     translate_sftp_errors,
 )
-from resop.sftp.files import resolve_target
+from resop.sftp.target import resolve_target
 from resop.sftp.transfer import read_blocks
 from resop.storage.serializers import iso_time
 
@@ -128,7 +128,11 @@ async def look_at_file(
     },
 )
 async def write_file(
-    request: Request, path: PathParameter, sftp: Sftp, options: Annotated[WriteOptions, Query()]
+    request: Request,
+    path: PathParameter,
+    sftp: Sftp,
+    session: FileSession,
+    options: Annotated[WriteOptions, Query()],
 ) -> JSONResponse:
     """Upload a file, or a part of it (`Content-Range`).
 
@@ -141,7 +145,7 @@ async def write_file(
         check_conditions(request.headers, target.existing)
         if not options.overwrite:
             target.check_vacant()
-        upload = FileUpload(request, sftp, target, options)
+        upload = FileUpload(request, sftp, session, target, options)
         digests = await (upload.write_file() if part is None else upload.write_part(part))
         if part is not None and digests is None:
             received = part.start + part.size

@@ -16,12 +16,11 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.http.download import Download
-from api.routes.sftp_dependency import PathParameter, Sftp, uploaded
+from api.routes.sftp_dependency import FileSession, PathParameter, Sftp, uploaded
 from resop.archives import tar, zip
 from resop.archives.byte_stream import ByteStream, rechunk
 from resop.archives.entry import Content, TreeEntry
 from resop.sftp.client import display_path, remove_quietly, translate_sftp_errors
-from resop.sftp.files import Target, temporary_file
 from resop.sftp.folders import (
     EntryFilter,
     FolderWriter,
@@ -30,6 +29,7 @@ from resop.sftp.folders import (
     with_content,
     writable_folder,
 )
+from resop.sftp.target import Target, temporary_file
 from resop.sftp.transfer import BlockWriter
 
 router = APIRouter(prefix="/folders", tags=["files"])
@@ -106,6 +106,7 @@ async def write_folder(
     request: Request,
     path: PathParameter,
     sftp: Sftp,
+    session: FileSession,
     merge: Annotated[
         bool, Query(description="Unpack into the existing folder, replacing files in it.")
     ] = False,
@@ -119,7 +120,7 @@ async def write_folder(
     with translate_sftp_errors(path):
         async with (
             writable_folder(sftp, path, merge=merge) as (top, final_path),
-            FolderWriter(sftp, top, merge=merge) as writer,
+            FolderWriter(sftp, session, top, merge=merge) as writer,
             _entries(request, sftp, top) as entries,
         ):
             async for entry, content in entries:

@@ -17,6 +17,7 @@ from api.tasks.run_action import permit
 from resop.access.permissions import READ_FILES, WRITE_FILES
 from resop.errors import InvalidOptions, PathFailed
 from resop.sftp.client import display_path, is_hidden, open_sftp
+from resop.ssh.session import Session
 
 SFTP_WAIT_SECONDS = 30.0
 """How long to wait for a connection with room for one more transfer."""
@@ -71,15 +72,20 @@ def uploaded(request: Request) -> AsyncIterator[bytes]:
 PathParameter = Annotated[bytes, Depends(_path_of)]
 
 
-async def _sftp(
-    request: Request, services: ServicesDep, caller: CurrentCaller, path: PathParameter
-) -> AsyncIterator[asyncssh.SFTPClient]:
-    """Open SFTP in this process, so that content passes neither the queue nor the database."""
+async def _session(request: Request, services: ServicesDep, caller: CurrentCaller) -> Session:
+    """Return the caller's session in this process: no content passes the queue or the database."""
     await permit(services, caller, READ_FILES if request.method in ("GET", "HEAD") else WRITE_FILES)
     token = caller.token
-    session = services.access.sessions.session(
+    return services.access.sessions.session(
         token.username, token.cluster, token.credential, token.key_share
     )
+
+
+FileSession = Annotated[Session, Depends(_session)]
+"""The session of a caller who may read or write files, as the request does."""
+
+
+async def _sftp(session: FileSession, path: PathParameter) -> AsyncIterator[asyncssh.SFTPClient]:
     async with open_sftp(session, SFTP_WAIT_SECONDS) as sftp:
         try:
             yield sftp

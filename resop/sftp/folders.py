@@ -26,8 +26,10 @@ from resop.archives.entry import SMALL_FILE_BYTES, Content, TransferStats, TreeE
 from resop.errors import PathFailed
 from resop.limits import TRANSFER_LIMIT
 from resop.sftp.client import display_path, mode_of, to_bytes, translate_sftp_errors
-from resop.sftp.files import Target, publish, temporary_file, translate_disk_full
+from resop.sftp.publish import FileAttributes, FilePublisher
+from resop.sftp.target import Target, temporary_file, translate_disk_full
 from resop.sftp.transfer import BlockWriter, read_blocks
+from resop.ssh.session import Session
 
 MAX_OPEN_FILES = 64
 """Small files in progress at once, 4 MiB in all: each costs several round trips."""
@@ -182,12 +184,15 @@ class _PendingWrites:
 class FolderWriter:
     """Writes the entries of an archive into a folder; `async with` finishes the folder."""
 
-    def __init__(self, sftp: asyncssh.SFTPClient, top: bytes, *, merge: bool = False) -> None:
+    def __init__(
+        self, sftp: asyncssh.SFTPClient, session: Session, top: bytes, *, merge: bool = False
+    ) -> None:
         """Write into the folder `top`, a path without symbolic links.
 
-        With `merge`, `top` keeps its own permissions.
+        With `merge`, `top` and the files that are replaced keep their own permissions.
         """
         self._sftp = sftp
+        self._publisher = FilePublisher(sftp, session)
         self._top = top
         self._merge = merge
         self._folders = {b""}
@@ -276,9 +281,9 @@ class FolderWriter:
         with translate_sftp_errors(entry.name):
             async with temporary_file(self._sftp, target, entry.size) as (temp_path, file):
                 await self._write_content(file, entry, content)
-                await file.setstat(_attributes(entry))
                 await file.close()
-                await publish(self._sftp, target, temp_path, overwrite=True)
+                attributes = FileAttributes(new_mode=entry.mode & 0o777, modified=_time(entry))
+                await self._publisher.publish(target, temp_path, attributes, overwrite=True)
 
     async def _write_content(
         self, file: asyncssh.SFTPClientFile, entry: TreeEntry, content: Content
@@ -358,8 +363,11 @@ def _attributes(entry: TreeEntry) -> asyncssh.SFTPAttrs:
 
 
 def _times(entry: TreeEntry) -> asyncssh.SFTPAttrs:
-    time = max(0, min(entry.modified, 0xFFFFFFFF))  # the range of SFTP
-    return asyncssh.SFTPAttrs(atime=time, mtime=time)
+    return asyncssh.SFTPAttrs(atime=_time(entry), mtime=_time(entry))
+
+
+def _time(entry: TreeEntry) -> int:
+    return max(0, min(entry.modified, 0xFFFFFFFF))  # the range of SFTP
 
 
 async def _single_chunk(chunk: bytes) -> Content:
@@ -380,7 +388,7 @@ async def read_folder(sftp: asyncssh.SFTPClient, path: str, limit: int) -> bytes
 
 
 async def write_folder(
-    sftp: asyncssh.SFTPClient, content: bytes, path: str, merge: bool
+    sftp: asyncssh.SFTPClient, session: Session, content: bytes, path: str, merge: bool
 ) -> TransferStats:
     """Unpack a tar archive into a new folder, completely or not at all.
 
@@ -389,7 +397,7 @@ async def write_folder(
     with translate_sftp_errors(path):
         async with (
             writable_folder(sftp, to_bytes(path), merge=merge) as (top, _),
-            FolderWriter(sftp, top, merge=merge) as writer,
+            FolderWriter(sftp, session, top, merge=merge) as writer,
         ):
             async for entry, chunks in tar.read_archive(stream_bytes(content), TRANSFER_LIMIT):
                 await writer.add(entry, chunks)

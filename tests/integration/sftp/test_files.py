@@ -55,6 +55,14 @@ async def sftp(server: OpenSSH) -> AsyncIterator[asyncssh.SFTPClient]:
         yield client
 
 
+@pytest_asyncio.fixture(loop_scope="module")
+async def session(server: OpenSSH) -> AsyncIterator[Session]:
+    """Yield a session whose steps have channels of their own, as in the API."""
+    session = Session(lambda: connect(server), runner=False)
+    yield session
+    await session.close()
+
+
 def names(home: Path) -> list[str]:
     return [each.name for each in home.iterdir()]
 
@@ -72,10 +80,10 @@ async def wait_for_part(home: Path) -> None:
 
 
 async def test_replaced_file_is_the_old_one_until_it_is_the_new_one(
-    sftp: asyncssh.SFTPClient, home: Path
+    sftp: asyncssh.SFTPClient, session: Session, home: Path
 ) -> None:
-    await write_file(sftp, b"old", "a", None, True)
-    writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
+    await write_file(sftp, session, b"old", "a", None, True)
+    writing = asyncio.ensure_future(write_file(sftp, session, LARGE, "a", None, True))
     await wait_for_part(home)
     assert (home / "a").read_bytes() == b"old"
     await writing
@@ -83,9 +91,11 @@ async def test_replaced_file_is_the_old_one_until_it_is_the_new_one(
     assert names(home) == ["a"]
 
 
-async def test_cancelled_write_leaves_the_old_file(sftp: asyncssh.SFTPClient, home: Path) -> None:
-    await write_file(sftp, b"old", "a", None, True)
-    writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
+async def test_cancelled_write_leaves_the_old_file(
+    sftp: asyncssh.SFTPClient, session: Session, home: Path
+) -> None:
+    await write_file(sftp, session, b"old", "a", None, True)
+    writing = asyncio.ensure_future(write_file(sftp, session, LARGE, "a", None, True))
     await wait_for_part(home)
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -95,10 +105,10 @@ async def test_cancelled_write_leaves_the_old_file(sftp: asyncssh.SFTPClient, ho
 
 
 async def test_broken_connection_leaves_the_old_file(
-    server: OpenSSH, sftp: asyncssh.SFTPClient, home: Path
+    server: OpenSSH, sftp: asyncssh.SFTPClient, session: Session, home: Path
 ) -> None:
-    await write_file(sftp, b"old", "a", None, True)
-    writing = asyncio.ensure_future(write_file(sftp, LARGE, "a", None, True))
+    await write_file(sftp, session, b"old", "a", None, True)
+    writing = asyncio.ensure_future(write_file(sftp, session, LARGE, "a", None, True))
     await wait_for_part(home)
     await asyncio.to_thread(server.drop_connections)
     with pytest.raises(ContactLost):
@@ -107,10 +117,10 @@ async def test_broken_connection_leaves_the_old_file(
 
 
 async def test_one_of_several_writers_without_overwrite_wins(
-    sftp: asyncssh.SFTPClient, home: Path
+    sftp: asyncssh.SFTPClient, session: Session, home: Path
 ) -> None:
     contents = [bytes([number]) * 100_000 for number in range(8)]
-    writes = [write_file(sftp, content, "a", None, False) for content in contents]
+    writes = [write_file(sftp, session, content, "a", None, False) for content in contents]
     ended = await asyncio.gather(*writes, return_exceptions=True)
     (winner,) = [number for number, fault in enumerate(ended) if fault is None]
     faults = [fault for fault in ended if isinstance(fault, PathFailed)]
@@ -129,24 +139,28 @@ def copier(
     return sftp
 
 
-async def test_copy_is_complete_or_missing(copier: asyncssh.SFTPClient, home: Path) -> None:
+async def test_copy_is_complete_or_missing(
+    copier: asyncssh.SFTPClient, session: Session, home: Path
+) -> None:
     reports: list[tuple[float, float]] = []
 
     async def reason(source: str, target: str, overwrite: bool = False) -> str:
         try:
-            await copy(copier, source, target, overwrite, lambda *each: reports.append(each))
+            await copy(
+                copier, session, source, target, overwrite, lambda *each: reports.append(each)
+            )
         except PathFailed as fault:
             return str(fault.details["reason"])
         return ""
 
     content = b"0123456789abcdef" * 2_500_000
-    await write_file(copier, content, "a", 0o640, overwrite=True)
+    await write_file(copier, session, content, "a", 0o640, overwrite=True)
     assert await reason("a", "b") == ""
     assert (home / "b").read_bytes() == content
     assert (home / "b").stat().st_mode & 0o777 == 0o640
     assert reports[-1] == (len(content), len(content)), "all bytes are reported"
     assert [done for done, _ in reports] == sorted(done for done, _ in reports)
-    await write_file(copier, b"", "empty", None, overwrite=True)
+    await write_file(copier, session, b"", "empty", None, overwrite=True)
     reasons = {
         ("empty", "b", False): "exists",
         ("empty", "b", True): "",
@@ -164,18 +178,20 @@ async def test_copy_is_complete_or_missing(copier: asyncssh.SFTPClient, home: Pa
     assert sorted(names(home)) == ["a", "b", "empty"]
 
 
-async def test_folder_is_copied_and_merged(copier: asyncssh.SFTPClient, home: Path) -> None:
+async def test_folder_is_copied_and_merged(
+    copier: asyncssh.SFTPClient, session: Session, home: Path
+) -> None:
     await copier.makedirs("a/b", attrs=asyncssh.SFTPAttrs(permissions=0o750))
     for number in range(40):
-        await write_file(copier, b"x" * number, f"a/b/{number}", None, overwrite=True)
+        await write_file(copier, session, b"x" * number, f"a/b/{number}", None, overwrite=True)
     await copier.symlink("b/1", "a/link")
-    assert await copy(copier, "a", "c", False, lambda *_: None) == (41, 780)
+    assert await copy(copier, session, "a", "c", False, lambda *_: None) == (41, 780)
     assert len(list((home / "c/b").iterdir())) == 40
     assert (home / "c/b/39").read_bytes() == b"x" * 39
     assert (home / "c/link").readlink() == Path("b/1")
     (home / "a/b/1").write_bytes(b"other")
     (home / "c/kept").touch()
-    assert await copy(copier, "a", "c", True, lambda *_: None) == (41, 784)
+    assert await copy(copier, session, "a", "c", True, lambda *_: None) == (41, 784)
     assert ((home / "c/b/1").read_bytes(), (home / "c/kept").exists()) == (b"other", True)
 
 
@@ -270,7 +286,7 @@ async def test_noise_of_a_start_up_file_does_no_harm(server: OpenSSH, noise: str
 
     session = Session(connected, runner=False)
     async with open_sftp(session, 30) as sftp:
-        await write_file(sftp, content, "a", None, overwrite=True)
+        await write_file(sftp, session, content, "a", None, overwrite=True)
         assert (await read_file(sftp, "a", 1 << 20)).content == content
     await session.close()
 
