@@ -25,6 +25,9 @@ BIND_SCRIPT = (
 LDAP_TIMEOUT = 60.0
 MAX_ANSWER_BYTES = 1 << 26  # bytes
 SIZE_LIMIT_EXCEEDED = 4  # sizeLimitExceeded (RFC 4511)
+NO_SUCH_ATTRIBUTE = 16
+NO_SUCH_OBJECT = 32
+ENTRY_ALREADY_EXISTS = 68
 UNAVAILABLE_CODES = (51, 52)  # busy, unavailable
 CONNECTION_CODES = (-1, -5)  # OpenLDAP's own codes: server not reached, no answer in time
 INVALID_CREDENTIALS = 49
@@ -55,11 +58,16 @@ def search_limited(
 
 def add(shell: Shell, dn: str, attributes: Mapping[str, AttributeValues]) -> None:
     """Add an entry, registered to be undone."""
-    parts = ldif.line("dn", dn)
-    for name, values in attributes.items():
-        parts += ldif.lines(name, values)
     with _undone_by(shell, f"delete {dn}", "ldapdelete", dn):
-        _run(shell, f"add {dn}", "ldapadd", ldif_parts=parts)
+        _run(shell, f"add {dn}", "ldapadd", ldif_parts=_format_entry(dn, attributes))
+
+
+def add_if_missing(shell: Shell, dn: str, attributes: Mapping[str, AttributeValues]) -> bool:
+    """Add an entry, to stay; return False if it exists already."""
+    parts = _format_entry(dn, attributes)
+    accept = (0, ENTRY_ALREADY_EXISTS)
+    result = _run(shell, f"add {dn}", "ldapadd", ldif_parts=parts, accept=accept)
+    return result.exit_code == 0
 
 
 def modify(
@@ -78,9 +86,25 @@ def modify(
         _run(shell, summary, "ldapmodify", ldif_parts=parts)
 
 
+def replace_value(shell: Shell, dn: str, name: str, old: str, new: str) -> bool:
+    """Replace one value of an attribute; return False if the attribute does not have it (now)."""
+    changes: list[AttributeChange] = [("delete", name, [old]), ("add", name, [new])]
+    summary, parts = _format_modification(dn, changes)
+    accept = (0, NO_SUCH_ATTRIBUTE, NO_SUCH_OBJECT)
+    result = _run(shell, summary, "ldapmodify", ldif_parts=parts, accept=accept)
+    return result.exit_code == 0
+
+
 def delete(shell: Shell, dn: str) -> None:
     """Permanently delete an entry."""
     _run(shell, f"delete {dn}", "ldapdelete", dn)
+
+
+def _format_entry(dn: str, attributes: Mapping[str, AttributeValues]) -> list[str | Secret]:
+    parts = ldif.line("dn", dn)
+    for name, values in attributes.items():
+        parts += ldif.lines(name, values)
+    return parts
 
 
 def _format_modification(

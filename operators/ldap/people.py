@@ -1,9 +1,8 @@
-"""Find and change users and groups in the directory (RFC 2307), and choose their ids."""
+"""Find and change users and groups in the directory (RFC 2307)."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Annotated
 
@@ -20,11 +19,6 @@ SUSPENDED_SINCE = date(1970, 1, 2)
 """The expiry date of a suspended account: shadowExpire 1, since some take 0 as "never"."""
 NO_EXPIRY = -1
 MAX_EXPIRY_DAYS = 2_900_000  # in the year 9909: a date has four-digit years
-MAX_NUMBER_ATTEMPTS = 5
-RETRY_SPREAD = 50
-"""How far concurrent requests that chose the same id spread in their next attempt."""
-RESERVED_IDS = (65534, 65535, 2**32 - 2, 2**32 - 1)
-"""Ids that some programs take as nobody or as an error (nobody(5); -1 in setreuid(2))."""
 
 AsciiPath = Annotated[
     str,
@@ -154,30 +148,3 @@ def folder_owners(shell: Shell, folder: str) -> dict[str, int]:
     found = shell.run(*listing, check=False, max_output=client.MAX_ANSWER_BYTES)
     rows = found.stdout.split("\0")
     return {name: int(number) for number, _, name in (row.partition(" ") for row in rows if row)}
-
-
-def next_free_number(
-    shell: Shell, base: str, attribute: str, floor: str, others: Iterable[int] = ()
-) -> int:
-    """Return the id after the highest in use, including `others`; at least the setting `floor`."""
-    entries = client.search(shell, base, f"({attribute}=*)", attribute)
-    used = [*others, *(int(entry.first(attribute) or 0) for entry in entries)]
-    above = (number + 1 for number in used if number not in RESERVED_IDS)
-    free = max([int(shell.setting(floor)), *above])
-    return free if free not in RESERVED_IDS else RESERVED_IDS[1] + 1
-
-
-def resolve_number_conflict(
-    shell: Shell, dn: str, base: str, attribute: str, floor: str, number: int
-) -> int:
-    """Return a new entry's id, changed if another request chose the same at the same time."""
-    for attempt in range(1, MAX_NUMBER_ATTEMPTS + 1):
-        if len(client.search(shell, base, f"({attribute}={number})", "1.1")) <= 1:
-            break
-        number = next_free_number(shell, base, attribute, floor) + random.randrange(
-            RETRY_SPREAD * attempt
-        )
-        client.modify(shell, dn, [("replace", attribute, [str(number)])])
-    else:
-        shell.fail(f"no free {attribute} was found in {MAX_NUMBER_ATTEMPTS} attempts: try again")
-    return number

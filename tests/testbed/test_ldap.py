@@ -66,6 +66,16 @@ def test_home_that_was_left_is_handed_over_on_demand_only(
         assert back == {**made, "full_name": "Some Body", "surname": "Body", "mail": back["mail"]}
 
 
+def test_id_of_a_deleted_user_is_not_given_again(admin: Caller, bed: Testbed) -> None:
+    numbers = []
+    for name in ("first", "second", "third"):
+        with somebody(admin, bed, name) as made:
+            numbers.append(made["uid_number"])
+    assert numbers == sorted(set(numbers))
+    last = asked(bed, "(cn=last-uidNumber)", "serialNumber")
+    assert f"serialNumber: {numbers[-1]}\n" in last
+
+
 def test_names_arrive_as_they_were_written(admin: Caller, bed: Testbed) -> None:
     name = ' Zoë "Ö" O\'Brien, <x>; $(id) \U0001f600: '
     with somebody(

@@ -7,13 +7,12 @@ from typing_extensions import TypedDict
 
 from operators.ldap import client
 from operators.ldap.ldif import escape_filter
+from operators.ldap.numbers import reserve_number, resolve_number_conflict
 from operators.ldap.people import (
     DirectoryGroupName,
     IdNumber,
     check_users_exist,
     groups_base,
-    next_free_number,
-    resolve_number_conflict,
 )
 from resop import ErrorMessage, Shell, Username, operation
 
@@ -32,7 +31,8 @@ def create_group(
     shell: Shell,
     name: DirectoryGroupName,
     gid_number: Annotated[
-        IdNumber | None, Field(description="group id (default: the next after the highest in use)")
+        IdNumber | None,
+        Field(description="group id (default: the next after the highest ever given)"),
     ] = None,
     description: Annotated[
         Annotated[
@@ -52,9 +52,7 @@ def create_group(
         shell.fail(f"the directory already has a group {name}")
     user_names = list(dict.fromkeys(members or []))
     check_users_exist(shell, user_names)
-    number = gid_number or next_free_number(
-        shell, groups_base(shell), "gidNumber", "LDAP_FIRST_GID"
-    )
+    number = gid_number or reserve_number(shell, groups_base(shell), "gidNumber", "LDAP_FIRST_GID")
     if gid_number and client.search(shell, groups_base(shell), f"(gidNumber={number})", "1.1"):
         shell.fail(f"gid_number {number} belongs to another group")
     dn = f"cn={name},{groups_base(shell)}"

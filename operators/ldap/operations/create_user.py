@@ -7,6 +7,7 @@ from pydantic import Field
 
 from operators.ldap import client
 from operators.ldap.hashes import HashScheme, NewPassword, hash_password
+from operators.ldap.numbers import reserve_number, resolve_number_conflict
 from operators.ldap.people import (
     AsciiPath,
     DirectoryFullName,
@@ -15,9 +16,7 @@ from operators.ldap.people import (
     MailAddress,
     find,
     folder_owners,
-    next_free_number,
     people_base,
-    resolve_number_conflict,
 )
 from resop import Shell, Username, operation
 
@@ -41,7 +40,8 @@ def create_user(
         Field(description="surname (default: the last word of the full name)"),
     ] = None,
     uid_number: Annotated[
-        IdNumber | None, Field(description="user id (default: the next after the highest in use)")
+        IdNumber | None,
+        Field(description="user id (default: the next after the highest ever given)"),
     ] = None,
     gid_number: Annotated[
         IdNumber | None, Field(description="primary group's id (default: the setting LDAP_GID)")
@@ -54,9 +54,10 @@ def create_user(
 ) -> DirectoryUser:
     """Return the new user.
 
-    The first login creates the home folder if PAM is configured so (pam_mkhomedir). A UID that
-    owns another home folder counts as used, since former users may have left theirs behind. To
-    give such a folder to the new user, pass its owner's UID as `uid_number`.
+    The first login creates the home folder if PAM is configured so (pam_mkhomedir). A UID is given
+    only once: the entry cn=last-uidNumber below LDAP_PEOPLE keeps the highest one. A UID that owns
+    a home folder counts as given, too. To give such a folder to the new user, pass its owner's UID
+    as `uid_number`.
     """
     _refuse_existing(shell, username)
     home = home or f"/home/{username}"
@@ -66,11 +67,13 @@ def create_user(
         shell.fail(
             f"{home} exists and belongs to UID {owner}: remove it, or give uid_number={owner}"
         )
-    number = uid_number or next_free_number(
-        shell, people_base(shell), "uidNumber", "LDAP_FIRST_UID", homes.values()
-    )
-    if uid_number and client.search(shell, people_base(shell), f"(uidNumber={number})", "1.1"):
-        shell.fail(f"uid_number {number} belongs to another user")
+    base = people_base(shell)
+    if uid_number is None:
+        number = reserve_number(shell, base, "uidNumber", "LDAP_FIRST_UID", homes.values())
+    else:
+        number = uid_number
+        if client.search(shell, base, f"(uidNumber={number})", "1.1"):
+            shell.fail(f"uid_number {number} belongs to another user")
     user = DirectoryUser(
         dn=f"uid={username},{people_base(shell)}",
         username=username,
@@ -101,7 +104,7 @@ def create_user(
     client.add(shell, user["dn"], attributes)
     if uid_number is None:
         user["uid_number"] = resolve_number_conflict(
-            shell, user["dn"], people_base(shell), "uidNumber", "LDAP_FIRST_UID", number
+            shell, user["dn"], base, "uidNumber", "LDAP_FIRST_UID", number
         )
     shell.log(f"created {username} in the directory with uidNumber {user['uid_number']}")
     return user

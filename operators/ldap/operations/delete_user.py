@@ -4,7 +4,8 @@ from typing_extensions import TypedDict
 
 from operators.ldap import client
 from operators.ldap.ldif import escape_filter
-from operators.ldap.people import DirectoryUser, get_user, groups_base
+from operators.ldap.numbers import record_number
+from operators.ldap.people import DirectoryUser, get_user, groups_base, people_base
 from resop import Shell, Username, operation
 
 
@@ -17,7 +18,7 @@ class DirectoryDeletion(TypedDict):
 
 @operation(examples=[{"username": "ada"}])
 def delete_user(shell: Shell, username: Username) -> DirectoryDeletion:
-    """Return the deleted user. The home folder remains.
+    """Return the deleted user. The home folder remains, and the UID is not given again.
 
     The user is removed from the groups first; after a failure, repeat the request to finish.
     """
@@ -26,6 +27,7 @@ def delete_user(shell: Shell, username: Username) -> DirectoryDeletion:
     found = client.search(shell, groups_base(shell), query, "cn")
     for group in found:
         client.modify(shell, group.dn, [("delete", "memberUid", [username])])
+    record_number(shell, people_base(shell), "uidNumber", user["uid_number"])
     client.delete(shell, user["dn"])
     shell.log(f"deleted {username} from the directory; the home folder {user['home']} remains")
     return DirectoryDeletion(user=user, groups=[group.first("cn") or group.dn for group in found])
