@@ -21,6 +21,7 @@ from api.middleware.request_log import RequestLog
 from api.middleware.security_headers import SecurityHeaders, cors
 from api.routes import (
     actions,
+    api_docs,
     batch_launch,
     batch_results,
     batches,
@@ -33,9 +34,11 @@ from api.routes import (
 )
 from api.state.services import Services, make_services
 from resop import __version__
-from resop.config.hardening import disable_core_dumps
+from resop.config.data_folder import prepare_data_folder
+from resop.config.hardening import harden_process
 from resop.config.logging import set_up_logging
 from resop.config.settings import Settings, load_settings
+from resop.config.weaknesses import log_weaknesses
 from resop.errors import ServiceError, SetupError
 
 DESCRIPTION = "Run any command of a Linux cluster over HTTP, with JSON in and out."
@@ -52,6 +55,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=_lifespan,
         redirect_slashes=False,
+        openapi_url=None,  # see api_docs
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.services = services
     app.add_middleware(RequestLog)
@@ -64,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     errors.install(app)
     app.include_router(actions.runs)  # first, since routes are tried in this order
     app.include_router(service.router)
+    api_docs.install(app, public=settings.API_DOCS)
     app.include_router(task_list.router)  # before tasks: /tasks/export.csv is not a task's id
     app.include_router(tasks.router)
     app.include_router(task_events.router)
@@ -98,8 +105,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def main() -> None:
     """Serve until the process is stopped."""
-    disable_core_dumps()
+    harden_process()
     settings = load_settings()
+    prepare_data_folder(settings.DATA_DIR)
     settings.cluster(None)  # fails unless at least one cluster is configured
     https: dict[str, Any] = {}
     if settings.ENABLE_HTTPS:
@@ -108,6 +116,7 @@ def main() -> None:
             "ssl_certfile": settings.SSL_CERTIFICATE,
         }
     app = create_app(settings)
+    log_weaknesses(settings)
     config = uvicorn.Config(
         app,
         host=settings.HOST,

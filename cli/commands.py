@@ -71,6 +71,16 @@ def _check(arguments: argparse.Namespace) -> None:
         )
 
 
+def _doctor(arguments: argparse.Namespace) -> None:
+    from resop.config.settings import load_settings
+    from resop.config.weaknesses import find_weaknesses
+
+    weaknesses = find_weaknesses(load_settings())
+    for sentence in weaknesses:
+        print(sentence)
+    sys.exit(bool(weaknesses))
+
+
 def _config(arguments: argparse.Namespace) -> None:
     from cli.config import reference
 
@@ -78,12 +88,15 @@ def _config(arguments: argparse.Namespace) -> None:
 
 
 def _tables(arguments: argparse.Namespace) -> None:
+    from resop.config.data_folder import prepare_data_folder
+    from resop.config.hardening import harden_process
     from resop.config.settings import load_settings
     from resop.storage.database import Database
 
+    harden_process()
     settings = load_settings()
     if settings.DATABASE_URL is None:
-        settings.DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+        prepare_data_folder(settings.DATA_DIR)
     with contextlib.closing(Database(settings.database_url)) as database:
         database.create_tables()
 
@@ -140,6 +153,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "worker": _worker,
     "check": _check,
     "config": _config,
+    "doctor": _doctor,
     "tables": _tables,
     "audit": _audit,
     "policy": _policy,

@@ -363,6 +363,7 @@ def main() -> None:
     key = host_key(options.state or home.with_name(f".{home.name}.state"))
     node = DemoNode(home, options.username, password)
     os.chdir(home)
+    os.umask(0o022)  # as on a login node; that of the service, which starts this one, is stricter
     # asyncio warns when a client goes away in the middle, which is normal here.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     asyncio.run(serve(node, options.port, key, options.parent_pid))

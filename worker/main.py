@@ -12,7 +12,8 @@ from celery import Celery, signals
 from celery.exceptions import Reject
 
 from resop.actions.catalog import load_catalog
-from resop.config.hardening import disable_core_dumps
+from resop.config.data_folder import prepare_data_folder
+from resop.config.hardening import harden_process
 from resop.config.logging import set_up_logging
 from resop.config.settings import Settings, load_settings
 from resop.errors import ResopError, SetupError
@@ -158,8 +159,9 @@ def _log(**_: object) -> None:
 
 def main(chosen: list[str] | None = None) -> None:
     """Serve the queues of the `chosen` clusters, or of all, until stopped."""
-    disable_core_dumps()
+    harden_process()
     set_up_logging(settings)
+    prepare_data_folder(settings.DATA_DIR)
     clusters[:] = chosen or clusters
     if not clusters:
         raise SetupError("no cluster is configured: set CLUSTER_ADDRESS in config.env")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import resource
 
+PRIVATE_UMASK = 0o077
 
-def disable_core_dumps() -> None:
-    """Keep a crash from writing this process's memory, with passwords and keys, to the disk."""
+
+def harden_process() -> None:
+    """Keep passwords, keys and results from other users of this machine.
+
+    A crash does not write the process's memory to the disk, and new files are the user's alone.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(PRIVATE_UMASK)

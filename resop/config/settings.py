@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from resop.config.clusters import Cluster, ClusterName, LoginKind, SshPort, read_clusters
 from resop.config.config_file import read_config_file, refuse_former_names, refuse_misspellings
 from resop.config.policy import OPEN, Policy, load_policy
+from resop.config.secret_files import SUFFIX, read_secret_file, read_secret_files
 from resop.config.secret_key import refuse_weak_key, stored_key
 from resop.config.webhook_hosts import WebhookHosts, webhook_key
 from resop.errors import InvalidSettings, UnknownAction
@@ -37,6 +38,7 @@ class Settings(BaseModel):
         Field(ge=0, le=65535),
         ErrorMessage("must be a port number from 1 to 65535, or 0 for any free port"),
     ] = 3000
+    PUBLISHED_ADDRESS: str | None = None
     ENABLE_HTTPS: Switch = False
     SSL_PRIVATE_KEY: Path | None = None
     SSL_CERTIFICATE: Path | None = None
@@ -46,6 +48,8 @@ class Settings(BaseModel):
         Field(pattern=r"^(https?://[^/,\s]+( *, *https?://[^/,\s]+)*)?$"),
         ErrorMessage("must be origins such as https://portal.example.org, separated by ','"),
     ] = ""
+
+    API_DOCS: Switch = True
 
     CLUSTER_NAME: ClusterName = "cluster"
     CLUSTER_ADDRESS: str | None = None
@@ -144,6 +148,11 @@ class Settings(BaseModel):
         return self.DATA_DIR.absolute() / "valkey.sock"
 
     @property
+    def host_key_pins(self) -> Path:
+        """The file of the host keys that were trusted on first use."""
+        return self.DATA_DIR / "known_hosts"
+
+    @property
     def redis_url(self) -> str:
         """The address of Redis for redis-py."""
         return self.REDIS_URL or f"unix://{self.redis_socket}"
@@ -216,13 +225,24 @@ class Settings(BaseModel):
         return OPEN if self.POLICY_FILE is None else _read_policy(self.POLICY_FILE)
 
     def setting(self, name: str) -> str | None:
-        """Return an operator's setting from the environment or config.env.
+        """Return an operator's setting from the environment or config.env, or from its file.
 
         None if it is unset or empty, and for the service's own settings, such as SECRET_KEY.
+        Raises InvalidSettings if the file that NAME_FILE names cannot be read.
         """
         if name in type(self).model_fields:
             return None
-        return os.environ.get(name) or self.own.get(name) or None
+        value = os.environ.get(name) or self.own.get(name)
+        if not value and (file := os.environ.get(name + SUFFIX) or self.own.get(name + SUFFIX)):
+            value = read_secret_file(Path(file), name + SUFFIX)
+        return value or None
+
+
+SECRETS = (
+    *("SECRET_KEY", "SECRET_KEY_OLD", "NOTIFY_SECRET", "DEMO_PASSWORD"),
+    *("REDIS_URL", "DATABASE_URL"),
+)
+"""The settings that contain a secret, and can be in a file: `SECRET_KEY_FILE`."""
 
 
 def _check_https(settings: Settings) -> None:
@@ -293,8 +313,14 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
     places = dict.fromkeys(environ, "environment")
     places |= {line.key: f"{file}:{line.number}" for line in lines if line.key not in environ}
     refuse_former_names(values, places)
-    own = {line.key: line.value for line in lines if line.key not in known}
-    refuse_misspellings(own, known, {line.key: f"{file}:{line.number}" for line in lines})
+    from_files = read_secret_files(values, SECRETS, places)
+    places |= {name: places[name + SUFFIX] for name in from_files}
+    values |= from_files
+    file_names = {name + SUFFIX for name in SECRETS}
+    own = {line.key: line.value for line in lines if line.key not in known | file_names}
+    refuse_misspellings(
+        own, known | file_names, {line.key: f"{file}:{line.number}" for line in lines}
+    )
     try:
         settings = Settings(
             **{name: values[name] for name in known if values.get(name)},  # type: ignore[arg-type]

@@ -17,7 +17,6 @@ from resop.errors import InvalidSettings
 
 log = logging.getLogger(__name__)
 
-PINS_FILE = "known_hosts"
 SSH_PORT = 22
 
 # In OpenSSH's order. asyncssh prefers certificates: a server that has one would present it, and be
@@ -109,7 +108,7 @@ def load_host_keys(cluster: Cluster, settings: Settings) -> HostKeys:
     """
     known = cluster.known_hosts or settings.KNOWN_HOSTS
     if known is None:
-        return HostKeys(cluster, settings.DATA_DIR / PINS_FILE, first_use=True)
+        return HostKeys(cluster, settings.host_key_pins, first_use=True)
     if known.startswith("SHA256:"):
         pinned = frozenset(each.strip() for each in known.split(","))
         if wrong := [each for each in pinned if not each.startswith("SHA256:")]:

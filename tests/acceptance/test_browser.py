@@ -1,4 +1,4 @@
-"""The pages in a real browser without JavaScript, from login to logout."""
+"""The pages in a real browser without JavaScript, from login to logout; the API's with it."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from tests.support.browser import Browser, reason_unavailable
 from tests.support.needs import need
 from tests.support.openssh import OpenSSH
 from tests.support.service import Service
+from tests.support.services import eventually
 
 pytestmark = only_embedded
 
@@ -33,6 +34,18 @@ def logged_in(browser: Browser, service: Service) -> Browser:
         browser.follow("main button")
     assert browser.title == "Actions · resop"
     return browser
+
+
+@pytest.mark.timeout(180)  # the pages are large
+@pytest.mark.parametrize(("path", "selector"), [("docs", ".opblock"), ("redoc", "h1")])
+def test_api_is_shown_without_any_other_site(
+    service: Service, tmp_path: Path, path: str, selector: str
+) -> None:
+    """Chromium would not run a script that the page's policy forbids."""
+    need(reason_unavailable())
+    with Browser(tmp_path, scripts=True) as browser:
+        browser.open(f"http://127.0.0.1:{service.ports[0]}/{path}")
+        assert eventually(lambda: browser.has(selector), 120)
 
 
 def test_wrong_password_then_the_right_one(browser: Browser, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""A real headless Chromium without JavaScript, driven over WebDriver (W3C: JSON over HTTP)."""
+"""A headless Chromium, by default without JavaScript, driven over WebDriver (W3C: JSON, HTTP)."""
 
 import base64
 import functools
@@ -29,8 +29,9 @@ def reason_unavailable() -> str | None:
 class Browser:
     """One browser with one window; a context manager."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, scripts: bool = False) -> None:
         """Prepare the browser; its log and its profile go into `folder`."""
+        self._prefs = {} if scripts else _NO_SCRIPTS
         self._folder = folder
         self._port = free_port()
         self._http = httpx.Client(
@@ -121,6 +122,13 @@ class Browser:
         """Return True if the page contains `text` within `seconds`; it may refresh itself."""
         return eventually(lambda: text in self.source, seconds)
 
+    def has(self, selector: str) -> bool:
+        """Return True if an element of the page matches a CSS selector."""
+        try:
+            return bool(self._find(selector))
+        except RuntimeError:
+            return False
+
     def resize(self, width: int, height: int) -> None:
         """Set the size of the window in pixels."""
         self._do("POST", "/window/rect", width=width, height=height)
@@ -144,7 +152,7 @@ class Browser:
         arguments = ["--headless=new", f"--user-data-dir={self._folder / 'profile'}"]
         if os.getuid() == 0:
             arguments.append("--no-sandbox")  # Chromium's sandbox does not work for root
-        options = {"args": arguments, "prefs": _NO_SCRIPTS}
+        options = {"args": arguments, "prefs": self._prefs}
         capabilities = {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}
         return self._do("POST", "/session", capabilities=capabilities)
 

@@ -11,7 +11,7 @@ from resop.config.clusters import Cluster
 from resop.config.settings import Settings
 from resop.errors import HostKeyMismatch, InvalidSettings
 from resop.ssh.connector import Connector
-from resop.ssh.host_keys import PINS_FILE, HostKeys, load_host_keys
+from resop.ssh.host_keys import HostKeys, load_host_keys
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 
@@ -215,7 +215,7 @@ async def test_first_key_is_pinned_and_another_one_refused_later(tmp_path: Path)
     with OpenSSH(tmp_path / "machine", [ALICE]) as server:
         settings = settings_for(server, tmp_path / "data", None)
         await log_in(settings)
-        pins = tmp_path / "data" / PINS_FILE
+        pins = tmp_path / "data" / "known_hosts"
         pinned = pins.read_text()
         assert pinned.split()[0] == f"[{server.host}]:{server.port}"
         assert pins.stat().st_mode & 0o777 == 0o600
@@ -237,7 +237,7 @@ def test_pins_of_several_clusters_live_in_one_file(tmp_path: Path) -> None:
     keys = [
         HostKeys(
             Cluster(name=f"c{port}", address="127.0.0.1", ssh_port=port),
-            tmp_path / PINS_FILE,
+            tmp_path / "known_hosts",
             first_use=True,
         )
         for port in (2221, 2222)
@@ -247,4 +247,4 @@ def test_pins_of_several_clusters_live_in_one_file(tmp_path: Path) -> None:
     assert [each.trusts(key) for each, key in zip(keys, made, strict=True)] == [True, True]
     assert not keys[0].trusts(made[1])
     assert not keys[1].trusts(made[0])
-    assert len((tmp_path / PINS_FILE).read_text().splitlines()) == 2
+    assert len((tmp_path / "known_hosts").read_text().splitlines()) == 2
