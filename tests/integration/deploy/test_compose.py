@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from resop.config.secret_key import refuse_weak_key
 from testbed.site import DEFAULT_PORT, DEFAULT_STATE
 
 ROOT = Path(__file__).parents[3]
-SECRETS = {"SECRET_KEY": "a-made-up-key", "MARIADB_PASSWORD": "a-made-up-password"}
+SECRETS = {"secret_key", "redis_url", "redis_auth", "database_url", "mariadb_password"}
+OWN_SERVICES = ("api", "worker1", "worker2", "redis", "mariadb", "flower")
 
 
 def run(argv: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -51,13 +53,15 @@ def config(
 ) -> subprocess.CompletedProcess[str]:
     minimal = {"PATH": os.environ["PATH"], "HOME": str(project)}
     return run(
-        [*client, "--profile", "testbed", "config"], cwd=project, env={**minimal, **environment}
+        [*client, "--profile", "testbed", "--profile", "flower", "config"],
+        cwd=project,
+        env={**minimal, **environment},
     )
 
 
 @pytest.fixture(scope="module")
 def services(compose_client: list[str], project: Path) -> dict[str, Any]:
-    result = config(compose_client, project, SECRETS)
+    result = config(compose_client, project, {})
     assert result.returncode == 0, result.stderr
     found: dict[str, Any] = yaml.safe_load(result.stdout)["services"]
     return found
@@ -93,33 +97,75 @@ def test_api_and_workers_are_one_image_with_one_environment(services: dict[str, 
         assert worker["image"] == api["image"]
         assert worker["environment"] == api["environment"]
         assert mounts(worker) == mounts(api)
-    assert api["environment"]["SECRET_KEY"] == SECRETS["SECRET_KEY"]
-    assert SECRETS["MARIADB_PASSWORD"] in api["environment"]["DATABASE_URL"]
+    assert api["environment"]["SECRET_KEY_FILE"] == "/run/secrets/secret_key"
+    assert api["environment"]["DATABASE_URL_FILE"] == "/run/secrets/database_url"
+    assert api["environment"]["REDIS_URL_FILE"] == "/run/secrets/redis_url"
 
 
 def test_settings_come_from_config_env(compose_client: list[str], tmp_path: Path) -> None:
     shutil.copy(ROOT / "docker-compose.yml", tmp_path)
     (tmp_path / "config.env").write_text("CLUSTER_NAME = 'tango'\nPORT = 1\n")
-    result = config(compose_client, tmp_path, SECRETS)
+    result = config(compose_client, tmp_path, {})
     environment = yaml.safe_load(result.stdout)["services"]["worker1"]["environment"]
     assert environment["CLUSTER_NAME"] == "tango"
     assert environment["PORT"] == "3000", "inside its container the API has a port of its own"
 
 
-@pytest.mark.parametrize("left_out", SECRETS)
-def test_without_a_secret_nothing_starts(
-    compose_client: list[str], project: Path, left_out: str
+def make_secrets(folder: Path) -> dict[str, str]:
+    """Run the script in a copy of its folder; return the secrets by name."""
+    (folder / "deploy").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "deploy/make-secrets", folder / "deploy")
+    done = run([str(folder / "deploy/make-secrets")])
+    assert done.returncode == 0, done.stderr
+    return {file.name: file.read_text() for file in (folder / "site/secrets").iterdir()}
+
+
+def test_secrets_are_made_once_and_belong_together(tmp_path: Path) -> None:
+    secrets = make_secrets(tmp_path)
+    assert secrets.keys() == SECRETS
+    refuse_weak_key(secrets["secret_key"])
+    password = secrets["redis_auth"].removeprefix("requirepass ").strip()
+    assert secrets["redis_url"].strip() == f"redis://:{password}@redis:6379/0"
+    assert f":{secrets['mariadb_password']}@mariadb/" in secrets["database_url"]
+    assert len({secrets["secret_key"], password, secrets["mariadb_password"]}) == 3
+    assert (tmp_path / "site/secrets").stat().st_mode & 0o777 == 0o700
+    assert make_secrets(tmp_path) == secrets
+
+
+def test_every_secret_is_a_file_that_the_script_makes(services: dict[str, Any]) -> None:
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    files = {name: secret["file"] for name, secret in document["secrets"].items()}
+    assert files == {name: f"site/secrets/{name}" for name in SECRETS}
+    for name in OWN_SERVICES:
+        environment = " ".join(map(str, (services[name].get("environment") or {}).values()))
+        assert "password" not in environment.lower().replace("/run/secrets/mariadb_password", "")
+
+
+def test_containers_can_do_little_besides_their_work(services: dict[str, Any]) -> None:
+    for name in OWN_SERVICES:
+        service = services[name]
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"] and service["pids_limit"], name
+
+
+def test_redis_asks_for_a_password(services: dict[str, Any]) -> None:
+    assert services["redis"]["command"][2:] == ["--include", "/run/secrets/redis_auth"]
+    assert "protected-mode" not in str(services["redis"]["command"])
+
+
+def test_flower_starts_on_demand_only_and_with_a_login(services: dict[str, Any]) -> None:
+    assert services["flower"]["profiles"] == ["flower"]
+    assert "FLOWER_BASIC_AUTH" in str(services["flower"]["command"])
+
+
+def test_nothing_can_be_reached_from_other_machines_unless_asked_for(
+    services: dict[str, Any],
 ) -> None:
-    rest = {name: value for name, value in SECRETS.items() if name != left_out}
-    result = config(compose_client, project, rest)
-    assert result.returncode != 0
-    assert f"set {left_out}" in result.stderr
-
-
-def test_only_the_api_can_be_reached_from_other_machines(services: dict[str, Any]) -> None:
     published = {name: found for name, service in services.items() if (found := ports(service))}
     assert published == {
-        "api": [("", 3000, 3000)],
+        "api": [("127.0.0.1", 3000, 3000)],
         "flower": [("127.0.0.1", 5555, 5555)],
         "testbed": [("127.0.0.1", DEFAULT_PORT, 22)],
     }
@@ -145,8 +191,17 @@ def test_testbed_is_built_from_what_is_there(services: dict[str, Any]) -> None:
 
 
 def test_port_decides_where_the_api_is_published(compose_client: list[str], project: Path) -> None:
-    result = config(compose_client, project, {**SECRETS, "PORT": "8080"})
-    assert ports(yaml.safe_load(result.stdout)["services"]["api"]) == [("", 8080, 3000)]
+    result = config(compose_client, project, {"PORT": "8080"})
+    assert ports(yaml.safe_load(result.stdout)["services"]["api"]) == [("127.0.0.1", 8080, 3000)]
+
+
+def test_address_at_which_the_api_is_published_is_known_to_it(
+    compose_client: list[str], project: Path
+) -> None:
+    result = config(compose_client, project, {"PUBLISH": "0.0.0.0"})
+    api = yaml.safe_load(result.stdout)["services"]["api"]
+    assert ports(api) == [("0.0.0.0", 3000, 3000)]
+    assert api["environment"]["PUBLISHED_ADDRESS"] == "0.0.0.0"
 
 
 def test_redis_runs_on_the_append_only_configuration(services: dict[str, Any]) -> None:
