@@ -27,6 +27,7 @@ from resop.errors import (
 )
 from resop.messaging.messages import LoggedOut
 from resop.messaging.publisher import publish
+from resop.security.login_name import check_login_name, failure_key
 from resop.security.tokens import Token, new_key_share
 from resop.storage.ids import new_id
 from resop.storage.models import Credential, now
@@ -70,8 +71,12 @@ class ApiLoginGateway:
         """Log in over SSH, store a credential, and return a token."""
         target = self._cluster(cluster)
         self._context.login_attempted(username, target.name)
+        check_login_name(username)
         throttle = LoginThrottle(
-            self._services.messaging.redis, username, target.name, self._context.address
+            self._services.messaging.redis,
+            failure_key(username),
+            target.name,
+            self._context.address,
         )
         code = otp.get_secret_value() if otp else None
         login = LoginData(target, username, password.get_secret_value(), code, new_key_share())
