@@ -32,7 +32,7 @@ def audit(settings: Settings, arguments: argparse.Namespace) -> None:
     Raises SetupError for a malformed time, RecordsUnavailable.
     """
     entry_filter = AuditFilter(
-        username=arguments.user,
+        user=arguments.user,
         action=arguments.action,
         outcome=RequestOutcome(arguments.outcome) if arguments.outcome else None,
         task=arguments.task,
@@ -51,7 +51,7 @@ def _text_lines(entries: Iterator[AuditEntry]) -> Iterator[str]:
     for entry in entries:
         fields = [
             entry.at.isoformat(" ", "milliseconds"),
-            f"{_printable(entry.username) or '-'} from {_printable(entry.address)}",
+            f"{_printable(_user(entry)) or '-'} from {_printable(entry.address)}",
             entry.outcome,
             entry.error or entry.task or "",
             _printable(entry.action or f"{entry.method} {entry.path}"),
@@ -60,6 +60,11 @@ def _text_lines(entries: Iterator[AuditEntry]) -> Iterator[str]:
         yield f"{' '.join(filter(None, fields))}\n"
     if entry is not None:
         yield f"older entries: --before {shlex.quote(entry.id)}\n"
+
+
+def _user(entry: AuditEntry) -> str:
+    named = entry.username and entry.cluster
+    return f"{entry.username}@{entry.cluster}" if named else entry.username
 
 
 def _ndjson_lines(entries: Iterator[AuditEntry]) -> Iterator[str]:

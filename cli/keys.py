@@ -18,22 +18,22 @@ from resop.storage.models import Credential
 ROW = "{:36}  {:16}  {:16}  {:11}  {:20}  {:20}"
 
 
-def list_keys(settings: Settings, username: str | None) -> None:
-    """Print the live logins of one user, or of all."""
+def list_keys(settings: Settings, user: str | None) -> None:
+    """Print the live logins of one user (`name@cluster`, or a name on every cluster), or of all."""
     with open_database(settings) as database:
         print(ROW.format("ID", "USER", "CLUSTER", "KIND", "FROM", "UNTIL"))
-        for credential in CredentialStore(database).live(username):
+        for credential in CredentialStore(database).live(user):
             print(_row(credential))
 
 
-def revoke_keys(settings: Settings, ids: Sequence[str], username: str | None) -> None:
+def revoke_keys(settings: Settings, ids: Sequence[str], user: str | None) -> None:
     """End the logins with these ids, or all logins of a user, and print each.
 
     Raises SetupError for an id that is not that of a live login, after the others are ended.
     """
     with open_database(settings) as database:
         credentials = CredentialStore(database)
-        live = {each.id for each in credentials.live(username)}
+        live = {each.id for each in credentials.live(user)}
         chosen = list(ids) if ids else sorted(live)
         revoked = [each for each in chosen if each in live and credentials.revoke(each)]
     _publish(settings, revoked)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, insert, select
 from resop.storage.database import Database
 from resop.storage.ids import lower_bound
 from resop.storage.models import AUDIT, AuditEntry, RequestOutcome
+from resop.storage.users import is_user
 
 MAX_TEXT_CHARACTERS = 4096
 """The longest text in an entry's options; a script or the content of a file may be longer."""
@@ -25,7 +26,8 @@ class AuditFilter(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    username: str | None = None
+    user: str | None = None
+    """`name@cluster`, or a name, which means that name on every cluster."""
     action: str | None = None
     """`operator:name`; `*` matches any text."""
     outcome: RequestOutcome | None = None
@@ -74,7 +76,9 @@ def truncate_options(options: Any) -> Any:
 
 
 def _conditions(matching: AuditFilter, before: str | None) -> Iterator[ColumnElement[bool]]:
-    for name in ("username", "outcome", "task"):
+    if matching.user is not None:
+        yield is_user(AUDIT, matching.user)
+    for name in ("outcome", "task"):
         if (value := getattr(matching, name)) is not None:
             yield AUDIT.c[name] == value
     if matching.action is not None:

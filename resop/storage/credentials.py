@@ -8,6 +8,7 @@ from sqlalchemy import delete, insert, select, update
 
 from resop.storage.database import Database
 from resop.storage.models import CREDENTIAL, Credential, now
+from resop.storage.users import is_user
 
 
 class CredentialStore:
@@ -44,13 +45,16 @@ class CredentialStore:
             groups: list[str] | None = db.execute(query).scalar()
         return groups
 
-    def live(self, username: str | None = None) -> list[Credential]:
-        """Return the live credentials of one user, or of all users, oldest first."""
+    def live(self, user: str | None = None) -> list[Credential]:
+        """Return the live credentials of one user, or of all users, oldest first.
+
+        `user` is `name@cluster`, or a name, which means that name on every cluster.
+        """
         query = select(CREDENTIAL).where(
             CREDENTIAL.c.revoked_at.is_(None), CREDENTIAL.c.expires_at > now()
         )
-        if username is not None:
-            query = query.where(CREDENTIAL.c.username == username)
+        if user is not None:
+            query = query.where(is_user(CREDENTIAL, user))
         with self._database.read() as db:
             rows = db.execute(query.order_by(CREDENTIAL.c.id))
             return [Credential(**row._mapping) for row in rows]

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from resop.errors import InvalidSettings, RecordsUnavailable
+from resop.storage.models import CHARSET
 from resop.storage.schema_upgrade import prepare_tables
 
 SQLITE_BUSY_SECONDS = 20
@@ -134,6 +135,12 @@ def _engine(url: str, *, durable: bool = True) -> Engine:
         event.listen(engine, "connect", partial(_prepare_sqlite, durable))
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    charset = make_url(url).query.get("charset", CHARSET)
+    if charset != CHARSET:
+        raise InvalidSettings(
+            f"DATABASE_URL: charset={charset} cannot carry every text: write charset={CHARSET}, "
+            "or leave it out"
+        )
     try:
         return create_engine(
             url,

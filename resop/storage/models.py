@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Index, and_, text
+from sqlalchemy import BigInteger, Index, and_, text
 from sqlmodel import Field, SQLModel
 
 from resop.storage.column_types import EncryptedBytes, Json, LongText, UtcDateTime
@@ -271,6 +271,7 @@ class Credential(SQLModel, table=True):
 
     id: str = Field(primary_key=True, max_length=36)
     username: str = Field(max_length=64, index=True)
+    """The canonical name: what the cluster calls the account, whatever was typed at login."""
     cluster: str = Field(max_length=64)
     kind: str = Field(default="key", max_length=16)
     """The kind: see `resop.config.clusters.LoginKind`."""
@@ -281,6 +282,8 @@ class Credential(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
     revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    uid: int | None = Field(default=None, sa_type=BigInteger)
+    """The number of the account on the cluster; None only before it is asked for."""
     remote_groups: list[str] | None = Field(default=None, sa_type=Json)
     """The user's groups on the cluster at login; None if the policy needs none."""
 
@@ -337,6 +340,11 @@ class _AuditTable(AuditEntry, table=True):
 
 
 METADATA = SQLModel.metadata
+CHARSET, COLLATION = "utf8mb4", "utf8mb4_bin"
+"""Every table's in MariaDB, whatever the database's defaults are: texts are compared by bytes."""
+for _table in METADATA.tables.values():
+    for _dialect in ("mysql", "mariadb"):
+        _table.kwargs.update({f"{_dialect}_charset": CHARSET, f"{_dialect}_collate": COLLATION})
 TASK = METADATA.tables["task"]
 STEP = METADATA.tables["step"]
 STEP_OUTPUT = METADATA.tables["step_output"]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, text
 
+from resop.storage.collation import check_collations
 from resop.storage.models import METADATA
 
-NEWEST = "0100"
+NEWEST = "0101"
 """The last migration; a new database starts with it."""
 MIGRATIONS = "resop.storage:migrations"
 """The package in which Alembic finds its environment and the migrations."""
@@ -22,8 +23,14 @@ def prepare_tables(db: Connection) -> None:
     """Create or upgrade the tables of a database; the caller holds a lock.
 
     Raises SQLAlchemy's DBAPIError, and LookupError for a schema that this release does not know:
-    that of a newer release, or one from before the first release.
+    that of a newer release, or one from before the first release; also for tables that do not
+    compare texts byte by byte and cannot be converted.
     """
+    _create_or_upgrade(db)
+    check_collations(db)
+
+
+def _create_or_upgrade(db: Connection) -> None:
     tables = set(inspect(db).get_table_names())
     if "alembic_version" in tables:
         version = db.execute(text("SELECT version_num FROM alembic_version")).scalar()

@@ -11,14 +11,14 @@ from sqlmodel import SQLModel
 
 from resop.storage import migrations, schema_upgrade
 
-LATER = "0101"
+LATER = "9000"
 """The migration that `add_later_migration` adds."""
 _LATER = """\
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0101"
-down_revision = "0100"
+revision = "{later}"
+down_revision = "{newest}"
 
 
 def upgrade() -> None:
@@ -47,7 +47,8 @@ def add_later_migration(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "env.py").write_text(Path(package, "env.py").read_text())
     for file in Path(package, "versions").glob("*.py"):
         (versions / file.name).write_text(file.read_text())
-    (versions / "0101_later.py").write_text(_LATER)
+    later = _LATER.format(later=LATER, newest=schema_upgrade.NEWEST)
+    (versions / "9000_later.py").write_text(later)
     monkeypatch.setattr(schema_upgrade, "MIGRATIONS", str(folder))
     monkeypatch.setattr(schema_upgrade, "NEWEST", LATER)
 

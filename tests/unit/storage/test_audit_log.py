@@ -56,9 +56,9 @@ def test_entries_are_found_by_user_action_time_and_outcome(database: Database) -
         return [each.action for each in audit.all_entries(AuditFilter(**wanted))]
 
     assert found() == ["core:run", "slurm_x:squeue", "slurm:squeue"]
-    assert found(username="ada", action="slurm:*") == ["slurm:squeue"]
+    assert found(user="ada", action="slurm:*") == ["slurm:squeue"]
     assert found(action="*_*") == ["slurm_x:squeue"]
-    assert found(outcome="refused") == found(username="bob") == ["core:run"]
+    assert found(outcome="refused") == found(user="bob") == ["core:run"]
     assert found(since=began - HOUR, until=began + HOUR) == found()
     assert found(until=began - HOUR) == found(since=began + HOUR) == []
     _, middle, oldest = audit.entries(AuditFilter(), 10)

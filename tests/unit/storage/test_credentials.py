@@ -62,3 +62,23 @@ def test_keys_of_expired_credentials_are_erased_at_the_next_login(
     with database.read() as db:
         keys = db.exec_driver_sql("SELECT id, encrypted_key FROM credential ORDER BY id").all()
     assert [tuple(row) for row in keys] == [("credential-1", None), ("credential-2", b"\x00\xff")]
+
+
+def test_live_credentials_are_found_by_name_and_cluster(credential_store: CredentialStore) -> None:
+    owners = [("ada", "tango"), ("ada", "main"), ("ada@main", "tango"), ("Ada", "main")]
+    for number, (name, cluster) in enumerate(owners):
+        added = credential(number)
+        added.username, added.cluster, added.uid = name, cluster, 4_294_967_294
+        credential_store.add(added)
+
+    def found(user: str | None) -> list[tuple[str, str]]:
+        live = credential_store.live(user)
+        assert all(each.uid == 4_294_967_294 for each in live)
+        return [(each.username, each.cluster) for each in live]
+
+    assert found(None) == owners
+    assert found("ada") == owners[:2]
+    assert found("ada@tango") == owners[:1]
+    assert found("ada@main") == owners[1:3]
+    assert found("ada@main@tango") == owners[2:3]
+    assert found("ADA") == found("ada@") == found("") == []

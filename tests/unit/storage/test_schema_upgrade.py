@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from resop.errors import InvalidSettings
+from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
 from resop.storage.schema_upgrade import NEWEST
 from resop.storage.task_search import TaskFilter, TaskSearch
@@ -89,3 +90,28 @@ def test_database_of_a_newer_resop_is_refused_and_left_alone(url: str) -> None:
     with pytest.raises(InvalidSettings, match=said), prepared(url):
         pass
     assert version_of(url) == "9999"
+
+
+def test_logins_of_the_release_before_are_ended_since_nobody_checked_their_names(
+    url: str, tmp_path: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "resop.db")) as db:
+        db.executescript(RELEASED.read_text())
+        db.execute(
+            "INSERT INTO credential (id, username, cluster, kind, public_key, created_at, "
+            "expires_at) VALUES ('c', 'alice:x', 'hpc', 'key', '', '2026-01-01', '2999-01-01')"
+        )
+        db.commit()
+    with prepared(url) as database:
+        assert CredentialStore(database).live() == []
+
+
+@pytest.mark.parametrize("collation", ["NOCASE", '"rtrim"'])
+def test_tables_that_do_not_compare_byte_by_byte_are_refused(url: str, collation: str) -> None:
+    with prepared(url):
+        pass
+    with create_engine(url, poolclass=NullPool).begin() as db:
+        db.execute(text(f"CREATE INDEX weak ON task (username COLLATE {collation})"))
+    said = f"DATABASE_URL: weak compares texts with the collation {collation.strip(chr(34))}"
+    with pytest.raises(InvalidSettings, match=said), prepared(url):
+        pass
