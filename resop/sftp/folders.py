@@ -23,7 +23,7 @@ import asyncssh
 from resop.archives import tar
 from resop.archives.byte_stream import stream_bytes
 from resop.archives.entry import SMALL_FILE_BYTES, Content, TransferStats, TreeEntry, file_too_large
-from resop.errors import PathFailed
+from resop.errors import ClusterError, PathFailed
 from resop.limits import TRANSFER_LIMIT
 from resop.sftp.client import display_path, mode_of, to_bytes, translate_sftp_errors
 from resop.sftp.publish import FileAttributes, FilePublisher
@@ -51,6 +51,8 @@ async def walk(
     """Yield the folder and its selected entries, each folder before its content.
 
     Sockets, pipes and devices are left out; the content of an unselected folder is not read.
+    Raises ClusterError for a name that no file can have, such as `../x`: an archive would lead out
+    of the folder that it is unpacked into.
     """
     with translate_sftp_errors(top):
         yield await _to_entry(sftp, top, b"", stat.S_IFDIR, await sftp.stat(top))
@@ -60,6 +62,7 @@ async def walk(
         with translate_sftp_errors(posixpath.join(top, folder)):
             async for found in sftp.scandir(posixpath.join(top, folder)):
                 assert isinstance(found.filename, bytes)  # as the folder's own path
+                _check_listed(found.filename)
                 name = posixpath.join(folder, found.filename)
                 kind = stat.S_IFMT(found.attrs.permissions or 0)
                 if found.filename in (b".", b"..") or not select(name, kind == stat.S_IFDIR):
@@ -68,6 +71,11 @@ async def walk(
                     folders.append(name)
                 if kind in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
                     yield await _to_entry(sftp, top, name, kind, found.attrs)
+
+
+def _check_listed(name: bytes) -> None:
+    if not name or b"/" in name or b"\0" in name:
+        raise ClusterError(f"the login node lists a file with an impossible name: {name[:200]!r}")
 
 
 async def _to_entry(
