@@ -34,6 +34,7 @@ from api.routes import (
 )
 from api.state.services import Services, make_services
 from resop import __version__
+from resop.access.policy_warnings import log_warnings
 from resop.config.data_folder import prepare_data_folder
 from resop.config.hardening import harden_process
 from resop.config.logging import set_up_logging
@@ -129,6 +130,7 @@ def main() -> None:
         **https,
     )
     services: Services = app.state.services
+    log_warnings(settings.policy(), services.catalog, settings.clusters())
     server = StreamEndingServer(config, services.messaging.watches.close)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()

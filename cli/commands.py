@@ -6,10 +6,11 @@ import argparse
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cli.parser import make_parser
 from resop.errors import ServiceError, SetupError
+from resop.security.identity import Identity
 
 OWN_PACKAGES = ("resop", "api", "worker", "operators", "cli")
 
@@ -56,12 +57,15 @@ def _worker(arguments: argparse.Namespace) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     from resop.access.permissions import governed_actions
+    from resop.access.policy_warnings import warnings
     from resop.actions.catalog import load_catalog
     from resop.config.settings import load_settings
 
     settings = load_settings()
     catalog = load_catalog(settings.operator_folders)
     settings.policy().check_names(governed_actions(catalog))
+    for warning in warnings(settings.policy(), catalog, settings.clusters()):
+        print(f"warning: {warning}", file=sys.stderr)
     clusters = ", ".join(settings.clusters()) or "none configured"
     print(f"clusters: {clusters}")
     for operator in catalog.operators.values():
@@ -72,10 +76,15 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
+    from resop.access.policy_warnings import warnings
+    from resop.actions.catalog import load_catalog
     from resop.config.settings import load_settings
     from resop.config.weaknesses import find_weaknesses
 
-    weaknesses = find_weaknesses(load_settings())
+    settings = load_settings()
+    catalog = load_catalog(settings.operator_folders)
+    policy_warnings = warnings(settings.policy(), catalog, settings.clusters())
+    weaknesses = [*find_weaknesses(settings), *policy_warnings]
     for sentence in weaknesses:
         print(sentence)
     sys.exit(bool(weaknesses))
@@ -110,21 +119,39 @@ def _audit(arguments: argparse.Namespace) -> None:
 
 def _policy(arguments: argparse.Namespace) -> None:
     from resop.access.permissions import governed_actions
+    from resop.access.policy_warnings import shell_warning
     from resop.actions.catalog import load_catalog
     from resop.config.settings import load_settings
 
     settings = load_settings()
-    policy, actions = settings.policy(), governed_actions(load_catalog(settings.operator_folders))
+    catalog, clusters = load_catalog(settings.operator_folders), list(settings.clusters())
+    policy, actions = settings.policy(), governed_actions(catalog)
     policy.check_names(actions)
+    identity = _identity(arguments.user, clusters)
     if arguments.action not in actions:
         raise SetupError(
             f"there is no action {arguments.action!r} that a policy could allow: "
             "write OPERATOR:ACTION, such as core:run"
         )
-    decision = policy.decide(arguments.action, arguments.user, arguments.group)
+    decision = policy.decide(arguments.action, identity, arguments.group)
     verdict = "allowed" if decision.allowed else "denied"
     print(f"{verdict}: {f'{decision.place}: ' if decision.place else ''}{decision.reason}")
+    if warning := shell_warning(policy, catalog, identity, arguments.group):
+        print(f"warning: {warning}", file=sys.stderr)
     sys.exit(not decision.allowed)
+
+
+def _identity(user: str, clusters: Sequence[str]) -> Identity:
+    """Return `name@cluster`; with one cluster, the name is enough."""
+    identity = Identity.parse(user)
+    if identity is not None and identity.cluster in clusters:
+        return identity
+    if len(clusters) > 1:
+        raise SetupError(
+            f"USER: {user!r} names no cluster: write "
+            f"{' or '.join(f'{user}@{each}' for each in clusters)}"
+        )
+    return Identity(user, clusters[0] if clusters else "")
 
 
 def _keys(arguments: argparse.Namespace) -> None:

@@ -111,10 +111,14 @@ def _add_audit(commands: Any) -> None:
         "audit",
         "list or export requests that changed something",
         AUDIT,
-        "resop audit --user ada --since 2026-11-25T08:00",
+        "resop audit --user ada@hpc --since 2026-11-25T08:00",
         "resop audit --action 'slurm:*' --outcome refused --format csv >refused.csv",
     )
-    audit.add_argument("--user", help="only requests of this user, and logins as this user")
+    audit.add_argument(
+        "--user",
+        metavar="NAME[@CLUSTER]",
+        help="only requests of this user, and logins as this user",
+    )
     audit.add_argument(
         "--action", metavar="OPERATOR:ACTION", help="only this action; '*' matches any text"
     )
@@ -147,7 +151,9 @@ def _add_policy(commands: Any) -> None:
     policy = _add(commands, "policy", "explain what the policy allows", about, example)
     policies = policy.add_subparsers(required=True, metavar="COMMAND", dest="policy_command")
     check = _add(policies, "check", "tell whether USER may run ACTION", POLICY_CHECK, example)
-    check.add_argument("user", metavar="USER")
+    check.add_argument(
+        "user", metavar="USER", help="name@cluster; with one cluster, the name is enough"
+    )
     check.add_argument("action", metavar="ACTION", help="operator:action, such as core:run")
     check.add_argument(
         "--group",
@@ -164,9 +170,11 @@ def _add_keys(commands: Any) -> None:
         "list or end logins",
         KEYS,
         "resop keys --user ada",
-        "resop keys --user ada --revoke",
+        "resop keys --user ada@hpc --revoke",
     )
-    keys.add_argument("--user", help="only logins of this user")
+    keys.add_argument(
+        "--user", metavar="NAME[@CLUSTER]", help="only logins of this user (on every cluster)"
+    )
     keys.add_argument(
         "--revoke",
         nargs="*",

@@ -20,6 +20,7 @@ ResopError
 │   ├── LoginRefused          the cluster refused the password
 │   ├── PasswordExpired       the password is right but must be changed on the cluster first
 │   ├── OtpRequired           the cluster asks for a one-time code
+│   ├── IdentityUnknown       the login is accepted, but the cluster does not say whose it is
 │   ├── CsrfFailed            an HTML form that does not belong to this browser's login
 │   ├── SessionExpired        the session of this login, or the login itself, has ended
 │   ├── SessionHeldByWorker   a worker holds this login's connection, which serves tasks only
@@ -182,6 +183,10 @@ class PasswordExpired(AccessError):
 
 class OtpRequired(AccessError):
     """The cluster asks for a one-time code: send it as 'otp'."""
+
+
+class IdentityUnknown(AccessError):
+    """The cluster accepted the login, but did not say which account it belongs to."""
 
 
 class CsrfFailed(AccessError):

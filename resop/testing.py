@@ -35,8 +35,10 @@ from resop.actions.options import check_options
 from resop.actions.shell import Item, Mapped, Shell
 from resop.archives.entry import NEW_FILE_MODE, File, TransferStats, file_too_large
 from resop.archives.validation import archive_stats
+from resop.config.name_patterns import read_identities
 from resop.errors import InvalidOptions, PathFailed
 from resop.limits import TRANSFER_LIMIT
+from resop.security.identity import Identity
 from resop.security.masking import Masker, secrets_in
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
@@ -181,9 +183,16 @@ class FakeContext:
             raise self.executor.refuse(refusal)
         return self.catalog.command(operator, name)
 
-    def setting(self, name: str, operator: str) -> str | None:
+    def setting(
+        self, name: str, operator: str, cluster: str, *, secret: bool = False
+    ) -> str | None:
         """Return a setting of the test."""
         return self.settings.get(name)
+
+    def is_administrator(self, identity: Identity) -> bool:
+        """Return True if the test's setting ADMINISTRATORS lists the user."""
+        names = self.settings.get("ADMINISTRATORS", "")
+        return identity in read_identities(names, [identity.cluster])
 
 
 class FakeShell(Shell):

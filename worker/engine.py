@@ -26,6 +26,7 @@ from resop.errors import (
 )
 from resop.messaging.task_queue import TaskQueue
 from resop.security.encryption import Encryptor
+from resop.security.identity import Identity
 from resop.security.masking import Masker
 from resop.ssh.runner.durable_step import StepIdGenerator
 from resop.ssh.session import Session
@@ -174,7 +175,8 @@ class TaskRunner:
         opened: OpenTask | None = None
         try:
             title = f"{task.operator}:{task.action}"
-            (await self._permissions.decide(title, task.username, task.credential)).enforce()
+            identity = Identity(task.username, task.cluster)
+            (await self._permissions.decide(title, identity, task.credential)).enforce()
             opened = self._opener.open(task, previous)
             self._register_resumable(task.id, opened)
             outcome = await self._perform(task, opened)

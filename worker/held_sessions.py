@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,7 +35,6 @@ from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 from resop.ssh.connection_opener import Connect
 from resop.ssh.connector import Connector
 from resop.ssh.session import Session
-from resop.ssh.user_groups import fetch_groups
 from resop.storage.credentials import CredentialStore
 
 log = logging.getLogger(__name__)
@@ -72,7 +71,6 @@ class HeldSessions:
         self._encryptor = encryptor
         self._credentials = credentials
         self._connector = connector
-        self._asks_groups = settings.policy().asks_groups
         self._redis = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
         self._offered: dict[str, LoginKeyExchange] = {}
         self._held: dict[str, _HeldSession] = {}
@@ -137,14 +135,17 @@ class HeldSessions:
         self, cluster: str, username: str, password: str, otp: str | None, credential: str
     ) -> dict[str, Any]:
         target = self._settings.cluster(cluster)
-        connection = await self._connector.with_password(target, username, password, otp)
-        groups = await fetch_groups(connection) if self._asks_groups else None
+        connection, account = await self._connector.account_with_password(
+            target, username, password, otp
+        )
         runner = self._settings.REMOTE_RUNNER == "auto"
         session = Session(_connect_once(connection), runner=runner, held=True)
         self._held[credential] = _HeldSession(session, connection)
         self._run_in_background(self._end_with(credential, connection))
-        log_event(log, "session held", user=username, cluster=cluster, credential=credential)
-        return {"groups": groups}
+        log_event(
+            log, "session held", user=account.username, cluster=cluster, credential=credential
+        )
+        return asdict(account)
 
     async def _end_with(self, credential: str, connection: asyncssh.SSHClientConnection) -> None:
         with contextlib.suppress(OSError, asyncssh.Error):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -11,11 +11,11 @@ import asyncssh
 
 from api.state.services import Services
 from resop.config.clusters import Cluster
-from resop.errors import ClusterError, KeyRefused
+from resop.errors import ClusterError, IdentityUnknown, KeyRefused, LoginRefused
 from resop.security.tokens import Token
 from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_line
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
-from resop.ssh.user_groups import fetch_groups
+from resop.ssh.remote_account import RemoteAccount, differs, fetch_account
 from resop.storage.models import Credential
 
 KEY_TYPE = "ssh-ed25519"
@@ -42,8 +42,10 @@ class CredentialKind(Protocol):
     async def create(self, login: LoginData, credential: Credential) -> None:
         """Log in, and store in `credential` what reopens a session.
 
-        Raises what `Connector.with_password` raises, and ClusterError if the cluster does not
-        accept a credential of this kind.
+        Sets the credential's canonical `username`, its `uid` and, if the policy needs them, its
+        groups. Raises what `Connector.with_password` raises, IdentityUnknown if it is not certain
+        who has logged in, and ClusterError if the cluster does not accept a credential of this
+        kind.
         """
 
     async def revoke(self, token: Token, credential: Credential) -> None:
@@ -70,15 +72,14 @@ class InstalledKey:
 
         private = key.export_private_key("openssh")
         async with await open_connection(services, login) as connection:
-            await store_groups(services, connection, credential)
+            account = await fetch_account(connection, login.cluster.name)
             await edit_authorized_keys(connection, with_line)
             try:
-                async with await services.access.connector.with_key(
-                    login.cluster, login.username, private
-                ):
-                    pass
-            except KeyRefused as fault:
+                account = await self._confirm(login, account, private)
+            except (KeyRefused, IdentityUnknown) as fault:
                 await self._remove_line(connection, credential.id)
+                if isinstance(fault, IdentityUnknown):
+                    raise
                 raise ClusterError(
                     f"the password is correct, but {login.cluster.name} does not accept a key in "
                     "~/.ssh/authorized_keys as the only credential: either it asks for a one-time "
@@ -86,9 +87,33 @@ class InstalledKey:
                     "CLUSTER_LOGIN=held), or your home folder or that file is writable by others "
                     "(then run 'chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys')"
                 ) from fault
+        store_account(services, account, credential)
         credential.encrypted_key = services.access.encryptor.encrypt_key(
             private, credential.id, login.key_share
         )
+
+    async def _confirm(
+        self, login: LoginData, account: RemoteAccount, private: bytes
+    ) -> RemoteAccount:
+        """Return the account with the name under which sshd accepts the new key.
+
+        Raises KeyRefused, and IdentityUnknown if sshd accepts no name but the one typed at login.
+        """
+        access, cluster = self._services.access, login.cluster
+
+        async def accepts(name: str) -> bool:
+            try:
+                (await access.connector.with_key(cluster, name, private)).close()
+            except KeyRefused:
+                return False
+            return True
+
+        name = await access.canonical_names.find(cluster.name, account.username, accepts)
+        if name is not None:
+            return replace(account, username=name)
+        if account.username == login.username:
+            raise KeyRefused
+        raise differs(cluster.name, account.username)
 
     async def revoke(self, token: Token, credential: Credential) -> None:
         """Remove the line, over a connection that the key itself opens."""
@@ -121,10 +146,7 @@ class HeldConnection:
 
     async def create(self, login: LoginData, credential: Credential) -> None:
         """Have a worker log in and hold the connection; the cluster stores nothing."""
-        (
-            credential.worker,
-            credential.remote_groups,
-        ) = await self._services.access.worker_logins.log_in(
+        credential.worker, account = await self._services.access.worker_logins.log_in(
             {
                 "cluster": login.cluster.name,
                 "username": login.username,
@@ -133,6 +155,7 @@ class HeldConnection:
                 "credential": credential.id,
             }
         )
+        store_account(self._services, account, credential)
 
     async def revoke(self, token: Token, credential: Credential) -> None:
         """Do nothing: the worker closes the connection when it receives the logout message."""
@@ -148,25 +171,35 @@ class Certificate:
         """Sign a certificate, after checking the password if the login has one."""
         services = self._services
         assert services.access.user_ca is not None
+        username = login.username
         if login.password is not None:
-            (await open_connection(services, login)).close()
+            connection, account = await services.access.connector.account_with_password(
+                login.cluster, username, login.password, login.otp
+            )
+            connection.close()
+            username = account.username
         key = asyncssh.generate_private_key(KEY_TYPE)
         credential.public_key = key.export_public_key("openssh").decode().strip()
         name = f"resop:{services.access.encryptor.instance}:{credential.id}"
         expires = credential.expires_at.timestamp()
-        certificate = services.access.user_ca.sign(key, login.username, name, expires)
+        certificate = services.access.user_ca.sign(key, username, name, expires)
         key_with_certificate = key.export_private_key("openssh") + certificate
         try:
             async with await services.access.connector.with_key(
-                login.cluster, login.username, key_with_certificate
+                login.cluster, username, key_with_certificate
             ) as connection:
-                await store_groups(services, connection, credential)
+                account = await fetch_account(connection, login.cluster.name)
         except KeyRefused as fault:
             raise ClusterError(
                 f"{login.cluster.name} does not accept certificates signed with USER_CA_KEY: its "
                 "administrator must add the public key to the file that TrustedUserCAKeys in "
                 "sshd_config names"
             ) from fault
+        if account.username != username:
+            raise differs(login.cluster.name, account.username)
+        if login.password is None and account.uid == 0:
+            raise LoginRefused("an account with the number 0 does not log in by token")
+        store_account(services, account, credential)
         credential.encrypted_key = services.access.encryptor.encrypt_key(
             key_with_certificate, credential.id, login.key_share
         )
@@ -175,12 +208,11 @@ class Certificate:
         """Do nothing: the certificate is useless without the private key, which is deleted."""
 
 
-async def store_groups(
-    services: Services, connection: asyncssh.SSHClientConnection, credential: Credential
-) -> None:
-    """Store the user's groups in the credential, if the policy depends on groups."""
+def store_account(services: Services, account: RemoteAccount, credential: Credential) -> None:
+    """Store in the credential whose it is, with the groups if the policy depends on them."""
+    credential.username, credential.uid = account.username, account.uid
     if services.access.permissions.policy.asks_groups:
-        credential.remote_groups = await fetch_groups(connection)
+        credential.remote_groups = account.groups or None
 
 
 async def open_connection(services: Services, login: LoginData) -> asyncssh.SSHClientConnection:

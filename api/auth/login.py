@@ -108,7 +108,8 @@ class ApiLoginGateway:
             expires_at=now() + lifetime,
         )
         await CREDENTIAL_KINDS[target.login](self._services).create(login, credential)
-        self._context.username = username
+        # From here on the user is who the cluster says, not who the request says.
+        username = self._context.username = credential.username
         token = Token(
             username,
             target.name,

@@ -33,6 +33,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.NotPermitted: 403,
     errors.Forbidden: 403,
     errors.CsrfFailed: 403,
+    errors.IdentityUnknown: 403,
     errors.SessionHeldByWorker: 403,
     errors.AccessError: 401,
     errors.LimitReached: 429,

@@ -91,7 +91,7 @@ async def _index(request: Request) -> Response:
         for action in sorted(actions, key=lambda each: each.name):
             if has_form(action) and action.title not in UNLISTED:
                 decision = await services.access.permissions.decide(
-                    action.title, token.username, token.credential
+                    action.title, token.identity, token.credential
                 )
                 allowed += [action] if decision.allowed else []
         if allowed:

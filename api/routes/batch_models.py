@@ -66,7 +66,7 @@ class BatchProgress(BatchSummary):
 async def own_batch(services: Services, token: Token, batch_id: str) -> Batch:
     """Return a batch of the caller. Raises UnknownBatch, also for another user's batch."""
     batch = await run_in_threadpool(services.storage.batches.get, batch_id)
-    if batch is None or (batch.username, batch.cluster) != (token.username, token.cluster):
+    if batch is None or (batch.username, batch.cluster) != token.identity:
         raise UnknownBatch(f"there is no batch {batch_id!r}")
     return batch
 

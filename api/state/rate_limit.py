@@ -21,7 +21,7 @@ async def count(
     """
     if decision.rate is None:
         return
-    key = f"resop:rate:{decision.place}:{token.cluster}:{token.username}"
+    key = f"resop:rate:{decision.place}:{token.identity}"
     try:
         async with client.pipeline(transaction=True) as pipeline:
             pipeline.incrby(key, tasks)

@@ -8,6 +8,7 @@ import redis.asyncio
 from fastapi import Request
 
 from api.state.answer_cache import AnswerCache
+from api.state.canonical_names import CanonicalNames
 from api.state.certificates import UserCA
 from api.state.login_cache import LoginCache
 from api.state.openid import OpenID
@@ -126,6 +127,7 @@ class Access:
     permissions: Permissions
     logins: LoginCache
     worker_logins: WorkerLogins
+    canonical_names: CanonicalNames
     user_ca: UserCA | None
     openid: OpenID
 
@@ -151,6 +153,7 @@ class Access:
             permissions=Permissions(settings.policy(), catalog, credentials),
             logins=logins,
             worker_logins=worker_logins,
+            canonical_names=CanonicalNames(),
             user_ca=UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,
             openid=OpenID(settings),
         )

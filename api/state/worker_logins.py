@@ -25,6 +25,7 @@ from resop.messaging.publisher import publish
 from resop.security.encryption import Encryptor
 from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 from resop.security.tokens import Token
+from resop.ssh.remote_account import RemoteAccount
 from resop.storage.ids import new_id
 
 OFFER_TIMEOUT_SECONDS = 5.0
@@ -50,11 +51,11 @@ class WorkerLogins:
         if not isinstance(message, Resync) and (answers := self._waiting.get(message.login)):
             answers.put_nowait(message)
 
-    async def log_in(self, login: dict[str, Any]) -> tuple[str, list[str] | None]:
+    async def log_in(self, login: dict[str, Any]) -> tuple[str, RemoteAccount]:
         """Have a worker open a session; `worker/held_sessions.py` describes the fields of `login`.
 
-        Returns the worker that holds the session, and the user's groups if the policy needs them.
-        Raises what `Connector.with_password` raises, and QueueUnavailable without a worker.
+        Returns the worker that holds the session, and whose session it is. Raises what
+        `Connector.account_with_password` raises, and QueueUnavailable without a worker.
         """
         name = new_id()
         exchange = LoginKeyExchange(self._encryptor, name)
@@ -71,7 +72,7 @@ class WorkerLogins:
         answer = exchange.decrypt(result.encrypted, TO_API)
         if "type" in answer:
             raise getattr(errors, answer["type"], ServiceFault)(answer["message"])
-        return worker, answer["groups"]
+        return worker, RemoteAccount(**answer)
 
     async def _offer(
         self,

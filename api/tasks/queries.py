@@ -22,7 +22,7 @@ TASKS_PER_PAGE = 50
 async def own_task(services: Services, token: Token, task_id: str) -> Task:
     """Return a task of the caller. Raises UnknownTask, also for another user's task."""
     task = await get_task(services, task_id)
-    if (task.username, task.cluster) != (token.username, token.cluster):
+    if (task.username, task.cluster) != token.identity:
         raise UnknownTask(f"there is no task {task_id!r}")
     return task
 

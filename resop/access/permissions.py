@@ -10,6 +10,7 @@ import asyncio
 
 from resop.actions.catalog import Catalog
 from resop.config.policy import Decision, Policy
+from resop.security.identity import Identity
 from resop.storage.credentials import CredentialStore
 
 MAX_CACHED_LOGINS = 10_000
@@ -33,10 +34,10 @@ class Permissions:
         self._credentials = credentials
         self._groups: dict[str, list[str] | None] = {}
 
-    async def decide(self, action: str, username: str, credential: str) -> Decision:
+    async def decide(self, action: str, identity: Identity, credential: str) -> Decision:
         """Decide on `operator:action` for the user of a login."""
         groups = await self._groups_of(credential) if self.policy.asks_groups else None
-        return self.policy.decide(action, username, groups)
+        return self.policy.decide(action, identity, groups)
 
     async def _groups_of(self, credential: str) -> list[str] | None:
         """Return the groups at login, which stay those of the credential."""

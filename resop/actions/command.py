@@ -186,6 +186,8 @@ class CommandEntry(BaseModel):
     output: Literal["text", "json"] = "text"
     share_for: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """For a read-only command: how many seconds a user's identical requests share one answer."""
+    runs_code: bool = False
+    """True if the command runs a program of the caller's choice, or places files that are run."""
     examples: list[dict[str, Any]] = Field(default_factory=list)
     """Options as a request would send them, shown with the description."""
     enabled: bool = True
@@ -238,6 +240,7 @@ class Command(ActionBase):
         self.description = entry.description
         self.timeout = entry.timeout
         self.share_for = entry.share_for
+        self.runs_code = entry.runs_code
         self._flags = {name: flag for name, flag in entry.options.items() if flag.enabled}
         self.options = self._options_model()
         self.examples = entry.examples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resop.actions.catalog import Catalog
 from resop.config.settings import Settings
+from resop.security.identity import Identity
 
 
 class ServiceContext:
@@ -13,10 +14,16 @@ class ServiceContext:
         self.command = catalog.command
         self._settings = settings
 
-    def setting(self, name: str, operator: str) -> str | None:
-        """Return a setting of config.env, or None.
+    def setting(
+        self, name: str, operator: str, cluster: str, *, secret: bool = False
+    ) -> str | None:
+        """Return a setting of CLUSTERS_FILE or config.env, or None.
 
-        Raises Forbidden if the site's policy reserves the setting for other operators.
+        Raises Forbidden if the site reserves the setting for other operators or other clusters.
         """
         self._settings.policy().check_reader(name, operator)
-        return self._settings.setting(name)
+        return self._settings.cluster_setting(name, cluster, secret=secret)
+
+    def is_administrator(self, identity: Identity) -> bool:
+        """Return True if ADMINISTRATORS lists this user."""
+        return identity in self._settings.administrators()

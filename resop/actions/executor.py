@@ -6,6 +6,7 @@ from typing import Protocol
 
 from resop.actions.command import Command
 from resop.archives.entry import File, TransferStats
+from resop.security.identity import Identity
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
 
@@ -53,8 +54,13 @@ class ShellContext(Protocol):
     def command(self, operator: str, name: str) -> Command:
         """Return a declared command. Raises UnknownAction."""
 
-    def setting(self, name: str, operator: str) -> str | None:
+    def setting(
+        self, name: str, operator: str, cluster: str, *, secret: bool = False
+    ) -> str | None:
         """Return a setting of the service, or None.
 
-        Raises Forbidden if the site's policy reserves the setting for other operators.
+        Raises Forbidden if the site reserves the setting for other operators or other clusters.
         """
+
+    def is_administrator(self, identity: Identity) -> bool:
+        """Return True if the site lists this user in ADMINISTRATORS."""

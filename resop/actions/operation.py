@@ -60,12 +60,14 @@ class Operation(ActionBase, Generic[P, R]):
         preview: bool = False,
         resumable: bool = False,
         share_for: float | None = None,
+        runs_code: bool = False,
     ) -> None:
         self.function = function
         self.timeout = timeout
         self.preview = preview
         self.resumable = resumable
         self.share_for = share_for
+        self.runs_code = runs_code
         self.examples = [dict(example) for example in examples]
         self.name = function.__name__
         self.operator = ""  # set by the catalog: the name of the file's folder
@@ -211,6 +213,7 @@ def operation(
     preview: bool = False,
     resumable: bool = False,
     share_for: float | None = None,
+    runs_code: bool = False,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Operation[P, R]]: ...
 def operation(
     function: Callable[..., Any] | None = None,
@@ -221,6 +224,7 @@ def operation(
     preview: bool = False,
     resumable: bool = False,
     share_for: float | None = None,
+    runs_code: bool = False,
 ) -> Any:
     """Publish a function `name(shell: Shell, option: type = default, …) -> answer` as an endpoint.
 
@@ -248,10 +252,14 @@ def operation(
     `share_for`: for a read-only operation, the seconds during which identical requests of a user
     share one answer.
 
+    `runs_code`: the operation runs a program of the caller's choice, or places files that may be
+    run later. `resop check` warns where a policy denies `core:run` but allows such an action.
+
     `**options: Unpack[T]` as the last parameter takes the options that the TypedDict `T` declares,
     so that operations can share them. Raises BrokenOperator, with file and line, for a signature
     that cannot be an endpoint.
     """
+    settings = (timeout, examples, preview, resumable, share_for, runs_code)
     if function is not None:
-        return Operation(function, timeout, examples, preview, resumable, share_for)
-    return lambda decorated: Operation(decorated, timeout, examples, preview, resumable, share_for)
+        return Operation(function, *settings)
+    return lambda decorated: Operation(decorated, *settings)

@@ -28,6 +28,7 @@ from resop.errors import (
     TaskCancelled,
 )
 from resop.limits import OUTPUT_LIMIT, TRANSFER_LIMIT
+from resop.security.identity import Identity
 from resop.steps.result import Result
 from resop.steps.step import (
     UNDO_SECONDS,
@@ -333,27 +334,31 @@ class Shell:
             license_server = shell.setting("LICENSE_SERVER", "27000@localhost")
 
         Raises OperationFailed if the setting is missing and has no `default`, and Forbidden if
-        the site's policy reserves it for other operators.
+        the site reserves it for other operators or other clusters.
         """
-        value = self.context.setting(name, self.operator) or default
-        if value is None:
-            self.fail(f"the setting {name} is missing: ask an administrator of this service")
-        return value
+        return self._setting(name, default)
 
     def secret(self, name: str) -> Secret:
         """Return a setting that is a secret, such as the password of a service account.
 
             shell.run("ldapadd", "-y", "/dev/stdin", input=shell.secret("LDAP_PASSWORD"))
 
-        The step runs as the logged-in user, who can read its input. Therefore only users listed in
-        the setting ADMINISTRATORS (separated by commas) get a secret. Raises NotPermitted for
-        others, and what `setting` raises.
+        The step runs as the logged-in user, who can read its input, and so can the administrator
+        of the login node. Therefore only users listed in the setting ADMINISTRATORS (separated by
+        commas) get a secret, and with several clusters only on those to which CLUSTERS_FILE binds
+        it. Raises NotPermitted for other users, and what `setting` raises.
         """
-        administrators = self.context.setting("ADMINISTRATORS", self.operator) or ""
-        if self.username not in map(str.strip, administrators.split(",")):
+        identity = Identity(self.username, self.cluster)
+        if not self.context.is_administrator(identity):
             _log.warning(
                 "%s may not read the secret setting %s: the user is not listed in ADMINISTRATORS",
-                *(self.username, name),
+                *(identity, name),
             )
             raise NotPermitted("only administrators of this service may run this action")
-        return Secret(self.setting(name))
+        return Secret(self._setting(name, secret=True))
+
+    def _setting(self, name: str, default: str | None = None, *, secret: bool = False) -> str:
+        value = self.context.setting(name, self.operator, self.cluster, secret=secret) or default
+        if value is None:
+            self.fail(f"the setting {name} is missing: ask an administrator of this service")
+        return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -28,6 +29,17 @@ SshPort = Annotated[
     int, Field(ge=1, le=65535), ErrorMessage("must be a port number from 1 to 65535")
 ]
 
+SettingName = Annotated[
+    str,
+    Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$"),
+    ErrorMessage("must be names of operators' settings, such as LDAP_BIND_PASSWORD"),
+]
+SettingValue = Annotated[
+    str,
+    Field(coerce_numbers_to_str=True),
+    ErrorMessage("must be texts or numbers, by the names of operators' settings"),
+]
+
 
 class Cluster(BaseModel):
     """A cluster that users log in to over SSH."""
@@ -42,6 +54,10 @@ class Cluster(BaseModel):
     ] = None
     """A known_hosts file or fingerprints for this cluster only; the default is KNOWN_HOSTS."""
     login: LoginKind = "key"
+    secrets: tuple[SettingName, ...] = ()
+    """The operators' secret settings that may be used on this cluster, if there are several."""
+    settings: Mapping[SettingName, SettingValue] = {}
+    """The operators' settings that have other values for this cluster than in config.env."""
 
     @field_validator("login", mode="before")
     @classmethod
@@ -53,7 +69,7 @@ class Cluster(BaseModel):
 
 @functools.cache  # read once: an edited file takes effect at the next start
 def read_clusters(file: Path) -> dict[str, Cluster]:
-    """Read a YAML list of `{name, address, ssh_port, known_hosts?, login?}`.
+    """Read a YAML list of `{name, address, ssh_port, known_hosts?, login?, secrets?, settings?}`.
 
     Raises InvalidSettings.
     """

@@ -23,9 +23,11 @@ from pydantic import (
     model_validator,
 )
 
+from resop.config.name_patterns import NamePatterns
 from resop.config.validation import error_message
 from resop.config.yaml_loader import InvalidYaml, line_of, read_yaml
 from resop.errors import Forbidden, InvalidSettings
+from resop.security.identity import Identity
 from resop.types import ErrorMessage
 
 
@@ -49,6 +51,7 @@ class _Rule(BaseModel):
     deny: Globs | None = None
     users: Globs | None = None
     groups: Globs | None = None
+    clusters: Globs | None = None
     rate: Annotated[
         int | None, Field(ge=1), ErrorMessage("must be a number of tasks a minute, at least 1")
     ] = None
@@ -65,25 +68,41 @@ class _Rule(BaseModel):
     def actions(self) -> tuple[str, ...]:
         return self.allow or self.deny or ()
 
-    def applies(self, username: str, groups: Collection[str] | None) -> bool:
-        """Return True if the rule applies to this user.
-
-        If the groups are unknown, a rule for groups applies if it denies, not if it allows.
-        """
-        if self.users is None and self.groups is None:
-            return True
-        if any(fnmatchcase(username, each) for each in self.users or ()):
-            return True
-        if groups is None:
-            return self.groups is not None and self.allow is None
-        return any(fnmatchcase(group, each) for each in self.groups or () for group in groups)
-
     def __str__(self) -> str:
         verb = "allows" if self.allow else "denies"
         whom = [f"the user {each}" for each in self.users or ()]
         whom += [f"the group {each}" for each in self.groups or ()]
+        where = f" on {' or '.join(self.clusters)}" if self.clusters else ""
         rate = f", {self.rate} a minute" if self.rate else ""
-        return f"{verb} {', '.join(self.actions)} to {' or '.join(whom) or 'everybody'}{rate}"
+        whom_text = " or ".join(whom) or "everybody"
+        return f"{verb} {', '.join(self.actions)} to {whom_text}{where}{rate}"
+
+
+class _BoundRule:
+    """A rule with the clusters that its names belong to."""
+
+    def __init__(self, rule: _Rule, line: int, clusters: Collection[str]) -> None:
+        self.rule = rule
+        self.line = line
+        plain = rule.clusters is not None
+        self._users = NamePatterns(rule.users or (), clusters, plain=plain)
+        self._groups = NamePatterns(rule.groups or (), clusters, plain=plain)
+
+    def applies(self, identity: Identity, groups: Collection[str] | None) -> bool:
+        """Return True if the rule applies to this user.
+
+        If the groups are unknown, a rule for groups applies if it denies, not if it allows.
+        """
+        rule, (username, cluster) = self.rule, identity
+        if rule.clusters and not any(fnmatchcase(cluster, each) for each in rule.clusters):
+            return False
+        if rule.users is None and rule.groups is None:
+            return True
+        if self._users.matches(username, cluster):
+            return True
+        if groups is None:
+            return rule.groups is not None and rule.allow is None
+        return any(self._groups.matches(group, cluster) for group in groups)
 
 
 class _File(BaseModel):
@@ -129,38 +148,52 @@ class Policy:
     """Decides who may do what; `load_policy` makes one, and without a file it allows everything."""
 
     def __init__(
-        self, content: _File | None = None, file: Path | None = None, root: yaml.Node | None = None
+        self,
+        content: _File | None = None,
+        file: Path | None = None,
+        root: yaml.Node | None = None,
+        clusters: Collection[str] = (),
     ) -> None:
+        """Raise InvalidSettings for a name that does not say on which of `clusters`."""
         self._content = content or _File(default="allow")
         self._file = file
         self._root = root
-        self._rules = [
-            (line_of(root, ("rules", number)), rule)
-            for number, rule in enumerate(self._content.rules)
-        ]
-        self._rules_of: dict[str, list[tuple[int, _Rule]]] = {}
+        self._clusters = clusters
+        self._rules = [self._bind(*each) for each in enumerate(self._content.rules)]
+        self._rules_of: dict[str, list[_BoundRule]] = {}
         self.asks_groups = any(rule.groups for rule in self._content.rules)
         """True if a rule depends on the user's groups on the cluster."""
 
-    def decide(self, action: str, username: str, groups: Collection[str] | None) -> Decision:
+    def _bind(self, number: int, rule: _Rule) -> _BoundRule:
+        place = ("rules", number)
+        if rule.clusters and self._clusters:
+            self._check_globs((*place, "clusters"), rule.clusters, self._clusters)
+        try:
+            return _BoundRule(rule, line_of(self._root, place), self._clusters)
+        except ValueError as fault:
+            raise self._invalid(place, f"{fault}, or give the rule 'clusters:'") from None
+
+    def decide(self, action: str, identity: Identity, groups: Collection[str] | None) -> Decision:
         """Decide on `operator:action` for a user; `groups` is None if they are unknown."""
         if self._file is None:
             return _ALLOWED
         rules = self._rules_of.get(action)
         if rules is None:
             rules = self._rules_of[action] = [
-                (line, rule)
-                for line, rule in self._rules
-                if any(fnmatchcase(action, each) for each in rule.actions)
+                each
+                for each in self._rules
+                if any(fnmatchcase(action, glob) for glob in each.rule.actions)
             ]
-        for line, rule in rules:
-            if rule.applies(username, groups):
+        for bound in rules:
+            if bound.applies(identity, groups):
+                rule = bound.rule
                 unknown = " (the user's groups are unknown: log in again)"
                 reason = f"{rule}{unknown if rule.groups and groups is None else ''}"
-                place = f"{self._file.name}:{line}"
+                place = f"{self._file.name}:{bound.line}"
                 return Decision(rule.allow is not None, place, reason, rule.rate)
         default = self._content.default
-        reason = f"no rule applies to {action} and {username}; the default is '{default}'"
+        whom = identity if len(self._clusters) > 1 else identity.username
+        reason = f"no rule applies to {action} and {whom}; the default is '{default}'"
         return Decision(default == "allow", self._file.name, reason)
 
     def check_reader(self, setting: str, operator: str) -> None:
@@ -189,22 +222,23 @@ class Policy:
     ) -> None:
         for glob in globs:
             if not any(fnmatchcase(name, glob) for name in names):
-                raise InvalidSettings(
-                    f"POLICY_FILE: {self._file}:{line_of(self._root, place)}: "
-                    f"{_dotted(place)}: {glob!r} matches nothing on this service"
-                )
+                raise self._invalid(place, f"{glob!r} matches nothing on this service")
+
+    def _invalid(self, place: tuple[int | str, ...], message: str) -> InvalidSettings:
+        line = line_of(self._root, place)
+        return InvalidSettings(f"POLICY_FILE: {self._file}:{line}: {_dotted(place)}: {message}")
 
 
 _ALLOWED = Decision(True)
 OPEN = Policy()
 
 
-def load_policy(file: Path) -> Policy:
-    """Read a policy. Raises InvalidSettings, which names file, line and key."""
+def load_policy(file: Path, clusters: Collection[str] = ()) -> Policy:
+    """Read a policy for these clusters. Raises InvalidSettings, which names file, line and key."""
     root = None
     try:
         content, root = read_yaml(file)
-        return Policy(_File.model_validate(content or {}), file, root)
+        return Policy(_File.model_validate(content or {}), file, root, clusters)
     except OSError as fault:
         raise InvalidSettings(f"POLICY_FILE: {file}: {fault.strerror}") from None
     except InvalidYaml as fault:

@@ -13,14 +13,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from resop.config.clusters import Cluster, ClusterName, LoginKind, SshPort, read_clusters
 from resop.config.config_file import read_config_file, refuse_former_names, refuse_misspellings
+from resop.config.name_patterns import read_identities
 from resop.config.policy import OPEN, Policy, load_policy
 from resop.config.secret_files import SUFFIX, read_secret_file, read_secret_files
 from resop.config.secret_key import refuse_weak_key, stored_key
 from resop.config.webhook_hosts import WebhookHosts, webhook_key
-from resop.errors import InvalidSettings, UnknownAction
+from resop.errors import Forbidden, InvalidSettings, UnknownAction
+from resop.security.identity import Identity
 from resop.types import ErrorMessage, Secret
 
 CONFIG_FILE = "config.env"
+ADMINISTRATORS = "ADMINISTRATORS"
+"""The setting that names the users who may use services' passwords."""
 UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
 Switch = Annotated[bool, ErrorMessage("must be true or false")]
@@ -222,7 +226,16 @@ class Settings(BaseModel):
 
     def policy(self) -> Policy:
         """Return the policy of POLICY_FILE; without a file everything is allowed."""
-        return OPEN if self.POLICY_FILE is None else _read_policy(self.POLICY_FILE)
+        if self.POLICY_FILE is None:
+            return OPEN
+        return _read_policy(self.POLICY_FILE, tuple(self.clusters()))
+
+    def administrators(self) -> frozenset[Identity]:
+        """Return the users of ADMINISTRATORS. Raises InvalidSettings for one without a cluster."""
+        try:
+            return read_identities(self.setting(ADMINISTRATORS) or "", list(self.clusters()))
+        except ValueError as fault:
+            raise InvalidSettings(f"{ADMINISTRATORS}: {fault}") from None
 
     def setting(self, name: str) -> str | None:
         """Return an operator's setting from the environment or config.env, or from its file.
@@ -236,6 +249,25 @@ class Settings(BaseModel):
         if not value and (file := os.environ.get(name + SUFFIX) or self.own.get(name + SUFFIX)):
             value = read_secret_file(Path(file), name + SUFFIX)
         return value or None
+
+    def cluster_setting(self, name: str, cluster: str, *, secret: bool = False) -> str | None:
+        """Return an operator's setting for a task on a cluster, or None.
+
+        With several clusters, raises Forbidden for a secret that is not bound to this one, where
+        another administrator could read it. A setting that is bound to other clusters is always
+        a secret.
+        """
+        clusters = self.clusters()
+        here = clusters.get(cluster)
+        own = here.settings.get(name) if here else None
+        if own is None and len(clusters) > 1:
+            bound_to = [each.name for each in clusters.values() if name in each.secrets]
+            if (secret or bound_to) and cluster not in bound_to:
+                raise Forbidden(
+                    f"the secret setting {name} may not be sent to {cluster}: CLUSTERS_FILE lists "
+                    f"it in the 'secrets' of {' and '.join(bound_to) or 'no cluster'}"
+                )
+        return own or self.setting(name)
 
 
 SECRETS = (
@@ -331,6 +363,7 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
     # Faults in these files are found at start-up.
     settings.clusters()
     settings.policy()
+    settings.administrators()
     return settings
 
 

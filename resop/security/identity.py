@@ -1,6 +1,6 @@
-"""Who somebody is: the name that a cluster gives its user, together with the cluster.
+"""A user's identity: the name that the cluster gives the account, together with the cluster.
 
-Equal names on two clusters may be two people, and whoever administers one cluster can give any name
+Equal names on two clusters may be two people, and the administrator of a cluster can give any name
 there. So a name decides nothing without its cluster.
 """
 

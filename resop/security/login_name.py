@@ -20,7 +20,7 @@ from resop.errors import InvalidOptions
 MAX_NAME_LENGTH = 64
 _FIRST = frozenset(string.ascii_letters + string.digits + "_")
 _ASCII = _FIRST | frozenset(".-$@\\+")
-"""What names of POSIX systems, Active Directory and Samba consist of."""
+"""The characters of names on POSIX systems, in Active Directory and in Samba."""
 _LETTERS = frozenset(["Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Mn", "Mc"])
 """The Unicode categories of letters, of digits and of the marks that belong to letters."""
 _INVISIBLE = re.compile(
@@ -48,7 +48,7 @@ def login_name_fault(text: str) -> str | None:
             return f"must not contain {character!r}: {reason}"
         if not _is_name_character(character):
             return (
-                f"must not contain {ascii(character)}: a user name consists of letters, digits, "
+                f"must not contain {character!a}: a user name consists of letters, digits, "
                 "'.', '_', '-', '$', '+', '@' and '\\'"
             )
     if text[0] not in _FIRST and not (text[0] > "\x7f" and text[0].isalnum()):
@@ -63,17 +63,21 @@ def login_name_fault(text: str) -> str | None:
 
 
 def failure_key(text: str) -> str:
-    """Return what the spellings of one account have in common, to count its failed logins.
+    """Return the common form of an account's spellings, to count its failed logins.
 
     Takes any text. Two accounts may share a key, for instance `alice@a` and `alice@b`; but nobody
     gets more attempts at one account by spelling it differently.
     """
     visible = text
-    for _ in range(2):  # a compatibility form may consist of what is then removed
+    for _ in range(2):  # a compatibility form may contain what the first round removes
         visible = unicodedata.normalize("NFKC", "".join(filter(_is_visible, visible)))
-    name = re.split("[:/]", visible, maxsplit=1)[0]
-    account = re.split(r"[\\+]", name)[-1].partition("@")[0] or name
+    account = account_part(re.split("[:/]", visible, maxsplit=1)[0])
     return unicodedata.normalize("NFKC", account.casefold())[:MAX_NAME_LENGTH]
+
+
+def account_part(name: str) -> str:
+    r"""Return a name without its domain: `alice` for `alice@example.org` and for `CORP\alice`."""
+    return re.split(r"[\\+]", name)[-1].partition("@")[0] or name
 
 
 def _is_visible(character: str) -> bool:

@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from resop.security.identity import Identity
+
 KEY_SHARE_BYTES = 32
 
 
@@ -23,6 +25,11 @@ class Token:
     """The Unix time of the end, in seconds."""
     worker: str = ""
     """The worker that holds the session, for a cluster with `CLUSTER_LOGIN=held`."""
+
+    @property
+    def identity(self) -> Identity:
+        """The user of the token."""
+        return Identity(self.username, self.cluster)
 
     @property
     def expires_at(self) -> datetime:

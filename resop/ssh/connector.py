@@ -14,6 +14,7 @@ import asyncssh
 from resop.config.clusters import Cluster
 from resop.config.settings import Settings
 from resop.errors import (
+    AccessError,
     ClusterUnreachable,
     HostKeyMismatch,
     KeyRefused,
@@ -24,6 +25,7 @@ from resop.errors import (
 )
 from resop.ssh.asyncssh_workarounds import SASLPrepError, skip_ignore_packets
 from resop.ssh.host_keys import HostKeys, load_host_keys
+from resop.ssh.remote_account import RemoteAccount, differs, fetch_account
 
 CONNECT_TIMEOUT = 10.0
 """Seconds until the server's first question; with a key, until the login is complete."""
@@ -163,6 +165,31 @@ class Connector:
             return _Client(self._host_keys[cluster.name], password, otp)
 
         return await self._connect_with_retries(cluster, username, client, ())
+
+    async def account_with_password(
+        self, cluster: Cluster, username: str, password: str, otp: str | None
+    ) -> tuple[asyncssh.SSHClientConnection, RemoteAccount]:
+        """Log in like `with_password`, and return the connection with its account.
+
+        If the cluster calls the account by another name, that name logs in instead, so that sshd
+        confirms it. Raises IdentityUnknown if it does not, or cannot without another code.
+        """
+        connection = await self.with_password(cluster, username, password, otp)
+        try:
+            account = await fetch_account(connection, cluster.name)
+            if account.username == username:
+                return connection, account
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        if otp is not None:
+            raise differs(cluster.name, account.username)
+        try:
+            confirmed = await self.with_password(cluster, account.username, password, None)
+        except AccessError:
+            raise differs(cluster.name, account.username) from None
+        return confirmed, account
 
     async def with_key(
         self, cluster: Cluster, username: str, private_key: bytes

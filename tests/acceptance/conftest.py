@@ -48,14 +48,14 @@ settings:
   LDAP_PEOPLE: hpccenter
 rules:
   - deny: core:run
-    users: alice
+    users: alice@hpc
   - deny: core:script
-    groups: [tina, bob]
+    groups: [tina@hpc, bob@hpc]
   - allow: utils:echo
-    users: bob
+    users: bob@hpc
     rate: 3
   - deny: files:write
-    users: bob
+    users: bob@hpc
 """
 
 

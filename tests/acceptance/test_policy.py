@@ -9,7 +9,7 @@ import pytest
 from tests.acceptance.conftest import ACCOUNTS, POLICY
 from tests.support.service import Caller, Distributed, failure, run_resop, write_config
 
-ALICE_MAY_NOT = "policy.yml:5: denies core:run to the user alice"
+ALICE_MAY_NOT = "policy.yml:5: denies core:run to the user alice@hpc"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_forbidden_action_is_refused_with_the_rule_and_leaves_no_task(
 
 def test_policy_can_allow_reading_files_and_deny_writing(bob: Caller) -> None:
     error = failure(bob.http.put("/files/new", content=b"x"), 403)
-    assert error["message"] == "policy.yml:12: denies files:write to the user bob"
+    assert error["message"] == "policy.yml:12: denies files:write to the user bob@hpc"
     assert bob.http.get("/files//etc/hostname").status_code == 200
 
 
@@ -47,7 +47,7 @@ def test_policy_can_allow_reading_files_and_deny_writing(bob: Caller) -> None:
 def test_groups_are_those_of_the_user_on_the_cluster(guarded: Distributed, name: str) -> None:
     caller = guarded.log_in(ACCOUNTS[name])
     error = failure(caller.post("core/opn/script", {"script": "#!/bin/sh\nid\n"}), 403)
-    said = "policy.yml:7: denies core:script to the group tina or the group bob"
+    said = "policy.yml:7: denies core:script to the group tina@hpc or the group bob@hpc"
     assert error["message"] == said
 
 
@@ -108,9 +108,9 @@ def test_pages_do_not_offer_forbidden_actions(guarded: Distributed, alice: Calle
 def test_policy_check_explains_a_decision_by_rule_and_line(tmp_path: Path) -> None:
     file = tmp_path / "policy.yml"
     file.write_text(POLICY)
-    write_config(tmp_path, {"POLICY_FILE": file})
+    write_config(tmp_path, {"POLICY_FILE": file, "CLUSTER_NAME": "hpc", "CLUSTER_ADDRESS": "x"})
     told = run_resop(tmp_path, "policy", "check", "carol", "core:script", "--group", "bob")
-    said = "denied: policy.yml:7: denies core:script to the group tina or the group bob\n"
+    said = "denied: policy.yml:7: denies core:script to the group tina@hpc or the group bob@hpc\n"
     assert (told.returncode, told.stdout) == (1, said)
     told = run_resop(tmp_path, "policy", "check", "carol", "core:script")
     said = "allowed: policy.yml: no rule applies to core:script and carol; the default is 'allow'\n"

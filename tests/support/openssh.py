@@ -89,11 +89,13 @@ class Account:
     name: str
     password: str
     shell: str = "/bin/bash"
+    alias_of: str | None = None
+    """Another account, which must precede it: the same number, group and home by another name."""
 
     @property
     def home(self) -> Path:
         """The home folder in the account's view; `OpenSSH.home` is the host's view."""
-        return Path("/home") / self.name
+        return Path("/home") / (self.alias_of or self.name)
 
 
 @dataclass(frozen=True)
@@ -232,11 +234,12 @@ class OpenSSH:
 
     def uid(self, name: str) -> int:
         """Return the user ID of an account, which is also its group ID. KeyError if unknown."""
-        return FIRST_UID + list(self.accounts).index(self.accounts[name].name)
+        account = self.accounts[name]
+        return FIRST_UID + list(self.accounts).index(account.alias_of or account.name)
 
     def home(self, name: str) -> Path:
         """Return the host's path of an account's home; files there must belong to its `uid`."""
-        return self.folder / "home" / self.accounts[name].name
+        return self.folder / "home" / self.accounts[name].home.name
 
     async def login(self, name: str) -> asyncssh.SSHClientConnection:
         """Connect as an account, with only its password."""
@@ -293,7 +296,8 @@ class OpenSSH:
                 )
             uid = self.uid(account.name)
             passwd += f"{account.name}:x:{uid}:{uid}::{account.home}:{account.shell}\n"
-            group += f"{account.name}:x:{uid}:\n"
+            if account.alias_of is None:
+                group += f"{account.name}:x:{uid}:\n"
             shadow += f"{account.name}:{_hash(account.password)}:19000:0:99999:7:::\n"
         (etc / "passwd").write_text(passwd)
         (etc / "group").write_text(group)

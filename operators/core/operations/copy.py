@@ -15,7 +15,7 @@ class CopyStats(TypedDict):
     bytes: int
 
 
-@operation(examples=[{"path": "run7", "to": "/scratch/alice/run7"}])
+@operation(runs_code=True, examples=[{"path": "run7", "to": "/scratch/alice/run7"}])
 def copy(
     shell: Shell,
     path: RemotePath,

@@ -18,6 +18,7 @@ class RunResult(TypedDict):
 
 @operation(
     resumable=True,
+    runs_code=True,
     examples=[
         {"command": "df -h ~ | tail -1"},
         {"command": "grep -c MPI", "stdin": "one MPI\ntwo\n", "check": False},

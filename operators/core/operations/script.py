@@ -21,6 +21,7 @@ INTERPRETER_LINE = (
 
 @operation(
     resumable=True,
+    runs_code=True,
     examples=[
         {"script": "#!/bin/sh\nfor n in 1 2 3; do echo $n; done\n"},
         {"script": "#!/usr/bin/env python3\nimport sys\nprint(sys.argv)\n", "arguments": ["a b"]},

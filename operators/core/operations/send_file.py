@@ -18,10 +18,11 @@ class WrittenFile(TypedDict):
 
 
 @operation(
+    runs_code=True,
     examples=[
         {"path": "run7/input.txt", "content": "temperature 280\n"},
         {"path": "bin/start", "content": "IyEvYmluL3NoCg==", "encoding": "base64", "mode": "0755"},
-    ]
+    ],
 )
 def send_file(
     shell: Shell,

@@ -20,7 +20,7 @@ class WrittenFolder(TypedDict):
     bytes: int
 
 
-@operation(examples=[{"path": "run7/plots", "content": EMPTY_ARCHIVE}])
+@operation(runs_code=True, examples=[{"path": "run7/plots", "content": EMPTY_ARCHIVE}])
 def send_folder(
     shell: Shell,
     path: RemotePath,

@@ -11,6 +11,7 @@ from resop import ErrorMessage, Shell, operation
 
 @operation(
     resumable=True,
+    runs_code=True,
     examples=[
         {"script": "#!/bin/sh\nsrun hostname\n", "partition": "batch", "time_limit": 10},
         {"script": "#!/bin/sh\n./sim $SLURM_ARRAY_TASK_ID\n", "array": "1-100%10", "memory": "4G"},

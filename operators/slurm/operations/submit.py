@@ -32,6 +32,7 @@ module load {modules} || exit
 
 @operation(
     resumable=True,
+    runs_code=True,
     preview=True,
     examples=[
         {"script": "#!/bin/sh\nsrun ./sim\n", "partition": "batch", "time_limit": "1:00:00"},

@@ -64,6 +64,7 @@ class SweepSubmission(Submission):
 
 @operation(
     resumable=True,
+    runs_code=True,
     preview=True,
     examples=[
         {

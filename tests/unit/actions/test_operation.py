@@ -14,6 +14,7 @@ from resop import Argument, Gate, Operation, Result, Secret, Shell, Username, op
 from resop.actions.command import Command, CommandEntry, OptionEntry
 from resop.actions.options import check_options, option_names
 from resop.errors import BrokenOperator, InvalidOptions, UnknownAction
+from resop.security.identity import Identity
 from resop.testing import FakeShell
 
 HERE = __file__
@@ -223,8 +224,13 @@ class Declared:
             raise UnknownAction(f"{operator} has no {name}")
         return Command(operator, CommandEntry(command="squeue", name=name))
 
-    def setting(self, name: str, operator: str) -> str | None:
+    def setting(
+        self, name: str, operator: str, cluster: str, *, secret: bool = False
+    ) -> str | None:
         return None
+
+    def is_administrator(self, identity: Identity) -> bool:
+        return False
 
 
 def test_called_operation_of_another_operator_finds_its_own_commands() -> None:

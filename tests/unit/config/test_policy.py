@@ -8,6 +8,7 @@ import pytest
 from api.state.rate_limit import RATE_PERIOD_SECONDS, count
 from resop.config.policy import OPEN, Decision, Policy, load_policy
 from resop.errors import Forbidden, InvalidSettings, LimitReached, QueueUnavailable
+from resop.security.identity import Identity
 from resop.security.tokens import Token
 
 FILE = """\
@@ -65,18 +66,102 @@ def test_first_rule_that_applies_decides(
     allowed: bool,
     place: str,
 ) -> None:
-    decision = policy.decide(action, username, groups)
+    decision = policy.decide(action, Identity(username, "hpc"), groups)
     assert (decision.allowed, decision.place) == (allowed, place)
 
 
 def test_refusal_names_the_rule_and_what_it_says(policy: Policy) -> None:
     with pytest.raises(Forbidden) as refused:
-        policy.decide("slurm:add_user", "bob", None).enforce()
+        policy.decide("slurm:add_user", Identity("bob", "hpc"), None).enforce()
     assert refused.value.message == (
         "policy.yml:6: denies slurm:*account, slurm:add_user to the group students "
         "(the user's groups are unknown: log in again)"
     )
     assert refused.value.details == {"rule": "policy.yml:6"}
+
+
+TWO = ["main", "devbox"]
+TWO_CLUSTERS = """\
+default: deny
+rules:
+  - deny: core:run
+    users: ["mallory@*", "*-guest@devbox"]
+  - allow: core:*
+    users: [hpcadmin@main, "ada@example.org@main", "*-admin@main"]
+    groups: staff@main
+  - allow: slurm:*
+    users: bob
+    groups: physics
+    clusters: main
+  - allow: slurm:squeue
+    clusters: dev*
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "user", "groups", "allowed"),
+    [
+        ("core:run", "hpcadmin@main", [], True),
+        ("core:run", "hpcadmin@devbox", ["staff"], False),
+        ("core:run", "hpcadmin@main@devbox", [], False),
+        ("core:run", "x-admin@main", [], True),
+        ("core:run", "x-admin@devbox", [], False),
+        ("core:run", "x-admin@main@devbox", [], False),
+        ("core:run", "ada@example.org@main", [], True),
+        ("core:run", "ada@example.org@devbox", [], False),
+        ("core:run", "bob@main", ["staff"], True),
+        ("core:run", "mallory@main", ["staff"], False),
+        ("core:run", "mallory@devbox", ["staff"], False),
+        ("slurm:add_user", "bob@main", [], True),
+        ("slurm:add_user", "bob@devbox", ["physics"], False),
+        ("slurm:add_user", "eve@main", ["physics"], True),
+        ("slurm:squeue", "eve@devbox", [], True),
+        ("slurm:squeue", "eve@main", [], False),
+    ],
+)
+def test_a_name_counts_on_its_own_cluster_only(
+    tmp_path: Path, action: str, user: str, groups: list[str], allowed: bool
+) -> None:
+    file = tmp_path / "policy.yml"
+    file.write_text(TWO_CLUSTERS)
+    identity = Identity.parse(user)
+    assert identity is not None
+    assert load_policy(file, TWO).decide(action, identity, groups).allowed is allowed
+
+
+@pytest.mark.parametrize("name", ["alice", '"*"', "alice@exmaple.org", '"*-admin"', "alice@"])
+@pytest.mark.parametrize("key", ["users", "groups"])
+def test_with_several_clusters_a_plain_name_is_refused_at_start(
+    tmp_path: Path, key: str, name: str
+) -> None:
+    file = tmp_path / "policy.yml"
+    file.write_text(f"default: deny\nrules:\n  - allow: core:run\n    {key}: {name}\n")
+    with pytest.raises(InvalidSettings) as refused:
+        load_policy(file, TWO)
+    plain = name.strip('"')
+    assert refused.value.message == (
+        f"POLICY_FILE: {file}:3: rules.0: {plain!r} names none of the 2 clusters: write "
+        f"{plain}@main or {plain}@devbox, or give the rule 'clusters:'"
+    )
+    assert load_policy(file, ["main"]).decide("core:run", Identity("x", "main"), []) is not None
+
+
+def test_with_one_cluster_both_forms_are_the_same_user(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yml"
+    file.write_text(
+        "default: deny\nrules:\n  - allow: core:run\n    users: [ada@main, bob, eve@corp.example]\n"
+    )
+    policy = load_policy(file, ["main"])
+    for name in ("ada", "bob", "eve@corp.example"):
+        assert policy.decide("core:run", Identity(name, "main"), []).allowed
+    assert not policy.decide("core:run", Identity("eve", "main"), []).allowed
+
+
+def test_a_rule_for_an_unknown_cluster_is_refused_at_start(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yml"
+    file.write_text("default: deny\nrules:\n  - allow: core:run\n    clusters: [main, mian]\n")
+    with pytest.raises(InvalidSettings, match=r"4: rules\.0\.clusters: 'mian' matches nothing"):
+        load_policy(file, TWO)
 
 
 def test_setting_is_readable_by_the_named_operators_only(policy: Policy) -> None:
@@ -90,7 +175,7 @@ def test_setting_is_readable_by_the_named_operators_only(policy: Policy) -> None
 
 
 def test_without_a_file_everything_is_allowed() -> None:
-    assert OPEN.decide("core:run", "bob", None).allowed and not OPEN.asks_groups
+    assert OPEN.decide("core:run", Identity("bob", "hpc"), None).allowed and not OPEN.asks_groups
     OPEN.check_reader("BIND_PASSWORD", "mysite")
 
 
@@ -107,7 +192,8 @@ def test_without_a_file_everything_is_allowed() -> None:
         ("default: deny\nrules:\n  - allow: *\n", "3: "),
         (
             "default: deny\nrules:\n  - user: ada\n",
-            "3: rules.0.user: is not a known key; the keys are allow, deny, users, groups, rate",
+            "3: rules.0.user: is not a known key; "
+            "the keys are allow, deny, users, groups, clusters, rate",
         ),
         ("default: deny\nrules:\n\n  - users: ada\n", "4: rules.0: must have either 'allow' or"),
         (

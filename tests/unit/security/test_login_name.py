@@ -105,7 +105,7 @@ def test_an_accepted_name_is_sent_as_it_is(name: str) -> None:
 def test_two_accepted_names_that_look_alike_to_ssh_are_equal(name: str, other: str) -> None:
     texts = [name, other, name + other, f"{name}:{other}", f"{name}\u00ad{other}"]
     accepted = [each for each in texts if login_name_fault(each) is None]
-    sent = {}
+    sent: dict[str, str] = {}
     for each in accepted:
         assert sent.setdefault(saslprep(each).partition(":")[0], each) == each
 

@@ -24,6 +24,7 @@ PINNED = {
     "LoginRefused": 401,
     "PasswordExpired": 401,
     "OtpRequired": 401,
+    "IdentityUnknown": 403,
     "CsrfFailed": 403,
     "SessionExpired": 401,
     "SessionHeldByWorker": 403,

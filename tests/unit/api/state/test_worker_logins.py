@@ -1,6 +1,7 @@
 """A login that a worker is to keep: words in Redis can be missed, on either side."""
 
 import asyncio
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from resop.errors import QueueUnavailable
 from resop.messaging.messages import LoginAccepted, LoginOffer, LoginRequest, LoginResult, decode
 from resop.security.encryption import Encryptor
 from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
+from resop.ssh.remote_account import RemoteAccount
 
 LOGIN = {"cluster": "hpc", "username": "ada", "password": "secret"}
 
@@ -40,7 +42,7 @@ class Workers:
             assert isinstance(message, LoginRequest) and message.worker == "w"
             self.got = self._exchange.decrypt(message.encrypted, TO_WORKER)
             self.api.on_message(LoginAccepted(message.login, "late", "ab"))
-            result = self._exchange.encrypt({"groups": ["g"]}, TO_API)
+            result = self._exchange.encrypt(asdict(ADA), TO_API)
             self.api.on_message(LoginResult(message.login, result))
 
 
@@ -49,9 +51,12 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_logins, "REPEAT_SECONDS", 0.01)
 
 
+ADA = RemoteAccount("ada", 1000, ["g"])
+
+
 def test_offer_that_was_missed_is_made_again() -> None:
     workers = Workers(Encryptor(b"s" * 40), missed=2)
-    assert asyncio.run(workers.api.log_in(LOGIN)) == ("w", ["g"])
+    assert asyncio.run(workers.api.log_in(LOGIN)) == ("w", ADA)
     assert workers.got == LOGIN
     assert len(workers.offers) == 3 and workers.offers[0] == workers.offers[2]
 
