@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
+import math
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,9 +16,14 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from api import pages
 from api.http import errors
+from api.http.connection_register import ConnectionRegister
+from api.http.http_limits import HttpLimits
 from api.http.openapi import openapi_document
-from api.http.uvicorn_server import STARTUP_FAILURE, StreamEndingServer
+from api.http.uvicorn_server import LOOP, STARTUP_FAILURE, ApiServer
+from api.middleware.address_limit import AddressLimit
+from api.middleware.allowed_hosts import AllowedHosts
 from api.middleware.audit_trail import AuditTrail
+from api.middleware.body_timeout import BodyTimeout
 from api.middleware.request_log import RequestLog
 from api.middleware.security_headers import SecurityHeaders, cors
 from api.routes import (
@@ -36,11 +43,13 @@ from api.state.services import Services, make_services
 from resop import __version__
 from resop.access.policy_warnings import log_warnings
 from resop.config.data_folder import prepare_data_folder
-from resop.config.hardening import harden_process
+from resop.config.hardening import harden_process, raise_open_files_limit
 from resop.config.logging import set_up_logging
 from resop.config.settings import Settings, load_settings
 from resop.config.weaknesses import log_weaknesses
 from resop.errors import ServiceError, SetupError
+
+log = logging.getLogger(__name__)
 
 DESCRIPTION = "Run any command of a Linux cluster over HTTP, with JSON in and out."
 
@@ -61,10 +70,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
+    app.add_middleware(BodyTimeout, seconds=settings.BODY_SECONDS)
     app.add_middleware(RequestLog)
     app.add_middleware(
         AuditTrail, audit=services.storage.audit_log
     )  # outside of it: it needs the context
+    if settings.TRUSTED_PROXIES:
+        app.add_middleware(
+            AddressLimit,
+            limit=settings.CONNECTIONS_PER_ADDRESS,
+            trusted_proxies=settings.TRUSTED_PROXIES,
+        )
+    if settings.allowed_hosts:
+        app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(SecurityHeaders)
@@ -107,6 +125,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 def main() -> None:
     """Serve until the process is stopped."""
     harden_process()
+    raise_open_files_limit()
     settings = load_settings()
     prepare_data_folder(settings.DATA_DIR)
     settings.cluster(None)  # fails unless at least one cluster is configured
@@ -118,10 +137,16 @@ def main() -> None:
         }
     app = create_app(settings)
     log_weaknesses(settings)
+    limits = HttpLimits.of(settings)
+    if limits.connections < settings.CONNECTIONS:
+        log.warning("the limit of open files allows only %d connections", limits.connections)
     config = uvicorn.Config(
         app,
         host=settings.HOST,
         port=settings.PORT,
+        loop=LOOP,
+        ws="none",
+        timeout_keep_alive=math.ceil(settings.KEEP_ALIVE_SECONDS),
         access_log=False,
         log_config=None,
         server_header=False,
@@ -131,7 +156,8 @@ def main() -> None:
     )
     services: Services = app.state.services
     log_warnings(settings.policy(), services.catalog, settings.clusters())
-    server = StreamEndingServer(config, services.messaging.watches.close)
+    register = ConnectionRegister(limits, settings.TRUSTED_PROXIES)
+    server = ApiServer(config, register, services.messaging.watches.close)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

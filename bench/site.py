@@ -111,6 +111,7 @@ def start_service(
         "DATA_DIR": str(folder / "data"),
         "PORT": str(port),
         "LOG_LEVEL": "WARNING",
+        "CONNECTIONS_PER_ADDRESS": "10000",  # all callers have the same address here
         "OPERATORS_PATH": str(OPERATORS),
         **settings,
     }

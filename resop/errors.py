@@ -7,6 +7,11 @@ ResopError
 │   ├── UnknownBatch          no such batch, or another user's
 │   ├── InvalidOptions        invalid options; every fault is listed
 │   ├── IdempotencyKeyReused  an Idempotency-Key that belongs to another request
+│   ├── MalformedRequest      not a request of HTTP/1.1
+│   ├── UriTooLong
+│   ├── HeadersTooLarge       too many bytes of headers, or too many of them
+│   ├── RequestTimedOut       the request did not arrive in time
+│   ├── HostNotAllowed        a Host header that ALLOWED_HOSTS does not name
 │   ├── BodyTooLarge
 │   ├── BodyTruncated         fewer bytes arrived than were announced
 │   ├── UnsupportedBody       neither JSON nor form fields
@@ -42,6 +47,7 @@ ResopError
 │   ├── DaemonUnavailable     a daemon that the action needs is down; nothing was changed
 │   └── OperationFault        a mistake in an operation's code
 ├── ServiceError            a part of the service is down
+│   ├── ServiceBusy           as many connections or open requests as the service can bear
 │   ├── QueueUnavailable
 │   └── RecordsUnavailable
 ├── ServiceFault            a mistake in resop itself; its log has the details
@@ -121,6 +127,28 @@ class InvalidOptions(RequestError):
 
 class IdempotencyKeyReused(RequestError):
     """This Idempotency-Key was already used for another request."""
+
+
+class MalformedRequest(RequestError):
+    """This is not a valid HTTP/1.1 request."""
+
+
+class UriTooLong(RequestError):
+    """The address of the request is too long."""
+
+
+class HeadersTooLarge(RequestError):
+    """The headers of the request are too large, or too many."""
+
+
+class RequestTimedOut(RequestError):
+    """The request did not arrive in time; nothing was done."""
+
+    retryable = True
+
+
+class HostNotAllowed(RequestError):
+    """This service is not known under the name in the Host header."""
 
 
 class BodyTooLarge(RequestError):
@@ -309,6 +337,10 @@ class ServiceError(ResopError):
     """A part of the service is unavailable: try again later."""
 
     retryable = True
+
+
+class ServiceBusy(ServiceError):
+    """The service has too many open connections or requests: try again later."""
 
 
 class QueueUnavailable(ServiceError):

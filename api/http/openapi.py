@@ -36,6 +36,17 @@ RESPONSES = {
     "504": "The time limit was reached.",
 }
 
+FRONT_RESPONSES = {
+    "400": ("MalformedRequest", "The request, or its body, is not valid HTTP."),
+    "408": ("RequestTimedOut", "The request did not arrive in time; nothing was done."),
+    "414": ("UriTooLong", "The address (path and query) is too long."),
+    "421": ("HostNotAllowed", "The service has no such name as in the Host header."),
+    "429": ("LimitReached", "A limit was reached; `Retry-After` says when to try again."),
+    "431": ("HeadersTooLarge", "The headers are too large, or too many."),
+    "503": ("ServiceBusy", "A part of the service is unavailable, or too much is open."),
+}
+"""Failures of any request, before a route sees it, with the name of their error, by status."""
+
 
 def openapi_document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     """Return the document of all routes, with a path for each action of the catalog."""
@@ -52,6 +63,7 @@ def openapi_document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
             "get": _describe_path(action),
             "post": _run_path(action, schemas),
         }
+    _describe_front(document)
     return document
 
 
@@ -69,6 +81,19 @@ def _describe_failures(document: dict[str, Any]) -> None:
             operation["responses"]["default"] = _failure_response(
                 "Any other failure; the error describes it."
             )
+
+
+def _describe_front(document: dict[str, Any]) -> None:
+    """Add the failures that are the same for all requests, by reference: there are many paths."""
+    document["components"]["responses"] = {
+        name: _failure_response(description) for name, description in FRONT_RESPONSES.values()
+    }
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, (name, description) in FRONT_RESPONSES.items():
+                place = f"#/components/responses/{name}"
+                reference = {"$ref": place, "description": description}
+                operation["responses"].setdefault(status, reference)
 
 
 def _summarize(document: dict[str, Any]) -> None:

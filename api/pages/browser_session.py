@@ -83,7 +83,10 @@ def next_url(request: Request) -> str:
 
 
 def _is_secure(request: Request) -> bool:
-    return request.url.scheme == "https"
+    # Here a proxy that TRUSTED_PROXIES does not name is believed as well: who lies about the
+    # scheme only keeps the own browser from returning the cookie.
+    forwarded = request.headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()
+    return "https" in (request.url.scheme, forwarded)
 
 
 def _cookie_name(request: Request) -> str:

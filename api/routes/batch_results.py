@@ -13,6 +13,7 @@ from api.http.row_stream import csv_response, ndjson_response
 from api.routes.batch_models import (
     own_batch,
 )
+from api.routes.open_request import COUNTED_TRANSFER
 from resop.storage.models import State, Task
 from resop.storage.serializers import result_json
 
@@ -26,7 +27,11 @@ States = Annotated[
 RESULT_COLUMNS = ("state", "exit_code", "output", "stderr", "error", "seconds", "task")
 
 
-@router.get("/{batch_id}/results.ndjson", response_class=StreamingResponse)
+@router.get(
+    "/{batch_id}/results.ndjson",
+    dependencies=[COUNTED_TRANSFER],
+    response_class=StreamingResponse,
+)
 async def results_ndjson(
     batch_id: str,
     services: ServicesDep,
@@ -40,7 +45,11 @@ async def results_ndjson(
     )
 
 
-@router.get("/{batch_id}/results.csv", response_class=StreamingResponse)
+@router.get(
+    "/{batch_id}/results.csv",
+    dependencies=[COUNTED_TRANSFER],
+    response_class=StreamingResponse,
+)
 async def results_csv(
     batch_id: str,
     services: ServicesDep,

@@ -17,8 +17,8 @@ from api.routes.batch_models import (
     own_batch,
     progress,
 )
+from api.routes.open_request import COUNTED_WAIT, Wait
 from api.routes.task_list import MAX_TASKS_PER_PAGE
-from api.routes.tasks import Wait
 from api.tasks.cancellation import request_batch_cancellation
 from api.tasks.queries import TASKS_PER_PAGE
 from api.tasks.waiting import wait_seconds
@@ -68,7 +68,7 @@ def list_batches(
     )
 
 
-@router.get("/{batch_id}")
+@router.get("/{batch_id}", dependencies=[COUNTED_WAIT])
 async def show_batch(
     batch_id: str, services: ServicesDep, token: CurrentToken, wait: Wait = 0
 ) -> BatchProgress:
@@ -108,6 +108,7 @@ async def list_tasks(
 
 @router.delete(
     "/{batch_id}",
+    dependencies=[COUNTED_WAIT],
     response_model=BatchProgress,
     responses={
         202: {"description": "The cancellation was requested; some tasks are still running."}

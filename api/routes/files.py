@@ -34,6 +34,7 @@ from api.routes.file_upload import (
     check_write_request,
     file_digests,
 )
+from api.routes.open_request import COUNTED_TRANSFER
 from api.routes.sftp_dependency import FileSession, PathParameter, Sftp
 from resop.errors import PathFailed
 from resop.limits import FILE_LIMIT
@@ -48,7 +49,7 @@ from resop.sftp.target import resolve_target
 from resop.sftp.transfer import read_blocks
 from resop.storage.serializers import iso_time
 
-router = APIRouter(prefix="/files", tags=["files"])
+router = APIRouter(prefix="/files", tags=["files"], dependencies=[COUNTED_TRANSFER])
 
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _FORM = {

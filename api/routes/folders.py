@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.http.download import Download
+from api.routes.open_request import COUNTED_TRANSFER
 from api.routes.sftp_dependency import FileSession, PathParameter, Sftp, uploaded
 from resop.archives import tar, zip
 from resop.archives.byte_stream import ByteStream, rechunk
@@ -32,7 +33,7 @@ from resop.sftp.folders import (
 from resop.sftp.target import Target, temporary_file
 from resop.sftp.transfer import BlockWriter
 
-router = APIRouter(prefix="/folders", tags=["files"])
+router = APIRouter(prefix="/folders", tags=["files"], dependencies=[COUNTED_TRANSFER])
 
 Patterns = Annotated[
     list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=50)

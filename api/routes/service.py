@@ -12,6 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import ServicesDep
 from api.http import body, preferences, resumable_upload, upload
+from api.http.http_limits import MAX_PIPELINED, HttpLimits
+from api.middleware.body_timeout import MIN_BYTES_PER_SECOND
 from api.state import login_throttle
 from api.state.services import Services
 from resop import __version__
@@ -89,21 +91,38 @@ async def _redis_answers(services: Services) -> bool:
 
 def _limits(services: Services) -> dict[str, Any]:
     """Return all limits; login failures are counted per user and client address."""
+    settings, http = services.settings, HttpLimits.of(services.settings)
     return {
+        "connections": http.connections,
+        "connections_per_address": http.connections_per_address,
+        "keep_alive_seconds": http.keep_alive_seconds,
+        "url_bytes": http.url_bytes,
+        "header_bytes": http.header_bytes,
+        "header_count": http.header_count,
+        "header_seconds": http.header_seconds,
+        "pipelined_requests": MAX_PIPELINED,
+        "streams_per_user": settings.STREAMS_PER_USER,
+        "waits_per_user": settings.WAITS_PER_USER,
+        "transfers_per_user": settings.TRANSFERS_PER_USER,
+        "streams_in_all": services.open_requests.in_all,
+        "waits_in_all": services.open_requests.in_all,
+        "transfers_in_all": services.open_requests.in_all,
+        "body_seconds": settings.BODY_SECONDS,
+        "body_bytes_per_second": MIN_BYTES_PER_SECOND,
         "body_bytes": body.MAX_BODY_BYTES,
         "body_depth": body.MAX_BODY_DEPTH,
         "options": body.MAX_OPTIONS,
-        "batch_tasks": services.settings.BATCH_SIZE,
+        "batch_tasks": settings.BATCH_SIZE,
         "argument_bytes": MAX_ARGUMENT_BYTES,
         "output_bytes": OUTPUT_LIMIT,
         "answer_file_bytes": FILE_LIMIT,
         "operation_file_bytes": TRANSFER_LIMIT,
-        "queued_tasks": services.settings.QUEUED_TASKS,
+        "queued_tasks": settings.QUEUED_TASKS,
         "login_failures": login_throttle.MAX_FAILURES,
         "login_failures_seconds": login_throttle.FAILURE_PERIOD_SECONDS,
         "wait_seconds": preferences.MAX_WAIT_SECONDS,
-        "task_seconds": services.settings.TASK_TIMEOUT,
+        "task_seconds": settings.TASK_TIMEOUT,
         "transfer_stall_seconds": upload.STALL_SECONDS,
         "upload_kept_seconds": resumable_upload.MAX_IDLE_SECONDS,
-        "token_seconds": services.settings.TOKEN_HOURS * 3600,
+        "token_seconds": settings.TOKEN_HOURS * 3600,
     }

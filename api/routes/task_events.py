@@ -19,6 +19,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import CurrentToken, ServicesDep, still_logged_in
+from api.routes.open_request import COUNTED_STREAM
 from api.state.services import Services
 from api.state.task_watchers import TaskSnapshot
 from api.tasks.event_stream import Cursor, EventStream
@@ -43,6 +44,7 @@ MAX_CACHED_PAGES = 8
 
 @router.get(
     "/{task_id}/events",
+    dependencies=[COUNTED_STREAM],
     response_class=StreamingResponse,
     responses={
         200: {"description": "Events as they happen.", "content": {"text/event-stream": {}}},

@@ -13,6 +13,7 @@ from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.body import read_options
 from api.http.preferences import Tags
 from api.http.row_stream import csv_response, ndjson_response
+from api.routes.open_request import COUNTED_TRANSFER
 from api.tasks.queries import TASKS_PER_PAGE, own_task, task_page
 from api.tasks.waiting import get_task
 from resop.actions.options import check_options
@@ -101,7 +102,7 @@ def list_tasks(
     return task_page(services, token, task_filter, limit=limit, cursor=cursor)
 
 
-@router.get("/export.ndjson", response_class=StreamingResponse)
+@router.get("/export.ndjson", dependencies=[COUNTED_TRANSFER], response_class=StreamingResponse)
 def export_ndjson(
     services: ServicesDep, token: CurrentToken, task_filter: FilterQuery
 ) -> StreamingResponse:
@@ -110,7 +111,7 @@ def export_ndjson(
     return ndjson_response(_exported(task) for task in tasks)
 
 
-@router.get("/export.csv", response_class=StreamingResponse)
+@router.get("/export.csv", dependencies=[COUNTED_TRANSFER], response_class=StreamingResponse)
 def export_csv(
     services: ServicesDep, token: CurrentToken, task_filter: FilterQuery
 ) -> StreamingResponse:

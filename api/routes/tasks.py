@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import CurrentToken, ServicesDep
-from api.http.preferences import MAX_WAIT_SECONDS
 from api.http.responses import retry_headers
+from api.routes.open_request import COUNTED_WAIT, Wait
 from api.tasks.cancellation import request_task_cancellation
 from api.tasks.queries import awaited_task, own_task, task_details
 from resop.storage.models import State
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
-Wait = Annotated[
-    float,
-    Query(ge=0, le=MAX_WAIT_SECONDS, description="Wait up to this many seconds for the end."),
-]
 
-
-@router.get("/{task_id}")
+@router.get("/{task_id}", dependencies=[COUNTED_WAIT])
 async def show_task(
     task_id: str, services: ServicesDep, token: CurrentToken, wait: Wait = 0
 ) -> dict[str, Any]:
@@ -32,6 +27,7 @@ async def show_task(
 
 @router.delete(
     "/{task_id}",
+    dependencies=[COUNTED_WAIT],
     responses={202: {"description": "The cancellation was requested; the task is still running."}},
 )
 async def cancel_task(

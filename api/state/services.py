@@ -11,6 +11,7 @@ from api.state.answer_cache import AnswerCache
 from api.state.canonical_names import CanonicalNames
 from api.state.certificates import UserCA
 from api.state.login_cache import LoginCache
+from api.state.open_requests import OpenRequests
 from api.state.openid import OpenID
 from api.state.submitter import TaskSubmitter
 from api.state.task_waiters import CompletionWaiters
@@ -169,6 +170,7 @@ class Services:
     storage: Storage
     messaging: Messaging
     access: Access
+    open_requests: OpenRequests
 
     async def start(self) -> None:
         """Start to submit tasks and to receive messages."""
@@ -198,6 +200,7 @@ def make_services(settings: Settings) -> Services:
         storage=storage,
         messaging=messaging,
         access=access,
+        open_requests=OpenRequests(settings),
     )
 
 

@@ -27,8 +27,21 @@ ADMINISTRATORS = "ADMINISTRATORS"
 """The setting that names the users who may use services' passwords."""
 UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
+_HOST = r"((\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
+
 Switch = Annotated[bool, ErrorMessage("must be true or false")]
 Count = Annotated[int, Field(ge=1), ErrorMessage("must be a whole number, at least 1")]
+
+HttpBytes = Annotated[
+    int,
+    Field(ge=1024, le=1 << 20),
+    ErrorMessage("must be a whole number of bytes from 1024 to 1048576"),
+]
+Seconds = Annotated[
+    float,
+    Field(ge=1, le=3600),
+    ErrorMessage("must be a number of seconds from 1 to 3600"),
+]
 
 
 class Settings(BaseModel):
@@ -47,6 +60,14 @@ class Settings(BaseModel):
     SSL_PRIVATE_KEY: Path | None = None
     SSL_CERTIFICATE: Path | None = None
     TRUSTED_PROXIES: str = ""
+    ALLOWED_HOSTS: Annotated[
+        str,
+        Field(pattern=rf"^({_HOST}( *, *{_HOST})*)?$"),
+        ErrorMessage(
+            "must be names such as resop.example.org or *.example.org, without a port, "
+            "separated by ','"
+        ),
+    ] = ""
     CORS_ORIGINS: Annotated[
         str,
         Field(pattern=r"^(https?://[^/,\s]+( *, *https?://[^/,\s]+)*)?$"),
@@ -114,6 +135,18 @@ class Settings(BaseModel):
         ErrorMessage("must be a whole number of days from 0 to 100000"),
     ] = 365
 
+    CONNECTIONS: Count = 4000
+    CONNECTIONS_PER_ADDRESS: Count = 512
+    URL_BYTES: HttpBytes = 16_384
+    HEADER_BYTES: HttpBytes = 32_768
+    HEADER_COUNT: Count = 100
+    HEADER_SECONDS: Seconds = 10
+    BODY_SECONDS: Seconds = 30
+    KEEP_ALIVE_SECONDS: Seconds = 75
+    STREAMS_PER_USER: Count = 20
+    WAITS_PER_USER: Count = 100
+    TRANSFERS_PER_USER: Count = 100
+
     NOTIFY_HOSTS: str = ""
     NOTIFY_SECRET: Secret | None = None
     NOTIFY_PRIVATE: Switch = False
@@ -175,6 +208,11 @@ class Settings(BaseModel):
     def operator_folders(self) -> list[Path]:
         """The site's own operator folders, in the order of OPERATORS_PATH."""
         return [Path(part).absolute() for part in self.OPERATORS_PATH.split(":") if part]
+
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """The names of this service, in lower case; empty if any is accepted."""
+        return [part.strip().lower() for part in self.ALLOWED_HOSTS.split(",") if part]
 
     @property
     def cors_origins(self) -> list[str]:

@@ -116,6 +116,7 @@ def service(
         **cluster_settings(ssh),
         "OPERATORS_PATH": operators,
         "TRUSTED_PROXIES": "127.0.0.1",
+        "STREAMS_PER_USER": 100,  # a test watches one task this often
     }
     started: Service
     if request.param == "embedded":

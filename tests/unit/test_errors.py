@@ -70,8 +70,9 @@ def test_message_is_one_line(kind: type[ResopError]) -> None:
 def test_only_errors_that_are_safe_to_repeat_are_retryable() -> None:
     retryable = {kind.__name__ for kind in KINDS if kind.retryable}
     assert retryable == {
-        *("TooManyAttempts", "LimitReached", "ClusterUnreachable"),
-        *("DaemonUnavailable", "ServiceError", "QueueUnavailable", "RecordsUnavailable"),
+        *("TooManyAttempts", "LimitReached", "ClusterUnreachable", "RequestTimedOut"),
+        *("DaemonUnavailable", "ServiceError", "ServiceBusy", "QueueUnavailable"),
+        "RecordsUnavailable",
     }
 
 

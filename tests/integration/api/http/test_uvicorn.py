@@ -3,15 +3,26 @@
 import asyncio
 import inspect
 import socket
+from typing import Any
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from api.http.uvicorn_server import STARTUP_FAILURE, StreamEndingServer
+from api.http.connection_register import ConnectionRegister
+from api.http.http_limits import HttpLimits
+from api.http.uvicorn_protocol import LimitedProtocol
+from api.http.uvicorn_server import LOOP, STARTUP_FAILURE, ApiServer
+from resop.config.settings import Settings
+
+
+def register() -> ConnectionRegister:
+    return ConnectionRegister(HttpLimits.of(Settings()), "")
 
 
 async def test_uvicorn_calls_shutdown_and_streams_end_before_it_waits() -> None:
     assert list(inspect.signature(uvicorn.Server.shutdown).parameters) == ["self", "sockets"]
+    assert list(inspect.signature(uvicorn.Server.startup).parameters) == ["self", "sockets"]
     assert STARTUP_FAILURE == 3
     ended = asyncio.Event()
 
@@ -23,7 +34,7 @@ async def test_uvicorn_calls_shutdown_and_streams_end_before_it_waits() -> None:
         await send({"type": "http.response.body", "body": b"last"})
 
     config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_config=None)
-    server = StreamEndingServer(config, ended.set)
+    server = ApiServer(config, register(), ended.set)
     listening = socket.create_server(("127.0.0.1", 0))
     serving = asyncio.create_task(server.serve([listening]))
     reader, writer = await asyncio.open_connection(*listening.getsockname())
@@ -34,3 +45,36 @@ async def test_uvicorn_calls_shutdown_and_streams_end_before_it_waits() -> None:
     assert b"first" in received and b"last" in received
     writer.close()
     await writer.wait_closed()
+
+
+def test_uvicorn_makes_connections_of_the_class_that_the_server_sets() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+    config = uvicorn.Config(app, loop=LOOP, log_config=None)
+    ApiServer(config, register(), lambda: None)
+    config.load()
+    maker: Any = config.http_protocol_class
+    assert maker.func is LimitedProtocol
+    factory = config.get_loop_factory()
+    assert factory is not None
+    loop = factory()
+    assert type(loop).__name__ == "HandshakeLoop"
+    loop.close()
+
+
+def test_the_protocol_has_the_parts_that_ours_extends() -> None:
+    for name in (
+        *("connection_made", "connection_lost", "data_received", "eof_received"),
+        *("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body"),
+        *("on_message_complete", "on_response_complete", "send_400_response", "resume_writing"),
+    ):
+        ours, theirs = getattr(LimitedProtocol, name), getattr(HttpToolsProtocol, name)
+        parameters = list(inspect.signature(theirs).parameters)
+        assert list(inspect.signature(ours).parameters) == parameters, name
+    source = inspect.getsource(RequestResponseCycle)
+    for attribute in (
+        *("more_body", "response_started", "response_complete"),
+        *("keep_alive", "disconnected", "message_event"),
+    ):
+        assert f"self.{attribute}" in source

@@ -11,8 +11,8 @@ from api.middleware.request_log import RequestLog
 from api.routes.batch_launch import EndState
 from api.routes.file_upload import Upload, WriteOptions
 from api.routes.folders import ArchiveOptions
+from api.routes.open_request import Wait
 from api.routes.task_list import FilterQuery
-from api.routes.tasks import Wait
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,17 @@ from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 import pytest
-from fastapi import Request
+from fastapi import Request, Response
 from pydantic import Field
 from starlette.datastructures import Headers
 
-from api.pages.browser_session import check_csrf_token, csrf_token, next_url
+from api.pages.browser_session import (
+    check_csrf_token,
+    cookie_of,
+    csrf_token,
+    next_url,
+    set_session_cookie,
+)
 from api.pages.form_data import read_form
 from api.pages.form_fields import FormData, fields_of, form_for, options_in
 from api.pages.rendering import page
@@ -193,6 +199,32 @@ def test_login_goes_on_to_no_other_site(onward: str) -> None:
 def test_login_goes_on_to_the_page_that_was_asked_for() -> None:
     query = b"next=%2Fslurm%2Fcmd%2Fsqueue%2Fsubmit%3Fagain%3D1"
     assert next_url(request(query=query)) == "/slurm/cmd/squeue/submit?again=1"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "forwarded", "secure"),
+    [
+        ("http", None, False),
+        ("http", "http", False),
+        ("http", "HTTPS, http", True),  # of a proxy, whether TRUSTED_PROXIES names it or not
+        ("https", None, True),
+        ("https", "http", True),
+    ],
+)
+def test_cookie_is_secure_wherever_the_browser_uses_https(
+    scheme: str, forwarded: str | None, secure: bool
+) -> None:
+    headers = {"cookie": "__Host-resop=of-https; resop=of-http"}
+    if forwarded is not None:
+        headers["x-forwarded-proto"] = forwarded
+    scope = {"type": "http", "scheme": scheme, "headers": Headers(headers).raw}
+    asked = Request({**scope, "path": "/", "query_string": b"", "server": ("x", 80)})
+    assert cookie_of(asked) == ("of-https" if secure else "of-http")
+    answer = Response()
+    set_session_cookie(asked, answer, "text")
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-resop=" if secure else "resop=")
+    assert ("; Secure" in cookie) is secure
 
 
 def test_guard_belongs_to_one_cookie() -> None:
