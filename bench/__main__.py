@@ -7,6 +7,7 @@ files:       a large file beside OpenSSH's sftp
 startup:     time until new processes are ready, and until a new user's first command is answered
 concurrency: 100 users with cold sessions; 2,000 concurrent tasks in one worker
 scaling:     one and two API processes and workers
+storms:      another user's requests beside attacks: half headers, large headers, event streams, …
 history:     pages of a long task history in SQLite (and in MariaDB with --mariadb)
 slurm:       a job array, separate submissions, and a query by many callers, on a running testbed
              (--testbed FOLDER, as root; otherwise skipped)
@@ -33,6 +34,7 @@ from bench.scaling import measure_scaling
 from bench.site import start_site
 from bench.slurm import load_testbed, slurm_comparisons
 from bench.startup import first_command_comparison, measure_startup
+from bench.storms import measure_storms
 from bench.table import Row, figures_row, write_json
 from bench.targets import read_targets
 from tests.support.services import MariaDB
@@ -117,6 +119,12 @@ def scaling(options: argparse.Namespace, folder: Path) -> list[Row]:
         return measure_scaling(site, options.calls, options.rounds)
 
 
+def storms(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure the requests of a user beside attacks, with the limits as they are by default."""
+    with start_site(folder, CONNECTIONS_PER_ADDRESS="", SYNC_WAIT="0") as site:
+        return measure_storms(site, options.calls)
+
+
 def history(options: argparse.Namespace, folder: Path) -> list[Row]:
     """Measure pages of a long task history."""
     sizes = [int(size) for size in options.sizes.split(",")]
@@ -128,7 +136,8 @@ def history(options: argparse.Namespace, folder: Path) -> list[Row]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
-    part.__name__: part for part in (commands, files, slurm, startup, concurrency, scaling, history)
+    part.__name__: part
+    for part in (commands, files, slurm, startup, concurrency, scaling, storms, history)
 }
 
 
