@@ -15,6 +15,7 @@ from resop.config.clusters import Cluster, ClusterName, LoginKind, SshPort, read
 from resop.config.config_file import read_config_file, refuse_former_names, refuse_misspellings
 from resop.config.name_patterns import read_identities
 from resop.config.policy import OPEN, Policy, load_policy
+from resop.config.redis_address import refuse_redis_address
 from resop.config.secret_files import SUFFIX, read_secret_file, read_secret_files
 from resop.config.secret_key import refuse_weak_key, stored_key
 from resop.config.webhook_hosts import WebhookHosts, webhook_key
@@ -166,6 +167,8 @@ class Settings(BaseModel):
         # Each message begins with the setting that is wrong or missing.
         _check_https(self)
         _check_clusters(self)
+        if self.REDIS_URL is not None:
+            refuse_redis_address(self.REDIS_URL)
         if self.OIDC_ISSUER and not (self.OIDC_AUDIENCE and self.OIDC_KEYS):
             raise ValueError("OIDC_ISSUER needs OIDC_AUDIENCE and OIDC_KEYS")
         if self.SECRET_KEY is not None:

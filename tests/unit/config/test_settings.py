@@ -336,6 +336,42 @@ def test_many_machines_share_redis_and_secret_key(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "redis://r",
+        "redis://r:6380/3",
+        "redis://:pass%40word@r/",
+        "rediss://user:pass@r/0?ssl_cert_reqs=required&ssl_ca_certs=/etc/ca.pem",
+        "rediss://[::1]:6379?ssl_cert_reqs=none&ssl_check_hostname=false",
+    ],
+)
+def test_address_of_redis_is_accepted(read: Read, address: str) -> None:
+    assert read(MANY[0], MANY[2], f"REDIS_URL={address}").redis_url == address
+
+
+@pytest.mark.parametrize(
+    ("address", "part"),
+    [
+        ("rediss://r?ssl_cert_reqs=CERT_REQUIRED", "ssl_cert_reqs must be required or optional"),
+        ("rediss://r?ssl_cert_reqs=CERT_NONE", "ssl_cert_reqs must be"),
+        ("rediss://r?ssl_cert_reqs=", "ssl_cert_reqs must be"),
+        ("rediss://r?ssl_cert_req=none", "may have ssl_cert_reqs, "),
+        ("redis://r?ssl_cert_reqs=required", "redis:// may have nothing"),
+        ("redis://r?db=3", "redis:// may have nothing"),
+        ("redis://r/three", "must be of the form"),
+        ("redis://r:port/0", "must be of the form"),
+        ("redis://:hunter2/x@r", "must be of the form"),
+        ("redis://:hunter2#x@r", "must be of the form"),
+        ("redis://:hunter2?x@r", "must be of the form"),
+    ],
+)
+def test_address_that_would_never_be_ready_is_refused(read: Read, address: str, part: str) -> None:
+    message = refusal(read, MANY[0], MANY[2], f'REDIS_URL="{address}"')
+    assert "REDIS_URL" in message and part in message
+    assert "hunter2" not in message
+
+
+@pytest.mark.parametrize(
     ("left_out", "part"), [(0, "SECRET_KEY is needed"), (2, "KNOWN_HOSTS is needed")]
 )
 def test_many_machines_need_settings_that_one_machine_creates(
