@@ -110,6 +110,13 @@ def _tables(arguments: argparse.Namespace) -> None:
         database.create_tables()
 
 
+def _health(arguments: argparse.Namespace) -> None:
+    from cli.health import check_worker
+    from resop.config.settings import load_settings
+
+    check_worker(load_settings())
+
+
 def _audit(arguments: argparse.Namespace) -> None:
     from cli.audit import audit
     from resop.config.settings import load_settings
@@ -182,6 +189,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "config": _config,
     "doctor": _doctor,
     "tables": _tables,
+    "health": _health,
     "audit": _audit,
     "policy": _policy,
     "keys": _keys,

@@ -29,6 +29,9 @@ print that setting only."""
 TABLES = """\
 Create the database schema, or upgrade it to this version. The service does the same when it
 starts; run this where the service's database user may not change tables."""
+HEALTH = """\
+Tell whether a worker of this machine is alive: each records a sign of life in the database every
+ten seconds. The exit code is 0 if one is, else 1. For an API process there is GET /health/ready."""
 AUDIT = """\
 List or export the requests that changed something, or tried to; newest first."""
 POLICY_CHECK = """\
@@ -103,6 +106,10 @@ def _add_service(commands: Any) -> None:
     )
     config.add_argument("name", nargs="?", metavar="NAME", help="print this setting only")
     _add(commands, "tables", "create or upgrade the database schema", TABLES, "resop tables")
+    health = _add(
+        commands, "health", "tell whether a worker is alive", HEALTH, "resop health worker"
+    )
+    health.add_argument("part", choices=["worker"], help="the part of the service that is checked")
 
 
 def _add_audit(commands: Any) -> None:

@@ -17,13 +17,11 @@ from resop.messaging.task_queue import TaskQueue
 from resop.storage.database import Database
 from resop.storage.models import State, now
 from resop.storage.tasks import TaskStore
-from resop.storage.workers import WorkerStore
+from resop.storage.workers import DEAD_SECONDS, WorkerStore
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10
-DEAD_SECONDS = 35
-"""A worker without a heartbeat for this long is dead."""
 LOST_MESSAGE_SECONDS = 20
 """A task queued for this long, in a queue without messages, has lost its message."""
 MAX_RESUMES = 10

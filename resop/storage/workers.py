@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, case, delete, func, insert, or_, select, update
+from sqlalchemy import Select, case, delete, func, insert, or_, select, update
 
 from resop.storage.database import Database
 from resop.storage.models import CREDENTIAL, HANDED_OFF, TASK, WORKER, State, now
+
+DEAD_SECONDS = 35
+"""A worker without a heartbeat for this long is dead."""
 
 
 class Orphan(NamedTuple):
@@ -41,6 +44,11 @@ class WorkerStore:
         """Delete a worker that has stopped in order."""
         with self._database.write() as db:
             db.execute(delete(WORKER).where(WORKER.c.id == worker))
+
+    def alive(self, seen_since: datetime) -> list[str]:
+        """Return the workers with a heartbeat at or after this time."""
+        with self._database.read() as db:
+            return [str(row.id) for row in db.execute(_alive(seen_since))]
 
     def orphans(self, seen_before: datetime) -> list[Orphan]:
         """Return the running tasks of workers whose last heartbeat is older than this time."""
@@ -110,6 +118,6 @@ class WorkerStore:
             return db.execute(update(TASK).where(*unheld).values(**end)).rowcount
 
 
-def _alive(seen_before: datetime) -> ColumnElement[Any]:
-    """Return the subquery of workers with a heartbeat at or after this time."""
-    return select(WORKER.c.id).where(WORKER.c.seen_at >= seen_before)  # type: ignore[return-value]
+def _alive(seen_since: datetime) -> Select[tuple[str]]:
+    """Return the query of workers with a heartbeat at or after this time."""
+    return select(WORKER.c.id).where(WORKER.c.seen_at >= seen_since)

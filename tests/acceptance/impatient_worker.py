@@ -6,15 +6,9 @@ A separate script, so that the worker itself needs no settings for tests.
 from worker import main, recovery, webhooks
 
 recovery.HEARTBEAT_SECONDS = 0.5  # type: ignore[assignment]
-recovery.DEAD_SECONDS = 2.5  # type: ignore[assignment]
+recovery.DEAD_SECONDS = 2.5  # type: ignore[assignment,attr-defined]
 recovery.LOST_MESSAGE_SECONDS = 1
 main.DRAIN_SECONDS = 1
-# A message received without acknowledgement is delivered again after a second, not an hour.
-main.app.conf.broker_transport_options |= {
-    "visibility_timeout": 1,
-    "unacked_restore_interval": 0.5,
-    "unacked_restore_throttle": 1,
-}
 webhooks.POLL_SECONDS = 0.5
 webhooks.RETRY_PAUSES = (0.5,) * 1000  # type: ignore[assignment]
 webhooks.ATTEMPT_SECONDS, webhooks.LEASE_SECONDS = 4, 6

@@ -102,6 +102,11 @@ def test_api_and_workers_are_one_image_with_one_environment(services: dict[str, 
     assert api["environment"]["REDIS_URL_FILE"] == "/run/secrets/redis_url"
 
 
+def test_workers_are_checked_without_commands_through_redis(services: dict[str, Any]) -> None:
+    for name in ("worker1", "worker2"):
+        assert services[name]["healthcheck"]["test"] == ["CMD", "resop", "health", "worker"]
+
+
 def test_settings_come_from_config_env(compose_client: list[str], tmp_path: Path) -> None:
     shutil.copy(ROOT / "docker-compose.yml", tmp_path)
     (tmp_path / "config.env").write_text("CLUSTER_NAME = 'tango'\nPORT = 1\n")

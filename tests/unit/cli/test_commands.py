@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,10 @@ from cli.config import REFERENCE, reference
 from cli.parser import make_parser
 from resop.config.settings import Settings
 from resop.errors import InvalidSettings, SetupError
+from resop.storage import workers
 from resop.storage.database import Database
+from resop.storage.models import now
+from resop.storage.workers import WorkerStore
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = [name for name in Settings.model_fields if name != "own"]
@@ -102,6 +108,38 @@ def test_tables_are_created_in_a_new_folder(resop: Resop) -> None:
 def test_revoke_without_a_login_is_explained(resop: Resop) -> None:
     with pytest.raises(SystemExit, match="--revoke needs the IDs of logins, or --user"):
         resop("keys", "--revoke")
+
+
+@pytest.mark.parametrize(
+    ("worker", "alive"), [("HERE-0a1b2c3d", True), ("HERE-2-0a1b2c3d", False), ("x-HERE-1", False)]
+)
+def test_health_of_a_worker_is_its_sign_of_life(
+    resop: Resop, tmp_path: Path, worker: str, alive: bool
+) -> None:
+    name = worker.replace("HERE", socket.gethostname())
+    (tmp_path / "data").mkdir()
+    with contextlib.closing(Database(f"sqlite:///{tmp_path}/data/resop.db")) as database:
+        database.create_tables()
+        WorkerStore(database).heartbeat(name)
+    if alive:
+        assert resop("health", "worker") == f"alive: {name}\n"
+    else:
+        with pytest.raises(SystemExit, match="has given a sign of life for 35 s"):
+            resop("health", "worker")
+
+
+def test_worker_without_a_recent_sign_of_life_is_not_alive(
+    resop: Resop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    with contextlib.closing(Database(f"sqlite:///{tmp_path}/data/resop.db")) as database:
+        database.create_tables()
+        early = now() - timedelta(seconds=36)
+        with monkeypatch.context() as at_that_time:
+            at_that_time.setattr(workers, "now", lambda: early)
+            WorkerStore(database).heartbeat(f"{socket.gethostname()}-0a1b2c3d")
+    with pytest.raises(SystemExit, match="no worker of"):
+        resop("health", "worker")
 
 
 @pytest.mark.parametrize("command", ["up", "api", "worker", "keys", "check"])
