@@ -12,6 +12,7 @@ from resop.config.settings import Settings
 from resop.errors import QueueUnavailable, SetupError
 from resop.messaging.messages import LoggedOut
 from resop.messaging.publisher import EventPublisher
+from resop.security.encryption import Encryptor
 from resop.storage.credentials import CredentialStore
 from resop.storage.models import Credential
 
@@ -46,7 +47,9 @@ def revoke_keys(settings: Settings, ids: Sequence[str], user: str | None) -> Non
 def _publish(settings: Settings, revoked: Sequence[str]) -> None:
     """Tell the API processes and workers at once; without Redis they notice within a minute."""
     try:
-        with contextlib.closing(EventPublisher(settings.redis_url)) as publisher:
+        encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
+        publisher = EventPublisher(settings.redis_url, encryptor.message_keys)
+        with contextlib.closing(publisher):
             publisher.publish(*map(LoggedOut, revoked))
     except QueueUnavailable:
         print("Redis cannot be reached: the tokens are refused within a minute", file=sys.stderr)

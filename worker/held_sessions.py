@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncssh
-import redis.asyncio
 
 from resop.config.logging import log_event
 from resop.config.settings import Settings
@@ -30,6 +29,7 @@ from resop.messaging.messages import (
     worker_channel,
 )
 from resop.messaging.publisher import publish
+from resop.messaging.redis_client import connect_async
 from resop.security.encryption import Encryptor
 from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 from resop.ssh.connection_opener import Connect
@@ -71,7 +71,7 @@ class HeldSessions:
         self._encryptor = encryptor
         self._credentials = credentials
         self._connector = connector
-        self._redis = redis.asyncio.Redis.from_url(settings.redis_url, socket_timeout=5)
+        self._redis = connect_async(settings.redis_url, encryptor.message_keys)
         self._offered: dict[str, LoginKeyExchange] = {}
         self._held: dict[str, _HeldSession] = {}
         self._background: set[asyncio.Task[None]] = set()

@@ -26,6 +26,7 @@ from resop.messaging.task_queue import (
     valid_task_ids,
     worker_queue,
 )
+from resop.security.encryption import Encryptor
 from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
 from worker.batch_dispatcher import BatchDispatcher
@@ -53,7 +54,8 @@ class Worker:
         catalog = load_catalog(settings.operator_folders)
         self._database = Database(settings.database_url)
         self._database.create_tables()
-        publisher = EventPublisher(settings.redis_url)
+        encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
+        publisher = EventPublisher(settings.redis_url, encryptor.message_keys)
         self._writer = RecordWriter(TaskStore(self._database), publisher)
         queue = TaskQueue(app)
         self._dispatcher = BatchDispatcher(self._database, queue, publisher, settings.BATCH_AT_ONCE)
@@ -168,7 +170,8 @@ def main(chosen: list[str] | None = None) -> None:
     queues = ",".join([*map(cluster_queue, clusters), worker_queue(name)])
     # 'solo': Celery only receives; the pool's event loop runs any number of tasks at once.
     arguments = ["worker", "--pool=solo", f"--queues={queues}", f"--loglevel={settings.LOG_LEVEL}"]
-    app.worker_main(["--quiet", *arguments, "--without-mingle", "--without-gossip"])
+    alone = ["--without-mingle", "--without-gossip", "--without-heartbeat"]  # the database knows
+    app.worker_main(["--quiet", *arguments, *alone])
 
 
 if __name__ == "__main__":

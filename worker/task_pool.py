@@ -98,7 +98,7 @@ class TaskPool:
             settings.WORKER_TASKS,
             on_batch_task_end=dispatch_batches,
         )
-        self._subscriber = Subscriber(settings.redis_url)
+        self._subscriber = Subscriber(settings.redis_url, encryptor.message_keys)
         self._subscribe(dispatch_batches)
         self._claimer = Claimer(worker, self._tasks, self._begin_claimed, self._slots.release)
 

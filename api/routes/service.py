@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse
-from redis.exceptions import RedisError
-from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import ServicesDep
 from api.http import body, preferences, resumable_upload, upload
@@ -17,14 +14,10 @@ from api.middleware.body_timeout import MIN_BYTES_PER_SECOND
 from api.state import login_throttle
 from api.state.services import Services
 from resop import __version__
-from resop.errors import RecordsUnavailable
 from resop.limits import FILE_LIMIT, OUTPUT_LIMIT, TRANSFER_LIMIT
 from resop.types import MAX_ARGUMENT_BYTES
 
 router = APIRouter(tags=["service"])
-
-PROBE_SECONDS = 2.0
-"""How long Redis may take to answer a readiness probe."""
 
 
 @router.get("/", response_model=dict[str, Any])
@@ -59,34 +52,12 @@ async def live() -> dict[str, bool]:
 async def ready(services: ServicesDep) -> JSONResponse:
     """Answer 200 if this process can serve requests, else 503 with the failing part.
 
-    The parts are the database, Redis, and the subscription that announces the ends of tasks and
-    logins to this process.
+    The parts are the database and Redis, which must take what is written to them, and the
+    subscription that announces the ends of tasks and logins to this process.
     """
-    database, redis = await asyncio.gather(_database_answers(services), _redis_answers(services))
-    parts = {
-        "database": database,
-        "redis": redis,
-        "subscription": services.messaging.subscriber.connected,
-    }
+    parts = await services.readiness.parts()
     is_ready = all(parts.values())
     return JSONResponse({"ready": is_ready, **parts}, 200 if is_ready else 503)
-
-
-async def _database_answers(services: Services) -> bool:
-    try:
-        await run_in_threadpool(services.storage.database.check)
-    except RecordsUnavailable:
-        return False
-    return True
-
-
-async def _redis_answers(services: Services) -> bool:
-    try:
-        async with asyncio.timeout(PROBE_SECONDS):
-            await services.messaging.redis.ping()
-    except (RedisError, OSError):  # TimeoutError is an OSError
-        return False
-    return True
 
 
 def _limits(services: Services) -> dict[str, Any]:

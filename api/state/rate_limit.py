@@ -6,22 +6,29 @@ import redis.asyncio
 
 from resop.config.policy import Decision
 from resop.errors import LimitReached, QueueUnavailable
+from resop.security.encryption import Encryptor
 from resop.security.tokens import Token
 
 RATE_PERIOD_SECONDS = 60
 
 
 async def count(
-    client: redis.asyncio.Redis, decision: Decision, token: Token, tasks: int = 1
+    client: redis.asyncio.Redis,
+    encryptor: Encryptor,
+    decision: Decision,
+    token: Token,
+    tasks: int = 1,
 ) -> None:
     """Count a user's tasks towards the policy rule that allows them.
 
-    A minute begins with its first task. Raises LimitReached, which says how long to wait, and
-    QueueUnavailable without Redis, which would have to carry the tasks as well.
+    A reader of Redis learns neither user nor rule. A minute begins with its first task. Raises
+    LimitReached, which says how long to wait, and QueueUnavailable without Redis, which would have
+    to carry the tasks as well.
     """
     if decision.rate is None:
         return
-    key = f"resop:rate:{decision.place}:{token.identity}"
+    owner = encryptor.digest("rate", decision.place, *token.identity)
+    key = f"resop:rate:{owner}"
     try:
         async with client.pipeline(transaction=True) as pipeline:
             pipeline.incrby(key, tasks)

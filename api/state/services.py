@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import redis.asyncio
 from fastapi import Request
 
 from api.state.answer_cache import AnswerCache
@@ -13,6 +12,7 @@ from api.state.certificates import UserCA
 from api.state.login_cache import LoginCache
 from api.state.open_requests import OpenRequests
 from api.state.openid import OpenID
+from api.state.readiness import Readiness
 from api.state.submitter import TaskSubmitter
 from api.state.task_waiters import CompletionWaiters
 from api.state.task_watchers import TaskWatches
@@ -29,7 +29,8 @@ from resop.messaging.messages import (
     TaskEnded,
     TasksChanged,
 )
-from resop.messaging.publisher import REDIS_TIMEOUT_SECONDS, EventPublisher
+from resop.messaging.publisher import EventPublisher
+from resop.messaging.redis_client import EncryptingRedis, connect_async
 from resop.messaging.subscriber import Subscriber
 from resop.messaging.task_queue import TaskQueue, celery_app
 from resop.security.encryption import Encryptor
@@ -81,7 +82,7 @@ class Storage:
 class Messaging:
     """The way to the workers, and what their messages wake or invalidate."""
 
-    redis: redis.asyncio.Redis
+    redis: EncryptingRedis
     subscriber: Subscriber
     publisher: EventPublisher
     submitter: TaskSubmitter
@@ -90,9 +91,10 @@ class Messaging:
     answers: AnswerCache
 
     @classmethod
-    def connect(cls, settings: Settings, storage: Storage) -> Messaging:
+    def connect(cls, settings: Settings, storage: Storage, encryptor: Encryptor) -> Messaging:
         """Make the parts and subscribe them; nothing is received before the subscriber starts."""
-        subscriber = Subscriber(settings.redis_url)
+        address, keys = settings.redis_url, encryptor.message_keys
+        subscriber = Subscriber(address, keys)
         waiters = CompletionWaiters()
         watches = TaskWatches(storage.tasks, storage.step_outputs)
         answers = AnswerCache(subscriber)
@@ -101,11 +103,9 @@ class Messaging:
         subscriber.on(TaskEnded, watches.on_message)
         subscriber.on(TasksChanged, watches.on_message)
         return cls(
-            redis=redis.asyncio.Redis.from_url(
-                settings.redis_url, socket_timeout=REDIS_TIMEOUT_SECONDS
-            ),
+            redis=connect_async(address, keys),
             subscriber=subscriber,
-            publisher=EventPublisher(settings.redis_url),
+            publisher=EventPublisher(address, keys),
             submitter=TaskSubmitter(
                 storage.tasks,
                 storage.idempotency_keys,
@@ -134,10 +134,14 @@ class Access:
 
     @classmethod
     def make(
-        cls, settings: Settings, catalog: Catalog, storage: Storage, messaging: Messaging
+        cls,
+        settings: Settings,
+        catalog: Catalog,
+        storage: Storage,
+        messaging: Messaging,
+        encryptor: Encryptor,
     ) -> Access:
         """Make the parts, and subscribe them to logins and logouts."""
-        encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
         connector, subscriber = Connector(settings), messaging.subscriber
         credentials = storage.credentials
         sessions = SessionProvider(settings, credentials, encryptor, connector, runner=False)
@@ -171,6 +175,7 @@ class Services:
     messaging: Messaging
     access: Access
     open_requests: OpenRequests
+    readiness: Readiness
 
     async def start(self) -> None:
         """Start to submit tasks and to receive messages."""
@@ -191,8 +196,9 @@ def make_services(settings: Settings) -> Services:
     """Make the services. Raises SetupError, which names the wrong setting or operator."""
     catalog = load_catalog(settings.operator_folders)  # first: a broken file is reported at once
     storage = Storage.open(settings)
-    messaging = Messaging.connect(settings, storage)
-    access = Access.make(settings, catalog, storage, messaging)
+    encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
+    messaging = Messaging.connect(settings, storage, encryptor)
+    access = Access.make(settings, catalog, storage, messaging, encryptor)
     return Services(
         settings=settings,
         catalog=catalog,
@@ -201,6 +207,7 @@ def make_services(settings: Settings) -> Services:
         messaging=messaging,
         access=access,
         open_requests=OpenRequests(settings),
+        readiness=Readiness(storage.database, messaging.redis, messaging.subscriber),
     )
 
 

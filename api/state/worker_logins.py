@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import redis
-import redis.asyncio
 
 from resop import errors
 from resop.errors import QueueUnavailable, ServiceFault, SessionExpired
@@ -22,6 +21,7 @@ from resop.messaging.messages import (
     worker_channel,
 )
 from resop.messaging.publisher import publish
+from resop.messaging.redis_client import EncryptingRedis
 from resop.security.encryption import Encryptor
 from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 from resop.security.tokens import Token
@@ -41,7 +41,7 @@ _Answers = asyncio.Queue[LoginAccepted | LoginResult]
 class WorkerLogins:
     """The logins of one API process that are waiting for a worker."""
 
-    def __init__(self, client: redis.asyncio.Redis, encryptor: Encryptor) -> None:
+    def __init__(self, client: EncryptingRedis, encryptor: Encryptor) -> None:
         self._redis = client
         self._encryptor = encryptor
         self._waiting: dict[str, _Answers] = {}

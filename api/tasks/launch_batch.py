@@ -143,6 +143,7 @@ class _Launch:
         anyio.from_thread.run(
             partial(rate_limit.count, tasks=len(tasks)),
             services.messaging.redis,
+            services.access.encryptor,
             self._decision,
             self._caller.token,
         )

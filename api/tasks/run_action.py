@@ -62,7 +62,9 @@ async def run_action(
     if isinstance(action, Operation) and action.preview:
         await run_in_threadpool(first_step_of, services, caller.token, call)
     caller.context.options = call.masked
-    await rate_limit.count(services.messaging.redis, decision, caller.token)
+    await rate_limit.count(
+        services.messaging.redis, services.access.encryptor, decision, caller.token
+    )
     if action.share_for and preferences.may_share:
         return await run.share_answer(action.share_for)
     return ActionRun(await run.submit())

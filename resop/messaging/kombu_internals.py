@@ -1,4 +1,4 @@
-"""Everything resop uses of kombu that kombu does not document.
+"""Reads of kombu's queues what kombu does not document.
 
 A test of this file fails if a later kombu changes any of it.
 """

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import redis
@@ -14,8 +14,17 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from resop.messaging.messages import M, MalformedMessage, Message, Resync, decode
-from resop.messaging.publisher import REDIS_TIMEOUT_SECONDS
+from resop.messaging.messages import (
+    MAX_MESSAGE_BYTES,
+    M,
+    MalformedMessage,
+    Message,
+    Resync,
+    decode,
+)
+from resop.messaging.redis_client import REDIS_TIMEOUT_SECONDS
+from resop.messaging.refusals import Refusals
+from resop.security.message_encryption import OVERHEAD_BYTES, MessageDecryptor, RefusedMessage
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +39,17 @@ _Callback = Callable[[Any], None]
 class Subscriber:
     """The one subscription of a process: passes each message to the callbacks of its channel.
 
-    A malformed message is logged and skipped; a callback that raises is logged. `connected` is
-    True only while no message is missed. All callbacks get a Resync when the subscription is
-    lost, when an attempt to renew it fails, and when it is renewed.
+    A message that this service did not send, or sent before, is counted and does nothing. A
+    malformed message is logged and skipped; a callback that raises is logged. `connected` is True
+    only while no message is missed. All callbacks get a Resync when the subscription is lost, when
+    an attempt to renew it fails, and when it is renewed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keys: Sequence[bytes]) -> None:
+        """Set up; `keys` are `Encryptor.message_keys`."""
         self._url = url
+        self._decryptor = MessageDecryptor(keys)
+        self.refusals = Refusals()
         self._callbacks: defaultdict[str, list[tuple[type[Message], _Callback]]] = defaultdict(list)
         self._task: asyncio.Task[None] | None = None
         self.connected = False
@@ -118,7 +131,12 @@ class Subscriber:
 
     def _dispatch(self, channel: str, data: bytes) -> None:
         try:
-            message = decode(data)
+            if len(data) > MAX_MESSAGE_BYTES + OVERHEAD_BYTES:
+                raise RefusedMessage(f"it has {len(data)} bytes")
+            message = decode(self._decryptor.decrypt(channel, data))
+        except RefusedMessage as fault:
+            self.refusals.add(channel, fault)
+            return
         except MalformedMessage as fault:
             log.warning("skipped a malformed message on %s: %s", channel, fault)
             return

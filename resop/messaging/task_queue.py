@@ -1,6 +1,7 @@
 """The task queue: Celery carries task ids, in one queue for each cluster, and nothing else.
 
-A message in a queue has the ids of a few tasks. Their options and secrets are in the database.
+A message in a queue has the ids of a few tasks. Their options and secrets are in the database. It
+is signed. If it is repeated, a worker looks up tasks that are no longer queued.
 """
 
 from __future__ import annotations
@@ -11,10 +12,16 @@ from collections.abc import Iterable, Sequence
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis import RedisError
 
 from resop.config.settings import Settings
 from resop.errors import QueueUnavailable
 from resop.messaging.kombu_internals import queue_length
+from resop.messaging.redis_client import KEEPALIVE
+from resop.messaging.refusals import Refusals
+from resop.messaging.signed_transport import TRANSPORT, register_transport
+from resop.security.encryption import Encryptor
+from resop.security.message_signing import MessageSigner
 
 log = logging.getLogger(__name__)
 
@@ -40,23 +47,43 @@ def worker_queue(worker: str) -> str:
 
 def celery_app(settings: Settings) -> Celery:
     """Return the Celery application of the API and the workers."""
+    register_transport()
+    signer = MessageSigner(
+        Encryptor(settings.secret_key(), settings.previous_secret_key()).queue_keys
+    )
+    address = re.sub("^rediss?", TRANSPORT, settings.broker_url)
     # Without fixups: the one for Django would make the API import Celery's worker.
-    app = Celery("resop", broker=settings.broker_url, fixups=[])
+    app = Celery("resop", broker=address, fixups=[])
     app.conf.update(
+        # Options of the address take precedence, as for the other connections to Redis.
+        broker_use_ssl=(
+            {"ssl_cert_reqs": "required"} if settings.broker_url.startswith("rediss:") else None
+        ),
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
         # The claim in the database makes a task run once. The queue is transport only: a message
         # is done once a worker has it, and the recovery finds tasks whose message was lost.
         task_acks_late=False,
+        # It concerns tasks with late acknowledgement only; without it, Celery warns.
+        worker_cancel_long_running_tasks_on_connection_loss=True,
         task_publish_retry=False,
         worker_prefetch_multiplier=1,
+        # Nobody commands or watches workers through Redis.
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        task_send_sent_event=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
+        broker_channel_error_retry=True,  # Redis may accept later what it refuses now
         broker_transport_options={
             "socket_connect_timeout": BROKER_TIMEOUT_SECONDS,
             "socket_timeout": BROKER_TIMEOUT_SECONDS * 4,
+            "socket_keepalive": True,
+            "socket_keepalive_options": KEEPALIVE,
+            "signer": signer,
+            "refusals": Refusals(),
         },
         task_default_queue="resop",
     )
@@ -116,7 +143,7 @@ class TaskQueue:
         priority = LOWEST_PRIORITY if behind else None
         try:
             self._app.send_task(TASK_NAME, task_ids, queue=queue, priority=priority)
-        except (OperationalError, OSError) as fault:
+        except (OperationalError, RedisError, OSError) as fault:
             raise QueueUnavailable from fault
 
     def length(self, cluster: str, worker: str = "") -> int:
@@ -124,5 +151,5 @@ class TaskQueue:
         queue = worker_queue(worker) if worker else cluster_queue(cluster)
         try:
             return queue_length(self._app, queue)
-        except (OperationalError, OSError) as fault:
+        except (OperationalError, RedisError, OSError) as fault:
             raise QueueUnavailable from fault

@@ -1,5 +1,8 @@
 """Encrypt tokens (held by clients) and payloads and keys (stored in the database).
 
+The keys for what passes through Redis are derived here too; `message_encryption` and
+`message_signing` use them.
+
 Each use has its own key, derived from SECRET_KEY. A credential's private key is encrypted with
 SECRET_KEY and with a key share that only the token carries: neither a stolen database nor a
 stolen token is enough to decrypt it.
@@ -44,6 +47,7 @@ class Encryptor:
         # The names of uses are part of stored data: to change one makes it unreadable.
         self._payload_key = AESGCM(self._derive(b"envelope"))
         self._digest_key = self._derive(b"digest")
+        self._message_key, self._queue_key = self._derive(b"message"), self._derive(b"queue")
         self.login_key = self._derive(b"login")
         """Proves to either end of a login key exchange that the other belongs to this service."""
         self.instance = self._derive(b"instance").hex()[:12]
@@ -55,6 +59,16 @@ class Encryptor:
         return frozenset(
             {self.instance, self.previous.instance if self.previous else self.instance}
         )
+
+    @property
+    def message_keys(self) -> tuple[bytes, ...]:
+        """The keys of `message_encryption`: the one that encrypts, then others that decrypt."""
+        return (self._message_key, *(self.previous.message_keys if self.previous else ()))
+
+    @property
+    def queue_keys(self) -> tuple[bytes, ...]:
+        """The keys of `message_signing`: the one that signs, then others that check."""
+        return (self._queue_key, *(self.previous.queue_keys if self.previous else ()))
 
     def issue_token(self, token: Token) -> str:
         """Return the token for the client: a JWE, encrypted with a key only the service has."""

@@ -11,13 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, func, literal_column, select
+from sqlalchemy import Connection, create_engine, delete, event, func, select
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from resop.errors import InvalidSettings, RecordsUnavailable
-from resop.storage.models import CHARSET
+from resop.storage.models import CHARSET, WORKER
 from resop.storage.schema_upgrade import prepare_tables
 
 SQLITE_BUSY_SECONDS = 20
@@ -66,9 +66,9 @@ class Database:
         self._relaxed.dispose()
 
     def check(self) -> None:
-        """Check that the database answers."""
-        with self.read() as db:
-            db.execute(select(literal_column("1")))
+        """Check that the database can be written; changes nothing."""
+        with self.write() as db:
+            db.execute(delete(WORKER).where(WORKER.c.id == ""))
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -34,8 +34,7 @@ def is_in(content: bytes, *texts: str) -> bool:
 def monitor_redis(service: Service) -> Iterator[Callable[[], bytes]]:
     """Record all commands to a service's Redis; yield a function that returns them so far."""
     traffic = bytearray()
-    address = urlsplit(service.settings.redis_url)
-    with socket.create_connection((address.hostname, address.port)) as listener:
+    with _connect(service.settings.redis_url) as listener:
         listener.sendall(b"MONITOR\r\n")
         traffic += listener.recv(5)  # +OK
 
@@ -78,6 +77,15 @@ def processes_that_show(text: str) -> list[str]:
                 if text.encode() in process.joinpath(name).read_bytes():
                     found.append(f"{process}/{name}")
     return found
+
+
+def _connect(url: str) -> socket.socket:
+    address = urlsplit(url)
+    if address.scheme == "unix":
+        listener = socket.socket(socket.AF_UNIX)
+        listener.connect(address.path)
+        return listener
+    return socket.create_connection((address.hostname, address.port))
 
 
 def _in_redis(service: Service) -> Iterator[tuple[bytes, bytes]]:

@@ -16,7 +16,7 @@ from resop.messaging.publisher import EventPublisher
 from resop.messaging.subscriber import Subscriber
 from tests.integration.messaging.conftest import Engine
 from tests.unit.messaging.test_messages import GARBAGE
-from tests.unit.messaging.test_subscriber import GOOD, everything
+from tests.unit.messaging.test_subscriber import GOOD, KEYS, everything
 
 
 async def until(condition: Callable[[], object], seconds: float = 10) -> None:
@@ -44,7 +44,7 @@ async def test_garbage_on_every_channel_and_then_a_good_message(
         for message in GOOD:
             for garbage in (*GARBAGE.values(), b"x" * (8 << 20)):
                 client.publish(message.channel, garbage)
-    publisher = EventPublisher(engine.url)
+    publisher = EventPublisher(engine.url, KEYS)
     publisher.publish(*GOOD)
     publisher.close()
     await until(lambda: len(received) == len(GOOD), 30)
@@ -68,7 +68,7 @@ async def test_restart_is_noticed_at_once_and_ended_by_a_resync(
     await asyncio.to_thread(engine.start)
     await until(lambda: subscribed.connected)
     received.clear()
-    EventPublisher(engine.url).publish(LoggedOut("c"), LoginRequest("l", "w1", "x"))
+    EventPublisher(engine.url, KEYS).publish(LoggedOut("c"), LoginRequest("l", "w1", "x"))
     await until(lambda: len(received) == 2)
     await subscribed.stop()
 
@@ -92,7 +92,7 @@ async def test_frozen_engine_is_lost(engine: Engine, monkeypatch: pytest.MonkeyP
     """As when the machine of Redis has gone: the connection stays, and nothing answers."""
     monkeypatch.setattr(module, "PING_SECONDS", 0.2)
     monkeypatch.setattr(module, "REDIS_TIMEOUT_SECONDS", 0.2)
-    subscribed, received = Subscriber(engine.url), list[Message]()
+    subscribed, received = Subscriber(engine.url, KEYS), list[Message]()
     subscribed.on(TaskEnded, received.append)
     await subscribed.start()
     await until(lambda: subscribed.connected)

@@ -1,6 +1,8 @@
 """The policy: which rule decides, who may read a setting, and what is refused at start-up."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import fakeredis
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from api.state.rate_limit import RATE_PERIOD_SECONDS, count
 from resop.config.policy import OPEN, Decision, Policy, load_policy
 from resop.errors import Forbidden, InvalidSettings, LimitReached, QueueUnavailable
+from resop.security.encryption import Encryptor
 from resop.security.identity import Identity
 from resop.security.tokens import Token
 
@@ -30,6 +33,7 @@ ACTIONS = [
     *("hpccenter:create_user", "ldap:ldapsearch"),
 ]
 TOKEN = Token("ada", "hpc", "c", "", 0)
+ENCRYPTOR = Encryptor(b"k" * 40)
 
 
 @pytest.fixture
@@ -238,19 +242,26 @@ def test_missing_policy_file_is_reported(tmp_path: Path) -> None:
 async def test_rate_blocks_a_user_for_the_rest_of_the_minute() -> None:
     redis = fakeredis.FakeAsyncRedis()
     twice = Decision(True, "policy.yml:8", "", 2)
-    await count(redis, twice, TOKEN)
-    await count(redis, twice, TOKEN)
+    await count(redis, ENCRYPTOR, twice, TOKEN)
+    await count(redis, ENCRYPTOR, twice, TOKEN)
     with pytest.raises(LimitReached) as reached:
-        await count(redis, twice, TOKEN)
+        await count(redis, ENCRYPTOR, twice, TOKEN)
     assert 0 < reached.value.details["retry_after"] <= RATE_PERIOD_SECONDS
-    await count(redis, twice, Token("bob", "hpc", "c", "", 0))
-    await count(redis, Decision(True, "policy.yml:9", "", 1), TOKEN)
+    await count(redis, ENCRYPTOR, twice, Token("bob", "hpc", "c", "", 0))
+    await count(redis, ENCRYPTOR, Decision(True, "policy.yml:9", "", 1), TOKEN)
+
+
+async def test_rate_shows_neither_user_nor_rule_in_redis() -> None:
+    redis = fakeredis.FakeAsyncRedis()
+    await count(redis, ENCRYPTOR, Decision(True, "policy.yml:8", "", 2), TOKEN)
+    keys: list[Any] = await redis.keys()
+    assert re.fullmatch(rb"resop:rate:[0-9a-f]{64}", keys[0]) and len(keys) == 1
 
 
 async def test_without_redis_a_rate_lets_nothing_through() -> None:
     server = fakeredis.FakeServer()
     server.connected = False
     redis = fakeredis.FakeAsyncRedis(server=server)
-    await count(redis, Decision(True), TOKEN)
+    await count(redis, ENCRYPTOR, Decision(True), TOKEN)
     with pytest.raises(QueueUnavailable):
-        await count(redis, Decision(True, "policy.yml:8", "", 2), TOKEN)
+        await count(redis, ENCRYPTOR, Decision(True, "policy.yml:8", "", 2), TOKEN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from resop.errors import QueueUnavailable
 from resop.messaging import subscriber as module
 from resop.messaging.messages import (
     KINDS,
+    MAX_MESSAGE_BYTES,
     MAX_RESULT_CHARACTERS,
     BatchReady,
     CancelRequested,
@@ -32,9 +34,14 @@ from resop.messaging.messages import (
     encode,
 )
 from resop.messaging.publisher import EventPublisher, publish
+from resop.messaging.redis_client import EncryptingRedis, connect_async
 from resop.messaging.subscriber import Subscriber
+from resop.security.encryption import Encryptor
+from resop.security.message_encryption import MessageEncryptor
 from tests.unit.messaging.test_messages import GARBAGE
 
+KEYS = Encryptor(b"k" * 40).message_keys
+OTHER_KEYS = Encryptor(b"o" * 40).message_keys
 GOOD: list[Message] = [
     TaskEnded("t1", result={"state": "succeeded"}),
     TasksChanged(["t1", "t2"]),
@@ -66,6 +73,11 @@ def server(monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
     return server
 
 
+def service_client() -> EncryptingRedis:
+    """Return a client of the fake Redis that publishes as a process of the service does."""
+    return connect_async("redis://fake", KEYS)
+
+
 async def until(condition: Callable[[], object]) -> None:
     for _ in range(500):
         if condition():
@@ -86,7 +98,7 @@ async def started(subscriber: Subscriber) -> AsyncIterator[None]:
 
 def everything() -> tuple[Subscriber, list[Message]]:
     """Return a subscriber to all kinds of messages, and the list that receives them."""
-    subscriber, received = Subscriber("redis://fake"), list[Message]()
+    subscriber, received = Subscriber("redis://fake", KEYS), list[Message]()
     for kind in KINDS:
         if kind is LoginRequest:
             subscriber.on(LoginRequest, received.append, channel="resop:worker.w1")
@@ -102,39 +114,130 @@ async def test_each_message_arrives_at_its_callback_and_no_other(
     async with started(subscriber):
         assert received == [Resync()] * len(GOOD)
         received.clear()
-        EventPublisher("redis://fake").publish(*GOOD)
+        EventPublisher("redis://fake", KEYS).publish(*GOOD)
         await until(lambda: len(received) == len(GOOD))
     assert sorted(map(str, received)) == sorted(map(str, GOOD))
 
 
-@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
-async def test_garbage_on_any_channel_is_logged_and_the_next_message_arrives(
+SHORT_GARBAGE = {name: each for name, each in GARBAGE.items() if len(each) <= MAX_MESSAGE_BYTES}
+
+
+@pytest.mark.parametrize("garbage", SHORT_GARBAGE.values(), ids=SHORT_GARBAGE)
+async def test_garbage_of_this_service_is_logged_and_the_next_message_arrives(
     server: fakeredis.FakeServer, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """As another release might send it."""
     subscriber, received = everything()
-    client = fakeredis.FakeAsyncRedis(server=server)
+    client = service_client()
     async with started(subscriber):
         received.clear()
         for message in GOOD:
-            await client.publish(message.channel, garbage)
+            encrypted = client.message_encryptor.encrypt(message.channel, garbage)
+            await client.publish(message.channel, encrypted)
             await publish(client, message)
         await until(lambda: len(received) == len(GOOD))
         assert received == GOOD
         assert subscriber.connected
+    assert not subscriber.refusals.counts
     skipped = [each.message for each in caplog.records if "malformed" in each.message]
     assert len(skipped) == len(GOOD)
     assert all(len(each) < 200 for each in skipped)
     await client.aclose()
 
 
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+async def test_garbage_of_anybody_is_refused_and_the_next_message_arrives(
+    server: fakeredis.FakeServer, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    subscriber, received = everything()
+    client = service_client()
+    async with started(subscriber):
+        received.clear()
+        for message in GOOD * 3:
+            await client.publish(message.channel, garbage)
+            await publish(client, message)
+        await until(lambda: len(received) == 3 * len(GOOD))
+        assert received == GOOD * 3
+        assert subscriber.connected
+    channels = Counter(message.channel for message in GOOD * 3)
+    assert subscriber.refusals.counts == channels
+    refused = [each for each in caplog.messages if "refused" in each]
+    assert len(refused) == len(channels), "one line for each channel, not for each message"
+    assert all(len(each) < 200 for each in refused)
+    await client.aclose()
+
+
+async def test_forged_message_changes_nothing(server: fakeredis.FakeServer) -> None:
+    """Whatever its form: as JSON, under another key, or taken from another channel."""
+    subscriber, received = everything()
+    client, stranger = service_client(), MessageEncryptor(OTHER_KEYS)
+    forged = TaskEnded("t1", result={"state": "succeeded", "output": "FORGED"})
+    async with started(subscriber):
+        received.clear()
+        for message in (forged, *GOOD):
+            await client.publish(message.channel, encode(message))
+            await client.publish(
+                message.channel, stranger.encrypt(message.channel, encode(message))
+            )
+            elsewhere = client.message_encryptor.encrypt("resop:other", encode(message))
+            await client.publish(message.channel, elsewhere)
+        await publish(client, BatchReady())
+        await until(lambda: received)
+    assert received == [BatchReady()]
+    assert subscriber.refusals.counts.total() == 3 * (1 + len(GOOD))
+    await client.aclose()
+
+
+async def test_recorded_messages_that_are_sent_again_change_nothing(
+    server: fakeredis.FakeServer,
+) -> None:
+    subscriber, received = everything()
+    eavesdropper, client = fakeredis.FakeAsyncRedis(server=server), service_client()
+    async with started(subscriber), eavesdropper.pubsub() as tap:
+        await tap.psubscribe("*")
+        received.clear()
+        for message in GOOD:
+            await publish(client, message)
+        await until(lambda: len(received) == len(GOOD))
+        recorded = list[tuple[str, bytes]]()
+        while len(recorded) < len(GOOD):
+            heard = await tap.get_message(timeout=5)
+            if heard and heard["type"] == "pmessage":
+                recorded.append((heard["channel"], heard["data"]))
+        for channel, data in recorded * 2:
+            await eavesdropper.publish(channel, data)
+        await publish(client, BatchReady())
+        await until(lambda: len(received) > len(GOOD))
+    assert received == [*GOOD, BatchReady()]
+    assert subscriber.refusals.counts.total() == 2 * len(GOOD)
+    for aclose in (client.aclose, eavesdropper.aclose):
+        await aclose()
+
+
+async def test_change_of_the_secret_key_loses_no_message(server: fakeredis.FakeServer) -> None:
+    """Processes that know both keys understand processes that know only the old one."""
+    changed = Encryptor(b"n" * 40, b"k" * 40).message_keys
+    subscriber, received = Subscriber("redis://fake", changed), list[Message]()
+    subscriber.on(LoggedOut, received.append)
+    async with started(subscriber):
+        received.clear()
+        EventPublisher("redis://fake", KEYS).publish(LoggedOut("old"))
+        EventPublisher("redis://fake", changed).publish(LoggedOut("new"))
+        EventPublisher("redis://fake", OTHER_KEYS).publish(LoggedOut("other"))
+        EventPublisher("redis://fake", KEYS).publish(LoggedOut("last"))
+        await until(lambda: len(received) == 3)
+    assert received == [LoggedOut("old"), LoggedOut("new"), LoggedOut("last")]
+
+
 async def test_message_on_the_channel_of_another_kind_is_skipped(
     server: fakeredis.FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     subscriber, received = everything()
-    client = fakeredis.FakeAsyncRedis(server=server)
+    client = service_client()
     async with started(subscriber):
         received.clear()
-        await client.publish(LoggedOut.CHANNEL, encode(CancelRequested("t1")))
+        wrong = client.message_encryptor.encrypt(LoggedOut.CHANNEL, encode(CancelRequested("t1")))
+        await client.publish(LoggedOut.CHANNEL, wrong)
         await publish(client, LoggedOut("c"))
         await until(lambda: received)
     assert received[0] == LoggedOut("c")
@@ -148,12 +251,12 @@ async def test_callback_that_raises_stops_neither_the_others_nor_the_subscriptio
     def fail(message: BatchReady | Resync) -> None:
         raise ZeroDivisionError
 
-    subscriber, received = Subscriber("redis://fake"), list[Message]()
+    subscriber, received = Subscriber("redis://fake", KEYS), list[Message]()
     subscriber.on(BatchReady, fail)
     subscriber.on(BatchReady, received.append)
     async with started(subscriber):
         for _ in range(3):
-            EventPublisher("redis://fake").publish(BatchReady())
+            EventPublisher("redis://fake", KEYS).publish(BatchReady())
         await until(lambda: received == [Resync(), *[BatchReady()] * 3])
         assert subscriber.connected
     assert caplog.messages.count("the callback for a BatchReady failed") == 3
@@ -163,11 +266,11 @@ async def test_resync_that_is_published_reaches_its_channel_alone(
     server: fakeredis.FakeServer,
 ) -> None:
     ended, logged_out = list[Message](), list[Message]()
-    subscriber = Subscriber("redis://fake")
+    subscriber = Subscriber("redis://fake", KEYS)
     subscriber.on(TaskEnded, ended.append)
     subscriber.on(LoggedOut, logged_out.append)
     async with started(subscriber):
-        EventPublisher("redis://fake").publish(Resync(), LoggedOut("c"))
+        EventPublisher("redis://fake", KEYS).publish(Resync(), LoggedOut("c"))
         await until(lambda: len(logged_out) == 2)
     assert ended == [Resync(), Resync()]
     assert logged_out == [Resync(), LoggedOut("c")]
@@ -177,7 +280,7 @@ async def test_absent_redis_is_tried_again_and_waiters_look_meanwhile(
     server: fakeredis.FakeServer,
 ) -> None:
     server.connected = False
-    subscriber, received = Subscriber("redis://fake"), list[Message]()
+    subscriber, received = Subscriber("redis://fake", KEYS), list[Message]()
     subscriber.on(TaskEnded, received.append)
     await subscriber.start()
     try:
@@ -195,7 +298,7 @@ async def test_silent_connection_is_lost(
     server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As when the other machine is gone: nothing arrives, not even the answer to a ping."""
-    subscriber, received = Subscriber("redis://fake"), list[Message]()
+    subscriber, received = Subscriber("redis://fake", KEYS), list[Message]()
     subscriber.on(TaskEnded, received.append)
     async with started(subscriber):
         received.clear()
@@ -220,7 +323,7 @@ async def test_silent_connection_is_lost(
 async def test_quiet_connection_that_answers_is_kept(
     server: fakeredis.FakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    subscriber, received = Subscriber("redis://fake"), list[Message]()
+    subscriber, received = Subscriber("redis://fake", KEYS), list[Message]()
     subscriber.on(TaskEnded, received.append)
     async with started(subscriber):
         await asyncio.sleep(0.5)
@@ -231,7 +334,7 @@ async def test_quiet_connection_that_answers_is_kept(
 async def test_stop_ends_a_subscription_that_swallows_a_cancellation(
     server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subscriber, swallowed = Subscriber("redis://fake"), list[bool]()
+    subscriber, swallowed = Subscriber("redis://fake", KEYS), list[bool]()
     subscriber.on(BatchReady, lambda _: None)
     original = redis.asyncio.client.PubSub.get_message
 
@@ -255,7 +358,7 @@ async def test_stop_ends_a_subscription_that_swallows_a_cancellation(
 async def test_fault_of_the_library_does_not_end_the_subscription(
     server: fakeredis.FakeServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    subscriber, received = Subscriber("redis://fake"), list[Message]()
+    subscriber, received = Subscriber("redis://fake", KEYS), list[Message]()
     subscriber.on(BatchReady, received.append)
 
     async def broken(*_: object, **__: object) -> None:
@@ -266,7 +369,7 @@ async def test_fault_of_the_library_does_not_end_the_subscription(
             broken_library.setattr(redis.asyncio.client.PubSub, "get_message", broken)
             await until(lambda: not subscriber.connected)
         await until(lambda: subscriber.connected)
-        EventPublisher("redis://fake").publish(BatchReady())
+        EventPublisher("redis://fake", KEYS).publish(BatchReady())
         await until(lambda: received[-1] == BatchReady())
     assert "not subscribed to Redis: a fault of the service" in caplog.messages
 
@@ -277,7 +380,7 @@ async def test_fault_of_the_library_does_not_end_the_subscription(
 async def test_waiters_of_a_task_are_woken_with_its_result_and_no_others(
     server: fakeredis.FakeServer,
 ) -> None:
-    waiters, subscriber = CompletionWaiters(), Subscriber("redis://fake")
+    waiters, subscriber = CompletionWaiters(), Subscriber("redis://fake", KEYS)
     subscriber.on(TaskEnded, waiters.on_task_ended)
     result = {"state": "succeeded", "output": "a b"}
     async with started(subscriber):
@@ -286,7 +389,7 @@ async def test_waiters_of_a_task_are_woken_with_its_result_and_no_others(
             waiters.waiting("t1") as second,
             waiters.waiting("t2") as other,
         ):
-            EventPublisher("redis://fake").publish(TaskEnded("t1", result=result))
+            EventPublisher("redis://fake", KEYS).publish(TaskEnded("t1", result=result))
             await first.wait(5)
             await second.wait(5)
             await other.wait(0.05)
@@ -307,11 +410,11 @@ async def test_waiters_of_a_task_are_woken_with_its_result_and_no_others(
 async def test_result_that_is_long_or_not_final_is_left_to_the_database(
     server: fakeredis.FakeServer, result: dict[str, object]
 ) -> None:
-    waiters, subscriber = CompletionWaiters(), Subscriber("redis://fake")
+    waiters, subscriber = CompletionWaiters(), Subscriber("redis://fake", KEYS)
     subscriber.on(TaskEnded, waiters.on_task_ended)
     async with started(subscriber):
         with waiters.waiting("t1") as waiter:
-            EventPublisher("redis://fake").publish(TaskEnded("t1", result=result))
+            EventPublisher("redis://fake", KEYS).publish(TaskEnded("t1", result=result))
             await asyncio.wait_for(waiter.wait(60), 5)
         assert waiter.result is None
 
@@ -337,6 +440,6 @@ async def test_waiter_that_has_left_is_removed() -> None:
 async def test_publishing_without_redis_raises(server: fakeredis.FakeServer) -> None:
     server.connected = False
     with pytest.raises(QueueUnavailable):
-        EventPublisher("redis://fake").publish(TaskEnded("t1"))
+        EventPublisher("redis://fake", KEYS).publish(TaskEnded("t1"))
     with pytest.raises(QueueUnavailable):
-        await publish(fakeredis.FakeAsyncRedis(server=server), LoggedOut("c"))
+        await publish(service_client(), LoggedOut("c"))

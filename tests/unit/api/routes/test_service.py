@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError
 from starlette.testclient import TestClient
 
 from api.routes import service
+from api.state.readiness import Readiness
 from resop.errors import RecordsUnavailable
 
 
@@ -17,20 +18,16 @@ def probe(*failing: str) -> tuple[int, Any]:
         if "database" in failing:
             raise RecordsUnavailable
 
-    async def ping() -> bool:
+    async def write(*_: object, **__: object) -> None:
         if "redis" in failing:
-            raise RedisConnectionError
-        return True
+            raise ReadOnlyError
 
     app = FastAPI()
     app.include_router(service.router)
-    app.state.services = SimpleNamespace(
-        storage=SimpleNamespace(database=SimpleNamespace(check=check)),
-        messaging=SimpleNamespace(
-            redis=SimpleNamespace(ping=ping),
-            subscriber=SimpleNamespace(connected="subscription" not in failing),
-        ),
-    )
+    database: Any = SimpleNamespace(check=check)
+    client: Any = SimpleNamespace(set=write)
+    subscription = SimpleNamespace(connected="subscription" not in failing)
+    app.state.services = SimpleNamespace(readiness=Readiness(database, client, subscription))
     response = TestClient(app).get("/health/ready")
     return response.status_code, response.json()
 

@@ -1,5 +1,7 @@
 """A login is trusted without the database only while every logout would be noticed."""
 
+import time
+
 import pytest
 
 from api.state.login_cache import MAX_TRUSTED_LOGINS, LoginCache
@@ -74,6 +76,16 @@ async def test_a_logout_elsewhere_is_noticed(
     assert await cache.is_valid(token())
     store.revoked.add("c1")
     cache.on_logout(message)
+    assert not await cache.is_valid(token())
+
+
+async def test_a_logout_whose_message_is_lost_is_noticed_within_a_minute(
+    cache: LoginCache, store: FakeCredentialStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await cache.is_valid(token())
+    store.revoked.add("c1")
+    later = time.monotonic() + 60.1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert not await cache.is_valid(token())
 
 

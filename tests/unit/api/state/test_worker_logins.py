@@ -12,6 +12,7 @@ from resop.errors import QueueUnavailable
 from resop.messaging.messages import LoginAccepted, LoginOffer, LoginRequest, LoginResult, decode
 from resop.security.encryption import Encryptor
 from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
+from resop.security.message_encryption import MessageDecryptor, MessageEncryptor
 from resop.ssh.remote_account import RemoteAccount
 
 LOGIN = {"cluster": "hpc", "username": "ada", "password": "secret"}
@@ -23,12 +24,14 @@ class Workers:
     def __init__(self, encryptor: Encryptor, missed: int) -> None:
         self.api = WorkerLogins(self, encryptor)  # type: ignore[arg-type]
         self._encryptor = encryptor
+        self.message_encryptor = MessageEncryptor(encryptor.message_keys)
+        self._decryptor = MessageDecryptor(encryptor.message_keys)
         self._missed = missed
         self.offers: list[LoginOffer] = []
         self.got: dict[str, Any] = {}
 
     async def publish(self, channel: str, data: bytes) -> None:
-        message = decode(data)
+        message = decode(self._decryptor.decrypt(channel, data))
         assert channel == message.channel
         if isinstance(message, LoginOffer):
             self.offers.append(message)
