@@ -7,6 +7,7 @@ is signed. If it is repeated, a worker looks up tasks that are no longer queued.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterable, Sequence
 
@@ -15,7 +16,7 @@ from kombu.exceptions import OperationalError
 from redis import RedisError
 
 from resop.config.settings import Settings
-from resop.errors import QueueUnavailable
+from resop.errors import InvalidSettings, QueueUnavailable
 from resop.messaging.kombu_internals import queue_length
 from resop.messaging.redis_client import KEEPALIVE
 from resop.messaging.refusals import Refusals
@@ -32,6 +33,12 @@ TASKS_PER_MESSAGE = 8
 LOWEST_PRIORITY = 9
 """The last of Celery's priorities on Redis; 0, the default, is the first."""
 
+CELERY_VARIABLES = (
+    *("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"),
+    "CELERY_RESULT_BACKEND",
+)
+"""Environment variables that Celery would obey: messages would not be signed, or results stored."""
+
 _TASK_ID = re.compile(r"[0-9a-f-]{1,36}")
 
 
@@ -46,7 +53,12 @@ def worker_queue(worker: str) -> str:
 
 
 def celery_app(settings: Settings) -> Celery:
-    """Return the Celery application of the API and the workers."""
+    """Return the Celery application of the API and the workers.
+
+    Raises InvalidSettings for an environment variable that would change how it uses Redis.
+    """
+    if present := [name for name in CELERY_VARIABLES if os.environ.get(name)]:
+        raise InvalidSettings(f"environment: {present[0]} must not be set; REDIS_URL is used")
     register_transport()
     signer = MessageSigner(
         Encryptor(settings.secret_key(), settings.previous_secret_key()).queue_keys

@@ -594,6 +594,26 @@ def test_redis_outage_is_503_and_its_return_wakes_waiting_clients(site: Site) ->
     assert not (site.ssh.home("alice") / "redis-away").exists()
 
 
+def test_database_that_takes_no_writes_is_not_ready(site: Site) -> None:
+    address = "/health/ready"
+    with site.mariadb.administrator() as administrator:
+        administrator.execute("SET GLOBAL read_only = 1")
+        try:
+            ready = site.alice.http.get(address)
+            assert (ready.status_code, ready.json()["database"]) == (503, False)
+            assert ready.json()["redis"] is True
+            assert failure(site.alice.run("true"), 503)["type"] == "RecordsUnavailable"
+        finally:
+            administrator.execute("SET GLOBAL read_only = 0")
+    assert site.alice.http.get(address).status_code == 200
+    with site.mariadb.administrator() as administrator:
+        administrator.execute("FLUSH TABLES WITH READ LOCK")
+        for _ in range(3):  # a lock that lasts holds up one thread, not one for each request
+            assert site.alice.http.get(address).json()["database"] is False
+        administrator.execute("UNLOCK TABLES")
+    assert eventually(lambda: site.alice.http.get(address).status_code == 200)
+
+
 def test_database_outage_is_503_and_running_tasks_are_recorded_afterwards(
     site: Site,
 ) -> None:

@@ -31,7 +31,7 @@ from resop.security.message_encryption import MessageEncryptor
 from tests.acceptance.conftest import ACCOUNTS
 from tests.acceptance.secrecy import is_in, monitor_redis, places_of
 from tests.support.openssh import OpenSSH
-from tests.support.service import Caller, Embedded, cluster_settings
+from tests.support.service import Caller, Embedded, cluster_settings, run_resop
 from tests.support.services import eventually
 
 ALICE = ACCOUNTS["alice"]
@@ -139,6 +139,11 @@ def test_reader_sees_neither_outputs_nor_options_nor_secrets(
     assert is_in(commands(), task), "queues carry ids"
     assert any(key.startswith(b"resop:rate:") for key in keys)
     assert places_of([shown], attacked) and not places_of([secret, wrong], attacked)
+
+
+def test_health_of_the_worker_needs_no_redis(attacked: Embedded) -> None:
+    checked = run_resop(attacked.folder, "health", "worker")
+    assert checked.returncode == 0 and checked.stdout.startswith("alive: "), checked.stderr
 
 
 def test_forged_end_of_a_task_changes_nothing(
