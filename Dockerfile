@@ -5,15 +5,10 @@ WORKDIR /app
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
     PYTHONUNBUFFERED=1 HOST=0.0.0.0 PORT=3000 DATA_DIR=/data
 
-# The dependencies first, in a layer that changes only with them.
-COPY pyproject.toml constraints.txt ./
-RUN python -c "import tomllib; \
-project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-extras = project['optional-dependencies']; \
-print(*project['dependencies'], *extras['server'], *extras['mariadb'], *extras['oidc'], sep='\n')" \
-        > /tmp/dependencies \
-    && pip install --constraint constraints.txt setuptools --requirement /tmp/dependencies \
-    && rm /tmp/dependencies
+# The dependencies first, in a layer that changes only with them; a file with another digest than the
+# listed ones is refused.
+COPY deploy/requirements.txt ./
+RUN pip install --require-hashes --requirement requirements.txt && rm requirements.txt
 
 # The only copy of the source is in /app, which no process of the service may change.
 COPY . .
