@@ -41,6 +41,13 @@ SHELL = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
 PATH = f"/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin:{Path(sys.executable).parent}"
 _NAMES = ["ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM"]
 SIGNALS = {name: signal.Signals["SIG" + name] for name in (*_NAMES, "USR1", "USR2")}  # RFC 4254
+# Commands run as the account that started resop. Where a login asks whose account it is, this names
+# the demo account instead: `resop.ssh.remote_account` looks for `id` in a list of places.
+ID = ".demo/id"
+ID_SCRIPT = """#!/bin/sh
+[ "$*" = -un ] && echo {username} || exec id "$@"
+"""
+ID_PLACES = "for id in /usr/bin/id "
 EXPIRY_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
@@ -153,7 +160,10 @@ class DemoSession(asyncssh.SSHServerProcess[bytes]):
 
     async def _serve(self, env: dict[str, str]) -> None:
         """Run the command until it or the channel ends; then end the rest of its group."""
-        argv = ["-bash"] if self.command is None else ["bash", "-c", self.command.encode()]
+        argv: list[str | bytes] = ["-bash"]
+        if self.command is not None:
+            command_line = self.command.replace(ID_PLACES, f"for id in ./{ID} /usr/bin/id ")
+            argv = ["bash", "-c", command_line.encode()]
         start = partial(asyncio.get_running_loop().subprocess_exec, DemoCommand, executable=SHELL)
         try:
             pipes, command = await start(
@@ -310,6 +320,14 @@ def host_key(state: Path) -> asyncssh.SSHKey:
     return asyncssh.read_private_key(path)
 
 
+def write_id(home: Path, username: str) -> None:
+    """Write the program that tells the name of the demo account."""
+    file = home / ID
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(ID_SCRIPT.format(username=username))
+    file.chmod(0o755)
+
+
 async def serve(node: DemoNode, port: int, key: asyncssh.SSHKey, parent: int) -> None:
     """Serve until a signal arrives or process `parent` is no longer our parent."""
     stop = asyncio.Event()
@@ -360,6 +378,7 @@ def main() -> None:
         sys.exit("resop demo node: set DEMO_PASSWORD to printable ASCII characters")
     home = options.home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_id(home, options.username)
     key = host_key(options.state or home.with_name(f".{home.name}.state"))
     node = DemoNode(home, options.username, password)
     os.chdir(home)
