@@ -103,7 +103,7 @@ class TaskOpener:
         self._sessions = sessions
         self._writer = writer
 
-    def open(self, task: ClaimedTask, previous: PreviousRun) -> OpenTask:
+    async def open(self, task: ClaimedTask, previous: PreviousRun) -> OpenTask:
         """Return the task with its options and executor; raises ResopError if it cannot run."""
         payload = self._encryptor.decrypt(task.encrypted_payload or b"", task.id)
         action = self._catalog.action(task.operator, ActionKind(task.kind).code, task.action)
@@ -116,9 +116,12 @@ class TaskOpener:
                 resumed=task.resume_count > 0,
                 recorded=None if isinstance(action, Command) else previous.steps,
             )
+        session = await self._sessions.session(
+            task.username, task.cluster, task.credential, key_share
+        )
         executor = new_executor(
             task.id,
-            self._sessions.session(task.username, task.cluster, task.credential, key_share),
+            session,
             self._writer,
             call.masker,
             time.monotonic() + task.time_limit - seconds_since_start(task),
@@ -177,7 +180,7 @@ class TaskRunner:
             title = f"{task.operator}:{task.action}"
             identity = Identity(task.username, task.cluster)
             (await self._permissions.decide(title, identity, task.credential)).enforce()
-            opened = self._opener.open(task, previous)
+            opened = await self._opener.open(task, previous)
             self._register_resumable(task.id, opened)
             outcome = await self._perform(task, opened)
         except TaskHandedOff:

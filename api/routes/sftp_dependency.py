@@ -76,7 +76,7 @@ async def _session(request: Request, services: ServicesDep, caller: CurrentCalle
     """Return the caller's session in this process: no content passes the queue or the database."""
     await permit(services, caller, READ_FILES if request.method in ("GET", "HEAD") else WRITE_FILES)
     token = caller.token
-    return services.access.sessions.session(
+    return await services.access.sessions.session(
         token.username, token.cluster, token.credential, token.key_share
     )
 

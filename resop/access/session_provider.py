@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 import asyncssh
 
+from resop.access.permissions import MAX_CACHED_LOGINS
 from resop.config.settings import Settings
 from resop.errors import SessionExpired, SessionHeldByWorker
 from resop.messaging.messages import LoggedOut, Resync
@@ -46,11 +47,18 @@ class SessionProvider:
         self._connector = connector
         self._held = held
         self._pool = SessionPool(runner=runner)
+        self._uids: dict[str, int | None] = {}
         self._of_login: WeakValueDictionary[str, Session] = WeakValueDictionary()
         self._closing: set[asyncio.Task[None]] = set()
 
-    def session(self, username: str, cluster: str, credential: str, key_share: str) -> Session:
-        """Return the session of a login; `key_share` comes from its token."""
+    async def session(
+        self, username: str, cluster: str, credential: str, key_share: str
+    ) -> Session:
+        """Return the session of a login; `key_share` comes from its token.
+
+        Logins of one account share it. A name that was deleted and given to somebody else has
+        another number, and so gets no connection of the account before.
+        """
         if self._held and (session := self._held(credential)):
             return session
         target = self._settings.cluster(cluster)
@@ -64,8 +72,19 @@ class SessionProvider:
             key = self._encryptor.decrypt_key(found.encrypted_key, found.id, key_share)
             return await self._connector.with_key(target, username, key)
 
-        session = self._of_login[credential] = self._pool.session(username, cluster, connect)
+        uid = await self._uid_of(credential)
+        session = self._pool.session(username, cluster, connect, uid)
+        self._of_login[credential] = session
         return session
+
+    async def _uid_of(self, credential: str) -> int | None:
+        """Return the account's number at login, which stays that of the credential."""
+        if credential not in self._uids:
+            if len(self._uids) >= MAX_CACHED_LOGINS:
+                self._uids.clear()
+            found = await asyncio.to_thread(self._credentials.uid, credential)
+            self._uids[credential] = found
+        return self._uids[credential]
 
     def on_logout(self, message: LoggedOut | Resync) -> None:
         """Close the idle connections of a user whose login has ended.

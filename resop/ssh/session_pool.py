@@ -15,6 +15,10 @@ SWEEP_SECONDS = 30.0
 """The interval between two searches for idle connections."""
 
 
+_Key = tuple[str, str, int | None]
+"""User name, cluster and the account's number."""
+
+
 class SessionPool:
     """The sessions of one process, by user and cluster."""
 
@@ -22,17 +26,23 @@ class SessionPool:
         self._runner = runner
         # A session is found here while a task refers to it or one of its connections is open. If
         # it were dropped earlier, connections that a long task opens later would never be closed.
-        self._sessions: WeakValueDictionary[tuple[str, str], Session] = WeakValueDictionary()
+        self._sessions: WeakValueDictionary[_Key, Session] = WeakValueDictionary()
         self._sweeper: asyncio.Task[None] | None = None
 
-    def session(self, username: str, cluster: str, connect: Connect) -> Session:
-        """Return the session of a user on a cluster, which opens connections with `connect`."""
+    def session(
+        self, username: str, cluster: str, connect: Connect, uid: int | None = None
+    ) -> Session:
+        """Return the session of a user on a cluster, which opens connections with `connect`.
+
+        The same name with another number is another user.
+        """
         if self._sweeper is None:
             self._sweeper = asyncio.create_task(self._sweep())
-        session = self._sessions.get((username, cluster))
+        key = username, cluster, uid
+        session = self._sessions.get(key)
         if session is None:
             session = Session(connect, runner=self._runner)
-            self._sessions[username, cluster] = session
+            self._sessions[key] = session
         # Open further connections with the newest login's key: an older one may be revoked.
         session.connect_with(connect)
         return session

@@ -45,6 +45,13 @@ class CredentialStore:
             groups: list[str] | None = db.execute(query).scalar()
         return groups
 
+    def uid(self, credential_id: str) -> int | None:
+        """Return the account's number at login, even if the credential has ended since."""
+        query = select(CREDENTIAL.c.uid).where(CREDENTIAL.c.id == credential_id)
+        with self._database.read() as db:
+            number: int | None = db.execute(query).scalar()
+        return number
+
     def live(self, user: str | None = None) -> list[Credential]:
         """Return the live credentials of one user, or of all users, oldest first.
 

@@ -453,6 +453,7 @@ async def test_user_has_one_session_on_a_cluster(server: OpenSSH) -> None:
         assert pool.session("alice", "here", connect) is one
         assert pool.session("alice", "there", connect) is not one
         assert pool.session("bob", "here", connect) is not one
+        assert pool.session("alice", "here", connect, 1001) is not one
 
 
 async def test_session_lives_while_its_connection_is_open(server: OpenSSH) -> None:
