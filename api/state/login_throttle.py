@@ -15,6 +15,7 @@ from typing import Any
 import redis.asyncio
 
 from resop.errors import (
+    IdentityUnknown,
     LoginRefused,
     OtpRequired,
     PasswordExpired,
@@ -52,7 +53,8 @@ class LoginThrottle:
         failed = False
         try:
             yield
-        except (LoginRefused, OtpRequired, PasswordExpired):
+        except (LoginRefused, OtpRequired, PasswordExpired, IdentityUnknown):
+            # Also an account that cannot be confirmed: sshd saw a failed login of another name.
             failed = True
             raise
         finally:

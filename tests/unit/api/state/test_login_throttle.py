@@ -7,6 +7,7 @@ import pytest
 
 from api.state.login_throttle import FAILURE_PERIOD_SECONDS, MAX_FAILURES, LoginThrottle
 from resop.errors import (
+    IdentityUnknown,
     LoginRefused,
     OtpRequired,
     PasswordExpired,
@@ -25,7 +26,8 @@ async def fail(throttle: LoginThrottle, fault: type[ResopError] = LoginRefused) 
 async def test_the_sixth_login_after_five_failures_is_stopped() -> None:
     throttle = LoginThrottle(fakeredis.FakeAsyncRedis(), "ada", "hpc", "10.0.0.1")
     for number in range(MAX_FAILURES):
-        await fail(throttle, (LoginRefused, OtpRequired, PasswordExpired)[number % 3])
+        kinds = LoginRefused, OtpRequired, PasswordExpired, IdentityUnknown
+        await fail(throttle, kinds[number % len(kinds)])
     with pytest.raises(TooManyAttempts) as stopped:
         async with throttle.attempt():
             pytest.fail("the cluster was asked")
