@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler, SecretStr, StringConstraints
-from pydantic_core import CoreSchema, core_schema
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SecretStr,
+    StringConstraints,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 MASK = "********"
 
 MAX_ARGUMENT_BYTES = 131_071
 """The longest single argument Linux passes to a program (MAX_ARG_STRLEN - 1; execve(2))."""
+
+MAX_SECRET_BYTES = 4096
+"""The longest secret that a request may send, unless its type says otherwise."""
 
 
 KindCode = Literal["cmd", "opn"]
@@ -46,7 +57,38 @@ class Secret(SecretStr):
 
     `get_secret_value()` returns the text. A Secret among the arguments, `cwd` or `env` of a step
     raises OperationFault: every user of the login node can read them.
+
+    A request may send at most `max_bytes` of UTF-8. Where secrets are longer, declare a type:
+
+        class PrivateKey(Secret):
+            max_bytes = 16_384
     """
+
+    max_bytes: ClassVar[int] = MAX_SECRET_BYTES
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of SecretStr with the limit."""
+        schema = super().__get_pydantic_core_schema__(source, handler)
+        return core_schema.no_info_after_validator_function(cls._check_size, schema)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return the JSON schema with the limit; a character has one byte or more."""
+        return {**handler(schema), "maxLength": cls.max_bytes}
+
+    @classmethod
+    def _check_size(cls, secret: Self) -> Self:
+        text = secret.get_secret_value()
+        if len(text) > cls.max_bytes or len(text.encode("utf-8", "replace")) > cls.max_bytes:
+            raise PydanticCustomError(
+                "secret_too_long",
+                "must have at most {max_bytes} bytes",
+                {"max_bytes": cls.max_bytes},
+            )
+        return secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from resop.access.permissions import Permissions
@@ -35,6 +36,7 @@ from resop.storage.models import ClaimedTask, now
 from resop.storage.workers import WorkerStore
 from resop.types import ActionKind
 from worker.file_transfers import FileTransfers
+from worker.off_loop import off_loop
 from worker.record_writer import RecordWriter
 from worker.recovery import steps_to_repair
 from worker.resumed_steps import NO_PREVIOUS_RUN, PreviousRun, ResumeState
@@ -206,7 +208,8 @@ class TaskRunner:
         if executor is not None:
             executor.task_log.close()
         seconds = time.monotonic() - began
-        values = final_values(outcome, executor) | {"seconds": seconds}
+        values = await off_loop(partial(final_values, outcome, executor), outcome.texts())
+        values["seconds"] = seconds
         state = final_state(outcome)
         change = Change.ended(task.id, state, **values)
         change.owner = task.username, task.cluster

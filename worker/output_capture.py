@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from resop.limits import OUTPUT_CHUNK, OUTPUT_LIMIT
-from resop.security.masking import Masker
+from resop.security.masking import MaskedStream, Masker
 from worker.task_control import TaskHandedOff
 
 RECORD_INTERVAL = 1.0
@@ -122,17 +122,14 @@ class _StreamText:
     """One stream as text, decoded and masked chunk by chunk as the whole would be."""
 
     def __init__(self, masker: Masker) -> None:
-        self._masker = masker
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._pending = ""
-        """Text that may be the beginning of a secret."""
+        self._masked = MaskedStream(masker)
 
     def feed(self, data: bytes | bytearray) -> str:
         """Return the text that is safe to record after a further chunk."""
-        text, self._pending = self._masker.so_far(self._pending + self._decoder.decode(data))
-        return text
+        return self._masked.feed(self._decoder.decode(data))
 
     def finish(self, *, cut: bool) -> str:
         """Return the pending text; a stream that was cut may have ended inside a secret."""
-        text = self._pending + self._decoder.decode(b"", final=True)
-        return self._masker.so_far(text)[0] if cut else self._masker.text(text)
+        rest = self._masked.feed(self._decoder.decode(b"", final=True))
+        return rest + self._masked.finish(cut=cut)

@@ -17,6 +17,7 @@ from resop.steps.result import Result
 from resop.steps.step import StepRequest
 from resop.storage.models import Step, now
 from resop.types import MASK
+from worker.off_loop import off_loop
 from worker.resumed_steps import (
     NOT_DURABLE_PREFIX,
     ResumeState,
@@ -103,7 +104,10 @@ class StepSender:
         )
         async with recording as record:
             result = await self._run(step, record.number, step_id, previous)
-            stdout, stderr = self._for_record(result.stdout), self._for_record(result.stderr)
+            stdout, stderr = await off_loop(
+                lambda: (self._for_record(result.stdout), self._for_record(result.stderr)),
+                (result.stdout, result.stderr),
+            )
             record.values = {
                 "seconds": result.seconds,
                 "exit_code": result.exit_code,
@@ -212,9 +216,9 @@ class StepSender:
         """Decode output; where it was cut, without what may be the beginning of a secret."""
         text = output.decode("utf-8", "replace")
         if len(output) >= step.max_output:
-            text = text.removesuffix(self._masker.so_far(text)[1])
+            text = self._masker.without_beginning(text)
         return text
 
     def _for_record(self, output: str) -> str:
         """Mask output and cut it: an operation may request more than is recorded."""
-        return self._masker.text(output)[:OUTPUT_LIMIT]
+        return self._masker.text(output, OUTPUT_LIMIT)

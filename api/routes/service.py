@@ -15,7 +15,7 @@ from api.state import login_throttle
 from api.state.services import Services
 from resop import __version__
 from resop.limits import FILE_LIMIT, OUTPUT_LIMIT, TRANSFER_LIMIT
-from resop.types import MAX_ARGUMENT_BYTES
+from resop.types import MAX_ARGUMENT_BYTES, MAX_SECRET_BYTES
 
 router = APIRouter(tags=["service"])
 
@@ -85,6 +85,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "options": body.MAX_OPTIONS,
         "batch_tasks": settings.BATCH_SIZE,
         "argument_bytes": MAX_ARGUMENT_BYTES,
+        "secret_bytes": MAX_SECRET_BYTES,
         "output_bytes": OUTPUT_LIMIT,
         "answer_file_bytes": FILE_LIMIT,
         "operation_file_bytes": TRANSFER_LIMIT,

@@ -32,6 +32,11 @@ class ActionOutcome:
     needs_repair: list[str] = field(default_factory=list)
     """The undo steps that failed, as command lines with the reason."""
 
+    def texts(self) -> list[Any]:
+        """Return everything in the outcome that may be long."""
+        result = self.result
+        return [self.output, result and result.stderr, self.undone, self.needs_repair]
+
     def error_json(self) -> dict[str, Any] | None:
         """Return the `error` of an answer: the failure, what was undone and what needs repair."""
         if self.error is None:

@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
+from resop.security.secret_forms import SecretForms
+from resop.security.text_search import Span
 from resop.types import MASK
 
-MIN_SECRET_CHARACTERS = 4
-"""A shorter secret looks like ordinary text; it is masked only as a whole value."""
-MIN_LINE_CHARACTERS = 8
-"""Each line of a secret that has at least this length is masked on its own, too."""
+SLICE_CHARACTERS = 64 << 10
+"""Longer texts are masked in slices, which bounds the memory for what is found."""
+_SEPARATOR = "\0"
 
 
 class Masker:
-    """Replaces every known secret in a text by `********`."""
+    """Replaces every known secret in a text by `********`.
+
+    The time is linear in the text, whatever the secrets are; no form of a secret is compiled.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._forms: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        self._secrets: set[str] = set()
+        self._forms = SecretForms()
+        # Both are replaced, and never changed, since another thread may be reading them.
+        self._lock = threading.Lock()
         self.learn(secrets)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Mask further secrets from now on."""
-        forms = {form for secret in secrets for form in _written_forms(secret)}
-        if not forms <= self._forms:
-            self._forms |= forms
-            longest_first = sorted(self._forms, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+        """Mask further secrets from now on; may be called from any thread."""
+        with self._lock:
+            if new := [secret for secret in secrets if secret not in self._secrets]:
+                self._secrets = self._secrets | set(new)
+                self._forms = self._forms.with_secrets(dict.fromkeys(new))
 
-    def text(self, text: str) -> str:
-        """Return `text` with every secret replaced."""
-        return self._pattern.sub(MASK, text) if self._pattern else text
+    def text(self, text: str, limit: int | None = None) -> str:
+        """Return `text` with every secret replaced; with `limit`, the beginning of the result."""
+        if not self._forms:
+            return text[:limit]
+        if len(text) <= SLICE_CHARACTERS:
+            return self.whole_text(text)[:limit]
+        stream, masked, size, start = MaskedStream(self), list[str](), 0, 0
+        while start < len(text) and (limit is None or size < limit):
+            masked.append(stream.feed(text[start : start + SLICE_CHARACTERS]))
+            size, start = size + len(masked[-1]), start + SLICE_CHARACTERS
+        if start >= len(text):
+            masked.append(stream.finish())
+        return "".join(masked)[:limit]
+
+    def whole_text(self, text: str) -> str:
+        """Return `text` with every secret replaced; `text` takes less memory."""
+        return _replace(text, self._forms.covered(text))
 
     def so_far(self, text: str) -> tuple[str, str]:
         """Mask the beginning of a text; return it, and the rest in which a secret may begin.
@@ -45,61 +62,99 @@ class Masker:
         The rest must be put before the next piece. All pieces together are what `text` returns
         for the whole text.
         """
-        if self._pattern is None:
+        forms = self._forms
+        if not forms:
             return text, ""
-        masked: list[str] = []
-        at = 0
-        while True:
-            end = self._unfinished(text, at)
-            found = self._pattern.search(text, at)
-            if found is None or found.start() >= end:
-                return "".join([*masked, text[at:end]]), text[end:]
-            masked += [text[at : found.start()], MASK]
-            at = found.end()
+        end, spans = forms.unfinished(text), forms.covered(text)
+        for start, stop in spans:
+            if start < end < stop:
+                end = start
+        return _replace(text[:end], [span for span in spans if span[1] <= end]), text[end:]
 
-    def _unfinished(self, text: str, start: int) -> int:
-        """Return the position of a secret that the end of the text cuts off, or the length."""
-        first = len(text)
-        for form in self._forms:
-            at = max(start, len(text) - len(form) + 1)
-            while (at := text.find(form[0], at, first)) >= 0:
-                if form.startswith(text[at:]):
-                    first = at
-                at += 1
-        return first
+    def without_beginning(self, text: str) -> str:
+        """Return a text that was cut without what may be the beginning of a secret."""
+        return text[: self._forms.unfinished(text)]
 
     def json(self, value: Any) -> Any:
         """Return a JSON value with every secret replaced, in keys, texts and numbers."""
-        if self._pattern is None:
+        if not self._forms:
             return value
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, Mapping):
-            return {self.json(key): self.json(item) for key, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.json(item) for item in value]
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return value if (masked := self.text(str(value))) == str(value) else masked
-        return value
+        texts: list[str] = []
+        _collect_texts(value, texts)
+        return _with_texts(value, iter(self._texts(texts)))
+
+    def _texts(self, texts: list[str]) -> list[str]:
+        """Mask many texts at once: to search in each of them takes much longer."""
+        joined = _SEPARATOR.join(texts)
+        is_clear = joined.count(_SEPARATOR) == len(texts) - 1
+        if not is_clear or any(_SEPARATOR in secret for secret in self._secrets):
+            return [self.text(text) for text in texts]
+        return self.text(joined).split(_SEPARATOR)
 
 
-def _written_forms(secret: str) -> set[str]:
-    """Return the forms of a secret in a text: bare, quoted, escaped, line by line."""
-    if len(secret) < MIN_SECRET_CHARACTERS:
-        return set()
-    lines = {line for line in secret.splitlines() if len(line) >= MIN_LINE_CHARACTERS}
-    once = {form for text in {secret, *lines} for form in _escaped(text)}
-    # Escaped twice, as in `sh -c '…'`, or JSON in JSON.
-    return {form for text in once for form in _escaped(text)}
+class MaskedStream:
+    """Masks a text that arrives in pieces; the time is linear, however small the pieces are."""
+
+    def __init__(self, masker: Masker) -> None:
+        self._masker = masker
+        self._held = ""
+        """Text that may be the beginning of a secret."""
+        self._new: list[str] = []
+        self._new_size = 0
+
+    def feed(self, text: str) -> str:
+        """Return the masked text that is safe to show after a further piece."""
+        self._new.append(text)
+        self._new_size += len(text)
+        if self._new_size < len(self._held):
+            return ""  # a long beginning is not searched again for every short piece
+        shown, self._held = self._masker.so_far(self._rest())
+        self._new, self._new_size = [], 0
+        return shown
+
+    def finish(self, *, cut: bool = False) -> str:
+        """Return the rest; a text that was `cut` may end inside a secret."""
+        text = self._rest()
+        return self._masker.so_far(text)[0] if cut else self._masker.whole_text(text)
+
+    def _rest(self) -> str:
+        return "".join([self._held, *self._new])
 
 
-def _escaped(text: str) -> set[str]:
-    """Return the forms of a text in shell, JSON and Python, bare or in a longer word."""
-    shells = {text.replace("'", other) for other in ("'\"'\"'", "'\\''", "\\'")}
-    jsons = {json.dumps(text, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
-    python = repr(text)[1:-1]
-    raw = repr(text.encode("utf-8", "replace"))[2:-1]
-    return {text, shlex.quote(text), *shells, *jsons, python, python.replace("'", "\\'"), raw}
+def _replace(text: str, spans: Iterable[Span]) -> str:
+    """Return the text with a mask in place of each of the parts."""
+    masked, at = list[str](), 0
+    for start, end in spans:
+        masked += text[at:start], MASK
+        at = end
+    return "".join([*masked, text[at:]])
+
+
+def _collect_texts(value: Any, texts: list[str]) -> None:
+    """Append the texts in a JSON value, in the order in which `_with_texts` replaces them."""
+    if isinstance(value, str):
+        texts.append(value)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _collect_texts(key, texts)
+            _collect_texts(item, texts)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _collect_texts(item, texts)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        texts.append(str(value))
+
+
+def _with_texts(value: Any, texts: Iterator[str]) -> Any:
+    if isinstance(value, str):
+        return next(texts)
+    if isinstance(value, Mapping):
+        return {_with_texts(key, texts): _with_texts(item, texts) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_texts(item, texts) for item in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value if (masked := next(texts)) == str(value) else masked
+    return value
 
 
 def plain(value: Any, *, reveal: bool) -> Any:

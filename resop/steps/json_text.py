@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -25,6 +26,26 @@ def encodable(value: Any) -> Any:
     r"""Return a JSON value that UTF-8 can carry: lone surrogates (\ud83d) are replaced."""
     text = json.dumps(value, ensure_ascii=False)
     return json.loads(LONE_SURROGATE.sub("\ufffd", text)) if LONE_SURROGATE.search(text) else value
+
+
+def is_short(value: Any, limit: int) -> bool:
+    """Return True if a JSON value has at most `limit` characters and members; stops beyond."""
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            limit -= len(value)
+        elif isinstance(value, Mapping):
+            limit -= len(value)
+            if limit >= 0:
+                pending += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            limit -= len(value)
+            if limit >= 0:
+                pending += value
+        if limit < 0:
+            return False
+    return True
 
 
 def _finite(digits: str) -> float | None:

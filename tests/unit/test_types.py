@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from resop.types import MAX_ARGUMENT_BYTES, Argument, RemotePath, Secret, Username
 
@@ -51,3 +51,31 @@ def test_secret_is_masked_everywhere() -> None:
     texts = f"{secret} {secret!r} {[secret]} {TypeAdapter(Secret).dump_json(secret)!r}"
     assert "hunter2" not in texts
     assert secret.get_secret_value() == "hunter2"
+
+
+class Key(Secret):
+    max_bytes = 10_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "limit"),
+    [
+        (Secret, "x" * 4097, 4096),
+        (Secret, "ä" * 2049, 4096),
+        (Secret | None, "'" * (1 << 20), 4096),
+        (Annotated[Secret, Field(min_length=1)], "'" * 5000, 4096),
+        (list[Secret], ["x", "y" * 5000], 4096),
+        (Key, "x" * 10_001, 10_000),
+    ],
+)
+def test_secret_that_is_too_long_is_refused(kind: Any, text: Any, limit: int) -> None:
+    with pytest.raises(ValidationError, match=f"must have at most {limit} bytes"):
+        TypeAdapter(kind).validate_python(text)
+
+
+def test_secret_of_the_longest_length_is_taken_and_described() -> None:
+    for kind in (Secret, Key):
+        adapter = TypeAdapter(kind)
+        assert adapter.validate_python("x" * kind.max_bytes) == kind("x" * kind.max_bytes)
+        assert adapter.json_schema()["maxLength"] == kind.max_bytes
+        assert adapter.json_schema()["writeOnly"] is True

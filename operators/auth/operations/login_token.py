@@ -7,11 +7,17 @@ from pydantic import Field
 from resop import Gate, Secret, operation
 
 
+class IdToken(Secret):
+    """An ID token: its claims and signature take more than a password."""
+
+    max_bytes = 16_384
+
+
 @operation(examples=[{"id_token": "eyJhbGciOi…"}])
 async def login_token(
     gate: Gate,
     id_token: Annotated[
-        Secret, Field(description="ID token (JWT) from the site's OpenID Connect issuer")
+        IdToken, Field(description="ID token (JWT) from the site's OpenID Connect issuer")
     ],
     cluster: Annotated[
         str | None, Field(description="name of the cluster (default: the first one)")

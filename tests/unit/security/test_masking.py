@@ -7,13 +7,15 @@ import json
 import shlex
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from resop.security.masking import MIN_SECRET_CHARACTERS, Masker, plain, secrets_in
+from resop.security.masking import MaskedStream, Masker, plain, secrets_in
+from resop.security.secret_forms import MIN_SECRET_CHARACTERS
 from resop.types import MASK, Secret
 
 SECRETS = [
@@ -41,7 +43,14 @@ WRITTEN: dict[str, Callable[[str], str]] = {
     "shell": shlex.quote,
     "option": lambda secret: shlex.join(["mysql", f"--password={secret}"]),
     "shell in shell": lambda secret: shlex.join(["sh", "-c", shlex.join(["echo", secret])]),
+    "shell in shell in shell": lambda secret: shlex.join(
+        ["sh", "-c", shlex.join(["sh", "-c", shlex.join(["echo", secret])])]
+    ),
     "side by side": lambda secret: f"x{secret}{secret}y",
+    "hexadecimal": lambda secret: secret.encode().hex(),
+    "HEXADECIMAL": lambda secret: secret.encode().hex().upper(),
+    "URL": lambda secret: f"https://host/?password={quote(secret, safe='')}&next=1",
+    "URL of a form": lambda secret: urlencode({"user": "ada", "password": secret}),
 }
 
 
@@ -75,6 +84,8 @@ def test_text_in_pieces_is_masked_like_the_whole_text(
         shown += new
         assert whole.startswith(shown)
     assert shown + masker.text(held) == whole
+    stream = MaskedStream(masker)
+    assert "".join([*map(stream.feed, pieces), stream.finish()]) == whole
 
 
 @settings(deadline=None)
