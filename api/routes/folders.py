@@ -13,7 +13,7 @@ from urllib.parse import quote
 import asyncssh
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from api.http.download import Download
 from api.routes.open_request import COUNTED_TRANSFER
@@ -35,8 +35,20 @@ from resop.sftp.transfer import BlockWriter
 
 router = APIRouter(prefix="/folders", tags=["files"], dependencies=[COUNTED_TRANSFER])
 
+MAX_PATTERN_CHARACTERS = 2048
+"""In all patterns of a kind together: a name is compared with each character of them."""
+
+
+def _check_length(patterns: list[str]) -> list[str]:
+    if sum(map(len, patterns)) > MAX_PATTERN_CHARACTERS:
+        raise ValueError(f"must have at most {MAX_PATTERN_CHARACTERS} characters in all")
+    return patterns
+
+
 Patterns = Annotated[
-    list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]], Field(max_length=50)
+    list[Annotated[str, StringConstraints(min_length=1, max_length=1024)]],
+    Field(max_length=50),
+    AfterValidator(_check_length),
 ]
 _ARCHIVES = {
     "application/x-tar": {"schema": {"type": "string", "format": "binary"}},

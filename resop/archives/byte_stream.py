@@ -15,6 +15,8 @@ class ByteStream:
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
         self._buffer = b""
+        self._at = 0
+        """Bytes of the buffer that have been read; to cut them off would copy the rest."""
 
     async def read(self, size: int) -> bytes:
         """Read exactly `size` bytes. Raises BodyTruncated if the stream ends early."""
@@ -23,18 +25,19 @@ class ByteStream:
     async def read_chunks(self, size: int) -> AsyncIterator[bytes]:
         """Read exactly `size` bytes in chunks. Raises BodyTruncated if the stream ends early."""
         while size > 0:
-            buffer = self._buffer
-            while not buffer:
+            while self._at == len(self._buffer):
                 try:
-                    buffer = await anext(self._chunks)
+                    self._buffer, self._at = await anext(self._chunks), 0
                 except StopAsyncIteration:
                     raise BodyTruncated("the archive ended early") from None
-            chunk, self._buffer = buffer[:size], buffer[size:]
+            chunk = self._buffer[self._at : self._at + size]
+            self._at += len(chunk)
             size -= len(chunk)
             yield chunk
 
     async def peek(self, size: int) -> bytes:
         """Return the next `size` bytes without consuming them; fewer at the end of the stream."""
+        self._buffer, self._at = self._buffer[self._at :], 0
         while len(self._buffer) < size:
             chunk = await anext(self._chunks, b"")
             if not chunk:
@@ -44,7 +47,7 @@ class ByteStream:
 
     async def rest(self) -> AsyncIterator[bytes]:
         """Read everything up to the end of the stream, in chunks."""
-        buffer, self._buffer = self._buffer, b""
+        buffer, self._buffer, self._at = self._buffer[self._at :], b"", 0
         yield buffer
         async for chunk in self._chunks:
             yield chunk

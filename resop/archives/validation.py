@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import posixpath
 import stat
 from collections.abc import Iterator
 
@@ -45,13 +44,13 @@ async def _read_entries(content: bytes) -> list[TreeEntry]:
 
 def _faults(entries: list[TreeEntry]) -> Iterator[str]:
     """Yield the names that lead through a link or a file; a hard link may link to a link."""
+    names = {entry.name for entry in entries}
+    names |= {entry.target for entry in entries if not entry.kind}
     not_folders = {entry.name for entry in entries if entry.kind != stat.S_IFDIR}
-    for entry in entries:
-        for name in (entry.name, b"" if entry.kind else entry.target):
-            if any(parent in not_folders for parent in _parents(name)):
-                yield f"leads through a link or a file: {display_name(name)}"
-
-
-def _parents(name: bytes) -> Iterator[bytes]:
-    while name := posixpath.dirname(name):
-        yield name
+    outer: bytes | None = None
+    # With a NUL for a slash, what lies in a folder comes next after the folder.
+    for key in sorted(name.replace(b"/", b"\0") for name in names | not_folders):
+        if outer is not None and key.startswith(outer):
+            yield f"leads through a link or a file: {display_name(key.replace(bytes(1), b'/'))}"
+        elif key.replace(b"\0", b"/") in not_folders:
+            outer = key + b"\0"

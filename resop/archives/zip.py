@@ -18,9 +18,8 @@ from typing import IO, Protocol
 
 from resop.archives.entry import SMALL_FILE_BYTES, Content, TreeEntry
 from resop.archives.safe_names import check_entry_name, display_name, invalid_archive
+from resop.archives.zip_directory import directory_parts
 
-MAX_DIRECTORY_BYTES = 64 << 20
-"""The largest central directory that is read: about 600,000 entries."""
 MAX_LINK_TARGET_BYTES = 4096
 
 # A zip archive stores times from 1980 to 2107 only.
@@ -61,16 +60,20 @@ async def read_archive(
     reader = io.BufferedReader(
         _BlockingReader(file, size, asyncio.get_running_loop()), SMALL_FILE_BYTES
     )
-    with _translate_zip_errors():
-        archive = await asyncio.to_thread(zipfile.ZipFile, reader)
-    for info in archive.infolist():
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise invalid_archive("is compressed with a method other than deflate")
+    parts = directory_parts(reader)
+    while True:
         with _translate_zip_errors():
-            content = await asyncio.to_thread(archive.open, info)
-            entry = await _to_entry(info, content)
-        with content:
-            yield entry, _read_content(content)
+            archive = await asyncio.to_thread(next, parts, None)
+        if archive is None:
+            return
+        for info in archive.infolist():
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise invalid_archive("is compressed with a method other than deflate")
+            with _translate_zip_errors():
+                content = await asyncio.to_thread(archive.open, info)
+                entry = await _to_entry(info, content)
+            with content:
+                yield entry, _read_content(content)
 
 
 @contextlib.contextmanager
@@ -133,8 +136,6 @@ class _BlockingReader(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         assert isinstance(buffer, bytearray | memoryview)
-        if len(buffer) > MAX_DIRECTORY_BYTES:
-            raise ValueError("it has too many entries")
         chunk = asyncio.run_coroutine_threadsafe(self._read(len(buffer)), self._loop).result()
         buffer[: len(chunk)] = chunk
         self._offset += len(chunk)

@@ -23,6 +23,7 @@ import asyncssh
 from resop.archives import tar
 from resop.archives.byte_stream import stream_bytes
 from resop.archives.entry import SMALL_FILE_BYTES, Content, TransferStats, TreeEntry, file_too_large
+from resop.archives.safe_names import invalid_archive
 from resop.errors import ClusterError, PathFailed
 from resop.limits import TRANSFER_LIMIT
 from resop.sftp.client import display_path, mode_of, to_bytes, translate_sftp_errors
@@ -33,6 +34,9 @@ from resop.ssh.session import Session
 
 MAX_OPEN_FILES = 64
 """Small files in progress at once, 4 MiB in all: each costs several round trips."""
+MAX_FOLDERS = 100_000
+MAX_FOLDER_NAME_BYTES = 16 << 20
+"""How many folders an archive may make, and how long their names may be together: both are kept."""
 RMTREE_TIMEOUT = 60.0
 """Seconds to wait for the removal of an incomplete folder."""
 
@@ -203,8 +207,9 @@ class FolderWriter:
         self._publisher = FilePublisher(sftp, session)
         self._top = top
         self._merge = merge
-        self._folders = {b""}
-        self._attributes: dict[bytes, asyncssh.SFTPAttrs] = {}
+        self._folders: dict[bytes, TreeEntry | None] = {b"": None}
+        """The folders that exist, in their order, with what the archive says of them."""
+        self._name_bytes = 0
         self._writes = _PendingWrites()
         self.files = 0
         self.bytes = 0
@@ -221,7 +226,7 @@ class FolderWriter:
                     await self._writes.finish()
                 if entry.kind == stat.S_IFDIR:
                     await self._make_folder(entry.name)
-                    self._attributes[entry.name] = _attributes(entry)
+                    self._folders[entry.name] = entry
                     return
                 await self._make_folder(posixpath.dirname(entry.name))
                 if entry.kind == stat.S_IFREG:
@@ -251,9 +256,10 @@ class FolderWriter:
         with translate_sftp_errors(self._top):
             await self._writes.finish()
             if self._merge:
-                self._attributes.pop(b"", None)
-            for name, attributes in reversed(self._attributes.items()):
-                await self._sftp.setstat(self._path(name), attributes)
+                self._folders.pop(b"", None)
+            for name, entry in reversed(self._folders.items()):
+                if entry is not None:
+                    await self._sftp.setstat(self._path(name), _attributes(entry))
 
     def _path(self, name: bytes) -> bytes:
         return posixpath.join(self._top, name).rstrip(b"/") or b"/"
@@ -262,10 +268,23 @@ class FolderWriter:
         return Target(name, self._path(name), None)
 
     async def _make_folder(self, name: bytes) -> None:
-        """Make sure that a folder exists, and is not a link, which may lead anywhere."""
-        if name in self._folders:
-            return
-        await self._make_folder(posixpath.dirname(name))
+        """Make sure that a folder and those around it exist, and are not links."""
+        missing: list[bytes] = []
+        while name not in self._folders:
+            missing.append(name)
+            name = posixpath.dirname(name)
+        for folder in reversed(missing):
+            await self._make_one_folder(folder)
+            self._folders[folder] = None
+            self._name_bytes += len(folder)
+            if len(self._folders) > MAX_FOLDERS or self._name_bytes > MAX_FOLDER_NAME_BYTES:
+                raise invalid_archive(
+                    f"has more than {MAX_FOLDERS} folders, or folders whose names have more than "
+                    f"{MAX_FOLDER_NAME_BYTES >> 20} MiB together"
+                )
+
+    async def _make_one_folder(self, name: bytes) -> None:
+        """Make a folder unless it exists. Raises PathFailed for a link, which may lead anywhere."""
         path = self._path(name)
         try:
             await self._sftp.mkdir(path)
@@ -274,7 +293,6 @@ class FolderWriter:
                 raise
             if not stat.S_ISDIR((await self._sftp.lstat(path)).permissions or 0):
                 raise PathFailed(display_path(name), "not_folder") from None
-        self._folders.add(name)
 
     async def _add_file(self, entry: TreeEntry, content: Content) -> None:
         """Write a large file at once, a small one while others are being written."""

@@ -310,6 +310,19 @@ def test_download_breaks_off_at_an_unreadable_file(
         alice.http.get("/folders/place")
 
 
+def test_expensive_headers_hold_up_nobody(alice: Caller, bob: Caller, place: Path) -> None:
+    """Some kilobytes, compressed: the headers were once cut one copy at a time, for 33 s."""
+    info = member("x", tarfile.XHDTYPE)
+    records = b"6 a=b\n" * 170_000
+    info.size = len(records)
+    header = info.tobuf() + records + bytes(-len(records) % 512)
+    archive = gzip.compress(header * 2 + build_tar("file"))
+    assert len(archive) < 10_000
+    error = failure(put(alice, "new", archive), 422)
+    assert "has an invalid pax header" in error["message"]
+    assert not list_tree(place)
+
+
 def test_interrupted_upload_leaves_no_folder(alice: Caller, place: Path) -> None:
     def part() -> Iterator[bytes]:
         yield build_tar("a", "b")[:1500]
