@@ -1,8 +1,9 @@
 """Query the portal's database with SQL; values are bound, never inserted into the text."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from typing_extensions import TypedDict
 
 from operators.db.portal import open_portal
@@ -19,6 +20,24 @@ class QueryResult(TypedDict):
     complete: bool
 
 
+_DOLLAR_QUOTE = re.compile(r"\$[^0-9\s]")
+_LITERAL = re.compile("'[^']*'")
+_OTHER_QUOTING = ("\\", "--", "/*", "#", "$$", "`", '"')
+"""Signs of comments, names and other literals, in which a quote may mean something else."""
+
+
+def _check_one_statement(sql: str) -> str:
+    """Raise ValueError if a semicolon may separate two statements: the client would send both."""
+    rest = sql.strip().removesuffix(";")
+    if not any(sign in rest for sign in _OTHER_QUOTING) and not _DOLLAR_QUOTE.search(rest):
+        rest = _LITERAL.sub("", rest)
+    if ";" in rest:
+        raise ValueError(
+            "must be one statement; a text with ';' in it can be sent among the values"
+        )
+    return sql
+
+
 @operation(
     examples=[
         {"sql": "SELECT count(*) AS users FROM users"},
@@ -31,6 +50,7 @@ def query(
         Argument,
         Field(pattern=r"^\s*(?i:select|with|values)\b"),
         ErrorMessage("must be a query: SELECT, WITH or VALUES, at most 131,071 bytes"),
+        AfterValidator(_check_one_statement),
         Field(description="a SELECT, with $1, $2 (PostgreSQL) or ?, ? (MariaDB) for values"),
     ],
     values: Annotated[
