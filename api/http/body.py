@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -9,15 +11,22 @@ from urllib.parse import parse_qsl
 from fastapi import Request
 from pydantic import BaseModel
 from pydantic_core import from_json
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from typing_extensions import TypeAliasType
 
-from resop.errors import BodyTooLarge, InvalidOptions, UnsupportedBody
+from resop.errors import BodyTooLarge, BodyTruncated, InvalidOptions, UnsupportedBody
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
 MAX_BODY_BYTES = 1 << 20
 MAX_BODY_DEPTH = 20
 MAX_OPTIONS = 200
+MAX_MEMBERS = 1000
+"""Members of an object below the options themselves."""
+SMALL_BODY_BYTES = 32 << 10
+"""A larger body is parsed in a thread: the event loop would be blocked for long."""
+_BOM = b"\xef\xbb\xbf"
 
 
 async def read_options(request: Request, model: type[BaseModel]) -> dict[str, Any]:
@@ -30,12 +39,22 @@ async def read_options(request: Request, model: type[BaseModel]) -> dict[str, An
     if not body.strip():
         return {}
     kind = content_type(request)
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedBody("Content-Encoding is not supported: send the body without it")
+    if len(body) > SMALL_BODY_BYTES:
+        return await run_in_threadpool(_parse, body, kind, model)
+    return _parse(body, kind, model)
+
+
+def _parse(body: bytes, kind: str, model: type[BaseModel]) -> dict[str, Any]:
     if kind == FORM:
         options = _from_form(body, model)
     elif kind in ("application/json", "") or kind.endswith("+json"):
         options = _from_json(body)
     else:
-        raise UnsupportedBody(f"the body is of type {kind!r}: send application/json or {FORM}")
+        raise UnsupportedBody(
+            f"the body is of type {kind[:100]!r}: send application/json or {FORM}"
+        )
     return check_shape(options)
 
 
@@ -43,8 +62,7 @@ def check_shape(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options. Raises InvalidOptions if they are too many or nested too deeply."""
     if len(options) > MAX_OPTIONS:
         raise _fault(f"has {len(options)} options; the limit is {MAX_OPTIONS}")
-    if _deeper_than(options, MAX_BODY_DEPTH):
-        raise _fault(f"is nested more than {MAX_BODY_DEPTH} levels deep")
+    _check_depth(options, MAX_BODY_DEPTH)
     return options
 
 
@@ -54,26 +72,53 @@ def content_type(request: Request) -> str:
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the whole body. Raises BodyTooLarge as soon as it exceeds MAX_BODY_BYTES."""
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise BodyTooLarge(
-                f"the body has more than {MAX_BODY_BYTES} bytes: send large content with PUT /files"
-            )
-        chunks.append(chunk)
-    return b"".join(chunks)
+    """Return the whole body.
+
+    Raises BodyTooLarge as soon as it exceeds MAX_BODY_BYTES, and BodyTruncated if it ends early.
+    """
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY_BYTES:
+                raise BodyTooLarge(
+                    f"the body has more than {MAX_BODY_BYTES} bytes: send large content with "
+                    "PUT /files"
+                )
+    except ClientDisconnect:
+        raise BodyTruncated from None
+    return bytes(body)
 
 
 def _from_json(body: bytes) -> dict[str, Any]:
     try:
-        value = from_json(body, allow_inf_nan=False)
+        value = parse_json(body.removeprefix(_BOM))  # written by PowerShell and .NET
     except ValueError as fault:
         raise _fault(f"is not valid JSON: {fault}") from None
     if not isinstance(value, dict):
         raise _fault("must be a JSON object with the options as its members")
     return value
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Parse JSON. Raises ValueError, or InvalidOptions for an object with too many or equal names.
+
+    NaN and Infinity are refused.
+    """
+    value = from_json(text, allow_inf_nan=False)
+    # Of members with the same name, from_json() takes the last one and says nothing.
+    json.loads(text, object_pairs_hook=_check_members)
+    return value
+
+
+def _check_members(members: list[tuple[str, Any]]) -> None:
+    """Raise InvalidOptions for an object that has too many members, or two with the same name."""
+    if len(members) > MAX_MEMBERS:
+        raise _fault(f"has an object with {len(members)} members; the limit is {MAX_MEMBERS}")
+    if len(members) > 1 and len({name for name, _ in members}) < len(members):
+        counts = Counter(name for name, _ in members)
+        twice = next(name for name, _ in members if counts[name] > 1)
+        raise InvalidOptions.of(twice[:100], "is given more than once")
 
 
 def parse_form(body: bytes) -> list[tuple[str, str]]:
@@ -121,14 +166,12 @@ def _is_list(annotation: Any) -> bool:
     return origin is list or annotation is list
 
 
-def _deeper_than(value: Any, depth: int) -> bool:
-    if depth < 0:
-        return True
-    if isinstance(value, dict):
-        return any(_deeper_than(item, depth - 1) for item in value.values())
-    if isinstance(value, list):
-        return any(_deeper_than(item, depth - 1) for item in value)
-    return False
+def _check_depth(value: dict[str, Any] | list[Any], depth: int) -> None:
+    if value and depth == 0:
+        raise _fault(f"is nested more than {MAX_BODY_DEPTH} levels deep")
+    for item in value.values() if isinstance(value, dict) else value:
+        if isinstance(item, dict | list):
+            _check_depth(item, depth - 1)
 
 
 def _fault(message: str) -> InvalidOptions:

@@ -11,8 +11,10 @@ from starlette.datastructures import Headers
 from resop.errors import InvalidOptions, PreconditionFailed, RangeNotSatisfiable
 
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE)
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE | re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE | re.ASCII)
+MAX_DIGITS = 18
+"""Digits of a number of bytes; more are not parsed."""
 
 
 def entity_tag(attributes: asyncssh.SFTPAttrs) -> str:
@@ -72,14 +74,19 @@ def read_range(headers: Headers, present: asyncssh.SFTPAttrs) -> ByteRange | Non
         return None
     first, last = found[1], found[2]
     if not first:
-        start, end = max(0, size - int(last)), size
+        start, end = max(0, size - _number(last)), size
     else:
-        start, end = int(first), min(size, int(last) + 1) if last else size
-        if last and int(last) < start:
+        start, end = _number(first), min(size, _number(last) + 1) if last else size
+        if last and _number(last) < start:
             return None
     if start >= size:
         raise RangeNotSatisfiable(size)
     return ByteRange(start, end - start)
+
+
+def _number(digits: str) -> int:
+    """Return a number; any of more digits than a file's size has is as good as any other."""
+    return int(digits) if len(digits := digits.lstrip("0") or "0") <= MAX_DIGITS else 10**MAX_DIGITS
 
 
 class Part(NamedTuple):

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-import re
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
@@ -16,7 +14,6 @@ from resop.errors import DigestMismatch, InvalidOptions
 Algorithm = Literal["sha256", "sha512"]
 DIGEST_ALGORITHMS: dict[str, Algorithm] = {"sha-256": "sha256", "sha-512": "sha512"}
 """The supported algorithms by their names in RFC 9530."""
-_DIGEST = re.compile(r"([a-z0-9-]+)=:([A-Za-z0-9+/=]*):")
 
 Digests = dict[Algorithm, bytes]
 
@@ -51,13 +48,14 @@ def announced_digests(headers: Headers, name: str) -> Digests:
     header = headers.get(name)
     if header is None:
         return {}
+    found: Digests = {}
     try:
-        found: Digests = {
-            DIGEST_ALGORITHMS[algorithm]: base64.b64decode(value, validate=True)
-            for algorithm, value in _DIGEST.findall(header)
-            if algorithm in DIGEST_ALGORITHMS
-        }
-    except binascii.Error:
+        for member in header.split(","):
+            algorithm, _, value = member.strip().partition("=")
+            if algorithm in DIGEST_ALGORITHMS and value[:1] == value[-1:] == ":":
+                digest = base64.b64decode(value[1:-1], validate=True)
+                found[DIGEST_ALGORITHMS[algorithm]] = digest
+    except ValueError:  # not base64, or not even ASCII
         found = {}
     if not found:
         message = (

@@ -13,6 +13,8 @@ from starlette.requests import ClientDisconnect
 from api.http.body import MULTIPART, content_type
 from resop.errors import BodyTruncated, InvalidOptions, ServiceError, UnsupportedBody
 
+MAX_HEADER_BYTES = 8192
+"""The longest Content-Type of a form, and the longest headers of its parts."""
 STALL_SECONDS = 120.0
 """A transfer in which nothing was received or sent for this long is given up."""
 
@@ -56,7 +58,10 @@ async def _body_chunks(request: Request, is_stopping: Callable[[], bool]) -> Asy
 
 
 async def _form_file(request: Request, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
+    header = request.headers["content-type"]
+    if len(header) > MAX_HEADER_BYTES:
+        raise _fault("body", "is a form with a Content-Type that is too long")
+    boundary = parse_options_header(header)[1].get(b"boundary")
     if not boundary:
         raise _fault("body", "is a form without a boundary in its Content-Type")
     form = _FileForm(boundary)
@@ -87,6 +92,7 @@ class _FileForm:
         )
         self._name = self._value = self._disposition = b""
         self._content: list[bytes] = []
+        self._header_bytes = 0
         self.files = 0
         self.complete = False
 
@@ -104,9 +110,16 @@ class _FileForm:
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
+        self._count_header(end - start)
 
     def _on_header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
+        self._count_header(end - start)
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEADER_BYTES:
+            raise _fault("body", "is a form with headers that are too long")
 
     def _on_header_end(self) -> None:
         if self._name.lower() == b"content-disposition":

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic_core import from_json
 from starlette.datastructures import ImmutableMultiDict
 
+from api.http.body import parse_json
 from resop.actions.catalog import Action
 from resop.actions.command import Command
 from resop.errors import InvalidOptions
@@ -94,7 +94,7 @@ class FormField:
 
     def _json(self, text: str) -> Any:
         try:
-            return from_json(text, allow_inf_nan=False)
+            return parse_json(text)
         except ValueError as fault:
             faults = [{"field": self.name, "message": f"is not valid JSON: {fault}"}]
             raise InvalidOptions(faults) from None

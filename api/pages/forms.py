@@ -28,6 +28,7 @@ from api.pages.form_data import form_preferences, read_form
 from api.pages.form_fields import FormData, FormField, fields_of, form_for, options_in
 from api.pages.rendering import page, page_frame, passed_headers, sentence
 from api.state.services import Services, services_of
+from api.tasks.off_loop import off_loop
 from api.tasks.queries import own_task
 from api.tasks.run_action import dry_run_action, permit, run_action
 from resop.actions.call import ActionCall
@@ -157,7 +158,7 @@ async def _run_login(form: _Form, sent: FormData, options: dict[str, Any]) -> Re
     """Run a login or a logout: these are not queued."""
     request, context = form.request, context_of(form.request.scope)
     context.action = form.action.title
-    call = ActionCall.check(form.action, options)
+    call = await off_loop(partial(ActionCall.check, form.action, options), options)
 
     async def authenticate() -> Token:
         return (await caller_of(request)).token

@@ -16,6 +16,7 @@ from api.http.preferences import read_preferences
 from api.http.request_context import Caller, RequestContext, context_of
 from api.http.responses import shared_headers, task_response
 from api.state.services import Services, services_of
+from api.tasks.off_loop import off_loop
 from api.tasks.run_action import dry_run_action, run_action
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
@@ -102,7 +103,8 @@ async def _run_login(
     """Run a login or a logout: these are not queued."""
     began = time.monotonic()
     context.action = operation.title
-    call = ActionCall.check(operation, await read_options(request, operation.options))
+    options = await read_options(request, operation.options)
+    call = await off_loop(partial(ActionCall.check, operation, options), options)
     if read_preferences(request, 0, services.webhook_hosts).dry_run:
         context.nothing_done()
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})

@@ -93,7 +93,8 @@ async def list_tasks(
         int, Query(ge=1, le=MAX_TASKS_PER_PAGE, description="Maximum number of tasks on a page.")
     ] = TASKS_PER_PAGE,
     cursor: Annotated[
-        int | None, Query(description="Continue a listing: `next` of the previous page.")
+        int | None,
+        Query(ge=0, lt=1 << 31, description="Continue a listing: `next` of the previous page."),
     ] = None,
 ) -> TaskList:
     """List the tasks of a batch in the order of its items, without their output."""

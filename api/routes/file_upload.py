@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import asyncssh
 from fastapi import Query, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.http.conditions import Part, check_conditions
 from api.http.digests import Algorithm, Digests, Hasher, announced_digests, check_digests
@@ -31,6 +32,12 @@ Upload = Annotated[
 ]
 
 
+def _check_time(modified: datetime) -> datetime:
+    if not 0 <= modified.timestamp() < 1 << 32:
+        raise ValueError("must lie between 1970-01-01 and 2106-02-07: SFTP has no other times")
+    return modified
+
+
 class WriteOptions(BaseModel):
     """How a file is written."""
 
@@ -45,7 +52,7 @@ class WriteOptions(BaseModel):
         ),
     ] = None
     modified: Annotated[
-        AwareDatetime | None,
+        Annotated[AwareDatetime, AfterValidator(_check_time)] | None,
         Field(description="Modification time, ISO 8601 with a time zone. Default: now."),
     ] = None
     checksum: Checksum = None

@@ -83,6 +83,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "body_bytes": body.MAX_BODY_BYTES,
         "body_depth": body.MAX_BODY_DEPTH,
         "options": body.MAX_OPTIONS,
+        "object_members": body.MAX_MEMBERS,
         "batch_tasks": settings.BATCH_SIZE,
         "argument_bytes": MAX_ARGUMENT_BYTES,
         "secret_bytes": MAX_SECRET_BYTES,

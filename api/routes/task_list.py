@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -14,6 +15,7 @@ from api.http.body import read_options
 from api.http.preferences import Tags
 from api.http.row_stream import csv_response, ndjson_response
 from api.routes.open_request import COUNTED_TRANSFER
+from api.tasks.off_loop import off_loop
 from api.tasks.queries import TASKS_PER_PAGE, own_task, task_page
 from api.tasks.waiting import get_task
 from resop.actions.options import check_options
@@ -131,7 +133,8 @@ async def label_task(
 ) -> dict[str, Any]:
     """Set a task's tags, its note, or both; this also works after the task has ended."""
     await own_task(services, token, task_id)
-    labels = check_options(Labels, await read_options(request, Labels))
+    options = await read_options(request, Labels)
+    labels = await off_loop(partial(check_options, Labels, options), options)
     await run_in_threadpool(
         services.storage.tasks.label, task_id, **labels.model_dump(exclude_unset=True)
     )

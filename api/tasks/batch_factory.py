@@ -83,7 +83,8 @@ class BatchFactory:
         if body.sweep is not None and (faults := template.faults(body.sweep)):
             # Reported once, and not for every item.
             raise InvalidOptions([{**each, "field": f"sweep.{each['field']}"} for each in faults])
-        for number, item in enumerate(items):
+        self._check_size(sum(map(template.filled_size, items)))
+        for number, item in enumerate(batch_items(body, self._services.settings.BATCH_SIZE)):
             self._add(number, item, partial(template.fill, item))
         self._refuse_faults()
         secret_parameters = template.parameters_of(self._secret_options, body.parameters)
@@ -126,13 +127,17 @@ class BatchFactory:
         task.batch, task.number = self.batch.id, number
         task.parameters = call.masker.json(item)
         self._bytes += len(task.encrypted_payload or b"")
-        if self._bytes > MAX_OPTION_BYTES:
+        self._check_size(self._bytes)
+        self.tasks.append(task)
+
+    def _check_size(self, size: int) -> None:
+        """Raise InvalidOptions if the options of all tasks are too long."""
+        if size > MAX_OPTION_BYTES:
             message = (
                 f"the options of all tasks together have more than {MAX_OPTION_BYTES >> 20} MiB: "
                 "split the batch, or put long scripts into files on the cluster"
             )
             raise InvalidOptions.of("options", message)
-        self.tasks.append(task)
 
     def _add_faults(self, number: int, fault: InvalidOptions) -> None:
         remaining = MAX_REPORTED_FAULTS - len(self._faults)

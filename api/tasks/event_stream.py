@@ -20,6 +20,7 @@ from resop.types import ActionKind
 STREAM_NAMES = {1: "stdout", 2: "stderr"}
 STEP_BEGIN_KEYS = ("number", "command", "undo", "started_at")
 STEP_END_KEYS = ("number", "exit_code", "seconds", "truncated", "error")
+_MAX_DIGITS = 10
 _END_STATES = frozenset(state for state in State if state.ended)
 _STATES_BEFORE = {State.QUEUED: ("",), State.RUNNING: ("", State.QUEUED)}
 
@@ -55,9 +56,10 @@ class Cursor:
         """Return the cursor with this text. Raises InvalidOptions if it is not one."""
         try:
             state, log_lines, begun, numbers, progress, row, chunk = text.split("/")
-            ended = tuple(map(int, numbers.split(",")))
-            step, chunks = map(int, chunk.split("."))
-            return cls(state, int(log_lines), int(begun), ended, progress, int(row), (step, chunks))
+            ended = tuple(map(_position, numbers.split(",")))
+            step, chunks = map(_position, chunk.split("."))
+            lines, last_begun, last_row = map(_position, (log_lines, begun, row))
+            return cls(state, lines, last_begun, ended, progress, last_row, (step, chunks))
         except ValueError:
             message = "must be the id of one of the events"
             raise InvalidOptions.of("Last-Event-ID", message) from None
@@ -68,6 +70,13 @@ class Cursor:
         while others and others[0] == settled + 1:
             settled = others.pop(0)
         return replace(self, ended=(settled, *others), chunk=(0, 0))
+
+
+def _position(text: str) -> int:
+    """Return a number of lines, steps, rows or chunks. Raises ValueError for anything else."""
+    if len(text) > _MAX_DIGITS or not text.isdecimal():
+        raise ValueError
+    return int(text)
 
 
 class Event(NamedTuple):
@@ -134,7 +143,7 @@ class EventStream:
     def _transitions(self) -> Iterator[_Transition]:
         """Yield the begins and ends of steps after the cursor, in the order of their times."""
         transitions = []
-        settled, *others = self.cursor.ended
+        settled, others = self.cursor.ended[0], set(self.cursor.ended[1:])
         for step in self._steps[bisect_right(self._steps, settled, key=_number) :]:
             if step.number > self.cursor.begun:
                 transitions.append(_Transition(step.started_at, step.number, False, step))

@@ -15,6 +15,7 @@ from api.state import rate_limit
 from api.state.services import Services
 from api.tasks.factory import dry_run_json, first_step_of, new_task
 from api.tasks.idempotency import earlier_task, idempotency_key
+from api.tasks.off_loop import off_loop
 from api.tasks.waiting import wait_for_end, wait_for_shared
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
@@ -57,8 +58,8 @@ async def run_action(
     """
     deadline = time.monotonic() + preferences.wait
     decision = await permit(services, caller, action.title)
-    call = ActionCall.check(action, options)
-    run = _Run(services, caller, call, preferences, deadline)
+    call, task = await _prepare(services, caller, action, options, preferences)
+    run = _Run(services, caller, call, preferences, task, deadline)
     if isinstance(action, Operation) and action.preview:
         await run_in_threadpool(first_step_of, services, caller.token, call)
     caller.context.options = call.masked
@@ -79,14 +80,29 @@ async def dry_run_action(
 ) -> dict[str, Any]:
     """Check the policy and the options as `run_action` does; return what a task would run."""
     await permit(services, caller, action.title)
-    call = ActionCall.check(action, options)
-    task = new_task(services, caller, call, preferences)
+    call, task = await _prepare(services, caller, action, options, preferences)
     step: dict[str, Any] = {}
     if isinstance(action, Operation) and action.preview:
         step = await run_in_threadpool(first_step_of, services, caller.token, call)
     caller.context.nothing_done()
     shown = {"success": True, "dry_run": True, "action": action.title}
     return {**shown, **dry_run_json(task, step), "time_limit": task.time_limit}
+
+
+async def _prepare(
+    services: Services,
+    caller: Caller,
+    action: Action,
+    options: Mapping[str, Any],
+    preferences: Preferences,
+) -> tuple[ActionCall, Task]:
+    """Return the validated call and its task; long options are left to a thread."""
+
+    def prepare() -> tuple[ActionCall, Task]:
+        call = ActionCall.check(action, options)
+        return call, new_task(services, caller, call, preferences)
+
+    return await off_loop(prepare, options)
 
 
 class _Run:
@@ -98,6 +114,7 @@ class _Run:
         caller: Caller,
         call: ActionCall,
         preferences: Preferences,
+        task: Task,
         deadline: float,
     ) -> None:
         self._services = services
@@ -105,12 +122,14 @@ class _Run:
         self._call = call
         self._preferences = preferences
         self._deadline = deadline
-        self._task = new_task(services, caller, call, preferences)
+        self._task = task
 
     async def share_answer(self, share_for: float) -> ActionRun:
         """Return the task of an identical request of this user, else submit this one's task."""
         services, task = self._services, self._task
-        digest = self._call.digest(services.access.encryptor)
+        digest = await off_loop(
+            lambda: self._call.digest(services.access.encryptor), self._call.values
+        )
         max_age = 0.0 if self._preferences.fresh else self._preferences.max_age
         while answer := services.messaging.answers.find(digest, task, max_age):
             age = answer.age

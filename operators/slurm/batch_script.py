@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 # sbatch reads #SBATCH lines up to the first line that is neither blank nor a comment (sbatch(1)).
-_HEADER = re.compile(r"(?:[ \t]*(?:#.*)?\n)*")
+_BODY = re.compile(r"^[ \t]*[^# \t\n]", re.MULTILINE)
 _SHELL = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-S\s*)?)?(?:ba|da|k)?sh(?:\s.*)?")
-_INTERPRETER = re.compile(r"#!\s*(\S+)\s*(.*?)\s*")
+
+MAX_FIRST_LINE = 256
+"""Characters of the interpreter line that the kernel reads; BINPRM_BUF_SIZE (execve(2))."""
 
 # The script becomes a file without a name, which disappears with the job, however that ends. exec
 # starts it, so that it gets the job's signals and sets its exit code; a path instead of standard
@@ -37,22 +39,20 @@ def with_preparation(script: str, lines: str) -> str:
     `$0` is a path below /proc.
     """
     script = with_unix_line_ends(script)
-    header = _HEADER.match(script)
-    assert header is not None  # the pattern also matches an empty text
-    body = script[header.end() :]
-    first, _, comments = header[0].partition("\n")
-    if _SHELL.fullmatch(first):
-        return f"{header[0]}{lines}{body}"
+    found = _BODY.search(script)
+    end = len(script) if found is None else found.start()
+    header, body = script[:end], script[end:]
+    first, _, comments = header.partition("\n")
+    if _SHELL.fullmatch(first[:MAX_FIRST_LINE]):
+        return f"{header}{lines}{body}"
     return f"#!/bin/bash\n{comments}{lines}{_run_in_interpreter(script, first)}"
 
 
 def _run_in_interpreter(script: str, first: str) -> str:
-    found = _INTERPRETER.fullmatch(first)
-    assert found is not None  # BatchScript requires such a first line
     # Split as the kernel splits it: one program, and at most one argument.
-    words = [quote(word) for word in found.groups() if word]
-    end = "END_OF_SCRIPT"
-    while f"\n{end}\n" in script:
+    words = [quote(word) for word in first.removeprefix("#!").strip().split(maxsplit=1)]
+    end, all_lines = "END_OF_SCRIPT", set(script.split("\n"))
+    while end in all_lines:
         end += "_"
     return _RUN_IN_INTERPRETER.format(end=end, script=script, interpreter=" ".join(words))
 

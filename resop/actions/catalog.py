@@ -55,6 +55,8 @@ RESERVED_PATHS = frozenset(
     ]
 )
 """Paths of the API, which an operator cannot have as its name."""
+MAX_COMPARED = 100
+"""Characters of an unknown name that are compared with known ones, which takes long."""
 OPERATOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 SHIPPED_OPERATORS = Path(__file__).parents[2] / "operators" / "__init__.py"
 """The shipped package, which lies beside `resop`, installed and in the source tree alike."""
@@ -300,7 +302,7 @@ def _add(known: dict[str, Named], name: str, new: Named, where: str) -> None:
 
 def _suggestion(name: str, names: list[str], noun: str) -> str:
     by_key = {lookup_key(each): each for each in names}
-    near = difflib.get_close_matches(lookup_key(name), by_key, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(lookup_key(name[:MAX_COMPARED]), by_key, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {by_key[near[0]]!r}?"
     return f" ({noun}s: {', '.join(sorted(names))})" if names else ""

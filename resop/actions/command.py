@@ -30,6 +30,7 @@ from resop.actions.options import check_options
 from resop.errors import InvalidOptions
 from resop.pydantic_messages import validation_message
 from resop.steps.json_text import read_json
+from resop.steps.quoting import split_words
 from resop.types import ActionKind, Argument, Secret, argument_like
 
 # Strict, since YAML reads an unquoted `no` as false, which is no text for a command line.
@@ -360,6 +361,6 @@ def _split(value: str | list[str] | None) -> list[str]:
     if value is None or isinstance(value, list):
         return value or []
     try:
-        return shlex.split(value)
+        return split_words(value)
     except ValueError as error:
         raise InvalidOptions.of("input", f"{_quoting_fault(error)}; send a list instead") from None

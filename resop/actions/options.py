@@ -9,22 +9,35 @@ from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import SchemaValidator
 
 from resop.errors import InvalidOptions
 from resop.pydantic_messages import validation_message
+from resop.steps.json_text import is_short
 
 MAX_SUGGESTIONS = 20
 """Faults of one request that suggest an option's name: each takes some 0.1 ms to find."""
 MAX_SUGGESTION_LENGTH = 100
 """Longer unknown names get no suggestion: comparing them takes too long."""
+MAX_NAME_LENGTH = 1000
+"""Longer unknown names are cut where they are reported."""
+MAX_REPORTED_VALUES = 2000
+"""In options of more characters and values, of each list the first fault only is reported: a fault
+takes far more memory than a value."""
 
 Schema = Mapping[str, Any]
 
 
 def check_options(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
-    """Validate a request's options. Raises InvalidOptions, which lists every fault."""
+    """Validate a request's options. Raises InvalidOptions, which lists every fault.
+
+    Of long options, it lists the first fault of each list.
+    """
     try:
-        return model.model_validate(values)
+        if is_short(values, MAX_REPORTED_VALUES):
+            return model.model_validate(values)
+        validated: BaseModel = _fail_fast(model).validate_python(values)
+        return validated
     except ValidationError as error:
         raise InvalidOptions(option_faults(error, model)) from None
 
@@ -63,9 +76,9 @@ def option_faults(
         message = validation_message(each)
         if each["type"] == "extra_forbidden":
             unknown = str(each["loc"][-1])
-            path.append(unknown)
+            path.append(unknown[:MAX_NAME_LENGTH])
             suggest = len(messages) < MAX_SUGGESTIONS
-            message = _unknown_name(noun, unknown, names, suggest=suggest)
+            message = _unknown_name(noun, unknown[:MAX_NAME_LENGTH], names, suggest=suggest)
         messages.setdefault(tuple(path), {})[message] = each["type"].endswith("_type")
     # Where one alternative of a union fits so far that its inside is reported, the others do not
     # matter.
@@ -94,6 +107,23 @@ def _unknown_name(noun: str, name: str, names: Sequence[str], *, suggest: bool) 
         near = difflib.get_close_matches(name.lower(), names, n=1)
     hint = "".join(f"; did you mean '{each}'?" for each in near)
     return f"unknown {noun} '{name}'{hint} ({noun}s: {', '.join(names) or 'none'})"
+
+
+@lru_cache(maxsize=1024)
+def _fail_fast(model: type[BaseModel]) -> SchemaValidator:
+    """Return a validator that leaves a list at its first fault."""
+    return SchemaValidator(_with_fail_fast(model.__pydantic_core_schema__))
+
+
+def _with_fail_fast(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_with_fail_fast(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {name: _with_fail_fast(each) for name, each in schema.items()}
+    if schema.get("type") in ("list", "tuple", "set", "frozenset"):
+        changed["fail_fast"] = True
+    return changed
 
 
 @lru_cache(maxsize=1024)

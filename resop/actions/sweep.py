@@ -7,7 +7,9 @@ range, `mode` (`product` or `zip`), and `items` for parameters that are listed t
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from fractions import Fraction
 from math import prod
@@ -29,6 +31,9 @@ from resop.types import ErrorMessage
 
 TEMPLATE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 MAX_PARAMETERS = 100
+MAX_WRITTEN_COUNT = 10**18
+MAX_FILLED_CHARACTERS = 1 << 20
+"""The longest options of a task after its templates were filled, as long as a request's body."""
 
 T = TypeVar("T")
 ParameterName = Annotated[
@@ -175,22 +180,31 @@ def batch_items(body: BatchBody, limit: int) -> list[BatchItem] | Iterator[Batch
 
 
 def combine_parameters(
-    parameters: Mapping[str, list[Any] | NumberRange], mode: SweepMode, *, limit: int, field: str
+    parameters: Mapping[str, list[Any] | NumberRange],
+    mode: SweepMode,
+    *,
+    limit: int,
+    field: str,
+    max_characters: float = math.inf,
 ) -> Iterator[dict[str, Any]]:
     """Yield each combination of the parameters' values, made when it is asked for.
 
     In a `product` the last parameter changes first; `zip` takes the first values, then the second
     ones, …. Raises InvalidOptions, with `field` as the option's name, for more than `limit`
-    combinations, before any is made, and for a `zip` of unequal numbers of values.
+    combinations, or if all of them together have more than about `max_characters`, before any is
+    made, and for a `zip` of unequal numbers of values.
     """
     sizes = {
         name: values.size if isinstance(values, NumberRange) else len(values)
         for name, values in parameters.items()
     }
-    check_count(field, max(sizes.values()) if mode == "zip" else prod(sizes.values()), limit)
+    count = max(sizes.values()) if mode == "zip" else prod(sizes.values())
+    check_count(field, count, limit)
     if mode == "zip" and len(set(sizes.values())) > 1:
         counts = ", ".join(f"{name} has {size}" for name, size in sizes.items())
         raise fault(field, f"zip needs equally many values of each parameter: {counts}")
+    if count * json_size(list(sizes)) + _values_size(parameters, count) > max_characters:
+        raise fault(field, f"gives runs with more than {max_characters} characters in all")
     lists = [
         values.numbers() if isinstance(values, NumberRange) else values
         for values in parameters.values()
@@ -199,20 +213,43 @@ def combine_parameters(
     return (dict(zip(sizes, row, strict=True)) for row in rows)
 
 
+def _values_size(parameters: Mapping[str, list[Any] | NumberRange], count: int) -> int:
+    """Return about how many characters the values have in `count` combinations."""
+    return sum(
+        8 * count if isinstance(values, NumberRange) else count // len(values) * json_size(values)
+        for values in parameters.values()
+    )
+
+
 def check_count(field: str, count: int, limit: int) -> None:
     """Raise InvalidOptions for more items or combinations than `limit`."""
     if count > limit:
-        raise fault(field, f"gives {count} sets of parameters; at most {limit} are allowed")
+        # A number of thousands of digits cannot even be written.
+        many = str(count) if count <= MAX_WRITTEN_COUNT else f"more than {MAX_WRITTEN_COUNT}"
+        raise fault(field, f"gives {many} sets of parameters; at most {limit} are allowed")
+
+
+def json_size(value: Any) -> int:
+    """Return about how many characters a value has as JSON, without writing it."""
+    size, pending = 0, [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            size += len(value) + 2
+        elif isinstance(value, Mapping):
+            size += 2 * len(value)
+            pending += [*value, *value.values()]
+        elif isinstance(value, list | tuple):
+            size += len(value) + 1
+            pending += value
+        else:
+            size += 8
+    return size
 
 
 def templates_in(value: Any) -> set[str]:
     """Return the names of all templates in the texts of a JSON value."""
-    if isinstance(value, str):
-        return set(TEMPLATE.findall(value))
-    if isinstance(value, dict | list):
-        within = value.values() if isinstance(value, dict) else value
-        return set().union(*map(templates_in, within))
-    return set()
+    return set(_uses(value))
 
 
 class OptionTemplate:
@@ -227,6 +264,8 @@ class OptionTemplate:
         self._names = names
         self.used = {name: templates_in(value) for name, value in options.items()}
         self._used_somewhere = set().union(*self.used.values())
+        self._uses = Counter(_uses(options))
+        self._size = json_size(options)
 
     def faults(self, parameters: Collection[str]) -> list[dict[str, str]]:
         """Return a fault for each missing parameter and for each that nothing uses."""
@@ -255,12 +294,31 @@ class OptionTemplate:
         """
         if faults := self.faults(item):
             raise InvalidOptions(faults)
+        if self.filled_size(item) > MAX_FILLED_CHARACTERS:
+            message = f"have more than {MAX_FILLED_CHARACTERS} characters once they are filled"
+            raise fault("options", message)
         direct = {name: item[name] for name in item if name not in self._used_somewhere}
         return {name: _filled(value, item) for name, value in self._options.items()} | direct
+
+    def filled_size(self, item: Mapping[str, Any]) -> int:
+        """Return about how many characters the options have with the values of an item."""
+        return self._size + sum(
+            json_size(value) * (self._uses[name] if name in self._used_somewhere else 1)
+            for name, value in item.items()
+        )
 
     def parameters_of(self, options: Collection[str], item: Collection[str]) -> set[str]:
         """Return the parameters of an item that these options are made from."""
         return set().union(*(self.used.get(option, {option}) for option in options)) & set(item)
+
+
+def _uses(value: Any) -> Iterator[str]:
+    """Yield the name of each template in the texts of a JSON value, as often as it is used."""
+    if isinstance(value, str):
+        yield from TEMPLATE.findall(value)
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _uses(each)
 
 
 def _filled(value: Any, item: Mapping[str, Any]) -> Any:

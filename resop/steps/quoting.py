@@ -25,6 +25,11 @@ _UNENCODED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 # zsh reads an unquoted '=ls', older fish an unquoted '%self' as something else.
 _UNQUOTED = re.compile(r"[A-Za-z0-9_./,:+@-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PIECE = re.compile(
+    r"""(?P<space>[ \t\r\n]+)|(?P<plain>[^ \t\r\n'"\\]+)|'(?P<single>[^']*)'"""
+    r"""|"(?P<double>[^"\\]*(?:\\[\s\S][^"\\]*)*)"|\\(?P<escaped>[\s\S])"""
+)
+_ESCAPED_IN_QUOTES = re.compile(r"""\\(["\\])""")
 # The line is $1, not $0: a shell's own messages begin with its name.
 _DECODE = """exec /bin/sh -c 'eval "shift; $(printf %b "$1")"' sh """
 
@@ -66,6 +71,32 @@ def login_shell_script(script: str) -> str:
     if "\x00" in script:
         raise InvalidOptions.of("command line", "contains a NUL character")
     return _check_size(f"{_DECODE}'{_octal(script)}'")
+
+
+def split_words(text: str) -> list[str]:
+    """Split a text into words as a POSIX shell does: shlex.split(), in linear time.
+
+    Raises ValueError with the words of shlex.
+    """
+    words: list[str] = []
+    word: list[str] | None = None
+    at = 0
+    while at < len(text):
+        found = _PIECE.match(text, at)
+        if found is None:
+            fault = "No escaped character" if text[at] == "\\" else "No closing quotation"
+            raise ValueError(fault)
+        at = found.end()
+        if found["space"] is not None:
+            words += ["".join(word)] if word is not None else []
+            word = None
+            continue
+        word = [] if word is None else word
+        if found["double"] is not None:
+            word.append(_ESCAPED_IN_QUOTES.sub(r"\1", found["double"]))
+        else:
+            word.append(found["plain"] or found["single"] or found["escaped"] or "")
+    return words + (["".join(word)] if word is not None else [])
 
 
 def display(argv: Sequence[str]) -> str:

@@ -34,6 +34,9 @@ from resop import (
 MAX_RUNS = 100_000
 """More would not fit into a batch script: Slurm takes 4 MiB unless the site configures more."""
 
+MAX_TABLE_CHARACTERS = 16 << 20
+"""Names and values of all runs together; Slurm takes 4 MiB unless the site configures more."""
+
 MAX_LISTED_RUNS = 1000
 """Runs whose values an answer lists."""
 
@@ -119,7 +122,15 @@ def sweep(
     if items is not None:
         runs = items
     else:
-        runs = list(combine_parameters(parameters or {}, mode, limit=MAX_RUNS, field="parameters"))
+        runs = list(
+            combine_parameters(
+                parameters or {},
+                mode,
+                limit=MAX_RUNS,
+                field="parameters",
+                max_characters=MAX_TABLE_CHARACTERS,
+            )
+        )
     table = VALUE_TABLE.format(rows="\n".join(f"{n}) {_row(run)} ;;" for n, run in enumerate(runs)))
     limit = f"%{at_once}" if at_once else ""
     words = flags({**options, "array": f"0-{len(runs) - 1}{limit}"})

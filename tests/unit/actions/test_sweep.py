@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resop.actions.options import check_options
-from resop.actions.sweep import BatchBody, NumberRange, OptionTemplate, batch_items
+from resop.actions.sweep import (
+    BatchBody,
+    NumberRange,
+    OptionTemplate,
+    batch_items,
+    combine_parameters,
+    json_size,
+)
 from resop.errors import InvalidOptions
 
 LIMIT = 1000
@@ -172,3 +182,56 @@ def test_it_is_known_which_parameters_an_option_is_made_of() -> None:
     made_of = template(script="{{a}} {{b}}", env={"x": ["{{c}}"]}).parameters_of
     assert made_of({"script"}, ["a", "b", "c"]) == {"a", "b"}
     assert made_of({"env", "nodes"}, ["a", "c", "nodes"]) == {"c", "nodes"}
+
+
+def test_counts_of_thousands_of_digits_are_refused_in_words() -> None:
+    tiny = {"start": 0, "stop": 1e15, "step": 1e-300}
+    message = faults({"sweep": {f"p{number}": tiny for number in range(100)}})["sweep"]
+    assert message == (
+        "gives more than 1000000000000000000 sets of parameters; at most 1000 are allowed"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"text": "{{a}}" * 1000},
+        {"texts": ["{{a}}"] * 1000},
+        {"deep": {"er": [{"text": "x{{ a }}{{a}}"}] * 500}},
+    ],
+)
+def test_templates_are_measured_before_they_are_filled(options: dict[str, Any]) -> None:
+    class Unread(str):
+        """A text whose content must not be copied."""
+
+        __slots__ = ()
+
+        def __str__(self) -> str:
+            raise AssertionError("filled")
+
+    template = OptionTemplate(options, list(options))
+    with pytest.raises(InvalidOptions, match="more than 1048576 characters once they are filled"):
+        template.fill({"a": Unread("v" * 2000)})
+    with pytest.raises(InvalidOptions, match="once they are filled"):
+        template.fill({"a": ["v" * 20] * 100})
+    assert template.filled_size({"a": "v" * 10}) < 30_000
+
+
+@given(
+    st.recursive(
+        st.text("x{a} ", max_size=12) | st.integers(-9, 9) | st.none(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("k"), inner),
+        max_leaves=20,
+    )
+)
+def test_measured_size_is_about_that_of_the_json(value: Any) -> None:
+    written = len(json.dumps(value, separators=(",", ":")))
+    assert written // 2 - 2 <= json_size(value) <= 8 * written
+
+
+def test_combinations_are_measured_before_they_are_made() -> None:
+    long = {"a": ["x" * 1000] * 100, "b": ["y"] * 100}
+    with pytest.raises(InvalidOptions, match="more than 1000000 characters in all"):
+        combine_parameters(long, "product", limit=10_000, field="p", max_characters=1_000_000)
+    found = combine_parameters(long, "zip", limit=10_000, field="p", max_characters=1_000_000)
+    assert len(list(found)) == 100

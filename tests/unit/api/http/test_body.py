@@ -1,5 +1,6 @@
 """Bodies: JSON or form fields, within limits, each refusal named."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -8,8 +9,9 @@ from fastapi import Request
 from pydantic import BaseModel, Field
 from typing_extensions import TypeAliasType
 
-from api.http.body import MAX_BODY_BYTES, MAX_BODY_DEPTH, read_options
-from resop.errors import BodyTooLarge, InvalidOptions, UnsupportedBody
+from api.http.body import MAX_BODY_BYTES, MAX_BODY_DEPTH, MAX_MEMBERS, read_options
+from resop.actions.options import check_options
+from resop.errors import BodyTooLarge, BodyTruncated, InvalidOptions, UnsupportedBody
 
 FORM = "application/x-www-form-urlencoded"
 Names = TypeAliasType("Names", list[str])
@@ -128,3 +130,78 @@ async def test_one_value_of_a_form_field_for_a_list_is_a_list(name: str) -> None
 
 async def test_one_value_of_a_form_field_for_a_text_or_a_list_is_a_text() -> None:
     assert await read(b"text=37", FORM, Listing) == {"text": "37"}
+
+
+async def test_a_byte_order_mark_before_json_is_ignored() -> None:
+    assert await read(b'\xef\xbb\xbf{"text": "a"}') == {"text": "a"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"text": "a", "text": "b"}', "text"),
+        (b'{"names": [{"a": 1, "\\u0061": 2}]}', "a"),
+        (b'{"text": 1, "text": 1, ' + b'"x": "' + b"y" * 100_000 + b'"}', "text"),
+    ],
+)
+async def test_a_name_that_is_given_twice_is_refused(body: bytes, field: str) -> None:
+    with pytest.raises(InvalidOptions, match="is given more than once") as refused:
+        await read(body)
+    assert refused.value.details["faults"][0]["field"] == field
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate, gzip", "br", "x"])
+@pytest.mark.parametrize("kind", ["application/json", FORM])
+async def test_an_encoded_body_is_refused_by_its_encoding(encoding: str, kind: str) -> None:
+    headers = [(b"content-type", kind.encode()), (b"content-encoding", encoding.encode())]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"\x1f\x8b", "more_body": False}
+
+    with pytest.raises(UnsupportedBody, match="Content-Encoding"):
+        await read_options(Request({"type": "http", "headers": headers}, receive), Model)
+
+
+async def test_a_body_that_breaks_off_is_reported() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(BodyTruncated):
+        await read_options(Request({"type": "http", "headers": []}, receive), Model)
+
+
+async def test_an_object_with_too_many_members_is_refused() -> None:
+    members = ",".join(f'"{number}": 1' for number in range(MAX_MEMBERS + 1))
+    with pytest.raises(InvalidOptions, match=f"with {MAX_MEMBERS + 1} members"):
+        await read(f'{{"names": [{{{members}}}]}}'.encode())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * (1 << 20),
+        b'{"a":' * 200_000,
+        b'{"text": ' + b"9" * 1_000_000 + b"}",
+        b'{"text": 1e' + b"9" * 1_000_000 + b"}",
+        b'{"text": "' + b"\\" * 1_000_000 + b'"}',
+        b'{"text": NaN}',
+        b'{"text": -Infinity}',
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        b"\x00" * 1000,
+        '{"text": "a"}'.encode("utf-16"),
+        '{"text": "a"}'.encode("utf-32-le"),
+    ],
+)
+async def test_json_that_python_would_choke_on_is_refused(body: bytes) -> None:
+    with pytest.raises(InvalidOptions):
+        check_options(Model, await read(body))
+
+
+async def test_other_tasks_run_while_a_long_body_is_parsed() -> None:
+    body = b'{"names": [' + b",".join([b'{"a": []}'] * 100_000) + b"]}"
+    reading, turns = asyncio.create_task(read(body)), 0
+    while not reading.done():
+        await asyncio.sleep(0.001)
+        turns += 1
+    assert len((await reading)["names"]) == 100_000
+    assert turns > 3
