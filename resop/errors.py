@@ -246,10 +246,11 @@ class TooManyAttempts(AccessError):
 
     retryable = True
 
-    def __init__(self, retry_after: int) -> None:
-        """Report how long to wait, in seconds."""
+    def __init__(self, retry_after: int, counted: str = "", **details: Any) -> None:
+        """Report how long to wait, in seconds; `counted` says which logins failed, in words."""
+        failed = f"too many failed logins {counted}".rstrip()
         super().__init__(
-            f"too many failed logins: try again in {retry_after} s", retry_after=retry_after
+            f"{failed}: try again in {retry_after} s", retry_after=retry_after, **details
         )
 
 

@@ -34,6 +34,7 @@ from resop.security.encryption import Encryptor
 from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 from resop.ssh.connection_opener import Connect
 from resop.ssh.connector import Connector
+from resop.ssh.handshake_queue import Rank, Turn
 from resop.ssh.session import Session
 from resop.storage.credentials import CredentialStore
 
@@ -132,11 +133,18 @@ class HeldSessions:
         await self._publish(LoginResult(request.login, exchange.encrypt(answer, TO_API)))
 
     async def _hold(
-        self, cluster: str, username: str, password: str, otp: str | None, credential: str
+        self,
+        cluster: str,
+        username: str,
+        password: str,
+        otp: str | None,
+        credential: str,
+        turn: dict[str, Any],
     ) -> dict[str, Any]:
         target = self._settings.cluster(cluster)
+        place = Turn(Rank(turn["rank"]), turn["origin"])
         connection, account = await self._connector.account_with_password(
-            target, username, password, otp
+            target, username, password, otp, place
         )
         runner = self._settings.REMOTE_RUNNER == "auto"
         session = Session(_connect_once(connection), runner=runner, held=True)

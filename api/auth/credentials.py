@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Protocol
 
 import asyncssh
+from starlette.concurrency import run_in_threadpool
 
+from api.auth.surplus_logins import end_surplus_logins
 from api.state.services import Services
 from resop.config.clusters import Cluster
-from resop.errors import ClusterError, IdentityUnknown, KeyRefused, LoginRefused
+from resop.errors import ClusterError, IdentityUnknown, KeyRefused, LimitReached, LoginRefused
 from resop.security.tokens import Token
-from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_line
+from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_lines
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
+from resop.ssh.handshake_queue import KEY_TURN, Turn
 from resop.ssh.remote_account import RemoteAccount, differs, fetch_account
 from resop.storage.models import Credential
 
@@ -31,6 +34,8 @@ class LoginData:
     """None for a login by a trusted issuer's token."""
     otp: str | None
     key_share: str
+    turn: Turn = KEY_TURN
+    """The login's place among the handshakes with the cluster."""
 
     def __repr__(self) -> str:
         return f"LoginData({self.username!r}, {self.cluster.name!r})"
@@ -76,9 +81,10 @@ class InstalledKey:
             await edit_authorized_keys(connection, with_line)
             try:
                 account = await self._confirm(login, account, private)
-            except (KeyRefused, IdentityUnknown) as fault:
-                await self._remove_line(connection, credential.id)
-                if isinstance(fault, IdentityUnknown):
+                await self._make_room(connection, account.username, credential.cluster)
+            except (KeyRefused, IdentityUnknown, LimitReached) as fault:
+                await self._remove_lines(connection, [credential.id])
+                if not isinstance(fault, KeyRefused):
                     raise
                 raise ClusterError(
                     f"the password is correct, but {login.cluster.name} does not accept a key in "
@@ -127,14 +133,22 @@ class InstalledKey:
         async with await services.access.connector.with_key(
             cluster, token.username, key
         ) as connection:
-            await self._remove_line(connection, credential.id)
+            await self._remove_lines(connection, [credential.id])
 
-    async def _remove_line(
-        self, connection: asyncssh.SSHClientConnection, credential_id: str
+    async def _make_room(
+        self, connection: asyncssh.SSHClientConnection, username: str, cluster: str
+    ) -> None:
+        """Make room for one more login of a user, and remove the lines of the ended ones."""
+        if await make_room(self._services, username, cluster):
+            erased = self._services.storage.credentials.erased
+            await self._remove_lines(connection, await run_in_threadpool(erased, username, cluster))
+
+    async def _remove_lines(
+        self, connection: asyncssh.SSHClientConnection, credentials: Collection[str]
     ) -> None:
         instances = self._services.access.encryptor.instances
         await edit_authorized_keys(
-            connection, lambda content, clock: remove_line(content, instances, credential_id, clock)
+            connection, lambda content, clock: remove_lines(content, instances, credentials, clock)
         )
 
 
@@ -153,9 +167,12 @@ class HeldConnection:
                 "password": login.password,
                 "otp": login.otp,
                 "credential": credential.id,
+                "turn": asdict(login.turn),
             }
         )
         store_account(self._services, account, credential)
+        # If there is no room, the worker closes a connection that no login was recorded for.
+        await make_room(self._services, credential.username, credential.cluster)
 
     async def revoke(self, token: Token, credential: Credential) -> None:
         """Do nothing: the worker closes the connection when it receives the logout message."""
@@ -174,7 +191,7 @@ class Certificate:
         username = login.username
         if login.password is not None:
             connection, account = await services.access.connector.account_with_password(
-                login.cluster, username, login.password, login.otp
+                login.cluster, username, login.password, login.otp, login.turn
             )
             connection.close()
             username = account.username
@@ -200,12 +217,23 @@ class Certificate:
         if login.password is None and account.uid == 0:
             raise LoginRefused("an account with the number 0 does not log in by token")
         store_account(services, account, credential)
+        await make_room(services, credential.username, credential.cluster)
         credential.encrypted_key = services.access.encryptor.encrypt_key(
             key_with_certificate, credential.id, login.key_share
         )
 
     async def revoke(self, token: Token, credential: Credential) -> None:
         """Do nothing: the certificate is useless without the private key, which is deleted."""
+
+
+async def make_room(services: Services, username: str, cluster: str) -> bool:
+    """Make room for one more login of a user; return True if logins were ended for it.
+
+    `username` is the name that sshd has confirmed: `id` may have printed the name of somebody else.
+    Raises LimitReached.
+    """
+    most = services.settings.LOGINS_PER_USER - 1
+    return await end_surplus_logins(services, username, cluster, most)
 
 
 def store_account(services: Services, account: RemoteAccount, credential: Credential) -> None:
@@ -219,7 +247,7 @@ async def open_connection(services: Services, login: LoginData) -> asyncssh.SSHC
     """Open a connection with the login's password."""
     assert login.password is not None
     return await services.access.connector.with_password(
-        login.cluster, login.username, login.password, login.otp
+        login.cluster, login.username, login.password, login.otp, login.turn
     )
 
 

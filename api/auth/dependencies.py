@@ -43,8 +43,13 @@ CurrentCaller = Annotated[Caller, Depends(_caller)]
 
 async def token_of(services: Services, context: RequestContext, request: Request) -> Token:
     """Return the caller's token in a route that does not always need one."""
+    return await check_token(services, context, await bearer_of(request))
+
+
+async def bearer_of(request: Request) -> str | None:
+    """Return the token that a request carries, whatever it is; None if it carries none."""
     bearer = await _bearer(request)
-    return await check_token(services, context, bearer.credentials if bearer else None)
+    return bearer.credentials if bearer else None
 
 
 async def check_token(services: Services, context: RequestContext, text: str | None) -> Token:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.credentials import CREDENTIAL_KINDS, LoginData
+from api.auth.surplus_logins import announce_logout, end_surplus_logins
 from api.http.request_context import RequestContext
-from api.state.login_throttle import LoginThrottle
+from api.state.login_counters import KNOWN_SECONDS
 from api.state.services import Services
 from resop.actions.call import ActionCall
 from resop.actions.operation import Operation
@@ -20,14 +24,12 @@ from resop.config.logging import log_event
 from resop.errors import (
     InvalidOptions,
     KeyRefused,
+    LimitReached,
     LoginRefused,
-    QueueUnavailable,
     ResopError,
     UnknownAction,
 )
-from resop.messaging.messages import LoggedOut
-from resop.messaging.publisher import publish
-from resop.security.login_name import check_login_name, failure_key
+from resop.security.login_name import check_login_name
 from resop.security.tokens import Token, new_key_share
 from resop.storage.ids import new_id
 from resop.storage.models import Credential, now
@@ -41,16 +43,21 @@ Authenticate = Callable[[], Awaitable[Token]]
 
 
 async def run_login_operation(
-    services: Services, context: RequestContext, call: ActionCall, authenticate: Authenticate
+    services: Services,
+    context: RequestContext,
+    call: ActionCall,
+    authenticate: Authenticate,
+    bearer: str | None,
 ) -> Any:
     """Run an operation of `auth` here, in the API process, and return its output.
 
-    Raises what the methods of `ApiLoginGateway` raise.
+    `bearer` is the token that the request carries; it need not be valid any more. Raises what the
+    methods of `ApiLoginGateway` raise.
     """
     operation = call.action
     assert isinstance(operation, Operation)
     context.options = call.masked
-    gateway = ApiLoginGateway(services, context, authenticate)
+    gateway = ApiLoginGateway(services, context, authenticate, bearer)
     return await operation(gateway, **operation.arguments(call.options))
 
 
@@ -58,12 +65,20 @@ class ApiLoginGateway:
     """The login gateway of one request."""
 
     def __init__(
-        self, services: Services, context: RequestContext, authenticate: Authenticate
+        self,
+        services: Services,
+        context: RequestContext,
+        authenticate: Authenticate,
+        bearer: str | None,
     ) -> None:
-        """`authenticate` is called for a logout only: a login ignores an earlier token."""
+        """`authenticate` is called for a logout only.
+
+        For a login, the token `bearer` only shows that this client has logged in before.
+        """
         self._services = services
         self._context = context
         self._authenticate = authenticate
+        self._bearer = bearer
 
     async def log_in(
         self, username: str, password: Secret, otp: Secret | None, cluster: str | None
@@ -72,16 +87,13 @@ class ApiLoginGateway:
         target = self._cluster(cluster)
         self._context.login_attempted(username, target.name)
         check_login_name(username)
-        throttle = LoginThrottle(
-            self._services.messaging.redis,
-            failure_key(username),
-            target.name,
-            self._context.address,
-        )
         code = otp.get_secret_value() if otp else None
         login = LoginData(target, username, password.get_secret_value(), code, new_key_share())
-        async with throttle.attempt():
-            return await self._finish(login)
+        attempt = self._services.access.throttle.attempt(
+            username, target.name, self._context.address, self._earlier_login(username, target)
+        )
+        async with attempt as turn:
+            return await self._finish(replace(login, turn=turn))
 
     async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> dict[str, Any]:
         """Log in the user named by a trusted issuer's token; the cluster must take certificates."""
@@ -91,8 +103,9 @@ class ApiLoginGateway:
                 f"{target.name} does not accept logins by token: log in with a password"
             )
         self._context.login_attempted("", target.name)
-        text = id_token.get_secret_value()
-        username = await run_in_threadpool(self._services.access.openid.user_of, text)
+        text, address = id_token.get_secret_value(), self._context.address
+        async with self._services.access.throttle.attempt(None, target.name, address):
+            username = await run_in_threadpool(self._services.access.openid.user_of, text)
         self._context.login_attempted(username, target.name)
         return await self._finish(LoginData(target, username, None, None, new_key_share()))
 
@@ -119,6 +132,9 @@ class ApiLoginGateway:
             credential.worker or "",
         )
         await run_in_threadpool(self._services.storage.credentials.add, credential)
+        with contextlib.suppress(LimitReached):  # of logins at the same moment, each made room
+            most = self._services.settings.LOGINS_PER_USER
+            await end_surplus_logins(self._services, username, target.name, most)
         log_event(log, "login", user=username, cluster=target.name, credential=token.credential)
         return {
             "token": self._services.access.encryptor.issue_token(token),
@@ -134,7 +150,7 @@ class ApiLoginGateway:
             self._services.storage.credentials.get, token.credential
         )
         await run_in_threadpool(self._services.storage.credentials.revoke, token.credential)
-        await self._publish_logout(token.credential)
+        await announce_logout(self._services, token.credential)
         answer: dict[str, Any] = {"username": token.username, "cluster": token.cluster}
         try:
             if credential is None:
@@ -145,14 +161,14 @@ class ApiLoginGateway:
             return {**answer, "key_removed": False, "reason": reason}
         return {**answer, "key_removed": True}
 
-    async def _publish_logout(self, credential: str) -> None:
-        message = LoggedOut(credential)
-        self._services.access.logins.on_logout(message)
-        try:
-            await publish(self._services.messaging.redis, message)
-        except QueueUnavailable:
-            # The other API processes have lost Redis too, so they ask the database each time.
-            log.warning("a logout was not published: Redis is unavailable")
+    def _earlier_login(self, username: str, target: Cluster) -> str:
+        """Return the credential of the caller's token if it is one of this user, or was."""
+        text = self._bearer or ""
+        token = self._services.access.encryptor.read_ended_token(text) if text else None
+        if token is None or (token.username, token.cluster) != (username, target.name):
+            return ""
+        recent = token.expires > time.time() - KNOWN_SECONDS
+        return token.credential if recent else ""
 
     def _cluster(self, name: str | None) -> Cluster:
         try:

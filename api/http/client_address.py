@@ -1,26 +1,9 @@
-"""Group client addresses: an IPv4 address, or a whole /64 network of IPv6, is one client."""
+"""Recognise the trusted proxies by their addresses."""
 
 from __future__ import annotations
 
 import functools
 import ipaddress
-
-IPV6_PREFIX_BITS = 64
-"""A customer usually gets a whole network of this size, and may use any address in it."""
-
-
-@functools.lru_cache(maxsize=4096)
-def client_group(host: str) -> str:
-    """Return the text by which the clients at an address are counted together."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host  # a proxy passes on whatever it received
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.ip_network((address, IPV6_PREFIX_BITS), strict=False))
 
 
 class TrustedProxies:

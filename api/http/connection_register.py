@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from api.http.client_address import TrustedProxies, client_group
+from api.http.client_address import TrustedProxies
 from api.http.http_limits import HttpLimits
 from resop.errors import LimitReached, ResopError, ServiceBusy
+from resop.security.client_group import client_group
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from collections import Counter
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.client_address import TrustedProxies, client_group
+from api.http.client_address import TrustedProxies
 from api.http.errors import error_response
 from resop.errors import LimitReached
+from resop.security.client_group import client_group
 
 
 class AddressLimit:

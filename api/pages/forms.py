@@ -163,7 +163,8 @@ async def _run_login(form: _Form, sent: FormData, options: dict[str, Any]) -> Re
     async def authenticate() -> Token:
         return (await caller_of(request)).token
 
-    output = await run_login_operation(form.services, context, call, authenticate)
+    cookie = cookie_of(request) or None
+    output = await run_login_operation(form.services, context, call, authenticate, cookie)
     if form.action.title == LOGIN_ACTION:
         response = RedirectResponse(next_url(request), 303)
         token = form.services.access.encryptor.read_token(output["token"])

@@ -9,7 +9,7 @@ from typing import Any, get_args
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
-from api.auth.dependencies import ServicesDep, logged_in, token_of
+from api.auth.dependencies import ServicesDep, bearer_of, logged_in, token_of
 from api.auth.login import run_login_operation
 from api.http.body import read_options
 from api.http.preferences import read_preferences
@@ -108,9 +108,9 @@ async def _run_login(
     if read_preferences(request, 0, services.webhook_hosts).dry_run:
         context.nothing_done()
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})
-    output = await run_login_operation(
-        services, context, call, partial(token_of, services, context, request)
-    )
+    authenticate = partial(token_of, services, context, request)
+    bearer = await bearer_of(request)
+    output = await run_login_operation(services, context, call, authenticate, bearer)
     return JSONResponse(
         {
             "success": True,

@@ -11,7 +11,7 @@ from api.auth.dependencies import ServicesDep
 from api.http import body, preferences, resumable_upload, upload
 from api.http.http_limits import MAX_PIPELINED, HttpLimits
 from api.middleware.body_timeout import MIN_BYTES_PER_SECOND
-from api.state import login_throttle
+from api.state import login_limits
 from api.state.services import Services
 from resop import __version__
 from resop.limits import FILE_LIMIT, OUTPUT_LIMIT, TRANSFER_LIMIT
@@ -61,7 +61,7 @@ async def ready(services: ServicesDep) -> JSONResponse:
 
 
 def _limits(services: Services) -> dict[str, Any]:
-    """Return all limits; login failures are counted per user and client address."""
+    """Return all limits."""
     settings, http = services.settings, HttpLimits.of(services.settings)
     return {
         "connections": http.connections,
@@ -91,11 +91,27 @@ def _limits(services: Services) -> dict[str, Any]:
         "answer_file_bytes": FILE_LIMIT,
         "operation_file_bytes": TRANSFER_LIMIT,
         "queued_tasks": settings.QUEUED_TASKS,
-        "login_failures": login_throttle.MAX_FAILURES,
-        "login_failures_seconds": login_throttle.FAILURE_PERIOD_SECONDS,
+        **_login_limits(),
+        "logins_per_user": settings.LOGINS_PER_USER,
         "wait_seconds": preferences.MAX_WAIT_SECONDS,
         "task_seconds": settings.TASK_TIMEOUT,
         "transfer_stall_seconds": upload.STALL_SECONDS,
         "upload_kept_seconds": resumable_upload.MAX_IDLE_SECONDS,
         "token_seconds": settings.TOKEN_HOURS * 3600,
+    }
+
+
+def _login_limits() -> dict[str, int]:
+    """Return the limits of failed logins: the first pair is for one user at one address."""
+    return {
+        "login_failures": login_limits.PAIR.failures,
+        "login_failures_seconds": login_limits.PAIR.seconds,
+        "user_login_failures": login_limits.USER.failures,
+        "user_login_failures_seconds": login_limits.USER.seconds,
+        "address_login_failures": login_limits.ADDRESS.failures,
+        "address_login_failures_seconds": login_limits.ADDRESS.seconds,
+        "cluster_login_failures": login_limits.CLUSTER.failures,
+        "cluster_login_failures_seconds": login_limits.CLUSTER.seconds,
+        "service_login_failures": login_limits.SERVICE.failures,
+        "service_login_failures_seconds": login_limits.SERVICE.seconds,
     }

@@ -10,6 +10,7 @@ from api.state.answer_cache import AnswerCache
 from api.state.canonical_names import CanonicalNames
 from api.state.certificates import UserCA
 from api.state.login_cache import LoginCache
+from api.state.login_throttle import LoginThrottle
 from api.state.open_requests import OpenRequests
 from api.state.openid import OpenID
 from api.state.readiness import Readiness
@@ -127,6 +128,7 @@ class Access:
     sessions: SessionProvider
     permissions: Permissions
     logins: LoginCache
+    throttle: LoginThrottle
     worker_logins: WorkerLogins
     canonical_names: CanonicalNames
     user_ca: UserCA | None
@@ -157,6 +159,7 @@ class Access:
             sessions=sessions,
             permissions=Permissions(settings.policy(), catalog, credentials),
             logins=logins,
+            throttle=LoginThrottle(messaging.redis, encryptor),
             worker_logins=worker_logins,
             canonical_names=CanonicalNames(),
             user_ca=UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,

@@ -123,6 +123,7 @@ class Settings(BaseModel):
         Field(gt=0, le=24 * 30),
         ErrorMessage("must be a number of hours above 0, at most 720"),
     ] = 8
+    LOGINS_PER_USER: Count = 50
     WORKER_TASKS: Count = 500
     BATCH_SIZE: Annotated[
         int,

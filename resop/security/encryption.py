@@ -84,6 +84,15 @@ class Encryptor:
             raise TokenRefused("the token has expired: log in again")
         return token
 
+    def read_ended_token(self, text: str) -> Token | None:
+        """Decrypt a token that may have expired; None if it is not this service's."""
+        if len(text) > MAX_TOKEN_CHARACTERS:
+            return None
+        try:
+            return self._decrypt_cached(text)
+        except TokenRefused:
+            return None
+
     def _decrypt_token(self, text: str) -> Token:
         try:
             decrypted = jwe.decrypt_compact(text, self._token_key, algorithms=["dir", "A256GCM"])

@@ -71,14 +71,14 @@ def add_line(
     return line.render() + _filter(content, lambda ours: _is_expired(ours, names, clock))
 
 
-def remove_line(
-    content: bytes, instances: Collection[str], credential: str, clock: NodeClock
+def remove_lines(
+    content: bytes, instances: Collection[str], credentials: Collection[str], clock: NodeClock
 ) -> bytes:
-    """Return `content` without a credential's line and without expired lines of `instances`."""
+    """Return `content` without the lines of `credentials` and expired lines of `instances`."""
 
     def is_obsolete(ours: re.Match[bytes]) -> bool:
         return _is_of(ours, instances) and (
-            ours["credential"] == credential.encode() or _is_expired(ours, instances, clock)
+            ours["credential"].decode() in credentials or _is_expired(ours, instances, clock)
         )
 
     return _filter(content, is_obsolete)

@@ -18,12 +18,14 @@ from resop.errors import (
     ClusterUnreachable,
     HostKeyMismatch,
     KeyRefused,
+    LimitReached,
     LoginRefused,
     OtpRequired,
     PasswordExpired,
     ResopError,
 )
 from resop.ssh.asyncssh_workarounds import SASLPrepError, skip_ignore_packets
+from resop.ssh.handshake_queue import KEY_TURN, Displaced, HandshakeQueue, Rank, Turn
 from resop.ssh.host_keys import HostKeys, load_host_keys
 from resop.ssh.remote_account import RemoteAccount, differs, fetch_account
 
@@ -34,11 +36,12 @@ ANSWER_TIMEOUT = 30.0
 KEEPALIVE_INTERVAL = 8
 KEEPALIVE_MISSES = 2  # so that a dead peer is noticed within 30 s
 
-MAX_HANDSHAKES = 5
-"""Handshakes at the same time with one cluster: OpenSSH drops connections at random when 10 are
-unauthenticated (MaxStartups 10:30:100)."""
 HANDSHAKE_WAIT = 30.0
-"""Seconds to wait for one of the MAX_HANDSHAKES."""
+"""Seconds that a connection with a key waits for its turn."""
+LOGIN_WAIT = 10.0
+"""Seconds that a login with a password waits for its turn."""
+LOGIN_RETRY_SECONDS = 5
+"""The Retry-After of a login whose turn did not come."""
 MAX_ATTEMPTS = 5
 RETRY_PAUSE = 0.3
 """Seconds before the second attempt, doubled with each further one."""
@@ -151,30 +154,41 @@ class Connector:
             cluster.name: load_host_keys(cluster, settings)
             for cluster in settings.clusters().values()
         }
-        self._handshakes = {name: asyncio.Semaphore(MAX_HANDSHAKES) for name in self._host_keys}
+        self._handshakes = {name: HandshakeQueue() for name in self._host_keys}
 
     async def with_password(
-        self, cluster: Cluster, username: str, password: str, otp: str | None
+        self,
+        cluster: Cluster,
+        username: str,
+        password: str,
+        otp: str | None,
+        turn: Turn | None = None,
     ) -> asyncssh.SSHClientConnection:
         """Log in with a password and, where the cluster asks for it, a one-time code.
 
-        Raises LoginRefused, PasswordExpired, OtpRequired, HostKeyMismatch or ClusterUnreachable.
+        Raises LoginRefused, PasswordExpired, OtpRequired, HostKeyMismatch or ClusterUnreachable,
+        and LimitReached if its turn does not come.
         """
 
         def client() -> _Client:
             return _Client(self._host_keys[cluster.name], password, otp)
 
-        return await self._connect_with_retries(cluster, username, client, ())
+        return await self._connect_with_retries(cluster, username, client, (), turn or KEY_TURN)
 
     async def account_with_password(
-        self, cluster: Cluster, username: str, password: str, otp: str | None
+        self,
+        cluster: Cluster,
+        username: str,
+        password: str,
+        otp: str | None,
+        turn: Turn | None = None,
     ) -> tuple[asyncssh.SSHClientConnection, RemoteAccount]:
         """Log in like `with_password`, and return the connection with its account.
 
         If the cluster calls the account by another name, that name logs in instead, so that sshd
         confirms it. Raises IdentityUnknown if it does not, or cannot without another code.
         """
-        connection = await self.with_password(cluster, username, password, otp)
+        connection = await self.with_password(cluster, username, password, otp, turn)
         try:
             account = await fetch_account(connection, cluster.name)
             if account.username == username:
@@ -186,7 +200,7 @@ class Connector:
         if otp is not None:
             raise differs(cluster.name, account.username)
         try:
-            confirmed = await self.with_password(cluster, account.username, password, None)
+            confirmed = await self.with_password(cluster, account.username, password, None, turn)
         except AccessError:
             raise differs(cluster.name, account.username) from None
         return confirmed, account
@@ -204,10 +218,11 @@ class Connector:
         def client() -> _Client:
             return _Client(self._host_keys[cluster.name], None, None)
 
+        turn = Turn(Rank.KEY, username)
         if certificate.strip():
             pair = (key, asyncssh.import_certificate(certificate))
-            return await self._connect_with_retries(cluster, username, client, [pair])
-        return await self._connect_with_retries(cluster, username, client, [key])
+            return await self._connect_with_retries(cluster, username, client, [pair], turn)
+        return await self._connect_with_retries(cluster, username, client, [key], turn)
 
     async def _connect_with_retries(
         self,
@@ -215,13 +230,17 @@ class Connector:
         username: str,
         new_client: Callable[[], _Client],
         keys: Sequence[_Key],
+        turn: Turn,
     ) -> asyncssh.SSHClientConnection:
         attempt, began = 0, time.monotonic()
+        handshakes = self._handshakes[cluster.name]
         while True:
             attempt, client = attempt + 1, new_client()
             try:
-                async with self._handshake(cluster):
-                    return await self._connect(cluster, username, client, keys)
+                async with self._handshake(cluster, turn):
+                    connection = await self._connect(cluster, username, client, keys)
+                handshakes.note_answered()
+                return connection
             except ResopError:
                 raise
             except Exception as fault:  # asyncssh passes on whatever goes wrong inside
@@ -230,25 +249,27 @@ class Connector:
                 dropped = isinstance(fault, ConnectionError | asyncssh.ConnectionLost)
                 refused = isinstance(fault, ConnectionRefusedError)
                 late = attempt == MAX_ATTEMPTS or time.monotonic() - began > CONNECT_TIMEOUT
+                if client.was_asked:
+                    handshakes.note_answered()
+                elif dropped and not refused:
+                    handshakes.note_dropped()
                 if not dropped or refused or client.was_asked or late:
                     raise error from fault
             await asyncio.sleep(RETRY_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
 
     @contextlib.asynccontextmanager
-    async def _handshake(self, cluster: Cluster) -> AsyncIterator[None]:
-        """Hold one of the MAX_HANDSHAKES of a cluster."""
+    async def _handshake(self, cluster: Cluster, turn: Turn) -> AsyncIterator[None]:
+        """Hold one of the handshakes of a cluster."""
         handshakes = self._handshakes[cluster.name]
         try:
-            async with asyncio.timeout(HANDSHAKE_WAIT):
-                await handshakes.acquire()
-        except TimeoutError:
-            raise ClusterUnreachable(
-                f"too many logins wait for a connection to {cluster.name}: try again in a minute"
-            ) from None
+            async with asyncio.timeout(HANDSHAKE_WAIT if turn.rank is Rank.KEY else LOGIN_WAIT):
+                await handshakes.acquire(turn)
+        except (TimeoutError, Displaced):
+            raise _too_many_wait(cluster, turn) from None
         try:
             yield
         finally:
-            handshakes.release()
+            handshakes.release(turn)
 
     async def _connect(
         self,
@@ -281,6 +302,17 @@ class Connector:
             )
         skip_ignore_packets(connection)
         return connection
+
+
+def _too_many_wait(cluster: Cluster, turn: Turn) -> ResopError:
+    waiting = f"too many logins wait for a connection to {cluster.name}"
+    if turn.rank is Rank.KEY:
+        return ClusterUnreachable(f"{waiting}: try again in a minute")
+    return LimitReached(
+        f"{waiting}: try again in {LOGIN_RETRY_SECONDS} s",
+        retry_after=LOGIN_RETRY_SECONDS,
+        limit="waiting_logins",
+    )
 
 
 def _explain(fault: Exception, cluster: Cluster, client: _Client, with_key: bool) -> ResopError:

@@ -6,9 +6,13 @@ from datetime import datetime
 
 from sqlalchemy import delete, insert, select, update
 
+from resop.errors import LimitReached
 from resop.storage.database import Database
-from resop.storage.models import CREDENTIAL, Credential, now
+from resop.storage.models import CREDENTIAL, TASK, Credential, State, now
 from resop.storage.users import is_user
+
+BUSY_LOGINS_SECONDS = 60
+"""The Retry-After of a user whose logins all have waiting or running tasks."""
 
 
 class CredentialStore:
@@ -65,6 +69,55 @@ class CredentialStore:
         with self._database.read() as db:
             rows = db.execute(query.order_by(CREDENTIAL.c.id))
             return [Credential(**row._mapping) for row in rows]
+
+    def surplus(self, username: str, cluster: str, most: int) -> list[str]:
+        """Return the ids of the logins to end so that a user keeps `most`: the oldest idle ones.
+
+        A login with a waiting or running task is not idle. Raises LimitReached if too few are.
+        """
+        oldest_first = (
+            select(CREDENTIAL.c.id)
+            .where(
+                CREDENTIAL.c.username == username,
+                CREDENTIAL.c.cluster == cluster,
+                CREDENTIAL.c.revoked_at.is_(None),
+                CREDENTIAL.c.expires_at > now(),
+            )
+            .order_by(CREDENTIAL.c.created_at, CREDENTIAL.c.id)
+        )
+        unfinished = (
+            select(TASK.c.credential)
+            .distinct()
+            .where(
+                TASK.c.username == username,
+                TASK.c.cluster == cluster,
+                TASK.c.state.in_([State.QUEUED, State.RUNNING]),
+            )
+        )
+        with self._database.read() as db:
+            live = list(db.execute(oldest_first).scalars())
+            surplus = max(0, len(live) - most)
+            busy = set(db.execute(unfinished).scalars()) if surplus else set()
+        idle = [each for each in live if each not in busy]
+        if len(idle) < surplus:
+            raise LimitReached(
+                f"{username} has {len(live)} logins to {cluster}, and tasks wait or run with each "
+                "of them: log out with the token of one, or wait until a task has ended",
+                retry_after=BUSY_LOGINS_SECONDS,
+                limit="logins_per_user",
+            )
+        return idle[:surplus]
+
+    def erased(self, username: str, cluster: str) -> list[str]:
+        """Return the ids of a user's logins that were ended and whose keys nobody can use."""
+        query = select(CREDENTIAL.c.id).where(
+            CREDENTIAL.c.username == username,
+            CREDENTIAL.c.cluster == cluster,
+            CREDENTIAL.c.revoked_at.is_not(None),
+            CREDENTIAL.c.encrypted_key.is_(None),
+        )
+        with self._database.read() as db:
+            return list(db.execute(query).scalars())
 
     def delete_expired(self, expired_before: datetime, limit: int) -> int:
         """Delete at most `limit` credentials that expired before this time; return the number."""

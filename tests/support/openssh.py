@@ -52,9 +52,10 @@ for file in passwd group shadow pam.d/sshd; do mount --bind "/mnt/etc/$file" "/e
 while read -r _; do /usr/sbin/sshd -D -f /mnt/sshd_config -E /mnt/sshd.log & done
 """
 
-# Our own stack in place of the host's: without pam_faildelay (2-4 s per wrong password), and
-# without pam_limits, pam_loginuid and the like, which fail in containers.
+# Our own stack in place of the host's: without pam_limits, pam_loginuid and the like, which fail in
+# containers, and with a delay after a wrong password only if a test wants one.
 _PAM = """
+auth     optional pam_faildelay.so delay={delay}
 auth     required pam_unix.so nodelay
 account  required pam_unix.so
 session  required pam_permit.so
@@ -142,10 +143,12 @@ class OpenSSH:
         *,
         port: int | None = None,
         config: str = "",
+        fail_delay: float = 0,
     ) -> None:
         """Prepare the machine without starting it.
 
         `config` is lines of sshd_config(5), Match blocks included; its keywords replace defaults.
+        PAM refuses a wrong password after about `fail_delay` seconds (pam_unix's default is 2).
         """
         self.folder = folder.absolute()
         self.accounts = {account.name: account for account in accounts}
@@ -153,6 +156,7 @@ class OpenSSH:
         self.known_hosts = self.folder / "known_hosts"
         self.log = self.folder / "sshd.log"
         self._config = config
+        self._fail_delay = fail_delay
         self._machine: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -303,7 +307,8 @@ class OpenSSH:
         (etc / "group").write_text(group)
         (etc / "shadow").touch(mode=0o600)
         (etc / "shadow").write_text(shadow)
-        (etc / "pam.d" / "sshd").write_text(_PAM)
+        delay = int(self._fail_delay * 1_000_000)
+        (etc / "pam.d" / "sshd").write_text(_PAM.format(delay=delay))
 
     def _sshd_config(self) -> str:
         # For most keywords sshd uses the first value that it reads, and lines after a Match belong

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from resop.errors import ClusterError, StepTimedOut
 from resop.ssh import authorized_keys_editor
-from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_line
+from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_lines
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
 from resop.ssh.exec_channel import run_command_line
 from resop.steps.output import RawResult
@@ -114,7 +114,8 @@ async def add(connection: asyncssh.SSHClientConnection, line: KeyLine) -> None:
 
 async def remove(connection: asyncssh.SSHClientConnection, line: KeyLine) -> None:
     await edit_authorized_keys(
-        connection, lambda content, clock: remove_line(content, {INSTANCE}, line.credential, clock)
+        connection,
+        lambda content, clock: remove_lines(content, {INSTANCE}, {line.credential}, clock),
     )
 
 

@@ -26,6 +26,7 @@ from resop.errors import (
 from resop.ssh import connector as connector_module
 from resop.ssh.connector import Connector
 from resop.ssh.exec_channel import run_command_line
+from resop.ssh.handshake_queue import START_HANDSHAKES
 from tests.support import hostile
 from tests.support.hostile import HostileSSH, Mode
 from tests.support.needs import need
@@ -494,7 +495,7 @@ async def test_cancelled_logins_release_their_handshakes() -> None:
             for _ in range(12)
         ]
         for _ in range(500):
-            if server.connections == connector_module.MAX_HANDSHAKES:
+            if server.connections == START_HANDSHAKES:
                 break
             await asyncio.sleep(0.01)
         assert handshakes.locked()
@@ -502,7 +503,7 @@ async def test_cancelled_logins_release_their_handshakes() -> None:
             login.cancel()
         ends = await asyncio.gather(*logins, return_exceptions=True)
         assert {type(each) for each in ends} == {asyncio.CancelledError}
-        for _ in range(connector_module.MAX_HANDSHAKES):
+        for _ in range(START_HANDSHAKES):
             assert not handshakes.locked()
             await handshakes.acquire()
 
@@ -518,5 +519,5 @@ async def test_waiting_for_a_handshake_ends(monkeypatch: pytest.MonkeyPatch) -> 
             return_exceptions=True,
         )
         assert {type(each) for each in ends} == {ClusterUnreachable}
-        assert sum("too many" in str(each) for each in ends) == 8 - connector_module.MAX_HANDSHAKES
-        assert server.connections == connector_module.MAX_HANDSHAKES
+        assert sum("too many" in str(each) for each in ends) == 8 - START_HANDSHAKES
+        assert server.connections == START_HANDSHAKES

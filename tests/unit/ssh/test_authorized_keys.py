@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_line
+from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_lines
 
 TIME = datetime(2026, 3, 1, 11, 0, 0, tzinfo=UTC)
 NOW = NodeClock(TIME, timedelta(hours=1), utc=False)
@@ -48,7 +48,7 @@ OTHERS = [
 
 
 def without(content: bytes, line: KeyLine = LINE, now: NodeClock = NOW) -> bytes:
-    return remove_line(content, {line.instance}, line.credential, now)
+    return remove_lines(content, {line.instance}, {line.credential}, now)
 
 
 def test_line_has_the_format_of_sshd() -> None:
@@ -92,6 +92,13 @@ def test_expired_lines_of_this_instance_are_removed(end: bytes) -> None:
     assert without(content) == rest
 
 
+def test_lines_of_several_credentials_are_removed() -> None:
+    theirs = dataclasses.replace(SECOND, instance=ELSEWHERE).render()
+    content = b"ssh-rsa A x\n" + SECOND.render() + theirs + LINE.render()
+    ended = {SECOND.credential, LINE.credential}
+    assert remove_lines(content, {HERE}, ended, NOW) == b"ssh-rsa A x\n" + theirs
+
+
 @pytest.mark.parametrize(("seconds", "stays"), [(1, True), (0, False), (-1, False)])
 def test_line_stays_until_it_expires(seconds: int, stays: bool) -> None:
     older = dataclasses.replace(
@@ -126,7 +133,7 @@ def test_newer_sshd_reads_the_expiry_in_utc() -> None:
     assert clock.stamp(TIME) == "20260301110000Z"
     line = dataclasses.replace(LINE, expiry=clock.stamp(TIME + timedelta(hours=8)))
     assert b'expiry-time="20260301190000Z"' in line.render()
-    assert remove_line(line.render(), {HERE}, LINE.credential, clock) == b""
+    assert remove_lines(line.render(), {HERE}, {LINE.credential}, clock) == b""
 
 
 def test_older_sshd_reads_the_expiry_in_standard_time_in_summer_as_well() -> None:

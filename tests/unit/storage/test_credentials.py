@@ -5,12 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
+from resop.errors import LimitReached
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
 from resop.storage.models import (
     Credential,
     now,
 )
+from resop.storage.tasks import TaskStore
+from tests.support.tasks import new_task
 
 HOUR = timedelta(hours=1)
 
@@ -82,3 +87,29 @@ def test_live_credentials_are_found_by_name_and_cluster(credential_store: Creden
     assert found("ada@main") == owners[1:3]
     assert found("ada@main@tango") == owners[2:3]
     assert found("ADA") == found("ada@") == found("") == []
+
+
+def test_the_oldest_logins_without_tasks_are_surplus(
+    credential_store: CredentialStore, database: Database
+) -> None:
+    for number in range(1, 6):
+        credential_store.add(credential(number))
+    other = credential(9)
+    other.cluster = "elsewhere"
+    credential_store.add(other)
+    TaskStore(database).add(new_task(credential="credential-1"))
+    assert credential_store.surplus("ada", "tango", 5) == []
+    assert credential_store.surplus("ada", "tango", 3) == ["credential-2", "credential-3"]
+    assert credential_store.surplus("bob", "tango", 0) == []
+    with pytest.raises(LimitReached) as refused:
+        credential_store.surplus("ada", "tango", 0)
+    assert refused.value.details["limit"] == "logins_per_user"
+    assert refused.value.details["retry_after"] == 60
+
+
+def test_ended_logins_without_a_key_are_listed(credential_store: CredentialStore) -> None:
+    for number in (1, 2):
+        credential_store.add(credential(number))
+    credential_store.revoke("credential-2")
+    assert credential_store.erased("ada", "tango") == ["credential-2"]
+    assert credential_store.erased("ada", "elsewhere") == []

@@ -6,11 +6,12 @@ from typing import Self
 
 import pytest
 
-from api.http.client_address import TrustedProxies, client_group
+from api.http.client_address import TrustedProxies
 from api.http.connection_register import ConnectionRegister
 from api.http.http_limits import MIN_CONNECTIONS, RESERVED_FILES, HttpLimits
 from resop.config.settings import Settings
 from resop.errors import LimitReached, ServiceBusy
+from resop.security.client_group import client_group
 
 LIMITS = dataclasses.replace(HttpLimits.of(Settings()), connections=10, connections_per_address=3)
 
