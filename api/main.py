@@ -24,6 +24,7 @@ from api.middleware.address_limit import AddressLimit
 from api.middleware.allowed_hosts import AllowedHosts
 from api.middleware.audit_trail import AuditTrail
 from api.middleware.body_timeout import BodyTimeout
+from api.middleware.login_end import EndWithLogin
 from api.middleware.request_log import RequestLog
 from api.middleware.security_headers import SecurityHeaders, cors
 from api.routes import (
@@ -34,6 +35,7 @@ from api.routes import (
     batches,
     files,
     folders,
+    logins,
     service,
     task_events,
     task_list,
@@ -71,7 +73,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services
     app.add_middleware(BodyTimeout, seconds=settings.BODY_SECONDS)
-    app.add_middleware(RequestLog)
+    app.add_middleware(EndWithLogin, requests=services.access.requests)
+    app.add_middleware(RequestLog)  # outside of it: it makes the context
     app.add_middleware(
         AuditTrail, audit=services.storage.audit_log
     )  # outside of it: it needs the context
@@ -90,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(actions.runs)  # first, since routes are tried in this order
     app.include_router(service.router)
     api_docs.install(app, public=settings.API_DOCS)
+    app.include_router(logins.router)
     app.include_router(task_list.router)  # before tasks: /tasks/export.csv is not a task's id
     app.include_router(tasks.router)
     app.include_router(task_events.router)

@@ -168,9 +168,27 @@ def _keys(arguments: argparse.Namespace) -> None:
     if arguments.revoke is None:
         list_keys(load_settings(), arguments.user)
     elif arguments.revoke or arguments.user:
-        revoke_keys(load_settings(), arguments.revoke, arguments.user)
+        revoke_keys(
+            load_settings(),
+            arguments.revoke,
+            arguments.user,
+            keep_running=arguments.keep_running,
+        )
     else:
         raise SetupError("--revoke needs the IDs of logins, or --user")
+
+
+def _users(arguments: argparse.Namespace) -> None:
+    from cli.users import block_user, list_blocked, unblock_user
+    from resop.config.settings import load_settings
+
+    match arguments.users_command:
+        case "block":
+            block_user(load_settings(), arguments.name, arguments.reason)
+        case "unblock":
+            unblock_user(load_settings(), arguments.name)
+        case _:
+            list_blocked(load_settings())
 
 
 def _yamlize(arguments: argparse.Namespace) -> None:
@@ -193,5 +211,6 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "audit": _audit,
     "policy": _policy,
     "keys": _keys,
+    "users": _users,
     "yamlize": _yamlize,
 }

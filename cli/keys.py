@@ -3,56 +3,64 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from cli.database import open_database
+from resop.access.login_administration import LoginAdministration
 from resop.config.settings import Settings
-from resop.errors import QueueUnavailable, SetupError
-from resop.messaging.messages import LoggedOut
+from resop.errors import SetupError
 from resop.messaging.publisher import EventPublisher
 from resop.security.encryption import Encryptor
 from resop.storage.credentials import CredentialStore
+from resop.storage.database import Database
+from resop.storage.login_ends import LoginEnds
 from resop.storage.models import Credential
 
 ROW = "{:36}  {:16}  {:16}  {:11}  {:20}  {:20}"
+TITLES = ("ID", "USER", "CLUSTER", "KIND", "FROM", "UNTIL")
+USE = "  {:17}  {:15}  {}"
+USE_TITLES = ("LAST USED", "ADDRESS", "USER AGENT")
+"""Left out where nothing is known: logins of an earlier release."""
+REVOKED = "revoked by an administrator"
 
 
 def list_keys(settings: Settings, user: str | None) -> None:
     """Print the live logins of one user (`name@cluster`, or a name on every cluster), or of all."""
     with open_database(settings) as database:
-        print(ROW.format("ID", "USER", "CLUSTER", "KIND", "FROM", "UNTIL"))
-        for credential in CredentialStore(database).live(user):
-            print(_row(credential))
+        live = CredentialStore(database).live(user)
+    known = any(each.address or each.user_agent or each.last_used_at for each in live)
+    print(ROW.format(*TITLES) + (USE.format(*USE_TITLES) if known else ""))
+    for each in live:
+        print(_row(each) + (_use(each) if known else ""))
 
 
-def revoke_keys(settings: Settings, ids: Sequence[str], user: str | None) -> None:
+def revoke_keys(
+    settings: Settings, ids: Sequence[str], user: str | None, *, keep_running: bool = False
+) -> None:
     """End the logins with these ids, or all logins of a user, and print each.
 
-    Raises SetupError for an id that is not that of a live login, after the others are ended.
+    What runs on them ends too, unless `keep_running`. Raises SetupError for an id that is not that
+    of a live login, after the others are ended.
     """
-    with open_database(settings) as database:
-        credentials = CredentialStore(database)
-        live = {each.id for each in credentials.live(user)}
+    with open_database(settings) as database, login_administration(settings, database) as logins:
+        live = {each.id for each in CredentialStore(database).live(user)}
         chosen = list(ids) if ids else sorted(live)
-        revoked = [each for each in chosen if each in live and credentials.revoke(each)]
-    _publish(settings, revoked)
-    for each in revoked:
+        known = [each for each in chosen if each in live]
+        revoked = {each.id for each in logins.end(known, REVOKED, keep_running=keep_running)}
+    for each in sorted(revoked):
         print(f"{each} is revoked")
     if unknown := [each for each in chosen if each not in revoked]:
         raise SetupError(f"there is no live login {', '.join(unknown)}; `resop keys` lists them")
 
 
-def _publish(settings: Settings, revoked: Sequence[str]) -> None:
-    """Tell the API processes and workers at once; without Redis they notice within a minute."""
-    try:
-        encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
-        publisher = EventPublisher(settings.redis_url, encryptor.message_keys)
-        with contextlib.closing(publisher):
-            publisher.publish(*map(LoggedOut, revoked))
-    except QueueUnavailable:
-        print("Redis cannot be reached: the tokens are refused within a minute", file=sys.stderr)
+@contextlib.contextmanager
+def login_administration(settings: Settings, database: Database) -> Iterator[LoginAdministration]:
+    """Yield what ends logins; without Redis, it says so and the service notices within seconds."""
+    encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
+    publisher = EventPublisher(settings.redis_url, encryptor.message_keys)
+    with contextlib.closing(publisher):
+        yield LoginAdministration(LoginEnds(database), publisher)
 
 
 def _row(credential: Credential) -> str:
@@ -64,6 +72,12 @@ def _row(credential: Credential) -> str:
         _utc(credential.created_at),
         _utc(credential.expires_at),
     )
+
+
+def _use(credential: Credential) -> str:
+    used = credential.last_used_at
+    minute = f"{used:%Y-%m-%dT%H:%MZ}" if used else "-"
+    return USE.format(minute, credential.address or "-", credential.user_agent or "-")
 
 
 def _utc(moment: datetime) -> str:

@@ -39,7 +39,15 @@ Tell whether POLICY_FILE allows USER to run ACTION, and which rule decides. The 
 it does, else 1."""
 KEYS = """\
 List the users who are logged in, with the ID of each login. With --revoke, end logins: their
-tokens are refused from then on."""
+tokens are refused from then on, and everything that runs on them ends within seconds: tasks,
+batches, transfers, event streams. A task that was cancelled names the reason."""
+USERS = """\
+Block a person: nobody can log in as that user any more, and the user's logins end with everything
+that runs on them."""
+BLOCK = """\
+Refuse logins as NAME on CLUSTER from now on, and end the present ones with everything that runs on
+them. Repeat it to change the reason. The operations suspend_user and delete_user of hpccenter block
+users too."""
 YAMLIZE = """\
 Write an entry for commands.yml from the help text of a command. Read the result before you use
 it: a help text does not say everything."""
@@ -58,6 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_audit(commands)
     _add_policy(commands)
     _add_keys(commands)
+    _add_users(commands)
     _add_yamlize(commands)
     return parser
 
@@ -188,6 +197,36 @@ def _add_keys(commands: Any) -> None:
         metavar="ID",
         help="end these logins; without an ID, all logins of --user",
     )
+    keys.add_argument(
+        "--keep-running",
+        action="store_true",
+        help="with --revoke: let the tasks of these logins continue",
+    )
+
+
+def _add_users(commands: Any) -> None:
+    example = "resop users block ada@hpc --reason compromised"
+    users = _add(
+        commands,
+        "users",
+        "block people, and lift blocks",
+        USERS,
+        example,
+        "resop users list",
+        "resop users unblock ada@hpc",
+    )
+    actions = users.add_subparsers(
+        required=True, metavar="COMMAND", dest="users_command", help="block, unblock or list"
+    )
+    block = _add(actions, "block", "refuse a user, and end the user's logins", BLOCK, example)
+    block.add_argument("name", metavar="NAME@CLUSTER", help="the user and the cluster")
+    block.add_argument("--reason", required=True, help="why; the user sees it")
+    about = "Let a blocked user log in again."
+    example = "resop users unblock ada@hpc"
+    unblock = _add(actions, "unblock", "let a blocked user log in again", about, example)
+    unblock.add_argument("name", metavar="NAME@CLUSTER", help="the user and the cluster")
+    about = "List the blocked users, since when, by whom and why."
+    _add(actions, "list", "list the blocked users", about, "resop users list")
 
 
 def _add_yamlize(commands: Any) -> None:

@@ -5,6 +5,7 @@ ResopError
 │   ├── UnknownAction         no such operator, command or operation
 │   ├── UnknownTask           no such task, or another user's
 │   ├── UnknownBatch          no such batch, or another user's
+│   ├── UnknownLogin          no such login, or another user's
 │   ├── InvalidOptions        invalid options; every fault is listed
 │   ├── IdempotencyKeyReused  an Idempotency-Key that belongs to another request
 │   ├── MalformedRequest      not a request of HTTP/1.1
@@ -23,6 +24,7 @@ ResopError
 │   ├── NotLoggedIn           no token
 │   ├── TokenRefused          a token that is expired, revoked or forged
 │   ├── LoginRefused          the cluster refused the password
+│   ├── UserBlocked           an administrator has blocked the user
 │   ├── PasswordExpired       the password is right but must be changed on the cluster first
 │   ├── OtpRequired           the cluster asks for a one-time code
 │   ├── IdentityUnknown       the login is accepted, but the cluster does not say whose it is
@@ -109,6 +111,10 @@ class UnknownTask(RequestError):
 
 class UnknownBatch(RequestError):
     """There is no such batch."""
+
+
+class UnknownLogin(RequestError):
+    """There is no such login."""
 
 
 class InvalidOptions(RequestError):
@@ -203,6 +209,10 @@ class TokenRefused(AccessError):
 
 class LoginRefused(AccessError):
     """The cluster refused this user name and password."""
+
+
+class UserBlocked(AccessError):
+    """An administrator of this service has blocked this user."""
 
 
 class PasswordExpired(AccessError):

@@ -75,6 +75,10 @@ class FakeExecutor:
     """The tracebacks of mistakes in the operation's code."""
     files: dict[str, File | PathFailed] = field(default_factory=dict)
     """The files on the fake cluster by path, or the error of a path; folders are tar archives."""
+    ended_logins: dict[str, str | None] = field(default_factory=dict)
+    """The users whose logins were ended, each with the reason of the block, if there is one."""
+    allowed_logins: list[str] = field(default_factory=list)
+    """The users who may log in again."""
     refused: UnexpectedStep | None = None
     """The first refusal, which an operation cannot hide by catching it."""
 
@@ -194,6 +198,17 @@ class FakeContext:
         names = self.settings.get("ADMINISTRATORS", "")
         return identity in read_identities(names, [identity.cluster])
 
+    def end_logins(self, username: str, cluster: str, by: str, block: str | None) -> int:
+        """Record whose logins were ended; nobody was logged in."""
+        ended = self.executor.ended_logins
+        ended[username] = ended.get(username) if block is None else block
+        return 0
+
+    def allow_logins(self, username: str, cluster: str, by: str) -> bool:
+        """Record who may log in again."""
+        self.executor.allowed_logins.append(username)
+        return True
+
 
 class FakeShell(Shell):
     """A Shell for tests, which answers expected steps and refuses any other.
@@ -270,10 +285,14 @@ class Scenario:
     """Files by path: the content, `{content, mode}`, or `{reason}` for a path that fails."""
     answer: dict[str, Any]
     """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `written` (files like `files`,
-    which the operation must have written) and `invalid` (the invalid options)."""
+    which the operation must have written), `ended_logins` (the reason of the block, or null, by
+    user), `allowed_logins` (users) and `invalid` (the invalid options)."""
 
 
-ANSWER_KEYS = {"output", "log", "error", "undone", "needs_repair", "written", "invalid"}
+ANSWER_KEYS = {
+    *("output", "log", "error", "undone", "needs_repair", "written", "invalid"),
+    *("ended_logins", "allowed_logins"),
+}
 SCENARIO_KEYS = ANSWER_KEYS | {"name", "options", "steps", "settings", "username", "files"}
 
 
@@ -366,6 +385,8 @@ def _compare(scenario: Scenario, outcome: ActionOutcome, shell: FakeShell) -> No
         "log": shell.fake.log_lines,
         "undone": mask(outcome.undone),
         "needs_repair": mask(outcome.needs_repair),
+        "ended_logins": shell.fake.ended_logins,
+        "allowed_logins": shell.fake.allowed_logins,
     }
     for key, value in actual.items():
         if key in scenario.answer:

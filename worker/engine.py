@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from resop.security.masking import Masker
 from resop.ssh.runner.durable_step import StepIdGenerator
 from resop.ssh.session import Session
 from resop.storage.changes import Change
+from resop.storage.login_ends import LoginEnds
 from resop.storage.models import ClaimedTask, now
 from resop.storage.workers import WorkerStore
 from resop.types import ActionKind
@@ -144,6 +146,7 @@ class TaskRunner:
         permissions: Permissions,
         context: ShellContext,
         workers: WorkerStore,
+        ends: LoginEnds,
         writer: RecordWriter,
         queue: TaskQueue,
         max_operations: int,
@@ -156,6 +159,7 @@ class TaskRunner:
         self._permissions = permissions
         self._context = context
         self._workers = workers
+        self._ends = ends
         self._writer = writer
         self._queue = queue
         self._threads = ThreadPoolExecutor(max_operations, thread_name_prefix="operation")
@@ -199,7 +203,15 @@ class TaskRunner:
             outcome = ActionOutcome(error=ServiceFault())
         finally:
             self._resumable.pop(task.id, None)
+        if isinstance(outcome.error, TaskCancelled):
+            await self._explain(task, outcome.error)
         await self._record_end(task, opened, outcome, began)
+
+    async def _explain(self, task: ClaimedTask, fault: TaskCancelled) -> None:
+        """Add to the error of a cancelled task that its login has ended, if it has."""
+        with contextlib.suppress(RecordsUnavailable):
+            if reason := await asyncio.to_thread(self._ends.reason_of, task.credential):
+                fault.message = f"the login of this task has ended ({reason}): {fault.message}"
 
     async def _record_end(
         self, task: ClaimedTask, opened: OpenTask | None, outcome: ActionOutcome, began: float

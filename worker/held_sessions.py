@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 OFFER_SECONDS = 60.0
 CREDENTIAL_GRACE = timedelta(seconds=60)
 """How long after a login its credential may still be missing from the database."""
+CONNECTION_ENDED = "the connection that a worker held for it was closed"
 
 
 @dataclass(slots=True)
@@ -53,7 +54,7 @@ class _HeldSession:
 
 
 class HeldSessions:
-    """The held sessions of one worker. Used on the worker's loop, except `drop_ended`."""
+    """The held sessions of one worker. Used on the worker's loop, except `ended`."""
 
     def __init__(
         self,
@@ -103,17 +104,16 @@ class HeldSessions:
         ):
             self._run_in_background(self._log_in(message, exchange))
 
-    def on_logout(self, message: LoggedOut | Resync) -> None:
-        """Close the session of a login that has ended; `drop_ended` finds missed logouts."""
-        if isinstance(message, LoggedOut) and message.credential in self._held:
-            self._run_in_background(self._drop(message.credential))
+    def end_login(self, credential: str) -> None:
+        """Close the session of a login that has ended, if this worker holds it."""
+        if credential in self._held:
+            self._run_in_background(self._drop(credential))
 
-    def drop_ended(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Close the sessions whose login ended, expired or was never recorded. Blocks."""
-        for credential, held in list(self._held.items()):
-            old = datetime.now(UTC) - held.since > CREDENTIAL_GRACE
-            if old and self._credentials.get(credential) is None:
-                loop.call_soon_threadsafe(self.on_logout, LoggedOut(credential))
+    def ended(self) -> list[str]:
+        """Return the credentials whose login ended, expired or was never recorded. Blocks."""
+        grace = datetime.now(UTC) - CREDENTIAL_GRACE
+        old = [credential for credential, held in list(self._held.items()) if held.since < grace]
+        return [each for each in old if self._credentials.usable(each) is None]
 
     async def close(self) -> None:
         """End all held sessions: no other worker can continue them."""
@@ -169,7 +169,7 @@ class HeldSessions:
         await held.session.close()
         held.connection.close()  # the session has not opened it if no step was run
         try:
-            await asyncio.to_thread(self._credentials.revoke, credential)
+            await asyncio.to_thread(self._credentials.revoke, credential, CONNECTION_ENDED)
             await publish(self._redis, LoggedOut(credential))
         except ResopError:
             log.warning("the end of a session was not recorded; its next task will fail")

@@ -67,6 +67,7 @@ class Worker:
             self._database,
             self._writer,
             queue,
+            publisher,
             self._dispatcher.wake,
         )
         self._webhooks = None

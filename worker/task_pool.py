@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import uvloop
 
+from resop.access.login_administration import LoginAdministration
 from resop.access.permissions import Permissions
 from resop.access.session_provider import SessionProvider
 from resop.actions.catalog import Catalog
@@ -28,18 +29,21 @@ from resop.messaging.messages import (
     LoginRequest,
     Resync,
 )
+from resop.messaging.publisher import EventPublisher
 from resop.messaging.subscriber import Subscriber
 from resop.messaging.task_queue import TaskQueue
 from resop.security.encryption import Encryptor
 from resop.ssh.connector import Connector
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
+from resop.storage.login_ends import LoginEnds
 from resop.storage.models import ClaimedTask
 from resop.storage.tasks import TaskStore
 from resop.storage.workers import WorkerStore
 from worker.claimer import Claimer
 from worker.engine import TaskOpener, TaskRunner
 from worker.held_sessions import HeldSessions
+from worker.login_watch import LoginWatch
 from worker.record_writer import RecordWriter
 from worker.resumed_steps import NO_PREVIOUS_RUN, PreviousRun, load_previous_run
 
@@ -47,6 +51,9 @@ SLOT_CHECK_SECONDS = 0.5
 """How often a full worker checks whether it is stopping."""
 READ_RETRY_SECONDS = 0.5
 """Pause before a resumed task is read again while the database is unavailable."""
+CANCEL_SECONDS = 90.0
+"""How long the tasks of an ended login keep its connections: their steps are ended, and what they
+registered is undone."""
 DRAIN_CHECK_SECONDS = 0.05
 LOOP_STOP_SECONDS = 5
 
@@ -63,6 +70,7 @@ class TaskPool:
         database: Database,
         writer: RecordWriter,
         queue: TaskQueue,
+        publisher: EventPublisher,
         dispatch_batches: Callable[[], None],
     ) -> None:
         """Set up; `dispatch_batches` starts a dispatch of batch tasks and returns at once."""
@@ -71,13 +79,17 @@ class TaskPool:
         self._tasks = TaskStore(database)
         self._slots = threading.Semaphore(settings.WORKER_TASKS)
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._credentials: dict[str, str] = {}
+        """The credential of each running task."""
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        """The ended logins whose tasks are being cancelled, by credential."""
         self._loop = uvloop.new_event_loop()
         self._loop_thread = threading.Thread(
             target=_run_forever, args=[self._loop], name="ssh", daemon=True
         )
         encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
         connector = Connector(settings)
-        credentials = CredentialStore(database)
+        credentials, ends = CredentialStore(database), LoginEnds(database)
         self._held = HeldSessions(worker, settings, clusters, connector, encryptor, credentials)
         self._sessions = SessionProvider(
             settings,
@@ -91,12 +103,20 @@ class TaskPool:
             worker,
             TaskOpener(encryptor, catalog, self._sessions, writer),
             Permissions(settings.policy(), catalog, credentials),
-            ServiceContext(catalog, settings),
+            ServiceContext(catalog, settings, LoginAdministration(ends, publisher)),
             WorkerStore(database),
+            ends,
             writer,
             queue,
             settings.WORKER_TASKS,
             on_batch_task_end=dispatch_batches,
+        )
+        self._login_watch = LoginWatch(
+            ends,
+            publisher,
+            on_ended=self.end_logins,
+            cancel_marked=self.cancel_marked,
+            dispatch_batches=dispatch_batches,
         )
         self._subscriber = Subscriber(settings.redis_url, encryptor.message_keys)
         self._subscribe(dispatch_batches)
@@ -107,6 +127,7 @@ class TaskPool:
         self._loop_thread.start()
         self._claimer.start()
         asyncio.run_coroutine_threadsafe(self._subscriber.start(), self._loop).result()
+        self._login_watch.start()
 
     def accept(self, task_id: str, is_stopping: Callable[[], bool]) -> bool:
         """Queue a task to be claimed and run; blocks while the worker has no free slot.
@@ -124,9 +145,13 @@ class TaskPool:
         for task_id in self._tasks.cancel_requested(self._worker):
             self._loop.call_soon_threadsafe(self._cancel_task, task_id)
 
+    def end_logins(self, credentials: Iterable[str]) -> None:
+        """Cancel the tasks of ended logins that run here, then close their connections."""
+        self._loop.call_soon_threadsafe(self._end_logins, list(credentials))
+
     def drop_ended_logins(self) -> None:
         """Close the held sessions whose login has ended. Blocks."""
-        self._held.drop_ended(self._loop)
+        self.end_logins(self._held.ended())
 
     def drain(self, seconds: float) -> None:
         """Hand off the tasks that other workers can resume and wait for the others.
@@ -134,6 +159,7 @@ class TaskPool:
         After `seconds`, end the steps of the remaining tasks and cancel these.
         """
         deadline = time.monotonic() + seconds
+        self._login_watch.stop()
         self._claimer.stop()
         self._loop.call_soon_threadsafe(self._runner.hand_off)
         self._wait_for(asyncio.sleep(0))  # every claimed task has begun
@@ -152,8 +178,7 @@ class TaskPool:
         on(BatchReady, lambda _: dispatch_batches())
         on(LoginOffer, self._held.on_offer)
         on(LoginRequest, self._held.on_login, channel=self._held.channel)
-        on(LoggedOut, self._held.on_logout)
-        on(LoggedOut, self._sessions.on_logout)
+        on(LoggedOut, lambda _: self._login_watch.wake())
 
     def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -167,7 +192,7 @@ class TaskPool:
 
     def _begin(self, task: ClaimedTask, previous: PreviousRun = NO_PREVIOUS_RUN) -> None:
         running = self._loop.create_task(self._runner.run(task, previous))
-        self._running[task.id] = running
+        self._running[task.id], self._credentials[task.id] = running, task.credential
         running.add_done_callback(lambda _: self._on_task_done(task.id))
         if task.cancel_asked_at is not None:  # while no worker had it
             self._cancel_task(task.id)
@@ -183,7 +208,7 @@ class TaskPool:
         self._begin(task, previous)
 
     def _on_task_done(self, task_id: str) -> None:
-        del self._running[task_id]
+        del self._running[task_id], self._credentials[task_id]
         self._slots.release()
 
     def _on_cancel_requested(self, message: CancelRequested | Resync) -> None:
@@ -197,6 +222,23 @@ class TaskPool:
             # After the task itself has had its turn, if it was only just begun: a coroutine that
             # is cancelled before its first line would record no end.
             self._loop.call_soon(_cancel, self._running[task_id])
+
+    def _end_logins(self, credentials: Iterable[str]) -> None:
+        for credential in credentials:
+            if credential not in self._ending:
+                self._ending[credential] = self._loop.create_task(self._end_login(credential))
+
+    async def _end_login(self, credential: str) -> None:
+        """Cancel the tasks of a login, and close its connections once they have ended."""
+        ids = [task for task, used in self._credentials.items() if used == credential]
+        tasks = [self._running[task_id] for task_id in ids]
+        for task_id in ids:
+            self._cancel_task(task_id)
+        if tasks:
+            await asyncio.wait(tasks, timeout=CANCEL_SECONDS)
+        self._sessions.end_login(credential)
+        self._held.end_login(credential)
+        del self._ending[credential]
 
     async def _cancel_all(self) -> None:
         running = list(self._running.values())

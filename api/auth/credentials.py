@@ -133,7 +133,10 @@ class InstalledKey:
         async with await services.access.connector.with_key(
             cluster, token.username, key
         ) as connection:
-            await self._remove_lines(connection, [credential.id])
+            # Nobody else can remove the lines of logins that were ended from afar.
+            erased = services.storage.credentials.erased
+            ended = await run_in_threadpool(erased, token.username, token.cluster)
+            await self._remove_lines(connection, [credential.id, *ended])
 
     async def _make_room(
         self, connection: asyncssh.SSHClientConnection, username: str, cluster: str

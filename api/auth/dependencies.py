@@ -61,10 +61,12 @@ async def check_token(services: Services, context: RequestContext, text: str | N
     if text is None:
         raise NotLoggedIn
     token = services.access.encryptor.read_token(text)
+    services.access.requests.end_with(token.credential)  # before it is found valid
     if not await services.access.logins.is_valid(token):
         raise SessionExpired if token.worker else TokenRefused("the token was ended: log in again")
     if token.worker:
         await services.access.worker_logins.check(token)
+    services.access.use.note(token.credential)
     context.username, context.cluster = token.username, token.cluster
     return token
 

@@ -13,25 +13,28 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.credentials import CREDENTIAL_KINDS, LoginData
-from api.auth.surplus_logins import announce_logout, end_surplus_logins
+from api.auth.login_ending import end_logins, remove_key, tasks_continue
+from api.auth.surplus_logins import end_surplus_logins
 from api.http.request_context import RequestContext
 from api.state.login_counters import KNOWN_SECONDS
 from api.state.services import Services
+from resop.access.login_administration import LoginAdministration
 from resop.actions.call import ActionCall
 from resop.actions.operation import Operation
 from resop.config.clusters import Cluster
 from resop.config.logging import log_event
 from resop.errors import (
     InvalidOptions,
-    KeyRefused,
     LimitReached,
     LoginRefused,
     ResopError,
     UnknownAction,
+    UserBlocked,
 )
 from resop.security.login_name import check_login_name
 from resop.security.tokens import Token, new_key_share
 from resop.storage.ids import new_id
+from resop.storage.login_ends import EndedLogin
 from resop.storage.models import Credential, now
 from resop.storage.serializers import iso_time
 from resop.types import Secret
@@ -119,6 +122,8 @@ class ApiLoginGateway:
             cluster=target.name,
             kind=target.login,
             expires_at=now() + lifetime,
+            address=self._context.address,
+            user_agent=self._context.user_agent,
         )
         await CREDENTIAL_KINDS[target.login](self._services).create(login, credential)
         # From here on the user is who the cluster says, not who the request says.
@@ -131,7 +136,7 @@ class ApiLoginGateway:
             int(credential.expires_at.timestamp()),
             credential.worker or "",
         )
-        await run_in_threadpool(self._services.storage.credentials.add, credential)
+        await self._add(token, credential)
         with contextlib.suppress(LimitReached):  # of logins at the same moment, each made room
             most = self._services.settings.LOGINS_PER_USER
             await end_surplus_logins(self._services, username, target.name, most)
@@ -143,21 +148,34 @@ class ApiLoginGateway:
             "expires_at": iso_time(token.expires_at),
         }
 
-    async def log_out(self) -> dict[str, Any]:
-        """Refuse the token from now on, then remove its key from the cluster."""
+    async def _add(self, token: Token, credential: Credential) -> None:
+        """Store a credential. Raises UserBlocked, and removes its key from the cluster again."""
+        try:
+            await run_in_threadpool(self._services.storage.credentials.add, credential)
+        except UserBlocked:
+            with contextlib.suppress(ResopError):
+                await CREDENTIAL_KINDS[credential.kind](self._services).revoke(token, credential)
+            raise
+
+    async def log_out(self, keep_running: bool) -> dict[str, Any]:
+        """Refuse the token from now on, then remove its key from the cluster.
+
+        Its tasks continue with `keep_running`, and so does the key until they have ended.
+        """
         token = await self._authenticate()
         credential = await run_in_threadpool(
             self._services.storage.credentials.get, token.credential
         )
-        await run_in_threadpool(self._services.storage.credentials.revoke, token.credential)
-        await announce_logout(self._services, token.credential)
+
+        def end(administration: LoginAdministration) -> list[EndedLogin]:
+            return administration.end([token.credential], "logged out", keep_running=keep_running)
+
+        ended = await end_logins(self._services, end)
+        reason = await remove_key(self._services, token, credential, ended)
         answer: dict[str, Any] = {"username": token.username, "cluster": token.cluster}
-        try:
-            if credential is None:
-                raise KeyRefused("the key had already been removed")
-            await CREDENTIAL_KINDS[credential.kind](self._services).revoke(token, credential)
-        except ResopError as fault:
-            reason = f"{fault.message}; the key expires at {iso_time(token.expires_at)}"
+        if tasks_continue(token, ended):
+            answer["tasks_continue"] = True
+        if reason is not None:
             return {**answer, "key_removed": False, "reason": reason}
         return {**answer, "key_removed": True}
 

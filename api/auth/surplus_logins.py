@@ -6,17 +6,14 @@ logs in at each start. A login with a waiting or running task is never ended by 
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 
 from api.state.services import Services
-from resop.config.logging import log_event
-from resop.errors import QueueUnavailable
 from resop.messaging.messages import LoggedOut
-from resop.messaging.publisher import publish
 
-log = logging.getLogger(__name__)
+REASON = "the user has logged in too often since"
 
 
 async def end_surplus_logins(services: Services, username: str, cluster: str, most: int) -> bool:
@@ -26,19 +23,8 @@ async def end_surplus_logins(services: Services, username: str, cluster: str, mo
     """
     credentials = services.storage.credentials
     surplus = await run_in_threadpool(credentials.surplus, username, cluster, most)
-    for credential in surplus:
-        if await run_in_threadpool(credentials.revoke, credential):
-            log_event(log, "login ended", user=username, cluster=cluster, credential=credential)
-            await announce_logout(services, credential)
+    # A task that has begun meanwhile continues.
+    end = partial(services.access.administration.end, surplus, REASON, keep_running=True)
+    for ended in await run_in_threadpool(end):
+        services.access.on_logout(LoggedOut(ended.id))
     return bool(surplus)
-
-
-async def announce_logout(services: Services, credential: str) -> None:
-    """Have every process refuse the token of a login that was revoked."""
-    message = LoggedOut(credential)
-    services.access.logins.on_logout(message)
-    try:
-        await publish(services.messaging.redis, message)
-    except QueueUnavailable:
-        # The other API processes have lost Redis too, so they ask the database each time.
-        log.warning("a logout was not published: Redis is unavailable")

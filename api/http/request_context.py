@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from resop.security.tokens import Token
 from resop.storage.audit_log import truncate_options
-from resop.storage.models import AuditEntry, RequestOutcome
+from resop.storage.models import MAX_USER_AGENT_LENGTH, AuditEntry, RequestOutcome
 
 MAX_ADDRESS_LENGTH = 64
 """Longer addresses are cut: a proxy passes on whatever it received."""
@@ -26,6 +27,8 @@ class RequestContext:
     path: str
     address: str
     """The client's address; `local` where the server does not know one."""
+    user_agent: str = ""
+    """The client's `User-Agent`, without control characters."""
     username: str = ""
     """The user of an accepted token or a successful login; empty before that."""
     cluster: str = ""
@@ -48,6 +51,7 @@ class RequestContext:
             method=scope["method"],
             path=scope["path"],
             address=client[0][:MAX_ADDRESS_LENGTH] if client else "local",
+            user_agent=_printable(Headers(scope=scope).get("user-agent", "")),
         )
         scope.setdefault("state", {})[_STATE_KEY] = context
         return context
@@ -89,6 +93,10 @@ class RequestContext:
             task=task_id,
             request=self.id,
         )
+
+
+def _printable(text: str) -> str:
+    return "".join(filter(str.isprintable, text[:MAX_USER_AGENT_LENGTH]))
 
 
 def context_of(scope: Scope) -> RequestContext:

@@ -171,8 +171,10 @@ async def _run_login(form: _Form, sent: FormData, options: dict[str, Any]) -> Re
         set_session_cookie(request, response, output["token"], token.expires)
         return response
     if form.action.title == LOGOUT_ACTION:
-        removed = "all" if output["key_removed"] else "key"
-        response = RedirectResponse(f"{LOGIN}?left={removed}", 303)
+        left = "all" if output["key_removed"] else "key"
+        if output.get("tasks_continue"):
+            left = "tasks"
+        response = RedirectResponse(f"{LOGIN}?left={left}", 303)
         set_session_cookie(request, response, new_cookie())
         return response
     return await form.respond(sent, answer={"output": output})

@@ -10,14 +10,17 @@ from api.state.answer_cache import AnswerCache
 from api.state.canonical_names import CanonicalNames
 from api.state.certificates import UserCA
 from api.state.login_cache import LoginCache
+from api.state.login_monitor import LoginMonitor, LoginUse
 from api.state.login_throttle import LoginThrottle
 from api.state.open_requests import OpenRequests
 from api.state.openid import OpenID
 from api.state.readiness import Readiness
+from api.state.requests_by_login import RequestsByLogin
 from api.state.submitter import TaskSubmitter
 from api.state.task_waiters import CompletionWaiters
 from api.state.task_watchers import TaskWatches
 from api.state.worker_logins import WorkerLogins
+from resop.access.login_administration import LoginAdministration
 from resop.access.permissions import Permissions
 from resop.access.session_provider import SessionProvider
 from resop.actions.catalog import Catalog, load_catalog
@@ -41,6 +44,7 @@ from resop.storage.batches import BatchStore
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
 from resop.storage.idempotency_keys import IdempotencyKeyStore
+from resop.storage.login_ends import LoginEnds
 from resop.storage.step_output import StepOutputStore
 from resop.storage.task_search import TaskSearch
 from resop.storage.tasks import TaskStore
@@ -129,6 +133,10 @@ class Access:
     permissions: Permissions
     logins: LoginCache
     throttle: LoginThrottle
+    requests: RequestsByLogin
+    use: LoginUse
+    administration: LoginAdministration
+    monitor: LoginMonitor
     worker_logins: WorkerLogins
     canonical_names: CanonicalNames
     user_ca: UserCA | None
@@ -147,10 +155,12 @@ class Access:
         connector, subscriber = Connector(settings), messaging.subscriber
         credentials = storage.credentials
         sessions = SessionProvider(settings, credentials, encryptor, connector, runner=False)
-        logins = LoginCache(credentials, subscriber)
+        logins, requests = LoginCache(credentials, subscriber), RequestsByLogin()
+        ends, use = LoginEnds(storage.database), LoginUse()
+        on_logout = (logins.on_logout, sessions.on_logout, requests.on_logout)
         worker_logins = WorkerLogins(messaging.redis, encryptor)
-        subscriber.on(LoggedOut, logins.on_logout)
-        subscriber.on(LoggedOut, sessions.on_logout)
+        for callback in on_logout:
+            subscriber.on(LoggedOut, callback)
         subscriber.on(LoginAccepted, worker_logins.on_message)
         subscriber.on(LoginResult, worker_logins.on_message)
         return cls(
@@ -160,11 +170,20 @@ class Access:
             permissions=Permissions(settings.policy(), catalog, credentials),
             logins=logins,
             throttle=LoginThrottle(messaging.redis, encryptor),
+            requests=requests,
+            use=use,
+            administration=LoginAdministration(ends, messaging.publisher),
+            monitor=LoginMonitor(credentials, ends, use, on_logout),
             worker_logins=worker_logins,
             canonical_names=CanonicalNames(),
             user_ca=UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,
             openid=OpenID(settings),
         )
+
+    def on_logout(self, message: LoggedOut) -> None:
+        """End in this process what belongs to a login that has ended."""
+        for callback in (self.logins, self.sessions, self.requests):
+            callback.on_logout(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,9 +203,11 @@ class Services:
         """Start to submit tasks and to receive messages."""
         self.messaging.submitter.start()
         await self.messaging.subscriber.start()
+        self.access.monitor.start()
 
     async def stop(self) -> None:
         """Submit what is pending, then close all connections."""
+        await self.access.monitor.stop()
         await self.messaging.submitter.stop()
         await self.access.sessions.close()
         await self.messaging.subscriber.stop()

@@ -6,7 +6,6 @@ The key, with its certificate if it has one, is decrypted only when a connection
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
@@ -64,7 +63,9 @@ class SessionProvider:
         target = self._settings.cluster(cluster)
 
         async def connect() -> asyncssh.SSHClientConnection:
-            found = await asyncio.to_thread(self._credentials.get, credential)
+            # A worker may have to find a step of a login that has ended, in order to end it.
+            find = self._credentials.get if self._held is None else self._credentials.usable
+            found = await asyncio.to_thread(find, credential)
             if found is not None and found.kind == "held" and self._held is None:
                 raise SessionHeldByWorker
             if found is None or found.encrypted_key is None:
@@ -87,15 +88,17 @@ class SessionProvider:
         return self._uids[credential]
 
     def on_logout(self, message: LoggedOut | Resync) -> None:
-        """Close the idle connections of a user whose login has ended.
+        """Close the connections of a login that has ended."""
+        if isinstance(message, LoggedOut):
+            self.end_login(message.credential)
 
-        Another login of that user opens new ones. After a missed logout the connections are
-        closed once they have been idle for long.
+    def end_login(self, credential: str) -> None:
+        """Close the connections that a login used, as soon as nothing runs over them.
+
+        Another login of that user opens new ones.
         """
-        if isinstance(message, Resync):
-            return
-        if session := self._of_login.pop(message.credential, None):
-            closing = asyncio.get_running_loop().create_task(session.close_idle(time.monotonic()))
+        if session := self._of_login.pop(credential, None):
+            closing = asyncio.get_running_loop().create_task(session.retire())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
 

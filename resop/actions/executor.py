@@ -64,3 +64,12 @@ class ShellContext(Protocol):
 
     def is_administrator(self, identity: Identity) -> bool:
         """Return True if the site lists this user in ADMINISTRATORS."""
+
+    def end_logins(self, username: str, cluster: str, by: str, block: str | None) -> int:
+        """End the logins of a user with everything that runs on them; return their number.
+
+        `block` is the reason for refusing further logins, or None to permit them.
+        """
+
+    def allow_logins(self, username: str, cluster: str, by: str) -> bool:
+        """Let a blocked user log in again; return False if the user was not blocked."""

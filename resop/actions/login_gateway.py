@@ -23,11 +23,15 @@ class LoginGateway(Protocol):
     ) -> dict[str, Any]:
         """Log in over SSH. Returns the token with its user, cluster and expiry time.
 
-        Raises LoginRefused, OtpRequired, PasswordExpired, TooManyAttempts or ClusterUnreachable.
+        Raises LoginRefused, OtpRequired, PasswordExpired, UserBlocked, TooManyAttempts or
+        ClusterUnreachable.
         """
 
     async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> dict[str, Any]:
         """Log in with the token of a trusted issuer. Returns the same as `log_in`."""
 
-    async def log_out(self) -> dict[str, Any]:
-        """Revoke the caller's token and remove its key from the cluster."""
+    async def log_out(self, keep_running: bool) -> dict[str, Any]:
+        """Revoke the caller's token and remove its key from the cluster.
+
+        Tasks of the login are cancelled unless they are to be kept running.
+        """

@@ -348,13 +348,7 @@ class Shell:
         commas) get a secret, and with several clusters only on those to which CLUSTERS_FILE binds
         it. Raises NotPermitted for other users, and what `setting` raises.
         """
-        identity = Identity(self.username, self.cluster)
-        if not self.context.is_administrator(identity):
-            _log.warning(
-                "%s may not read the secret setting %s: the user is not listed in ADMINISTRATORS",
-                *(identity, name),
-            )
-            raise NotPermitted("only administrators of this service may run this action")
+        self._require_administrator(f"read the secret setting {name}")
         return Secret(self._setting(name, secret=True))
 
     def _setting(self, name: str, default: str | None = None, *, secret: bool = False) -> str:
@@ -362,3 +356,37 @@ class Shell:
         if value is None:
             self.fail(f"the setting {name} is missing: ask an administrator of this service")
         return value
+
+    # -- Logins to this service
+
+    def end_logins(self, username: str, *, block: str | None = None) -> int:
+        """End a user's logins to this service on this cluster; return how many there were.
+
+            shell.end_logins("ada", block="suspended until the audit is over")
+
+        What runs on them ends too: tasks, batches, transfers, event streams. `block` is a reason,
+        which the user sees, to refuse further logins until `allow_logins`. Only users listed in the
+        setting ADMINISTRATORS may do this. Raises NotPermitted for others.
+        """
+        by = self._require_administrator(f"end the logins of {username}")
+        return self.context.end_logins(username, self.cluster, str(by), block)
+
+    def allow_logins(self, username: str) -> bool:
+        """Let a blocked user log in to this service again; return False if there was no block.
+
+            shell.allow_logins("ada")
+
+        Raises NotPermitted for callers who are not listed in the setting ADMINISTRATORS.
+        """
+        by = self._require_administrator(f"let {username} log in again")
+        return self.context.allow_logins(username, self.cluster, str(by))
+
+    def _require_administrator(self, purpose: str) -> Identity:
+        """Return the caller. Raises NotPermitted unless ADMINISTRATORS lists the caller."""
+        identity = Identity(self.username, self.cluster)
+        if not self.context.is_administrator(identity):
+            _log.warning(
+                "%s may not %s: the user is not listed in ADMINISTRATORS", identity, purpose
+            )
+            raise NotPermitted("only administrators of this service may run this action")
+        return identity

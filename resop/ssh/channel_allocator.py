@@ -48,6 +48,8 @@ class ChannelAllocator:
         self.connections: list[PooledConnection] = []
         self.waiters: deque[asyncio.Future[PooledConnection]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+        """Connections being opened that are not to be used."""
         self._reduced_limit = MAX_CHANNELS
         self._reduced_until = 0.0
         self._reconnect_at = 0.0
@@ -81,6 +83,8 @@ class ChannelAllocator:
         """Return a channel."""
         pooled.in_use -= 1
         pooled.idle_since = self._released_at = time.monotonic()
+        if pooled.retired:
+            self._drop_stale()
         self._dispatch()
 
     def reduce_limit(self, refusing: PooledConnection) -> bool:
@@ -100,6 +104,13 @@ class ChannelAllocator:
         self.connections = [each for each in self.connections if each not in idle]
         self._drop_stale()
         await _close(idle)
+
+    async def retire(self) -> None:
+        """Close the connections: at once where nothing runs, else when nothing runs any more."""
+        for pooled in self.connections:
+            pooled.retired = bool(pooled.in_use)
+        self._retiring |= self._opening
+        await self.close_idle(time.monotonic())
 
     async def close(self) -> None:
         """Close all connections; raise ClusterUnreachable in all waiters."""
@@ -154,6 +165,7 @@ class ChannelAllocator:
             task = asyncio.create_task(self._open())
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
+            task.add_done_callback(self._retiring.discard)
 
     async def _open(self) -> None:
         try:
@@ -164,8 +176,10 @@ class ChannelAllocator:
             log.exception("a connection could not be opened: a fault of the service")
             self._on_open_failed(ServiceFault())
         else:
+            pooled.retired = asyncio.current_task() in self._retiring
             self.connections.append(pooled)
             self._on_open(pooled)
+            self._drop_stale()
             self._dispatch()
 
     def _on_open_failed(self, fault: ResopError) -> None:

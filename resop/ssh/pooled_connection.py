@@ -32,12 +32,14 @@ class PooledConnection:
     expires_at: float = math.inf
     """When the connection is too old to be used (time.monotonic)."""
     idle_since: float = field(default_factory=time.monotonic)
+    retired: bool = False
+    """True if the connection is to be closed as soon as nothing runs over it."""
 
     @property
     def is_stale(self) -> bool:
         """True if no further step may run over the connection."""
         expired = time.monotonic() > self.expires_at
-        return self.connection.is_closed() or expired or self.runner_crashed
+        return self.retired or expired or self.connection.is_closed() or self.runner_crashed
 
     @property
     def runner_crashed(self) -> bool:

@@ -208,6 +208,11 @@ class Session:
         for each in self._allocators:
             await each.close_idle(before)
 
+    async def retire(self) -> None:
+        """Close every connection as soon as nothing runs over it; further steps open new ones."""
+        for each in self._allocators:
+            await each.retire()
+
     async def close(self) -> None:
         """Close all connections; raise ClusterUnreachable in all steps that wait for one."""
         for each in self._allocators:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 
-from resop.errors import LimitReached
+from resop.errors import LimitReached, UserBlocked
+from resop.security.identity import Identity
 from resop.storage.database import Database
-from resop.storage.models import CREDENTIAL, TASK, Credential, State, now
+from resop.storage.login_states import is_live
+from resop.storage.models import (
+    BLOCKED_USER,
+    CREDENTIAL,
+    MAX_REASON_LENGTH,
+    TASK,
+    Credential,
+    State,
+    now,
+)
 from resop.storage.users import is_user
 
 BUSY_LOGINS_SECONDS = 60
@@ -22,24 +33,52 @@ class CredentialStore:
         self._database = database
 
     def add(self, credential: Credential) -> None:
-        """Write a new credential, and erase the encrypted keys of expired ones."""
+        """Write a new credential, and erase the encrypted keys of expired ones.
+
+        Raises UserBlocked, and writes an ended one, if the user may not log in to this cluster.
+        """
+        blocked = select(BLOCKED_USER.c.reason).where(
+            BLOCKED_USER.c.username == credential.username,
+            BLOCKED_USER.c.cluster == credential.cluster,
+        )
+        row = credential.model_dump()
         with self._database.write() as db:
+            reason = db.execute(blocked).scalar()
+            if reason is not None:
+                # Ended from the start, so that the worker that holds its connection closes it.
+                row |= {"revoked_at": now(), "encrypted_key": None}
             db.execute(
                 update(CREDENTIAL)
                 .where(CREDENTIAL.c.expires_at < now(), CREDENTIAL.c.encrypted_key.is_not(None))
                 .values(encrypted_key=None)
             )
-            db.execute(insert(CREDENTIAL), [credential.model_dump()])
+            db.execute(insert(CREDENTIAL), [row])
+        if reason is not None:
+            raise UserBlocked(
+                f"an administrator of this service has blocked {credential.username} on "
+                f"{credential.cluster}: {reason}"
+            )
 
     def get(self, credential_id: str) -> Credential | None:
-        """Return a credential, or None if it is unknown, revoked or expired."""
-        query = select(CREDENTIAL).where(
+        """Return a credential; None if it is unknown, revoked or expired, or its user blocked."""
+        return self._read(CREDENTIAL.c.id == credential_id, is_live(now()))
+
+    def usable(self, credential_id: str) -> Credential | None:
+        """Return a credential that tasks may need, even if its token is refused; else None.
+
+        Tasks may have been kept running at logout, and running ones have to be ended.
+        """
+        present = now()
+        kept = CREDENTIAL.c.keep_running.is_(True) | CREDENTIAL.c.encrypted_key.is_not(None)
+        return self._read(
             CREDENTIAL.c.id == credential_id,
-            CREDENTIAL.c.revoked_at.is_(None),
-            CREDENTIAL.c.expires_at > now(),
+            CREDENTIAL.c.expires_at > present,
+            or_(kept, is_live(present)),
         )
+
+    def _read(self, *conditions: ColumnElement[bool]) -> Credential | None:
         with self._database.read() as db:
-            row = db.execute(query).one_or_none()
+            row = db.execute(select(CREDENTIAL).where(*conditions)).one_or_none()
         return None if row is None else Credential(**row._mapping)
 
     def groups(self, credential_id: str) -> list[str] | None:
@@ -61,9 +100,7 @@ class CredentialStore:
 
         `user` is `name@cluster`, or a name, which means that name on every cluster.
         """
-        query = select(CREDENTIAL).where(
-            CREDENTIAL.c.revoked_at.is_(None), CREDENTIAL.c.expires_at > now()
-        )
+        query = select(CREDENTIAL).where(is_live(now()))
         if user is not None:
             query = query.where(is_user(CREDENTIAL, user))
         with self._database.read() as db:
@@ -119,6 +156,24 @@ class CredentialStore:
         with self._database.read() as db:
             return list(db.execute(query).scalars())
 
+    def live_of(self, identity: Identity) -> list[Credential]:
+        """Return the live credentials of exactly this user, oldest first."""
+        query = select(CREDENTIAL).where(
+            CREDENTIAL.c.username == identity.username,
+            CREDENTIAL.c.cluster == identity.cluster,
+            is_live(now()),
+        )
+        with self._database.read() as db:
+            rows = db.execute(query.order_by(CREDENTIAL.c.id))
+            return [Credential(**row._mapping) for row in rows]
+
+    def note_use(self, credential_ids: Iterable[str], minute: datetime) -> None:
+        """Record that tokens of these credentials were used in this minute."""
+        unnoted = or_(CREDENTIAL.c.last_used_at.is_(None), CREDENTIAL.c.last_used_at < minute)
+        mine = CREDENTIAL.c.id.in_(sorted(credential_ids)), unnoted
+        with self._database.write(durable=False) as db:
+            db.execute(update(CREDENTIAL).where(*mine).values(last_used_at=minute))
+
     def delete_expired(self, expired_before: datetime, limit: int) -> int:
         """Delete at most `limit` credentials that expired before this time; return the number."""
         old = select(CREDENTIAL.c.id).where(CREDENTIAL.c.expires_at < expired_before)
@@ -128,13 +183,14 @@ class CredentialStore:
                 db.execute(delete(CREDENTIAL).where(CREDENTIAL.c.id.in_(ids)))
         return len(ids)
 
-    def revoke(self, credential_id: str) -> bool:
+    def revoke(self, credential_id: str, reason: str = "") -> bool:
         """Revoke a credential and erase its key; return True if this call revoked it."""
+        values = {"revoked_at": now(), "end_reason": reason[:MAX_REASON_LENGTH]}
         with self._database.write() as db:
             return bool(
                 db.execute(
                     update(CREDENTIAL)
                     .where(CREDENTIAL.c.id == credential_id, CREDENTIAL.c.revoked_at.is_(None))
-                    .values(revoked_at=now(), encrypted_key=None)
+                    .values(encrypted_key=None, **values)
                 ).rowcount
             )

@@ -1,5 +1,5 @@
 """The tables of the database: tasks, tags, steps and their output, batches, idempotency keys,
-webhook deliveries, credentials, workers, audit entries.
+webhook deliveries, credentials, blocked users, workers, audit entries.
 """
 
 from __future__ import annotations
@@ -9,11 +9,16 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, and_, text
+from sqlalchemy import BigInteger, Index, and_, false, text
 from sqlmodel import Field, SQLModel
 
 from resop.storage.column_types import EncryptedBytes, Json, LongText, UtcDateTime
 from resop.storage.ids import new_id
+
+MAX_REASON_LENGTH = 500
+"""Characters of the reason why a login was ended, or a user blocked."""
+MAX_USER_AGENT_LENGTH = 200
+_EMPTY = {"server_default": ""}
 
 
 class State(StrEnum):
@@ -280,12 +285,37 @@ class Credential(SQLModel, table=True):
     worker: str | None = Field(default=None, max_length=128)
     """The worker that holds the session, if the kind is `held`."""
     created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
-    expires_at: datetime = Field(sa_type=UtcDateTime)
-    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     uid: int | None = Field(default=None, sa_type=BigInteger)
     """The number of the account on the cluster; None only before it is asked for."""
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    revoked_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+    """The time from which its token is refused, if that is before `expires_at`."""
+    end_reason: str = Field(default="", max_length=MAX_REASON_LENGTH, sa_column_kwargs=_EMPTY)
+    """Why it was revoked, as its user sees it."""
+    keep_running: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """True if tasks of the login continue although it is revoked, until they have all ended."""
     remote_groups: list[str] | None = Field(default=None, sa_type=Json)
     """The user's groups on the cluster at login; None if the policy needs none."""
+    address: str = Field(default="", max_length=64, sa_column_kwargs=_EMPTY)
+    """The client's address at login."""
+    user_agent: str = Field(default="", max_length=MAX_USER_AGENT_LENGTH, sa_column_kwargs=_EMPTY)
+    """The `User-Agent` of the client at login."""
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """The minute of a recent request with its token."""
+
+
+class BlockedUser(SQLModel, table=True):
+    """A user who may not log in to a cluster."""
+
+    __tablename__ = "blocked_user"
+
+    username: str = Field(primary_key=True, max_length=64)
+    cluster: str = Field(primary_key=True, max_length=64)
+    reason: str = Field(max_length=MAX_REASON_LENGTH)
+    """Why, as the user sees it."""
+    since: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    blocked_by: str = Field(max_length=160)
+    """The administrator: an account of the service's machine, or `name@cluster`."""
 
 
 class WorkerHeartbeat(SQLModel, table=True):
@@ -353,6 +383,7 @@ WEBHOOK_DELIVERY = METADATA.tables["webhook_delivery"]
 CREDENTIAL = METADATA.tables["credential"]
 TASK_TAG = METADATA.tables["task_tag"]
 BATCH = METADATA.tables["batch"]
+BLOCKED_USER = METADATA.tables["blocked_user"]
 WORKER = METADATA.tables["worker"]
 AUDIT = METADATA.tables["audit"]
 

@@ -33,6 +33,8 @@ from resop.storage.column_types import UtcDateTime
 from resop.storage.database import Database
 from resop.storage.idempotency_keys import INSERT_KEY, find_keys
 from resop.storage.ids import lower_bound
+from resop.storage.login_ends import LoginEnds
+from resop.storage.login_states import login_has_ended
 from resop.storage.models import (
     HANDED_OFF,
     STEP,
@@ -63,13 +65,18 @@ _COUNT_QUEUED = select(func.count()).select_from(
     .limit(bindparam("limit", type_=Integer))
     .subquery()
 )
+_CLAIM_TIME = bindparam("at", type_=UtcDateTime)
 _CLAIM = (
     update(TASK)
-    .where(TASK.c.id == bindparam("claimed"), or_(TASK.c.state == State.QUEUED, HANDED_OFF))
+    .where(
+        TASK.c.id == bindparam("claimed"),
+        # A task that was handed off is claimed even then: its step has to be ended.
+        or_((TASK.c.state == State.QUEUED) & ~login_has_ended(_CLAIM_TIME), HANDED_OFF),
+    )
     .values(
         state=State.RUNNING,
         worker=bindparam("by"),
-        started_at=func.coalesce(TASK.c.started_at, bindparam("at", type_=UtcDateTime)),
+        started_at=func.coalesce(TASK.c.started_at, _CLAIM_TIME),
     )
 )
 _CLAIMED_COLUMNS = [TASK.c[each.name] for each in fields(ClaimedTask)]
@@ -163,7 +170,10 @@ class TaskStore:
         return next(iter(self.claim_all([task_id], worker)), None)
 
     def claim_all(self, task_ids: Sequence[str], worker: str) -> list[ClaimedTask]:
-        """Claim many tasks in one transaction, and return the tasks that `worker` must run."""
+        """Claim many tasks in one transaction, and return the tasks that `worker` must run.
+
+        A queued task whose login has ended is cancelled instead.
+        """
         rows: list[Row[Any]] = []
         with self._database.write() as db:
             for task_id in task_ids:
@@ -173,7 +183,11 @@ class TaskStore:
                 elif db.execute(_CLAIM, claim).rowcount:  # MariaDB
                     query = select(*_CLAIMED_COLUMNS).where(TASK.c.id == task_id)
                     rows += db.execute(query).all()
-        return [ClaimedTask(**row._mapping) for row in rows]
+        claimed = [ClaimedTask(**row._mapping) for row in rows]
+        if len(claimed) < len(task_ids):
+            unclaimed = set(task_ids) - {task.id for task in claimed}
+            LoginEnds(self._database).cancel_unclaimable(sorted(unclaimed))
+        return claimed
 
     def unclaim(self, task_id: str, worker: str) -> bool:
         """Requeue a claimed task of which nothing was sent; return False if it is not claimed."""

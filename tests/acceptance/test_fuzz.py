@@ -45,7 +45,8 @@ class Fuzzer:
     def __init__(self, service: Service, address: str) -> None:
         self.address = address
         self.fiona = service.log_in(ACCOUNTS["fiona"])
-        self.logout_caller = service.log_in(ACCOUNTS["fiona"])  # for requests to log out
+        # For requests that end logins, all of that user's at once.
+        self.logout_caller = service.log_in(ACCOUNTS["tina"])
         batch = launch_batch(self.fiona, {"items": [{"command": "true"}]})
         assert get_batch(self.fiona, batch, wait=20)["state"] == "ended"
         self.own = {"task_id": self.fiona.run("true").json()["task"], "batch_id": batch}
@@ -81,7 +82,8 @@ class Fuzzer:
     def send(self, case: Case[Any], declared: dict[str, Any]) -> None:
         self.sent += 1
         path = case.operation.path
-        caller = self.logout_caller if path == "/auth/opn/logout" else self.fiona
+        ends_logins = path == "/auth/opn/logout" or path.startswith("/logins")
+        caller = self.logout_caller if ends_logins else self.fiona
         headers = {"Authorization": f"Bearer {caller.token}"} if path not in LOGINS else {}
         if self.sent % 4:  # otherwise with the generated ones
             case.path_parameters = {

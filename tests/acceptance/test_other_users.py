@@ -1,4 +1,4 @@
-"""Another user's tasks, batches and files answer every verb like missing ones."""
+"""Another user's tasks, batches, logins and files answer every verb like missing ones."""
 
 import re
 import secrets
@@ -18,7 +18,7 @@ __all__ = ["document"]
 VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 QUERIES: list[dict[str, str]] = [{}, {"wait": "1"}, {"state": "lost"}]
 BODIES: dict[str, Any] = {"PATCH": {"note": "mine"}, "POST": {"input": "x"}, "PUT": {}}
-IDS = {"task_id", "batch_id"}
+IDS = {"task_id", "batch_id", "login_id"}
 NO_IDS = {"operator", "kind", "action"}  # path parameters of a new batch
 ON_THE_CLUSTER = {"path"}
 VARYING_HEADERS = {"date", "x-request-id", "content-length"}
@@ -35,6 +35,11 @@ def comparable(answer: httpx.Response, name: str) -> tuple[object, ...]:
     return answer.status_code, headers, text
 
 
+def current_login(caller: Caller) -> str:
+    logins = caller.http.get("/logins").json()["logins"]
+    return next(str(each["id"]) for each in logins if each["current"])
+
+
 def test_tasks_and_batches_of_another_user_answer_like_missing_ones(
     alice: Caller, bob: Caller, document: Any
 ) -> None:
@@ -43,12 +48,14 @@ def test_tasks_and_batches_of_another_user_answer_like_missing_ones(
     ended = {
         "task_id": alice.run(f"echo {mark}").json()["task"],
         "batch_id": launch_batch(alice, batch),
+        "login_id": current_login(alice),
     }
     assert get_batch(alice, ended["batch_id"], wait=20)["counts"]["failed"] == 1
     batch = {"items": [{"command": f"sleep 600; {mark}"}] * 3}
     running = {
         "task_id": alice.begin("core/opn/run", {"command": f"sleep 600; {mark}"}),
         "batch_id": launch_batch(alice, batch),
+        "login_id": current_login(alice),
     }
     # From its first step on the task does not change.
     assert eventually(lambda: alice.task(running["task_id"])["steps"])

@@ -200,6 +200,19 @@ def test_logout_ends_the_login_everywhere(visitor: Visitor, service: Service) ->
     assert failure(service.caller(cookie).http.get("/tasks"), 401)["type"] == "TokenRefused"
 
 
+def test_tasks_continue_after_a_logout(visitor: Visitor, service: Service) -> None:
+    visitor.log_in("bob")
+    caller = service.caller(visitor.http.cookies["resop"])
+    task = caller.begin("core/opn/run", {"command": "sleep 600"})
+    [keep] = re.findall(r'name="keep_running" value="([^"]*)"', visitor.get("/pages/"))
+    answer = visitor.post(LOGOUT, keep_running=keep)
+    assert answer.headers["location"] == f"{LOGIN}?left=tasks"
+    assert "Your tasks continue" in visitor.get(f"{LOGIN}?left=tasks")
+    again = service.log_in(ACCOUNTS["bob"])
+    assert again.task(task)["state"] in ("queued", "running")
+    again.http.delete(f"/tasks/{task}", params={"wait": 20})
+
+
 def test_form_has_a_field_for_each_option(admin: Visitor) -> None:
     shown = admin.get("/template/opn/hello/submit")
     assert re.search(r'<textarea [^>]*name="names"[^>]*placeholder="e.g. ada\ngrace"', shown)

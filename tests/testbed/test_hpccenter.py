@@ -159,8 +159,8 @@ def test_suspended_person_is_out_and_then_in_again(
         state = {"username": name, "suspended": True, "accounts": ["project1"], "portal": True}
         assert said == state
         failure(running.caller().login(name, PASSWORD), 401)
-        job = failure(caller.post("slurm/opn/sbatchd", {"script": "#!/bin/sh\n"}), 424)
-        assert "limit" in job["message"].lower()
+        assert eventually(lambda: caller.http.get("/tasks").status_code == 401, PATIENCE)
+        failure(caller.post("slurm/opn/sbatchd", {"script": "#!/bin/sh\n"}), 401)
         assert rows(bed, f"select enabled from users where username = '{name}'") == "f"
         assert output(admin, "ldap/opn/find_user", username=name)["users"][0]["suspended"]
 

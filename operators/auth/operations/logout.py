@@ -1,11 +1,22 @@
 """Revoke the token of this request, and remove its SSH key from the cluster."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from resop import Gate, operation
 
 
-@operation(examples=[{}])
-async def logout(gate: Gate) -> dict[str, Any]:
-    """Return the user, and whether the key was removed from the cluster."""
-    return await gate.log_out()
+@operation(examples=[{}, {"keep_running": False}])
+async def logout(
+    gate: Gate,
+    keep_running: Annotated[
+        bool,
+        Field(description="let the tasks of this login continue, instead of cancelling them"),
+    ] = True,
+) -> dict[str, Any]:
+    """Return the user, and whether the key was removed from the cluster.
+
+    To end every login of yours with everything that runs on them: DELETE /logins.
+    """
+    return await gate.log_out(keep_running)

@@ -52,6 +52,8 @@ def create_user(
 ) -> NewUser:
     """Return the new user, who can log in and submit jobs immediately.
 
+    A block of an earlier user of that name is lifted.
+
     The log lists what was done. If a step fails, the steps before it are undone: see `undone` and
     `needs_repair` of the error.
     """
@@ -67,4 +69,5 @@ def create_user(
     )
     slurm.add_user(shell, user=username, account=account)
     portal.create_user(shell, username=username, mail=mail, full_name=user["full_name"])
+    shell.allow_logins(username)
     return NewUser(user=user, account=account)

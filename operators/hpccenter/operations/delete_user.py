@@ -27,10 +27,15 @@ class UserDeletion(TypedDict):
 def delete_user(shell: Shell, username: Username) -> UserDeletion:
     """Return where the user was deleted.
 
-    The user's jobs are cancelled; open login sessions continue. The deletion cannot be undone: if
-    a step fails, the log lists what was done, and repeating the request does the rest.
+    The user's jobs are cancelled. Logins to this service end, with everything that runs on them;
+    login sessions that are open on the cluster continue. The deletion cannot be undone: if a step
+    fails, the log lists what was done, and repeating the request does the rest.
     """
     user = find(shell, username)
+    if user:
+        # First, so that nothing of the user runs meanwhile. The cluster may know the name for some
+        # minutes after its deletion, so further logins are refused.
+        shell.end_logins(username, block="the account was deleted")
     # Slurm first: it needs the directory to map the user's name to the UID of the jobs.
     accounts = _remove_from_slurm(shell, username)
     groups = ldap.delete_user(shell, username=username)["groups"] if user else []
@@ -38,6 +43,8 @@ def delete_user(shell: Shell, username: Username) -> UserDeletion:
         shell.log(f"removed {username} from the portal")
     if not (accounts or user or in_portal):
         shell.fail(f"neither the directory nor Slurm nor the portal has a user {username}")
+    if not user:
+        shell.end_logins(username, block="the account was deleted")
     return UserDeletion(
         username=username,
         accounts=accounts,

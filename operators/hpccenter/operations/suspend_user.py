@@ -34,8 +34,10 @@ def suspend_user(
 ) -> AccessStatus:
     """Return the user's access after the change; if a step fails, those before it are undone.
 
-    An expiry date in the directory (shadowExpire) blocks logins by password and by key; open login
-    sessions continue. A resumed user has no expiry date and no own limit of jobs (MaxSubmitJobs).
+    An expiry date in the directory (shadowExpire) blocks logins by password and by key; login
+    sessions that are open on the cluster continue. Logins to this service end, with everything that
+    runs on them. A resumed user has no expiry date, no own limit of jobs (MaxSubmitJobs), and can
+    log in to this service.
     """
     user = get_user(shell, username)
     no_longer = "" if resume else " no longer"
@@ -50,6 +52,11 @@ def suspend_user(
         shell.log(f"{username} can{no_longer} use the portal")
     if cancel_jobs and not resume:
         ask(shell, "scancel", "--quiet", f"--user={username}")
+    # Last, since only steps on the cluster are undone.
+    if resume:
+        shell.allow_logins(username)
+    else:
+        shell.end_logins(username, block="the account is suspended")
     return AccessStatus(
         username=username, suspended=not resume, accounts=accounts, portal=bool(in_portal)
     )

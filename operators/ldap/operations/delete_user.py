@@ -18,9 +18,10 @@ class DirectoryDeletion(TypedDict):
 
 @operation(examples=[{"username": "ada"}])
 def delete_user(shell: Shell, username: Username) -> DirectoryDeletion:
-    """Return the deleted user. The home folder remains, and the UID is not given again.
+    """Return the deleted user, whose logins to this service end. The home folder remains.
 
-    The user is removed from the groups first; after a failure, repeat the request to finish.
+    The UID is not given again. The user is removed from the groups first; after a failure, repeat
+    the request to finish.
     """
     user = get_user(shell, username)
     query = f"(&(objectClass=posixGroup)(memberUid={escape_filter(username)}))"
@@ -29,5 +30,6 @@ def delete_user(shell: Shell, username: Username) -> DirectoryDeletion:
         client.modify(shell, group.dn, [("delete", "memberUid", [username])])
     record_number(shell, people_base(shell), "uidNumber", user["uid_number"])
     client.delete(shell, user["dn"])
+    shell.end_logins(username)
     shell.log(f"deleted {username} from the directory; the home folder {user['home']} remains")
     return DirectoryDeletion(user=user, groups=[group.first("cn") or group.dn for group in found])

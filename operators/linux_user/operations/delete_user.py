@@ -1,11 +1,12 @@
 """Permanently delete a local account on the login node."""
 
+import contextlib
 from typing import Annotated
 
 from pydantic import Field
 
 from operators.linux_user.accounts import FIRST_USER_UID, LocalAccount, as_root, get_account
-from resop import Shell, Username, operation
+from resop import NotPermitted, Shell, Username, operation
 
 
 @operation(examples=[{"username": "ada"}, {"username": "ada", "remove_home": True}])
@@ -21,7 +22,8 @@ def delete_user(
 ) -> LocalAccount:
     """Return the deleted account. Fails for system accounts.
 
-    With `force`, the user's processes keep running: userdel does not end them.
+    With `force`, the user's processes keep running: userdel does not end them. If the caller is one
+    of ADMINISTRATORS, the user's logins to this service end, with everything that runs on them.
     """
     account = get_account(shell, username)
     if account["uid"] < FIRST_USER_UID:
@@ -29,5 +31,7 @@ def delete_user(
     flags = ["--remove"] if remove_home else []
     flags += ["--force"] if force else []
     shell.run(*as_root(shell, "userdel", *flags, username))
+    with contextlib.suppress(NotPermitted):  # root on the cluster may be nobody in this service
+        shell.end_logins(username)
     shell.log(f"deleted the local account {username}")
     return account

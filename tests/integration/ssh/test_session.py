@@ -423,6 +423,38 @@ async def test_close_raises_in_all_waiters() -> None:
     assert nothing_is_left(session)
 
 
+async def test_retired_connections_close_as_soon_as_nothing_runs_over_them(
+    server: OpenSSH,
+) -> None:
+    async with opened(server) as (session, connect):
+        step = asyncio.create_task(session.run(line_step("sleep 1; echo on"), LONG))
+        assert await eventually(lambda: session.connections > 0)
+        assert await eventually(lambda: any(each.in_use for each in session.allocator.connections))
+        await session.retire()
+        [used] = connect.made
+        assert not used.is_closed(), "its step continues"
+        assert (await session.run(line_step("echo new"), LONG)).stdout == b"new\n"
+        assert len(connect.made) == 2, "a further step does not use it"
+        assert (await step).stdout == b"on\n"
+        assert await eventually(used.is_closed)
+        await session.retire()
+        assert session.connections == 0 and await eventually(connect.made[1].is_closed)
+
+
+async def test_connection_that_is_opened_when_the_session_is_retired_is_not_used(
+    server: OpenSSH,
+) -> None:
+    async with opened(server) as (session, connect):
+        connect.go.clear()
+        step = asyncio.create_task(session.run(line_step("echo on"), LONG))
+        assert await eventually(lambda: connect.tried == 1)
+        await session.retire()
+        connect.go.set()
+        assert (await step).stdout == b"on\n"
+        assert len(connect.made) == 2
+        assert await eventually(connect.made[0].is_closed)
+
+
 async def test_old_connection_is_replaced_and_closed(server: OpenSSH) -> None:
     async with opened(server) as (session, connect):
         await session.run(line_step("true"), LONG)

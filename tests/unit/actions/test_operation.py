@@ -232,6 +232,12 @@ class Declared:
     def is_administrator(self, identity: Identity) -> bool:
         return False
 
+    def end_logins(self, username: str, cluster: str, by: str, block: str | None) -> int:
+        raise AssertionError
+
+    def allow_logins(self, username: str, cluster: str, by: str) -> bool:
+        raise AssertionError
+
 
 def test_called_operation_of_another_operator_finds_its_own_commands() -> None:
     @operation

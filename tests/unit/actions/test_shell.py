@@ -285,6 +285,25 @@ def test_secret_setting_is_for_administrators_only(administrators: str) -> None:
     assert refusal.value.message == "only administrators of this service may run this action"
 
 
+def test_administrator_ends_logins_and_lets_blocked_users_log_in_again() -> None:
+    shell = FakeShell(settings={"ADMINISTRATORS": "ada"})
+    shell.end_logins("bob")
+    shell.end_logins("eve", block="suspended")
+    assert shell.fake.ended_logins == {"bob": None, "eve": "suspended"}
+    assert shell.allow_logins("eve")
+    assert shell.fake.allowed_logins == ["eve"]
+
+
+@pytest.mark.parametrize("administrators", ["", "adam", "a,d,a", "ADA"])
+def test_nobody_else_ends_logins(administrators: str) -> None:
+    shell = FakeShell(settings={"ADMINISTRATORS": administrators})
+    with pytest.raises(NotPermitted):
+        shell.end_logins("bob", block="envy")
+    with pytest.raises(NotPermitted):
+        shell.allow_logins("bob")
+    assert (shell.fake.ended_logins, shell.fake.allowed_logins) == ({}, [])
+
+
 @pytest.mark.parametrize("fault", [StepTimedOut, ContactLost, TaskCancelled])
 def test_step_that_may_have_happened_is_undone(fault: type[ResopError]) -> None:
     shell = FakeShell().expect("add", raises=fault()).expect("remove")

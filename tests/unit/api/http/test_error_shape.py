@@ -29,6 +29,8 @@ PINNED = {
     "SessionExpired": 401,
     "SessionHeldByWorker": 403,
     "KeyRefused": 401,
+    "UnknownLogin": 404,
+    "UserBlocked": 403,
     "NotPermitted": 403,
     "Forbidden": 403,
     "TooManyAttempts": 429,
