@@ -27,6 +27,7 @@ from api.middleware.body_timeout import BodyTimeout
 from api.middleware.login_end import EndWithLogin
 from api.middleware.request_log import RequestLog
 from api.middleware.security_headers import SecurityHeaders, cors
+from api.middleware.take_turns import TakeTurns
 from api.routes import (
     actions,
     api_docs,
@@ -88,6 +89,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(AllowedHosts, names=settings.allowed_hosts)
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, **cors(settings))
+    app.add_middleware(TakeTurns, trusted_proxies=settings.TRUSTED_PROXIES)
     app.add_middleware(SecurityHeaders)
     errors.install(app)
     app.include_router(actions.runs)  # first, since routes are tried in this order

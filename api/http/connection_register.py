@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,16 +34,24 @@ class ClientConnections:
     """The addresses of the client; None for all trusted proxies, which are not limited."""
     count: int = 0
     waiting: dict[OpenConnection, None] = field(default_factory=dict)
-    """The connections that wait for their client, in the order in which they began to wait."""
+    """Connections that wait for their first request or the rest of one, the oldest first."""
+    idle: dict[OpenConnection, None] = field(default_factory=dict)
+    """Connections whose requests were all answered, the oldest first."""
 
     def wait(self, connection: OpenConnection) -> None:
-        """Note that the connection waits for a request."""
-        self.waiting.pop(connection, None)
-        self.waiting[connection] = None
+        """Note that the connection waits for a request, or the rest of one."""
+        self.idle.pop(connection, None)
+        self.waiting.setdefault(connection)
 
     def serve(self, connection: OpenConnection) -> None:
         """Note that the connection has a whole request: it no longer waits for its client."""
+        self.idle.pop(connection, None)
         self.waiting.pop(connection, None)
+
+    def rest(self, connection: OpenConnection) -> None:
+        """Note that the connection has answered its last request."""
+        self.waiting.pop(connection, None)
+        self.idle[connection] = None
 
 
 class ConnectionRegister:
@@ -63,20 +72,21 @@ class ConnectionRegister:
         """Count a new connection; return the connections of its client, with this one.
 
         `host` is None where the server knows no address (a Unix socket). Beyond a limit, the
-        connection that has waited longest for its client gives way: it is idle, or somebody holds
-        it open with half a request. Raises LimitReached or ServiceBusy if none waits.
+        connection that has waited longest for a request gives way, since somebody may hold it
+        open; beyond the limit of all, also an idle one. Raises LimitReached or ServiceBusy if
+        there is none.
         """
         limits = self.limits
         client = self._client(host)
         if client.group is not None and client.count >= limits.connections_per_address:
-            if not self._make_room(client):
+            if not self._make_room(client.waiting):
                 raise LimitReached(
                     f"{limits.connections_per_address} connections are open from your address: "
                     "close some, or try again later"
                 )
         elif self.count >= limits.connections:
             largest = max(self._clients.values(), key=_count, default=client)
-            if not self._make_room(largest):
+            if not self._make_room(largest.waiting) and not self._make_room(largest.idle):
                 raise ServiceBusy("the service has too many open connections: try again later")
         if client.group is not None:
             self._clients[client.group] = client
@@ -111,8 +121,8 @@ class ConnectionRegister:
         group = client_group(host)
         return self._clients.get(group) or ClientConnections(group)
 
-    def _make_room(self, client: ClientConnections) -> bool:
-        oldest = next(iter(client.waiting), None)
+    def _make_room(self, connections: Iterable[OpenConnection]) -> bool:
+        oldest = next(iter(connections), None)
         if oldest is None:
             return False
         oldest.give_way()

@@ -136,6 +136,8 @@ class LimitedProtocol(HttpToolsProtocol):
         """Begin to count."""
         self._header_count, self._begun = 0, True
         self._waiting_since = self.loop.time()
+        if self._client is not None and not self._is_serving():
+            self._client.wait(self)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -178,8 +180,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._waiting_since = self.loop.time()
         if self._fault is None:
             super().on_message_complete()
-            if self._client is not None and self._is_serving():
-                self._client.serve(self)
+            if self._client is not None:
+                if self._is_serving():
+                    self._client.serve(self)
+                else:
+                    self._client.rest(self)
 
     def send_400_response(self, msg: str) -> None:
         """Note that the parser failed; `data_received` answers."""
@@ -190,7 +195,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._waiting_since = self.loop.time()
         super().on_response_complete()
         if self._client is not None and not self._is_serving():
-            self._client.wait(self)
+            if self._headers_complete:  # answered before the rest of its body
+                self._client.wait(self)
+            else:
+                self._client.rest(self)
 
     # -- limits
 

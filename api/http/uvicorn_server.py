@@ -18,7 +18,7 @@ from uvicorn.config import STARTUP_FAILURE
 from api.http.connection_register import ConnectionRegister
 from api.http.uvicorn_protocol import LimitedProtocol
 
-__all__ = ["LOOP", "STARTUP_FAILURE", "ApiServer"]
+__all__ = ["LOOP", "STARTUP_FAILURE", "ApiServer", "HandshakeLoop"]
 
 SWEEP_SECONDS = 1.0
 HANDSHAKE_SECONDS = 10.0

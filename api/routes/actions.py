@@ -16,6 +16,7 @@ from api.http.preferences import read_preferences
 from api.http.request_context import Caller, RequestContext, context_of
 from api.http.responses import shared_headers, task_response
 from api.state.services import Services, services_of
+from api.state.turns import end_turn
 from api.tasks.off_loop import off_loop
 from api.tasks.run_action import dry_run_action, run_action
 from resop.actions.call import ActionCall
@@ -108,6 +109,7 @@ async def _run_login(
     if read_preferences(request, 0, services.webhook_hosts).dry_run:
         context.nothing_done()
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})
+    end_turn()  # the cluster may take seconds
     authenticate = partial(token_of, services, context, request)
     bearer = await bearer_of(request)
     output = await run_login_operation(services, context, call, authenticate, bearer)

@@ -10,6 +10,7 @@ from fastapi import Depends, Query
 from api.auth.dependencies import CurrentToken, ServicesDep
 from api.http.preferences import MAX_WAIT_SECONDS
 from api.state.open_requests import LongRequest
+from api.state.turns import end_turn
 
 Wait = Annotated[
     float,
@@ -18,11 +19,13 @@ Wait = Annotated[
 
 
 async def _stream(services: ServicesDep, token: CurrentToken) -> AsyncIterator[None]:
+    end_turn()
     with services.open_requests.hold(LongRequest.STREAM, token):
         yield
 
 
 async def _transfer(services: ServicesDep, token: CurrentToken) -> AsyncIterator[None]:
+    end_turn()
     with services.open_requests.hold(LongRequest.TRANSFER, token):
         yield
 
@@ -31,6 +34,7 @@ async def _wait(services: ServicesDep, token: CurrentToken, wait: Wait = 0) -> A
     if not wait:
         yield
         return
+    end_turn()
     with services.open_requests.hold(LongRequest.WAIT, token):
         yield
 

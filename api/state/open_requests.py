@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from resop.config.settings import Settings
 from resop.errors import LimitReached, ServiceBusy
+from resop.security.identity import Identity
 from resop.security.tokens import Token
 
 
@@ -32,7 +33,7 @@ class OpenRequests:
         self.in_all = max(1, settings.CONNECTIONS // 2)
         """The limit of each kind, for all users together: half of the connections stay free."""
         self._open: Counter[LongRequest] = Counter()
-        self._by_user: Counter[tuple[LongRequest, str, str]] = Counter()
+        self._by_user: Counter[tuple[LongRequest, Identity]] = Counter()
 
     @contextlib.contextmanager
     def hold(self, kind: LongRequest, token: Token) -> Iterator[None]:
@@ -40,7 +41,7 @@ class OpenRequests:
 
         The logins of a user count together, so that more logins are no more requests.
         """
-        user = kind, token.username, token.cluster
+        user = kind, token.identity
         limit = self._per_user[kind]
         if self._by_user[user] >= limit:
             raise LimitReached(

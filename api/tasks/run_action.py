@@ -13,6 +13,7 @@ from api.http.preferences import Preferences
 from api.http.request_context import Caller
 from api.state import rate_limit
 from api.state.services import Services
+from api.state.turns import end_turn
 from api.tasks.factory import dry_run_json, first_step_of, new_task
 from api.tasks.idempotency import earlier_task, idempotency_key
 from api.tasks.off_loop import off_loop
@@ -151,6 +152,7 @@ class _Run:
         # durable with it.
         durable = self._preferences.wait == 0
         key = await self._idempotency_key()
+        end_turn()
         with services.messaging.waiters.waiting(task.id) as waiter:
             with publishing:
                 earlier = await self._store(key, durable=durable)

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from api.state.answer_cache import SharedAnswer
 from api.state.services import Services
 from api.state.task_waiters import CompletionWaiter
+from api.state.turns import end_turn
 from resop.errors import UnknownTask
 from resop.storage.models import State, Task
 
@@ -24,6 +25,7 @@ async def wait_for_end(
 
     `waiter` has to be registered before the task can end.
     """
+    end_turn()
     while not State(task.state).ended and (remaining := deadline - time.monotonic()) > 0:
         await waiter.wait(wait_seconds(services, remaining))
         if waiter.result is not None:
@@ -52,6 +54,7 @@ async def wait_for_shared(services: Services, answer: SharedAnswer, deadline: fl
 
     `deadline` is as for `wait_for_end`.
     """
+    end_turn()
     with services.messaging.waiters.waiting(answer.task.id) as waiter:
         if not await asyncio.shield(answer.queued):
             return None

@@ -1,7 +1,7 @@
 """Attacks on the HTTP side of a service: `python -m tests.support.storm KIND PORT [TOKEN TASK]`.
 
 One runs until its standard input is closed, and prints a line when it has begun in full. It opens
-what is refused or closed again at once. Each address of 127.0.0.0/8 is another client.
+again what is refused or closed. Each address of 127.0.0.0/8 is another client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.services import ROOT
 MANY = 1_100
 """More connections than a process may have open by default."""
 ADDRESSES = [f"127.0.0.{number}" for number in range(2, 13)]
-REOPEN_SECONDS = 0.2
+REOPEN_SECONDS = 1.0
 LARGE_HEADER = b"X-A: " + b"a" * (60 << 20)
 MANY_HEADERS = b"a: b\r\n" * 400_000
 

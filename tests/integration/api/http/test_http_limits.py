@@ -418,7 +418,6 @@ HELD_OPEN = {
     "half a header": b"GET / HTTP/1.1\r\nX-A: ",
     "half a body": b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc",
     "an unread body": b"POST /early HTTP/1.1\r\nContent-Length: 1000\r\n\r\nabc",
-    "an answered request": GOOD,
 }
 
 

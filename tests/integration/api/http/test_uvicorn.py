@@ -3,16 +3,21 @@
 import asyncio
 import inspect
 import socket
+import ssl
+import subprocess
+from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from api.http import uvicorn_server
 from api.http.connection_register import ConnectionRegister
 from api.http.http_limits import HttpLimits
 from api.http.uvicorn_protocol import LimitedProtocol
-from api.http.uvicorn_server import LOOP, STARTUP_FAILURE, ApiServer
+from api.http.uvicorn_server import LOOP, STARTUP_FAILURE, ApiServer, HandshakeLoop
 from resop.config.settings import Settings
 
 
@@ -78,3 +83,31 @@ def test_the_protocol_has_the_parts_that_ours_extends() -> None:
         *("keep_alive", "disconnected", "message_event"),
     ):
         assert f"self.{attribute}" in source
+
+
+def test_tls_handshake_has_to_be_made_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uvicorn_server, "HANDSHAKE_SECONDS", 0.5)
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    files = ["-subj", "/CN=x", "-nodes", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    loop = HandshakeLoop()
+
+    async def serve() -> bytes:
+        server: Any = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        address = server.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address)
+        async with asyncio.timeout(20):
+            received = await reader.read()
+        writer.close()
+        server.close()
+        return received
+
+    try:
+        assert loop.run_until_complete(serve()) == b""
+    finally:
+        loop.close()

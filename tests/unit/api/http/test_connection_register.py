@@ -90,10 +90,24 @@ def test_connections_are_counted_by_address_and_in_all() -> None:
 def test_connection_that_waited_longest_gives_way() -> None:
     register = ConnectionRegister(LIMITS, "")
     first, second, third = (Connection(register, "192.0.2.1") for _ in range(3))
-    first.client.wait(first)  # it has served a request meanwhile
+    first.serve()
+    first.client.wait(first)  # it waits for a second request
     fourth = Connection(register, "192.0.2.1")
     assert [each.open for each in (first, second, third, fourth)] == [True, False, True, True]
     assert register.count == 3
+
+
+def test_idle_connections_give_way_only_to_other_clients() -> None:
+    limits = dataclasses.replace(LIMITS, connections=4, connections_per_address=3)
+    register = ConnectionRegister(limits, "")
+    idle = [Connection(register, "192.0.2.1") for _ in range(3)]
+    for each in idle:
+        each.serve().client.rest(each)
+    with pytest.raises(LimitReached):
+        Connection(register, "192.0.2.1")
+    Connection(register, "192.0.2.2")
+    Connection(register, "192.0.2.3")
+    assert [each.open for each in idle] == [False, True, True]
 
 
 def test_client_with_most_connections_gives_way_to_others() -> None:
