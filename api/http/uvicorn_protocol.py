@@ -190,6 +190,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """Note that the parser failed; `data_received` answers."""
         self._fault = MalformedRequest()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the request is answered, and anybody can send it."""
+
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""
         self._waiting_since = self.loop.time()

@@ -11,6 +11,7 @@ from api.auth.dependencies import ServicesDep
 from api.http import body, preferences, resumable_upload, upload
 from api.http.http_limits import MAX_PIPELINED, HttpLimits
 from api.middleware.body_timeout import MIN_BYTES_PER_SECOND
+from api.middleware.take_turns import AT_ONCE
 from api.state import login_limits
 from api.state.services import Services
 from resop import __version__
@@ -72,6 +73,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "header_count": http.header_count,
         "header_seconds": http.header_seconds,
         "pipelined_requests": MAX_PIPELINED,
+        "requests_at_work_per_address": AT_ONCE,
         "streams_per_user": settings.STREAMS_PER_USER,
         "waits_per_user": settings.WAITS_PER_USER,
         "transfers_per_user": settings.TRANSFERS_PER_USER,

@@ -113,7 +113,7 @@ async def site(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
 
 
 async def serving(site: Site) -> AsyncIterator[Site]:
-    config = uvicorn.Config(site.app, lifespan="off", interface="asgi3", log_config=None)
+    config = uvicorn.Config(site.app, lifespan="off", interface="asgi3", ws="none", log_config=None)
     server = ApiServer(config, site.register, site.release.set)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
         site.port = listening.getsockname()[1]
@@ -470,6 +470,29 @@ async def test_trusted_proxy_has_as_many_connections_as_it_needs(
                 client = await stack.enter_async_context(await site.connect("127.0.0.2"))
                 await client.send(GOOD)
                 assert b"served" in await client.answer()
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"anything"])
+async def test_upgrade_is_not_offered_but_the_request_is_answered(
+    site: Site, protocol: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with await site.connect() as client:
+        await client.send(
+            b"GET /good HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: " + protocol
+        )
+        await client.send(b"\r\n\r\n")
+        assert (await client.answer()).startswith(b"HTTP/1.1 200 OK")
+    assert not caplog.records
+
+
+async def test_malformed_requests_do_not_fill_the_log(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(50):
+        async with await site.connect() as client:
+            await client.send(b"nonsense\r\n\r\n")
+            assert refusal(await client.rest()) == (400, "MalformedRequest")
+    assert len(caplog.records) <= 1
 
 
 async def test_refusals_are_summed_up_in_the_log(

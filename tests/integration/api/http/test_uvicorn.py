@@ -73,6 +73,7 @@ def test_the_protocol_has_the_parts_that_ours_extends() -> None:
         *("connection_made", "connection_lost", "data_received", "eof_received"),
         *("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body"),
         *("on_message_complete", "on_response_complete", "send_400_response", "resume_writing"),
+        "_unsupported_upgrade_warning",
     ):
         ours, theirs = getattr(LimitedProtocol, name), getattr(HttpToolsProtocol, name)
         parameters = list(inspect.signature(theirs).parameters)
