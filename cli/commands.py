@@ -162,10 +162,12 @@ def _identity(user: str, clusters: Sequence[str]) -> Identity:
 
 
 def _keys(arguments: argparse.Namespace) -> None:
-    from cli.keys import list_keys, revoke_keys
+    from cli.keys import list_keys, print_revoked_certificates, revoke_keys
     from resop.config.settings import load_settings
 
-    if arguments.revoke is None:
+    if arguments.krl:
+        print_revoked_certificates(load_settings())
+    elif arguments.revoke is None:
         list_keys(load_settings(), arguments.user)
     elif arguments.revoke or arguments.user:
         revoke_keys(

@@ -11,6 +11,7 @@ from resop.access.login_administration import LoginAdministration
 from resop.config.settings import Settings
 from resop.errors import SetupError
 from resop.messaging.publisher import EventPublisher
+from resop.security.certificate_serial import certificate_serial
 from resop.security.encryption import Encryptor
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
@@ -33,6 +34,13 @@ def list_keys(settings: Settings, user: str | None) -> None:
     print(ROW.format(*TITLES) + (USE.format(*USE_TITLES) if known else ""))
     for each in live:
         print(_row(each) + (_use(each) if known else ""))
+
+
+def print_revoked_certificates(settings: Settings) -> None:
+    """Print the serials of revoked certificates, as `ssh-keygen -k` reads them."""
+    with open_database(settings) as database:
+        for each in CredentialStore(database).revoked_certificates():
+            print(f"serial: {certificate_serial(each)}")
 
 
 def revoke_keys(

@@ -187,6 +187,7 @@ def _add_keys(commands: Any) -> None:
         KEYS,
         "resop keys --user ada",
         "resop keys --user ada@hpc --revoke",
+        "resop keys --krl >serials && ssh-keygen -k -f revoked.krl -s ca.pub serials",
     )
     keys.add_argument(
         "--user", metavar="NAME[@CLUSTER]", help="only logins of this user (on every cluster)"
@@ -201,6 +202,11 @@ def _add_keys(commands: Any) -> None:
         "--keep-running",
         action="store_true",
         help="with --revoke: let the tasks of these logins continue",
+    )
+    keys.add_argument(
+        "--krl",
+        action="store_true",
+        help="print the serials of revoked certificates, for ssh-keygen -k",
     )
 
 

@@ -14,6 +14,7 @@ from api.auth.surplus_logins import end_surplus_logins
 from api.state.services import Services
 from resop.config.clusters import Cluster
 from resop.errors import ClusterError, IdentityUnknown, KeyRefused, LimitReached, LoginRefused
+from resop.security.certificate_serial import certificate_serial
 from resop.security.tokens import Token
 from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_lines
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
@@ -72,7 +73,13 @@ class InstalledKey:
 
         def with_line(content: bytes, clock: NodeClock) -> bytes:
             encryptor, expiry = services.access.encryptor, clock.stamp(clock.now + lifetime)
-            line = KeyLine(credential.public_key, encryptor.instance, credential.id, expiry)
+            line = KeyLine(
+                credential.public_key,
+                encryptor.instance,
+                credential.id,
+                expiry,
+                services.settings.ssh_sources,
+            )
             return add_line(content, line, clock, encryptor.instances)
 
         private = key.export_private_key("openssh")
@@ -202,7 +209,9 @@ class Certificate:
         credential.public_key = key.export_public_key("openssh").decode().strip()
         name = f"resop:{services.access.encryptor.instance}:{credential.id}"
         expires = credential.expires_at.timestamp()
-        certificate = services.access.user_ca.sign(key, username, name, expires)
+        certificate = services.access.user_ca.sign(
+            key, username, name, certificate_serial(credential.id), expires
+        )
         key_with_certificate = key.export_private_key("openssh") + certificate
         try:
             async with await services.access.connector.with_key(

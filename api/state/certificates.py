@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncssh
 
+from resop.config.settings import Settings
 from resop.errors import InvalidSettings
 
 SKEW_SECONDS = 60
@@ -16,8 +17,13 @@ SKEW_SECONDS = 60
 class UserCA:
     """The site's user CA, whose public key the cluster trusts (TrustedUserCAKeys)."""
 
-    def __init__(self, file: Path) -> None:
-        """Read a private key without a passphrase. Raises InvalidSettings if it cannot be used."""
+    def __init__(self, file: Path, sources: str = "") -> None:
+        """Read a private key without a passphrase. Raises InvalidSettings if it cannot be used.
+
+        Certificates are valid from `sources` only (addresses and networks, separated by commas),
+        or from everywhere.
+        """
+        self._sources = sources.split(",") if sources else ()
         try:
             if file.stat().st_mode & 0o077:
                 raise InvalidSettings(
@@ -27,16 +33,20 @@ class UserCA:
         except (OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as fault:
             raise InvalidSettings(f"USER_CA_KEY: {file}: {fault}") from None
 
-    def sign(self, public: asyncssh.SSHKey, username: str, name: str, expires: float) -> bytes:
+    def sign(
+        self, public: asyncssh.SSHKey, username: str, name: str, serial: int, expires: float
+    ) -> bytes:
         """Return a certificate for one user, valid until `expires` (Unix time in seconds).
 
-        It permits running commands, but no forwarding and no terminal. sshd logs `name` at each
-        login with it.
+        It permits running commands, but no forwarding and no terminal. sshd logs `name` and
+        `serial` at each login with it.
         """
         certificate = self._key.generate_user_certificate(
             public,
             name,
+            serial=serial,
             principals=[username],
+            source_address=self._sources,
             valid_after=int(time.time()) - SKEW_SECONDS,
             valid_before=int(expires),
             permit_x11_forwarding=False,
@@ -46,3 +56,10 @@ class UserCA:
             permit_user_rc=False,
         )
         return certificate.export_certificate("openssh")
+
+
+def user_ca(settings: Settings) -> UserCA | None:
+    """Return the CA of USER_CA_KEY, or None without one. Raises InvalidSettings."""
+    if settings.USER_CA_KEY is None:
+        return None
+    return UserCA(settings.USER_CA_KEY, settings.ssh_sources)

@@ -8,7 +8,7 @@ from fastapi import Request
 
 from api.state.answer_cache import AnswerCache
 from api.state.canonical_names import CanonicalNames
-from api.state.certificates import UserCA
+from api.state.certificates import UserCA, user_ca
 from api.state.login_cache import LoginCache
 from api.state.login_monitor import LoginMonitor, LoginUse
 from api.state.login_throttle import LoginThrottle
@@ -176,7 +176,7 @@ class Access:
             monitor=LoginMonitor(credentials, ends, use, on_logout),
             worker_logins=worker_logins,
             canonical_names=CanonicalNames(),
-            user_ca=UserCA(settings.USER_CA_KEY) if settings.USER_CA_KEY else None,
+            user_ca=user_ca(settings),
             openid=OpenID(settings),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -83,6 +84,7 @@ class Settings(BaseModel):
     CLUSTER_LOGIN: LoginKind = "key"
     CLUSTERS_FILE: Path | None = None
     KNOWN_HOSTS: str | None = None
+    SSH_SOURCES: str = ""
     REMOTE_RUNNER: Annotated[Literal["auto", "off"], ErrorMessage("must be auto or off")] = "auto"
 
     USER_CA_KEY: Path | None = None
@@ -167,6 +169,7 @@ class Settings(BaseModel):
     def _check_together(self) -> Self:
         # Each message begins with the setting that is wrong or missing.
         _check_https(self)
+        _check_sources(self.SSH_SOURCES)
         _check_clusters(self)
         if self.REDIS_URL is not None:
             refuse_redis_address(self.REDIS_URL)
@@ -187,6 +190,11 @@ class Settings(BaseModel):
     def redis_socket(self) -> Path:
         """The unix socket of the embedded engine."""
         return self.DATA_DIR.absolute() / "valkey.sock"
+
+    @property
+    def ssh_sources(self) -> str:
+        """The addresses and networks that may use keys and certificates; empty for all."""
+        return ",".join(part.strip() for part in self.SSH_SOURCES.split(",") if part.strip())
 
     @property
     def host_key_pins(self) -> Path:
@@ -327,6 +335,14 @@ def _check_https(settings: Settings) -> None:
                 raise ValueError(f"ENABLE_HTTPS needs {name}, a PEM file")
             if not path.is_file():
                 raise ValueError(f"ENABLE_HTTPS needs {name}: {path} is not a file")
+
+
+def _check_sources(sources: str) -> None:
+    for part in filter(None, map(str.strip, sources.split(","))):
+        try:
+            ipaddress.ip_network(part)
+        except ValueError as fault:
+            raise ValueError(f"SSH_SOURCES: {fault}") from None
 
 
 def _check_clusters(settings: Settings) -> None:

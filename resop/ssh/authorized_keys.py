@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 TIME_FORMAT = "%Y%m%d%H%M%S"
 
 _OURS = re.compile(
-    rb'restrict,expiry-time="(?P<expiry>\d{14}Z?)" ssh-ed25519 \S+ '
+    rb'restrict,(?:from="[0-9a-fA-F.:/,]+",)?expiry-time="(?P<expiry>\d{14}Z?)" ssh-ed25519 \S+ '
     rb"resop:(?P<instance>[0-9a-f]+):(?P<credential>[0-9a-f-]+)"
 )
 
@@ -56,11 +56,15 @@ class KeyLine:
     credential: str
     expiry: str
     """The end of its validity, by `NodeClock.stamp`."""
+    sources: str = ""
+    """The addresses and networks that may use it, separated by commas; empty for all."""
 
     def render(self) -> bytes:
         """Return the line with its end."""
         comment = f"resop:{self.instance}:{self.credential}"
-        return f'restrict,expiry-time="{self.expiry}" {self.public_key} {comment}\n'.encode()
+        source = f'from="{self.sources}",' if self.sources else ""
+        options = f'restrict,{source}expiry-time="{self.expiry}"'
+        return f"{options} {self.public_key} {comment}\n".encode()
 
 
 def add_line(

@@ -174,6 +174,16 @@ class CredentialStore:
         with self._database.write(durable=False) as db:
             db.execute(update(CREDENTIAL).where(*mine).values(last_used_at=minute))
 
+    def revoked_certificates(self) -> list[str]:
+        """Return the ids of the certificates that were revoked before their end."""
+        query = select(CREDENTIAL.c.id).where(
+            CREDENTIAL.c.kind == "certificate",
+            CREDENTIAL.c.revoked_at.is_not(None),
+            CREDENTIAL.c.expires_at > now(),
+        )
+        with self._database.read() as db:
+            return list(db.execute(query.order_by(CREDENTIAL.c.id)).scalars())
+
     def delete_expired(self, expired_before: datetime, limit: int) -> int:
         """Delete at most `limit` credentials that expired before this time; return the number."""
         old = select(CREDENTIAL.c.id).where(CREDENTIAL.c.expires_at < expired_before)

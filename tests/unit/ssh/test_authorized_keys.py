@@ -150,3 +150,12 @@ def test_lines_of_either_kind_expire(seconds: int, stays: bool, utc: bool) -> No
     expiry = writer.stamp(TIME + timedelta(seconds=seconds))
     older = dataclasses.replace(SECOND, expiry=expiry).render()
     assert (older in add_line(older, LINE, reader)) is stays
+
+
+@pytest.mark.parametrize("sources", ["192.0.2.10", "192.0.2.0/24,2001:db8::/64"])
+def test_line_can_be_restricted_to_addresses_and_is_removed_like_any_other(sources: str) -> None:
+    line = dataclasses.replace(LINE, sources=sources)
+    assert line.render().startswith(f'restrict,from="{sources}",expiry-time="'.encode())
+    assert without(line.render()) == b""
+    # Also after the setting was changed.
+    assert without(LINE.render() + line.render()) == b""
