@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import SchemaValidator
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
 
 from resop.errors import InvalidOptions
 from resop.pydantic_messages import validation_message
@@ -36,8 +35,7 @@ def check_options(model: type[BaseModel], values: Mapping[str, Any]) -> BaseMode
     try:
         if is_short(values, MAX_REPORTED_VALUES):
             return model.model_validate(values)
-        validated: BaseModel = _fail_fast(model).validate_python(values)
-        return validated
+        return _fail_fast(model).model_validate(values)
     except ValidationError as error:
         raise InvalidOptions(option_faults(error, model)) from None
 
@@ -110,9 +108,14 @@ def _unknown_name(noun: str, name: str, names: Sequence[str], *, suggest: bool) 
 
 
 @lru_cache(maxsize=1024)
-def _fail_fast(model: type[BaseModel]) -> SchemaValidator:
-    """Return a validator that leaves a list at its first fault."""
-    return SchemaValidator(_with_fail_fast(model.__pydantic_core_schema__))
+def _fail_fast(model: type[BaseModel]) -> type[BaseModel]:
+    """Return the model with lists that are left at their first fault."""
+
+    def schema(cls: type[BaseModel], source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return _with_fail_fast(handler(source))
+
+    members = {"__get_pydantic_core_schema__": classmethod(schema), "__module__": model.__module__}
+    return type(model)(model.__name__, (model,), members)
 
 
 def _with_fail_fast(schema: Any) -> Any:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict
 
-from resop.actions.options import MAX_SUGGESTION_LENGTH, MAX_SUGGESTIONS, check_options
+from resop.actions.options import (
+    MAX_SUGGESTION_LENGTH,
+    MAX_SUGGESTIONS,
+    check_options,
+    option_values,
+)
 from resop.actions.sweep import ParameterValues
 from resop.errors import InvalidOptions
 from resop.types import ErrorMessage
@@ -123,3 +129,50 @@ def test_error_message_replaces_the_messages_of_its_type_and_keeps_the_schema() 
     for value in ("lower", "TOOLONG", 3):
         with pytest.raises(ValueError, match="must be capitals"):
             TypeAdapter(Capitals).validate_python(value)
+
+
+class Entry(BaseModel):
+    name: str
+
+
+class Lists(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    texts: list[str] = []
+    either: str | list[str | int] | None = None
+    entries: list[Entry] = Field(default=[], alias="json")
+    by_name: dict[str, list[int]] = {}
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"texts": [None] * 100_000}, "texts.0"),
+        ({"texts": ["x"] * 5000 + [1] * 5000}, "texts.5000"),
+        ({"either": [[]] * 100_000}, "either.0"),
+        ({"json": [{"name": 1}] * 50_000}, "json.0.name"),
+        ({"by_name": {"a": ["x"] * 9000, "b": [1]}}, "by_name.a.0"),
+    ],
+)
+def test_a_long_list_is_left_at_its_first_fault(options: dict[str, Any], field: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidOptions) as refused:
+            check_options(Lists, options)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [each["field"] for each in refused.value.details["faults"]] == [field]
+    assert peak < 5 << 20  # a kilobyte for each fault
+
+
+def test_long_options_are_those_of_the_model() -> None:
+    options = check_options(Lists, {"texts": ["x"] * 5000, "json": [{"name": "a"}]})
+    assert isinstance(options, Lists)
+    assert option_values(options) == {"texts": ["x"] * 5000, "json": [Entry(name="a")]}
+
+
+def test_every_fault_of_a_short_list_is_reported() -> None:
+    with pytest.raises(InvalidOptions) as refused:
+        check_options(Lists, {"texts": [1, "x", 2]})
+    assert [each["field"] for each in refused.value.details["faults"]] == ["texts.0", "texts.2"]
