@@ -86,6 +86,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "body_depth": body.MAX_BODY_DEPTH,
         "options": body.MAX_OPTIONS,
         "object_members": body.MAX_MEMBERS,
+        "body_values": body.MAX_VALUES,
         "batch_tasks": settings.BATCH_SIZE,
         "argument_bytes": MAX_ARGUMENT_BYTES,
         "secret_bytes": MAX_SECRET_BYTES,

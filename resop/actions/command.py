@@ -30,7 +30,7 @@ from resop.actions.options import check_options
 from resop.errors import InvalidOptions
 from resop.pydantic_messages import validation_message
 from resop.steps.json_text import read_json
-from resop.steps.quoting import split_words
+from resop.steps.quoting import MAX_ARGUMENTS, split_words
 from resop.types import ActionKind, Argument, Secret, argument_like
 
 # Strict, since YAML reads an unquoted `no` as false, which is no text for a command line.
@@ -145,13 +145,16 @@ class OptionEntry(BaseModel):
     def arguments(self, value: Any) -> list[str]:
         """Return the arguments that `value` adds to the command line."""
         if self.secret:
-            return shlex.split(self.flag)
+            return split_words(self.flag)
         if isinstance(value, list):
-            return [argument for item in value for argument in self.arguments(item)]
+            return [argument for item in value for argument in self._argument(item)]
+        return self._argument(value)
+
+    def _argument(self, value: Any) -> list[str]:
         if isinstance(value, bool) and self.type != "boolean":
-            return shlex.split(self.flag.removesuffix("=")) if value else []
+            return split_words(self.flag.removesuffix("=")) if value else []
         text = str(value).lower() if isinstance(value, bool) else str(value)
-        arguments = shlex.split(self.flag)
+        arguments = split_words(self.flag)
         if self.flag.endswith("="):
             arguments[-1] += text
             return arguments
@@ -260,6 +263,7 @@ class Command(ActionBase):
         stdin: str | Secret | None = getattr(options, "stdin", None)
         for name, value in values.items():
             if value is not None:
+                _check_number(name, value)
                 argv += self._flags[name].arguments(value)
             if isinstance(value, Secret):
                 stdin = value
@@ -270,6 +274,7 @@ class Command(ActionBase):
         if isinstance(rules, bool):
             rules = ArgumentsEntry()
         arguments = _split(value)
+        _check_number("input", arguments)
         faults = []
         if len(arguments) < rules.min:
             faults.append(f"needs {rules.min} or more arguments, but has {len(arguments)}")
@@ -346,6 +351,13 @@ def _check_quoting(text: str) -> str:
 def _quoting_fault(error: ValueError) -> str:
     # shlex knows two: "No closing quotation" and "No escaped character".
     return "ends with a backslash" if "escaped" in str(error) else "has an unclosed quotation mark"
+
+
+def _check_number(name: str, values: Any) -> None:
+    """Raise InvalidOptions for more values than any command line has room for."""
+    if isinstance(values, list) and len(values) > MAX_ARGUMENTS:
+        message = f"has {len(values)} values; a command line has room for {MAX_ARGUMENTS}"
+        raise InvalidOptions.of(name, message)
 
 
 def _count(arguments: int) -> str:

@@ -19,6 +19,10 @@ from resop.types import argument_fault
 MAX_LINE_BYTES = 120_000
 """The longest line: a login shell gets it as one argument, which Linux limits to 128 KiB."""
 
+MAX_REPORTED_FAULTS = 100
+MAX_ARGUMENTS = MAX_LINE_BYTES // 2
+"""An argument takes a character and a space at least."""
+
 # Inside single quotes tcsh still reads '!' and newlines, fish still reads backslashes.
 _SAME_IN_ALL_SHELLS = re.compile(r"[^'!\\\n\r]*")
 _UNENCODED = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-./=:,+@")
@@ -121,6 +125,9 @@ def _explicit_path(path: str) -> str:
 
 
 def _check(argv: Sequence[str], cwd: str | None, env: Mapping[str, str]) -> None:
+    if len(argv) > MAX_ARGUMENTS:
+        message = f"has {len(argv)} arguments; at most {MAX_ARGUMENTS} can be sent"
+        raise InvalidOptions.of("command line", message)
     texts = {f"argument {number}": argument for number, argument in enumerate(argv)}
     texts |= {"cwd": cwd or "", **{f"env {name}": value for name, value in env.items()}}
     faults = [
@@ -137,7 +144,7 @@ def _check(argv: Sequence[str], cwd: str | None, env: Mapping[str, str]) -> None
         # 'exec' and 'env' would read it as an option or an assignment.
         faults.append({"field": "argument 0", "message": "is not the name of a program"})
     if faults:
-        raise InvalidOptions(faults)
+        raise InvalidOptions(faults[:MAX_REPORTED_FAULTS])
 
 
 def _check_size(line: str) -> str:

@@ -395,3 +395,10 @@ def test_text_that_is_not_json_is_a_value_error(text: str) -> None:
 def test_refusal_of_a_pattern_says_what_is_expected(option: str, message: str) -> None:
     declared = command(f"{{command: do, options: {{it: {option}}}}}")
     assert faults(declared, {"it": "b"})["it"].endswith(message)
+
+
+@pytest.mark.parametrize("options", [{"input": ["x"] * 60_001}, {"name": ["x"] * 60_001}])
+def test_more_values_than_a_command_line_has_room_for_are_refused(options: dict[str, Any]) -> None:
+    declared = command("{command: do, options: {name: {flag: --name, repeat: true}}}")
+    with pytest.raises(InvalidOptions, match="has 60001 values; a command line has room for 60000"):
+        argv(declared, options)
