@@ -5,9 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, UploadFile
 
-from api.http.body import FORM, MAX_BODY_BYTES, MULTIPART, content_type, parse_form, read_body
+from api.http.body import (
+    FORM,
+    MAX_BODY_BYTES,
+    MULTIPART,
+    SMALL_BODY_BYTES,
+    content_type,
+    parse_form,
+    read_body,
+)
 from api.http.preferences import Preferences, check_preferences
 from api.http.starlette_internals import parse_multipart
 from api.pages.form_fields import FormData
@@ -25,6 +34,12 @@ async def read_form(request: Request) -> FormData:
         return FormData(await _multipart_fields(request.headers, body))
     if body and kind != FORM:
         raise UnsupportedBody(f"the body is of type {kind!r}: send {FORM} or {MULTIPART}")
+    if len(body) > SMALL_BODY_BYTES:
+        return await run_in_threadpool(_fields, body)
+    return _fields(body)
+
+
+def _fields(body: bytes) -> FormData:
     pairs = parse_form(body) if body else []
     return FormData([(name, _unix_lines(text)) for name, text in pairs])
 

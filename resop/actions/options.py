@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -115,7 +116,10 @@ def _fail_fast(model: type[BaseModel]) -> type[BaseModel]:
         return _with_fail_fast(handler(source))
 
     members = {"__get_pydantic_core_schema__": classmethod(schema), "__module__": model.__module__}
-    return type(model)(model.__name__, (model,), members)
+    fail_fast: type[BaseModel] = types.new_class(
+        model.__name__, (model,), exec_body=lambda namespace: namespace.update(members)
+    )
+    return fail_fast
 
 
 def _with_fail_fast(schema: Any) -> Any:
