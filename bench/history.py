@@ -60,7 +60,7 @@ def page_queries(history: TaskSearch, size: int) -> dict[str, Callable[[], Any]]
     middle = lower_bound(NEWEST_TIME - timedelta(seconds=TASK_INTERVAL_SECONDS * size // 2))
 
     def page(before: str | None = None, **criteria: Any) -> Callable[[], Any]:
-        return lambda: history.tasks(
+        return lambda: history.page(
             USER, CLUSTER, limit=TASKS_PER_PAGE, before=before, matching=TaskFilter(**criteria)
         )
 

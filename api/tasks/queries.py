@@ -67,9 +67,7 @@ def task_page(
     cursor: str | None = None,
 ) -> dict[str, Any]:
     """Return a page of the caller's tasks, newest first, and the cursor of the next. Blocks."""
-    found = services.storage.search.tasks(
-        token.username, token.cluster, limit=limit + 1, before=cursor, matching=task_filter
+    page = services.storage.search.page(
+        token.username, token.cluster, limit=limit, before=cursor, matching=task_filter
     )
-    page = found[:limit]
-    next_cursor = page[-1]["id"] if len(found) > limit else None
-    return {"tasks": [task_summary(task) for task in page], "next": next_cursor}
+    return {"tasks": [task_summary(task) for task in page.tasks], "next": page.next}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, Connection, Row, Select, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, or_, select
 
 from resop.storage.column_types import contains_text
 from resop.storage.database import Database
@@ -22,6 +23,8 @@ LISTED_COLUMNS = [
 ]
 """The columns of a task in a list."""
 _SEARCHED_COLUMNS = [TASK.c.command, TASK.c.options, TASK.c.note]
+MAX_PAGE_CHARACTERS = 4 << 20
+"""A page of tasks has no more, unless its only task has."""
 WHOLE_TASKS_PAGE = 20
 """Whole tasks read in one query: each may have megabytes."""
 
@@ -48,13 +51,21 @@ class TaskFilter(BaseModel):
 EVERYTHING = TaskFilter()
 
 
+class TaskPage(NamedTuple):
+    """A part of a list of tasks."""
+
+    tasks: list[dict[str, Any]]
+    next: str | None
+    """The cursor of the next page; None on the last."""
+
+
 class TaskSearch:
     """Runs the queries behind `GET /tasks`. Methods block; all raise RecordsUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def tasks(
+    def page(
         self,
         username: str,
         cluster: str,
@@ -62,11 +73,18 @@ class TaskSearch:
         limit: int,
         before: str | None = None,
         matching: TaskFilter = EVERYTHING,
-    ) -> list[dict[str, Any]]:
-        """Return a page of tasks without output, newest first; `before` is the last id seen."""
-        ids = _matching_ids(username, cluster, before, matching)
+    ) -> TaskPage:
+        """Return a page of tasks without output, newest first; `before` is the last id seen.
+
+        A page of very long options ends before `limit` tasks.
+        """
+        query = _matching_ids(username, cluster, before, matching)
         with self._database.read() as db:
-            return [dict(row._mapping) for row in _rows(db, LISTED_COLUMNS, ids.limit(limit))]
+            ids: list[str] = [str(row[0]) for row in db.execute(query.limit(limit + 1))]
+            shown = _first_short(db, ids[:limit])
+            rows = _rows_of(db, LISTED_COLUMNS, shown)
+        cursor = shown[-1] if len(ids) > len(shown) else None
+        return TaskPage([dict(row._mapping) for row in rows], cursor)
 
     def whole_tasks(self, username: str, cluster: str, matching: TaskFilter) -> Iterator[Task]:
         """Yield all matching tasks with output, newest first, read in pages."""
@@ -89,8 +107,24 @@ def _rows(
     The ids are read first, from the index only if there is no other condition: otherwise MariaDB
     reads every row of the user that is newer than the page.
     """
-    ids = db.execute(matching_ids).scalars().all()
+    ids: list[str] = [str(row[0]) for row in db.execute(matching_ids)]
+    return _rows_of(db, columns, ids)
+
+
+def _rows_of(
+    db: Connection, columns: Iterable[ColumnElement[Any]], ids: Sequence[str]
+) -> Sequence[Row[Any]]:
     return db.execute(select(*columns).where(TASK.c.id.in_(ids)).order_by(TASK.c.id.desc())).all()
+
+
+def _first_short(db: Connection, ids: Sequence[str]) -> Sequence[str]:
+    """Return the first ids, at least one, whose tasks have MAX_PAGE_CHARACTERS in all."""
+    sizes_of = [func.coalesce(func.length(each), 0) for each in (TASK.c.options, TASK.c.command)]
+    query = select(TASK.c.id, sizes_of[0] + sizes_of[1]).where(TASK.c.id.in_(ids))
+    sizes = {id: int(characters) for id, characters in db.execute(query)}
+    totals = itertools.accumulate(sizes.get(id, 0) for id in ids)
+    count = sum(total <= MAX_PAGE_CHARACTERS for total in totals)
+    return ids[: max(1, count)]
 
 
 def _matching_ids(

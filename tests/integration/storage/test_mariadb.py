@@ -78,7 +78,7 @@ def collations(url: str) -> set[str]:
 
 
 def owned(database: Database, username: str) -> list[str]:
-    tasks = TaskSearch(database).tasks(username, "hpc", limit=99, matching=TaskFilter())
+    tasks = TaskSearch(database).page(username, "hpc", limit=99, matching=TaskFilter()).tasks
     return [task["username"] for task in tasks]
 
 

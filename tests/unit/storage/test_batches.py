@@ -139,7 +139,9 @@ def test_tasks_are_found_by_their_batch(
 ) -> None:
     made = added(batches, 2)
     task_store.add(task(None))
-    found = TaskSearch(database).tasks("ada", "tango", limit=9, matching=TaskFilter(batch=made.id))
+    found = (
+        TaskSearch(database).page("ada", "tango", limit=9, matching=TaskFilter(batch=made.id)).tasks
+    )
     assert sorted(each["number"] for each in found) == [0, 1]
 
 

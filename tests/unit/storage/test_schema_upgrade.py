@@ -65,8 +65,8 @@ def test_file_of_the_release_before_is_upgraded(url: str, tmp_path: Path) -> Non
         db.executescript(RELEASED.read_text())
     assert version_of(url) is not None
     with prepared(url) as database:
-        (task,) = TaskSearch(database).tasks(
-            "ada", "hpc", limit=9, matching=TaskFilter(tag=["Ünd"])
+        (task,) = (
+            TaskSearch(database).page("ada", "hpc", limit=9, matching=TaskFilter(tag=["Ünd"])).tasks
         )
         found = TaskStore(database).get(task["id"])
     assert found is not None and found.output == "uid=1000(ada)\n"

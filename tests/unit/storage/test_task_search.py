@@ -32,7 +32,7 @@ def task(made: datetime | None = None, **values: Any) -> Task:
 
 def ids(search: TaskSearch, **wanted: Any) -> list[str]:
     """Return the ids of the matching tasks, oldest first."""
-    found = search.tasks("ada", "tango", limit=50, matching=TaskFilter(**wanted))
+    found = search.page("ada", "tango", limit=50, matching=TaskFilter(**wanted)).tasks
     whole = search.whole_tasks("ada", "tango", TaskFilter(**wanted))
     assert [each["id"] for each in found] == [each.id for each in whole]
     return [each["id"] for each in reversed(found)]
@@ -47,11 +47,31 @@ def test_pages_of_tasks_have_no_gap_and_no_repetition(
         task_store.add(task(username="eve"))
         task_store.add(task(cluster="waltz"))
     seen: list[str] = []
-    while page := search.tasks("ada", "tango", limit=3, before=seen[-1] if seen else None):
+    while page := search.page("ada", "tango", limit=3, before=seen[-1] if seen else None).tasks:
         assert len(page) <= 3
         seen += [each["id"] for each in page]
         task_store.add(task())  # a new one does not move the pages
     assert seen == [each.id for each in reversed(mine)]
+
+
+def test_page_of_long_options_ends_early_and_leads_to_the_next(
+    task_store: TaskStore, search: TaskSearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resop.storage.task_search.MAX_PAGE_CHARACTERS", 10_000)
+    sizes = [10, 4000, 4000, 4000, 20_000, 10, 4000]
+    mine = sorted((task(options={"a": "x" * size}) for size in sizes), key=lambda task: task.id)
+    for each in mine:
+        task_store.add(each)
+    cursor: str | None = None
+    pages: list[list[str]] = []
+    while not pages or cursor is not None:
+        found = search.page("ada", "tango", limit=3, before=cursor)
+        cursor = found.next
+        pages.append([each["id"] for each in found.tasks])
+    newest_first = [each.id for each in reversed(mine)]
+    assert [id for page in pages for id in page] == newest_first
+    lengths = {each.id: len(each.options["a"]) for each in mine}
+    assert all(len(page) == 1 or sum(lengths[id] for id in page) < 10_000 for page in pages)
 
 
 def test_whole_tasks_are_read_page_by_page(task_store: TaskStore, search: TaskSearch) -> None:
@@ -88,7 +108,7 @@ def test_list_has_neither_output_nor_encrypted_payload(
 ) -> None:
     added = task()
     task_store.add(added)
-    (listed,) = search.tasks("ada", "tango", limit=10)
+    (listed,) = search.page("ada", "tango", limit=10).tasks
     assert not {"output", "stderr", "log", "encrypted_payload"} & set(listed)
     assert listed["options"] == added.options
     assert listed["created_at"] == added.created_at
@@ -181,8 +201,8 @@ def test_tag_belongs_to_its_user_and_combines_with_all_other_conditions(
     assert ids(search, tag=["x", "y"], until=moment) == [old]
     assert ids(search, tag=["x"], state=State.RUNNING) == young[:1]
     assert ids(search, tag=["x"], text="no such text") == []
-    last = search.tasks("ada", "tango", limit=2, matching=TaskFilter(tag=["x"]))[-1]["id"]
-    page = search.tasks("ada", "tango", limit=2, before=last, matching=TaskFilter(tag=["x"]))
+    last = search.page("ada", "tango", limit=2, matching=TaskFilter(tag=["x"])).tasks[-1]["id"]
+    page = search.page("ada", "tango", limit=2, before=last, matching=TaskFilter(tag=["x"])).tasks
     assert [each["id"] for each in page] == [old]
 
 
