@@ -11,6 +11,7 @@ from resop.access.login_administration import LoginAdministration
 from resop.config.settings import Settings
 from resop.errors import SetupError
 from resop.messaging.publisher import EventPublisher
+from resop.plain_text import one_line
 from resop.security.certificate_serial import certificate_serial
 from resop.security.encryption import Encryptor
 from resop.storage.credentials import CredentialStore
@@ -74,8 +75,8 @@ def login_administration(settings: Settings, database: Database) -> Iterator[Log
 def _row(credential: Credential) -> str:
     return ROW.format(
         credential.id,
-        credential.username,
-        credential.cluster,
+        one_line(credential.username),
+        one_line(credential.cluster),
         credential.kind,
         _utc(credential.created_at),
         _utc(credential.expires_at),

@@ -10,6 +10,8 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
+from resop.plain_text import inert_cell
+
 
 def ndjson_response(rows: Iterable[Mapping[str, Any]]) -> StreamingResponse:
     """Return a response with one JSON object per line; rows are produced while it is sent."""
@@ -18,14 +20,17 @@ def ndjson_response(rows: Iterable[Mapping[str, Any]]) -> StreamingResponse:
 
 
 def csv_response(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> StreamingResponse:
-    """Return a CSV response (RFC 4180) with a header row; rows are produced while it is sent."""
+    """Return a CSV response (RFC 4180) with a header row; rows are produced while it is sent.
+
+    No cell is a formula: users choose notes and parameters, and programs choose their output.
+    """
     return StreamingResponse(_csv(columns, rows), media_type="text/csv")
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     buffer = io.StringIO()
     writer = csv.writer(buffer)
-    writer.writerow(columns)
+    writer.writerow([inert_cell(name) for name in columns])
     for row in rows:
         writer.writerow([_cell(row.get(name)) for name in columns])
         yield buffer.getvalue()
@@ -35,5 +40,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[
 
 
 def _cell(value: Any) -> Any:
-    """Return text, numbers and null as they are, lists and objects as JSON."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+    """Return numbers and null as they are, text without formulas, lists and objects as JSON."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, ensure_ascii=False)
+    return inert_cell(value)

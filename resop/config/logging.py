@@ -1,13 +1,25 @@
-"""Log one line for each request and each task, plain or as JSON, without secrets."""
+"""Log one line for each request and each task, plain or as JSON, without secrets.
+
+Whatever a text from outside contains, it stays on its line: all output is printable ASCII, other
+characters are escaped, and the further lines of a traceback begin with a space.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
+import threading
 from datetime import UTC, datetime
+from types import TracebackType
 
 from resop.config.settings import Settings
+from resop.plain_text import one_line, shorten
 
+MAX_FACT_CHARACTERS = 256
+MAX_LINE_CHARACTERS = 32_768
+"""The longest message, and the longest line of a traceback."""
+_TRACEBACK = "Traceback (most recent call last):"
 _FACTS_ATTRIBUTE = "facts"
 _QUIET_LOGGERS = ("asyncssh", "paramiko", "kombu", "celery", "uvicorn.access", "amqp")
 
@@ -26,9 +38,18 @@ class PlainFormatter(logging.Formatter):
         """Return one line, followed by the traceback if there is one."""
         facts = getattr(record, _FACTS_ATTRIBUTE, {})
         text = "".join(f" {name}={_fact_text(fact)}" for name, fact in facts.items())
-        place = record.name.split(".")[0]
-        line = f"{_time(record)} {record.levelname} {place} {record.getMessage()}{text}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        place = one_line(record.name.split(".")[0])
+        message = one_line(shorten(record.getMessage(), MAX_LINE_CHARACTERS))
+        line = f"{_time(record)} {record.levelname} {place} {message}{text}"
+        if not record.exc_info:
+            return line
+        traceback = self.formatException(record.exc_info).split("\n")
+        # Its usual first line begins no entry, and is what people search for.
+        indented = [each if each == _TRACEBACK else f" {each}" for each in traceback[:1]]
+        indented += [f" {each}" for each in traceback[1:]]
+        return "\n".join(
+            [line, *(one_line(shorten(each, MAX_LINE_CHARACTERS)) for each in indented)]
+        )
 
 
 class JsonFormatter(logging.Formatter):
@@ -40,12 +61,16 @@ class JsonFormatter(logging.Formatter):
             "time": _time(record),
             "level": record.levelname,
             "logger": record.name,
-            "event": record.getMessage(),
-            **getattr(record, _FACTS_ATTRIBUTE, {}),
+            "event": shorten(record.getMessage(), MAX_LINE_CHARACTERS),
+            **{
+                name: shorten(fact, MAX_FACT_CHARACTERS) if isinstance(fact, str) else fact
+                for name, fact in getattr(record, _FACTS_ATTRIBUTE, {}).items()
+            },
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        # As ASCII: JSON leaves bidirectional controls and the line separators of Unicode alone.
+        return json.dumps(line, default=str)
 
 
 def set_up_logging(settings: Settings) -> None:
@@ -59,12 +84,38 @@ def set_up_logging(settings: Settings) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
+def log_uncaught_faults() -> None:
+    """Log what Python itself would print: warnings, and exceptions that end a thread or a process.
+
+    Their texts may come from outside as well.
+    """
+    log = logging.getLogger("resop")
+
+    def log_fault(
+        kind: type[BaseException], fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            return
+        fault = fault or kind()
+        log.critical("an uncaught fault of the service", exc_info=(kind, fault, trace))
+
+    sys.excepthook = log_fault
+    threading.excepthook = lambda raised: log_fault(
+        raised.exc_type, raised.exc_value, raised.exc_traceback
+    )
+    sys.unraisablehook = lambda raised: log_fault(
+        raised.exc_type, raised.exc_value, raised.exc_traceback
+    )
+    logging.captureWarnings(True)
+
+
 def _time(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _fact_text(fact: object) -> str:
-    text = f"{fact:.3f}" if isinstance(fact, float) else str(fact)
-    # Quoted, so that no path or name from a client breaks the line.
-    return text if text.isprintable() and " " not in text else json.dumps(text)
+    text = f"{fact:.3f}" if isinstance(fact, float) else shorten(str(fact), MAX_FACT_CHARACTERS)
+    # Quoted, so that no path or name from a client looks like a further fact.
+    plain = text.isascii() and text.isprintable() and not set(' "\\').intersection(text)
+    return text if plain else json.dumps(text)
