@@ -25,12 +25,14 @@ from api.middleware.allowed_hosts import AllowedHosts
 from api.middleware.audit_trail import AuditTrail
 from api.middleware.body_timeout import BodyTimeout
 from api.middleware.login_end import EndWithLogin
+from api.middleware.proxy_headers import ProxyHeaders
 from api.middleware.request_log import RequestLog
 from api.middleware.security_headers import SecurityHeaders, cors
 from api.middleware.take_turns import TakeTurns
 from api.routes import (
     actions,
     api_docs,
+    audit,
     batch_launch,
     batch_results,
     batches,
@@ -47,7 +49,7 @@ from resop import __version__
 from resop.access.policy_warnings import log_warnings
 from resop.config.data_folder import prepare_data_folder
 from resop.config.hardening import harden_process, raise_open_files_limit
-from resop.config.logging import set_up_logging
+from resop.config.logging import log_uncaught_faults, set_up_logging
 from resop.config.settings import Settings, load_settings
 from resop.config.weaknesses import log_weaknesses
 from resop.errors import ServiceError, SetupError
@@ -76,9 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyTimeout, seconds=settings.BODY_SECONDS)
     app.add_middleware(EndWithLogin, requests=services.access.requests)
     app.add_middleware(RequestLog)  # outside of it: it makes the context
-    app.add_middleware(
-        AuditTrail, audit=services.storage.audit_log
-    )  # outside of it: it needs the context
+    app.add_middleware(AuditTrail, recorder=services.audit)  # outside of it: it needs the context
     if settings.TRUSTED_PROXIES:
         app.add_middleware(
             AddressLimit,
@@ -91,11 +91,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(TakeTurns, trusted_proxies=settings.TRUSTED_PROXIES)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(ProxyHeaders, trusted_proxies=settings.TRUSTED_PROXIES)
     errors.install(app)
     app.include_router(actions.runs)  # first, since routes are tried in this order
     app.include_router(service.router)
     api_docs.install(app, public=settings.API_DOCS)
     app.include_router(logins.router)
+    app.include_router(audit.router)
     app.include_router(task_list.router)  # before tasks: /tasks/export.csv is not a task's id
     app.include_router(tasks.router)
     app.include_router(task_events.router)
@@ -134,6 +136,7 @@ def main() -> None:
     raise_open_files_limit()
     settings = load_settings()
     prepare_data_folder(settings.DATA_DIR)
+    log_uncaught_faults()
     settings.cluster(None)  # fails unless at least one cluster is configured
     https: dict[str, Any] = {}
     if settings.ENABLE_HTTPS:
@@ -156,8 +159,7 @@ def main() -> None:
         access_log=False,
         log_config=None,
         server_header=False,
-        proxy_headers=bool(settings.TRUSTED_PROXIES),
-        forwarded_allow_ips=settings.TRUSTED_PROXIES,
+        proxy_headers=False,  # the middleware ProxyHeaders reads them
         **https,
     )
     services: Services = app.state.services

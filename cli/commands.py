@@ -118,10 +118,17 @@ def _health(arguments: argparse.Namespace) -> None:
 
 
 def _audit(arguments: argparse.Namespace) -> None:
+    from cli import audit_chains
     from cli.audit import audit
     from resop.config.settings import load_settings
 
-    audit(load_settings(), arguments)
+    commands = {
+        None: audit,
+        "verify": audit_chains.verify,
+        "export": audit_chains.export,
+        "prune": audit_chains.prune_exported,
+    }
+    commands[arguments.audit_command](load_settings(), arguments)
 
 
 def _policy(arguments: argparse.Namespace) -> None:

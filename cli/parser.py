@@ -33,7 +33,18 @@ HEALTH = """\
 Tell whether a worker of this machine is alive: each records a sign of life in the database every
 ten seconds. The exit code is 0 if one is, else 1. For an API process there is GET /health/ready."""
 AUDIT = """\
-List or export the requests that changed something, or tried to; newest first."""
+List the requests that changed or read something, or tried to; newest first. The subcommands verify
+the log, export old entries to a file, and delete what was exported."""
+AUDIT_VERIFY = """\
+Tell whether entries of the audit log were changed, deleted, inserted or reordered, and name the
+first in each chain. With FILE, also compare files written by AUDIT_FILE with the database. Needs
+the service's SECRET_KEY. The exit code is 0 if nothing is wrong, else 1."""
+AUDIT_EXPORT = """\
+Write the entries from before DATE to a new file, as lines of JSON with their digests and a closing
+line that proves the file complete. Chains that are broken are left out and named."""
+AUDIT_PRUNE = """\
+Delete the entries from before DATE, if a file of `resop audit export` with the same DATE has them.
+The file is verified first. A mark stays, so that the rest of the log can still be verified."""
 POLICY_CHECK = """\
 Tell whether POLICY_FILE allows USER to run ACTION, and which rule decides. The exit code is 0 if
 it does, else 1."""
@@ -125,7 +136,7 @@ def _add_audit(commands: Any) -> None:
     audit = _add(
         commands,
         "audit",
-        "list or export requests that changed something",
+        "list, verify, export or prune the audit log",
         AUDIT,
         "resop audit --user ada@hpc --since 2026-11-25T08:00",
         "resop audit --action 'slurm:*' --outcome refused --format csv >refused.csv",
@@ -139,9 +150,15 @@ def _add_audit(commands: Any) -> None:
         "--action", metavar="OPERATOR:ACTION", help="only this action; '*' matches any text"
     )
     audit.add_argument(
-        "--outcome", choices=["accepted", "done", "refused"], help="only this outcome"
+        "--outcome", choices=["accepted", "done", "refused", "checked"], help="only this outcome"
     )
-    audit.add_argument("--task", metavar="ID", help="only the request that created this task")
+    audit.add_argument(
+        "--task", metavar="ID", help="only entries of this task, and its item if it is in a batch"
+    )
+    audit.add_argument("--batch", metavar="ID", help="the entry of this batch, and all its items")
+    audit.add_argument(
+        "--marks", action="store_true", help="with the log's own marks, such as checkpoints"
+    )
     audit.add_argument(
         "--since", metavar="TIME", help="only entries from TIME on (ISO 8601; UTC without a zone)"
     )
@@ -159,6 +176,36 @@ def _add_audit(commands: Any) -> None:
         default="text",
         help="output format (default: text)",
     )
+    actions = audit.add_subparsers(
+        metavar="COMMAND", dest="audit_command", help="without one, entries are listed"
+    )
+    verify = _add(
+        actions,
+        "verify",
+        "tell whether the log was changed",
+        AUDIT_VERIFY,
+        "resop audit verify",
+        "resop audit verify /var/log/resop/audit.ndjson",
+    )
+    verify.add_argument("file", nargs="*", metavar="FILE", help="a file written by AUDIT_FILE")
+    export = _add(
+        actions,
+        "export",
+        "write old entries to a file",
+        AUDIT_EXPORT,
+        "resop audit export --before 2026-01-01 --to audit-2025.ndjson",
+    )
+    export.add_argument("--before", metavar="DATE", required=True, help="entries from before DATE")
+    export.add_argument("--to", metavar="FILE", required=True, help="the new file")
+    prune = _add(
+        actions,
+        "prune",
+        "delete old entries that were exported",
+        AUDIT_PRUNE,
+        "resop audit prune --before 2026-01-01",
+    )
+    prune.add_argument("--before", metavar="DATE", required=True, help="the DATE of the export")
+    prune.add_argument("--file", metavar="FILE", help="the exported file, if it was moved")
 
 
 def _add_policy(commands: Any) -> None:

@@ -20,6 +20,7 @@ from resop.actions.execute import ActionOutcome, command_outcome, command_step, 
 from resop.actions.executor import ShellContext
 from resop.actions.shell import Shell
 from resop.errors import (
+    AccessError,
     QueueUnavailable,
     RecordsUnavailable,
     ResopError,
@@ -32,11 +33,13 @@ from resop.security.identity import Identity
 from resop.security.masking import Masker
 from resop.ssh.runner.durable_step import StepIdGenerator
 from resop.ssh.session import Session
+from resop.storage.audit_recorder import AuditRecorder
 from resop.storage.changes import Change
 from resop.storage.login_ends import LoginEnds
 from resop.storage.models import ClaimedTask, now
 from resop.storage.workers import WorkerStore
 from resop.types import ActionKind
+from worker.audit import refusal_entry
 from worker.file_transfers import FileTransfers
 from worker.off_loop import off_loop
 from worker.record_writer import RecordWriter
@@ -151,6 +154,7 @@ class TaskRunner:
         queue: TaskQueue,
         max_operations: int,
         *,
+        audit: AuditRecorder,
         on_batch_task_end: Callable[[], None],
     ) -> None:
         """Set up; at most `max_operations` run at once, `on_batch_task_end` returns at once."""
@@ -162,6 +166,7 @@ class TaskRunner:
         self._ends = ends
         self._writer = writer
         self._queue = queue
+        self._audit = audit
         self._threads = ThreadPoolExecutor(max_operations, thread_name_prefix="operation")
         self._on_batch_task_end = on_batch_task_end
         self._resumable: dict[str, SshStepExecutor] = {}
@@ -205,6 +210,7 @@ class TaskRunner:
             self._resumable.pop(task.id, None)
         if isinstance(outcome.error, TaskCancelled):
             await self._explain(task, outcome.error)
+        self._record_refusal(task, outcome)
         await self._record_end(task, opened, outcome, began)
 
     async def _explain(self, task: ClaimedTask, fault: TaskCancelled) -> None:
@@ -235,6 +241,14 @@ class TaskRunner:
             if task.batch is not None:
                 self._on_batch_task_end()
             log_end(task, state, seconds, outcome)
+
+    def _record_refusal(self, task: ClaimedTask, outcome: ActionOutcome) -> None:
+        """Write an audit entry if the user may not do this; equal ones of a batch are counted."""
+        if isinstance(outcome.error, AccessError):
+            fault = type(outcome.error).__name__
+            key = (task.batch or task.id, fault)
+            person = (task.username, task.cluster)
+            self._audit.count(key, person, partial(refusal_entry, task, self._worker, fault))
 
     def _register_resumable(self, task_id: str, opened: OpenTask) -> None:
         if opened.resumable:

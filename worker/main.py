@@ -14,7 +14,7 @@ from celery.exceptions import Reject
 from resop.actions.catalog import load_catalog
 from resop.config.data_folder import prepare_data_folder
 from resop.config.hardening import harden_process
-from resop.config.logging import set_up_logging
+from resop.config.logging import log_uncaught_faults, set_up_logging
 from resop.config.settings import Settings, load_settings
 from resop.errors import ResopError, SetupError
 from resop.messaging.publisher import EventPublisher
@@ -29,6 +29,7 @@ from resop.messaging.task_queue import (
 from resop.security.encryption import Encryptor
 from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
+from worker.audit import make_recorder
 from worker.batch_dispatcher import BatchDispatcher
 from worker.celery_internals import AckOnReceipt, is_stopping, read_without_ack
 from worker.record_writer import RecordWriter
@@ -57,6 +58,7 @@ class Worker:
         encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
         publisher = EventPublisher(settings.redis_url, encryptor.message_keys)
         self._writer = RecordWriter(TaskStore(self._database), publisher)
+        self._audit = make_recorder(settings, self._database)
         queue = TaskQueue(app)
         self._dispatcher = BatchDispatcher(self._database, queue, publisher, settings.BATCH_AT_ONCE)
         self._pool = TaskPool(
@@ -68,6 +70,7 @@ class Worker:
             self._writer,
             queue,
             publisher,
+            self._audit,
             self._dispatcher.wake,
         )
         self._webhooks = None
@@ -92,6 +95,7 @@ class Worker:
     def start(self) -> None:
         """Start serving."""
         self._writer.start()
+        self._audit.start()
         self._pool.start()
         self._dispatcher.start()
         self._recovery.start()
@@ -117,6 +121,7 @@ class Worker:
         if self._webhooks is not None:
             self._webhooks.stop()
         self._recovery.stop()
+        self._audit.stop()
         self._database.close()
 
 
@@ -165,6 +170,7 @@ def main(chosen: list[str] | None = None) -> None:
     harden_process()
     set_up_logging(settings)
     prepare_data_folder(settings.DATA_DIR)
+    log_uncaught_faults()
     clusters[:] = chosen or clusters
     if not clusters:
         raise SetupError("no cluster is configured: set CLUSTER_ADDRESS in config.env")

@@ -34,6 +34,7 @@ from resop.messaging.subscriber import Subscriber
 from resop.messaging.task_queue import TaskQueue
 from resop.security.encryption import Encryptor
 from resop.ssh.connector import Connector
+from resop.storage.audit_recorder import AuditRecorder
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
 from resop.storage.login_ends import LoginEnds
@@ -71,6 +72,7 @@ class TaskPool:
         writer: RecordWriter,
         queue: TaskQueue,
         publisher: EventPublisher,
+        audit: AuditRecorder,
         dispatch_batches: Callable[[], None],
     ) -> None:
         """Set up; `dispatch_batches` starts a dispatch of batch tasks and returns at once."""
@@ -109,6 +111,7 @@ class TaskPool:
             writer,
             queue,
             settings.WORKER_TASKS,
+            audit=audit,
             on_batch_task_end=dispatch_batches,
         )
         self._login_watch = LoginWatch(

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.errors import error_response
 from api.http.request_context import RequestContext
+from api.middleware.proxy_headers import came_through_trusted_proxy
 from resop.config.logging import log_event
 from resop.errors import ServiceFault
 from resop.storage.ids import new_id
@@ -34,7 +35,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         began = time.monotonic()
-        context = RequestContext.begin(scope, _request_id(Headers(scope=scope)))
+        context = _begin(scope)
         status = 0
         task = ""
 
@@ -61,6 +62,7 @@ class RequestLog:
                 log,
                 "request",
                 request=context.id,
+                client_request=context.client_request,
                 method=context.method,
                 path=context.path,
                 status=status,
@@ -78,7 +80,14 @@ def _fault_response(request_id: str) -> JSONResponse:
     return error_response(fault, request=request_id)
 
 
-def _request_id(headers: Headers) -> str:
-    """Return the id that a proxy in front has set, if it is valid, else a new one."""
-    header = headers.get(REQUEST_ID_HEADER, "")
-    return header if _VALID_ID.fullmatch(header) else new_id()
+def _begin(scope: Scope) -> RequestContext:
+    """Give the request an id: that of a trusted proxy, else a new one.
+
+    The id of any other client is only noted: it could be that of another request.
+    """
+    header = Headers(scope=scope).get(REQUEST_ID_HEADER, "")
+    if not _VALID_ID.fullmatch(header):
+        return RequestContext.begin(scope, new_id())
+    if came_through_trusted_proxy(scope):
+        return RequestContext.begin(scope, header)
+    return RequestContext.begin(scope, new_id(), client_request=header)

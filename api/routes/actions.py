@@ -107,7 +107,9 @@ async def _run_login(
     options = await read_options(request, operation.options)
     call = await off_loop(partial(ActionCall.check, operation, options), options)
     if read_preferences(request, 0, services.webhook_hosts).dry_run:
-        context.nothing_done()
+        # Anybody may ask for one, so it has an audit entry, unlike the dry runs of others.
+        context.options, context.dry_run = call.masked, True
+        context.login_attempted(call.masked.get("username", ""), "")
         return JSONResponse({"success": True, "dry_run": True, "action": operation.title})
     end_turn()  # the cluster may take seconds
     authenticate = partial(token_of, services, context, request)

@@ -54,11 +54,14 @@ async def ready(services: ServicesDep) -> JSONResponse:
     """Answer 200 if this process can serve requests, else 503 with the failing part.
 
     The parts are the database and Redis, which must take what is written to them, and the
-    subscription that announces the ends of tasks and logins to this process.
+    subscription that announces the ends of tasks and logins to this process. `audit_entries_lost` is there if
+    this process lost audit entries.
     """
     parts = await services.readiness.parts()
     is_ready = all(parts.values())
-    return JSONResponse({"ready": is_ready, **parts}, 200 if is_ready else 503)
+    # A process that lost audit entries serves requests all the same, but somebody should look.
+    lost = {"audit_entries_lost": services.audit.lost} if services.audit.lost else {}
+    return JSONResponse({"ready": is_ready, **parts, **lost}, 200 if is_ready else 503)
 
 
 def _limits(services: Services) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import CurrentToken, ServicesDep
+from api.auth.auditors import parse_user, require_auditor
+from api.auth.dependencies import CurrentCaller, CurrentToken, ServicesDep
 from api.http.body import read_options
 from api.http.preferences import Tags
 from api.http.row_stream import csv_response, ndjson_response
 from api.routes.open_request import COUNTED_TRANSFER
 from api.tasks.off_loop import off_loop
-from api.tasks.queries import TASKS_PER_PAGE, own_task, task_page
+from api.tasks.queries import TASKS_PER_PAGE, audited_page, own_task, task_page
 from api.tasks.waiting import get_task
 from resop.actions.options import check_options
 from resop.storage.models import State, Task
@@ -87,8 +88,15 @@ FilterQuery = Annotated[TaskFilter, Depends(_task_filter)]
 @router.get("")
 def list_tasks(
     services: ServicesDep,
-    token: CurrentToken,
+    caller: CurrentCaller,
     task_filter: FilterQuery,
+    user: Annotated[
+        str | None,
+        Query(
+            max_length=129,
+            description="For auditors: the tasks of this user, NAME@CLUSTER, without their output.",
+        ),
+    ] = None,
     limit: Annotated[
         int, Query(ge=1, le=MAX_TASKS_PER_PAGE, description="Maximum number of tasks on a page.")
     ] = TASKS_PER_PAGE,
@@ -101,6 +109,13 @@ def list_tasks(
 
     `next` is the cursor of the next page; null on the last page.
     """
+    token = caller.token
+    if user is not None:
+        owner = parse_user(services, user)
+        if owner != token.identity:
+            require_auditor(services, caller)
+            caller.context.options = {"user": str(owner)}
+            return audited_page(services, owner, task_filter, limit=limit, cursor=cursor)
     return task_page(services, token, task_filter, limit=limit, cursor=cursor)
 
 

@@ -7,21 +7,35 @@ from typing import Any
 from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import CurrentToken, ServicesDep
+from api.auth.auditors import is_auditor
+from api.auth.dependencies import CurrentCaller, CurrentToken, ServicesDep
 from api.http.responses import retry_headers
 from api.routes.open_request import COUNTED_WAIT, Wait
 from api.tasks.cancellation import request_task_cancellation
 from api.tasks.queries import awaited_task, own_task, task_details
+from api.tasks.waiting import get_task
+from resop.security.identity import Identity
 from resop.storage.models import State
+from resop.storage.serializers import audited_summary
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
 
 @router.get("/{task_id}", dependencies=[COUNTED_WAIT])
 async def show_task(
-    task_id: str, services: ServicesDep, token: CurrentToken, wait: Wait = 0
+    task_id: str, services: ServicesDep, caller: CurrentCaller, wait: Wait = 0
 ) -> dict[str, Any]:
-    """Show a task in any state: options, steps, log, times, and its output or error."""
+    """Show a task in any state: options, steps, log, times, and its output or error.
+
+    Auditors see other users' tasks as well, without output, steps and log.
+    """
+    token = caller.token
+    if is_auditor(services, caller):
+        task = await get_task(services, task_id)
+        owner = Identity(task.username, task.cluster)
+        if owner != token.identity:
+            caller.context.options = {"user": str(owner)}
+            return audited_summary(task.model_dump())
     return await task_details(services, await awaited_task(services, token, task_id, wait))
 
 

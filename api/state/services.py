@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -38,8 +39,12 @@ from resop.messaging.redis_client import EncryptingRedis, connect_async
 from resop.messaging.subscriber import Subscriber
 from resop.messaging.task_queue import TaskQueue, celery_app
 from resop.security.encryption import Encryptor
+from resop.security.identity import Identity
 from resop.ssh.connector import Connector
+from resop.storage.audit_chain import AuditChain
 from resop.storage.audit_log import AuditLog
+from resop.storage.audit_recorder import AuditRecorder
+from resop.storage.audit_stream import streamed_chain
 from resop.storage.batches import BatchStore
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
@@ -66,20 +71,20 @@ class Storage:
     audit_log: AuditLog
 
     @classmethod
-    def open(cls, settings: Settings) -> Storage:
+    def open(cls, settings: Settings, audit_chain: AuditChain) -> Storage:
         """Connect to the database, and create its tables if it is empty."""
         database = Database(settings.database_url)
         database.create_tables()
         return cls(
             database=database,
-            tasks=TaskStore(database),
+            tasks=TaskStore(database, audit_chain),
             credentials=CredentialStore(database),
             idempotency_keys=IdempotencyKeyStore(database),
             search=TaskSearch(database),
             batches=BatchStore(database),
             step_outputs=StepOutputStore(database),
             webhooks=WebhookStore(database),
-            audit_log=AuditLog(database),
+            audit_log=AuditLog(database, audit_chain),
         )
 
 
@@ -141,6 +146,7 @@ class Access:
     canonical_names: CanonicalNames
     user_ca: UserCA | None
     openid: OpenID
+    auditors: frozenset[Identity]
 
     @classmethod
     def make(
@@ -178,6 +184,7 @@ class Access:
             canonical_names=CanonicalNames(),
             user_ca=user_ca(settings),
             openid=OpenID(settings),
+            auditors=settings.auditors(),
         )
 
     def on_logout(self, message: LoggedOut) -> None:
@@ -198,9 +205,11 @@ class Services:
     access: Access
     open_requests: OpenRequests
     readiness: Readiness
+    audit: AuditRecorder
 
     async def start(self) -> None:
-        """Start to submit tasks and to receive messages."""
+        """Start to submit tasks, to record requests and to receive messages."""
+        self.audit.start()
         self.messaging.submitter.start()
         await self.messaging.subscriber.start()
         self.access.monitor.start()
@@ -213,14 +222,18 @@ class Services:
         await self.messaging.subscriber.stop()
         await self.messaging.redis.aclose()
         self.messaging.publisher.close()
+        await asyncio.to_thread(self.audit.stop)
         self.storage.database.close()
 
 
 def make_services(settings: Settings) -> Services:
     """Make the services. Raises SetupError, which names the wrong setting or operator."""
     catalog = load_catalog(settings.operator_folders)  # first: a broken file is reported at once
-    storage = Storage.open(settings)
     encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
+    chain, streams = streamed_chain(
+        encryptor.audit_key, "api", settings.AUDIT_FILE, settings.AUDIT_SYSLOG
+    )
+    storage = Storage.open(settings, chain)
     messaging = Messaging.connect(settings, storage, encryptor)
     access = Access.make(settings, catalog, storage, messaging, encryptor)
     return Services(
@@ -232,6 +245,7 @@ def make_services(settings: Settings) -> Services:
         access=access,
         open_requests=OpenRequests(settings),
         readiness=Readiness(storage.database, messaging.redis, messaging.subscriber),
+        audit=AuditRecorder(storage.audit_log, streams),
     )
 
 

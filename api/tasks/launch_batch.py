@@ -27,6 +27,7 @@ from resop.config.policy import Decision
 from resop.errors import QueueUnavailable, RequestError, UnknownAction
 from resop.messaging.messages import BatchReady
 from resop.security.encryption import Encryptor
+from resop.storage.audit_log import items_record
 from resop.storage.models import Batch, IdempotencyKey, State
 from resop.types import ActionKind
 
@@ -140,6 +141,7 @@ class _Launch:
             return LaunchedBatch(batch.id, self._dry_run())
         context.options = batch.options
         tasks = self._factory.tasks
+        context.items = items_record([task.parameters for task in tasks])
         anyio.from_thread.run(
             partial(rate_limit.count, tasks=len(tasks)),
             services.messaging.redis,

@@ -10,9 +10,10 @@ from starlette.concurrency import run_in_threadpool
 from api.state.services import Services
 from api.tasks.waiting import get_task, wait_for_end
 from resop.errors import UnknownTask
+from resop.security.identity import Identity
 from resop.security.tokens import Token
 from resop.storage.models import State, Task
-from resop.storage.serializers import task_json, task_summary
+from resop.storage.serializers import audited_summary, task_json, task_summary
 from resop.storage.task_search import TaskFilter
 from resop.types import ActionKind
 
@@ -68,6 +69,19 @@ def task_page(
 ) -> dict[str, Any]:
     """Return a page of the caller's tasks, newest first, and the cursor of the next. Blocks."""
     page = services.storage.search.page(
-        token.username, token.cluster, limit=limit, before=cursor, matching=task_filter
+        *token.identity, limit=limit, before=cursor, matching=task_filter
     )
     return {"tasks": [task_summary(task) for task in page.tasks], "next": page.next}
+
+
+def audited_page(
+    services: Services,
+    owner: Identity,
+    task_filter: TaskFilter,
+    *,
+    limit: int,
+    cursor: str | None,
+) -> dict[str, Any]:
+    """Return a page of another user's tasks as an auditor may see them. Blocks."""
+    page = services.storage.search.page(*owner, limit=limit, before=cursor, matching=task_filter)
+    return {"tasks": [audited_summary(task) for task in page.tasks], "next": page.next}

@@ -40,6 +40,7 @@ _NOUNS: dict[KindCode, tuple[str, KindCode]] = {
 RESERVED_PATHS = frozenset(
     [
         "tasks",
+        "audit",
         "batches",
         "files",
         "folders",

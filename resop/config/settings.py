@@ -151,6 +151,14 @@ class Settings(BaseModel):
     WAITS_PER_USER: Count = 100
     TRANSFERS_PER_USER: Count = 100
 
+    AUDITORS: str = ""
+    AUDIT_FILE: Path | None = None
+    AUDIT_SYSLOG: Annotated[
+        str | None,
+        Field(pattern=r"^((udp|tcp)://([^/\s:\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}|unix:///\S+)$"),
+        ErrorMessage("must be udp://HOST:PORT, tcp://HOST:PORT or unix:///dev/log"),
+    ] = None
+
     NOTIFY_HOSTS: str = ""
     NOTIFY_SECRET: Secret | None = None
     NOTIFY_PRIVATE: Switch = False
@@ -245,6 +253,13 @@ class Settings(BaseModel):
     def notify_hosts(self) -> WebhookHosts:
         """The hosts that webhooks may go to."""
         return WebhookHosts(self.NOTIFY_HOSTS)
+
+    def auditors(self) -> frozenset[Identity]:
+        """Return the users of AUDITORS. Raises InvalidSettings for one without a cluster."""
+        try:
+            return read_identities(self.AUDITORS, list(self.clusters()))
+        except ValueError as fault:
+            raise InvalidSettings(f"AUDITORS: {fault}") from None
 
     def clusters(self) -> dict[str, Cluster]:
         """Return the configured clusters by name; the first one is the default."""
@@ -422,6 +437,7 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
     settings.clusters()
     settings.policy()
     settings.administrators()
+    settings.auditors()
     return settings
 
 

@@ -50,6 +50,8 @@ class Encryptor:
         self._message_key, self._queue_key = self._derive(b"message"), self._derive(b"queue")
         self.login_key = self._derive(b"login")
         """Proves to either end of a login key exchange that the other belongs to this service."""
+        self.audit_key = self._derive(b"audit")
+        """Makes the digests of audit entries."""
         self.instance = self._derive(b"instance").hex()[:12]
         """The name of this service (on all its machines) in authorized_keys files."""
 

@@ -1,24 +1,30 @@
-"""The audit log: one entry for each request that acts or was refused; entries are only added."""
+"""The audit log: one entry for each request that acts, reads or was refused; only added to."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, insert, select
+from sqlalchemy import ColumnElement, func, select
 
+from resop.plain_text import shorten
+from resop.storage.audit_chain import MARK, AuditChain
 from resop.storage.database import Database
 from resop.storage.ids import lower_bound
-from resop.storage.models import AUDIT, AuditEntry, RequestOutcome
+from resop.storage.models import AUDIT, TASK, AuditEntry, RequestOutcome
 from resop.storage.users import is_user
 
 MAX_TEXT_CHARACTERS = 4096
 """The longest text in an entry's options; a script or the content of a file may be longer."""
+MAX_OPTIONS_CHARACTERS = 16_384
+"""The size of an entry's options as JSON."""
+_TIGHTER = [(MAX_TEXT_CHARACTERS, 200), (256, 50), (64, 10)]
+"""Longest text, and most members of a list or object: the first that fit are used."""
 _ENTRIES_PAGE = 500
-
-INSERT_ENTRY = insert(AUDIT)
 
 
 class AuditFilter(BaseModel):
@@ -36,18 +42,37 @@ class AuditFilter(BaseModel):
     """Written at this time or later."""
     until: AwareDatetime | None = None
     """Written before this time."""
+    marks: bool = False
+    """With the marks of the log itself, such as checkpoints."""
 
 
 class AuditLog:
     """Reads and writes audit entries. Methods block; all raise RecordsUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, chain: AuditChain | None = None) -> None:
+        """Use `chain` for what is written; without one, entries can only be read."""
         self._database = database
+        self._chain = chain
 
-    def add(self, entry: AuditEntry) -> None:
-        """Write an entry; a power failure may lose the entry of a refused request."""
-        with self._database.write(durable=entry.outcome != RequestOutcome.REFUSED) as db:
-            db.execute(INSERT_ENTRY, entry.model_dump())
+    @property
+    def chain(self) -> AuditChain:
+        """The chain of this process."""
+        assert self._chain is not None, "this log is only read"
+        return self._chain
+
+    def add(self, *entries: AuditEntry, durable: bool = True) -> None:
+        """Write entries in one transaction; `durable` as in `Database.write`."""
+        with self.chain.transaction() as appender, self._database.write(durable=durable) as db:
+            appender.append(db, entries)
+
+    def checkpoint(self, *, end: bool = False) -> None:
+        """Begin the chain; or write a checkpoint if a chain has grown, or the end of this one."""
+        if not self.chain.has_begun:
+            if not end:
+                self.add()
+            return
+        with self.chain.transaction() as appender, self._database.write(durable=end) as db:
+            appender.checkpoint(db, end=end)
 
     def entries(
         self, matching: AuditFilter, limit: int, before: str | None = None
@@ -63,16 +88,77 @@ class AuditLog:
             yield from found
             before = found[-1].id
 
+    def task_states(self, entries: Iterable[AuditEntry]) -> dict[str, str]:
+        """Return how far the tasks and batches of these entries are, by id, in a few words.
 
-def truncate_options(options: Any) -> Any:
-    """Truncate long strings in `options`, and note their original length."""
+        The dictionary lacks tasks that were deleted since.
+        """
+        ids = {entry.task for entry in entries if entry.task}
+        query = select(TASK.c.id, TASK.c.state, TASK.c.error).where(TASK.c.id.in_(ids))
+        of_batches = (
+            select(TASK.c.batch, TASK.c.state, func.count())
+            .where(TASK.c.batch.in_(ids))
+            .group_by(TASK.c.batch, TASK.c.state)
+        )
+        with self._database.read() as db:
+            states = {
+                row.id: f"{row.state} {row.error['type']}" if row.error else row.state
+                for row in db.execute(query)
+            }
+            batches: dict[str, list[str]] = {}
+            for batch, state, count in db.execute(of_batches):
+                batches.setdefault(batch, []).append(f"{count} {state}")
+        return states | {batch: ", ".join(sorted(counts)) for batch, counts in batches.items()}
+
+
+def bounded_options(options: Any) -> Any:
+    """Return options of bounded size: long texts, lists and objects are truncated."""
+    shown = ""
+    for texts, members in _TIGHTER:
+        bounded = _truncate(options, texts, members)
+        shown = json.dumps(bounded, ensure_ascii=False)
+        if len(shown) <= MAX_OPTIONS_CHARACTERS:
+            return bounded
+    return {"truncated": shorten(shown, MAX_TEXT_CHARACTERS)}
+
+
+def items_record(parameters: Sequence[Any]) -> dict[str, Any]:
+    """Return what the entry of a batch says about its items, given their masked parameters.
+
+    `first` are as many of them as an entry may have, and the digest covers all.
+    """
+    first: list[Any] = []
+    size = 0
+    for item in parameters:
+        size += len(json.dumps(item, ensure_ascii=False))
+        if size > MAX_OPTIONS_CHARACTERS:
+            break
+        first.append(item)
+    return {"count": len(parameters), "sha256": items_digest(parameters), "first": first}
+
+
+def items_digest(parameters: Iterable[Any]) -> str:
+    """Return the SHA-256 (hex) of the masked parameters of a batch's items, in their order."""
+    digest = hashlib.sha256()
+    for item in parameters:
+        text = json.dumps(item, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        digest.update(text.encode("utf-8", "replace") + b"\n")
+    return digest.hexdigest()
+
+
+def _truncate(options: Any, texts: int, members: int) -> Any:
+    """Truncate texts, lists and objects, and note how long they were."""
     if isinstance(options, dict):
-        return {name: truncate_options(value) for name, value in options.items()}
+        kept = {
+            shorten(str(name), texts): _truncate(value, texts, members)
+            for name, value in list(options.items())[:members]
+        }
+        return kept if len(options) <= members else kept | {"…": f"{len(options)} members"}
     if isinstance(options, list):
-        return [truncate_options(value) for value in options]
-    if isinstance(options, str) and len(options) > MAX_TEXT_CHARACTERS:
-        return f"{options[:MAX_TEXT_CHARACTERS]}… ({len(options)} characters)"
-    return options
+        kept_items = [_truncate(value, texts, members) for value in options[:members]]
+        more = [] if len(options) <= members else [f"… ({len(options)} members)"]
+        return kept_items + more
+    return shorten(options, texts) if isinstance(options, str) else options
 
 
 def _conditions(matching: AuditFilter, before: str | None) -> Iterator[ColumnElement[bool]]:
@@ -81,6 +167,8 @@ def _conditions(matching: AuditFilter, before: str | None) -> Iterator[ColumnEle
     for name in ("outcome", "task"):
         if (value := getattr(matching, name)) is not None:
             yield AUDIT.c[name] == value
+    if not matching.marks:
+        yield AUDIT.c.method != MARK
     if matching.action is not None:
         parts = matching.action.split("*")
         yield AUDIT.c.action.like("%".join(map(_like_literal, parts)), escape="!")

@@ -1,5 +1,5 @@
 """The tables of the database: tasks, tags, steps and their output, batches, idempotency keys,
-webhook deliveries, credentials, blocked users, workers, audit entries.
+webhook deliveries, credentials, blocked users, workers, audit entries and their writers.
 """
 
 from __future__ import annotations
@@ -334,10 +334,15 @@ class RequestOutcome(StrEnum):
     """The request created a task or batch."""
     DONE = "done"
     REFUSED = "refused"
+    CHECKED = "checked"
+    """A dry run: the options were checked, nothing was done."""
 
 
 class AuditEntry(SQLModel):
-    """One request in the audit log."""
+    """One request in the audit log, or several equal ones, or a mark of the log itself.
+
+    A new column must be None in the entries that exist: their digests leave None out.
+    """
 
     id: str = Field(primary_key=True, max_length=36, default_factory=new_id)
     at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
@@ -345,13 +350,15 @@ class AuditEntry(SQLModel):
     """The user, or the user name of a login; empty if nobody was logged in."""
     cluster: str = Field(default="", max_length=64)
     address: str = Field(max_length=64)
-    """The client's address."""
+    """The client's address; the name of the worker for what a worker refused."""
     method: str = Field(max_length=16)
+    """The HTTP method; `TASK` for what a worker refused, `AUDIT` for a mark of the log itself."""
     path: str = Field(sa_type=LongText)
+    """The path, truncated."""
     action: str = Field(default="", max_length=129)
-    """`operator:name`, if the request was for an action."""
+    """`operator:name`, if the request was for an action; the kind of a mark."""
     options: Any = Field(default=None, sa_type=Json, nullable=True)
-    """The options, secrets masked and long texts truncated; None if not valid or not read."""
+    """The options, secrets masked and long ones truncated; None if not valid or not read."""
     outcome: str = Field(max_length=16)
     """A RequestOutcome."""
     status: int
@@ -359,14 +366,50 @@ class AuditEntry(SQLModel):
     error: str | None = Field(default=None, max_length=64)
     """The type of the error if the request was refused."""
     task: str | None = Field(default=None, max_length=36)
-    """The id of the new task or batch."""
+    """The id of the task or batch: a new one, or the one that a worker refused to run."""
     request: str = Field(default="", max_length=64)
     """The id of the request, as in the API's log."""
+    client_request: str | None = Field(default=None, max_length=64)
+    """The id that the client gave its request, through no trusted proxy."""
+    count: int | None = None
+    """The number of equal requests that this entry stands for; None for a single one."""
+    items: Any = Field(default=None, sa_type=Json, nullable=True)
+    """For a batch: how many items, a digest of their masked parameters, and the first of them."""
+    writer: str | None = Field(default=None, max_length=36)
+    """The id of the process's chain; None for entries from before there were chains."""
+    sequence: int | None = None
+    """The number of the entry in its chain, from 1."""
+    digest: str | None = Field(default=None, max_length=64)
+    """The keyed digest of this entry and of the previous digest in its chain."""
 
 
 class _AuditTable(AuditEntry, table=True):
     __tablename__ = "audit"
-    __table_args__ = (Index("audit_of_user", "username", "id"),)
+    __table_args__ = (
+        Index("audit_of_user", "username", "id"),
+        Index("audit_by_writer", "writer", "sequence", unique=True),
+    )
+
+
+class AuditWriter(SQLModel):
+    """A chain of audit entries, and how far it was at its writer's last checkpoint.
+
+    Other writers note this in their own chains, so that the end of a chain, or a whole one, cannot
+    be deleted unnoticed.
+    """
+
+    id: str = Field(primary_key=True, max_length=36)
+    process: str = Field(max_length=128)
+    """The name of the process: its program, machine and process id."""
+    sequence: int
+    digest: str = Field(max_length=64)
+    activity: int
+    """The number of the last entry that is not itself a checkpoint."""
+    seen_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class _AuditWriterTable(AuditWriter, table=True):
+    __tablename__ = "audit_writer"
 
 
 METADATA = SQLModel.metadata
@@ -386,6 +429,7 @@ BATCH = METADATA.tables["batch"]
 BLOCKED_USER = METADATA.tables["blocked_user"]
 WORKER = METADATA.tables["worker"]
 AUDIT = METADATA.tables["audit"]
+AUDIT_WRITER = METADATA.tables["audit_writer"]
 
 HANDED_OFF = and_(TASK.c.state == State.RUNNING, TASK.c.worker.is_(None), TASK.c.resume_count > 0)
 """The condition that a worker has handed off a task and no other has resumed it."""

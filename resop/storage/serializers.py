@@ -69,6 +69,21 @@ def task_summary(task: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def audited_summary(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return another user's task as an auditor may see it.
+
+    Without output, and so without the details of an error, which may quote it; without the note.
+    """
+    error = task["error"]
+    summary = task_summary(task) | {
+        "username": task["username"],
+        "request": task["request"],
+        "error": error and {"type": error.get("type")},
+    }
+    del summary["note"]
+    return summary
+
+
 def _batch_member(task: Mapping[str, Any]) -> dict[str, Any]:
     """Return a task's batch, its number there, and its parameters, for a task of a batch."""
     if not task["batch"]:

@@ -7,6 +7,7 @@ a task: both are conditions in the statements below, not conventions that caller
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from resop.errors import LimitReached
-from resop.storage.audit_log import INSERT_ENTRY
+from resop.storage.audit_chain import Appender, AuditChain
 from resop.storage.changes import Change
 from resop.storage.column_types import UtcDateTime
 from resop.storage.database import Database
@@ -98,8 +99,10 @@ class NewTask(NamedTuple):
 class TaskStore:
     """Reads and writes tasks and steps. Methods block; all raise RecordsUnavailable."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit_chain: AuditChain | None = None) -> None:
+        """Write the audit entries of new tasks to `audit_chain`."""
         self._database = database
+        self._audit_chain = audit_chain
 
     # -- create and read
 
@@ -133,13 +136,19 @@ class TaskStore:
         """
         for remaining in reversed(range(INSERT_ATTEMPTS)):
             try:
-                with self._database.write(durable=durable) as db:
-                    return _insert(db, new, max_queued)
+                with (
+                    self._appender() as appender,
+                    self._database.write(durable=durable) as db,
+                ):
+                    return _insert(db, new, max_queued, appender)
             except IntegrityError:
                 # Another process has just written one of the keys: the next attempt finds it.
                 if not remaining or not any(each.key for each in new):
                     raise
         raise AssertionError("each attempt returns or raises")
+
+    def _appender(self) -> AbstractContextManager[Appender | None]:
+        return self._audit_chain.transaction() if self._audit_chain else nullcontext()
 
     def make_durable(self, task_id: str) -> None:
         """Flush a task to the disk that was added with `durable=False`."""
@@ -268,7 +277,7 @@ class TaskStore:
 
 
 def _insert(
-    db: Connection, new: Sequence[NewTask], max_queued: int | None
+    db: Connection, new: Sequence[NewTask], max_queued: int | None, appender: Appender | None
 ) -> list[IdempotencyKey | LimitReached | None]:
     """Insert the new tasks that are admitted; return the refusal of each, None if admitted."""
     refusals = list(_refusals(db, new, max_queued))
@@ -279,10 +288,13 @@ def _insert(
         (INSERT_TASK, [each.task for each in admitted]),
         (INSERT_TAG, tag_rows_of(each.task for each in admitted)),
         (INSERT_DELIVERY, [WebhookDelivery(task=task_id) for task_id in notifying]),
-        (INSERT_ENTRY, [each.audit for each in admitted if each.audit]),
     ):
         if rows:
             db.execute(statement, [row.model_dump() for row in rows])
+    entries = [each.audit for each in admitted if each.audit]
+    if entries:
+        assert appender is not None, "a store without a chain writes no audit entries"
+        appender.append(db, entries)  # last, since other threads wait from here to the commit
     return refusals
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import make_url
 from tests.acceptance.conftest import ACCOUNTS
 from tests.support.service import Caller, Distributed, run_resop
 
+ACTING = ("POST", "PATCH", "PUT", "DELETE")
 FORM = "/core/opn/script/submit"
 
 
@@ -37,7 +38,7 @@ def entries(owner: Path, client: Caller, *options: str) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     found = map(json.loads, done.stdout.splitlines())
     address = client.http.headers["X-Forwarded-For"]
-    return [each for each in found if each["address"] == address][::-1]
+    return [each for each in found if each["address"] == address and each["method"] in ACTING][::-1]
 
 
 def test_each_acting_request_has_one_entry(client: Caller, owner: Path) -> None:
@@ -95,7 +96,7 @@ def test_each_acting_request_has_one_entry(client: Caller, owner: Path) -> None:
     assert not any(text in written for text in (secret, wrong, ACCOUNTS["tina"].password, token))
 
 
-def test_address_is_the_peers_without_trusted_proxies(
+def test_address_and_id_are_not_the_clients_choice_without_trusted_proxies(
     guarded: Distributed, client: Caller, owner: Path
 ) -> None:
     with guarded.additional_api(TRUSTED_PROXIES="") as plain:
@@ -103,8 +104,10 @@ def test_address_is_the_peers_without_trusted_proxies(
         headers = {"X-Forwarded-For": "192.0.2.9", "X-Request-Id": name}
         assert caller.http.post("/utils/cmd/id", headers=headers).status_code == 401
     lines = run_resop(owner, "audit", "--format", "ndjson", "--outcome", "refused").stdout
-    [entry] = [each for each in map(json.loads, lines.splitlines()) if each["request"] == name]
-    assert entry["address"] == "127.0.0.1"
+    [entry] = [
+        each for each in map(json.loads, lines.splitlines()) if each["client_request"] == name
+    ]
+    assert entry["address"] == "127.0.0.1" and entry["request"] != name
 
 
 @pytest.mark.parametrize(

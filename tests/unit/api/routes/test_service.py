@@ -13,7 +13,7 @@ from api.state.readiness import Readiness
 from resop.errors import RecordsUnavailable
 
 
-def probe(*failing: str) -> tuple[int, Any]:
+def probe(*failing: str, lost: int = 0) -> tuple[int, Any]:
     def check() -> None:
         if "database" in failing:
             raise RecordsUnavailable
@@ -27,7 +27,9 @@ def probe(*failing: str) -> tuple[int, Any]:
     database: Any = SimpleNamespace(check=check)
     client: Any = SimpleNamespace(set=write)
     subscription = SimpleNamespace(connected="subscription" not in failing)
-    app.state.services = SimpleNamespace(readiness=Readiness(database, client, subscription))
+    app.state.services = SimpleNamespace(
+        readiness=Readiness(database, client, subscription), audit=SimpleNamespace(lost=lost)
+    )
     response = TestClient(app).get("/health/ready")
     return response.status_code, response.json()
 
@@ -37,6 +39,11 @@ def test_ready_when_every_part_answers() -> None:
         200,
         {"ready": True, "database": True, "redis": True, "subscription": True},
     )
+
+
+def test_lost_audit_entries_are_told_and_the_process_still_serves() -> None:
+    status, answer = probe(lost=3)
+    assert (status, answer["audit_entries_lost"]) == (200, 3)
 
 
 @pytest.mark.parametrize("part", ["database", "redis", "subscription"])
