@@ -54,8 +54,8 @@ async def ready(services: ServicesDep) -> JSONResponse:
     """Answer 200 if this process can serve requests, else 503 with the failing part.
 
     The parts are the database and Redis, which must take what is written to them, and the
-    subscription that announces the ends of tasks and logins to this process. `audit_entries_lost` is there if
-    this process lost audit entries.
+    subscription that announces the ends of tasks and logins to this process.
+    `audit_entries_lost` is there if this process lost audit entries.
     """
     parts = await services.readiness.parts()
     is_ready = all(parts.values())

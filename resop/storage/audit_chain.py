@@ -42,7 +42,10 @@ _OTHER_WRITERS = (
     .order_by(AUDIT_WRITER.c.seen_at.desc())
     .limit(MAX_LINKS)
 )
-OnWritten = Callable[[Sequence[AuditEntry]], None]
+Values = dict[str, Any]
+"""The columns of an entry."""
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+OnWritten = Callable[[Sequence[Values]], None]
 """Takes the committed entries of a chain, in its order. Called under a lock: returns at once."""
 
 
@@ -53,7 +56,7 @@ class ChainKey:
         self._secret = secret
         self.id = hmac.digest(secret, b"id", "sha256").hex()[:12]
 
-    def digest(self, entry: AuditEntry, previous: str) -> str:
+    def digest(self, entry: Mapping[str, Any], previous: str) -> str:
         """Return the digest (hex) of an entry that follows the one with the digest `previous`."""
         return self.digest_of(canonical(entry) + b"\n" + previous.encode())
 
@@ -72,15 +75,16 @@ class Position(NamedTuple):
 START = Position(0, "")
 
 
-def canonical(entry: AuditEntry) -> bytes:
+def canonical(entry: Mapping[str, Any]) -> bytes:
     """Return the content of an entry as the same bytes on every database, without its digest.
 
-    Columns without a value do not count, so that a later column changes no digest.
+    Columns without a value do not count, so that a later column changes no digest. Raises
+    UnicodeEncodeError for a lone surrogate, which databases refuse.
     """
-    values = {name: value for name, value in entry.model_dump().items() if value is not None}
+    values = {name: value for name, value in entry.items() if value is not None}
     values.pop("digest", None)
-    values["at"] = entry.at.astimezone(UTC).isoformat()
-    return json.dumps(values, sort_keys=True, separators=(",", ":")).encode()
+    values["at"] = entry["at"].astimezone(UTC).isoformat()
+    return _ENCODER.encode(values).encode()
 
 
 def mark(action: str, options: Mapping[str, Any]) -> AuditEntry:
@@ -145,9 +149,10 @@ class Appender:
 
     def __init__(self, chain: AuditChain) -> None:
         self._chain = chain
-        self._sealed: list[AuditEntry] = []
+        self._sealed: list[Values] = []
         self._before = START
         self._lost = 0
+        self._ends = False
         self._holds_lock = False
 
     def append(self, db: Connection, entries: Sequence[AuditEntry]) -> None:
@@ -173,6 +178,7 @@ class Appender:
         self._insert(db, [mark(ENDED if end else CHECKPOINT, options)])
         if end:
             chain._activity = chain._position.sequence
+            self._ends = True
         chain._linked[chain._writer] = chain._activity
         head = _head(chain)
         if not db.execute(_UPDATE_WRITER.values(head), {"of_writer": chain._writer}).rowcount:
@@ -186,6 +192,8 @@ class Appender:
         try:
             if self._sealed:
                 chain._abandoned = None
+            if self._ends:
+                chain._writer = ""  # a late entry begins another chain
             chain.lost -= self._lost
             chain._on_written(self._sealed)
         finally:
@@ -241,13 +249,19 @@ class Appender:
 
     def _insert(self, db: Connection, entries: Sequence[AuditEntry]) -> None:
         chain = self._chain
+        rows = []
         for entry in entries:
-            _normalize(entry)
-            entry.writer, entry.sequence = chain._writer, chain._position.sequence + 1
-            entry.digest = chain.key.digest(entry, chain._position.digest)
-            chain._position = Position(entry.sequence, entry.digest)
-            self._sealed.append(entry)
-        db.execute(INSERT_ENTRY, [entry.model_dump() for entry in entries])
+            row = entry.model_dump()
+            row["writer"], row["sequence"] = chain._writer, chain._position.sequence + 1
+            try:
+                row["digest"] = chain.key.digest(row, chain._position.digest)
+            except UnicodeEncodeError:
+                row |= _without_surrogates(row)
+                row["digest"] = chain.key.digest(row, chain._position.digest)
+            chain._position = Position(row["sequence"], row["digest"])
+            rows.append(row)
+        self._sealed += rows
+        db.execute(INSERT_ENTRY, rows)
 
 
 def _head(chain: AuditChain) -> dict[str, Any]:
@@ -262,11 +276,10 @@ def _head(chain: AuditChain) -> dict[str, Any]:
     ).model_dump()
 
 
-def _normalize(entry: AuditEntry) -> None:
-    """Replace in options and items what a database would return otherwise."""
+def _without_surrogates(row: Values) -> Values:
+    """Return options and items as a database returns them, which refuses lone surrogates."""
+    replaced = {}
     for name in ("options", "items"):
-        value = getattr(entry, name)
-        if value is not None:
-            # Databases refuse lone surrogates, which JSON may contain.
-            text = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode()
-            setattr(entry, name, json.loads(text))
+        text = json.dumps(row[name], ensure_ascii=False)
+        replaced[name] = json.loads(text.encode("utf-8", "replace"))
+    return replaced

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from resop.storage.audit_chain import AuditChain, ChainKey
+from resop.storage.audit_chain import AuditChain, ChainKey, Values
 from resop.storage.audit_export import entry_json, entry_line
 from resop.storage.models import AuditEntry, RequestOutcome
 from resop.storage.serializers import iso_time
@@ -56,7 +56,7 @@ class AuditStream:
         """Entries that the receiver did not get."""
         self._name = name
         self._receiver = receiver
-        self._waiting: queue.Queue[AuditEntry | None] = queue.Queue()
+        self._waiting: queue.Queue[Values | None] = queue.Queue()
         self._stop_at: float | None = None
         self._reported_at = -REPORT_SECONDS
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -71,7 +71,7 @@ class AuditStream:
         self._waiting.put(None)
         self._thread.join(STOP_SECONDS + SYSLOG_TIMEOUT_SECONDS)
 
-    def put(self, entries: Sequence[AuditEntry]) -> None:
+    def put(self, entries: Sequence[Values]) -> None:
         """Queue entries; returns at once."""
         for entry in entries:
             if self._waiting.qsize() >= MAX_WAITING:
@@ -80,7 +80,8 @@ class AuditStream:
                 self._waiting.put(entry)
 
     def _run(self) -> None:
-        while (entry := self._waiting.get()) is not None:
+        while (values := self._waiting.get()) is not None:
+            entry = AuditEntry(**values)
             while not self._sent(entry):
                 if self._stop_at is not None and time.monotonic() >= self._stop_at:
                     self.lost += 1 + self._waiting.qsize()
@@ -229,7 +230,7 @@ def streamed_chain(
     if syslog is not None:
         streams.append(AuditStream("AUDIT_SYSLOG", AuditSyslog(syslog)))
 
-    def pass_on(entries: Sequence[AuditEntry]) -> None:
+    def pass_on(entries: Sequence[Values]) -> None:
         for stream in streams:
             stream.put(entries)
 

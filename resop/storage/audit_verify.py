@@ -169,7 +169,8 @@ class ChainVerifier:
         if not chain.anchored:
             chain.anchored = True
             return None
-        if any(key.digest(entry, chain.position.digest) == entry.digest for key in self._keys):
+        values = entry.model_dump()
+        if any(key.digest(values, chain.position.digest) == entry.digest for key in self._keys):
             return None
         named = entry.options.get("key") if entry.action == STARTED and entry.options else None
         if named is not None and named not in [key.id for key in self._keys]:

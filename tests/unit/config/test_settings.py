@@ -20,6 +20,7 @@ from resop.config.clusters import read_clusters
 from resop.config.policy import load_policy
 from resop.config.settings import Settings, load_settings
 from resop.errors import InvalidSettings, UnknownAction
+from resop.security.identity import Identity
 
 CONFIG = Path(__file__).parents[3] / "config.env"
 NAMES = [name for name in Settings.model_fields if name != "own"]
@@ -550,3 +551,35 @@ def test_refusal_of_a_policy_is_a_sentence_of_our_own(content: object) -> None:
             load_policy(Path(file.name))
         except InvalidSettings as fault:
             assert not PYDANTIC.search(fault.message), fault.message
+
+
+# -- the audit log
+
+
+def test_auditors_are_users_on_clusters(read: Read, tmp_path: Path) -> None:
+    one = read("CLUSTER_ADDRESS=a", "CLUSTER_NAME=main", "AUDITORS=ada, bob@main")
+    assert {Identity("ada", "main"), Identity("bob", "main")} <= one.auditors()
+    assert read("CLUSTER_ADDRESS=a", "AUDITORS=").auditors() == set()
+    clusters = tmp_path / "clusters.yml"
+    clusters.write_text("- {name: main, address: a}\n- {name: test, address: b}\n")
+    several = [f"CLUSTERS_FILE={clusters}"]
+    assert read(*several, "AUDITORS=x@y@test").auditors() == {("x@y", "test")}
+    for text in ("ada", "ada@other", "@main"):
+        assert f"AUDITORS: {text!r} names none" in refusal(read, *several, f"AUDITORS={text}")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["udp://log.example:514", "tcp://[2001:db8::1]:601", "unix:///dev/log", "udp://10.0.0.1:514"],
+)
+def test_syslog_servers(read: Read, address: str) -> None:
+    assert address == read(f"AUDIT_SYSLOG={address}").AUDIT_SYSLOG
+
+
+@pytest.mark.parametrize(
+    "address", ["log.example:514", "udp://log.example", "unix://dev/log", "http://x:1", "udp://:5"]
+)
+def test_other_addresses_of_syslog_are_refused(read: Read, address: str) -> None:
+    assert "must be udp://HOST:PORT, tcp://HOST:PORT or unix:///dev/log" in refusal(
+        read, f"AUDIT_SYSLOG={address}"
+    )
