@@ -45,6 +45,7 @@ def audit(settings: Settings, arguments: argparse.Namespace) -> None:
         task=arguments.task,
         since=parse_time("--since", arguments.since),
         until=parse_time("--until", arguments.until),
+        acting=arguments.acting,
         marks=arguments.marks,
     )
     limit = arguments.limit or (TEXT_LIMIT if arguments.format == "text" else None)

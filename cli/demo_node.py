@@ -27,6 +27,8 @@ from asyncssh.auth_keys import SSHAuthorizedKeys
 from asyncssh.constants import MSG_CHANNEL_REQUEST, OPEN_CONNECT_FAILED
 from asyncssh.packet import Boolean, String, UInt32
 
+from resop.config.logging import PlainFormatter, log_uncaught_faults
+
 HOST = "127.0.0.1"
 MAX_SESSIONS = 10  # channels of one connection: sshd's MaxSessions
 MAX_UNAUTHENTICATED = 100  # connections: the last figure of sshd's MaxStartups
@@ -383,6 +385,11 @@ def main() -> None:
     node = DemoNode(home, options.username, password)
     os.chdir(home)
     os.umask(0o022)  # as on a login node; that of the service, which starts this one, is stricter
+    # Its log is that of the service, in which no text from outside may forge a line.
+    handler = logging.StreamHandler()
+    handler.setFormatter(PlainFormatter())
+    logging.getLogger().addHandler(handler)
+    log_uncaught_faults()
     # asyncio warns when a client goes away in the middle, which is normal here.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
     asyncio.run(serve(node, options.port, key, options.parent_pid))

@@ -86,7 +86,8 @@ def _row(credential: Credential) -> str:
 def _use(credential: Credential) -> str:
     used = credential.last_used_at
     minute = f"{used:%Y-%m-%dT%H:%MZ}" if used else "-"
-    return USE.format(minute, credential.address or "-", credential.user_agent or "-")
+    address, agent = one_line(credential.address), one_line(credential.user_agent)
+    return USE.format(minute, address or "-", agent or "-")
 
 
 def _utc(moment: datetime) -> str:

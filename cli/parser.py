@@ -156,6 +156,7 @@ def _add_audit(commands: Any) -> None:
         "--task", metavar="ID", help="only entries of this task, and its item if it is in a batch"
     )
     audit.add_argument("--batch", metavar="ID", help="the entry of this batch, and all its items")
+    audit.add_argument("--acting", action="store_true", help="without requests that only read")
     audit.add_argument(
         "--marks", action="store_true", help="with the log's own marks, such as checkpoints"
     )

@@ -8,6 +8,7 @@ from cli.database import open_database
 from cli.keys import login_administration
 from resop.config.settings import Settings
 from resop.errors import SetupError, UnknownAction
+from resop.plain_text import one_line
 from resop.security.identity import Identity
 from resop.storage.login_ends import LoginEnds
 
@@ -37,7 +38,7 @@ def list_blocked(settings: Settings) -> None:
         print(ROW.format("USER", "SINCE", "BLOCKED BY", "REASON"))
         for each in LoginEnds(database).blocked():
             user, since = Identity(each.username, each.cluster), f"{each.since:%Y-%m-%dT%H:%M:%SZ}"
-            print(ROW.format(str(user), since, each.blocked_by, each.reason))
+            print(ROW.format(*map(one_line, (str(user), since, each.blocked_by, each.reason))))
 
 
 def _user_of(settings: Settings, name: str) -> Identity:

@@ -42,6 +42,7 @@ def _audit_filter(
     task: Annotated[
         str | None, Query(max_length=36, description="Only entries of this task or batch (id).")
     ] = None,
+    acting: Annotated[bool, Query(description="Without requests that only read.")] = False,
     since: Annotated[
         AwareDatetime | None, Query(description="Only entries written at this time or later.")
     ] = None,
@@ -56,6 +57,7 @@ def _audit_filter(
         action=action,
         outcome=outcome,
         task=task,
+        acting=acting,
         since=since,
         until=until,
     )

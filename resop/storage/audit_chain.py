@@ -37,7 +37,7 @@ MAX_LINKS = 50
 _INSERT_WRITER = insert(AUDIT_WRITER)
 _UPDATE_WRITER = update(AUDIT_WRITER).where(AUDIT_WRITER.c.id == bindparam("of_writer"))
 _OTHER_WRITERS = (
-    select(AUDIT_WRITER)
+    select(*(AUDIT_WRITER.c[name] for name in ("id", "sequence", "digest", "activity")))
     .where(AUDIT_WRITER.c.id != bindparam("of_writer"))
     .order_by(AUDIT_WRITER.c.seen_at.desc())
     .limit(MAX_LINKS)
@@ -207,9 +207,9 @@ class Appender:
         if not self._holds_lock:
             return
         chain = self._chain
-        if self._sealed:
-            if self._before.sequence:
-                chain._abandoned = chain._writer, self._before
+        if self._sealed and self._before.sequence:
+            chain._abandoned = chain._writer, self._before
+        if self._sealed or not self._before.sequence:
             chain._writer = ""
         chain._lock.release()
 

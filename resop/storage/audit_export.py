@@ -91,22 +91,24 @@ class _ExportWriter:
 
     def write_all(self, faults: list[str]) -> Export:
         """Write all entries that are in no broken chain, whose `faults` are added to the list."""
-        unchained = unchained_before(self._database, self._before)
-        count = self._write(unchained)
+        count = unchained = self._write(unchained_before(self._database, self._before))
         for writer, last in last_before(self._database, self._before).items():
             first = self._after.get(writer, START).sequence
             if last > first:
                 count += self._write_chain(writer, first, last, faults)
         after = {each: place for each, place in self._after.items() if each in self._through}
         return Export(
-            self._before, count, len(unchained), after, self._through, self._digest.hexdigest()
+            self._before, count, unchained, after, self._through, self._digest.hexdigest()
         )
 
     def _write_chain(self, writer: str, first: int, last: int, faults: list[str]) -> int:
         """Verify a chain, then write its entries after `first`; return their number."""
         verifier = ChainVerifier(self._keys, self._after)
-        for entry in chain_entries(self._database, writer, last):
-            verifier.check(entry)
+        try:
+            for entry in chain_entries(self._database, writer, last):
+                verifier.check(entry)
+        except SetupError as fault:
+            verifier.verdict.faults.append(fault.message)
         if verifier.verdict.faults:
             faults += verifier.verdict.faults
             return 0
@@ -224,12 +226,14 @@ def _sign(key: ChainKey, text: str) -> str:
     return key.digest_of(b"export " + text.encode())
 
 
-def unchained_before(database: Database, before: datetime) -> list[AuditEntry]:
-    return [
-        entry
-        for entry in chain_entries(database, None)
-        if entry.at < before and entry.id < lower_bound(before)
-    ]
+def unchained_before(database: Database, before: datetime) -> Iterator[AuditEntry]:
+    """Yield the entries from before a moment that are in no chain."""
+    first_kept = lower_bound(before)
+    for entry in chain_entries(database, None):
+        if entry.id >= first_kept:
+            return
+        if entry.at < before:
+            yield entry
 
 
 def last_before(database: Database, before: datetime | None) -> dict[str, int]:

@@ -24,6 +24,7 @@ MAX_OPTIONS_CHARACTERS = 16_384
 """The size of an entry's options as JSON."""
 _TIGHTER = [(MAX_TEXT_CHARACTERS, 200), (256, 50), (64, 10)]
 """Longest text, and most members of a list or object: the first that fit are used."""
+READING_METHODS = ("GET", "HEAD")
 _ENTRIES_PAGE = 500
 
 
@@ -42,6 +43,8 @@ class AuditFilter(BaseModel):
     """Written at this time or later."""
     until: AwareDatetime | None = None
     """Written before this time."""
+    acting: bool = False
+    """Without requests that only read."""
     marks: bool = False
     """With the marks of the log itself, such as checkpoints."""
 
@@ -167,6 +170,8 @@ def _conditions(matching: AuditFilter, before: str | None) -> Iterator[ColumnEle
     for name in ("outcome", "task"):
         if (value := getattr(matching, name)) is not None:
             yield AUDIT.c[name] == value
+    if matching.acting:
+        yield AUDIT.c.method.not_in(READING_METHODS)
     if not matching.marks:
         yield AUDIT.c.method != MARK
     if matching.action is not None:

@@ -70,8 +70,8 @@ class AuditRecorder:
         try:
             self._flush(math.inf)
             self._log.checkpoint(end=True)
-        except RecordsUnavailable:
-            log.error("the end of the audit log's chain is not written: no database")
+        except RecordsUnavailable as fault:
+            log.error("the end of the audit log's chain: %s", fault.__cause__ or fault)
         for stream in self._streams:
             stream.stop()
 
@@ -132,8 +132,8 @@ class AuditRecorder:
             if time.monotonic() >= self._next_checkpoint or not self._log.chain.has_begun:
                 self._next_checkpoint = time.monotonic() + CHECKPOINT_SECONDS
                 self._log.checkpoint()
-        except RecordsUnavailable:
-            log.warning("entries of the audit log wait: the database is unavailable")
+        except RecordsUnavailable as fault:
+            log.warning("entries of the audit log wait: %s", fault.__cause__ or fault)
         return FLUSH_SECONDS
 
     def _flush(self, moment: float) -> None:

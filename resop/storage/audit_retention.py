@@ -29,8 +29,9 @@ DELETED_AT_ONCE = 1000
 def exported_file(database: Database, before: datetime) -> Path:
     """Return the file of the last export with this date. Raises SetupError if there is none."""
     for found in reversed(marks(database, EXPORTED)):
-        if found.options.get("before") == iso_time(before):
-            return Path(found.options["file"])
+        options = found.options if isinstance(found.options, dict) else {}
+        if options.get("before") == iso_time(before) and isinstance(options.get("file"), str):
+            return Path(options["file"])
     raise SetupError(
         f"nothing was exported with --before {iso_time(before)}: "
         "run `resop audit export` with this date first"
@@ -49,7 +50,7 @@ def prune(database: Database, log: AuditLog, export: Export) -> int:
         pruned = position.sequence <= claimed.get(writer, START).sequence
         if not pruned and digest_at(database, writer, position.sequence) != position.digest:
             raise SetupError(f"chain {writer}: the exported entries are not those of the database")
-    if len(unchained_before(database, export.before)) > export.unchained:
+    if sum(1 for _ in unchained_before(database, export.before)) > export.unchained:
         raise SetupError("the database has entries without a chain that were not exported")
     remaining = last_before(database, None)
     pruned_now = {

@@ -6,11 +6,14 @@ that are shorter than others have noted. See docs/security.md for what cannot be
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 
+from resop.errors import SetupError
 from resop.storage.audit_chain import (
     CHECKPOINT,
     ENDED,
@@ -105,8 +108,9 @@ class ChainVerifier:
             self.verdict.faults.append(f"{_place(entry)}: {fault}")
             return
         chain.position = Position(entry.sequence, entry.digest or "")
-        if entry.method == MARK:
+        if entry.method == MARK and chain.anchored:
             self._note_mark(chain, entry)
+        chain.anchored = True
 
     def finish(self, lookup: Lookup) -> Verdict:
         """Check what the chains noted about each other, and return the verdict."""
@@ -167,12 +171,12 @@ class ChainVerifier:
         if entry.sequence < expected:
             return "its number is there twice"
         if not chain.anchored:
-            chain.anchored = True
-            return None
+            return None  # cannot be verified; the next entry can
         values = entry.model_dump()
         if any(key.digest(values, chain.position.digest) == entry.digest for key in self._keys):
             return None
-        named = entry.options.get("key") if entry.action == STARTED and entry.options else None
+        options = entry.options if isinstance(entry.options, dict) else {}
+        named = options.get("key") if entry.action == STARTED else None
         if named is not None and named not in [key.id for key in self._keys]:
             return f"its chain was made with another SECRET_KEY, whose id is {named}"
         return "it was changed, or put in the place of another"
@@ -211,8 +215,11 @@ def verify_database(database: Database, keys: Sequence[ChainKey]) -> ChainVerifi
         verifier.note(writer, position, "in the table audit_writer")
     verifier.require_chains(_first_chained(database))
     for writer_id in [None, *_writer_ids(database)]:
-        for entry in chain_entries(database, writer_id):
-            verifier.check(entry)
+        try:
+            for entry in chain_entries(database, writer_id):
+                verifier.check(entry)
+        except SetupError as fault:
+            verifier.verdict.faults.append(fault.message)
     for writer_id, position in claimed.items():
         if verifier.pruned.get(writer_id) != position:
             verifier.verdict.faults.append(f"chain {writer_id}: its pruning is not verified")
@@ -240,36 +247,73 @@ def claimed_prunings(database: Database) -> dict[str, Position]:
     """Return the last deleted entry of each chain, as all prunings say; not verified."""
     claimed: dict[str, Position] = {}
     for mark in marks(database, PRUNED):
-        claimed |= pruned_positions(mark)
+        # A forged mark is reported where its chain is verified.
+        with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+            claimed |= pruned_positions(mark)
     return claimed
 
 
 def marks(database: Database, action: str) -> list[AuditEntry]:
-    """Return all marks of a kind, oldest first; not verified."""
-    query = select(AUDIT).where(AUDIT.c.method == MARK, AUDIT.c.action == action)
+    """Return all readable marks of a kind, oldest first; not verified."""
+    query = select(AUDIT.c.id).where(AUDIT.c.method == MARK, AUDIT.c.action == action)
     with database.read() as db:
-        return [AuditEntry(**row._mapping) for row in db.execute(query.order_by(AUDIT.c.id))]
+        ids = db.execute(query.order_by(AUDIT.c.id)).scalars().all()
+    found: list[AuditEntry] = []
+    for id in ids:
+        with contextlib.suppress(ValueError):
+            found += _read(database, [AUDIT.c.id == id], AUDIT.c.id, 1)
+    return found
 
 
 def chain_entries(
     database: Database, writer: str | None, through: int | None = None
 ) -> Iterator[AuditEntry]:
-    """Yield the entries of a chain, or of none, in their order; read in pages."""
+    """Yield the entries of a chain, or of none, in their order; read in pages.
+
+    Raises SetupError for an entry that cannot be read.
+    """
     last: int | str | None = None
-    order = AUDIT.c.id if writer is None else AUDIT.c.sequence
+    order: ColumnElement[Any] = AUDIT.c.id if writer is None else AUDIT.c.sequence
+    limit = PAGE
     while True:
-        conditions = [AUDIT.c.writer.is_(None) if writer is None else AUDIT.c.writer == writer]
+        conditions = _chain_conditions(writer)
         if last is not None:
             conditions.append(order > last)
         if through is not None:
             conditions.append(order <= through)
-        query = select(AUDIT).where(*conditions).order_by(order, AUDIT.c.id).limit(PAGE)
-        with database.read() as db:
-            page = [AuditEntry(**row._mapping) for row in db.execute(query)]
+        try:
+            page = _read(database, conditions, order, limit)
+        except ValueError as fault:  # of a column's type, of JSON and of pydantic
+            if limit == 1:
+                place = f"chain {writer}" if writer else "entries without a chain"
+                reason = " ".join(str(fault).split())
+                raise SetupError(
+                    f"{place}: the entry after {last} is unreadable: {reason}"
+                ) from None
+            limit = 1
+            continue
         yield from page
-        if len(page) < PAGE:
+        if len(page) < limit:
             return
         last = page[-1].id if writer is None else page[-1].sequence
+
+
+def _chain_conditions(writer: str | None) -> list[ColumnElement[bool]]:
+    if writer is None:
+        return [or_(AUDIT.c.writer.is_(None), AUDIT.c.sequence.is_(None))]
+    return [AUDIT.c.writer == writer, AUDIT.c.sequence.is_not(None)]
+
+
+def _read(
+    database: Database,
+    conditions: Sequence[ColumnElement[bool]],
+    order: ColumnElement[Any],
+    limit: int,
+) -> list[AuditEntry]:
+    """Read entries. Raises ValueError if one of them is none."""
+    query = select(AUDIT).where(*conditions).order_by(order, AUDIT.c.id).limit(limit)
+    with database.read() as db:
+        return [AuditEntry(**row._mapping) for row in db.execute(query)]
 
 
 def digest_at(database: Database, writer: str, sequence: int) -> str | None:
@@ -286,9 +330,12 @@ def _writer_ids(database: Database) -> list[str]:
 
 
 def _heads(database: Database) -> dict[str, Position]:
+    query = select(AUDIT_WRITER.c.id, AUDIT_WRITER.c.sequence, AUDIT_WRITER.c.digest)
     with database.read() as db:
+        # SQLite stores any value in any column.
         return {
-            row.id: Position(row.sequence, row.digest) for row in db.execute(select(AUDIT_WRITER))
+            row.id: Position(row.sequence if isinstance(row.sequence, int) else 1, row.digest)
+            for row in db.execute(query)
         }
 
 

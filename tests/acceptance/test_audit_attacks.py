@@ -379,7 +379,6 @@ def test_everybody_else_reads_nothing(audited: Embedded, auditor: Caller, user: 
         assert failure(user.http.get(path), 403)["type"] == "NotPermitted"
     failure(user.http.get(f"/tasks/{task}"), 404)
     assert user.http.get("/tasks?user=alice@hpc").status_code == 200
-    failure(user.http.get("/tasks?user=bob@nowhere"), 422)
     for path in ("/audit", "/audit/export.csv"):
         failure(audited.caller().http.get(path), 401)
 

@@ -31,6 +31,15 @@ INSERT INTO task (id, kind, operator, action, username, cluster, credential, req
 VALUES ('t1', 'command', 'utils', 'id', 'ada', 'hpc', 'c', '', 'queued',
     '{}', '["old","Ünd"]', 9, '2026-01-02 03:04:05', 0, '[]')
 """
+WITHOUT_CHAINS = [
+    "DROP TABLE audit_writer",
+    "ALTER TABLE audit DROP INDEX audit_by_writer",
+    *(
+        f"ALTER TABLE audit DROP COLUMN {name}"
+        for name in ("client_request", "count", "items", "writer", "sequence", "digest")
+    ),
+]
+"""Statements that undo the migration 0103 on MariaDB."""
 
 
 def add_old_task(url: str) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from resop.errors import RecordsUnavailable
+from resop.storage import audit_verify
 from resop.storage.audit_chain import ENDED, ChainKey, canonical
 from resop.storage.audit_log import AuditFilter, AuditLog
 from resop.storage.audit_verify import chain_entries, verify_database
@@ -97,6 +98,46 @@ def test_tampering_is_found_and_the_first_broken_entry_named(
     assert tamper(database, statement) > 0
     found = faults(database)
     assert any(re.search(expected, fault) for fault in found), found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("options = '{'", "items = 'no JSON'", "at = 'never'", "status = 'x'"),
+    ],
+)
+def test_unreadable_entries_are_faults_and_no_crash(
+    database: Database, log: AuditLog, change: str
+) -> None:
+    tamper(database, f"UPDATE audit SET {change} WHERE sequence = 4")
+    found = faults(database)
+    assert any("the entry after 3 is unreadable" in fault for fault in found), found
+
+
+@pytest.mark.parametrize("options", ["{}", "[]", "7", '{"chains_pruned": 7}', "{", "null"])
+def test_malformed_marks_are_faults_and_no_crash(
+    database: Database, log: AuditLog, options: str
+) -> None:
+    columns = "id, at, username, cluster, address, method, path, action, outcome, status, request"
+    for action in ("audit:pruned", "audit:exported", "audit:started"):
+        tamper(
+            database,
+            f"INSERT INTO audit ({columns}, options, writer, sequence) VALUES (:id,"
+            " '2026-01-01 00:00:00', '', '', '', 'AUDIT', '', :action, 'done', 0, '', :options,"
+            " :id, 1)",
+            id=action,
+            action=action,
+            options=options,
+        )
+    assert len(faults(database)) >= 3
+
+
+def test_entries_with_a_writer_and_no_number_are_found(
+    database: Database, log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_verify, "PAGE", 2)
+    tamper(database, "UPDATE audit SET sequence = NULL WHERE sequence IN (2, 3, 4, 5)")
+    assert any("is in no chain" in fault for fault in faults(database))
 
 
 def test_exchanged_entries_are_found(database: Database, log: AuditLog) -> None:
@@ -214,6 +255,19 @@ def test_commit_that_happened_although_it_seemed_to_fail_is_no_fault(
     log.add(audit_entry(path="/next"))
     assert faults(database) == []
     assert len(list(log.all_entries(AuditFilter()))) == 9
+
+
+def test_chain_that_cannot_begin_begins_later(database: Database) -> None:
+    log = new_log(database)
+    tamper(database, "ALTER TABLE audit_writer RENAME TO hidden")  # as without the right to it
+    for _ in range(2):
+        with pytest.raises(RecordsUnavailable):
+            log.add(audit_entry())
+    tamper(database, "ALTER TABLE hidden RENAME TO audit_writer")
+    log.add(audit_entry())
+    log.checkpoint(end=True)
+    verdict = verify_database(database, [KEY]).verdict
+    assert (verdict.faults, verdict.entries, verdict.open_chains) == ([], 3, [])
 
 
 def test_other_threads_go_on_after_a_failure(database: Database, log: AuditLog) -> None:

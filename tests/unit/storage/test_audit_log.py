@@ -71,6 +71,13 @@ def test_entries_are_found_by_user_action_time_and_outcome(audit: AuditLog) -> N
     assert audit.entries(AuditFilter(), 1, middle.id) == [oldest]
 
 
+def test_reads_can_be_left_out(audit: AuditLog) -> None:
+    for method in ("GET", "POST", "HEAD", "TASK"):
+        audit.add(entry(method=method))
+    found = {each.method for each in audit.all_entries(AuditFilter(acting=True))}
+    assert found == {"POST", "TASK"}
+
+
 def test_marks_are_listed_only_on_request(audit: AuditLog) -> None:
     audit.add(entry(action="core:run"))
     assert [each.action for each in audit.all_entries(AuditFilter())] == ["core:run"]
