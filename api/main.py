@@ -32,6 +32,7 @@ from api.middleware.take_turns import TakeTurns
 from api.routes import (
     actions,
     api_docs,
+    api_keys,
     audit,
     batch_launch,
     batch_results,
@@ -106,6 +107,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.include_router(batch_launch.router)
     app.include_router(files.router)
     app.include_router(folders.router)
+    app.include_router(api_keys.router)
     app.include_router(actions.router)  # last of the API: its paths begin with an operator's name
     app.include_router(pages.router)
 

@@ -6,6 +6,7 @@ ResopError
 │   ├── UnknownTask           no such task, or another user's
 │   ├── UnknownBatch          no such batch, or another user's
 │   ├── UnknownLogin          no such login, or another user's
+│   ├── UnknownApiKey         no such API key, or another user's
 │   ├── InvalidOptions        invalid options; every fault is listed
 │   ├── IdempotencyKeyReused  an Idempotency-Key that belongs to another request
 │   ├── MalformedRequest      not a request of HTTP/1.1
@@ -115,6 +116,10 @@ class UnknownBatch(RequestError):
 
 class UnknownLogin(RequestError):
     """There is no such login."""
+
+
+class UnknownApiKey(RequestError):
+    """There is no such API key."""
 
 
 class InvalidOptions(RequestError):

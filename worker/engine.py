@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from resop.access.permissions import Permissions
 from resop.access.session_provider import SessionProvider
@@ -31,6 +31,7 @@ from resop.messaging.task_queue import TaskQueue
 from resop.security.encryption import Encryptor
 from resop.security.identity import Identity
 from resop.security.masking import Masker
+from resop.security.scope import Scope
 from resop.ssh.runner.durable_step import StepIdGenerator
 from resop.ssh.session import Session
 from resop.storage.audit_recorder import AuditRecorder
@@ -110,9 +111,14 @@ class TaskOpener:
         self._sessions = sessions
         self._writer = writer
 
-    async def open(self, task: ClaimedTask, previous: PreviousRun) -> OpenTask:
+    def decrypt(self, task: ClaimedTask) -> dict[str, Any]:
+        """Return the options of a task, its key share, and its scope if it has one."""
+        return self._encryptor.decrypt(task.encrypted_payload or b"", task.id)
+
+    async def open(
+        self, task: ClaimedTask, payload: Mapping[str, Any], previous: PreviousRun
+    ) -> OpenTask:
         """Return the task with its options and executor; raises ResopError if it cannot run."""
-        payload = self._encryptor.decrypt(task.encrypted_payload or b"", task.id)
         action = self._catalog.action(task.operator, ActionKind(task.kind).code, task.action)
         call = ActionCall.check(action, payload["options"])
         key_share = payload["key_share"]
@@ -188,10 +194,9 @@ class TaskRunner:
         began = time.monotonic() - seconds_since_start(task)
         opened: OpenTask | None = None
         try:
-            title = f"{task.operator}:{task.action}"
-            identity = Identity(task.username, task.cluster)
-            (await self._permissions.decide(title, identity, task.credential)).enforce()
-            opened = await self._opener.open(task, previous)
+            payload = self._opener.decrypt(task)
+            await self._check_permission(task, payload)
+            opened = await self._opener.open(task, payload, previous)
             self._register_resumable(task.id, opened)
             outcome = await self._perform(task, opened)
         except TaskHandedOff:
@@ -218,6 +223,14 @@ class TaskRunner:
         with contextlib.suppress(RecordsUnavailable):
             if reason := await asyncio.to_thread(self._ends.reason_of, task.credential):
                 fault.message = f"the login of this task has ended ({reason}): {fault.message}"
+
+    async def _check_permission(self, task: ClaimedTask, payload: Mapping[str, Any]) -> None:
+        """Raise Forbidden unless the policy, and the scope of the API key, allow the action."""
+        scope = Scope.from_json(payload["scope"]) if "scope" in payload else None
+        title = f"{task.operator}:{task.action}"
+        identity = Identity(task.username, task.cluster)
+        decision = await self._permissions.decide(title, identity, task.credential, scope)
+        decision.enforce()
 
     async def _record_end(
         self, task: ClaimedTask, opened: OpenTask | None, outcome: ActionOutcome, began: float

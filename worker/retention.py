@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from resop.storage.api_keys import ApiKeyStore
 from resop.storage.batches import BatchStore
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
@@ -36,6 +37,7 @@ class RetentionCleaner:
         self._rules: list[tuple[Delete, timedelta]] = [
             (IdempotencyKeyStore(database).delete_old, KEY_AGE),
             (CredentialStore(database).delete_expired, CREDENTIAL_AGE),
+            (ApiKeyStore(database).delete_expired, CREDENTIAL_AGE),
             (batches.delete_unready, UNREADY_AGE),
         ]
         if history_days:

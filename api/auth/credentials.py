@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from typing import Protocol
 
 import asyncssh
@@ -20,7 +19,7 @@ from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_lines
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
 from resop.ssh.handshake_queue import KEY_TURN, Turn
 from resop.ssh.remote_account import RemoteAccount, differs, fetch_account
-from resop.storage.models import Credential
+from resop.storage.models import Credential, now
 
 KEY_TYPE = "ssh-ed25519"
 
@@ -32,11 +31,13 @@ class LoginData:
     cluster: Cluster
     username: str
     password: str | None
-    """None for a login by a trusted issuer's token."""
+    """None for a login by a trusted issuer's token, and for an API key."""
     otp: str | None
     key_share: str
     turn: Turn = KEY_TURN
     """The login's place among the handshakes with the cluster."""
+    private_key: bytes | None = None
+    """The key of the login with which an API key is made."""
 
     def __repr__(self) -> str:
         return f"LoginData({self.username!r}, {self.cluster.name!r})"
@@ -54,8 +55,12 @@ class CredentialKind(Protocol):
         kind.
         """
 
-    async def revoke(self, token: Token, credential: Credential) -> None:
-        """Remove what `create` left on the cluster. Raises ResopError if something remains."""
+    async def revoke(self, token: Token, credential: Credential, revoked: str) -> None:
+        """Remove what `create` left on the cluster for the credential with the id `revoked`.
+
+        `token` and `credential` belong to a login of the same user that is still valid there: the
+        one that ends, or the one that deletes an API key. Raises ResopError if something remains.
+        """
 
 
 class InstalledKey:
@@ -69,7 +74,7 @@ class InstalledKey:
         services = self._services
         key = asyncssh.generate_private_key(KEY_TYPE)
         credential.public_key = key.export_public_key("openssh").decode().strip()
-        lifetime = timedelta(hours=services.settings.TOKEN_HOURS)
+        lifetime = credential.expires_at - now()
 
         def with_line(content: bytes, clock: NodeClock) -> bytes:
             encryptor, expiry = services.access.encryptor, clock.stamp(clock.now + lifetime)
@@ -88,7 +93,8 @@ class InstalledKey:
             await edit_authorized_keys(connection, with_line)
             try:
                 account = await self._confirm(login, account, private)
-                await self._make_room(connection, account.username, credential.cluster)
+                if login.private_key is None:
+                    await self._make_room(connection, account.username, credential.cluster)
             except (KeyRefused, IdentityUnknown, LimitReached) as fault:
                 await self._remove_lines(connection, [credential.id])
                 if not isinstance(fault, KeyRefused):
@@ -128,14 +134,10 @@ class InstalledKey:
             raise KeyRefused
         raise differs(cluster.name, account.username)
 
-    async def revoke(self, token: Token, credential: Credential) -> None:
-        """Remove the line, over a connection that the key itself opens."""
+    async def revoke(self, token: Token, credential: Credential, revoked: str) -> None:
+        """Remove the line, over a connection that the login's own key opens."""
         services = self._services
-        if credential.encrypted_key is None:
-            raise KeyRefused("the key had already been removed")
-        key = services.access.encryptor.decrypt_key(
-            credential.encrypted_key, credential.id, token.key_share
-        )
+        key = private_key(services, token, credential)
         cluster = services.settings.cluster(token.cluster)
         async with await services.access.connector.with_key(
             cluster, token.username, key
@@ -143,7 +145,7 @@ class InstalledKey:
             # Nobody else can remove the lines of logins that were ended from afar.
             erased = services.storage.credentials.erased
             ended = await run_in_threadpool(erased, token.username, token.cluster)
-            await self._remove_lines(connection, [credential.id, *ended])
+            await self._remove_lines(connection, [revoked, *ended])
 
     async def _make_room(
         self, connection: asyncssh.SSHClientConnection, username: str, cluster: str
@@ -184,7 +186,7 @@ class HeldConnection:
         # If there is no room, the worker closes a connection that no login was recorded for.
         await make_room(self._services, credential.username, credential.cluster)
 
-    async def revoke(self, token: Token, credential: Credential) -> None:
+    async def revoke(self, token: Token, credential: Credential, revoked: str) -> None:
         """Do nothing: the worker closes the connection when it receives the logout message."""
 
 
@@ -226,15 +228,16 @@ class Certificate:
             ) from fault
         if account.username != username:
             raise differs(login.cluster.name, account.username)
-        if login.password is None and account.uid == 0:
+        if login.password is None and login.private_key is None and account.uid == 0:
             raise LoginRefused("an account with the number 0 does not log in by token")
         store_account(services, account, credential)
-        await make_room(services, credential.username, credential.cluster)
+        if login.private_key is None:
+            await make_room(services, credential.username, credential.cluster)
         credential.encrypted_key = services.access.encryptor.encrypt_key(
             key_with_certificate, credential.id, login.key_share
         )
 
-    async def revoke(self, token: Token, credential: Credential) -> None:
+    async def revoke(self, token: Token, credential: Credential, revoked: str) -> None:
         """Do nothing: the certificate is useless without the private key, which is deleted."""
 
 
@@ -256,10 +259,23 @@ def store_account(services: Services, account: RemoteAccount, credential: Creden
 
 
 async def open_connection(services: Services, login: LoginData) -> asyncssh.SSHClientConnection:
-    """Open a connection with the login's password."""
+    """Open a connection with the login's password, or with the key of an earlier login."""
+    if login.private_key is not None:
+        return await services.access.connector.with_key(
+            login.cluster, login.username, login.private_key
+        )
     assert login.password is not None
     return await services.access.connector.with_password(
         login.cluster, login.username, login.password, login.otp, login.turn
+    )
+
+
+def private_key(services: Services, token: Token, credential: Credential) -> bytes:
+    """Decrypt the private key of a login. Raises KeyRefused if it was erased."""
+    if credential.encrypted_key is None:
+        raise KeyRefused("the key had already been removed")
+    return services.access.encryptor.decrypt_key(
+        credential.encrypted_key, credential.id, token.key_share
     )
 
 

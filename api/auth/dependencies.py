@@ -6,11 +6,12 @@ import time
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from api.http.request_context import Caller, RequestContext, context_of
 from api.state.services import Services, services_of
-from resop.errors import NotLoggedIn, SessionExpired, TokenRefused
+from resop.errors import Forbidden, NotLoggedIn, NotPermitted, SessionExpired, TokenRefused
+from resop.security.api_keys import PREFIX
 from resop.security.tokens import Token
 
 
@@ -21,14 +22,21 @@ async def _services(request: Request) -> Services:
 
 ServicesDep = Annotated[Services, Depends(_services)]
 
-_bearer = HTTPBearer(auto_error=False, description="The token from POST /auth/opn/login.")
+_bearer = HTTPBearer(
+    auto_error=False, description="The token from POST /auth/opn/login, or an API key."
+)
 _BearerDep = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+_api_key = APIKeyHeader(
+    name="X-API-Key", auto_error=False, description="An API key from POST /api-keys."
+)
+_ApiKeyDep = Annotated[str | None, Depends(_api_key)]
 
 
-async def logged_in(request: Request, services: ServicesDep, bearer: _BearerDep) -> Token:
+async def logged_in(
+    request: Request, services: ServicesDep, bearer: _BearerDep, api_key: _ApiKeyDep
+) -> Token:
     """Return the caller's token. Raises what `check_token` raises."""
-    text = bearer.credentials if bearer else None
-    return await check_token(services, context_of(request.scope), text)
+    return await _check_headers(services, context_of(request.scope), bearer, api_key)
 
 
 CurrentToken = Annotated[Token, Depends(logged_in)]
@@ -41,9 +49,42 @@ async def _caller(request: Request, token: CurrentToken) -> Caller:
 CurrentCaller = Annotated[Caller, Depends(_caller)]
 
 
+async def _writing(token: CurrentToken) -> Token:
+    if token.scope is not None and token.scope.read_only:
+        raise Forbidden("scope: this API key is read-only", rule="scope")
+    return token
+
+
+WritingToken = Annotated[Token, Depends(_writing)]
+"""The token of a caller who changes something that is no action, such as the tags of a task."""
+
+
+async def _person(caller: CurrentCaller) -> Caller:
+    refuse_api_key(caller.token, "do this")
+    return caller
+
+
+CurrentPerson = Annotated[Caller, Depends(_person)]
+"""A caller who has logged in: for what a program with an API key may not do."""
+
+
+async def _token_of_person(caller: CurrentPerson) -> Token:
+    return caller.token
+
+
+PersonToken = Annotated[Token, Depends(_token_of_person)]
+
+
+def refuse_api_key(token: Token, what: str) -> None:
+    """Raise NotPermitted if the caller has shown an API key."""
+    if token.api_key:
+        raise NotPermitted(f"an API key cannot {what}: log in")
+
+
 async def token_of(services: Services, context: RequestContext, request: Request) -> Token:
     """Return the caller's token in a route that does not always need one."""
-    return await check_token(services, context, await bearer_of(request))
+    bearer, api_key = await _bearer(request), await _api_key(request)
+    return await _check_headers(services, context, bearer, api_key)
 
 
 async def bearer_of(request: Request) -> str | None:
@@ -52,8 +93,36 @@ async def bearer_of(request: Request) -> str | None:
     return bearer.credentials if bearer else None
 
 
+async def _check_headers(
+    services: Services,
+    context: RequestContext,
+    bearer: HTTPAuthorizationCredentials | None,
+    api_key: str | None,
+) -> Token:
+    """Return the token of the one header that names the caller."""
+    if bearer is not None and api_key is not None:
+        raise TokenRefused("send either Authorization or X-API-Key, not both")
+    text = bearer.credentials if bearer else api_key
+    if text is not None and (api_key is not None or text.startswith(PREFIX)):
+        return await _check_api_key(services, context, text)
+    return await check_token(services, context, text)
+
+
+async def _check_api_key(services: Services, context: RequestContext, text: str) -> Token:
+    """Find an API key, and check that it is still valid and may be used from this address."""
+    token = await services.access.api_keys.token_of(text)
+    services.access.requests.end_with(token.credential)  # before it is found valid
+    if not await services.access.logins.is_valid(token):
+        raise TokenRefused("there is no such API key; it may have been deleted or have expired")
+    services.access.use.note(token.credential)
+    context.username, context.cluster = token.username, token.cluster
+    if token.scope is not None and not token.scope.allows_address(context.address):
+        raise Forbidden(f"scope: this API key may not be used from {context.address}", rule="scope")
+    return token
+
+
 async def check_token(services: Services, context: RequestContext, text: str | None) -> Token:
-    """Decrypt a token and check that its login is still valid.
+    """Decrypt the token of a login and check that the login is still valid.
 
     Raises NotLoggedIn without a token, TokenRefused if the token has expired or was ended, and
     SessionExpired if the worker that held its session is gone.

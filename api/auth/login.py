@@ -7,12 +7,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.credentials import CREDENTIAL_KINDS, LoginData
+from api.auth.dependencies import refuse_api_key
 from api.auth.login_ending import end_logins, remove_key, tasks_continue
 from api.auth.surplus_logins import end_surplus_logins
 from api.http.request_context import RequestContext
@@ -28,6 +28,7 @@ from resop.errors import (
     LimitReached,
     LoginRefused,
     ResopError,
+    TokenRefused,
     UnknownAction,
     UserBlocked,
 )
@@ -115,13 +116,14 @@ class ApiLoginGateway:
     async def _finish(self, login: LoginData) -> dict[str, Any]:
         """Create the credential and issue the token that unlocks it."""
         target, username = login.cluster, login.username
-        lifetime = timedelta(hours=self._services.settings.TOKEN_HOURS)
+        begin, settings = now(), self._services.settings
         credential = Credential(
             id=new_id(),
             username=username,
             cluster=target.name,
             kind=target.login,
-            expires_at=now() + lifetime,
+            created_at=begin,
+            expires_at=begin + settings.login_lifetime,
             address=self._context.address,
             user_agent=self._context.user_agent,
         )
@@ -133,7 +135,7 @@ class ApiLoginGateway:
             target.name,
             credential.id,
             login.key_share,
-            int(credential.expires_at.timestamp()),
+            int((begin + settings.token_lifetime).timestamp()),
             credential.worker or "",
         )
         await self._add(token, credential)
@@ -141,12 +143,31 @@ class ApiLoginGateway:
             most = self._services.settings.LOGINS_PER_USER
             await end_surplus_logins(self._services, username, target.name, most)
         log_event(log, "login", user=username, cluster=target.name, credential=token.credential)
-        return {
+        return self._answer(token, credential)
+
+    async def renew(self) -> dict[str, Any]:
+        """Issue a new token for the caller's login; the present one is valid until its own end."""
+        token = await self._authenticate()
+        refuse_api_key(token, "be renewed")
+        credential = await run_in_threadpool(
+            self._services.storage.credentials.get, token.credential
+        )
+        if credential is None:
+            raise TokenRefused("the login has ended: log in again")
+        expires = min(now() + self._services.settings.token_lifetime, credential.expires_at)
+        return self._answer(replace(token, expires=int(expires.timestamp())), credential)
+
+    def _answer(self, token: Token, credential: Credential) -> dict[str, Any]:
+        """Return the token with its end, and the end of the login if that is later."""
+        answer = {
             "token": self._services.access.encryptor.issue_token(token),
-            "username": username,
-            "cluster": target.name,
+            "username": token.username,
+            "cluster": token.cluster,
             "expires_at": iso_time(token.expires_at),
         }
+        if self._services.settings.LOGIN_HOURS is not None:
+            answer["login_expires_at"] = iso_time(credential.expires_at)
+        return answer
 
     async def _add(self, token: Token, credential: Credential) -> None:
         """Store a credential. Raises UserBlocked, and removes its key from the cluster again."""
@@ -154,7 +175,9 @@ class ApiLoginGateway:
             await run_in_threadpool(self._services.storage.credentials.add, credential)
         except UserBlocked:
             with contextlib.suppress(ResopError):
-                await CREDENTIAL_KINDS[credential.kind](self._services).revoke(token, credential)
+                await CREDENTIAL_KINDS[credential.kind](self._services).revoke(
+                    token, credential, credential.id
+                )
             raise
 
     async def log_out(self, keep_running: bool) -> dict[str, Any]:
@@ -163,6 +186,7 @@ class ApiLoginGateway:
         Its tasks continue with `keep_running`, and so does the key until they have ended.
         """
         token = await self._authenticate()
+        refuse_api_key(token, "log out")
         credential = await run_in_threadpool(
             self._services.storage.credentials.get, token.credential
         )

@@ -40,13 +40,14 @@ async def remove_key(
 
     `credential` is as it was before its end.
     """
-    expires = f"the key expires at {iso_time(token.expires_at)}"
+    ends = credential.expires_at if credential else token.expires_at
+    expires = f"the key expires at {iso_time(ends)}"
     if tasks_continue(token, ended):
         return f"tasks of this login continue; its key is erased when they have ended; {expires}"
     try:
         if credential is None:
             raise KeyRefused("the key had already been removed")
-        await CREDENTIAL_KINDS[credential.kind](services).revoke(token, credential)
+        await CREDENTIAL_KINDS[credential.kind](services).revoke(token, credential, credential.id)
     except ResopError as fault:
         return f"{fault.message}; {expires}"
     return None

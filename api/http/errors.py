@@ -22,6 +22,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.UnknownTask: 404,
     errors.UnknownBatch: 404,
     errors.UnknownLogin: 404,
+    errors.UnknownApiKey: 404,
     errors.InvalidOptions: 422,
     errors.MalformedRequest: 400,
     errors.UriTooLong: 414,

@@ -195,7 +195,7 @@ def _first_line(action: Action) -> str:
     return action.description.partition("\n")[0] or action.title
 
 
-_BEARER: list[dict[str, list[str]]] = [{"HTTPBearer": []}]
+_BEARER: list[dict[str, list[str]]] = [{"HTTPBearer": []}, {"APIKeyHeader": []}]
 
 PREFERENCES = [
     {

@@ -48,7 +48,7 @@ def cors(settings: Settings) -> dict[str, Any]:
         "allow_origins": settings.cors_origins,
         "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
         "allow_headers": [
-            *("Authorization", "Content-Type", "Prefer"),
+            *("Authorization", "X-API-Key", "Content-Type", "Prefer"),
             *("Idempotency-Key", "Last-Event-ID", "X-Request-Id"),
         ],
         "expose_headers": ["Location", "Preference-Applied", "Retry-After", "X-Request-Id"],

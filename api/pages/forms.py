@@ -45,7 +45,7 @@ from resop.errors import (
 from resop.security.tokens import Token
 from resop.types import KindCode
 
-LOGIN_ACTION, LOGOUT_ACTION = "auth:login", "auth:logout"
+LOGIN_ACTION, RENEW_ACTION, LOGOUT_ACTION = "auth:login", "auth:renew", "auth:logout"
 LOGIN_FIELDS: Mapping[str, dict[str, Any]] = {
     "username": {
         "label": "User name",
@@ -165,7 +165,7 @@ async def _run_login(form: _Form, sent: FormData, options: dict[str, Any]) -> Re
 
     cookie = cookie_of(request) or None
     output = await run_login_operation(form.services, context, call, authenticate, cookie)
-    if form.action.title == LOGIN_ACTION:
+    if form.action.title in (LOGIN_ACTION, RENEW_ACTION):
         response = RedirectResponse(next_url(request), 303)
         token = form.services.access.encryptor.read_token(output["token"])
         set_session_cookie(request, response, output["token"], token.expires)

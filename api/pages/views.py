@@ -18,6 +18,7 @@ from api.pages.browser_session import caller_of, login_address
 from api.pages.forms import (
     LOGIN_ACTION,
     LOGOUT_ACTION,
+    RENEW_ACTION,
     action_with_form,
     has_form,
     show_form,
@@ -35,7 +36,7 @@ from resop.types import ActionKind, KindCode
 ASSETS = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
 ASSET_MAX_AGE = 3600
 """How long a browser may cache an asset, in seconds."""
-UNLISTED = (LOGIN_ACTION, LOGOUT_ACTION, "auth:login_token")
+UNLISTED = (LOGIN_ACTION, RENEW_ACTION, LOGOUT_ACTION, "auth:login_token")
 """The actions that the start page leaves out: every page has its login or logout."""
 
 
@@ -91,7 +92,7 @@ async def _index(request: Request) -> Response:
         for action in sorted(actions, key=lambda each: each.name):
             if has_form(action) and action.title not in UNLISTED:
                 decision = await services.access.permissions.decide(
-                    action.title, token.identity, token.credential
+                    action.title, token.identity, token.credential, token.scope
                 )
                 allowed += [action] if decision.allowed else []
         if allowed:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from api.state.services import Services
+from api.tasks.queries import is_visible
 from resop.errors import UnknownBatch
 from resop.security.tokens import Token
 from resop.storage.models import Batch, State, now
@@ -66,7 +67,8 @@ class BatchProgress(BatchSummary):
 async def own_batch(services: Services, token: Token, batch_id: str) -> Batch:
     """Return a batch of the caller. Raises UnknownBatch, also for another user's batch."""
     batch = await run_in_threadpool(services.storage.batches.get, batch_id)
-    if batch is None or (batch.username, batch.cluster) != token.identity:
+    owner = token.identity
+    if batch is None or (batch.username, batch.cluster) != owner or not is_visible(token, batch):
         raise UnknownBatch(f"there is no batch {batch_id!r}")
     return batch
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import CurrentToken, ServicesDep
+from api.auth.dependencies import CurrentToken, ServicesDep, WritingToken
 from api.routes.batch_models import (
     BatchProgress,
     BatchSummary,
@@ -58,7 +58,11 @@ def list_batches(
 ) -> BatchList:
     """List the caller's batches on this cluster, newest first."""
     found = services.storage.batches.batches(
-        token.username, token.cluster, limit=limit + 1, before=cursor
+        token.username,
+        token.cluster,
+        limit=limit + 1,
+        before=cursor,
+        actions=services.access.permissions.visible_actions(token.scope),
     )
     page = found[:limit]
     counts = services.storage.batches.counts(batch.id for batch in page)
@@ -116,7 +120,7 @@ async def list_tasks(
     },
 )
 async def cancel_batch(
-    batch_id: str, services: ServicesDep, token: CurrentToken, response: Response, wait: Wait = 0
+    batch_id: str, services: ServicesDep, token: WritingToken, response: Response, wait: Wait = 0
 ) -> BatchProgress:
     """Cancel all tasks of a batch: queued ones never run, running ones are ended on the cluster.
 

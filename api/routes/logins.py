@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from api.auth.dependencies import CurrentToken, ServicesDep
+from api.auth.dependencies import PersonToken, ServicesDep
 from api.auth.login_ending import EndLogins, end_logins, remove_key
 from api.state.services import Services
 from resop.access.login_administration import LoginAdministration
@@ -71,7 +71,7 @@ KeepRunning = Annotated[
 
 
 @router.get("")
-def list_logins(services: ServicesDep, token: CurrentToken) -> LoginList:
+def list_logins(services: ServicesDep, token: PersonToken) -> LoginList:
     """List the caller's live logins on this cluster, oldest first."""
     found = services.storage.credentials.live_of(token.identity)
     return LoginList(logins=[Login.of(each, token.credential) for each in found])
@@ -80,7 +80,7 @@ def list_logins(services: ServicesDep, token: CurrentToken) -> LoginList:
 @router.delete("")
 async def end_all_logins(
     services: ServicesDep,
-    token: CurrentToken,
+    token: PersonToken,
     except_current: Annotated[bool, Query(description="Keep the login of this request.")] = False,
     keep_running: KeepRunning = False,
 ) -> EndedLogins:
@@ -105,7 +105,7 @@ async def end_all_logins(
 async def end_login(
     login_id: Annotated[str, Path(max_length=36)],
     services: ServicesDep,
-    token: CurrentToken,
+    token: PersonToken,
     keep_running: KeepRunning = False,
 ) -> EndedLogins:
     """End one of the caller's logins, with everything that runs on it."""

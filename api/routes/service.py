@@ -16,6 +16,7 @@ from api.state import login_limits
 from api.state.services import Services
 from resop import __version__
 from resop.limits import FILE_LIMIT, OUTPUT_LIMIT, TRANSFER_LIMIT
+from resop.storage.api_keys import MAX_API_KEYS
 from resop.types import MAX_ARGUMENT_BYTES, MAX_SECRET_BYTES
 
 router = APIRouter(tags=["service"])
@@ -104,6 +105,9 @@ def _limits(services: Services) -> dict[str, Any]:
         "transfer_stall_seconds": upload.STALL_SECONDS,
         "upload_kept_seconds": resumable_upload.MAX_IDLE_SECONDS,
         "token_seconds": settings.TOKEN_HOURS * 3600,
+        "login_seconds": settings.login_lifetime.total_seconds(),
+        "api_keys": MAX_API_KEYS,
+        "api_key_seconds": settings.API_KEY_DAYS * 86_400,
     }
 
 

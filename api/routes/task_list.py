@@ -11,13 +11,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.auditors import parse_user, require_auditor
-from api.auth.dependencies import CurrentCaller, CurrentToken, ServicesDep
+from api.auth.dependencies import CurrentCaller, CurrentToken, ServicesDep, WritingToken
 from api.http.body import read_options
 from api.http.preferences import Tags
 from api.http.row_stream import csv_response, ndjson_response
 from api.routes.open_request import COUNTED_TRANSFER
 from api.tasks.off_loop import off_loop
-from api.tasks.queries import TASKS_PER_PAGE, audited_page, own_task, task_page
+from api.tasks.queries import TASKS_PER_PAGE, audited_page, own_task, task_page, visible_only
 from api.tasks.waiting import get_task
 from resop.actions.options import check_options
 from resop.storage.models import State, Task
@@ -124,7 +124,8 @@ def export_ndjson(
     services: ServicesDep, token: CurrentToken, task_filter: FilterQuery
 ) -> StreamingResponse:
     """Export all matching tasks with their output: one JSON object per line."""
-    tasks = services.storage.search.whole_tasks(token.username, token.cluster, task_filter)
+    visible = visible_only(services, token, task_filter)
+    tasks = services.storage.search.whole_tasks(token.username, token.cluster, visible)
     return ndjson_response(_exported(task) for task in tasks)
 
 
@@ -133,7 +134,8 @@ def export_csv(
     services: ServicesDep, token: CurrentToken, task_filter: FilterQuery
 ) -> StreamingResponse:
     """Export all matching tasks as CSV (RFC 4180); lists and objects are JSON in their cell."""
-    tasks = services.storage.search.whole_tasks(token.username, token.cluster, task_filter)
+    visible = visible_only(services, token, task_filter)
+    tasks = services.storage.search.whole_tasks(token.username, token.cluster, visible)
     return csv_response(EXPORT_COLUMNS, (_exported(task) for task in tasks))
 
 
@@ -144,7 +146,7 @@ def export_csv(
     },
 )
 async def label_task(
-    task_id: str, services: ServicesDep, token: CurrentToken, request: Request
+    task_id: str, services: ServicesDep, token: WritingToken, request: Request
 ) -> dict[str, Any]:
     """Set a task's tags, its note, or both; this also works after the task has ended."""
     await own_task(services, token, task_id)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.auditors import is_auditor
-from api.auth.dependencies import CurrentCaller, CurrentToken, ServicesDep
+from api.auth.dependencies import CurrentCaller, ServicesDep, WritingToken
 from api.http.responses import retry_headers
 from api.routes.open_request import COUNTED_WAIT, Wait
 from api.tasks.cancellation import request_task_cancellation
@@ -47,7 +47,7 @@ async def show_task(
 async def cancel_task(
     task_id: str,
     services: ServicesDep,
-    token: CurrentToken,
+    token: WritingToken,
     response: Response,
     wait: Wait = 0,
 ) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from api.state.answer_cache import AnswerCache
+from api.state.api_key_cache import ApiKeyCache
 from api.state.canonical_names import CanonicalNames
 from api.state.certificates import UserCA, user_ca
 from api.state.login_cache import LoginCache
@@ -41,6 +42,7 @@ from resop.messaging.task_queue import TaskQueue, celery_app
 from resop.security.encryption import Encryptor
 from resop.security.identity import Identity
 from resop.ssh.connector import Connector
+from resop.storage.api_keys import ApiKeyStore
 from resop.storage.audit_chain import AuditChain
 from resop.storage.audit_log import AuditLog
 from resop.storage.audit_recorder import AuditRecorder
@@ -63,6 +65,7 @@ class Storage:
     database: Database
     tasks: TaskStore
     credentials: CredentialStore
+    api_keys: ApiKeyStore
     idempotency_keys: IdempotencyKeyStore
     search: TaskSearch
     batches: BatchStore
@@ -79,6 +82,7 @@ class Storage:
             database=database,
             tasks=TaskStore(database, audit_chain),
             credentials=CredentialStore(database),
+            api_keys=ApiKeyStore(database),
             idempotency_keys=IdempotencyKeyStore(database),
             search=TaskSearch(database),
             batches=BatchStore(database),
@@ -142,6 +146,7 @@ class Access:
     use: LoginUse
     administration: LoginAdministration
     monitor: LoginMonitor
+    api_keys: ApiKeyCache
     worker_logins: WorkerLogins
     canonical_names: CanonicalNames
     user_ca: UserCA | None
@@ -162,8 +167,9 @@ class Access:
         credentials = storage.credentials
         sessions = SessionProvider(settings, credentials, encryptor, connector, runner=False)
         logins, requests = LoginCache(credentials, subscriber), RequestsByLogin()
+        api_keys = ApiKeyCache(storage.api_keys)
         ends, use = LoginEnds(storage.database), LoginUse()
-        on_logout = (logins.on_logout, sessions.on_logout, requests.on_logout)
+        on_logout = (logins.on_logout, sessions.on_logout, requests.on_logout, api_keys.on_logout)
         worker_logins = WorkerLogins(messaging.redis, encryptor)
         for callback in on_logout:
             subscriber.on(LoggedOut, callback)
@@ -180,6 +186,7 @@ class Access:
             use=use,
             administration=LoginAdministration(ends, messaging.publisher),
             monitor=LoginMonitor(credentials, ends, use, on_logout),
+            api_keys=api_keys,
             worker_logins=worker_logins,
             canonical_names=CanonicalNames(),
             user_ca=user_ca(settings),
@@ -189,7 +196,7 @@ class Access:
 
     def on_logout(self, message: LoggedOut) -> None:
         """End in this process what belongs to a login that has ended."""
-        for callback in (self.logins, self.sessions, self.requests):
+        for callback in (self.logins, self.sessions, self.requests, self.api_keys):
             callback.on_logout(message)
 
 

@@ -46,9 +46,7 @@ def new_task(
         options=call.masked,
         tags=preferences.tag,
         notify=preferences.notify,
-        encrypted_payload=services.access.encryptor.encrypt(
-            {"options": call.values, "key_share": token.key_share}, task_id
-        ),
+        encrypted_payload=services.access.encryptor.encrypt(_payload(call, token), task_id),
         # Tasks are searched by the time in their id and shown with this one: both must agree.
         created_at=creation_time(task_id),
         time_limit=min(limit, preferences.timeout or limit),
@@ -57,6 +55,12 @@ def new_task(
         # worker: then no other worker could resume them.
         resume_count=0 if preferences.wait == 0 and not token.worker else None,
     )
+
+
+def _payload(call: ActionCall, token: Token) -> dict[str, Any]:
+    """Return what only the worker that runs the task gets to know."""
+    scope = {} if token.scope is None else {"scope": token.scope.as_json()}
+    return {"options": call.values, "key_share": token.key_share, **scope}
 
 
 def first_step_of(services: Services, token: Token, call: ActionCall) -> dict[str, Any]:

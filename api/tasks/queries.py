@@ -12,7 +12,7 @@ from api.tasks.waiting import get_task, wait_for_end
 from resop.errors import UnknownTask
 from resop.security.identity import Identity
 from resop.security.tokens import Token
-from resop.storage.models import State, Task
+from resop.storage.models import Batch, State, Task
 from resop.storage.serializers import audited_summary, task_json, task_summary
 from resop.storage.task_search import TaskFilter
 from resop.types import ActionKind
@@ -21,11 +21,25 @@ TASKS_PER_PAGE = 50
 
 
 async def own_task(services: Services, token: Token, task_id: str) -> Task:
-    """Return a task of the caller. Raises UnknownTask, also for another user's task."""
+    """Return a task of the caller. Raises UnknownTask, also for another user's task.
+
+    For an API key the tasks of actions outside of its scope do not exist either.
+    """
     task = await get_task(services, task_id)
-    if (task.username, task.cluster) != token.identity:
+    if (task.username, task.cluster) != token.identity or not is_visible(token, task):
         raise UnknownTask(f"there is no task {task_id!r}")
     return task
+
+
+def is_visible(token: Token, work: Task | Batch) -> bool:
+    """Return True if the caller's scope covers the action of a task or batch."""
+    return token.scope is None or token.scope.covers(f"{work.operator}:{work.action}")
+
+
+def visible_only(services: Services, token: Token, task_filter: TaskFilter) -> TaskFilter:
+    """Return a filter that finds only tasks of actions that the caller's scope covers."""
+    actions = services.access.permissions.visible_actions(token.scope)
+    return task_filter if actions is None else task_filter.model_copy(update={"actions": actions})
 
 
 async def awaited_task(services: Services, token: Token, task_id: str, wait: float = 0) -> Task:
@@ -68,8 +82,9 @@ def task_page(
     cursor: str | None = None,
 ) -> dict[str, Any]:
     """Return a page of the caller's tasks, newest first, and the cursor of the next. Blocks."""
+    matching = visible_only(services, token, task_filter)
     page = services.storage.search.page(
-        *token.identity, limit=limit, before=cursor, matching=task_filter
+        *token.identity, limit=limit, before=cursor, matching=matching
     )
     return {"tasks": [task_summary(task) for task in page.tasks], "next": page.next}
 

@@ -39,7 +39,9 @@ async def permit(services: Services, caller: Caller, action: str) -> Decision:
     """Return the policy's decision on `operator:action`. Raises Forbidden, naming the rule."""
     caller.context.action = action
     token = caller.token
-    decision = await services.access.permissions.decide(action, token.identity, token.credential)
+    decision = await services.access.permissions.decide(
+        action, token.identity, token.credential, token.scope
+    )
     decision.enforce()
     return decision
 

@@ -30,6 +30,9 @@ class LoginGateway(Protocol):
     async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> dict[str, Any]:
         """Log in with the token of a trusted issuer. Returns the same as `log_in`."""
 
+    async def renew(self) -> dict[str, Any]:
+        """Return a new token for the caller's login, which must not have ended."""
+
     async def log_out(self, keep_running: bool) -> dict[str, Any]:
         """Revoke the caller's token and remove its key from the cluster.
 

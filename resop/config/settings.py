@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -126,6 +127,16 @@ class Settings(BaseModel):
         ErrorMessage("must be a number of hours above 0, at most 720"),
     ] = 8
     LOGINS_PER_USER: Count = 50
+    LOGIN_HOURS: Annotated[
+        float | None,
+        Field(gt=0, le=24 * 30),
+        ErrorMessage("must be a number of hours above 0, at most 720"),
+    ] = None
+    API_KEY_DAYS: Annotated[
+        float,
+        Field(ge=0, le=3660),
+        ErrorMessage("must be a number of days from 0 to 3660"),
+    ] = 90
     WORKER_TASKS: Count = 500
     BATCH_SIZE: Annotated[
         int,
@@ -185,6 +196,8 @@ class Settings(BaseModel):
             raise ValueError("OIDC_ISSUER needs OIDC_AUDIENCE and OIDC_KEYS")
         if self.SECRET_KEY is not None:
             refuse_weak_key(self.SECRET_KEY.get_secret_value())
+        if self.LOGIN_HOURS is not None and self.LOGIN_HOURS < self.TOKEN_HOURS:
+            raise ValueError("LOGIN_HOURS must not be less than TOKEN_HOURS")
         _check_notifications(self)
         _check_data_folder(self)
         return self
@@ -238,6 +251,16 @@ class Settings(BaseModel):
     def cors_origins(self) -> list[str]:
         """The other sites whose pages may call the API."""
         return [part.strip() for part in self.CORS_ORIGINS.split(",") if part]
+
+    @property
+    def token_lifetime(self) -> timedelta:
+        """How long a token is valid, unless its login ends earlier."""
+        return timedelta(hours=self.TOKEN_HOURS)
+
+    @property
+    def login_lifetime(self) -> timedelta:
+        """How long a login lasts: within it, a valid token can be renewed."""
+        return timedelta(hours=self.LOGIN_HOURS or self.TOKEN_HOURS)
 
     def secret_key(self) -> bytes:
         """Return SECRET_KEY; on a single machine it is created and stored in DATA_DIR."""

@@ -14,7 +14,6 @@ import hmac
 import json
 import secrets
 import time
-from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -75,7 +74,7 @@ class Encryptor:
     def issue_token(self, token: Token) -> str:
         """Return the token for the client: a JWE, encrypted with a key only the service has."""
         header = {"alg": "dir", "enc": "A256GCM"}
-        return jwe.encrypt_compact(header, json.dumps(asdict(token)), self._token_key)
+        return jwe.encrypt_compact(header, json.dumps(token.as_json()), self._token_key)
 
     def read_token(self, text: str) -> Token:
         """Decrypt a token. Raises TokenRefused if it is not this service's, or expired."""

@@ -29,7 +29,7 @@ from resop.storage.models import (
     now,
 )
 from resop.storage.tags import INSERT_TAG, tag_rows_of
-from resop.storage.task_search import LISTED_COLUMNS, WHOLE_TASKS_PAGE
+from resop.storage.task_search import LISTED_COLUMNS, WHOLE_TASKS_PAGE, is_one_of
 from resop.storage.tasks import INSERT_DELIVERY, INSERT_TASK
 
 TASKS_PER_TRANSACTION = 200
@@ -110,12 +110,23 @@ class BatchStore:
         return batches[0] if batches else None
 
     def batches(
-        self, username: str, cluster: str, *, limit: int, before: str | None = None
+        self,
+        username: str,
+        cluster: str,
+        *,
+        limit: int,
+        before: str | None = None,
+        actions: list[tuple[str, str]] | None = None,
     ) -> list[Batch]:
-        """Return a page of a user's batches, newest first; `before` is the last id seen."""
+        """Return a page of a user's batches, newest first; `before` is the last id seen.
+
+        With `actions` (operator and name), only batches of these.
+        """
         conditions = [BATCH.c.username == username, BATCH.c.cluster == cluster]
         if before is not None:
             conditions.append(BATCH.c.id < before)
+        if actions is not None:
+            conditions.append(is_one_of(BATCH, actions))
         return _ready_batches(self._database, *conditions, limit=limit)
 
     def counts(self, batch_ids: Iterable[str]) -> dict[str, dict[State, int]]:

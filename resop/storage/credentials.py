@@ -12,6 +12,7 @@ from resop.security.identity import Identity
 from resop.storage.database import Database
 from resop.storage.login_states import is_live
 from resop.storage.models import (
+    API_KEY,
     BLOCKED_USER,
     CREDENTIAL,
     MAX_REASON_LENGTH,
@@ -110,7 +111,8 @@ class CredentialStore:
     def surplus(self, username: str, cluster: str, most: int) -> list[str]:
         """Return the ids of the logins to end so that a user keeps `most`: the oldest idle ones.
 
-        A login with a waiting or running task is not idle. Raises LimitReached if too few are.
+        A login with a waiting or running task is not idle; API keys are no logins. Raises
+        LimitReached if too few are.
         """
         oldest_first = (
             select(CREDENTIAL.c.id)
@@ -119,6 +121,7 @@ class CredentialStore:
                 CREDENTIAL.c.cluster == cluster,
                 CREDENTIAL.c.revoked_at.is_(None),
                 CREDENTIAL.c.expires_at > now(),
+                CREDENTIAL.c.id.not_in(select(API_KEY.c.id)),
             )
             .order_by(CREDENTIAL.c.created_at, CREDENTIAL.c.id)
         )

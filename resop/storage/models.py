@@ -1,5 +1,5 @@
 """The tables of the database: tasks, tags, steps and their output, batches, idempotency keys,
-webhook deliveries, credentials, blocked users, workers, audit entries and their writers.
+webhook deliveries, credentials, API keys, blocked users, workers, audit entries and their writers.
 """
 
 from __future__ import annotations
@@ -318,6 +318,27 @@ class BlockedUser(SQLModel, table=True):
     """The administrator: an account of the service's machine, or `name@cluster`."""
 
 
+class ApiKey(SQLModel, table=True):
+    """An API key: its owner's name for it, its digest and its scope."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (Index("api_key_of_user", "username", "cluster"),)
+
+    id: str = Field(primary_key=True, max_length=36)
+    """The id of its credential as well, with which it ends."""
+    username: str = Field(max_length=64)
+    cluster: str = Field(max_length=64)
+    name: str = Field(max_length=64)
+    digest: str = Field(max_length=64)
+    """See `resop.security.api_keys.ApiKeyText.digest`."""
+    scope: dict[str, Any] = Field(sa_type=Json)
+    """See `resop.security.scope.Scope`."""
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    """The time of its last use, to about ten minutes."""
+
+
 class WorkerHeartbeat(SQLModel, table=True):
     """A worker process and its last heartbeat."""
 
@@ -424,6 +445,7 @@ STEP_OUTPUT = METADATA.tables["step_output"]
 IDEMPOTENCY_KEY = METADATA.tables["idempotency_key"]
 WEBHOOK_DELIVERY = METADATA.tables["webhook_delivery"]
 CREDENTIAL = METADATA.tables["credential"]
+API_KEY = METADATA.tables["api_key"]
 TASK_TAG = METADATA.tables["task_tag"]
 BATCH = METADATA.tables["batch"]
 BLOCKED_USER = METADATA.tables["blocked_user"]

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, insp
 from resop.storage.collation import check_collations
 from resop.storage.models import METADATA
 
-NEWEST = "0103"
+NEWEST = "0104"
 """The last migration; a new database starts with it."""
 MIGRATIONS = "resop.storage:migrations"
 """The package in which Alembic finds its environment and the migrations."""

@@ -7,7 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
-from sqlalchemy import ColumnElement, Connection, Row, Select, exists, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+)
 
 from resop.storage.column_types import contains_text
 from resop.storage.database import Database
@@ -38,6 +49,8 @@ class TaskFilter(BaseModel):
     operator: str | None = None
     action: str | None = None
     batch: str | None = None
+    actions: list[tuple[str, str]] | None = None
+    """Operator and name of the actions that count; None for all."""
     tag: list[str] = []
     """Tags that the task must all have."""
     text: str | None = None
@@ -164,5 +177,12 @@ def _task_conditions(matching: TaskFilter) -> Iterator[ColumnElement[bool]]:
     for name in ("state", "operator", "action", "batch"):
         if (value := getattr(matching, name)) is not None:
             yield TASK.c[name] == value
+    if matching.actions is not None:
+        yield is_one_of(TASK, matching.actions)
     if matching.text is not None:
         yield or_(*(contains_text(column, matching.text) for column in _SEARCHED_COLUMNS))
+
+
+def is_one_of(table: Table, actions: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
+    """Return the condition that a task or batch is of one of these actions."""
+    return tuple_(table.c.operator, table.c.action).in_(list(actions))

@@ -56,6 +56,8 @@ rules:
     rate: 3
   - deny: files:write
     users: bob@hpc
+  - deny: auth:create_api_key
+    users: alice@hpc
 """
 
 

@@ -38,6 +38,9 @@ def test_batch_runs_on_the_worker_with_the_session_and_files_are_refused(
     assert batch["counts"]["succeeded"] == 3
     error = failure(bob.http.get("/files//etc/hostname"), 403)
     assert error["type"] == "SessionHeldByWorker" and "/files" in error["message"]
+    error = failure(bob.http.post("/api-keys", json={"name": "x"}), 403)
+    assert error["type"] == "SessionHeldByWorker" and "no API keys" in error["message"]
+    assert bob.http.get("/api-keys").json() == {"api_keys": []}
 
 
 def test_each_login_works_through_every_api_process_and_leaves_no_trace(

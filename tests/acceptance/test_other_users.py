@@ -18,7 +18,7 @@ __all__ = ["document"]
 VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 QUERIES: list[dict[str, str]] = [{}, {"wait": "1"}, {"state": "lost"}]
 BODIES: dict[str, Any] = {"PATCH": {"note": "mine"}, "POST": {"input": "x"}, "PUT": {}}
-IDS = {"task_id", "batch_id", "login_id"}
+IDS = {"task_id", "batch_id", "login_id", "key_id"}
 NO_IDS = {"operator", "kind", "action"}  # path parameters of a new batch
 ON_THE_CLUSTER = {"path"}
 VARYING_HEADERS = {"date", "x-request-id", "content-length"}
@@ -49,6 +49,7 @@ def test_tasks_and_batches_of_another_user_answer_like_missing_ones(
         "task_id": alice.run(f"echo {mark}").json()["task"],
         "batch_id": launch_batch(alice, batch),
         "login_id": current_login(alice),
+        "key_id": alice.http.post("/api-keys", json={"name": mark}).json()["id"],
     }
     assert get_batch(alice, ended["batch_id"], wait=20)["counts"]["failed"] == 1
     batch = {"items": [{"command": f"sleep 600; {mark}"}] * 3}
@@ -56,6 +57,7 @@ def test_tasks_and_batches_of_another_user_answer_like_missing_ones(
         "task_id": alice.begin("core/opn/run", {"command": f"sleep 600; {mark}"}),
         "batch_id": launch_batch(alice, batch),
         "login_id": current_login(alice),
+        "key_id": ended["key_id"],
     }
     # From its first step on the task does not change.
     assert eventually(lambda: alice.task(running["task_id"])["steps"])

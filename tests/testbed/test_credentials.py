@@ -126,6 +126,20 @@ def test_a_certificate_of_the_user_ca_leaves_nothing_on_the_cluster(
         assert failure(alice.run("true"), 401)["type"] == "TokenRefused"
 
 
+def test_an_api_key_has_a_certificate_of_its_own(certifying: Embedded, bed: Testbed) -> None:
+    user = bed.site.users[0]
+    with logged_in(certifying, user.name, user.password) as alice:
+        made = alice.http.post("/api-keys", json={"name": "ci", "scope": {"actions": ["core:*"]}})
+        assert made.status_code == 201, made.text
+        with contextlib.closing(caller(certifying, made.json()["key"])) as program:
+            assert program.run("whoami").json()["output"]["stdout"] == "alice\n"
+            assert failure(program.post("utils/cmd/id"), 403)["type"] == "Forbidden"
+            ended = alice.http.delete(f"/api-keys/{made.json()['id']}")
+            assert ended.json()["key_removed"] is True
+            assert failure(program.run("true"), 401)["type"] == "TokenRefused"
+        assert alice.post("auth/opn/logout").status_code == 200
+
+
 def test_a_trusted_token_is_a_login(certifying: Embedded, issuer: RSAKey) -> None:
     def log_in(signer: RSAKey | OctKey, alg: str = "RS256", **others: object) -> httpx.Response:
         text = jwt.encode({"alg": alg, "kid": "one"}, claims(**others), signer, algorithms=[alg])

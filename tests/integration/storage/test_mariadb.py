@@ -107,6 +107,7 @@ def test_tables_of_an_earlier_release_are_converted_with_their_content(url: str)
     change(
         url,
         *(f"ALTER TABLE `{table}` {WEAK}" for table in METADATA.tables),
+        "DROP TABLE api_key",
         "ALTER TABLE credential DROP COLUMN uid",
         *WITHOUT_CHAINS,
         "INSERT INTO credential (id, username, cluster, kind, public_key, created_at, expires_at)"

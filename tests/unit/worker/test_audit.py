@@ -61,7 +61,7 @@ async def entries_after(fault: ResopError, *tasks: ClaimedTask) -> list[AuditEnt
     nothing: Any = SimpleNamespace()
     runner = TaskRunner(
         "worker-1",
-        nothing,
+        cast(Any, SimpleNamespace(decrypt=lambda task: {})),
         cast(Any, SimpleNamespace(decide=decide)),
         nothing,
         nothing,

@@ -10,6 +10,7 @@ PINNED = {
     "UnknownAction": 404,
     "UnknownTask": 404,
     "UnknownBatch": 404,
+    "UnknownApiKey": 404,
     "InvalidOptions": 422,
     "IdempotencyKeyReused": 422,
     "BodyTooLarge": 413,
