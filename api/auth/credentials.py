@@ -38,6 +38,8 @@ class LoginData:
     """The login's place among the handshakes with the cluster."""
     private_key: bytes | None = None
     """The key of the login with which an API key is made."""
+    minimum_uid: int = 0
+    """The lowest number that the account may have, if a trusted issuer has named it."""
 
     def __repr__(self) -> str:
         return f"LoginData({self.username!r}, {self.cluster.name!r})"
@@ -228,8 +230,11 @@ class Certificate:
             ) from fault
         if account.username != username:
             raise differs(login.cluster.name, account.username)
-        if login.password is None and login.private_key is None and account.uid == 0:
-            raise LoginRefused("an account with the number 0 does not log in by token")
+        if account.uid < login.minimum_uid:
+            raise LoginRefused(
+                f"the account has the number {account.uid} on {login.cluster.name}: only accounts "
+                "of persons can log in by token"
+            )
         store_account(services, account, credential)
         if login.private_key is None:
             await make_room(services, credential.username, credential.cluster)

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from api.auth.access_tokens import access_token_login, is_jws
 from api.http.request_context import Caller, RequestContext, context_of
 from api.state.services import Services, services_of
 from resop.errors import Forbidden, NotLoggedIn, NotPermitted, SessionExpired, TokenRefused
@@ -105,6 +106,8 @@ async def _check_headers(
     text = bearer.credentials if bearer else api_key
     if text is not None and (api_key is not None or text.startswith(PREFIX)):
         return await _check_api_key(services, context, text)
+    if text is not None and services.settings.OIDC_ACCESS_TOKENS and is_jws(text):
+        return await _check_login(services, context, await access_token_login(services, text))
     return await check_token(services, context, text)
 
 
@@ -129,7 +132,10 @@ async def check_token(services: Services, context: RequestContext, text: str | N
     """
     if text is None:
         raise NotLoggedIn
-    token = services.access.encryptor.read_token(text)
+    return await _check_login(services, context, services.access.encryptor.read_token(text))
+
+
+async def _check_login(services: Services, context: RequestContext, token: Token) -> Token:
     services.access.requests.end_with(token.credential)  # before it is found valid
     if not await services.access.logins.is_valid(token):
         raise SessionExpired if token.worker else TokenRefused("the token was ended: log in again")

@@ -17,6 +17,7 @@ from api.auth.login_ending import end_logins, remove_key, tasks_continue
 from api.auth.surplus_logins import end_surplus_logins
 from api.http.request_context import RequestContext
 from api.state.login_counters import KNOWN_SECONDS
+from api.state.openid import VerifiedToken
 from api.state.services import Services
 from resop.access.login_administration import LoginAdministration
 from resop.actions.call import ActionCall
@@ -107,11 +108,31 @@ class ApiLoginGateway:
                 f"{target.name} does not accept logins by token: log in with a password"
             )
         self._context.login_attempted("", target.name)
-        text, address = id_token.get_secret_value(), self._context.address
-        async with self._services.access.throttle.attempt(None, target.name, address):
-            username = await run_in_threadpool(self._services.access.openid.user_of, text)
+        verified = await self._verify(id_token.get_secret_value(), target)
+        return await self.log_in_verified(verified, target)
+
+    async def _verify(self, id_token: str, target: Cluster) -> VerifiedToken:
+        """Verify an ID token; a wrong one counts as a failed login from its address.
+
+        Nobody else waits while the issuer is asked: only the failure is counted afterwards.
+        """
+        fault: LoginRefused | None = None
+        try:
+            return await self._services.access.openid.verify(id_token)
+        except LoginRefused as refused:
+            fault = refused
+        throttle = self._services.access.throttle
+        async with throttle.attempt(None, target.name, self._context.address):
+            raise fault
+
+    async def log_in_verified(self, verified: VerifiedToken, target: Cluster) -> dict[str, Any]:
+        """Log in the user named by an ID token, which must not have been used before."""
+        username, minimum_uid = verified.user
         self._context.login_attempted(username, target.name)
-        return await self._finish(LoginData(target, username, None, None, new_key_share()))
+        share = new_key_share()
+        login = LoginData(target, username, None, None, share, minimum_uid=minimum_uid)
+        async with self._services.access.used_tokens.use(verified):
+            return await self._finish(login)
 
     async def _finish(self, login: LoginData) -> dict[str, Any]:
         """Create the credential and issue the token that unlocks it."""

@@ -24,6 +24,8 @@ async def _view(name: str, request: Request) -> Response:
 
 for _path, _name in {"": "index", "tasks": "tasks", "tasks/{task_id}": "task"}.items():
     router.add_route(f"/pages/{_path}", partial(_view, _name), methods=["GET"])
+for _step in ("begin", "callback"):
+    router.add_route(f"/pages/openid/{_step}", partial(_view, f"openid_{_step}"), methods=["GET"])
 for _asset in ("style.css", "icon.svg"):
     router.add_route(f"/pages/{_asset}", partial(_view, "asset"), methods=["GET"])
 router.add_route("/pages/{path:path}", partial(_view, "missing"), methods=["GET"])

@@ -98,3 +98,26 @@ def _is_secure(request: Request) -> bool:
 def _cookie_name(request: Request) -> str:
     # A browser accepts this prefix only from the host itself and over HTTPS (RFC 6265bis).
     return "__Host-resop" if _is_secure(request) else "resop"
+
+
+def private_cookie(request: Request, name: str) -> str:
+    """Return a further cookie that this service has set in the browser; empty without one."""
+    return request.cookies.get(_prefix(request) + name, "")
+
+
+def set_private_cookie(
+    request: Request, response: Response, name: str, content: str, seconds: int
+) -> None:
+    """Set such a cookie for a time, or delete it with 0 seconds."""
+    response.set_cookie(
+        _prefix(request) + name,
+        content,
+        max_age=seconds,
+        secure=_is_secure(request),
+        httponly=True,
+        samesite="lax",  # so that it comes with the way back from another site
+    )
+
+
+def _prefix(request: Request) -> str:
+    return "__Host-" if _is_secure(request) else ""

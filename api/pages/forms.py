@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
@@ -26,6 +27,7 @@ from api.pages.browser_session import (
 )
 from api.pages.form_data import form_preferences, read_form
 from api.pages.form_fields import FormData, FormField, fields_of, form_for, options_in
+from api.pages.openid_login import offers_openid
 from api.pages.rendering import page, page_frame, passed_headers, sentence
 from api.state.services import Services, services_of
 from api.tasks.off_loop import off_loop
@@ -104,6 +106,8 @@ class _Form:
             task_timeout=self.services.settings.TASK_TIMEOUT,
             query=self.request.query_params,
             clusters=list(self.services.settings.clusters()),
+            openid=offers_openid(self.services),
+            next=quote(next_url(self.request), safe=""),
             **page_frame(self.request, self.token, cookie),
         )
         if cookie != cookie_of(self.request):

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.http.errors import refuse
 from api.http.request_context import context_of
+from api.pages import openid_login
 from api.pages.browser_session import caller_of, login_address
 from api.pages.forms import (
     LOGIN_ACTION,
@@ -144,6 +145,8 @@ VIEWS: dict[str, Callable[[Request], Awaitable[Response]]] = {
     "index": _index,
     "tasks": _tasks,
     "task": _task,
+    "openid_begin": openid_login.begin,
+    "openid_callback": openid_login.finish,
     **{f"{kind}_form": partial(show_form, kind) for kind in get_args(KindCode)},
     **{f"{kind}_submit": partial(submit_form, kind) for kind in get_args(KindCode)},
 }

@@ -35,6 +35,7 @@ def welcome(request: Request, services: ServicesDep) -> Any:
         "then": "GET /operators",
         "documentation": "/docs",
         "limits": _limits(services),
+        **_openid(services),
     }
 
 
@@ -63,6 +64,20 @@ async def ready(services: ServicesDep) -> JSONResponse:
     # A process that lost audit entries serves requests all the same, but somebody should look.
     lost = {"audit_entries_lost": services.audit.lost} if services.audit.lost else {}
     return JSONResponse({"ready": is_ready, **parts, **lost}, 200 if is_ready else 503)
+
+
+def _openid(services: Services) -> dict[str, Any]:
+    """Return what a client needs to get a token of the site's issuer, if there is one."""
+    settings = services.settings
+    if settings.OIDC_ISSUER is None:
+        return {}
+    return {
+        "openid": {
+            "issuer": settings.OIDC_ISSUER,
+            "client_id": settings.OIDC_AUDIENCE,
+            "login": "POST /auth/opn/login_token with id_token",
+        }
+    }
 
 
 def _limits(services: Services) -> dict[str, Any]:

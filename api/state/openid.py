@@ -1,114 +1,93 @@
-"""Verify tokens of the site's OpenID Connect issuer: signature, issuer, audience, time, user.
-
-Source: OpenID Connect Core 1.0, 3.1.3.7 (ID Token Validation), and RFC 7517 for the keys.
-"""
+"""Verify tokens of the site's OpenID Connect issuer: what they say first, then the signature."""
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 import json
-import re
-import ssl
 import time
-from pathlib import Path
+from typing import Any, NamedTuple
 
-from joserfc import jwt
+from joserfc import jws
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.util import urlsafe_b64decode
 
+from api.state.openid_claims import ClaimRules, NamedUser, TokenUse
+from api.state.openid_issuer import Issuer, IssuerMetadata
 from resop.config.settings import Settings
-from resop.errors import ClusterError, LoginRefused
+from resop.errors import LoginRefused
 
-# No symmetric algorithm: an issuer's public key must never be used as a shared secret.
-TOKEN_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
-KEYS_MAX_AGE = 600.0
-"""How long the issuer's keys are used before they are read again, in seconds."""
-FETCH_SECONDS = 10.0
-"""Time limit for reading the issuer's keys."""
 MAX_TOKEN_LENGTH = 16_384
-MAX_KEYS_BYTES = 1 << 20
-_USER_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,63}")
+_FAULTS = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+class VerifiedToken(NamedTuple):
+    """The content of a valid token."""
+
+    user: NamedUser
+    expires: float
+    """Unix time in seconds."""
+    acceptable_until: float
+    """When it becomes too old to log in with, at the latest when it expires; Unix time."""
+    fingerprint: str
+    """The same for a token that is presented again, in whatever form."""
 
 
 class OpenID:
-    """The issuer named by the settings."""
+    """The issuer named by the settings, and its tokens."""
 
     def __init__(self, settings: Settings) -> None:
-        self._issuer = settings.OIDC_ISSUER
-        self._audience = settings.OIDC_AUDIENCE or ""
-        self._source = settings.OIDC_KEYS or ""
-        self._claim = settings.OIDC_CLAIM
-        self._keys: KeySet | None = None
-        self._read_at = 0.0
+        """Raise InvalidSettings if OIDC_USERS cannot be read."""
+        self.enabled = settings.OIDC_ISSUER is not None
+        self._rules = ClaimRules(settings)
+        self._issuer = Issuer(settings)
 
-    def user_of(self, token: str) -> str:
-        """Return the cluster user named by a token. Blocks while the issuer's keys are read.
+    async def metadata(self) -> IssuerMetadata:
+        """Return the issuer's addresses. Raises ClusterError if they cannot be read."""
+        return await self._issuer.metadata()
 
-        Raises LoginRefused if the token is not valid, and ClusterError if the keys cannot be read.
+    async def verify(
+        self, text: str, use: TokenUse = TokenUse.ID, nonce: str | None = None
+    ) -> VerifiedToken:
+        """Return what a token says.
+
+        The issuer's keys are asked for only if everything but the signature is right. Raises
+        LoginRefused if the token is not valid, and ClusterError if the keys cannot be read.
         """
-        if not self._issuer:
+        if not self.enabled:
             raise LoginRefused("this site does not support logins by token")
-        if len(token) > MAX_TOKEN_LENGTH:
+        if len(text) > MAX_TOKEN_LENGTH:
             raise LoginRefused(f"the token has more than {MAX_TOKEN_LENGTH} characters")
-        claims = jwt.JWTClaimsRegistry(
-            iss={"essential": True, "value": self._issuer},
-            aud={"essential": True, "value": self._audience},
-            exp={"essential": True},
-        )
+        header, claims = _parts(text)
+        self._rules.check(header, claims, use, time.time())
+        if nonce is not None:
+            self._rules.check_nonce(claims, nonce)
+        user = self._rules.user_of(claims)
+        key = await self._issuer.key(header)
+        if key is None:
+            raise LoginRefused("the token is not valid: the issuer has no such key")
         try:
-            decoded = jwt.decode(token, self._current(), algorithms=TOKEN_ALGORITHMS)
-            claims.validate(decoded.claims)
-        except (JoseError, ValueError) as fault:
+            jws.deserialize_compact(text, key, algorithms=[header["alg"]])
+        except _FAULTS as fault:
             # Only the type of the error: its text may contain parts of the token.
             raise LoginRefused(f"the token is not valid: {type(fault).__name__}") from None
-        user = decoded.claims.get(self._claim)
-        if not isinstance(user, str) or not _USER_NAME.fullmatch(user) or user == "root":
-            raise LoginRefused(
-                f"the token's claim {self._claim!r} is not a user name of the cluster"
-            )
-        return user
-
-    def _current(self) -> KeySet:
-        if self._keys is None or time.monotonic() - self._read_at > KEYS_MAX_AGE:
-            try:
-                self._keys = KeySet.import_key_set(json.loads(self._read()))
-            except TimeoutError:
-                raise _keys_unavailable(f"no answer within {FETCH_SECONDS:g} s") from None
-            except (OSError, JoseError) as fault:
-                raise _keys_unavailable(str(fault)) from fault
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as fault:
-                raise _keys_unavailable(f"they are not a JSON Web Key Set ({fault})") from fault
-            self._read_at = time.monotonic()
-        return self._keys
-
-    def _read(self) -> bytes:
-        if self._source.startswith("https://"):
-            return asyncio.run(_fetch(self._source))
-        return Path(self._source).read_bytes()
+        expires, oldest = float(claims["exp"]), self._rules.acceptable_until(claims)
+        return VerifiedToken(user, expires, oldest, _fingerprint(text, claims))
 
 
-def _keys_unavailable(reason: str) -> ClusterError:
-    return ClusterError(f"the issuer's keys cannot be read: {reason}")
-
-
-async def _fetch(address: str) -> bytes:
-    """Return the content at an address. Raises OSError (also TimeoutError) for any failure."""
-    import httpx  # imported here, because most sites have no issuer
-
-    content = b""
+def _parts(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return header and claims of a token, whose signature is not verified yet."""
     try:
-        # With the system's certificates, or SSL_CERT_FILE. A redirect is an error, because it could
-        # lead to http.
-        async with (
-            asyncio.timeout(FETCH_SECONDS),  # for everything; the timeout of httpx is for each read
-            httpx.AsyncClient(verify=ssl.create_default_context(), timeout=FETCH_SECONDS) as client,
-            client.stream("GET", address) as response,
-        ):
-            response.raise_for_status()
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > MAX_KEYS_BYTES:
-                    raise OSError(f"{address} returned more than {MAX_KEYS_BYTES} bytes")
-    except (httpx.HTTPError, httpx.InvalidURL) as fault:
-        raise OSError(str(fault) or type(fault).__name__) from fault
-    return content
+        header, claims, signature = text.split(".")
+        parts = [json.loads(urlsafe_b64decode(part.encode("ascii"))) for part in (header, claims)]
+    except _FAULTS as fault:
+        raise LoginRefused(f"the token is not valid: {type(fault).__name__}") from None
+    if not signature or not all(isinstance(part, dict) for part in parts):
+        raise LoginRefused("the token is not valid: it is not signed JSON")
+    return parts[0], parts[1]
+
+
+def _fingerprint(text: str, claims: dict[str, Any]) -> str:
+    # Some signatures have several valid forms, so they are left out.
+    name = claims["jti"] if isinstance(claims.get("jti"), str) else text.rpartition(".")[0]
+    content = f"{claims['iss']} {name}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()

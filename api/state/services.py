@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from api.state.access_token_cache import AccessTokenCache
 from api.state.answer_cache import AnswerCache
 from api.state.api_key_cache import ApiKeyCache
 from api.state.canonical_names import CanonicalNames
@@ -21,6 +22,7 @@ from api.state.requests_by_login import RequestsByLogin
 from api.state.submitter import TaskSubmitter
 from api.state.task_waiters import CompletionWaiters
 from api.state.task_watchers import TaskWatches
+from api.state.used_tokens import UsedTokens
 from api.state.worker_logins import WorkerLogins
 from resop.access.login_administration import LoginAdministration
 from resop.access.permissions import Permissions
@@ -152,6 +154,8 @@ class Access:
     user_ca: UserCA | None
     openid: OpenID
     auditors: frozenset[Identity]
+    used_tokens: UsedTokens
+    access_tokens: AccessTokenCache
 
     @classmethod
     def make(
@@ -167,9 +171,12 @@ class Access:
         credentials = storage.credentials
         sessions = SessionProvider(settings, credentials, encryptor, connector, runner=False)
         logins, requests = LoginCache(credentials, subscriber), RequestsByLogin()
-        api_keys = ApiKeyCache(storage.api_keys)
+        api_keys, access_tokens = ApiKeyCache(storage.api_keys), AccessTokenCache()
         ends, use = LoginEnds(storage.database), LoginUse()
-        on_logout = (logins.on_logout, sessions.on_logout, requests.on_logout, api_keys.on_logout)
+        on_logout = (
+            *(logins.on_logout, sessions.on_logout, requests.on_logout),
+            *(api_keys.on_logout, access_tokens.on_logout),
+        )
         worker_logins = WorkerLogins(messaging.redis, encryptor)
         for callback in on_logout:
             subscriber.on(LoggedOut, callback)
@@ -192,12 +199,16 @@ class Access:
             user_ca=user_ca(settings),
             openid=OpenID(settings),
             auditors=settings.auditors(),
+            used_tokens=UsedTokens(messaging.redis),
+            access_tokens=access_tokens,
         )
 
     def on_logout(self, message: LoggedOut) -> None:
         """End in this process what belongs to a login that has ended."""
-        for callback in (self.logins, self.sessions, self.requests, self.api_keys):
+        for callback in (self.logins, self.sessions, self.requests):
             callback.on_logout(message)
+        self.api_keys.on_logout(message)
+        self.access_tokens.on_logout(message)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from resop.config.clusters import Cluster, ClusterName, LoginKind, SshPort, read_clusters
 from resop.config.config_file import read_config_file, refuse_former_names, refuse_misspellings
 from resop.config.name_patterns import read_identities
+from resop.config.openid import REDIRECT_PATH, TOKEN_ALGORITHMS, words
 from resop.config.policy import OPEN, Policy, load_policy
 from resop.config.redis_address import refuse_redis_address
 from resop.config.secret_files import SUFFIX, read_secret_file, read_secret_files
@@ -93,6 +94,21 @@ class Settings(BaseModel):
     OIDC_AUDIENCE: str | None = None
     OIDC_KEYS: str | None = None
     OIDC_CLAIM: str = "preferred_username"
+    OIDC_USERS: Path | None = None
+    OIDC_MIN_UID: Annotated[
+        int, Field(ge=0), ErrorMessage("must be a whole number, at least 0")
+    ] = 1000
+    OIDC_CLIENTS: str = ""
+    OIDC_MAX_AGE: Annotated[
+        int, Field(ge=10, le=7 * 86_400), ErrorMessage("must be seconds from 10 to 604800")
+    ] = 3600
+    OIDC_ALGORITHMS: str = ""
+    OIDC_ACR: str = ""
+    OIDC_AMR: str = ""
+    OIDC_ACCESS_TOKENS: Switch = False
+    OIDC_REDIRECT_URI: str | None = None
+    OIDC_CLIENT_SECRET: Secret | None = None
+    OIDC_SCOPE: str = "openid"
 
     SECRET_KEY: Secret | None = None
     SECRET_KEY_OLD: Secret | None = None
@@ -192,8 +208,7 @@ class Settings(BaseModel):
         _check_clusters(self)
         if self.REDIS_URL is not None:
             refuse_redis_address(self.REDIS_URL)
-        if self.OIDC_ISSUER and not (self.OIDC_AUDIENCE and self.OIDC_KEYS):
-            raise ValueError("OIDC_ISSUER needs OIDC_AUDIENCE and OIDC_KEYS")
+        _check_openid(self)
         if self.SECRET_KEY is not None:
             refuse_weak_key(self.SECRET_KEY.get_secret_value())
         if self.LOGIN_HOURS is not None and self.LOGIN_HOURS < self.TOKEN_HOURS:
@@ -360,7 +375,7 @@ class Settings(BaseModel):
 
 SECRETS = (
     *("SECRET_KEY", "SECRET_KEY_OLD", "NOTIFY_SECRET", "DEMO_PASSWORD"),
-    *("REDIS_URL", "DATABASE_URL"),
+    *("OIDC_CLIENT_SECRET", "REDIS_URL", "DATABASE_URL"),
 )
 """The settings that contain a secret, and can be in a file: `SECRET_KEY_FILE`."""
 
@@ -395,6 +410,27 @@ def _check_clusters(settings: Settings) -> None:
             )
     if settings.USER_CA_KEY is None and any(each.login == "certificate" for each in clusters):
         raise ValueError("USER_CA_KEY is needed for a cluster with the login 'certificate'")
+
+
+def _check_openid(settings: Settings) -> None:
+    issuer = settings.OIDC_ISSUER
+    if issuer is None:
+        return
+    if settings.OIDC_AUDIENCE is None:
+        raise ValueError("OIDC_AUDIENCE is needed with OIDC_ISSUER: the id of this client there")
+    if settings.OIDC_KEYS is None and not issuer.startswith("https://"):
+        raise ValueError("OIDC_ISSUER must be an https address, unless OIDC_KEYS is set")
+    if unknown := set(words(settings.OIDC_ALGORITHMS)) - set(TOKEN_ALGORITHMS):
+        known = ", ".join(TOKEN_ALGORITHMS)
+        raise ValueError(f"OIDC_ALGORITHMS: {', '.join(sorted(unknown))} is none of {known}")
+    address = settings.OIDC_REDIRECT_URI
+    if address is not None:
+        local = address.startswith(("http://127.0.0.1:", "http://localhost:"))
+        if not (address.startswith("https://") or local) or not address.endswith(REDIRECT_PATH):
+            raise ValueError(
+                "OIDC_REDIRECT_URI must be the https address of this service followed by "
+                f"{REDIRECT_PATH}"
+            )
 
 
 def _check_notifications(settings: Settings) -> None:

@@ -14,6 +14,9 @@ from resop.config.settings import CONFIG_FILE, Settings
 
 log = logging.getLogger(__name__)
 
+CHANGEABLE_CLAIMS = ("preferred_username", "email", "name", "nickname")
+"""Claims that must not be relied upon to be unique (OpenID Connect Core 1.0, 5.7)."""
+
 
 def find_weaknesses(settings: Settings, environ: Mapping[str, str] | None = None) -> list[str]:
     """Return what is weak, one sentence each that begins with the setting; empty if nothing is."""
@@ -74,6 +77,15 @@ def _private_files(settings: Settings) -> Iterator[str]:
             yield from _readable_by_all(name, file)
 
 
+def _changeable_claim(settings: Settings) -> Iterator[str]:
+    claim = settings.OIDC_CLAIM
+    if settings.OIDC_ISSUER and settings.OIDC_USERS is None and claim in CHANGEABLE_CLAIMS:
+        yield (
+            f"OIDC_CLAIM: a person who may change {claim} at the issuer becomes another user: use "
+            "sub, with OIDC_USERS"
+        )
+
+
 def _config_file(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
     file = Path(environ.get("RESOP_CONFIG", CONFIG_FILE))
     try:
@@ -125,4 +137,5 @@ _CHECKS: tuple[Callable[[Settings], Iterator[str]], ...] = (
     _database_user,
     _host_keys,
     _private_files,
+    _changeable_claim,
 )

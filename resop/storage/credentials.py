@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, delete, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 
 from resop.errors import LimitReached, UserBlocked
 from resop.security.identity import Identity
@@ -59,6 +60,22 @@ class CredentialStore:
                 f"an administrator of this service has blocked {credential.username} on "
                 f"{credential.cluster}: {reason}"
             )
+
+    def add_first(self, credential: Credential) -> bool:
+        """Write a credential; return False if there is one with its id, whether live or not."""
+        try:
+            self.add(credential)
+        except IntegrityError:
+            return False
+        return True
+
+    def find(self, credential_id: str) -> Credential | None:
+        """Return a credential, even if it has ended, as long as it is not deleted."""
+        with self._database.read() as db:
+            row = db.execute(
+                select(CREDENTIAL).where(CREDENTIAL.c.id == credential_id)
+            ).one_or_none()
+        return None if row is None else Credential(**row._mapping)
 
     def get(self, credential_id: str) -> Credential | None:
         """Return a credential; None if it is unknown, revoked or expired, or its user blocked."""

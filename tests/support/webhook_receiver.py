@@ -69,7 +69,7 @@ class WebhookReceiver:
         """The answer to GET: the status, and the content in chunks."""
         self._certificate = folder / "hook.pem"
         self._server: ThreadingHTTPServer | None = None
-        _certify(self.authority, self._certificate)
+        certify(self.authority, self._certificate)
 
     @property
     def address(self) -> str:
@@ -139,7 +139,7 @@ class WebhookReceiver:
         return Handler
 
 
-def _certify(authority: Path, certificate: Path) -> None:
+def certify(authority: Path, certificate: Path) -> None:
     """Write the certificate of a new authority, and a certificate for NAME with its key."""
     issuing, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])

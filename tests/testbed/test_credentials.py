@@ -104,6 +104,7 @@ def claims(**others: object) -> dict[str, object]:
     return {
         "iss": "https://id.hpc.example",
         "aud": "resop",
+        "iat": int(time.time()),
         "exp": int(time.time()) + 300,
         "preferred_username": "alice",
         **others,
@@ -157,7 +158,10 @@ def test_a_trusted_token_is_a_login(certifying: Embedded, issuer: RSAKey) -> Non
             {"exp": int(time.time()) - 5},
             {"exp": None},
             {"nbf": int(time.time()) + 300},
+            {"azp": "another"},
+            {"iat": int(time.time()) - 86_400},
             {"preferred_username": "root"},
+            {"preferred_username": "slurm"},
             {"preferred_username": ["alice"]},
             {"preferred_username": "a,b"},
         ):

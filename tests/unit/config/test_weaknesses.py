@@ -12,6 +12,7 @@ from resop.config.weaknesses import find_weaknesses
 
 KEY = "q0w9e8r7t6y5u4i3o2p1a0s9d8f7g6h5"
 SEVERAL: dict[str, Any] = {"SECRET_KEY": KEY, "KNOWN_HOSTS": "SHA256:x"}
+OPENID: dict[str, Any] = {"OIDC_ISSUER": "https://id.hpc.example", "OIDC_AUDIENCE": "resop"}
 
 
 def weaknesses(folder: Path, **values: Any) -> list[str]:
@@ -50,6 +51,8 @@ def test_shipped_containers_are_not_weak(tmp_path: Path) -> None:
         ({"REDIS_URL": "redis://:pw@redis.hpc.example", **SEVERAL}, "REDIS_URL: redis.hpc.example"),
         ({"DATABASE_URL": "mysql+pymysql://root:pw@db/resop"}, "DATABASE_URL: the service is root"),
         ({"CLUSTER_ADDRESS": "login.hpc.example"}, "KNOWN_HOSTS: the first host key"),
+        (OPENID, "OIDC_CLAIM: a person who may change preferred_username"),
+        ({**OPENID, "OIDC_CLAIM": "email"}, "OIDC_CLAIM: a person who may change email"),
     ],
 )
 def test_weakness_is_named_with_its_setting(
@@ -69,6 +72,7 @@ def test_weakness_is_named_with_its_setting(
         {"REDIS_URL": "redis://:pw@127.0.0.1:7000", **SEVERAL},
         {"CLUSTER_ADDRESS": "127.0.0.1"},
         {"CLUSTER_ADDRESS": "login.hpc.example", "KNOWN_HOSTS": "SHA256:x"},
+        {**OPENID, "OIDC_CLAIM": "sub"},
     ],
 )
 def test_what_is_not_weak_is_not_mentioned(tmp_path: Path, values: dict[str, Any]) -> None:
