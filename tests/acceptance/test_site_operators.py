@@ -52,6 +52,7 @@ def test_command_and_operation_of_a_site_answer_like_shipped_ones(
             "ask",
             "blunder",
             "build",
+            "expel",
             "journey",
             "narrate",
             "trail",
