@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cli.audit import parse_time
+from cli.audit_entries import open_audit_log
 from cli.database import open_database
 from resop.config.settings import Settings
 from resop.errors import SetupError
@@ -20,7 +21,6 @@ from resop.storage.audit_chain import ChainKey
 from resop.storage.audit_export import entries_of, export_entries, read_export
 from resop.storage.audit_log import AuditLog
 from resop.storage.audit_retention import exported_file, prune
-from resop.storage.audit_stream import streamed_chain
 from resop.storage.audit_verify import ChainVerifier, verify_database, verify_lines
 from resop.storage.database import Database
 from resop.storage.models import now
@@ -87,20 +87,12 @@ def _report(what: str, verifier: ChainVerifier) -> int:
 @contextmanager
 def _opened(settings: Settings) -> Iterator[_Opened]:
     """Open the database and a chain for what this command does."""
-    encryptor = _encryptor(settings)
-    keys = _keys(encryptor)
-    with open_database(settings) as database:
-        key, program = encryptor.audit_key, "resop audit"
-        chain, streams = streamed_chain(key, program, settings.AUDIT_FILE, settings.AUDIT_SYSLOG)
-        for stream in streams:
-            stream.start()
-        log = AuditLog(database, chain)
-        try:
-            yield _Opened(database, log, keys)
-        finally:
-            log.checkpoint(end=True)
-            for stream in streams:
-                stream.stop()
+    keys = _keys(_encryptor(settings))
+    with (
+        open_database(settings) as database,
+        open_audit_log(settings, database, "resop audit") as log,
+    ):
+        yield _Opened(database, log, keys)
 
 
 def _encryptor(settings: Settings) -> Encryptor:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from cli.audit_entries import record_command
 from cli.database import open_database
 from resop.access.login_administration import LoginAdministration
 from resop.config.settings import Settings
@@ -56,7 +57,12 @@ def revoke_keys(
         live = {each.id for each in CredentialStore(database).live(user)}
         chosen = list(ids) if ids else sorted(live)
         known = [each for each in chosen if each in live]
-        revoked = {each.id for each in logins.end(known, REVOKED, keep_running=keep_running)}
+        ended = logins.end(known, REVOKED, keep_running=keep_running)
+        revoked = {each.id for each in ended}
+        if ended:
+            whose = sorted({f"{each.username}@{each.cluster}" for each in ended})
+            options = {"users": whose, "logins": sorted(revoked), "keep_running": keep_running}
+            record_command(settings, database, "revoke", options)
     for each in sorted(revoked):
         print(f"{each} is revoked")
     if unknown := [each for each in chosen if each not in revoked]:

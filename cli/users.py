@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-
+from cli.audit_entries import administrator, record_command
 from cli.database import open_database
 from cli.keys import login_administration
 from resop.config.settings import Settings
@@ -19,7 +18,8 @@ def block_user(settings: Settings, name: str, reason: str) -> None:
     """Block `NAME@CLUSTER`, end the user's logins with what runs on them, and print how many."""
     user = _user_of(settings, name)
     with open_database(settings) as database, login_administration(settings, database) as logins:
-        ended = logins.block(user.username, user.cluster, reason, _administrator())
+        ended = logins.block(user.username, user.cluster, reason, administrator())
+        record_command(settings, database, "block", {"user": str(user), "reason": reason})
     print(f"{name} is blocked; {len(ended)} logins were ended")
 
 
@@ -27,8 +27,9 @@ def unblock_user(settings: Settings, name: str) -> None:
     """Let `NAME@CLUSTER` log in again. Raises SetupError if the user is not blocked."""
     user = Identity.parse(name) or Identity(name, "")
     with open_database(settings) as database, login_administration(settings, database) as logins:
-        if not logins.unblock(user.username, user.cluster, _administrator()):
+        if not logins.unblock(user.username, user.cluster, administrator()):
             raise SetupError(f"{name} is not blocked; `resop users list` lists who is")
+        record_command(settings, database, "unblock", {"user": str(user)})
     print(f"{name} can log in again")
 
 
@@ -52,11 +53,3 @@ def _user_of(settings: Settings, name: str) -> Identity:
     except UnknownAction as fault:
         raise SetupError(fault.message) from None
     return user
-
-
-def _administrator() -> str:
-    """Return the account that runs this command."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name
-        return "unknown"

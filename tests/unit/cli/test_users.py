@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,18 @@ def test_blocked_user_is_listed_with_the_reason_and_cannot_log_in(resop: Resop) 
     log_in("other")
     assert resop("users", "unblock", "ada@hpc") == "ada@hpc can log in again\n"
     assert resop("users", "list").splitlines()[1:] == []
+
+
+def test_what_an_administrator_does_is_in_the_audit_log(resop: Resop) -> None:
+    resop("users", "block", "ada@hpc", "--reason", "a lost laptop")
+    resop("users", "unblock", "ada@hpc")
+    printed = resop("audit", "--format", "ndjson", "--action", "resop:*")
+    entries = [json.loads(line) for line in printed.splitlines()]
+    assert [entry["action"] for entry in entries] == ["resop:unblock", "resop:block"]
+    options = entries[1]["options"]
+    assert (options["user"], options["reason"]) == ("ada@hpc", "a lost laptop")
+    assert options["by"]
+    assert "the audit log: ok" in resop("audit", "verify")
 
 
 @pytest.mark.parametrize(
