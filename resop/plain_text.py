@@ -30,7 +30,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def inert_cell(value: Any) -> Any:
-    """Quote text that a spreadsheet would calculate; plain numbers and other values stay."""
-    if not isinstance(value, str) or _NUMBER.fullmatch(value):
+    """Quote text that a spreadsheet would calculate; numbers, a single '-' and the like stay."""
+    if not isinstance(value, str) or value == "-" or _NUMBER.fullmatch(value):
         return value
     return f"'{value}" if value.lstrip(" \xa0").startswith(FORMULA_STARTS) else value

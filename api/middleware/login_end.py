@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from starlette.datastructures import Headers
@@ -36,9 +37,15 @@ class EndWithLogin:
 
         async def send_noted(message: Message) -> None:
             nonlocal content_type
-            if message["type"] == "http.response.start":
-                content_type = Headers(raw=message["headers"]).get("content-type", "")
+            if message["type"] != "http.response.start":
+                await send(message)
+                return
+            headers = Headers(raw=message["headers"])
+            if headers.get("content-length", "").isdigit() and _is_json(headers):
+                self._requests.outlive_login()  # the answer is complete: nothing is left to end
             await send(message)
+            # Only now: its audit entry is written before, and the login may end meanwhile.
+            content_type = headers.get("content-type", "")
 
         try:
             await self._app(scope, receive, send_noted)
@@ -49,8 +56,22 @@ class EndWithLogin:
                 log.warning("a request failed when its login ended: %s", type(fault).__name__)
             serving.uncancel()
             await _end(scope, receive, send, content_type)
+        else:
+            if self._requests.was_ended(serving):
+                await _absorb_cancellation(serving)
         finally:
             self._requests.finish(serving)
+
+
+def _is_json(headers: Headers) -> bool:
+    return headers.get("content-type", "").startswith("application/json")
+
+
+async def _absorb_cancellation(serving: asyncio.Task[object]) -> None:
+    """Take the cancellation of a request that was answered before it arrived."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)
+    serving.uncancel()
 
 
 async def _end(scope: Scope, receive: Receive, send: Send, content_type: str | None) -> None:

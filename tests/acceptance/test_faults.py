@@ -375,7 +375,8 @@ def test_running_task_is_cancelled_although_the_message_is_lost(site: Site) -> N
     task = site.whisper()
     site.service.redis_server.stop()
     answer = site.alice.http.delete(f"/tasks/{task}")
-    assert answer.status_code == 202 and answer.json()["cancel_asked_at"] is not None
+    # 200 if the worker found the request in the database before the publisher gave up on Redis.
+    assert answer.status_code in (200, 202) and answer.json()["cancel_asked_at"] is not None
     assert site.ended(task)["error"]["ended"] is True
     site.service.redis_server.start()
     assert site.alice.task(task)["state"] == "cancelled"

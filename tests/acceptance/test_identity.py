@@ -12,6 +12,7 @@ from zlib import crc32
 import httpx
 import pytest
 
+from resop.plain_text import one_line
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
@@ -128,7 +129,7 @@ def test_the_user_is_who_the_cluster_says(one: Embedded, typed: str, identity: s
     ran = one.caller(answer.json()["output"]["token"]).run("id -un")
     assert ran.json()["output"]["stdout"] == f"{identity}\n"
     listed = run_resop(one.folder, "keys", "--user", f"{identity}@hpc").stdout
-    assert identity in listed
+    assert one_line(identity) in listed
 
 
 def test_accounts_that_look_alike_share_nothing(one: Embedded) -> None:

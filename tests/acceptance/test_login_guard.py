@@ -159,7 +159,9 @@ def test_a_shared_address_is_no_lever_against_its_users(client: httpx.Client, ad
 def test_an_earlier_token_leads_past_guesses_from_the_same_address(
     client: httpx.Client, address: str
 ) -> None:
-    token = honest(client, "fiona", address).json()["output"]["token"]
+    answer = honest(client, "fiona", address)
+    assert answer.status_code == 200, answer.text
+    token = answer.json()["output"]["token"]
     outcomes = attack(client, [("fiona", address)] * 40)
     assert outcomes["user_and_address"] > 0
     began = time.monotonic()

@@ -23,7 +23,9 @@ Answer = Callable[[Receive, Send], Awaitable[None]]
 class Client:
     """Sends one request as the login `mine`, to an application that answers with `answer`."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, before_start: Callable[[], None] | None = None) -> None:
+        """`before_start` is called while the audit entry of the answer is being written."""
+        self._before_start = before_start
         self.requests = RequestsByLogin()
         self.began = asyncio.Event()
         self.answering = asyncio.Event()
@@ -50,10 +52,14 @@ class Client:
             raise AssertionError
 
         async def send(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._before_start is not None:
+                self._before_start()
+                await asyncio.sleep(0.01)
             self.sent.append(message)
             self.answering.set()
 
         await EndWithLogin(self._application, self.requests)(scope, receive, send)
+        await asyncio.sleep(0)  # what is outside is not cancelled
 
     @property
     def status(self) -> int:
@@ -156,3 +162,41 @@ async def test_served_request_is_forgotten() -> None:
     await client.served()
     await client.end_login()
     assert client.status == 204 and not client.serving.cancelled()
+
+
+JSON = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+
+
+@pytest.mark.parametrize(("headers", "status"), [(JSON, 200), ([], 401)], ids=["JSON", "other"])
+async def test_login_that_ends_while_the_answer_is_recorded_does_no_harm(
+    headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    """A complete answer is sent; another one, which may be long, is replaced."""
+
+    async def answer(receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    def end_login() -> None:
+        if not ended:
+            ended.append(True)
+            client.requests.on_logout(LoggedOut("mine"))
+
+    ended: list[bool] = []
+    client = Client(answer, end_login)
+    await client.served()
+    assert (client.status, client.complete) == (status, True)
+
+
+async def test_login_that_ends_with_the_answer_cancels_nothing_outside() -> None:
+    async def answer(receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+
+    class Late(Client):
+        async def _application(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await super()._application(scope, receive, send)
+            self.requests.on_logout(LoggedOut("mine"))  # nothing is awaited after this
+
+    client = Late(answer)
+    await client.served()
+    assert client.status == 204
