@@ -4,7 +4,7 @@ pytest := .venv/bin/python -m pytest
 
 help:
 	@echo "make run       set up if needed, start resop here, show it doing its main job"
-	@echo "make unit      the unit tests: half a minute, no process, no server, no Debian package"
+	@echo "make unit      the unit tests: under a minute, no process, no server, no Debian package"
 	@echo "make coverage  the same, with the lines that they leave out"
 	@echo "make lint      format, lint, docstrings, types, imports, texts, bandit"
 	@echo "make test      all tests and checks; first installs what is missing (see make packages)"
@@ -21,7 +21,7 @@ run:
 	@scripts/setup && exec .venv/bin/resop up --demo
 
 unit:
-	@scripts/setup test && exec $(pytest) tests/unit -q -n 2
+	@scripts/setup test && exec $(pytest) tests/unit -q -n 2 -m 'not slow'
 
 coverage:
 	@scripts/setup test && exec $(pytest) tests/unit -q -n 2 --cov --cov-report=term-missing:skip-covered

@@ -23,6 +23,8 @@ from resop.archives.validation import check_archive
 from resop.archives.zip_directory import PART_ENTRIES, directory_parts
 from resop.errors import InvalidOptions
 
+pytestmark = pytest.mark.slow
+
 END = bytes(1024)
 
 

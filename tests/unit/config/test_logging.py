@@ -4,7 +4,7 @@ import json
 import logging
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -29,17 +29,24 @@ def record(text: str, *, fault: bool = False, **facts: object) -> logging.LogRec
     return made
 
 
-@pytest.fixture(params=SEEDS)
-def text(request: pytest.FixtureRequest) -> str:
-    return hostile_text(random.Random(request.param))
+def for_every_text(test: Callable[[str], None]) -> Callable[[], None]:
+    """Run a test with every text: as tests of their own they would take many times as long."""
+
+    def run() -> None:
+        for seed in SEEDS:
+            test(hostile_text(random.Random(seed)))
+
+    return run
 
 
+@for_every_text
 def test_plain_entry_is_one_line_of_printable_ascii(text: str) -> None:
     shown = PlainFormatter().format(record(text, user=text, path=text, seconds=0.5))
     assert shown.isascii() and shown.isprintable()
     assert shown.splitlines() == [shown]
 
 
+@for_every_text
 def test_lines_of_a_traceback_cannot_pass_for_entries(text: str) -> None:
     first, *further = PlainFormatter().format(record(text, fault=True)).splitlines()
     assert first.isprintable() and first.isascii()
@@ -48,6 +55,7 @@ def test_lines_of_a_traceback_cannot_pass_for_entries(text: str) -> None:
         assert line.isascii() and line.isprintable()
 
 
+@for_every_text
 def test_facts_of_a_plain_entry_are_told_apart(text: str) -> None:
     shown = PlainFormatter().format(record("x", user=text, task="t1"))
     facts = dict(_facts(shown.split(" x x ", 1)[1]))
@@ -67,6 +75,7 @@ def _facts(shown: str) -> Iterator[tuple[str, str]]:
         shown = shown[end:].removeprefix(" ")
 
 
+@for_every_text
 def test_json_entry_is_one_line_with_the_text_in_its_fields(text: str) -> None:
     shown = JsonFormatter().format(record(text, fault=True, user=text))
     assert shown.isascii() and shown.splitlines() == [shown]

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from resop.steps.quoting import split_words
 
+pytestmark = pytest.mark.slow
+
 
 def outcome(text: str, split: object) -> object:
     try:

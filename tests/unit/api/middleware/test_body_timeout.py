@@ -15,6 +15,8 @@ from api.middleware import body_timeout
 from api.middleware.body_timeout import BodyTimeout
 from api.middleware.request_log import RequestLog
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 0.3
 
 

@@ -34,6 +34,8 @@ from resop.errors import (
 from resop.security.encryption import Encryptor
 from resop.ssh.handshake_queue import Rank
 
+pytestmark = pytest.mark.slow
+
 HERE = "10.0.0.1"
 ENCRYPTOR = Encryptor(b"a secret key of this test, long enough")
 
