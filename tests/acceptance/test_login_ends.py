@@ -187,7 +187,8 @@ class Person:
         for kind, waiting in self.waiting.items():
             answer = waiting.result(SECONDS)
             # The end of its task may be noticed first.
-            assert answer.status_code == 401 or '"cancelled"' in answer.text, (kind, answer.text)
+            cancelled = '"TaskCancelled"' in answer.text or '"cancelled"' in answer.text
+            assert answer.status_code == 401 or cancelled, (kind, answer.text)
         for stream in self.streams:
             assert "done" not in stream.result(SECONDS)
         assert self.download.result(SECONDS) is False
