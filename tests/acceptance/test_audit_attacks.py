@@ -436,8 +436,10 @@ def test_rollback_of_the_whole_database_is_found_with_the_file(
     task = user.run("true").json()["task"]
     file = folder / "audited.ndjson"
     assert eventually(lambda: task in file.read_text(), 30)
-    [entry] = entries(audited, "--task", task)
-    with deleted(audited, "audit", f"id >= '{entry['id']}'"):
+    lines = map(json.loads, file.read_text().splitlines())
+    entry = next(each for each in lines if each["task"] == task)
+    rolled_back = f"writer = '{entry['writer']}' AND sequence >= {entry['sequence']}"
+    with deleted(audited, "audit", rolled_back):
         done = run_resop(audited.folder, "audit", "verify", str(file))
         assert done.returncode == 1 and "were noted in the file" in done.stdout, done.stdout
 
@@ -445,7 +447,8 @@ def test_rollback_of_the_whole_database_is_found_with_the_file(
 def test_old_entries_are_pruned_only_after_a_verified_export(
     audited: Embedded, user: Caller, folder: Path
 ) -> None:
-    user.run("true")
+    for _ in range(5):
+        user.run("true")
     with database_of(audited) as database, database.read() as db:
         at = db.execute(text("SELECT max(at) FROM audit WHERE action = 'core:run'")).scalar()
     before, file = f"{at}", folder / "exported.ndjson"
@@ -464,9 +467,10 @@ def test_old_entries_are_pruned_only_after_a_verified_export(
         moment = before.replace(" ", "T")
         return [each["at"] for each in entries(audited, "--marks") if each["at"] < moment]
 
-    assert old() != []
+    assert len(old()) > 2
     done = run_resop(audited.folder, *prune)
     assert done.returncode == 0, done.stderr
-    assert old() == []
+    # A chain is cut at one place, and its entries are not quite in the order of their times.
+    assert len(old()) <= 2
     user.run("true")
     assert verified(audited)[0] == 0, verified(audited)
