@@ -43,7 +43,7 @@ class FileTransfers:
         self._on_progress = on_progress
 
     def put(self, content: bytes, path: str, mode: int | None, overwrite: bool) -> None:
-        """Write a file beside its path, then rename it: it appears complete or not at all."""
+        """Write a file: complete or not at all, unless its rights need it written in place."""
         self._transfer(
             f"put {shlex.quote(path)}",
             lambda sftp: write_file(sftp, self._session, content, path, mode, overwrite),

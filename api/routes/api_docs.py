@@ -49,14 +49,13 @@ async def openapi(request: Request, services: ServicesDep) -> dict[str, Any]:
 @pages.get("/docs")
 async def swagger_ui(request: Request) -> HTMLResponse:
     """Show the document in Swagger UI."""
-    static = f"{request.scope.get('root_path', '')}{STATIC_PATH}"
+    static, common = _addresses(request)
     return _restricted(
         get_swagger_ui_html(
-            openapi_url=f"{request.scope.get('root_path', '')}/openapi.json",
-            title="resop API",
             swagger_js_url=f"{static}/swagger-ui-bundle.js",
             swagger_css_url=f"{static}/swagger-ui.css",
             swagger_favicon_url=f"{static}/favicon.png",
+            **common,
         )
     )
 
@@ -64,16 +63,21 @@ async def swagger_ui(request: Request) -> HTMLResponse:
 @pages.get("/redoc")
 async def redoc(request: Request) -> HTMLResponse:
     """Show the document in ReDoc."""
-    static = f"{request.scope.get('root_path', '')}{STATIC_PATH}"
+    static, common = _addresses(request)
     return _restricted(
         get_redoc_html(
-            openapi_url=f"{request.scope.get('root_path', '')}/openapi.json",
-            title="resop API",
             redoc_js_url=f"{static}/redoc.standalone.js",
             redoc_favicon_url=f"{static}/favicon.png",
             with_google_fonts=False,
+            **common,
         )
     )
+
+
+def _addresses(request: Request) -> tuple[str, dict[str, Any]]:
+    """Return the address of the static files, and the arguments that both pages have."""
+    root = request.scope.get("root_path", "")
+    return f"{root}{STATIC_PATH}", {"openapi_url": f"{root}/openapi.json", "title": "resop API"}
 
 
 def _restricted(page: HTMLResponse) -> HTMLResponse:

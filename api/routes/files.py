@@ -137,7 +137,8 @@ async def write_file(
 ) -> JSONResponse:
     """Upload a file, or a part of it (`Content-Range`).
 
-    The file appears under its name complete, or not at all.
+    A new file appears complete, or not at all. A file that is replaced keeps its owner, group,
+    permissions and ACL; where a new file could not have them, the content is written in place.
     """
     part = read_content_range(request.headers)
     check_write_request(request, options, part)

@@ -319,7 +319,7 @@ class Shell:
 
             shell.copy("/shared/template", "run7")
 
-        The target is complete, or not there. With `overwrite`, a file is replaced, and a folder
+        A new target is complete, or not there. With `overwrite`, a file is replaced, and a folder
         is merged into the existing one, file by file. Permissions and times stay the same; the task
         reports its progress in bytes. Raises PathFailed with the reason `missing`, `denied`,
         `exists`, `is_folder`, `full`, …

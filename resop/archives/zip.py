@@ -18,6 +18,7 @@ from typing import IO, Protocol
 
 from resop.archives.entry import SMALL_FILE_BYTES, Content, TreeEntry
 from resop.archives.safe_names import check_entry_name, display_name, invalid_archive
+from resop.archives.seekable import SeekableReader
 from resop.archives.zip_directory import directory_parts
 
 MAX_LINK_TARGET_BYTES = 4096
@@ -114,25 +115,14 @@ async def _read_content(content: IO[bytes]) -> Content:
         yield chunk
 
 
-class _BlockingReader(io.RawIOBase):
+class _BlockingReader(SeekableReader):
     """A file on the cluster, read by zipfile in another thread than the event loop's."""
 
     def __init__(self, file: RandomAccessFile, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(size)
         self._file = file
         self._size = size
         self._loop = loop
-        self._offset = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: self._size}[whence]
-        self._offset = max(0, start + offset)
-        return self._offset
 
     def readinto(self, buffer: object) -> int:
         assert isinstance(buffer, bytearray | memoryview)

@@ -7,11 +7,12 @@ described in PKWARE's APPNOTE.TXT, sections 4.3.12 to 4.3.16.
 
 from __future__ import annotations
 
-import io
 import struct
 import zipfile
 from collections.abc import Iterator
 from typing import BinaryIO
+
+from resop.archives.seekable import SeekableReader
 
 PART_ENTRIES = 1000
 PART_BYTES = 1 << 20
@@ -73,26 +74,14 @@ def _trailer(count: int, size: int, offset: int) -> bytes:
     return end + locator + _END.pack(b"PK\5\6", 0, 0, most, most, 0xFFFFFFFF, 0xFFFFFFFF, 0)
 
 
-class _PartialFile(io.RawIOBase):
+class _PartialFile(SeekableReader):
     """The beginning of a file up to `size`, followed by other content."""
 
     def __init__(self, file: BinaryIO, size: int, content: bytes) -> None:
+        super().__init__(size + len(content))
         self._file = file
         self._size = size
         self._content = content
-        self._offset = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        end = self._size + len(self._content)
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: end}[whence]
-        self._offset = max(0, start + offset)
-        return self._offset
 
     def readinto(self, buffer: object) -> int:
         assert isinstance(buffer, bytearray | memoryview)

@@ -30,7 +30,7 @@ async def copy(
     overwrite: bool,
     on_progress: ProgressCallback,
 ) -> TransferStats:
-    """Copy a file or folder; the target is complete, or not there.
+    """Copy a file or folder; a new target is complete, or not there.
 
     With `overwrite`, a file is replaced, and a folder is merged into the existing one, file by
     file. Raises PathFailed or ContactLost.

@@ -1,4 +1,4 @@
-"""Read files of limited size over SFTP, and write files completely or not at all."""
+"""Read and write files of limited size over SFTP."""
 
 from __future__ import annotations
 

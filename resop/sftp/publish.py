@@ -57,6 +57,8 @@ class FilePublisher:
 
         Of several concurrent writers without `overwrite`, one succeeds; the others raise
         PathFailed. A symbolic link at the target is replaced: `resolve_target` follows it.
+        PathFailed with `denied` also tells that the existing file's rights cannot be kept and the
+        user may not write to it. Raises SFTP's errors and ContactLost as well.
         """
         existing = await self._existing_file(target) if overwrite else None
         mode = attributes.mode
