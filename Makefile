@@ -4,7 +4,7 @@ pytest := .venv/bin/python -m pytest
 
 help:
 	@echo "make run       set up if needed, start resop here, show it doing its main job"
-	@echo "make unit      the unit tests: under a minute, no process, no server, no Debian package"
+	@echo "make unit      the unit tests: half a minute, no process, no server, no Debian package"
 	@echo "make coverage  the same, with the lines that they leave out"
 	@echo "make lint      format, lint, docstrings, types, imports, texts, bandit"
 	@echo "make test      all tests and checks; first installs what is missing (see make packages)"

@@ -25,8 +25,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from resop.actions.catalog import Action, Catalog
 from resop.actions.command import Command
 from resop.actions.execute import ActionOutcome, perform_command, perform_operation
@@ -36,6 +34,7 @@ from resop.actions.shell import Item, Mapped, Shell
 from resop.archives.entry import NEW_FILE_MODE, File, TransferStats, file_too_large
 from resop.archives.validation import archive_stats
 from resop.config.name_patterns import read_identities
+from resop.config.yaml_loader import InvalidYaml, read_yaml
 from resop.errors import InvalidOptions, PathFailed
 from resop.limits import TRANSFER_LIMIT
 from resop.security.identity import Identity
@@ -299,10 +298,15 @@ SCENARIO_KEYS = ANSWER_KEYS | {"name", "options", "steps", "settings", "username
 def read_scenarios(file: Path) -> list[Scenario]:
     """Read the scenarios of a YAML file.
 
-    Raises ValueError for an unknown key, and for a scenario that expects nothing.
+    Raises ValueError for what is not YAML, for an unknown key, and for a scenario that expects
+    nothing.
     """
+    try:
+        cases, _ = read_yaml(file)
+    except InvalidYaml as fault:
+        raise ValueError(f"{file}:{fault}") from None
     scenarios = []
-    for case in yaml.safe_load(file.read_text(encoding="utf-8")):
+    for case in cases:
         if unknown := set(case) - SCENARIO_KEYS:
             raise ValueError(f"{file}: {case.get('name')}: unknown keys {sorted(unknown)}")
         answer = {key: case[key] for key in ANSWER_KEYS & set(case)}

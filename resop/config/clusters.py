@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from resop.config.validation import fault_sentence
+from resop.config.yaml_loader import InvalidYaml, read_yaml
 from resop.errors import InvalidSettings
 from resop.types import ErrorMessage
 
@@ -74,10 +74,11 @@ def read_clusters(file: Path) -> dict[str, Cluster]:
     Raises InvalidSettings.
     """
     try:
-        entries = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as fault:
-        reason = " ".join(str(fault).split())
-        raise InvalidSettings(f"CLUSTERS_FILE: {file}: {reason}") from None
+        entries, _ = read_yaml(file)
+    except InvalidYaml as fault:
+        raise InvalidSettings(f"CLUSTERS_FILE: {file}: line {fault}") from None
+    except OSError as fault:
+        raise InvalidSettings(f"CLUSTERS_FILE: {file}: {fault.strerror}") from None
     if not isinstance(entries, list) or not entries:
         raise InvalidSettings(
             f"CLUSTERS_FILE: {file}: must be a list of clusters: '- {{name: …, address: …}}'"

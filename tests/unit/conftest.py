@@ -1,7 +1,7 @@
 """Fixtures of the unit tests, which start no process and open no connection."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,24 +28,28 @@ def _refuse(event: str, arguments: tuple[object, ...]) -> None:
 sys.addaudithook(_refuse)
 
 
-@pytest.fixture(autouse=True)
-def _pure() -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
     """Refuse processes and connections while a unit test runs."""
     global _running
     _running = True
-    yield
-    _running = False
+    try:
+        return (yield)
+    finally:
+        _running = False
 
 
-@pytest.fixture(autouse=True)
-def _predictable_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _predictable_operations() -> Iterator[None]:
     """Replace what is random or slow in operations by the values that scenarios expect."""
-    monkeypatch.setattr("operators.slurm.listings.separator", lambda: "~")
-    monkeypatch.setattr("operators.slurm.operations.job.ACCOUNTING_DELAYS", (0, 0, 0))
-    monkeypatch.setattr("operators.slurm.operations.remove_user.POLL_INTERVAL", 0)
-    monkeypatch.setattr("operators.slurm.job_outcome.ACCOUNTING_DELAYS", (0, 0))
-    monkeypatch.setattr("operators.slurm.operations.wait.FIRST_DELAY", 0)
-    monkeypatch.setattr("operators.slurm.operations.cancel.POLL_DELAYS", (0, 0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("operators.slurm.listings.separator", lambda: "~")
+        patch.setattr("operators.slurm.operations.job.ACCOUNTING_DELAYS", (0, 0, 0))
+        patch.setattr("operators.slurm.operations.remove_user.POLL_INTERVAL", 0)
+        patch.setattr("operators.slurm.job_outcome.ACCOUNTING_DELAYS", (0, 0))
+        patch.setattr("operators.slurm.operations.wait.FIRST_DELAY", 0)
+        patch.setattr("operators.slurm.operations.cancel.POLL_DELAYS", (0, 0))
+        yield
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def test_random_bytes_are_refused_and_nothing_else_happens(data: bytes) -> None:
         decode(data)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from([kind.__name__ for kind in KINDS]),
     st.dictionaries(

@@ -54,15 +54,13 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
-def test_every_written_form_of_a_secret_is_masked(
-    secret: str, written: Callable[[str], str]
-) -> None:
-    hidden = Masker([secret]).text(written(secret))
-    assert MASK in hidden
-    for part in secret.split("\n"):
-        assert part not in hidden
+def test_every_written_form_of_a_secret_is_masked(written: Callable[[str], str]) -> None:
+    for secret in SECRETS:
+        hidden = Masker([secret]).text(written(secret))
+        assert MASK in hidden, secret
+        for part in secret.split("\n"):
+            assert part not in hidden
 
 
 @given(

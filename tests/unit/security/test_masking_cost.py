@@ -17,6 +17,8 @@ from resop.security.masking import MaskedStream, Masker
 from resop.security.secret_forms import MAX_FURTHER_FORMS
 from resop.types import MASK
 
+pytestmark = pytest.mark.slow
+
 MANY = 200_000
 WORST_SECRETS = {
     "quotes": "'" * 4096,

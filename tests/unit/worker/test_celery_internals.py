@@ -53,6 +53,7 @@ def unacknowledged(app: Celery, request: type[Request]) -> int:
     return counts[0]
 
 
+@pytest.mark.slow
 def test_message_that_needs_no_acknowledgement_is_done_once_received(app: Celery) -> None:
     def on_init(**_: object) -> None:
         read_without_ack(app)
@@ -64,6 +65,7 @@ def test_message_that_needs_no_acknowledgement_is_done_once_received(app: Celery
         signals.worker_init.disconnect(on_init)
 
 
+@pytest.mark.slow
 def test_message_is_unacknowledged_otherwise(app: Celery) -> None:
     app.conf.task_acks_late = True
     assert unacknowledged(app, Request) == 1
