@@ -84,7 +84,7 @@ def test_digests_are_parsed_in_linear_time(header: str) -> None:
     began = time.process_time()
     with pytest.raises(InvalidOptions):
         announced_digests(Headers(raw=[(b"repr-digest", header.encode("latin-1"))]), "Repr-Digest")
-    assert time.process_time() - began < 1.0  # searched for from each character, it took 30 s
+    assert time.process_time() - began < 5.0  # searched for from each character, it took 30 s
 
 
 def test_digest_among_others_is_found() -> None:
@@ -98,7 +98,7 @@ def test_entity_tags_are_compared_in_linear_time(header: str) -> None:
     began = time.process_time()
     with pytest.raises(PreconditionFailed):
         check_conditions(Headers({"if-match": header}), FILE)
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 5.0
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_worst_patterns_on_the_longest_name_take_little_time(pattern: str) -> No
     began = time.process_time()
     for name in (b"a" * 255, b"/".join([b"a" * 255] * 15), b"[" * 255):
         accepts(name, longest, f"/{longest[:1000]}")
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 5.0  # under a tracer too; backtracking would take hours
 
 
 def test_patterns_that_are_too_long_in_all_are_refused() -> None:
