@@ -31,7 +31,12 @@ from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
 from worker.audit import make_recorder
 from worker.batch_dispatcher import BatchDispatcher
-from worker.celery_internals import AckOnReceipt, is_stopping, read_without_ack
+from worker.celery_internals import (
+    AckOnReceipt,
+    PersistentConsumer,
+    is_stopping,
+    read_without_ack,
+)
 from worker.record_writer import RecordWriter
 from worker.recovery import Recovery
 from worker.retention import RetentionCleaner
@@ -127,6 +132,7 @@ class Worker:
 
 settings = load_settings()
 app = celery_app(settings)
+app.conf.worker_consumer = PersistentConsumer
 name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
 clusters = list(settings.clusters())
 """The clusters that this worker serves."""

@@ -56,14 +56,18 @@ async def ready(services: ServicesDep) -> JSONResponse:
     """Answer 200 if this process can serve requests, else 503 with the failing part.
 
     The parts are the database and Redis, which must take what is written to them, and the
-    subscription that announces the ends of tasks and logins to this process.
-    `audit_entries_lost` is there if this process lost audit entries.
+    subscription that announces the ends of tasks and logins to this process. `reasons` says for
+    each failing part why. `audit_entries_lost` is there if this process lost audit entries.
     """
-    parts = await services.readiness.parts()
-    is_ready = all(parts.values())
+    faults = await services.readiness.faults()
+    parts = {part: fault is None for part, fault in faults.items()}
+    reasons = {part: fault for part, fault in faults.items() if fault is not None}
     # A process that lost audit entries serves requests all the same, but somebody should look.
     lost = {"audit_entries_lost": services.audit.lost} if services.audit.lost else {}
-    return JSONResponse({"ready": is_ready, **parts, **lost}, 200 if is_ready else 503)
+    explained = {"reasons": reasons} if reasons else {}
+    return JSONResponse(
+        {"ready": not reasons, **parts, **explained, **lost}, 503 if reasons else 200
+    )
 
 
 def _openid(services: Services) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import redis.asyncio
-from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 
+from api.state.redis_readiness import redis_fault
 from api.state.subscription import Subscription
 from resop.errors import RecordsUnavailable
 from resop.storage.database import Database
@@ -27,21 +28,24 @@ class Readiness:
         self._database = database
         self._redis = client
         self._subscription = subscription
-        self._probes: dict[str, asyncio.Task[bool]] = {}
+        self._probes: dict[str, asyncio.Task[str | None]] = {}
 
-    async def parts(self) -> dict[str, bool]:
-        """Return for each part whether it can serve now."""
+    async def faults(self) -> dict[str, str | None]:
+        """Return for each part why it cannot serve now, or None if it can."""
         database, redis = await asyncio.gather(
-            self._probe("database", self._database_writes), self._probe("redis", self._redis_writes)
+            self._probe("database", self._database_fault),
+            self._probe("redis", partial(redis_fault, self._redis)),
         )
         return {
             "database": database,
             "redis": redis,
-            "subscription": self._subscription.connected,
+            "subscription": None if self._subscription.connected else "not subscribed to Redis",
         }
 
-    async def _probe(self, name: str, check: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
-        """Return the answer of the probe that runs, or of a new one; False if it is late.
+    async def _probe(
+        self, name: str, check: Callable[[], Coroutine[Any, Any, str | None]]
+    ) -> str | None:
+        """Return the answer of the probe that runs, or of a new one; a fault if it is late.
 
         A database that is locked holds up one thread then, however many ask.
         """
@@ -51,20 +55,11 @@ class Readiness:
             async with asyncio.timeout(PROBE_SECONDS):
                 return await asyncio.shield(self._probes[name])
         except TimeoutError:
-            return False
+            return f"no answer within {PROBE_SECONDS:g} s"
 
-    async def _database_writes(self) -> bool:
+    async def _database_fault(self) -> str | None:
         try:
             await run_in_threadpool(self._database.check)
         except RecordsUnavailable:
-            return False
-        return True
-
-    async def _redis_writes(self) -> bool:
-        try:
-            # Refused if Redis is a replica or its memory is full; otherwise nothing is written,
-            # because there is no such key.
-            await self._redis.set("resop:ready", "", xx=True, px=1)
-        except (RedisError, OSError):  # TimeoutError is an OSError
-            return False
-        return True
+            return "the database cannot be reached, or takes no writes"
+        return None

@@ -18,7 +18,7 @@ from resop.config.config_file import read_config_file, refuse_former_names, refu
 from resop.config.name_patterns import read_identities
 from resop.config.openid import REDIRECT_PATH, TOKEN_ALGORITHMS, words
 from resop.config.policy import OPEN, Policy, load_policy
-from resop.config.redis_address import refuse_redis_address
+from resop.config.redis_address import read_redis_address
 from resop.config.secret_files import SUFFIX, read_secret_file, read_secret_files
 from resop.config.secret_key import refuse_weak_key, stored_key
 from resop.config.webhook_hosts import WebhookHosts, webhook_key
@@ -115,8 +115,11 @@ class Settings(BaseModel):
     DATA_DIR: Path = Path("data")
     REDIS_URL: Annotated[
         str | None,
-        Field(pattern="^rediss?://"),
-        ErrorMessage("must be an address that begins with redis:// or rediss://"),
+        Field(pattern=r"^(rediss?(\+sentinel)?|sentinel)://"),
+        ErrorMessage(
+            "must be an address that begins with redis:// or rediss://, or with sentinels "
+            "redis+sentinel:// or rediss+sentinel://"
+        ),
     ] = None
     DATABASE_URL: Annotated[
         str | None,
@@ -207,7 +210,7 @@ class Settings(BaseModel):
         _check_sources(self.SSH_SOURCES)
         _check_clusters(self)
         if self.REDIS_URL is not None:
-            refuse_redis_address(self.REDIS_URL)
+            read_redis_address(self.REDIS_URL)
         _check_openid(self)
         if self.SECRET_KEY is not None:
             refuse_weak_key(self.SECRET_KEY.get_secret_value())
@@ -239,13 +242,15 @@ class Settings(BaseModel):
 
     @property
     def redis_url(self) -> str:
-        """The address of Redis for redis-py."""
+        """The address of Redis, which `read_redis_address` reads."""
         return self.REDIS_URL or f"unix://{self.redis_socket}"
 
     @property
     def broker_url(self) -> str:
-        """The address of Redis for Celery."""
-        return self.REDIS_URL or f"redis+socket://{self.redis_socket}"
+        """The address of one Redis server as Celery writes it."""
+        if self.REDIS_URL is None:
+            return f"redis+socket://{self.redis_socket}"
+        return read_redis_address(self.REDIS_URL).url
 
     @property
     def database_url(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from resop.config.redis_address import read_redis_address
 from resop.config.settings import CONFIG_FILE, Settings
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,13 @@ def _plain_http(settings: Settings) -> Iterator[str]:
 def _open_redis(settings: Settings) -> Iterator[str]:
     if settings.REDIS_URL is None:
         return
-    url = urlsplit(settings.REDIS_URL)
+    address = read_redis_address(settings.REDIS_URL)
+    url = urlsplit(address.url)
     if not url.password:
         yield "REDIS_URL: Redis asks for no password: set requirepass there, and name it here"
     if url.scheme == "redis" and "." in (url.hostname or "") and not _is_loopback(url.hostname):
-        yield f"REDIS_URL: {url.hostname} is reached without encryption: use rediss://"
+        scheme = "rediss+sentinel://" if address.sentinels else "rediss://"
+        yield f"REDIS_URL: {url.hostname} is reached without encryption: use {scheme}"
 
 
 def _database_user(settings: Settings) -> Iterator[str]:

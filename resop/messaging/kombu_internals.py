@@ -1,4 +1,4 @@
-"""Reads of kombu's queues what kombu does not document.
+"""Reads of kombu's queues and channels what kombu does not document.
 
 A test of this file fails if a later kombu changes any of it.
 """
@@ -19,3 +19,9 @@ def queue_length(app: Celery, queue: str) -> int:
     with app.connection_for_read() as connection:
         channel: Any = connection.default_channel
         return int(channel._size(queue))
+
+
+def last_question(consumer: Any) -> float | None:
+    """Return when a consumer has last asked Redis for messages (`time.monotonic`)."""
+    moment: float | None = consumer.channel._brpop_sent_at
+    return moment

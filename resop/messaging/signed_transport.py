@@ -12,22 +12,28 @@ kombu changes any of it.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import redis
 from kombu.transport import TRANSPORT_ALIASES
-from kombu.transport.redis import Channel, Transport
+from kombu.transport.redis import Channel, SentinelChannel, SentinelTransport, Transport
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
 
+from resop.messaging.redis_client import MasterFinder, retry
 from resop.messaging.refusals import Refusals
 from resop.security.message_encryption import RefusedMessage
 from resop.security.message_signing import MessageSigner
 
 TRANSPORT = "signed-redis"
 """kombu's name of this transport: `Connection("signed-redis://…")`."""
+SENTINEL_TRANSPORT = "signed-sentinel"
+"""The same for servers that sentinels name."""
 RETRY_SECONDS = 1.0
 """Pause after Redis refused to be asked for a message."""
+
+_OPTIONS = ("signer", "refusals")
 
 
 class _SigningClient(redis.Redis):
@@ -87,7 +93,7 @@ class _SigningClient(redis.Redis):
 class SignedChannel(Channel):
     """A channel whose messages are signed, and that keeps nothing in Redis but its queues."""
 
-    from_transport_options = (*Channel.from_transport_options, "signer", "refusals")
+    from_transport_options = (*Channel.from_transport_options, *_OPTIONS)
     signer: MessageSigner
     refusals: Refusals
     # Messages are not acknowledged, so nothing has to be remembered of a delivered message.
@@ -96,6 +102,10 @@ class SignedChannel(Channel):
     def _get_client(self) -> Any:
         super()._get_client()  # type: ignore[misc]  # raises if redis-py is too old
         return partial(_SigningClient, self.signer, self.refusals, self.sep)
+
+    def _connparams(self, asynchronous: bool = False) -> Any:
+        """Return the options of a connection, which is opened again as those of other clients."""
+        return {**super()._connparams(asynchronous), "retry": retry()}  # type: ignore[misc]
 
     def _queue_bind(self, *_: Any, **__: Any) -> None:
         """Keep no table of queues: messages are sent to queues by name, not through exchanges."""
@@ -111,6 +121,37 @@ class SignedTransport(Transport):
     supports_batch_publish = False  # pipelines would push unsigned messages
 
 
+class SignedSentinelChannel(SignedChannel, SentinelChannel):
+    """The same, of the server that the transport option "sentinels" names for "master_name"."""
+
+    from_transport_options = (*SentinelChannel.from_transport_options, *_OPTIONS, "sentinels")
+    sentinels: Sequence[tuple[str, int]]
+    sentinel_kwargs: dict[str, Any]
+    master_name: str
+
+    def _sentinel_managed_pool(self, asynchronous: bool = False) -> Any:
+        """Return a pool of connections; kombu would read the sentinels from a list of addresses."""
+        options = self._connparams(asynchronous)
+        for name in ("host", "port"):
+            options.pop(name)
+        finder = MasterFinder(self.sentinels, self.sentinel_kwargs, **options)
+        if asynchronous:
+            self._async_sentinel_manager = finder  # kombu closes both
+        else:
+            self._sentinel_manager = finder
+        return finder.client(self.master_name).connection_pool
+
+
+class SignedSentinelTransport(SignedTransport, SentinelTransport):
+    """kombu's transport for Redis with sentinels, with signed messages.
+
+    The transport options "sentinels", "sentinel_kwargs" and "master_name" are needed, too.
+    """
+
+    Channel = SignedSentinelChannel
+
+
 def register_transport() -> None:
-    """Let addresses of brokers begin with `signed-redis://` and `signed-redis+socket://`."""
+    """Let addresses of brokers begin with `signed-redis://` and the other names above."""
     TRANSPORT_ALIASES[TRANSPORT] = f"{__name__}:{SignedTransport.__name__}"
+    TRANSPORT_ALIASES[SENTINEL_TRANSPORT] = f"{__name__}:{SignedSentinelTransport.__name__}"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from resop.messaging.messages import (
     MAX_MESSAGE_BYTES,
@@ -22,8 +20,9 @@ from resop.messaging.messages import (
     Resync,
     decode,
 )
-from resop.messaging.redis_client import REDIS_TIMEOUT_SECONDS
+from resop.messaging.redis_client import connect_once
 from resop.messaging.refusals import Refusals
+from resop.messaging.subscription_probe import SubscriptionProbe
 from resop.security.message_encryption import OVERHEAD_BYTES, MessageDecryptor, RefusedMessage
 
 log = logging.getLogger(__name__)
@@ -31,6 +30,8 @@ log = logging.getLogger(__name__)
 PING_SECONDS = 5.0
 """A connection that is silent for this time is pinged; if it stays silent as long, it is lost."""
 RECONNECT_SECONDS = 0.5
+SETTLED_SECONDS = 15.0
+"""After this, other processes that lost Redis at the same time have subscribed again, too."""
 CANCEL_SECONDS = 0.5
 
 _Callback = Callable[[Any], None]
@@ -53,6 +54,13 @@ class Subscriber:
         self._callbacks: defaultdict[str, list[tuple[type[Message], _Callback]]] = defaultdict(list)
         self._task: asyncio.Task[None] | None = None
         self.connected = False
+        self._connected_at = 0.0
+        """When the subscription began (`time.monotonic`)."""
+
+    @property
+    def settled(self) -> bool:
+        """True if this subscription, and so that of any other live process, has lasted a while."""
+        return self.connected and time.monotonic() >= self._connected_at + SETTLED_SECONDS
 
     def on(
         self, kind: type[M], callback: Callable[[M | Resync], None], channel: str | None = None
@@ -89,28 +97,26 @@ class Subscriber:
     async def _receive_all(self) -> None:
         """Subscribe, and receive until the connection is lost."""
         # Without retries: redis-py would reconnect silently, and nobody would know of the gap.
-        client = redis.asyncio.Redis.from_url(
-            self._url,
-            socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-            socket_timeout=REDIS_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-        )
+        client = connect_once(self._url)
+        probe = SubscriptionProbe(self._url)
         try:
             async with client.pubsub() as subscription:
-                await subscription.subscribe(*self._callbacks)
-                await self._receive(subscription)
+                await subscription.subscribe(*self._callbacks, probe.channel)
+                await self._receive(subscription, probe)
         except Exception:
             self._set_connected(False)  # before anything is awaited
             raise
         finally:
+            probe.stop()
             with contextlib.suppress(redis.RedisError, OSError):
                 await client.aclose()
 
-    async def _receive(self, subscription: Any) -> None:
-        unconfirmed = set(self._callbacks)
+    async def _receive(self, subscription: Any, probe: SubscriptionProbe) -> None:
+        unconfirmed = {*self._callbacks, probe.channel}
         pinged = False
         while True:
             received = await subscription.get_message(timeout=PING_SECONDS)
+            probe.check()
             if received is None:
                 if pinged or unconfirmed:
                     raise redis.TimeoutError
@@ -119,14 +125,16 @@ class Subscriber:
                 continue
             pinged = False
             if received["type"] == "message":
-                self._dispatch(received["channel"].decode(), received["data"])
+                channel = received["channel"].decode()
+                receive = probe.on_message if channel == probe.channel else self._dispatch
+                receive(channel, received["data"])
             elif received["type"] == "subscribe":
                 unconfirmed.discard(received["channel"].decode())
                 if not unconfirmed:
                     self._set_connected(True)
 
     def _set_connected(self, connected: bool) -> None:
-        self.connected = connected
+        self.connected, self._connected_at = connected, time.monotonic()
         self._resync(self._callbacks)
 
     def _dispatch(self, channel: str, data: bytes) -> None:

@@ -15,12 +15,13 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
+from resop.config.redis_address import read_redis_address
 from resop.config.settings import Settings
 from resop.errors import InvalidSettings, QueueUnavailable
 from resop.messaging.kombu_internals import queue_length
-from resop.messaging.redis_client import KEEPALIVE
+from resop.messaging.redis_client import KEEPALIVE, sentinel_options
 from resop.messaging.refusals import Refusals
-from resop.messaging.signed_transport import TRANSPORT, register_transport
+from resop.messaging.signed_transport import SENTINEL_TRANSPORT, TRANSPORT, register_transport
 from resop.security.encryption import Encryptor
 from resop.security.message_signing import MessageSigner
 
@@ -63,14 +64,13 @@ def celery_app(settings: Settings) -> Celery:
     signer = MessageSigner(
         Encryptor(settings.secret_key(), settings.previous_secret_key()).queue_keys
     )
-    address = re.sub("^rediss?", TRANSPORT, settings.broker_url)
+    address = read_redis_address(settings.redis_url)
+    transport = SENTINEL_TRANSPORT if address.sentinels else TRANSPORT
     # Without fixups: the one for Django would make the API import Celery's worker.
-    app = Celery("resop", broker=address, fixups=[])
+    app = Celery("resop", broker=re.sub("^rediss?", transport, settings.broker_url), fixups=[])
     app.conf.update(
         # Options of the address take precedence, as for the other connections to Redis.
-        broker_use_ssl=(
-            {"ssl_cert_reqs": "required"} if settings.broker_url.startswith("rediss:") else None
-        ),
+        broker_use_ssl={"ssl_cert_reqs": "required"} if address.tls else None,
         task_ignore_result=True,
         task_serializer="json",
         accept_content=["json"],
@@ -88,14 +88,21 @@ def celery_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,  # however long Redis is unavailable
         broker_channel_error_retry=True,  # Redis may accept later what it refuses now
         broker_transport_options={
             "socket_connect_timeout": BROKER_TIMEOUT_SECONDS,
             "socket_timeout": BROKER_TIMEOUT_SECONDS * 4,
             "socket_keepalive": True,
             "socket_keepalive_options": KEEPALIVE,
+            # kombu notices a server that has vanished after twice this time. On a unix socket none
+            # can, and redis-py fails there when a check does.
+            "health_check_interval": 0 if settings.embedded else BROKER_TIMEOUT_SECONDS,
             "signer": signer,
             "refusals": Refusals(),
+            "sentinels": address.sentinels,
+            "sentinel_kwargs": sentinel_options(address),
+            "master_name": address.master,
         },
         task_default_queue="resop",
     )

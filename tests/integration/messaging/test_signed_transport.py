@@ -7,62 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
-from celery import Celery, signals
-from celery.contrib.testing.worker import start_worker
+from celery import Celery
 
 from resop.config.settings import Settings
-from resop.errors import QueueUnavailable
 from resop.messaging import signed_transport
 from resop.messaging.task_queue import TASK_NAME, TaskQueue, celery_app
 from resop.security.encryption import Encryptor
 from resop.security.message_signing import MessageSigner
 from resop.types import Secret
 from tests.integration.messaging.conftest import Engine
+from tests.integration.messaging.receiver import QUEUE, Receiver, receiving, until
 from tests.unit.messaging.test_messages import GARBAGE
-from worker.celery_internals import AckOnReceipt, read_without_ack
 
-QUEUE = "cluster.hpc"
 KEY = Secret("Zk3wVb9qLx7TgH2mRd5sNc8yPf4jUa6e")
 NEW_KEY = Secret("e6aUj4fPy8cNs5dRm2HgT7xLq9bVw3kZ")
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-class Receiver:
-    """A worker that notes the ids it gets."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.app = app = celery_app(settings)
-        self.queue = TaskQueue(celery_app(settings))  # of another process
-        self.ids: list[object] = []
-
-        @app.task(name=TASK_NAME, shared=False, Request=AckOnReceipt)
-        def execute(*ids: object, **_: object) -> None:
-            self.ids.extend(ids)
-
-    @property
-    def refused(self) -> int:
-        """The number of messages that the worker refused."""
-        return int(self.app.conf.broker_transport_options["refusals"].counts.total())
-
-    def works(self) -> bool:
-        """Send a task and wait until it is received."""
-        name = f"check-{time.monotonic_ns()}"
-        self.queue.put(name, "hpc")
-        until(lambda: name in self.ids)
-        return True
 
 
 @pytest.fixture
@@ -79,20 +43,8 @@ def client(engine: Engine) -> Iterator[redis.Redis]:
 @pytest.fixture
 def receiver(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     monkeypatch.setattr(signed_transport, "RETRY_SECONDS", 0.05)
-    receiver = Receiver(settings)
-
-    def on_init(**_: object) -> None:
-        read_without_ack(receiver.app)
-
-    signals.worker_init.connect(on_init)
-    try:
-        with start_worker(
-            receiver.app, perform_ping_check=False, pool="solo", queues=[QUEUE], task_events=False
-        ):
-            yield receiver
-    finally:
-        signals.worker_init.disconnect(on_init)
-        receiver.app.close()
+    with receiving(settings) as receiver:
+        yield receiver
 
 
 def celery_message(settings: Settings, **changes: Any) -> bytes:
@@ -178,61 +130,6 @@ def test_worker_leaves_nothing_in_redis_but_its_queues(
     assert client.keys() == []
     receiver.queue.put("t1", "idle")
     assert client.keys() == [b"cluster.idle"]
-
-
-REFUSALS: dict[str, tuple[Callable[[redis.Redis], Any], Callable[[redis.Redis], Any]]] = {
-    "it became a replica": (
-        lambda client: client.replicaof("127.0.0.1", "1"),
-        lambda client: client.replicaof("NO", "ONE"),
-    ),
-    "its clients were unblocked with an error": (
-        lambda client: [
-            client.client_unblock(int(each["id"]), error=True) for each in client.client_list()
-        ],
-        lambda client: None,
-    ),
-    "the queue is not a list": (
-        lambda client: client.set(QUEUE, "x"),
-        lambda client: client.delete(QUEUE),
-    ),
-    "its connections were closed": (
-        lambda client: client.client_kill_filter(_type="normal", skipme=True),
-        lambda client: None,
-    ),
-    "the user may do nothing": (
-        lambda client: client.acl_setuser("default", enabled=True, commands=["-brpop"]),
-        lambda client: client.acl_setuser("default", enabled=True, commands=["+brpop"]),
-    ),
-}
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-def test_worker_goes_on_when_redis_is_itself_again(
-    receiver: Receiver, client: redis.Redis, refusal: str
-) -> None:
-    begin, end = REFUSALS[refusal]
-    assert receiver.works()
-    begin(client)
-    time.sleep(1.5)  # BRPOP is asked every second
-    end(client)
-    assert receiver.works()
-
-
-@pytest.mark.parametrize("fault", ["full memory", "a replica", "not a list"])
-def test_redis_that_takes_no_task_is_unavailable(
-    settings: Settings, client: redis.Redis, fault: str
-) -> None:
-    queue = TaskQueue(celery_app(settings))
-    queue.put("t1", "hpc")
-    match fault:
-        case "full memory":
-            client.config_set("maxmemory", 1)
-        case "a replica":
-            client.replicaof("127.0.0.1", "1")
-        case _:
-            client.set(QUEUE, "x")
-    with pytest.raises(QueueUnavailable):
-        queue.put("t2", "hpc")
 
 
 def test_change_of_the_secret_key_loses_no_task(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
+from resop.messaging import redis_client
 from resop.messaging import subscriber as module
 from resop.messaging.messages import LoggedOut, LoginRequest, Message, Resync, TaskEnded
 from resop.messaging.publisher import EventPublisher
@@ -91,7 +92,7 @@ async def test_killed_connection_is_noticed_although_redis_is_there(
 async def test_frozen_engine_is_lost(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when the machine of Redis has gone: the connection stays, and nothing answers."""
     monkeypatch.setattr(module, "PING_SECONDS", 0.2)
-    monkeypatch.setattr(module, "REDIS_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(redis_client, "REDIS_TIMEOUT_SECONDS", 0.2)
     subscribed, received = Subscriber(engine.url, KEYS), list[Message]()
     subscribed.on(TaskEnded, received.append)
     await subscribed.start()

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
+import fakeredis
 import pytest
 from fastapi import FastAPI
 from redis.exceptions import ReadOnlyError
@@ -18,14 +19,15 @@ def probe(*failing: str, lost: int = 0) -> tuple[int, Any]:
         if "database" in failing:
             raise RecordsUnavailable
 
-    async def write(*_: object, **__: object) -> None:
-        if "redis" in failing:
-            raise ReadOnlyError
+    def refuse(**_: object) -> None:
+        raise ReadOnlyError
 
     app = FastAPI()
     app.include_router(service.router)
     database: Any = SimpleNamespace(check=check)
-    client: Any = SimpleNamespace(set=write)
+    client: Any = fakeredis.FakeAsyncRedis()
+    if "redis" in failing:
+        client = SimpleNamespace(pipeline=refuse)
     subscription = SimpleNamespace(connected="subscription" not in failing)
     app.state.services = SimpleNamespace(
         readiness=Readiness(database, client, subscription), audit=SimpleNamespace(lost=lost)
@@ -51,4 +53,7 @@ def test_not_ready_when_one_part_fails(part: str) -> None:
     status, answer = probe(part)
     assert status == 503
     assert answer.pop("ready") is False
+    reasons = answer.pop("reasons")
+    assert list(reasons) == [part]
+    assert part != "redis" or reasons[part] == "Redis is a read-only replica"
     assert [name for name, good in answer.items() if not good] == [part]
