@@ -114,7 +114,8 @@ class LoginCounters:
         async with self._transaction() as pipeline:
             for counter in counters:
                 key = self._key(counter)
-                pipeline.lrem(f"{key}:trying", 1, attempt)
+                # All of it: a transaction that is sent again may have been executed before.
+                pipeline.lrem(f"{key}:trying", 0, attempt)
                 if failed:
                     pipeline.incr(key)
                     pipeline.expire(key, counter.limit.seconds, nx=True)

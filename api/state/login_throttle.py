@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import random
 import time
@@ -28,6 +29,8 @@ from resop.errors import (
 )
 from resop.security.encryption import Encryptor
 from resop.ssh.handshake_queue import Rank, Turn
+
+log = logging.getLogger(__name__)
 
 MAX_WAIT_SECONDS = 10.0
 """How long a login waits for others in progress."""
@@ -74,7 +77,16 @@ class LoginThrottle:
             failed = True
             raise
         finally:
+            await self._leave(counted, attempt, failed=failed)
+
+    async def _leave(self, counted: Sequence[Counter], attempt: str, *, failed: bool) -> None:
+        """Count the end of a login; a good one is not refused because Redis is unavailable now."""
+        try:
             await self._counters.leave(counted, attempt, failed=failed)
+        except QueueUnavailable:
+            if failed:
+                raise
+            log.warning("the end of a login was not counted: Redis is unavailable")
 
     async def _enter(
         self, counted: Sequence[Counter], attempt: str, rooms: WaitingRooms, source: Source

@@ -11,3 +11,11 @@ class Subscription(Protocol):
     @property
     def connected(self) -> bool:
         """True only while no message is missed."""
+
+
+class LastingSubscription(Subscription, Protocol):
+    """One that also knows whether the workers can be expected to be subscribed."""
+
+    @property
+    def settled(self) -> bool:
+        """True if this subscription, and so that of any other live process, has lasted a while."""

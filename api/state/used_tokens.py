@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import secrets
 import time
 from collections.abc import AsyncIterator
 
@@ -38,8 +39,13 @@ class UsedTokens:
             raise
 
     async def _set(self, key: str, seconds: int) -> bool:
+        """Return True if this login is the first to set the key."""
+        login = secrets.token_bytes(8)
         try:
-            return bool(await self._redis.set(key, 1, nx=True, ex=seconds))
+            if await self._redis.set(key, login, nx=True, ex=seconds):
+                return True
+            # A command that is sent again after a lost connection finds what it has set itself.
+            return bool(await self._redis.get(key) == login)
         except (redis.RedisError, OSError) as fault:
             raise QueueUnavailable(
                 "Redis is unavailable, so logins are not possible: try again later"

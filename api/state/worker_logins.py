@@ -9,6 +9,7 @@ from typing import Any
 
 import redis
 
+from api.state.subscription import LastingSubscription
 from resop import errors
 from resop.errors import QueueUnavailable, ServiceFault, SessionExpired
 from resop.messaging.messages import (
@@ -41,8 +42,11 @@ _Answers = asyncio.Queue[LoginAccepted | LoginResult]
 class WorkerLogins:
     """The logins of one API process that are waiting for a worker."""
 
-    def __init__(self, client: EncryptingRedis, encryptor: Encryptor) -> None:
+    def __init__(
+        self, client: EncryptingRedis, subscription: LastingSubscription, encryptor: Encryptor
+    ) -> None:
         self._redis = client
+        self._subscription = subscription
         self._encryptor = encryptor
         self._waiting: dict[str, _Answers] = {}
 
@@ -94,14 +98,21 @@ class WorkerLogins:
         """Raise SessionExpired if the worker that held the token's session is gone.
 
         Redis is asked for the subscribers of the worker's channel: it notices at once when a
-        process ends, however it ends.
+        process ends, however it ends. Raises QueueUnavailable while that is not known: Redis is
+        unavailable, or was a moment ago, and the worker may not have subscribed again.
         """
         try:
             [(_, listeners)] = await self._redis.pubsub_numsub(worker_channel(token.worker))
         except (redis.RedisError, OSError) as fault:
             raise QueueUnavailable from fault
-        if not listeners:
-            raise SessionExpired
+        if listeners:
+            return
+        if not self._subscription.settled:
+            raise QueueUnavailable(
+                "Redis was unavailable a moment ago, and the worker that holds this session has "
+                "not come back yet: try again later"
+            )
+        raise SessionExpired
 
     async def _publish(self, message: Message) -> None:
         try:

@@ -161,6 +161,18 @@ async def test_without_redis_nobody_can_try_passwords() -> None:
             pytest.fail("the cluster was asked")
 
 
+async def test_good_login_is_not_refused_because_redis_went_away_meanwhile() -> None:
+    server = fakeredis.FakeServer()
+    throttle = LoginThrottle(fakeredis.FakeAsyncRedis(server=server), ENCRYPTOR)
+    async with throttle.attempt("ada", "hpc", HERE):
+        server.connected = False
+    server.connected = True
+    with pytest.raises(QueueUnavailable):  # a failure that is not counted would be a free guess
+        async with throttle.attempt("ada", "hpc", HERE):
+            server.connected = False
+            raise LoginRefused
+
+
 async def test_two_processes_count_together() -> None:
     server = fakeredis.FakeServer()
     throttles = [

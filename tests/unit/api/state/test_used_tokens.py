@@ -1,6 +1,7 @@
 """An ID token is good for one login; if the cluster fails, for another try."""
 
 import time
+from typing import Any
 
 import fakeredis
 import pytest
@@ -53,6 +54,24 @@ async def test_token_is_good_again_if_the_cluster_fails(
     with pytest.raises(LoginRefused, match="the cluster"):
         async with UsedTokens(redis).use(token()):
             raise LoginRefused("the cluster refused it")
+    with pytest.raises(LoginRefused, match="already used"):
+        async with UsedTokens(redis).use(token()):
+            pass
+
+
+async def test_token_is_not_used_because_the_command_was_sent_twice(
+    redis: fakeredis.FakeAsyncRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the first was lost with the connection."""
+    set_once = redis.set
+
+    async def set_twice(*arguments: Any, **options: Any) -> object:
+        await set_once(*arguments, **options)
+        return await set_once(*arguments, **options)
+
+    monkeypatch.setattr(redis, "set", set_twice)
+    async with UsedTokens(redis).use(token()):
+        pass
     with pytest.raises(LoginRefused, match="already used"):
         async with UsedTokens(redis).use(token()):
             pass

@@ -1,14 +1,16 @@
 """A login that a worker is to keep: words in Redis can be missed, on either side."""
 
 import asyncio
+import contextlib
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from api.state import worker_logins
 from api.state.worker_logins import WorkerLogins
-from resop.errors import QueueUnavailable
+from resop.errors import QueueUnavailable, SessionExpired
 from resop.messaging.messages import LoginAccepted, LoginOffer, LoginRequest, LoginResult, decode
 from resop.security.encryption import Encryptor
 from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
@@ -21,14 +23,20 @@ LOGIN = {"cluster": "hpc", "username": "ada", "password": "secret"}
 class Workers:
     """A publisher whose messages reach one worker, which misses the first offers."""
 
-    def __init__(self, encryptor: Encryptor, missed: int) -> None:
-        self.api = WorkerLogins(self, encryptor)  # type: ignore[arg-type]
+    def __init__(self, encryptor: Encryptor, missed: int = 0, *, settled: bool = True) -> None:
+        subscription = SimpleNamespace(connected=True, settled=settled)
+        self.listeners = 0
+        self.api = WorkerLogins(self, subscription, encryptor)  # type: ignore[arg-type]
+        self.token: Any = SimpleNamespace(worker="w")
         self._encryptor = encryptor
         self.message_encryptor = MessageEncryptor(encryptor.message_keys)
         self._decryptor = MessageDecryptor(encryptor.message_keys)
         self._missed = missed
         self.offers: list[LoginOffer] = []
         self.got: dict[str, Any] = {}
+
+    async def pubsub_numsub(self, channel: str) -> list[tuple[str, int]]:
+        return [(channel, self.listeners)]
 
     async def publish(self, channel: str, data: bytes) -> None:
         message = decode(self._decryptor.decrypt(channel, data))
@@ -70,3 +78,16 @@ def test_without_a_worker_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(QueueUnavailable, match="no worker serves this cluster"):
         asyncio.run(workers.api.log_in(LOGIN))
     assert len(workers.offers) > 1
+
+
+def test_session_ends_with_its_worker_but_not_because_redis_was_away() -> None:
+    for settled, listeners, fault in (
+        (True, 1, None),
+        (True, 0, SessionExpired),
+        (False, 1, None),
+        (False, 0, QueueUnavailable),
+    ):
+        workers = Workers(Encryptor(b"s" * 40), settled=settled)
+        workers.listeners = listeners
+        with pytest.raises(fault) if fault else contextlib.nullcontext():
+            asyncio.run(workers.api.check(workers.token))
