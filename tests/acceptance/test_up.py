@@ -2,16 +2,18 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.support.ports import HOST, free_port
@@ -124,7 +126,16 @@ class SupervisorEnd:
     exit_code: int
     output: str
     remaining: set[int]
-    second: str = ""
+
+
+@dataclass
+class KilledParts:
+    """A service of which each process was killed once."""
+
+    answers: list[int]
+    """The status of a request after each of them."""
+    end: SupervisorEnd
+    second: str
     """The output of a second service in the same folder."""
 
 
@@ -135,20 +146,28 @@ def interrupted_start(folder: Path, after: float) -> SupervisorEnd:
         return signal_and_wait(process, signal.SIGINT, process.pid)
 
 
-def start_without_worker(folder: Path) -> SupervisorEnd:
-    """Start a second service in the same folder, then kill the worker of the first."""
+def kill_parts(folder: Path) -> KilledParts:
+    """Start a second service in the same folder, then kill each process of the first."""
     home = new_home(folder)
     with Embedded(home, {"CLUSTER_ADDRESS": HOST}) as service:
         second = run_resop(home, "up").stderr
+        answers = []
+        service.kill_worker()
+        answers.append(service.caller().http.get("/health/ready").status_code)
+        for part in ("valkey", "api.main"):
+            service.kill(part)
+            assert eventually(lambda: is_ready(service))
+            answers.append(service.caller().login("alice", "x").status_code)
         process = service.supervisor
         assert process is not None
-        own = [pid for pid, _ in descendants(process.pid)]
-        [worker] = [pid for pid in own if b"worker.main" in command_line(pid)]
-        return replace(signal_and_wait(process, signal.SIGKILL, worker), second=second)
+        end = signal_and_wait(process, signal.SIGINT, process.pid)
+        return KilledParts(answers, end, second)
 
 
-def command_line(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+def is_ready(service: Embedded) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return service.caller().http.get("/health/ready").status_code == 200
+    return False
 
 
 def signal_and_wait(process: Process, number: signal.Signals, victim: int) -> SupervisorEnd:
@@ -211,7 +230,7 @@ class BackgroundStarts:
     first: Future[FirstStart]
     second: Future[SecondStart]
     interrupted: list[Future[SupervisorEnd]]
-    without_worker: Future[SupervisorEnd]
+    killed: Future[KilledParts]
     refused: dict[tuple[str, str], Future[str]]
 
 
@@ -222,7 +241,7 @@ def begin(folder: Path, pool: Executor) -> BackgroundStarts:
         first,
         pool.submit(lambda: second_start(first.result())),
         [pool.submit(interrupted_start, folder, after) for after in (0.6, 1.2, 1.8)],
-        pool.submit(start_without_worker, folder),
+        pool.submit(kill_parts, folder),
         {case[:2]: pool.submit(refused_start, folder, *case[:2]) for case in REFUSALS},
     )
 
@@ -269,22 +288,26 @@ def test_ctrl_c_during_the_start_leaves_no_process(starts: BackgroundStarts) -> 
         assert found.exit_code != 0 or "Traceback" not in found.output
 
 
-def test_end_of_a_process_ends_all_and_is_reported_in_one_line(starts: BackgroundStarts) -> None:
-    found = starts.without_worker.result()
-    assert (found.exit_code, found.remaining) == (1, set())
-    assert found.output.splitlines()[-1].startswith("resop: worker was ended by SIGKILL (log: /")
-    assert "Traceback" not in found.output
+def test_process_that_ends_is_restarted_and_that_is_said(starts: BackgroundStarts) -> None:
+    found = starts.killed.result()
+    # There is no SSH server at the address of the cluster, but whether there is was asked.
+    assert found.answers == [200, 502, 502]
+    for part in ("worker", "valkey", "api"):
+        said = rf"^resop: {part} was ended by SIGKILL \(log: /.*; {part} is restarted in 0.5 s \(1 "
+        assert re.search(said, found.end.output, re.MULTILINE), found.end.output
+    assert (found.end.exit_code, found.end.remaining) == (0, set())
+    assert "Traceback" not in found.end.output
 
 
 def test_start_with_a_cluster_prints_the_next_steps(starts: BackgroundStarts) -> None:
-    output = starts.without_worker.result().output
+    output = starts.killed.result().end.output
     assert f"in a browser, and use your account on cluster ({HOST})" in output
     assert "curl -s $RESOP/auth/opn/login -d username=NAME" in output
     assert "Press Ctrl-C to stop" in output
 
 
 def test_second_service_on_the_same_data_is_refused_in_one_line(starts: BackgroundStarts) -> None:
-    [line] = starts.without_worker.result().second.splitlines()
+    [line] = starts.killed.result().second.splitlines()
     assert line.startswith("resop: resop already runs on the data folder /")
 
 

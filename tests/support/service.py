@@ -10,7 +10,8 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,9 +20,11 @@ import httpx
 import redis
 
 from resop.config.settings import Settings, load_settings
+from resop.messaging.redis_client import connect
 from tests.support.openssh import Account, OpenSSH
 from tests.support.ports import HOST, free_port
-from tests.support.services import PROCESS_TIMEOUT_SECONDS, ROOT, Process, Redis
+from tests.support.sentinels import RedisWithSentinels, UnreliableRedis
+from tests.support.services import PROCESS_TIMEOUT_SECONDS, ROOT, Process, Redis, eventually
 
 RESOP = (str(Path(sys.executable).with_name("resop")),)
 # Instead of the tests' environment; PYTHONPATH makes it run this source tree.
@@ -60,12 +63,30 @@ def cluster_settings(ssh: OpenSSH) -> dict[str, object]:
     }
 
 
+class _Client(httpx.Client):
+    """An HTTP client that repeats what is answered with 503 while `is_disturbed`."""
+
+    is_disturbed: Callable[[], bool]
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request until it is answered otherwise."""
+        while (answer := super().send(request, **options)).status_code == 503:
+            if not self.is_disturbed():
+                break
+            time.sleep(0.2)
+        return answer
+
+
 class Caller:
     """A client of the API at one address, with the token of a login."""
 
-    def __init__(self, address: str, token: str = "") -> None:
+    def __init__(
+        self, address: str, token: str = "", is_disturbed: Callable[[], bool] = lambda: False
+    ) -> None:
         # Waits longer than the service; ignores proxies of the environment.
-        self.http = httpx.Client(base_url=address, timeout=60, trust_env=False)
+        client = _Client(base_url=address, timeout=60, trust_env=False)
+        client.is_disturbed = is_disturbed
+        self.http: httpx.Client = client
         self.token = token
         if token:
             self.http.headers["Authorization"] = f"Bearer {token}"
@@ -175,9 +196,13 @@ class Service:
 
     def caller(self, token: str = "", api: int = 0) -> Caller:
         """Create a caller of one of the API processes; it is closed with the service."""
-        caller = Caller(f"http://{HOST}:{self.ports[api]}", token)
+        caller = Caller(f"http://{HOST}:{self.ports[api]}", token, self.is_disturbed)
         self._exit_stack.callback(caller.close)
         return caller
+
+    def is_disturbed(self) -> bool:
+        """Return True while a test of something else must repeat requests that are refused."""
+        return False
 
     def log_in(self, account: Account, api: int = 0) -> Caller:
         """Log in and return a caller with a new token."""
@@ -187,7 +212,7 @@ class Service:
 
     def redis(self) -> redis.Redis:
         """Create a client of its Redis; it is closed with the service."""
-        client = redis.Redis.from_url(self.settings.redis_url, socket_timeout=10)
+        client = connect(self.settings.redis_url)
         self._exit_stack.callback(client.close)
         return client
 
@@ -219,16 +244,28 @@ class Embedded(Service):
         if supervisor is not None:
             supervisor.stop(signal.SIGINT)
 
+    def kill(self, part: str) -> None:
+        """Kill the child whose command line has this part; wait until it was restarted."""
+        victim = self.child(part)
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)
+        assert eventually(lambda: self.child(part) not in (None, victim))
+
     def kill_worker(self) -> None:
-        """Kill the worker and wait until the other processes have ended too."""
+        """Kill the worker, and wait until its successor is ready."""
+        ready = self.log().count(" is ready")
+        self.kill("worker.main")
+        assert eventually(lambda: self.log().count(" is ready") > ready)
+
+    def child(self, part: str) -> int | None:
+        """Return the process ID of the child whose command line has this part, if it runs."""
         assert self.supervisor is not None
         children = Path(f"/proc/{self.supervisor.pid}/task/{self.supervisor.pid}/children")
-        pids = map(int, children.read_text().split())
-        [worker] = [
-            pid for pid in pids if "worker.main" in Path(f"/proc/{pid}/cmdline").read_text()
-        ]
-        os.kill(worker, signal.SIGKILL)
-        self.supervisor.wait()
+        for pid in children.read_text().split():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if part in Path(f"/proc/{pid}/cmdline").read_text():
+                    return int(pid)
+        return None
 
 
 class Distributed(Service):
@@ -240,9 +277,10 @@ class Distributed(Service):
         settings: Mapping[str, object],
         database_url: str,
         worker: Sequence[str] = (*RESOP, "worker"),
+        redis_server: Redis | RedisWithSentinels | None = None,
     ) -> None:
         """Prepare the service; `worker` is the command that starts a worker."""
-        self.redis_server = Redis(folder / "redis")
+        self.redis_server = redis_server or Redis(folder / "redis")
         connections = {
             "REDIS_URL": self.redis_server.url,
             "DATABASE_URL": database_url,
@@ -270,6 +308,10 @@ class Distributed(Service):
         for process in running:
             process.stop()
         self.redis_server.stop()
+
+    def is_disturbed(self) -> bool:
+        """Return True while Redis fails over by itself."""
+        return isinstance(self.redis_server, UnreliableRedis) and self.redis_server.disturbed
 
     @contextlib.contextmanager
     def additional_api(self, **environ: str) -> Iterator[int]:
