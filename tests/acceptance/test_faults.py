@@ -1,11 +1,13 @@
 """Failures of parts of the service and of the login node: nothing runs twice, task states are true.
 
-The processes are real; only the recovery's timeouts are shorter.
+The processes are real; only the recovery's timeouts are shorter. With REDIS_FAILS_EVERY in the
+environment, Redis fails over at that interval in seconds meanwhile (`tests/faults.sh`).
 """
 
 import base64
 import contextlib
 import json
+import os
 import secrets
 import signal
 import sys
@@ -40,6 +42,7 @@ from tests.support.schema import (
     later_values,
     version_of,
 )
+from tests.support.sentinels import UnreliableRedis
 from tests.support.service import Caller, Distributed, cluster_settings, failure
 from tests.support.services import MariaDB, eventually
 from tests.support.services import reason_unavailable as no_servers
@@ -123,8 +126,24 @@ def running(folder: Path, operators: Path) -> Iterator[Site]:
         }
         worker = ["env", f"SSL_CERT_FILE={hook.authority}", *IMPATIENT_WORKER]
         url = mariadb.database("faults")
-        with Distributed(folder / "faults", settings, url, worker) as service:
+        with (
+            unreliable_redis(folder / "unreliable") as redis,
+            Distributed(folder / "faults", settings, url, worker, redis) as service,
+        ):
             yield Site(service, ssh, mariadb, service.log_in(ALICE), threads, hook)
+
+
+@contextlib.contextmanager
+def unreliable_redis(folder: Path) -> Iterator[UnreliableRedis | None]:
+    """Yield servers that fail over every REDIS_FAILS_EVERY seconds; None without that variable."""
+    seconds = os.environ.get("REDIS_FAILS_EVERY")
+    servers = UnreliableRedis(folder, float(seconds)) if seconds else None
+    try:
+        yield servers
+    finally:
+        if servers is not None:
+            servers.close()
+            print(f"Redis failed over {servers.failovers} times")
 
 
 @pytest.fixture

@@ -200,7 +200,7 @@ class RedisWithSentinels:
             return False
         with contextlib.closing(self._client(self._ports[1 - self.master])) as client:
             state: Any = client.info("replication")
-        return state["role"] == "slave" and state["master_link_status"] == "up"
+        return bool(state["role"] == "slave" and state["master_link_status"] == "up")
 
     def _is_informed(self, port: int) -> bool:
         with self._sentinel_client(port) as client:
