@@ -125,7 +125,11 @@ class HeldSessions:
         try:
             answer = await self._hold(**exchange.decrypt(request.encrypted, TO_WORKER))
         except ResopError as fault:
-            answer = {"type": type(fault).__name__, "message": fault.message}
+            answer = {
+                "type": type(fault).__name__,
+                "message": fault.message,
+                "details": fault.details,
+            }
         except Exception as fault:
             # Without a traceback: its frames hold the password.
             log.error("session not opened: a fault of the service: %s", type(fault).__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
@@ -12,7 +14,13 @@ from starlette.concurrency import run_in_threadpool
 from api.auth.surplus_logins import end_surplus_logins
 from api.state.services import Services
 from resop.config.clusters import Cluster
-from resop.errors import ClusterError, IdentityUnknown, KeyRefused, LimitReached, LoginRefused
+from resop.errors import (
+    ClusterError,
+    KeyRefused,
+    LoginRefused,
+    RecordsUnavailable,
+    ResopError,
+)
 from resop.security.certificate_serial import certificate_serial
 from resop.security.tokens import Token
 from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_lines
@@ -21,7 +29,11 @@ from resop.ssh.handshake_queue import KEY_TURN, Turn
 from resop.ssh.remote_account import RemoteAccount, differs, fetch_account
 from resop.storage.models import Credential, now
 
+log = logging.getLogger(__name__)
+
 KEY_TYPE = "ssh-ed25519"
+CLEAN_UP_SECONDS = 30.0
+"""How long a failed login tries to remove its key line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +88,45 @@ class InstalledKey:
         services = self._services
         key = asyncssh.generate_private_key(KEY_TYPE)
         credential.public_key = key.export_public_key("openssh").decode().strip()
-        lifetime = credential.expires_at - now()
-
-        def with_line(content: bytes, clock: NodeClock) -> bytes:
-            encryptor, expiry = services.access.encryptor, clock.stamp(clock.now + lifetime)
-            line = KeyLine(
-                credential.public_key,
-                encryptor.instance,
-                credential.id,
-                expiry,
-                services.settings.ssh_sources,
-            )
-            return add_line(content, line, clock, encryptor.instances)
-
         private = key.export_private_key("openssh")
         async with await open_connection(services, login) as connection:
             account = await fetch_account(connection, login.cluster.name)
-            await edit_authorized_keys(connection, with_line)
+            line = _NewLine(services, credential)
             try:
+                await edit_authorized_keys(connection, line.add)
                 account = await self._confirm(login, account, private)
                 if login.private_key is None:
                     await self._make_room(connection, account.username, credential.cluster)
-            except (KeyRefused, IdentityUnknown, LimitReached) as fault:
-                await self._remove_lines(connection, [credential.id])
-                if not isinstance(fault, KeyRefused):
-                    raise
-                raise ClusterError(
-                    f"the password is correct, but {login.cluster.name} does not accept a key in "
-                    "~/.ssh/authorized_keys as the only credential: either it asks for a one-time "
-                    "code at every connection (then the administrator of this service has to set "
-                    "CLUSTER_LOGIN=held), or your home folder or that file is writable by others "
-                    "(then run 'chmod go-w ~ ~/.ssh ~/.ssh/authorized_keys')"
-                ) from fault
+            except BaseException as fault:
+                if line.may_be_written:
+                    await self._clean_up(connection, login, private, credential.id)
+                if isinstance(fault, KeyRefused):
+                    raise _key_not_accepted(login.cluster.name, fault) from fault
+                raise
         store_account(services, account, credential)
         credential.encrypted_key = services.access.encryptor.encrypt_key(
             private, credential.id, login.key_share
         )
+
+    async def _clean_up(
+        self,
+        connection: asyncssh.SSHClientConnection,
+        login: LoginData,
+        private: bytes,
+        credential: str,
+    ) -> None:
+        """Remove the line of a login that failed, over its key if the connection is gone."""
+        lines = [credential]
+        try:
+            async with asyncio.timeout(CLEAN_UP_SECONDS):
+                if not connection.is_closed():
+                    return await self._remove_lines(connection, lines)
+                with_key = self._services.access.connector.with_key
+                async with await with_key(login.cluster, login.username, private) as another:
+                    return await self._remove_lines(another, lines)
+        except (ResopError, asyncssh.Error, OSError) as fault:  # TimeoutError is an OSError
+            reason = fault.message if isinstance(fault, ResopError) else type(fault).__name__
+            log.warning("the key line of a failed login stays until it expires: %s", reason)
 
     async def _confirm(
         self, login: LoginData, account: RemoteAccount, private: bytes
@@ -146,7 +161,10 @@ class InstalledKey:
         ) as connection:
             # Nobody else can remove the lines of logins that were ended from afar.
             erased = services.storage.credentials.erased
-            ended = await run_in_threadpool(erased, token.username, token.cluster)
+            try:
+                ended = await run_in_threadpool(erased, token.username, token.cluster)
+            except RecordsUnavailable:  # perhaps why this login failed
+                ended = []
             await self._remove_lines(connection, [revoked, *ended])
 
     async def _make_room(
@@ -164,6 +182,45 @@ class InstalledKey:
         await edit_authorized_keys(
             connection, lambda content, clock: remove_lines(content, instances, credentials, clock)
         )
+
+
+class _NewLine:
+    """The line of a new key, and whether it may be in the file already."""
+
+    def __init__(self, services: Services, credential: Credential) -> None:
+        self._services = services
+        self._credential = credential
+        self._lifetime = credential.expires_at - now()
+        self.may_be_written = False
+
+    def add(self, content: bytes, clock: NodeClock) -> bytes:
+        """Return the content of authorized_keys with the line."""
+        self.may_be_written = True
+        encryptor, credential = self._services.access.encryptor, self._credential
+        line = KeyLine(
+            credential.public_key,
+            encryptor.instance,
+            credential.id,
+            clock.stamp(clock.now + self._lifetime),
+            self._services.settings.ssh_sources,
+        )
+        return add_line(content, line, clock, encryptor.instances)
+
+
+def _key_not_accepted(cluster: str, refused: KeyRefused) -> ClusterError:
+    """Return the error for a login with the right password, after which its key does not open."""
+    if refused.details.get("another_factor"):
+        return ClusterError(
+            f"{cluster} accepts a key only together with another factor, such as a one-time code: "
+            "the administrator of this service has to set CLUSTER_LOGIN=held"
+        )
+    return ClusterError(
+        f"the password is correct, but {cluster} does not accept a key in ~/.ssh/authorized_keys: "
+        "either your home folder or that file is writable by others (then run 'chmod go-w ~ ~/.ssh "
+        "~/.ssh/authorized_keys'), or its sshd takes no keys or reads another file "
+        "(PubkeyAuthentication, AuthorizedKeysFile; then the administrator of this service has to "
+        "set CLUSTER_LOGIN=held or certificate)"
+    )
 
 
 class HeldConnection:

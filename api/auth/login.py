@@ -31,7 +31,6 @@ from resop.errors import (
     ResopError,
     TokenRefused,
     UnknownAction,
-    UserBlocked,
 )
 from resop.security.login_name import check_login_name
 from resop.security.tokens import Token, new_key_share
@@ -160,9 +159,6 @@ class ApiLoginGateway:
             credential.worker or "",
         )
         await self._add(token, credential)
-        with contextlib.suppress(LimitReached):  # of logins at the same moment, each made room
-            most = self._services.settings.LOGINS_PER_USER
-            await end_surplus_logins(self._services, username, target.name, most)
         log_event(log, "login", user=username, cluster=target.name, credential=token.credential)
         return self._answer(token, credential)
 
@@ -191,12 +187,19 @@ class ApiLoginGateway:
         return answer
 
     async def _add(self, token: Token, credential: Credential) -> None:
-        """Store a credential. Raises UserBlocked, and removes its key from the cluster again."""
+        """Store a credential; if that fails, remove its key from the cluster again.
+
+        Raises UserBlocked and RecordsUnavailable.
+        """
+        services = self._services
         try:
-            await run_in_threadpool(self._services.storage.credentials.add, credential)
-        except UserBlocked:
-            with contextlib.suppress(ResopError):
-                await CREDENTIAL_KINDS[credential.kind](self._services).revoke(
+            await run_in_threadpool(services.storage.credentials.add, credential)
+            with contextlib.suppress(LimitReached):  # of logins at the same moment, each made room
+                most = services.settings.LOGINS_PER_USER
+                await end_surplus_logins(services, token.username, token.cluster, most)
+        except BaseException:
+            with contextlib.suppress(ResopError):  # then its line expires by itself
+                await CREDENTIAL_KINDS[credential.kind](services).revoke(
                     token, credential, credential.id
                 )
             raise

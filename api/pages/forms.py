@@ -238,7 +238,7 @@ def _faults_by_field(
     if fault is None:
         return own, []
     if isinstance(fault, OtpRequired):
-        return {"otp": ["This cluster requires a one-time code. Enter it here."]}, []
+        return {"otp": [_code_sentence(fault)]}, []
     if not isinstance(fault, InvalidOptions):
         return own, [sentence(fault.message)]
     names, others = {field.name for field in fields}, []
@@ -251,6 +251,15 @@ def _faults_by_field(
         else:
             others.append(f"{name}: {message}")
     return own, others
+
+
+def _code_sentence(fault: OtpRequired) -> str:
+    """Return what to enter as the one-time code, with the cluster's own words."""
+    prompt = fault.details.get("prompt")
+    if prompt is None and fault.message != OtpRequired().message:
+        return sentence(fault.message)
+    said = f' The cluster says: "{prompt}"' if prompt else ""
+    return f"This cluster requires a one-time code. Enter it here.{said}"
 
 
 def _groups(fields: list[FormField]) -> list[tuple[str, list[FormField]]]:

@@ -177,7 +177,7 @@ class Access:
             *(logins.on_logout, sessions.on_logout, requests.on_logout),
             *(api_keys.on_logout, access_tokens.on_logout),
         )
-        worker_logins = WorkerLogins(messaging.redis, subscriber, encryptor)
+        worker_logins = WorkerLogins(messaging.redis, subscriber, encryptor, settings.LOGIN_SECONDS)
         for callback in on_logout:
             subscriber.on(LoggedOut, callback)
         subscriber.on(LoginAccepted, worker_logins.on_message)

@@ -33,8 +33,10 @@ OFFER_TIMEOUT_SECONDS = 5.0
 """How long to wait for a worker that accepts the login."""
 REPEAT_SECONDS = 0.5
 """After this an offer is repeated: either side may not have been subscribed yet."""
-LOGIN_TIMEOUT_SECONDS = 90.0
-"""Longer than a worker takes to connect and log in."""
+CONNECTING_SECONDS = 30.0
+"""Longer than a worker takes to connect."""
+ANSWERS = 3
+"""How often a worker waits LOGIN_SECONDS: for password, code, and the confirmed name."""
 
 _Answers = asyncio.Queue[LoginAccepted | LoginResult]
 
@@ -43,10 +45,15 @@ class WorkerLogins:
     """The logins of one API process that are waiting for a worker."""
 
     def __init__(
-        self, client: EncryptingRedis, subscription: LastingSubscription, encryptor: Encryptor
+        self,
+        client: EncryptingRedis,
+        subscription: LastingSubscription,
+        encryptor: Encryptor,
+        login_seconds: float,
     ) -> None:
         self._redis = client
         self._subscription = subscription
+        self._login_seconds = login_seconds
         self._encryptor = encryptor
         self._waiting: dict[str, _Answers] = {}
 
@@ -70,12 +77,15 @@ class WorkerLogins:
             ):
                 worker = await self._offer(offer, exchange, answers)
             await self._publish(LoginRequest(name, worker, exchange.encrypt(login, TO_WORKER)))
-            async with _time_limit(LOGIN_TIMEOUT_SECONDS, "the worker did not answer"):
+            seconds = CONNECTING_SECONDS + ANSWERS * self._login_seconds
+            async with _time_limit(seconds, "the worker did not answer"):
                 while not isinstance(result := await answers.get(), LoginResult):
                     pass  # another worker accepted the offer, too late
         answer = exchange.decrypt(result.encrypted, TO_API)
         if "type" in answer:
-            raise getattr(errors, answer["type"], ServiceFault)(answer["message"])
+            fault = getattr(errors, answer["type"], ServiceFault)(answer["message"])
+            fault.details |= answer.get("details", {})
+            raise fault
         return worker, RemoteAccount(**answer)
 
     async def _offer(

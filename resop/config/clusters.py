@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from resop.config.login_prompts import Prompts
 from resop.config.validation import fault_sentence
 from resop.config.yaml_loader import InvalidYaml, read_yaml
 from resop.errors import InvalidSettings
@@ -54,6 +55,8 @@ class Cluster(BaseModel):
     ] = None
     """A known_hosts file or fingerprints for this cluster only; the default is KNOWN_HOSTS."""
     login: LoginKind = "key"
+    prompts: Prompts = {}
+    """The answers to prompts at login that this service would not know; by regular expression."""
     secrets: tuple[SettingName, ...] = ()
     """The operators' secret settings that may be used on this cluster, if there are several."""
     settings: Mapping[SettingName, SettingValue] = {}
@@ -69,7 +72,7 @@ class Cluster(BaseModel):
 
 @functools.cache  # read once: an edited file takes effect at the next start
 def read_clusters(file: Path) -> dict[str, Cluster]:
-    """Read a YAML list of `{name, address, ssh_port, known_hosts?, login?, secrets?, settings?}`.
+    """Read a YAML list of clusters: mappings with the fields of `Cluster`.
 
     Raises InvalidSettings.
     """

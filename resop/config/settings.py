@@ -11,10 +11,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from resop.config.clusters import Cluster, ClusterName, LoginKind, SshPort, read_clusters
 from resop.config.config_file import read_config_file, refuse_former_names, refuse_misspellings
+from resop.config.login_prompts import Prompts, read_prompts
 from resop.config.name_patterns import read_identities
 from resop.config.openid import REDIRECT_PATH, TOKEN_ALGORITHMS, words
 from resop.config.policy import OPEN, Policy, load_policy
@@ -84,9 +92,11 @@ class Settings(BaseModel):
     CLUSTER_ADDRESS: str | None = None
     CLUSTER_SSH_PORT: SshPort = 22
     CLUSTER_LOGIN: LoginKind = "key"
+    CLUSTER_PROMPTS: Annotated[Prompts | None, BeforeValidator(read_prompts)] = None
     CLUSTERS_FILE: Path | None = None
     KNOWN_HOSTS: str | None = None
     SSH_SOURCES: str = ""
+    LOGIN_SECONDS: Seconds = 30
     REMOTE_RUNNER: Annotated[Literal["auto", "off"], ErrorMessage("must be auto or off")] = "auto"
 
     USER_CA_KEY: Path | None = None
@@ -315,6 +325,7 @@ class Settings(BaseModel):
             address=self.CLUSTER_ADDRESS,
             ssh_port=self.CLUSTER_SSH_PORT,
             login=self.CLUSTER_LOGIN,
+            prompts=self.CLUSTER_PROMPTS or {},
         )
         return {only.name: only}
 

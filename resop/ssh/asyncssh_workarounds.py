@@ -11,8 +11,9 @@ import re
 from typing import Any, cast
 
 import asyncssh
+from asyncssh import auth
 from asyncssh.constants import MSG_IGNORE
-from asyncssh.packet import SSHPacketLogger
+from asyncssh.packet import Boolean, SSHPacket, SSHPacketLogger, String, UInt32
 from asyncssh.saslprep import SASLPrepError as SASLPrepError
 
 from resop.steps.output import NOISE_LIMIT
@@ -47,6 +48,46 @@ def skip_ignore_packets(connection: asyncssh.SSHClientConnection) -> None:
 
     # The connection and its channels look the method up by this name.
     connection.send_packet = send_packet  # type: ignore[method-assign]
+
+
+# -- prompts in another encoding than UTF-8
+
+KEYBOARD_INTERACTIVE = b"keyboard-interactive"
+_Prompts: Any = auth._client_auth_handlers[KEYBOARD_INTERACTIVE]
+
+
+class AnyEncodingPrompts(_Prompts):  # type: ignore[misc]
+    """Prompts in Latin-1 as well, instead of a connection that ends with a protocol error.
+
+    RFC 4256 wants UTF-8, but PAM modules translate into the encoding of sshd's locale, and ssh
+    shows what comes. This relies on the name of the method, and on the form of its packet.
+    """
+
+    def _process_info_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
+        super()._process_info_request(pkttype, pktid, SSHPacket(_in_utf8(packet)))
+
+    _packet_handlers = {auth.MSG_USERAUTH_INFO_REQUEST: _process_info_request}  # noqa: RUF012
+
+
+auth._client_auth_handlers[KEYBOARD_INTERACTIVE] = AnyEncodingPrompts
+
+
+def _in_utf8(packet: SSHPacket) -> bytes:
+    """Return the content of an SSH_MSG_USERAUTH_INFO_REQUEST (RFC 4256, 3.2), in UTF-8."""
+    name, instruction, language = (packet.get_string() for _ in range(3))
+    count = packet.get_uint32()
+    parts = [String(_utf8(name)), String(_utf8(instruction)), String(language), UInt32(count)]
+    for _ in range(count):
+        parts += [String(_utf8(packet.get_string())), Boolean(packet.get_boolean())]
+    return b"".join(parts)
+
+
+def _utf8(text: bytes) -> bytes:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1").encode()
+    return text
 
 
 # -- a command that must not be sent too late

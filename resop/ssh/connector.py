@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -20,19 +19,16 @@ from resop.errors import (
     KeyRefused,
     LimitReached,
     LoginRefused,
-    OtpRequired,
-    PasswordExpired,
     ResopError,
 )
 from resop.ssh.asyncssh_workarounds import SASLPrepError, skip_ignore_packets
 from resop.ssh.handshake_queue import KEY_TURN, Displaced, HandshakeQueue, Rank, Turn
 from resop.ssh.host_keys import HostKeys, load_host_keys
+from resop.ssh.login_answers import LoginAnswers, LoginSecrets
 from resop.ssh.remote_account import RemoteAccount, differs, fetch_account
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds until the server's first question; with a key, until the login is complete."""
-ANSWER_TIMEOUT = 30.0
-"""Seconds that the server may take for each answer: it may ask the user's phone."""
+"""Seconds until the server shows its host key; then it has LOGIN_SECONDS for each question."""
 KEEPALIVE_INTERVAL = 8
 KEEPALIVE_MISSES = 2  # so that a dead peer is noticed within 30 s
 
@@ -48,39 +44,45 @@ RETRY_PAUSE = 0.3
 CIPHERS = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com"
 """Preferred before all others: chacha20-poly1305, asyncssh's choice, takes twice the time."""
 
-# How servers word their prompts; any other prompt counts as one for a code.
-_PASSWORD = re.compile(
-    "password|passphrase|passwort|kennwort|mot de passe|contraseña|senha|wachtwoord|lösenord|"
-    "hasło|пароль|密码|密碼|パスワード",
-    re.IGNORECASE,
-)
-_CODE = re.compile(r"one.?time|otp|token|code|authenticator|\bpin\b", re.IGNORECASE)
-_NEW = re.compile(r"\b(new|retype|current|neues|nouveau|nueva)\b", re.IGNORECASE)
-# How PAM reports a correct password that is too old (pam_unix, pam_ldap, sssd).
-_EXPIRED = re.compile(
-    "password (has |is )?(been )?expired|change your password|password must be changed",
-    re.IGNORECASE,
-)
-
-
 _KEY_END = b"-----END OPENSSH PRIVATE KEY-----\n"
 _Key = asyncssh.SSHKey | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
 
 
 class _Client(asyncssh.SSHClient):
-    """Answers the server's questions at login, each of them once: a password is tried one time."""
+    """Answers the server's questions at login, and watches the time that it takes."""
 
-    def __init__(self, keys: HostKeys, password: str | None, otp: str | None) -> None:
-        self.host_keys = keys
+    def __init__(
+        self, host_keys: HostKeys, login: LoginSecrets, seconds: float, key: _Key | None = None
+    ) -> None:
+        """`seconds` is LOGIN_SECONDS; `key` logs in instead of a password."""
+        self.host_keys = host_keys
+        self.answers = LoginAnswers(host_keys.cluster, login)
         self.timeout: asyncio.Timeout | None = None
-        self._password = password
-        self._password_sent = False
-        self._otp = otp
-        self.has_otp = otp is not None
-        self.was_asked = False
-        self.otp_missing = False
-        self.password_expired = False
         self.wrong_host_key: str | None = None
+        self.key_requests = 0
+        """How often the server wanted a key: once only, if it accepted ours and wants more."""
+        self._key = key
+        self._seconds = seconds
+        self._connection: asyncssh.SSHClientConnection | None = None
+
+    @property
+    def preferred_auth(self) -> str:
+        """The methods of the login, in the order in which they are tried."""
+        return "publickey" if self._key else "keyboard-interactive,password"
+
+    @contextlib.asynccontextmanager
+    async def time_limit(self) -> AsyncIterator[None]:
+        """Limit the time of a login: CONNECT_TIMEOUT for the host key, then LOGIN_SECONDS."""
+        loop = asyncio.get_running_loop()
+        connecting = loop.call_later(CONNECT_TIMEOUT, self._give_up_without_host_key)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT + self._seconds) as self.timeout:
+                yield
+        finally:
+            connecting.cancel()
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self._connection = conn
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
@@ -90,60 +92,40 @@ class _Client(asyncssh.SSHClient):
         self.wrong_host_key = key.get_fingerprint()
         return False
 
+    def public_key_auth_requested(self) -> list[_Key] | None:
+        self.key_requests += 1
+        return [self._key] if self._key and self.key_requests == 1 else None
+
+    def auth_banner_received(self, msg: str, lang: str) -> None:
+        self.answers.note_message(msg)
+
     def password_auth_requested(self) -> str | None:
-        self._password_sent = self._password is not None
-        return self._take_password()
+        self._restart_time()
+        return self.answers.password_method()
 
     def password_change_requested(self, prompt: str, lang: str) -> tuple[str, str]:
-        self.password_expired = True
+        self.answers.password_expired = True
         raise asyncssh.PermissionDenied("the password has expired")
 
     def kbdint_auth_requested(self) -> str | None:
-        # asyncssh tries this method first. If the server offers it after the password was sent by
-        # the other method, it is for the second factor. After a refusal it is not tried again.
-        return "" if self._password is not None or self._password_sent else None
+        return "" if self.answers.may_ask() else None
 
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
     ) -> list[str] | None:
-        # Before the password is sent, such a text is part of the server's greeting.
-        if self._password is None and _EXPIRED.search(f"{name} {instructions}"):
-            self.password_expired = True
-        answers = []
-        for prompt, _ in prompts:
-            answer = self._answer_to(prompt)
-            if answer is None:
-                return None
-            answers.append(answer)
-        return answers
+        if prompts:
+            self._restart_time()
+        return self.answers.answers(name, instructions, prompts)
 
-    def _answer_to(self, prompt: str) -> str | None:
-        if _asks_password(prompt):
-            self.password_expired |= self._password is None and bool(_NEW.search(prompt))
-            return self._take_password()
-        if self.has_otp and self._otp is None and not _CODE.search(prompt):
-            return self._take_password()  # the second of two prompts in unknown words
-        return self._take_otp()
-
-    def _take_password(self) -> str | None:
-        self._note_question()
-        password, self._password = self._password, None
-        return password
-
-    def _take_otp(self) -> str | None:
-        self._note_question()
-        otp, self._otp = self._otp, None
-        self.otp_missing = not self.has_otp
-        return otp
-
-    def _note_question(self) -> None:
-        self.was_asked = True
+    def _restart_time(self) -> None:
+        """Give the server LOGIN_SECONDS for its next question: it may ask the user's phone."""
         if self.timeout is not None and not self.timeout.expired():
-            self.timeout.reschedule(asyncio.get_running_loop().time() + ANSWER_TIMEOUT)
+            self.timeout.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
-
-def _asks_password(prompt: str) -> bool:
-    return bool(_PASSWORD.search(prompt)) and not _CODE.search(prompt)
+    def _give_up_without_host_key(self) -> None:
+        shown = self._connection is not None and self._connection.get_server_host_key() is not None
+        if not shown and self.timeout is not None and not self.timeout.expired():
+            self.timeout.reschedule(asyncio.get_running_loop().time())
 
 
 class Connector:
@@ -154,6 +136,7 @@ class Connector:
             cluster.name: load_host_keys(cluster, settings)
             for cluster in settings.clusters().values()
         }
+        self._login_seconds = settings.LOGIN_SECONDS
         self._handshakes = {name: HandshakeQueue() for name in self._host_keys}
 
     async def with_password(
@@ -171,9 +154,10 @@ class Connector:
         """
 
         def client() -> _Client:
-            return _Client(self._host_keys[cluster.name], password, otp)
+            login = LoginSecrets(username, password, otp)
+            return _Client(self._host_keys[cluster.name], login, self._login_seconds)
 
-        return await self._connect_with_retries(cluster, username, client, (), turn or KEY_TURN)
+        return await self._connect_with_retries(cluster, username, client, turn or KEY_TURN)
 
     async def account_with_password(
         self,
@@ -212,24 +196,19 @@ class Connector:
 
         Raises KeyRefused, HostKeyMismatch or ClusterUnreachable.
         """
-        head, end, certificate = private_key.partition(_KEY_END)
-        key = asyncssh.import_private_key(head + end)
+        key, login = _read_key(private_key), LoginSecrets(username, None)
 
         def client() -> _Client:
-            return _Client(self._host_keys[cluster.name], None, None)
+            return _Client(self._host_keys[cluster.name], login, self._login_seconds, key)
 
         turn = Turn(Rank.KEY, username)
-        if certificate.strip():
-            pair = (key, asyncssh.import_certificate(certificate))
-            return await self._connect_with_retries(cluster, username, client, [pair], turn)
-        return await self._connect_with_retries(cluster, username, client, [key], turn)
+        return await self._connect_with_retries(cluster, username, client, turn)
 
     async def _connect_with_retries(
         self,
         cluster: Cluster,
         username: str,
         new_client: Callable[[], _Client],
-        keys: Sequence[_Key],
         turn: Turn,
     ) -> asyncssh.SSHClientConnection:
         attempt, began = 0, time.monotonic()
@@ -238,22 +217,22 @@ class Connector:
             attempt, client = attempt + 1, new_client()
             try:
                 async with self._handshake(cluster, turn):
-                    connection = await self._connect(cluster, username, client, keys)
+                    connection = await self._connect(cluster, username, client)
                 handshakes.note_answered()
                 return connection
             except ResopError:
                 raise
             except Exception as fault:  # asyncssh passes on whatever goes wrong inside
-                error = _explain(fault, cluster, client, with_key=bool(keys))
+                error = _explain(fault, cluster, client)
                 # A connection dropped before the first question is the effect of MaxStartups.
                 dropped = isinstance(fault, ConnectionError | asyncssh.ConnectionLost)
                 refused = isinstance(fault, ConnectionRefusedError)
                 late = attempt == MAX_ATTEMPTS or time.monotonic() - began > CONNECT_TIMEOUT
-                if client.was_asked:
+                if client.answers.was_asked:
                     handshakes.note_answered()
                 elif dropped and not refused:
                     handshakes.note_dropped()
-                if not dropped or refused or client.was_asked or late:
+                if not dropped or refused or client.answers.was_asked or late:
                     raise error from fault
             await asyncio.sleep(RETRY_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
 
@@ -276,10 +255,9 @@ class Connector:
         cluster: Cluster,
         username: str,
         client: _Client,
-        keys: Sequence[_Key],
     ) -> asyncssh.SSHClientConnection:
         known = client.host_keys.known_hosts()
-        async with asyncio.timeout(CONNECT_TIMEOUT) as client.timeout:
+        async with client.time_limit():
             connection = await asyncssh.connect(
                 cluster.address,
                 cluster.ssh_port,
@@ -288,12 +266,13 @@ class Connector:
                 # Use nothing of the account that runs resop: no ssh_config, no agent, no keys.
                 config=None,
                 agent_path=None,
-                client_keys=list(keys) or None,
+                client_keys=None,
                 gss_host=None,
                 x509_trusted_certs=None,
                 known_hosts=known,
                 server_host_key_algs=client.host_keys.algorithms(known),
-                preferred_auth="publickey" if keys else "keyboard-interactive,password",
+                preferred_auth=client.preferred_auth,
+                utf8_decode_errors="replace",  # of banners; prompts: asyncssh_workarounds.py
                 compression_algs=None,
                 encryption_algs=CIPHERS,
                 login_timeout=0,  # asyncssh reports its own timeout as a dropped connection
@@ -315,7 +294,7 @@ def _too_many_wait(cluster: Cluster, turn: Turn) -> ResopError:
     )
 
 
-def _explain(fault: Exception, cluster: Cluster, client: _Client, with_key: bool) -> ResopError:
+def _explain(fault: Exception, cluster: Cluster, client: _Client) -> ResopError:
     where = f"{cluster.name} ({cluster.address}:{cluster.ssh_port})"
     reason = str(fault) or type(fault).__name__
     if client.wrong_host_key:
@@ -328,7 +307,7 @@ def _explain(fault: Exception, cluster: Cluster, client: _Client, with_key: bool
     if isinstance(fault, SASLPrepError):  # RFC 4013: a prohibited character
         return LoginRefused(f"the user name or password cannot be sent: {reason}")
     if _is_refusal(fault):
-        return _refusal(cluster, client, with_key)
+        return _refusal(fault, client)
     if isinstance(fault, TimeoutError):
         return ClusterUnreachable(f"{where} does not answer")
     return ClusterUnreachable(f"{where} cannot be reached: {reason}")
@@ -343,13 +322,19 @@ def _is_refusal(fault: Exception) -> bool:
     return False
 
 
-def _refusal(cluster: Cluster, client: _Client, with_key: bool) -> ResopError:
-    if with_key:
-        return KeyRefused()
-    if client.password_expired:
-        return PasswordExpired(f"the password has expired: change it on {cluster.name} first")
-    if client.otp_missing:
-        return OtpRequired()
-    if client.has_otp:
-        return LoginRefused("the cluster refused this user name, password or one-time code")
-    return LoginRefused()
+def _refusal(fault: Exception, client: _Client) -> AccessError:
+    if not client.key_requests:
+        return client.answers.refusal()
+    if isinstance(fault, asyncssh.PermissionDenied) and client.key_requests == 1:
+        return KeyRefused(
+            "the cluster accepts the key of this login, but asks for something else as well",
+            another_factor=True,
+        )
+    return KeyRefused()
+
+
+def _read_key(private_key: bytes) -> _Key:
+    """Read a private key, with the certificate that follows it, if any."""
+    head, end, certificate = private_key.partition(_KEY_END)
+    key = asyncssh.import_private_key(head + end)
+    return (key, asyncssh.import_certificate(certificate)) if certificate.strip() else key

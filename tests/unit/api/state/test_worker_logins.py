@@ -26,7 +26,7 @@ class Workers:
     def __init__(self, encryptor: Encryptor, missed: int = 0, *, settled: bool = True) -> None:
         subscription = SimpleNamespace(connected=True, settled=settled)
         self.listeners = 0
-        self.api = WorkerLogins(self, subscription, encryptor)  # type: ignore[arg-type]
+        self.api = WorkerLogins(self, subscription, encryptor, 30)  # type: ignore[arg-type]
         self.token: Any = SimpleNamespace(worker="w")
         self._encryptor = encryptor
         self.message_encryptor = MessageEncryptor(encryptor.message_keys)
