@@ -70,6 +70,7 @@ def test_a_lone_hidden_prompt_is_for_the_password() -> None:
     assert log_in([[("Password: ", True)]]).given == [PASSWORD]
     assert log_in([["Password for mccode: "]], username="mccode").given == [PASSWORD]
     assert log_in([["token's password: "]], username="token").given == [PASSWORD]
+    assert log_in([["Password for token: "]], username="token").given == [PASSWORD]
     assert log_in([["Password for ada: "]], username="CORP\\ada").given == [PASSWORD]
 
 

@@ -15,7 +15,7 @@ from resop.ssh.prompt_words import (
     what_it_asks,
 )
 
-NAMES = ["ada", "mccode", "token"]
+NAMES = ["ada", "mccode"]
 
 PROMPTS = {
     Asks.PASSWORD: """
@@ -27,7 +27,7 @@ PROMPTS = {
         Password for mccode:|MCCODE's password:|Password for tokenring.example:|ada のパスワード:
         Password (SecurID code follows):|First Factor:|TACACS Password:|Enter LDAP Password:
         Password [none]:|Login password:|Enter password for OTP-Cluster:|Enter passphrase:
-        كلمة المرور:|Password for token:|login1.code.example: password
+        كلمة المرور:|login1.code.example: password
     """,
     Asks.CODE: """
         Second Factor:|Second Factor (optional):|Verification code:|Enter PASSCODE:|Your OTP:
