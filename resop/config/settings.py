@@ -11,18 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from resop.config.clusters import Cluster, ClusterName, LoginKind, SshPort, read_clusters
 from resop.config.config_file import read_config_file, refuse_former_names, refuse_misspellings
-from resop.config.login_prompts import Prompts, read_prompts
+from resop.config.login_prompts import Prompts
 from resop.config.name_patterns import read_identities
 from resop.config.openid import REDIRECT_PATH, TOKEN_ALGORITHMS, words
 from resop.config.policy import OPEN, Policy, load_policy
@@ -92,7 +85,7 @@ class Settings(BaseModel):
     CLUSTER_ADDRESS: str | None = None
     CLUSTER_SSH_PORT: SshPort = 22
     CLUSTER_LOGIN: LoginKind = "key"
-    CLUSTER_PROMPTS: Annotated[Prompts | None, BeforeValidator(read_prompts)] = None
+    CLUSTER_PROMPTS: Prompts | None = None
     CLUSTERS_FILE: Path | None = None
     KNOWN_HOSTS: str | None = None
     SSH_SOURCES: str = ""

@@ -94,6 +94,7 @@ class _Client(asyncssh.SSHClient):
 
     def public_key_auth_requested(self) -> list[_Key] | None:
         self.key_requests += 1
+        self._restart_time()
         return [self._key] if self._key and self.key_requests == 1 else None
 
     def auth_banner_received(self, msg: str, lang: str) -> None:
@@ -118,13 +119,17 @@ class _Client(asyncssh.SSHClient):
         return self.answers.answers(name, instructions, prompts)
 
     def _restart_time(self) -> None:
-        """Give the server LOGIN_SECONDS for its next question: it may ask the user's phone."""
+        """Give the server LOGIN_SECONDS from now on: it may ask a directory, or a phone."""
         if self.timeout is not None and not self.timeout.expired():
             self.timeout.reschedule(asyncio.get_running_loop().time() + self._seconds)
 
+    @property
+    def is_connected(self) -> bool:
+        """True from the server's host key on."""
+        return self._connection is not None and self._connection.get_server_host_key() is not None
+
     def _give_up_without_host_key(self) -> None:
-        shown = self._connection is not None and self._connection.get_server_host_key() is not None
-        if not shown and self.timeout is not None and not self.timeout.expired():
+        if not (self.is_connected or self.timeout is None or self.timeout.expired()):
             self.timeout.reschedule(asyncio.get_running_loop().time())
 
 
@@ -309,7 +314,8 @@ def _explain(fault: Exception, cluster: Cluster, client: _Client) -> ResopError:
     if _is_refusal(fault):
         return _refusal(fault, client)
     if isinstance(fault, TimeoutError):
-        return ClusterUnreachable(f"{where} does not answer")
+        limit = " within LOGIN_SECONDS" if client.is_connected else ""
+        return ClusterUnreachable(f"{where} does not answer{limit}")
     return ClusterUnreachable(f"{where} cannot be reached: {reason}")
 
 

@@ -99,7 +99,7 @@ class LoginAnswers:
         self._names = _names(cluster, login.username)
         self._given = _Given()
         self._rounds = 0
-        self._sent_as_method = False
+        self._has_begun = False
         self._code_may_be_missing = False
         self._messages: list[str] = []
         self.was_asked = False
@@ -109,11 +109,15 @@ class LoginAnswers:
         self._only_code_was_asked = False
 
     def may_ask(self) -> bool:
-        """Return True if keyboard-interactive may begin: not after it was refused."""
-        # asyncssh tries this method first. If the server offers it after the password was sent by
-        # the other method, it is for the second factor.
-        unsent = self._login.password is not None and not self._given.password
-        return self._fault is None and (unsent or self._sent_as_method)
+        """Return True if keyboard-interactive may begin: once, as it may count as an attempt.
+
+        asyncssh tries it first, and again whenever it is refused. If the server offers it after the
+        other method, it is for the second factor.
+        """
+        if self._has_begun or self._fault is not None:
+            return False
+        self._has_begun = True
+        return True
 
     def password_method(self) -> str | None:
         """Return the password for the method of that name, or None if it must not be sent.
@@ -124,7 +128,7 @@ class LoginAnswers:
         if self._given.password or (self._fault is not None and not self._only_code_was_asked):
             return None
         self.was_asked = True
-        self._given.password = self._sent_as_method = True
+        self._given.password, self._has_begun = True, False
         return self._login.password
 
     def answers(

@@ -144,11 +144,13 @@ class OpenSSH:
         port: int | None = None,
         config: str = "",
         fail_delay: float = 0,
+        pam: str = _PAM,
     ) -> None:
         """Prepare the machine without starting it.
 
         `config` is lines of sshd_config(5), Match blocks included; its keywords replace defaults.
         PAM refuses a wrong password after about `fail_delay` seconds (pam_unix's default is 2).
+        `pam` is sshd's stack; files in `folder` are in /mnt there. See `set_pam`.
         """
         self.folder = folder.absolute()
         self.accounts = {account.name: account for account in accounts}
@@ -157,6 +159,7 @@ class OpenSSH:
         self.log = self.folder / "sshd.log"
         self._config = config
         self._fail_delay = fail_delay
+        self._pam = pam
         self._machine: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -245,6 +248,13 @@ class OpenSSH:
         """Return the host's path of an account's home; files there must belong to its `uid`."""
         return self.folder / "home" / self.accounts[name].home.name
 
+    def set_pam(self, stack: str = _PAM) -> None:
+        """Give sshd another PAM stack, from the next login on."""
+        delay = int(self._fail_delay * 1_000_000)
+        # In the same file, which is mounted. Not `format`: a stack may contain ${USER}.
+        file = self.folder / "etc" / "pam.d" / "sshd"
+        file.write_text(stack.replace("{delay}", str(delay)))
+
     async def login(self, name: str) -> asyncssh.SSHClientConnection:
         """Connect as an account, with only its password."""
         return await asyncssh.connect(
@@ -307,8 +317,7 @@ class OpenSSH:
         (etc / "group").write_text(group)
         (etc / "shadow").touch(mode=0o600)
         (etc / "shadow").write_text(shadow)
-        delay = int(self._fail_delay * 1_000_000)
-        (etc / "pam.d" / "sshd").write_text(_PAM.format(delay=delay))
+        self.set_pam(self._pam)
 
     def _sshd_config(self) -> str:
         # For most keywords sshd uses the first value that it reads, and lines after a Match belong

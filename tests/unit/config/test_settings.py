@@ -193,6 +193,11 @@ def test_secrets_of_the_settings_are_not_shown(read: Read) -> None:
         (["ALLOWED_HOSTS=*"], 1, "ALLOWED_HOSTS"),
         (["CLUSTER_NAME=a b", "CLUSTER_ADDRESS=x"], 1, "CLUSTER_NAME"),
         (["REDIS_URL=localhost:6379"], 1, "REDIS_URL"),
+        (["CLUSTER_PROMPTS=password"], 1, "CLUSTER_PROMPTS: must be a mapping, such as {'grid"),
+        (["CLUSTER_PROMPTS={a: "], 1, "CLUSTER_PROMPTS: must be YAML: "),
+        (["CLUSTER_PROMPTS={'a(': otp}"], 1, "'a(' must be a regular expression: "),
+        (["CLUSTER_PROMPTS={terms: yes}"], 1, "the answer to 'terms' must be password, otp, "),
+        (["LOGIN_SECONDS=0"], 1, "LOGIN_SECONDS: must be a number of seconds from 1 to 3600"),
         (["DATABASE_URL=postgresql://x/y"], 1, "DATABASE_URL"),
         (["X=1", "PROT=3000"], 2, "unknown setting PROT; did you mean PORT?"),
         (["CLUSTER_ADRESS=x"], 1, "did you mean CLUSTER_ADDRESS?"),
@@ -410,6 +415,20 @@ def test_clusters_file_lists_several_and_the_first_is_the_default(
         settings.cluster("polka")
 
 
+def test_answers_to_prompts_belong_to_a_cluster(read: Read, tmp_path: Path) -> None:
+    line = 'CLUSTER_PROMPTS={"^password": [password, otp], "the terms?": text:yes, go: "text:"}'
+    for text in (line, f"{line[:16]}'{line[16:]}'"):
+        assert read("CLUSTER_ADDRESS=x", text).cluster(None).prompts == {
+            "^password": ("password", "otp"),
+            "the terms?": ("text:yes",),
+            "go": ("text:",),
+        }
+    file = tmp_path / "clusters.yml"
+    file.write_text("- {name: a, address: x, prompts: {pass: otp}}\n- {name: b, address: y}\n")
+    clusters = read(f"CLUSTERS_FILE={file}").clusters()
+    assert [each.prompts for each in clusters.values()] == [{"pass": ("otp",)}, {}]
+
+
 def test_missing_cluster_is_reported_when_one_is_needed() -> None:
     assert Settings().clusters() == {}
     with pytest.raises(InvalidSettings, match="set CLUSTER_ADDRESS"):
@@ -435,6 +454,11 @@ def test_many_machines_trust_no_host_key_on_first_use(read: Read, clusters_file:
         (
             "- {name: a, address: x, port: 1}\n",
             "port: is not a known key; the keys are name, address",
+        ),
+        (
+            "- {name: a, address: x, prompts: {b: c}}\n",
+            "prompts: the answer to 'b' must be password, otp, password+otp, username, enter or "
+            "text: and a text",
         ),
         ("- text\n", "entry: must be a mapping with the keys name, address"),
         ("{name: a, address: x}\n", "must be a list of clusters"),
@@ -513,7 +537,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=3), inner),
     max_leaves=6,
 )
-CLUSTER_KEYS = st.sampled_from(["name", "address", "ssh_port", "known_hosts", "login", "other"])
+CLUSTER_KEYS = st.sampled_from(
+    ["name", "address", "ssh_port", "known_hosts", "login", "prompts", "other"]
+)
 RULE_KEYS = st.sampled_from(["allow", "deny", "users", "groups", "rate", "other"])
 RULES = VALUES | st.lists(VALUES | st.dictionaries(RULE_KEYS, VALUES), max_size=3)
 

@@ -10,7 +10,7 @@ import pytest
 
 from api.state import worker_logins
 from api.state.worker_logins import WorkerLogins
-from resop.errors import QueueUnavailable, SessionExpired
+from resop.errors import OtpRequired, QueueUnavailable, SessionExpired
 from resop.messaging.messages import LoginAccepted, LoginOffer, LoginRequest, LoginResult, decode
 from resop.security.encryption import Encryptor
 from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
@@ -23,7 +23,14 @@ LOGIN = {"cluster": "hpc", "username": "ada", "password": "secret"}
 class Workers:
     """A publisher whose messages reach one worker, which misses the first offers."""
 
-    def __init__(self, encryptor: Encryptor, missed: int = 0, *, settled: bool = True) -> None:
+    def __init__(
+        self,
+        encryptor: Encryptor,
+        missed: int = 0,
+        answer: dict[str, Any] | None = None,
+        *,
+        settled: bool = True,
+    ) -> None:
         subscription = SimpleNamespace(connected=True, settled=settled)
         self.listeners = 0
         self.api = WorkerLogins(self, subscription, encryptor, 30)  # type: ignore[arg-type]
@@ -32,6 +39,7 @@ class Workers:
         self.message_encryptor = MessageEncryptor(encryptor.message_keys)
         self._decryptor = MessageDecryptor(encryptor.message_keys)
         self._missed = missed
+        self._answer = answer
         self.offers: list[LoginOffer] = []
         self.got: dict[str, Any] = {}
 
@@ -53,7 +61,7 @@ class Workers:
             assert isinstance(message, LoginRequest) and message.worker == "w"
             self.got = self._exchange.decrypt(message.encrypted, TO_WORKER)
             self.api.on_message(LoginAccepted(message.login, "late", "ab"))
-            result = self._exchange.encrypt(asdict(ADA), TO_API)
+            result = self._exchange.encrypt(self._answer or asdict(ADA), TO_API)
             self.api.on_message(LoginResult(message.login, result))
 
 
@@ -70,6 +78,15 @@ def test_offer_that_was_missed_is_made_again() -> None:
     assert asyncio.run(workers.api.log_in(LOGIN)) == ("w", ADA)
     assert workers.got == LOGIN
     assert len(workers.offers) == 3 and workers.offers[0] == workers.offers[2]
+
+
+def test_a_refusal_keeps_its_type_and_details() -> None:
+    fault = {"type": "OtpRequired", "message": "a code, please", "details": {"prompt": "Code:"}}
+    workers = Workers(Encryptor(b"s" * 40), missed=0, answer=fault)
+    with pytest.raises(OtpRequired) as caught:
+        asyncio.run(workers.api.log_in(LOGIN))
+    assert caught.value.as_json() == {**caught.value.as_json(), **fault["details"]}
+    assert caught.value.message == "a code, please"
 
 
 def test_without_a_worker_it_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
