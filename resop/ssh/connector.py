@@ -57,12 +57,12 @@ class _Client(asyncssh.SSHClient):
         """`seconds` is LOGIN_SECONDS; `key` logs in instead of a password."""
         self.host_keys = host_keys
         self.answers = LoginAnswers(host_keys.cluster, login)
-        self.timeout: asyncio.Timeout | None = None
         self.wrong_host_key: str | None = None
         self.key_requests = 0
         """How often the server wanted a key: once only, if it accepted ours and wants more."""
         self._key = key
         self._seconds = seconds
+        self._timeout: asyncio.Timeout | None = None
         self._connection: asyncssh.SSHClientConnection | None = None
 
     @property
@@ -76,10 +76,11 @@ class _Client(asyncssh.SSHClient):
         loop = asyncio.get_running_loop()
         connecting = loop.call_later(CONNECT_TIMEOUT, self._give_up_without_host_key)
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT + self._seconds) as self.timeout:
+            async with asyncio.timeout(CONNECT_TIMEOUT + self._seconds) as self._timeout:
                 yield
         finally:
             connecting.cancel()
+            self._timeout = None
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         self._connection = conn
@@ -120,8 +121,7 @@ class _Client(asyncssh.SSHClient):
 
     def _restart_time(self) -> None:
         """Give the server LOGIN_SECONDS from now on: it may ask a directory, or a phone."""
-        if self.timeout is not None and not self.timeout.expired():
-            self.timeout.reschedule(asyncio.get_running_loop().time() + self._seconds)
+        self._end_in(self._seconds)
 
     @property
     def is_connected(self) -> bool:
@@ -129,8 +129,12 @@ class _Client(asyncssh.SSHClient):
         return self._connection is not None and self._connection.get_server_host_key() is not None
 
     def _give_up_without_host_key(self) -> None:
-        if not (self.is_connected or self.timeout is None or self.timeout.expired()):
-            self.timeout.reschedule(asyncio.get_running_loop().time())
+        if not self.is_connected:
+            self._end_in(0)
+
+    def _end_in(self, seconds: float) -> None:
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time() + seconds)
 
 
 class Connector:

@@ -37,7 +37,7 @@ _CODE_KINDS = (Asks.CODE, Asks.NEXT_CODE)
 
 @dataclass(frozen=True, slots=True)
 class LoginSecrets:
-    """What a user logs in with."""
+    """The user name and the secrets of a login."""
 
     username: str
     password: str | None
@@ -77,7 +77,7 @@ class _Prompt:
 
 @dataclass(slots=True)
 class _Given:
-    """What was sent so far."""
+    """The answers that were sent so far."""
 
     password: bool = False
     otp: bool = False

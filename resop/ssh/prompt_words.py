@@ -1,4 +1,4 @@
-"""What a prompt at login asks for, as far as its words tell.
+"""Recognise by its words what a prompt at login asks for.
 
 Each server words its prompts as it likes, in any language. So this is a help and not a rule:
 `login_answers.py` also goes by order, and a site can name its own prompts (CLUSTER_PROMPTS).
@@ -12,11 +12,11 @@ from collections.abc import Collection
 from enum import Enum, auto
 
 MAX_CHARACTERS = 500
-"""Of a prompt the end counts: that is where the question is."""
+"""How much of the end of a prompt counts: that is where the question is."""
 
 
 class Asks(Enum):
-    """What a prompt asks for."""
+    """The things that a prompt can ask for."""
 
     PASSWORD = auto()
     CODE = auto()

@@ -1,4 +1,4 @@
-"""Logins at a site with prompts of its own, and what a login that fails leaves behind."""
+"""Logins that fail after the password was accepted, and the traces that they leave."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ account  required pam_unix.so
 session  required pam_permit.so
 password required pam_deny.so
 """
-# The first login of those that are counted is fast, the next one slow: that of the key.
+# The first login is fast, the second one slow: that of the key.
 SLOW_FOR_THE_KEY = """\
 #!/bin/sh
 [ -e /mnt/slow ] || exit 0

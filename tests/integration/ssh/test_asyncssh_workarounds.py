@@ -7,6 +7,8 @@ from pathlib import Path
 
 import asyncssh
 import pytest
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL
+from paramiko.server import InteractiveQuery
 
 from resop.config.settings import Settings
 from resop.errors import LoginRefused
@@ -19,6 +21,8 @@ from resop.ssh.asyncssh_workarounds import (
 )
 from resop.ssh.connector import Connector
 from resop.ssh.exec_channel import ChannelRefused, run_command_line
+from tests.support import hostile
+from tests.support.hostile import HostileSSH, Mode
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
 from tests.support.ports import free_port
@@ -141,3 +145,26 @@ async def test_user_name_that_cannot_be_sent_is_refused_before_connecting() -> N
     connector, cluster = Connector(settings), settings.cluster(None)
     with pytest.raises(LoginRefused, match="cannot be sent"):
         await connector.with_password(cluster, "ali\0ce", "secret", None)
+
+
+# -- prompts in another encoding
+
+
+async def test_prompts_need_not_be_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: object) -> InteractiveQuery:
+        return InteractiveQuery("é", b"\xe9l\xe8ve", (b"Contrase\xf1a: ", False), ("Código:", True))
+
+    def check(self: hostile._Session, responses: list[str]) -> int:
+        return AUTH_SUCCESSFUL if responses == ["secret", "123456"] else AUTH_FAILED
+
+    monkeypatch.setattr(hostile._Session, "check_auth_interactive", ask)
+    monkeypatch.setattr(hostile._Session, "check_auth_interactive_response", check)
+    with HostileSSH(Mode.OTP) as server:
+        _, key = server.known_hosts_line.split(maxsplit=1)
+        settings = Settings(
+            CLUSTER_ADDRESS=server.host,
+            CLUSTER_SSH_PORT=server.port,
+            KNOWN_HOSTS=asyncssh.import_public_key(key).get_fingerprint(),
+        )
+        connector, cluster = Connector(settings), settings.cluster(None)
+        (await connector.with_password(cluster, ALICE.name, "secret", "123456")).close()

@@ -18,7 +18,7 @@ Round = list[str | tuple[str, bool]] | str
 
 
 class Login(NamedTuple):
-    """What came of a login."""
+    """The result of a login."""
 
     given: list[str]
     answers: LoginAnswers

@@ -1,4 +1,4 @@
-"""What a prompt at login asks for: words of many languages and products, without names in them."""
+"""Prompts at login: words of many languages and products, without the names in them."""
 
 from __future__ import annotations
 

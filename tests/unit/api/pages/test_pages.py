@@ -19,12 +19,19 @@ from api.pages.browser_session import (
 )
 from api.pages.form_data import read_form
 from api.pages.form_fields import FormData, fields_of, form_for, options_in
+from api.pages.forms import _code_sentence
 from api.pages.rendering import page
 from resop import Secret, Shell, operation
 from resop.actions.catalog import Action, load_catalog
 from resop.actions.command import Command, CommandEntry, OptionEntry
 from resop.actions.options import check_options
-from resop.errors import BodyTooLarge, CsrfFailed, InvalidOptions, UnsupportedBody
+from resop.errors import (
+    BodyTooLarge,
+    CsrfFailed,
+    InvalidOptions,
+    OtpRequired,
+    UnsupportedBody,
+)
 
 CATALOG = list(load_catalog())
 FORM = "application/x-www-form-urlencoded"
@@ -354,3 +361,12 @@ async def test_pages_run_nothing_and_load_nothing_from_elsewhere() -> None:
     assert "unsafe" not in policy and "frame-ancestors 'none'" in policy
     html = bytes(answer.body).decode()
     assert not re.search(r"https?://|<script|<style| style=| on\w+=", html)
+
+
+def test_the_login_form_asks_for_the_code_in_the_words_of_the_cluster() -> None:
+    asked = "This cluster requires a one-time code. Enter it here."
+    assert _code_sentence(OtpRequired()) == asked
+    menu = OtpRequired("… send it as 'otp'", prompt="1. Push 2. Call")
+    assert _code_sentence(menu) == f'{asked} The cluster says: "1. Push 2. Call"'
+    another = OtpRequired("hpc asks for the next code as well")
+    assert _code_sentence(another) == "Hpc asks for the next code as well"
