@@ -136,11 +136,14 @@ class InstalledKey:
         Raises KeyRefused, and IdentityUnknown if sshd accepts no name but the one typed at login.
         """
         access, cluster = self._services.access, login.cluster
+        refused = KeyRefused()
 
         async def accepts(name: str) -> bool:
+            nonlocal refused
             try:
                 (await access.connector.with_key(cluster, name, private)).close()
-            except KeyRefused:
+            except KeyRefused as fault:
+                refused = fault
                 return False
             return True
 
@@ -148,7 +151,7 @@ class InstalledKey:
         if name is not None:
             return replace(account, username=name)
         if account.username == login.username:
-            raise KeyRefused
+            raise refused
         raise differs(cluster.name, account.username)
 
     async def revoke(self, token: Token, credential: Credential, revoked: str) -> None:
@@ -280,6 +283,8 @@ class Certificate:
             ) as connection:
                 account = await fetch_account(connection, login.cluster.name)
         except KeyRefused as fault:
+            if fault.details.get("another_factor"):
+                raise _key_not_accepted(login.cluster.name, fault) from fault
             raise ClusterError(
                 f"{login.cluster.name} does not accept certificates signed with USER_CA_KEY: its "
                 "administrator must add the public key to the file that TrustedUserCAKeys in "

@@ -10,6 +10,8 @@ from tests.support.openssh import Account, OpenSSH, reason_unavailable
 from tests.support.service import Caller, Embedded, cluster_settings, failure
 
 ADA = Account("ada", "ada's password")
+EVE = Account("eve", "eve's password")
+"""Her key is accepted with her password only."""
 STACK = """\
 auth     optional pam_echo.so file=/mnt/notice
 auth     required pam_unix.so nodelay
@@ -30,7 +32,8 @@ exec sleep 3
 @pytest.fixture(scope="module")
 def node(folder: Path) -> Iterator[OpenSSH]:
     need(reason_unavailable())
-    with OpenSSH(folder / "p", [ADA], pam=STACK) as server:
+    config = "Match User eve\nAuthenticationMethods publickey,password password"
+    with OpenSSH(folder / "p", [ADA, EVE], pam=STACK, config=config) as server:
         (server.folder / "notice").write_text("Codes of tokens are needed from Monday on.\n")
         script = server.folder / "account"
         script.write_text(SLOW_FOR_THE_KEY)
@@ -45,8 +48,8 @@ def service(folder: Path, node: OpenSSH) -> Iterator[Embedded]:
         yield started
 
 
-def lines(node: OpenSSH) -> list[str]:
-    file = node.home(ADA.name) / ".ssh" / "authorized_keys"
+def lines(node: OpenSSH, account: Account = ADA) -> list[str]:
+    file = node.home(account.name) / ".ssh" / "authorized_keys"
     return file.read_text().splitlines() if file.exists() else []
 
 
@@ -80,3 +83,12 @@ def test_a_key_that_is_not_accepted_leaves_no_line_and_says_why(
         home.chmod(0o700)
     assert "writable by others" in error["message"] and "AuthorizedKeysFile" in error["message"]
     assert lines(node) == before
+
+
+def test_a_key_that_needs_another_factor_leaves_no_line_and_says_so(
+    service: Embedded, node: OpenSSH
+) -> None:
+    error = failure(service.caller().login(EVE.name, EVE.password), 502)
+    assert "together with another factor" in error["message"]
+    assert "CLUSTER_LOGIN=held" in error["message"]
+    assert lines(node, EVE) == []
