@@ -13,7 +13,7 @@ from resop.ssh.login_answers import LoginAnswers, LoginSecrets
 
 PASSWORD, CODE = "s3cret-word", "123456"
 
-Round = list[str | tuple[str, bool]] | str
+Round = Sequence[str | tuple[str, bool]] | str
 """Prompts, without echo unless it is given; a text is an instruction for the next round."""
 
 
@@ -75,7 +75,7 @@ def test_a_lone_hidden_prompt_is_for_the_password() -> None:
 
 
 def test_both_secrets_reach_their_prompts_in_any_order_and_wording() -> None:
-    for rounds in (
+    cases: Sequence[Sequence[Round]] = (
         [["Password: "], ["Verification code: "]],
         [["Verification code: "], ["Password: "]],
         [["First Factor: "], ["Second Factor: "]],
@@ -96,7 +96,8 @@ def test_both_secrets_reach_their_prompts_in_any_order_and_wording() -> None:
         ["Password", [""], "One-time code", [""]],
         [[], ["Mot de passe : "], [], ["please enter otp: "], []],
         [[("login: ", True)], ["Password: "], [("Code: ", True)]],
-    ):
+    )
+    for rounds in cases:
         given = log_in(rounds, CODE).given
         assert sorted(each for each in given if each != "ada") == [CODE, PASSWORD], rounds
         without = log_in(rounds)
@@ -145,7 +146,7 @@ def test_the_required_code_comes_with_the_words_of_the_cluster() -> None:
 
 
 def test_a_prompt_that_comes_again_is_not_answered() -> None:
-    for rounds, otp, given in (
+    cases: Sequence[tuple[Sequence[Round], str | None, list[str]]] = (
         ([["Password: "], ["Password: "]], CODE, [PASSWORD]),
         ([["Password: "], ["Password again: "]], None, [PASSWORD]),
         ([["Phrase: "], ["Phrase: "]], CODE, [PASSWORD]),
@@ -155,7 +156,8 @@ def test_a_prompt_that_comes_again_is_not_answered() -> None:
         ([["Code: "], ["Incorrect.\nCode: "]], CODE, [CODE]),
         ([["Password: "], ["Code: "], ["Password: "]], CODE, [PASSWORD, CODE]),
         ([["A: "], ["B: "], ["C: "], ["D: "]], CODE, [PASSWORD, CODE]),
-    ):
+    )
+    for rounds, otp, given in cases:
         login = log_in(rounds, otp)
         assert (login.given, login.ended, login.refusal) == (given, True, LoginRefused), rounds
         assert login.answers.password_method() is None
@@ -163,7 +165,7 @@ def test_a_prompt_that_comes_again_is_not_answered() -> None:
 
 
 def test_a_new_password_is_never_given() -> None:
-    for rounds, given in (
+    cases: Sequence[tuple[Sequence[Round], list[str]]] = (
         ([["New password: "]], []),
         ([["Password: "], ["New password: "]], [PASSWORD]),
         ([["Password: "], ["Current Password: "]], [PASSWORD]),
@@ -172,7 +174,8 @@ def test_a_new_password_is_never_given() -> None:
         ([["Passwort: "], ["Neues Passwort: "]], [PASSWORD]),
         ([["Password: "], ["Code: "], ["Enter your new PIN: "]], [PASSWORD, CODE]),
         ([["Code: "], ["Are you prepared to have the system generate your PIN? (y/n)"]], [CODE]),
-    ):
+    )
+    for rounds, given in cases:
         login = log_in(rounds, CODE)
         assert (login.given, login.refusal) == (given, PasswordExpired), rounds
         assert login.answers.password_method() is None
@@ -203,7 +206,7 @@ def test_consent_is_only_given_by_the_site() -> None:
 
 
 def test_a_site_can_name_its_prompts() -> None:
-    for rounds, prompts, given in (
+    cases: Sequence[tuple[Sequence[Round], dict[str, object], list[str]]] = (
         ([["Grid-Code: "]], {"grid-code": "password"}, [PASSWORD]),
         ([["Phrase: "], ["Word: "]], {"^phrase:$": "otp", "^word:$": "password"}, [CODE, PASSWORD]),
         # Two modules that ask with the same words: PAM's unix and RADIUS.
@@ -217,7 +220,8 @@ def test_a_site_can_name_its_prompts() -> None:
         ([[("Who: ", True)], ["Password: "]], {"^who": "username"}, ["ada", PASSWORD]),
         ([["Ready?"], ["Password: "]], {"ready": "enter"}, ["", PASSWORD]),
         ([["Notice\nPassword: "]], {"notice": "text:x"}, ["x"]),
-    ):
+    )
+    for rounds, prompts, given in cases:
         assert log_in(rounds, CODE, prompts=prompts).given == given, prompts
     once = log_in([["Phrase: "]] * 3, prompts={"phrase": ["password", "text:again"]})
     assert (once.given, once.ended) == ([PASSWORD, "again"], True)
