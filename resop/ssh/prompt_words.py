@@ -165,7 +165,14 @@ _CODE_WORDS = _words(
     *(r"codes?\b", r"tokens?\b", r"\bpin\b", "authenticator", "authentifikator", "yubi"),
     *(r"\b2fa\b", r"\bmfa\b", "two.?factor", "multi.?factor", "second factor", "2nd factor"),
     *("second authentication", "zweiter? faktor", "second facteur", "deuxième facteur"),
-    *("segundo factor", "segundo fator", "secondo fattore", "securid", r"\bfob\b"),
+    *(
+        "segundo factor",
+        "segundo fator",
+        "secondo fattore",
+        "securid",
+        r"\bfob\b",
+        r"\bchallenge\b",
+    ),
     *(r"\bdigits?\b", r"\bsms\b", r"\bs/key\b", r"\bskey\b", "verification"),
     *(r"\bkod", r"koden?\b", "koodi", "código", "codice", "jeton", "токен", r"\bкод"),
     *(r"κωδικ.ς\b", "验证码", "驗證碼", "令牌", "コード", "トークン", "인증", "코드", "토큰"),
@@ -204,10 +211,11 @@ _OPTIONAL = re.compile(
 
 # -- phrases
 _YES_OR_NO = r"\b(?:y(?:es)?|j(?:a)?|o(?:ui)?|s(?:i)?) ?(?:/|\||or) ?n(?:o|on|ein)?\b"
-_CONSENT = r"\b(?:type|enter|say|write)\W+(?:yes|i agree|accept)\b"
-_PRESS = r"\b(?:press|hit|push)\W+(?:the )?(?:enter|return|any key)\b"
-_CONTINUE = r"\b(?:continue|proceed)\b"
-_ON_ENTER = rf"\b(?:enter|return) to {_CONTINUE}"
+_SAY_YES = (
+    r"\b(?:type|enter|say|write)\W+(?:yes|i agree|accept)\b|\b(?:do you|i) (?:accept|agree)\b"
+)
+_PRESS = r"\b(?:press|hit|push|pressing)\W+(?:the )?(?:enter|return|any key)\b|\breturn to continue"
+_TERMS = r"\b(?:accept|agree|consent|terms|conditions|policy)"
 _BETWEEN = r"(?:\W+(?:\w+\W+){0,2}?)?.{0,2}?"  # a word or two, or a syllable where none are spaced
 _AND = r"\W*(?:\+|&|\band\b|\bund\b|\bet\b|\by\b|\bplus\b|followed by|gefolgt von|suivi d).*?"
 _PHRASES = [
@@ -217,11 +225,8 @@ _PHRASES = [
             Asks.NEW_PIN,
             rf"{_NEW_WORDS}{_BETWEEN}pin\b|\bown pin\b|\bsystem.generated? pin|\bgenerate.* pin\b",
         ),
-        (Asks.CONFIRMATION, f"{_YES_OR_NO}|{_CONSENT}"),
-        (
-            Asks.ENTER,
-            f"^(?!.*(?:{_PASSWORD_WORDS}|{_ANY_CODE})).*(?:{_PRESS}.*{_CONTINUE}|{_ON_ENTER})",
-        ),
+        (Asks.CONFIRMATION, f"{_YES_OR_NO}|{_SAY_YES}|^(?=.*(?:{_PRESS})).*{_TERMS}"),
+        (Asks.ENTER, f"^(?!.*(?:{_PASSWORD_WORDS}|{_ANY_CODE})).*(?:{_PRESS})"),
         (Asks.NEXT_CODE, rf"\b(?:next|new|nachste[nrs]?) (?:\w+ )?\w*{_CODE_WORDS}"),
         (
             Asks.PASSWORD_AND_CODE,

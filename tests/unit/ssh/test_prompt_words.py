@@ -39,11 +39,13 @@ PROMPTS = {
         Engångslösenord:|Kertakäyttösalasana:|Please enter the code sent to +49***12:|Pinkode:
         Authenticator code for ada:|Verification code (or password):|Wachtwoord (eenmalig):
         (ada@login1) Verification code:|Enter your Microsoft verification code|DUO passcode:
-        please enter otp:|Enter PIN and the token's digits:
+        please enter otp:|Press Enter for a push, or enter your code:|OTP challenge 48159:
+        Enter PIN and the token's digits:
     """,
     Asks.PASSWORD_AND_CODE: """
         Password + OTP:|Password and token code:|Enter your password followed by the token code:
         Passwort und Code:|Password (and OTP):|Password+Token:|Password + one-time password:
+        Please enter password + OTP token value:
     """,
     Asks.CURRENT_PASSWORD: """
         (current) UNIX password:|Current Password:|First Factor (Current Password):|Old password:
@@ -65,11 +67,12 @@ PROMPTS = {
     Asks.USERNAME: "login:|Username:|User name:|Login as:|Benutzername:|ユーザー名:",
     Asks.ENTER: """
         Press Enter to continue|Press <Enter> to continue...|Hit return to proceed
-        Press any key to continue
+        Press any key to continue|Insert your passkey device, then press ENTER.
     """,
     Asks.CONFIRMATION: """
         Do you accept the terms (yes/no)?|Continue? [y/N]|Type 'yes' to accept:|Accept? (y or n)
-        Do you want to change your password now? (yes/no)
+        Do you want to change your password now? (yes/no)|To accept the terms, press Enter
+        Do you agree with the conditions?|Press Enter to accept
     """,
     Asks.UNKNOWN: """
         Response:|Enter your LDAP credentials:|Prompt 1:|:|Secret word:|Answer
@@ -112,6 +115,7 @@ def test_messages_before_the_question_count_only_if_it_says_nothing() -> None:
         ("Secret word: ", "Never tell anybody the code", Asks.UNKNOWN),
         ("otp-md5 498 wi14321 ext\nPassword: ", "", Asks.CODE),
         ("Response: ", "s/key 97 fw13894", Asks.CODE),
+        ("Challenge: 83628\nResponse: ", "", Asks.CODE),
     ):
         assert what_it_asks(clean(prompt), clean(instruction)) is asks, (prompt, instruction)
 
