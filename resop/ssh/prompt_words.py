@@ -210,7 +210,8 @@ _OPTIONAL = re.compile(
 )
 
 # -- phrases
-_YES_OR_NO = r"\b(?:y(?:es)?|j(?:a)?|o(?:ui)?|s(?:i)?) ?(?:/|\||or) ?n(?:o|on|ein)?\b"
+# Not s/n alone, which is also a serial number.
+_YES_OR_NO = r"\b(?:y(?:es)?|ja?|o(?:ui)?|si) ?(?:/|\||or) ?n(?:o|on|ein)?\b|[(\[]s/n[)\]]"
 _SAY_YES = (
     r"\b(?:type|enter|say|write)\W+(?:yes|i agree|accept)\b|\b(?:do you|i) (?:accept|agree)\b"
 )

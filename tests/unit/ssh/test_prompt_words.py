@@ -40,7 +40,7 @@ PROMPTS = {
         Authenticator code for ada:|Verification code (or password):|Wachtwoord (eenmalig):
         (ada@login1) Verification code:|Enter your Microsoft verification code|DUO passcode:
         please enter otp:|Press Enter for a push, or enter your code:|OTP challenge 48159:
-        Enter PIN and the token's digits:
+        Code of token S/N 4711:|        Enter PIN and the token's digits:
     """,
     Asks.PASSWORD_AND_CODE: """
         Password + OTP:|Password and token code:|Enter your password followed by the token code:
@@ -72,7 +72,7 @@ PROMPTS = {
     Asks.CONFIRMATION: """
         Do you accept the terms (yes/no)?|Continue? [y/N]|Type 'yes' to accept:|Accept? (y or n)
         Do you want to change your password now? (yes/no)|To accept the terms, press Enter
-        Do you agree with the conditions?|Press Enter to accept
+        Do you agree with the conditions?|Press Enter to accept|¿Acepta? (s/n)|Akzeptieren (j/n)?
     """,
     Asks.UNKNOWN: """
         Response:|Enter your LDAP credentials:|Prompt 1:|:|Secret word:|Answer
