@@ -36,7 +36,8 @@ def _from_text(text: str) -> object:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as fault:
-        raise ValueError(f"must be YAML: {' '.join(str(fault).split())}") from None
+        problem = fault.problem if isinstance(fault, yaml.MarkedYAMLError) else fault
+        raise ValueError(f"must be YAML: {' '.join(str(problem).split())}") from None
 
 
 def _check_pattern(pattern: object) -> None:

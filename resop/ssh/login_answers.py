@@ -142,6 +142,8 @@ class LoginAnswers:
         self.was_asked, self._rounds = True, self._rounds + 1
         before = self._given.copy()
         try:
+            if len(prompts) > MAX_PROMPTS:
+                raise LoginRefused(f"{self._cluster.name} asks {len(prompts)} questions at once")
             return self._round([self._prompt(text, echo, context) for text, echo in prompts])
         except AccessError as fault:
             self._given, self._fault = before, fault
@@ -165,8 +167,6 @@ class LoginAnswers:
         return _Prompt(text, echo, context, what_it_asks(text, context, self._names))
 
     def _round(self, prompts: list[_Prompt]) -> list[str]:
-        if len(prompts) > MAX_PROMPTS:
-            raise LoginRefused(f"{self._cluster.name} asks {len(prompts)} questions at once")
         first = self._rounds == 1 and len(prompts) == 1
         self._only_code_was_asked = first and prompts[0].asks in _CODE_KINDS
         known = [self._known(prompt) for prompt in prompts]

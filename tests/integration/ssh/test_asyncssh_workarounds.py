@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import asyncssh
 import pytest
@@ -152,7 +153,8 @@ async def test_user_name_that_cannot_be_sent_is_refused_before_connecting() -> N
 
 async def test_prompts_need_not_be_utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     def ask(*_: object) -> InteractiveQuery:
-        return InteractiveQuery("é", b"\xe9l\xe8ve", (b"Contrase\xf1a: ", False), ("Código:", True))
+        latin1: tuple[Any, ...] = (b"\xe9l\xe8ve", (b"Contrase\xf1a: ", False))  # types: text only
+        return InteractiveQuery("é", *latin1, ("Código:", True))
 
     def check(self: hostile._Session, responses: list[str]) -> int:
         return AUTH_SUCCESSFUL if responses == ["secret", "123456"] else AUTH_FAILED

@@ -123,7 +123,7 @@ async def test_google_authenticator_in_every_position(google: OpenSSH) -> None:
 
 
 async def test_a_wrong_answer_counts_once_where_accounts_are_locked(server: OpenSSH) -> None:
-    lock = "pam_faillock.so dir=/mnt/faillock deny=2 unlock_time=600"
+    lock = "pam_faillock.so dir=/mnt/faillock deny=2 unlock_time=600 nodelay"
     stack = (
         f"auth required {lock} preauth\n"
         "auth [success=1 default=ignore] pam_unix.so nodelay\n"

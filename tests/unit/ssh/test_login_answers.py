@@ -200,7 +200,7 @@ def test_consent_is_only_given_by_the_site() -> None:
     site: dict[str, object] = {"accept the terms": "text:yes"}
     assert log_in([[(terms, True)], ["Password: "]], prompts=site).given == ["yes", PASSWORD]
     # What is meant by an instruction counts as well.
-    asked = ["You must accept the terms.", [("> ", True)], ["Password: "]]
+    asked: Sequence[Round] = ["You must accept the terms.", [("> ", True)], ["Password: "]]
     assert log_in(asked, prompts=site).given == ["yes", PASSWORD]
     assert log_in([[("Press Enter to continue", True)], ["Password:"]]).given == ["", PASSWORD]
 
