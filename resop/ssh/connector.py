@@ -110,7 +110,7 @@ class _Client(asyncssh.SSHClient):
         raise asyncssh.PermissionDenied("the password has expired")
 
     def kbdint_auth_requested(self) -> str | None:
-        return "" if self.answers.may_ask() else None
+        return "" if self.answers.begin() else None
 
     def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]

@@ -20,6 +20,7 @@ from resop.ssh.prompt_words import (
     Asks,
     clean,
     fold,
+    is_certain_code,
     is_optional,
     says_expired,
     says_locked,
@@ -31,8 +32,6 @@ MAX_PROMPTS = 10
 """In one round: no server asks for more at once."""
 MAX_SHOWN = 200
 MAX_MESSAGES = 5
-
-_CODE_KINDS = (Asks.CODE, Asks.NEXT_CODE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +105,17 @@ class LoginAnswers:
         self.password_expired = False
         self._fault: AccessError | None = None
         """Why the answers ended."""
-        self._only_code_was_asked = False
+        self._may_be_password = False
+        """True after a single prompt without an answer, which was taken for one for a code."""
 
-    def may_ask(self) -> bool:
-        """Return True if keyboard-interactive may begin: once, as it may count as an attempt.
+    def begin(self) -> bool:
+        """Begin keyboard-interactive; return False if it must not begin (again).
 
-        asyncssh tries it first, and again whenever it is refused. If the server offers it after the
+        asyncssh tries it first, and again if it was refused. If the server offers it after the
         other method, it is for the second factor.
         """
+        if self._has_begun and self._sent and self._fault is None:
+            self._fault = self._refused()
         if self._has_begun or self._fault is not None:
             return False
         self._has_begun = True
@@ -122,10 +124,10 @@ class LoginAnswers:
     def password_method(self) -> str | None:
         """Return the password for the method of that name, or None if it must not be sent.
 
-        sshd gives it to whatever PAM asks without echo, so a prompt whose words were taken for
-        those of a code may still get it, unless the server has asked for anything else.
+        sshd gives it to whatever PAM asks without echo. So it is sent after a single prompt for a
+        code as well, if `code` may be the site's word for a password.
         """
-        if self._given.password or (self._fault is not None and not self._only_code_was_asked):
+        if self._given.password or not (self._fault is None or self._may_be_password):
             return None
         self.was_asked = True
         self._given.password, self._has_begun = True, False
@@ -167,8 +169,10 @@ class LoginAnswers:
         return _Prompt(text, echo, context, what_it_asks(text, context, self._names))
 
     def _round(self, prompts: list[_Prompt]) -> list[str]:
-        first = self._rounds == 1 and len(prompts) == 1
-        self._only_code_was_asked = first and prompts[0].asks in _CODE_KINDS
+        single = prompts[0] if self._rounds == 1 and len(prompts) == 1 else None
+        self._may_be_password = (
+            single is not None and single.asks is Asks.CODE and not is_certain_code(single.whole)
+        )
         known = [self._known(prompt) for prompt in prompts]
         # Only now is certain what the prompts in unknown words do not ask for.
         answers = [
@@ -176,6 +180,7 @@ class LoginAnswers:
             for prompt, answer in zip(prompts, known, strict=True)
         ]
         self._given.prompts |= {prompt.key for prompt in prompts}
+        self._may_be_password = False
         return answers
 
     def _known(self, prompt: _Prompt) -> str | None:

@@ -85,6 +85,11 @@ def without_names(text: str, names: Collection[str]) -> str:
     return text
 
 
+def is_certain_code(prompt: str) -> bool:
+    """Return True for a cleaned prompt that is for a code, and not a site's word for a password."""
+    return bool(_CERTAIN.search(fold(prompt)))
+
+
 def is_optional(prompt: str) -> bool:
     """Return True for a cleaned prompt that may be left empty."""
     return bool(_OPTIONAL.search(fold(prompt)))
@@ -199,6 +204,10 @@ _PASSWORD = re.compile(_PASSWORD_WORDS)
 _ANY_CODE = f"(?:{_ONE_TIME_WORDS}|{_CODE_WORDS})"
 _CODE = re.compile(_ANY_CODE)
 _ONE_TIME = re.compile(_ONE_TIME_WORDS)
+_CERTAIN = re.compile(
+    rf"{_ONE_TIME_WORDS}|verification|authenti|factor|\b[2m]fa\b|yubi|securid|\bsms\b|digits"
+    r"|challenge|\bs/key\b|\botp-|duo|подтверждения|验证|驗證|認証|確認|인증"
+)
 _USERNAME = re.compile(_USERNAME_WORDS)
 _BRACKETS = re.compile(r"[(\[{<][^()\[\]{}<>]*[)\]}>]")
 _BLANK = re.compile(r"[\W_]*")

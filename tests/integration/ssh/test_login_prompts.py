@@ -122,23 +122,26 @@ async def test_google_authenticator_in_every_position(google: OpenSSH) -> None:
         assert type(await refusal(google, otp="000000")) is LoginRefused, stack
 
 
-async def test_a_wrong_answer_counts_once_where_accounts_are_locked(server: OpenSSH) -> None:
-    lock = "pam_faillock.so dir=/mnt/faillock deny=2 unlock_time=600 nodelay"
-    stack = (
-        f"auth required {lock} preauth\n"
-        "auth [success=1 default=ignore] pam_unix.so nodelay\n"
-        f"auth [default=die] {lock} authfail\n"
-        "auth required pam_permit.so\n"
-    )
-    server.set_pam(stack + REST + f"account required {lock}\n")
-    for _ in range(2):  # a right password sets the count to zero
-        assert type(await refusal(server, "wrong")) is LoginRefused
-        await log_in(server)
+async def test_a_wrong_answer_counts_once_where_accounts_are_locked(google: OpenSSH) -> None:
+    lock, unix = "pam_faillock.so dir=/mnt/faillock deny=2 nodelay", "pam_unix.so nodelay"
+    for first, second in ((GOOGLE, unix), (unix, GOOGLE)):
+        stack = (
+            f"auth required {lock} preauth\n"
+            f"auth [success=1 default=ignore] {first}\nauth [default=die] {lock} authfail\n"
+            f"auth [success=1 default=ignore] {second}\nauth [default=die] {lock} authfail\n"
+            "auth required pam_permit.so\n"
+        )
+        google.set_pam(stack + REST + f"account required {lock}\n")
+        for password, otp in (("wrong", totp(TOTP_SECRET)), (ALICE.password, "000000")):
+            assert type(await refusal(google, password, otp)) is LoginRefused
+            assert type(await refusal(google)) is OtpRequired  # a missing code does not count
+            await log_in(google, otp=totp(TOTP_SECRET))  # and this sets the count to zero
     for _ in range(2):
-        await refusal(server, "wrong", "123456")
-    locked = await refusal(server)
+        await refusal(google, "wrong", totp(TOTP_SECRET))
+    locked = await refusal(google, otp=totp(TOTP_SECRET))
     assert type(locked) is LoginRefused
     assert "locked" in locked.message
+    (google.folder / "faillock" / ALICE.name).unlink()
 
 
 async def test_a_refusal_in_the_account_phase_says_what_pam_says(server: OpenSSH) -> None:

@@ -44,6 +44,8 @@ def log_in(
         {"name": "hpc", "address": "login.code.example", "prompts": prompts or {}}
     )
     answers = LoginAnswers(cluster, LoginSecrets(username, password, otp))
+    if rounds:
+        assert answers.begin()
     given: list[str] = []
     instruction = ""
     for each in rounds:
@@ -126,7 +128,7 @@ def test_nothing_is_sent_of_a_round_that_lacks_the_code() -> None:
     login = log_in([["Password: ", "Token: "]])
     assert (login.given, login.refusal) == ([], OtpRequired)
     assert login.answers.password_method() is None
-    assert not login.answers.may_ask()
+    assert not login.answers.begin()
 
 
 def test_the_required_code_comes_with_the_words_of_the_cluster() -> None:
@@ -161,7 +163,7 @@ def test_a_prompt_that_comes_again_is_not_answered() -> None:
         login = log_in(rounds, otp)
         assert (login.given, login.ended, login.refusal) == (given, True, LoginRefused), rounds
         assert login.answers.password_method() is None
-        assert not login.answers.may_ask()
+        assert not login.answers.begin()
 
 
 def test_a_new_password_is_never_given() -> None:
@@ -246,13 +248,23 @@ def test_the_other_method_gets_the_password_once() -> None:
         return log_in(rounds, otp).answers
 
     fresh = answers()
-    assert fresh.may_ask()
+    assert fresh.begin()
     assert [fresh.password_method(), fresh.password_method()] == [PASSWORD, None]
-    assert fresh.may_ask(), "for the second factor"
+    assert fresh.begin(), "for the second factor"
     assert answers(["Password: "]).password_method() is None
-    # sshd gives the password to any prompt; the words of this one may have misled us.
-    assert answers(["Zugangscode: "]).password_method() == PASSWORD
+    # sshd gives the password to any prompt, and some words may stand for a password as well.
+    for prompt in ("Zugangscode: ", "Enter PASSCODE: ", "PIN: "):
+        assert answers([prompt]).password_method() == PASSWORD, prompt
+    for prompt in ("Verification code: ", "One-time password: ", "Second Factor: ", "Your OTP: "):
+        assert answers([prompt]).password_method() is None, prompt
     assert answers(["Code: "], ["Code: "], otp=CODE).password_method() is None
+    partial = answers(["Code: "], otp=CODE)  # AuthenticationMethods keyboard-interactive,password
+    assert partial.password_method() == PASSWORD
+    refused = answers(["Code: "], otp=CODE)
+    assert not refused.begin(), "it is offered again: the code was wrong"
+    assert refused.password_method() is None
+    unasked = answers()
+    assert [unasked.begin(), unasked.begin(), unasked.password_method()] == [True, False, PASSWORD]
 
 
 @pytest.mark.parametrize("many", [11, 5000])
