@@ -53,6 +53,7 @@ def skip_ignore_packets(connection: asyncssh.SSHClientConnection) -> None:
 # -- prompts in another encoding than UTF-8
 
 KEYBOARD_INTERACTIVE = b"keyboard-interactive"
+PROMPTS_ACCEPTED = "resop_prompts_accepted"
 _Prompts: Any = auth._client_auth_handlers[KEYBOARD_INTERACTIVE]
 
 
@@ -61,7 +62,13 @@ class AnyEncodingPrompts(_Prompts):  # type: ignore[misc]
 
     RFC 4256 wants UTF-8, but PAM modules translate into the encoding of sshd's locale, and ssh
     shows what comes. This relies on the name of the method, and on the form of its packet.
+
+    It also notes that the answers were accepted, though the server wants another method as well.
     """
+
+    def auth_succeeded(self) -> None:
+        """Note it with the connection: see `prompts_were_accepted`."""
+        self._conn.set_extra_info(**{PROMPTS_ACCEPTED: True})
 
     def _process_info_request(self, pkttype: int, pktid: int, packet: SSHPacket) -> None:
         super()._process_info_request(pkttype, pktid, SSHPacket(_in_utf8(packet)))
@@ -70,6 +77,11 @@ class AnyEncodingPrompts(_Prompts):  # type: ignore[misc]
 
 
 auth._client_auth_handlers[KEYBOARD_INTERACTIVE] = AnyEncodingPrompts
+
+
+def prompts_were_accepted(connection: asyncssh.SSHClientConnection) -> bool:
+    """Return True if the server has accepted the answers to its prompts."""
+    return bool(connection.get_extra_info(PROMPTS_ACCEPTED))
 
 
 def _in_utf8(packet: SSHPacket) -> bytes:

@@ -21,7 +21,11 @@ from resop.errors import (
     LoginRefused,
     ResopError,
 )
-from resop.ssh.asyncssh_workarounds import SASLPrepError, skip_ignore_packets
+from resop.ssh.asyncssh_workarounds import (
+    SASLPrepError,
+    prompts_were_accepted,
+    skip_ignore_packets,
+)
 from resop.ssh.handshake_queue import KEY_TURN, Displaced, HandshakeQueue, Rank, Turn
 from resop.ssh.host_keys import HostKeys, load_host_keys
 from resop.ssh.login_answers import LoginAnswers, LoginSecrets
@@ -103,7 +107,8 @@ class _Client(asyncssh.SSHClient):
 
     def password_auth_requested(self) -> str | None:
         self._restart_time()
-        return self.answers.password_method()
+        assert self._connection is not None
+        return self.answers.password_method(prompts_were_accepted(self._connection))
 
     def password_change_requested(self, prompt: str, lang: str) -> tuple[str, str]:
         self.answers.password_expired = True

@@ -99,6 +99,9 @@ class LoginAnswers:
         self._given = _Given()
         self._rounds = 0
         self._has_begun = False
+        self._sent_as_method = False
+        self._was_accepted = False
+        """True if the password is right, and may be sent once more."""
         self._code_may_be_missing = False
         self._messages: list[str] = []
         self.was_asked = False
@@ -111,26 +114,29 @@ class LoginAnswers:
     def begin(self) -> bool:
         """Begin keyboard-interactive; return False if it must not begin (again).
 
-        asyncssh tries it first, and again if it was refused. If the server offers it after the
-        other method, it is for the second factor.
+        asyncssh tries it first, and again if it was refused. If the server offers it only after the
+        other method, that was accepted: the prompts are for a second factor, or for both again.
         """
         if self._has_begun and self._sent and self._fault is None:
             self._fault = self._refused()
         if self._has_begun or self._fault is not None:
             return False
-        self._has_begun = True
+        self._has_begun, self._was_accepted = True, self._given.password
         return True
 
-    def password_method(self) -> str | None:
+    def password_method(self, prompts_accepted: bool = False) -> str | None:
         """Return the password for the method of that name, or None if it must not be sent.
 
         sshd gives it to whatever PAM asks without echo. So it is sent after a single prompt for a
-        code as well, if `code` may be the site's word for a password.
+        code as well, if `code` may be the site's word for a password; and once more after
+        `prompts_accepted`, the answers of an earlier method, because then it is right.
         """
-        if self._given.password or not (self._fault is None or self._may_be_password):
+        again = self._given.password and not (prompts_accepted and not self._sent_as_method)
+        if again or not (self._fault is None or self._may_be_password):
             return None
+        self._sent_as_method = True
         self.was_asked = True
-        self._given.password, self._has_begun = True, False
+        self._given.password = True
         return self._login.password
 
     def answers(
@@ -227,9 +233,9 @@ class LoginAnswers:
         return self._given.password or self._given.otp
 
     def _password(self) -> str:
-        if self._given.password or self._login.password is None:
+        if (self._given.password and not self._was_accepted) or self._login.password is None:
             raise self._refused()
-        self._given.password = True
+        self._given.password, self._was_accepted = True, False
         return self._login.password
 
     def _code(self, prompt: _Prompt) -> str:

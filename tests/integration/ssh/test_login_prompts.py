@@ -1,6 +1,7 @@
 """Prompts of real PAM stacks, and of a server that asks in any words."""
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -198,6 +199,18 @@ async def test_a_key_that_is_not_enough_is_distinguished_from_one_that_is_refuse
                 site.cluster(None), "bob", key.export_private_key("openssh")
             )
         assert caught.value.details == ({"another_factor": True} if known else {})
+
+
+@pytest.mark.parametrize(
+    "methods", ["password,keyboard-interactive", "keyboard-interactive,password"]
+)
+async def test_a_second_method_may_ask_for_the_password_again(tmp_path: Path, methods: str) -> None:
+    need(reason_unavailable())
+    config = f"AuthenticationMethods {methods}"
+    with OpenSSH(tmp_path, [ALICE], config=config) as server:
+        await log_in(server)
+        assert type(await refusal(server, "wrong")) is LoginRefused
+        assert len(re.findall(r"^Failed \S+ for", server.log.read_text(), re.MULTILINE)) == 1
 
 
 async def test_an_sshd_without_prompts_of_its_own_gets_the_password(tmp_path: Path) -> None:

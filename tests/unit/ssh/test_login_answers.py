@@ -248,9 +248,13 @@ def test_the_other_method_gets_the_password_once() -> None:
         return log_in(rounds, otp).answers
 
     fresh = answers()
-    assert fresh.begin()
     assert [fresh.password_method(), fresh.password_method()] == [PASSWORD, None]
-    assert fresh.begin(), "for the second factor"
+    assert fresh.begin(), "AuthenticationMethods password,keyboard-interactive"
+    hidden = [("Password: ", False)]
+    assert fresh.answers("", "", hidden) == [PASSWORD], "of the same stack of PAM"
+    assert fresh.answers("", "", hidden) is None
+    wrong = answers()
+    assert (wrong.begin(), wrong.password_method(), wrong.begin()) == (True, PASSWORD, False)
     assert answers(["Password: "]).password_method() is None
     # sshd gives the password to any prompt, and some words may stand for a password as well.
     for prompt in ("Zugangscode: ", "Enter PASSCODE: ", "PIN: "):
@@ -260,6 +264,9 @@ def test_the_other_method_gets_the_password_once() -> None:
     assert answers(["Code: "], ["Code: "], otp=CODE).password_method() is None
     partial = answers(["Code: "], otp=CODE)  # AuthenticationMethods keyboard-interactive,password
     assert partial.password_method() == PASSWORD
+    both = answers(["Password: "])
+    asked = [both.password_method(prompts_accepted=True) for _ in range(2)]
+    assert asked == [PASSWORD, None], "the second method asks for it again"
     refused = answers(["Code: "], otp=CODE)
     assert not refused.begin(), "it is offered again: the code was wrong"
     assert refused.password_method() is None
