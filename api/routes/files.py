@@ -186,9 +186,15 @@ async def _open(
 ) -> tuple[asyncssh.SFTPClientFile, asyncssh.SFTPAttrs]:
     """Open a regular file, which is closed together with `sftp`; return it with its attributes."""
     # Checked before opening, which would wait for the writer of a named pipe.
-    check_regular(path, await sftp.stat(path))
+    attributes = await sftp.stat(path)
+    if stat.S_ISDIR(attributes.permissions or 0):
+        raise PathFailed(display_path(path), "is_folder", _IS_FOLDER)
+    check_regular(path, attributes)
     file = await sftp.open(path, "rb")
     return file, await file.stat()
+
+
+_IS_FOLDER = "is a folder: /folders returns it as an archive, utils/opn/list_folder lists it"
 
 
 async def _content(

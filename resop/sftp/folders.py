@@ -28,7 +28,7 @@ from resop.errors import ClusterError, PathFailed
 from resop.limits import TRANSFER_LIMIT
 from resop.sftp.client import display_path, mode_of, to_bytes, translate_sftp_errors
 from resop.sftp.publish import FileAttributes, FilePublisher
-from resop.sftp.target import Target, temporary_file, translate_disk_full
+from resop.sftp.target import Target, missing_folder, temporary_file, translate_disk_full
 from resop.sftp.transfer import BlockWriter, read_blocks
 from resop.ssh.session import Session
 
@@ -354,13 +354,16 @@ async def new_folder(sftp: asyncssh.SFTPClient, path: bytes) -> AsyncIterator[tu
 
     The folder is renamed at the end of the block, or removed if an error leaves the block.
     """
-    # A path with a slash at its end would have to exist.
-    final_path = await sftp.realpath(path.rstrip(b"/") or b"/")
-    if await sftp.lexists(final_path):
-        raise PathFailed(display_path(path), "exists")
     name = f".{secrets.token_hex(8)}.part".encode()
-    temp_path = posixpath.join(posixpath.dirname(final_path), name)
-    await sftp.mkdir(temp_path, asyncssh.SFTPAttrs(permissions=0o700))
+    try:
+        # A path with a slash at its end would have to exist.
+        final_path = await sftp.realpath(path.rstrip(b"/") or b"/")
+        if await sftp.lexists(final_path):
+            raise PathFailed(display_path(path), "exists")
+        temp_path = posixpath.join(posixpath.dirname(final_path), name)
+        await sftp.mkdir(temp_path, asyncssh.SFTPAttrs(permissions=0o700))
+    except asyncssh.SFTPNoSuchFile as error:
+        raise missing_folder(path) from error
     try:
         yield temp_path, final_path
         try:

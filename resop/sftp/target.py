@@ -46,13 +46,23 @@ class Target:
 async def resolve_target(sftp: asyncssh.SFTPClient, path: str | bytes) -> Target:
     """Follow symbolic links to the file to be written.
 
-    Raises PathFailed if a folder, a device or a pipe exists there.
+    Raises PathFailed if a folder, a device or a pipe exists there, or if its folder does not exist.
     """
-    real_path = await sftp.realpath(to_bytes(path))
+    try:
+        real_path = await sftp.realpath(to_bytes(path))
+    except asyncssh.SFTPNoSuchFile as error:
+        raise missing_folder(path) from error
     existing = await attributes_of(sftp, real_path)
     if existing is not None:
         check_regular(path, existing)
     return Target(path, real_path, existing)
+
+
+def missing_folder(path: str | bytes) -> PathFailed:
+    """Return the error for a path whose folder does not exist."""
+    folder = posixpath.dirname(display_path(path).rstrip("/"))
+    message = f"there is no folder {folder or '~'}: create it first"
+    return PathFailed(display_path(path), "missing", message)
 
 
 @contextlib.asynccontextmanager
@@ -68,12 +78,21 @@ async def temporary_file(
     try:
         async with (
             translate_disk_full(sftp, target, size),
-            sftp.open(path, "xb", asyncssh.SFTPAttrs(permissions=NEW_FILE_MODE)) as file,
+            await _create(sftp, path, target) as file,
         ):
             yield path, file
     except BaseException:
         await remove_quietly(sftp, path)
         raise
+
+
+async def _create(
+    sftp: asyncssh.SFTPClient, path: bytes, target: Target
+) -> asyncssh.SFTPClientFile:
+    try:
+        return await sftp.open(path, "xb", asyncssh.SFTPAttrs(permissions=NEW_FILE_MODE))
+    except asyncssh.SFTPNoSuchFile as error:
+        raise missing_folder(target.path) from error
 
 
 @contextlib.asynccontextmanager

@@ -150,10 +150,13 @@ def test_each_error_has_its_own_status_and_type(alice: Caller, bob: Caller, home
     put(alice, "a", b"x")
     folder = alice.http.get("/files/~")
     assert failure(folder, 409)["reason"] == "is_folder"
+    assert "/folders returns it as an archive" in failure(folder, 409)["message"]
     assert failure(alice.http.get("/files//dev/null"), 409)["reason"] == "not_file"
     assert failure(alice.http.get("/files/nowhere"), 404)["reason"] == "missing"
     assert failure(alice.http.get("/files/a/b"), 404)["reason"] == "missing"
-    assert failure(put(alice, "nowhere/b", b""), 404)["reason"] == "missing"
+    for uploaded in (put(alice, "nowhere/b", b""), put(alice, "nowhere/b/c", b"")):
+        assert failure(uploaded, 404)["reason"] == "missing"
+        assert ": there is no folder nowhere" in failure(uploaded, 404)["message"]
     assert failure(bob.http.get("/files/%2Fhome/alice/a"), 404)["reason"] == "hidden"
     assert failure(put(bob, "%2Fhome/alice/a", b""), 404)["reason"] == "hidden"
     assert failure(put(alice, "%2Fetc/a", b""), 403)["reason"] == "denied"
