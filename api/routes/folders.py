@@ -21,6 +21,8 @@ from api.routes.sftp_dependency import FileSession, PathParameter, Sftp, uploade
 from resop.archives import tar, zip
 from resop.archives.byte_stream import ByteStream, rechunk
 from resop.archives.entry import Content, TreeEntry
+from resop.archives.tar_header import BLOCK_BYTES
+from resop.archives.zip_names import check_charset
 from resop.sftp.client import display_path, remove_quietly, translate_sftp_errors
 from resop.sftp.folders import (
     EntryFilter,
@@ -54,7 +56,19 @@ _ARCHIVES = {
     "application/x-tar": {"schema": {"type": "string", "format": "binary"}},
     "application/zip": {"schema": {"type": "string", "format": "binary"}},
 }
-_ACCEPTED_TYPES = {**_ARCHIVES, "application/gzip": _ARCHIVES["application/x-tar"]}
+_OTHER_TYPES = ("gzip", "x-bzip2", "x-xz", "x-lzma", "zstd", "octet-stream")
+_ACCEPTED_TYPES = {
+    **_ARCHIVES,
+    **{f"application/{name}": _ARCHIVES["application/x-tar"] for name in _OTHER_TYPES},
+}
+Charset = Annotated[
+    Annotated[str, AfterValidator(check_charset)] | None,
+    Query(
+        description="Character set of the names in a zip archive, unless it says that they are "
+        "UTF-8, such as `shift_jis`. Default: UTF-8 for names that are; else that of DOS, or the "
+        "bytes as they are if the archive was made on Unix."
+    ),
+]
 _WRITERS = {"tar": tar.write_archive, "zip": zip.write_archive}
 _MEDIA_TYPES = {"tar": "application/x-tar", "zip": "application/zip"}
 
@@ -65,8 +79,12 @@ class ArchiveOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Annotated[
-        Literal["tar", "zip"], Field(description="Archive format; `zip` is not compressed.")
-    ] = "tar"
+        Literal["tar", "zip"] | None,
+        Field(
+            description="Archive format, not compressed. Default: `tar`, or `zip` if the header "
+            "`Accept` names `application/zip` alone."
+        ),
+    ] = None
     include: Annotated[
         Patterns,
         Field(
@@ -89,7 +107,7 @@ class ArchiveOptions(BaseModel):
     responses={200: {"description": "The archive.", "content": _ARCHIVES}},
 )
 async def read_folder(
-    path: PathParameter, sftp: Sftp, options: Annotated[ArchiveOptions, Query()]
+    request: Request, path: PathParameter, sftp: Sftp, options: Annotated[ArchiveOptions, Query()]
 ) -> Response:
     """Download a folder with everything in it as an archive; links stay links.
 
@@ -98,15 +116,17 @@ async def read_folder(
     with translate_sftp_errors(path):
         top = await resolve_folder(sftp, path)
     entries = with_content(sftp, top, walk(sftp, top, _entry_filter(options)))
-    archive = rechunk(_WRITERS[options.format](entries))
+    archive_format = options.format or _accepted_format(request.headers.get("accept", ""))
+    archive = rechunk(_WRITERS[archive_format](entries))
     first = await anext(archive, b"")  # so that an early failure is still answered as an error
-    name = quote(posixpath.basename(top) + f".{options.format}".encode())
+    name = quote(posixpath.basename(top) + f".{archive_format}".encode())
     headers = {
         "Cache-Control": "private, no-cache",
         "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+        "Vary": "Accept",
         "X-Content-Type-Options": "nosniff",
     }
-    return Download(_chain(first, archive), 200, headers, _MEDIA_TYPES[options.format])
+    return Download(_chain(first, archive), 200, headers, _MEDIA_TYPES[archive_format])
 
 
 @router.put(
@@ -123,18 +143,20 @@ async def write_folder(
     merge: Annotated[
         bool, Query(description="Unpack into the existing folder, replacing files in it.")
     ] = False,
+    charset: Charset = None,
 ) -> JSONResponse:
-    """Create a folder from a tar archive (also gzipped) or a zip archive.
+    """Create a folder from a tar archive, plain or compressed, or from a zip archive.
 
-    The folder appears under its name complete, or not at all. A merge that fails midway leaves
-    the files unpacked so far, each of them complete. Archives with devices, or with names that
-    lead out of the folder or through a link, are refused.
+    The content decides which it is, not its `Content-Type`: gzip, bzip2, xz, lzma and zstd are
+    decompressed. The folder appears under its name complete, or not at all. A merge that fails
+    midway leaves the files unpacked so far, each of them complete. Archives with devices, or with
+    names that lead out of the folder or through a link, are refused.
     """
     with translate_sftp_errors(path):
         async with (
             writable_folder(sftp, path, merge=merge) as (top, final_path),
             FolderWriter(sftp, session, top, merge=merge) as writer,
-            _entries(request, sftp, top) as entries,
+            _entries(request, sftp, top, charset) as entries,
         ):
             async for entry, content in entries:
                 await writer.add(entry, content)
@@ -144,11 +166,11 @@ async def write_folder(
 
 @contextlib.asynccontextmanager
 async def _entries(
-    request: Request, sftp: asyncssh.SFTPClient, top: bytes
+    request: Request, sftp: asyncssh.SFTPClient, top: bytes, charset: str | None
 ) -> AsyncIterator[AsyncIterator[tuple[TreeEntry, Content]]]:
     """Yield the entries of the uploaded archive."""
     archive = ByteStream(uploaded(request))
-    if await archive.peek(2) == b"PK":
+    if zip.is_archive(await archive.peek(BLOCK_BYTES)):
         # A zip archive lists its entries at its end, so it is first stored in the folder.
         target = Target(top, posixpath.join(top, b"zip"), None)
         size = int(request.headers.get("content-length", 0))
@@ -156,10 +178,16 @@ async def _entries(
             writer = BlockWriter(file)
             await writer.write(archive.rest())
             async with sftp.open(temp_path, "rb") as whole:
-                yield zip.read_archive(whole, writer.committed_offset)
+                yield zip.read_archive(whole, writer.committed_offset, charset)
         await remove_quietly(sftp, temp_path)
     else:
         yield tar.read_archive(archive)
+
+
+def _accepted_format(accept: str) -> str:
+    """Return the format for an `Accept` header; others than that of an archive change nothing."""
+    types = {each.partition(";")[0].strip().lower() for each in accept.split(",")}
+    return "zip" if _MEDIA_TYPES["zip"] in types and _MEDIA_TYPES["tar"] not in types else "tar"
 
 
 async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -25,25 +25,37 @@ class ByteStream:
     async def read_chunks(self, size: int) -> AsyncIterator[bytes]:
         """Read exactly `size` bytes in chunks. Raises BodyTruncated if the stream ends early."""
         while size > 0:
-            while self._at == len(self._buffer):
-                try:
-                    self._buffer, self._at = await anext(self._chunks), 0
-                except StopAsyncIteration:
-                    raise BodyTruncated("the archive ended early") from None
-            chunk = self._buffer[self._at : self._at + size]
-            self._at += len(chunk)
+            chunk = await self.read_some(size)
+            if not chunk:
+                raise BodyTruncated("the archive ended early")
             size -= len(chunk)
             yield chunk
 
+    async def read_some(self, size: int = CHUNK_BYTES) -> bytes:
+        """Read at least one byte and at most `size`; empty at the end of the stream."""
+        while self._at == len(self._buffer):
+            try:
+                self._buffer, self._at = await anext(self._chunks), 0
+            except StopAsyncIteration:
+                return b""
+        chunk = self._buffer[self._at : self._at + size]
+        self._at += len(chunk)
+        return chunk
+
+    def unread(self, size: int) -> None:
+        """Put back the last `size` bytes that `read_some` has just returned."""
+        self._at -= size
+
     async def peek(self, size: int) -> bytes:
         """Return the next `size` bytes without consuming them; fewer at the end of the stream."""
-        self._buffer, self._at = self._buffer[self._at :], 0
-        while len(self._buffer) < size:
+        if len(self._buffer) - self._at < size:
+            self._buffer, self._at = self._buffer[self._at :], 0
+        while len(self._buffer) - self._at < size:
             chunk = await anext(self._chunks, b"")
             if not chunk:
                 break
             self._buffer += chunk
-        return self._buffer[:size]
+        return self._buffer[self._at : self._at + size]
 
     async def rest(self) -> AsyncIterator[bytes]:
         """Read everything up to the end of the stream, in chunks."""

@@ -33,6 +33,13 @@ SMALL_FILE_BYTES = 64 << 10
 """Files up to this size are read and written several at once."""
 
 
+class Extent(NamedTuple):
+    """A part of a sparse file that has content."""
+
+    offset: int
+    size: int
+
+
 @dataclass(frozen=True, slots=True)
 class TreeEntry:
     """A file, folder or link in a folder, or in an archive of a folder."""
@@ -47,10 +54,12 @@ class TreeEntry:
     """The time of the last change, in seconds since 1970."""
     target: bytes = b""
     """The target of a symbolic link; for a hard link, the `name` of another entry."""
+    extents: tuple[Extent, ...] | None = None
+    """For a sparse file, where its content lies; the rest of its `size` is holes, read as zeros."""
 
 
 Content = AsyncIterator[bytes]
-"""The content of a file, in chunks."""
+"""The content of a file, in chunks; of a sparse file, that of its extents."""
 
 
 class TransferStats(NamedTuple):

@@ -10,7 +10,7 @@ from resop.archives import tar
 from resop.archives.byte_stream import stream_bytes
 from resop.archives.entry import TransferStats, TreeEntry
 from resop.archives.safe_names import display_name, invalid_archive
-from resop.errors import BodyTruncated, InvalidOptions
+from resop.errors import BodyTruncated, InvalidOptions, UnsupportedBody
 from resop.limits import TRANSFER_LIMIT
 
 
@@ -20,7 +20,7 @@ def check_archive(content: bytes) -> None:
         entries = asyncio.run(_read_entries(content))
         for fault in _faults(entries):
             raise invalid_archive(fault)
-    except BodyTruncated as error:
+    except (BodyTruncated, UnsupportedBody) as error:
         raise InvalidOptions.of("content", error.message) from None
     except InvalidOptions as error:
         faults = [{**fault, "field": "content"} for fault in error.details["faults"]]

@@ -1,96 +1,210 @@
-"""Read the directory at the end of a zip archive in parts, so that a long one needs little memory.
+"""Read the directory at the end of a zip archive, one entry at a time.
 
-The module zipfile makes an object for each entry of an archive at once. So it is given one small
-archive after the other: each has the same content, and a part of the directory. The format is
-described in PKWARE's APPNOTE.TXT, sections 4.3.12 to 4.3.16.
+The module zipfile reads it as a whole, refuses all entries if it cannot decode the name of one, and
+gives access to no name as it is stored. The format is described in PKWARE's APPNOTE.TXT, sections
+4.3.12 to 4.3.16.
 """
 
 from __future__ import annotations
 
+import re
 import struct
-import zipfile
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
-from resop.archives.seekable import SeekableReader
+from resop.archives.safe_names import invalid_archive
 
-PART_ENTRIES = 1000
-PART_BYTES = 1 << 20
-_ENTRY = struct.Struct("<4s24x3H12x")
-_ENTRY_SIGNATURE = b"PK\1\2"
-_SIGNATURE_64 = b"PK\6\6"
-_END_64 = struct.Struct("<4sQ2H2L4Q")
-_LOCATOR_64 = struct.Struct("<4sLQL")
+WINDOW_BYTES = 256 << 10
+"""How much is read at once; the entries of small files follow one another."""
+ENCRYPTED = 0x41
+"""The flags of encrypted content: the old way, and the strong one."""
+UTF8_NAME = 0x800
+_RECORD = struct.Struct("<4s4B4HL2L5H2L")
+_RECORD_SIGNATURE = b"PK\1\2"
 _END = struct.Struct("<4s4H2LH")
+_END_SIGNATURE = b"PK\5\6"
+_LOCATOR_64 = struct.Struct("<4sLQL")
+_END_64 = struct.Struct("<4sQ2H2L4Q")
+_MAX_COMMENT_BYTES = 0xFFFF
+_IN_ZIP64 = 0xFFFFFFFF
+_ZIP64_FIELD = 0x0001
 
 
-def directory_parts(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
-    """Yield archives that have the entries of the archive in `file`, some in each. Blocks.
+class RandomAccessFile(Protocol):
+    """A file that can be read at any offset, such as one on the cluster."""
 
-    Raises zipfile.BadZipFile.
-    """
-    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
-    if not end:
-        raise zipfile.BadZipFile("File is not a zip file")
-    signature, size, offset, location = end[0], end[5], end[6], end[9]
-    if signature == _SIGNATURE_64:
-        location -= _END_64.size + _LOCATOR_64.size
-    start = location - size
-    if not 0 <= offset <= start:
-        raise zipfile.BadZipFile("Bad offset for central directory")
-    for count, records in _split(file, start, location):
-        trailer = _trailer(count, len(records), offset)
-        yield zipfile.ZipFile(_PartialFile(file, start, records + trailer))
+    async def read(self, size: int, offset: int) -> bytes:
+        """Read at most `size` bytes from `offset`; empty at the end of the file."""
 
 
-def _split(file: BinaryIO, at: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """Yield the entries of a directory, some at a time, with their number."""
-    while at < end:
-        file.seek(at)  # the content of other entries has been read meanwhile
-        records, size = list[bytes](), 0
-        while at + size < end and len(records) < PART_ENTRIES and size < PART_BYTES:
-            records.append(_read_record(file))
-            size += len(records[-1])
-        yield len(records), b"".join(records)
-        at += size
+class Window:
+    """The part of a file that was read last."""
 
-
-def _read_record(file: BinaryIO) -> bytes:
-    """Read one entry of a directory, which has a name, extra fields and a comment."""
-    head = file.read(_ENTRY.size)
-    if len(head) < _ENTRY.size:
-        raise zipfile.BadZipFile("Truncated central directory")
-    signature, *lengths = _ENTRY.unpack(head)
-    if signature != _ENTRY_SIGNATURE:
-        raise zipfile.BadZipFile("Bad magic number for central directory")
-    return head + file.read(sum(lengths))
-
-
-def _trailer(count: int, size: int, offset: int) -> bytes:
-    """Return the end of an archive whose directory has `size` bytes, in the format for any size."""
-    end = _END_64.pack(_SIGNATURE_64, 44, 45, 45, 0, 0, count, count, size, offset)
-    locator = _LOCATOR_64.pack(b"PK\6\7", 0, offset + size, 1)
-    most = 0xFFFF
-    return end + locator + _END.pack(b"PK\5\6", 0, 0, most, most, 0xFFFFFFFF, 0xFFFFFFFF, 0)
-
-
-class _PartialFile(SeekableReader):
-    """The beginning of a file up to `size`, followed by other content."""
-
-    def __init__(self, file: BinaryIO, size: int, content: bytes) -> None:
-        super().__init__(size + len(content))
+    def __init__(self, file: RandomAccessFile, size: int) -> None:
+        """Read from a file of `size` bytes."""
         self._file = file
-        self._size = size
-        self._content = content
+        self.size = size
+        self._start = 0
+        self._content = b""
 
-    def readinto(self, buffer: object) -> int:
-        assert isinstance(buffer, bytearray | memoryview)
-        if self._offset < self._size:
-            self._file.seek(self._offset)
-            found = self._file.read(min(len(buffer), self._size - self._offset))
-        else:
-            start = self._offset - self._size
-            found = self._content[start : start + len(buffer)]
-        buffer[: len(found)] = found
-        self._offset += len(found)
-        return len(found)
+    async def read(self, offset: int, size: int) -> bytes:
+        """Read exactly `size` bytes. Raises InvalidOptions for bytes outside the file."""
+        if not 0 <= offset <= offset + size <= self.size:
+            raise invalid_zip("it refers to content that it does not have")
+        if not self._start <= offset <= offset + size <= self._start + len(self._content):
+            self._start, self._content = offset, await self._read(offset, size)
+        at = offset - self._start
+        return self._content[at : at + size]
+
+    async def _read(self, offset: int, size: int) -> bytes:
+        wanted = min(max(size, WINDOW_BYTES), self.size - offset)
+        content: bytes = await self._file.read(wanted, offset)
+        while len(content) < wanted:
+            more = await self._file.read(wanted - len(content), offset + len(content))
+            if not more:
+                raise invalid_zip("it became shorter while it was read")
+            content += more
+        return content
+
+
+@dataclass(frozen=True, slots=True)
+class ZipRecord:
+    """An entry as the directory lists it."""
+
+    raw_name: bytes
+    extra: dict[int, bytes]
+    """The extra fields by their ids."""
+    host: int
+    """The system on which the entry was made: 0 for DOS and Windows, 3 for Unix, …"""
+    flags: int
+    method: int
+    """How the content is compressed."""
+    dos_time: int
+    dos_date: int
+    crc: int
+    stored: int
+    """The size of the compressed content."""
+    size: int
+    attributes: int
+    """DOS attributes in the lower half, and the st_mode of Unix in the upper one."""
+    offset: int
+    """Where the entry begins in the file."""
+
+
+class _Directory(NamedTuple):
+    start: int
+    end: int
+    shift: int
+    """Bytes before the archive, such as the program of one that unpacks itself."""
+
+
+def invalid_zip(fault: str) -> Exception:
+    """Return the error for a zip archive that cannot be read."""
+    return invalid_archive(f"cannot be unpacked: {fault}")
+
+
+def extra_fields(extra: bytes) -> dict[int, bytes]:
+    """Return the extra fields by their ids; what is not a field, such as padding, is ignored."""
+    fields, at = dict[int, bytes](), 0
+    while at + 4 <= len(extra):
+        number, size = struct.unpack_from("<2H", extra, at)
+        if at + 4 + size > len(extra):
+            break
+        fields.setdefault(number, extra[at + 4 : at + 4 + size])
+        at += 4 + size
+    return fields
+
+
+async def read_directory(file: RandomAccessFile, size: int) -> AsyncIterator[ZipRecord]:
+    """Yield the entries of the archive in a file of `size` bytes. Raises InvalidOptions."""
+    window = Window(file, size)
+    directory = await _find_directory(window)
+    at, stored = directory.start, 0
+    while at < directory.end:
+        head = await window.read(at, _RECORD.size)
+        if not head.startswith(_RECORD_SIGNATURE):
+            raise invalid_zip("its directory is damaged")
+        name_size, extra_size, comment_size = struct.unpack_from("<3H", head, 28)
+        names = await window.read(at + _RECORD.size, name_size + extra_size)
+        record = _parse(head, names[:name_size], names[name_size:], directory.shift)
+        stored += record.stored
+        if stored > size:
+            raise invalid_zip("its entries overlap")  # a small file that unpacks into a huge one
+        yield record
+        at += _RECORD.size + name_size + extra_size + comment_size
+
+
+def _parse(head: bytes, name: bytes, extra: bytes, shift: int) -> ZipRecord:
+    _, _, host, _, _, flags, method, dos_time, dos_date, crc, *sizes = _RECORD.unpack(head)
+    stored, size, attributes, offset = sizes[0], sizes[1], sizes[7], sizes[8]
+    fields = extra_fields(extra)
+    size, stored, offset = _with_zip64((size, stored, offset), fields.get(_ZIP64_FIELD, b""))
+    return ZipRecord(
+        *(name, fields, host, flags, method, dos_time, dos_date, crc),
+        *(stored, size, attributes, offset + shift),
+    )
+
+
+def _with_zip64(numbers: tuple[int, int, int], field: bytes) -> list[int]:
+    """Return the numbers, with those from the extra field that 32 bits cannot store."""
+    large = [number for (number,) in struct.iter_unpack("<Q", field[: len(field) // 8 * 8])]
+    if not large:
+        return [*numbers]
+    if numbers.count(_IN_ZIP64) > len(large):
+        raise invalid_zip("its directory is damaged")
+    return [large.pop(0) if number == _IN_ZIP64 else number for number in numbers]
+
+
+async def _find_directory(window: Window) -> _Directory:
+    tail_size = min(window.size, _END.size + _MAX_COMMENT_BYTES)
+    tail = await window.read(window.size - tail_size, tail_size)
+    found = [match.start() for match in re.finditer(_END_SIGNATURE, tail)]
+    found = [at for at in found if at + _END.size <= len(tail)]
+    if not found:
+        raise invalid_zip(await _why_without_directory(window))
+    # A comment can contain the signature, and something else can follow the archive.
+    exact = [at for at in found if at + _END.size + _comment_size(tail, at) == len(tail)]
+    at = (exact or found)[-1]
+    _, disk, first_disk, _, _, size, offset, _ = _END.unpack_from(tail, at)
+    end = window.size - tail_size + at
+    if end >= _LOCATOR_64.size:
+        locator = await window.read(end - _LOCATOR_64.size, _LOCATOR_64.size)
+        if locator.startswith(b"PK\6\7"):
+            end, disk, first_disk, size, offset = await _read_end_64(window, end, locator)
+    if disk or first_disk:
+        raise invalid_zip(_SPLIT)
+    start = end - size
+    if not 0 <= offset <= start:
+        raise invalid_zip("its directory is not where its end says")
+    return _Directory(start, end, start - offset)
+
+
+async def _read_end_64(window: Window, end: int, locator: bytes) -> tuple[int, int, int, int, int]:
+    """Return where the directory ends, and the numbers of the end record for any size."""
+    _, _, offset, _ = _LOCATOR_64.unpack(locator)
+    # In front of an archive something may have been put later, which moved the record.
+    for at in (end - _LOCATOR_64.size - _END_64.size, offset):
+        if 0 <= at <= end - _END_64.size:
+            record = await window.read(at, _END_64.size)
+            if record.startswith(b"PK\6\6"):
+                *_, disk, first_disk, _, _, size, start = _END_64.unpack(record)
+                return at, disk, first_disk, size, start
+    raise invalid_zip("its directory is damaged")
+
+
+def _comment_size(tail: bytes, at: int) -> int:
+    size: int = struct.unpack_from("<H", tail, at + _END.size - 2)[0]
+    return size
+
+
+async def _why_without_directory(window: Window) -> str:
+    head = await window.read(0, min(4, window.size))
+    if head == b"PK\7\10":
+        return _SPLIT
+    if head.startswith(b"PK"):
+        return "it has no directory at its end: it is incomplete, or one part of a split archive"
+    return "it is a program without a zip archive at its end"
+
+
+_SPLIT = "it is one part of a split archive: join the parts first (zip -s 0 PART.zip --out ALL.zip)"

@@ -314,7 +314,11 @@ class FolderWriter:
     async def _write_content(
         self, file: asyncssh.SFTPClientFile, entry: TreeEntry, content: Content
     ) -> None:
-        await BlockWriter(file).write(content)
+        if entry.extents is None:
+            await BlockWriter(file).write(content)
+        else:
+            await BlockWriter(file).write_extents(content, entry.extents)
+            await file.truncate(entry.size)  # a hole at the end
 
     async def _make_link(self, entry: TreeEntry) -> None:
         path = self._path(entry.name)

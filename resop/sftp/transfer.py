@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable
 from typing import Any
 
 import asyncssh
 
+from resop.archives.byte_stream import ByteStream
+from resop.archives.entry import Extent
 from resop.errors import PathFailed
 
 MAX_IN_FLIGHT = 16
@@ -62,20 +64,36 @@ class BlockWriter:
 
     async def write(self, content: AsyncIterable[bytes]) -> None:
         """Write all of `content`; no request is in flight when this returns or raises."""
-        buffer = bytearray()
         try:
-            async for chunk in content:
-                buffer += chunk
-                while len(buffer) >= self._block_size:
-                    await self._send(bytes(buffer[: self._block_size]))
-                    del buffer[: self._block_size]
-            if buffer:
-                await self._send(bytes(buffer))
+            await self._send_all(content)
             while self._pending:
                 await self._commit_oldest()
         except BaseException:
             await self._settle()
             raise
+
+    async def write_extents(self, content: AsyncIterator[bytes], extents: Iterable[Extent]) -> None:
+        """Write `content` to its places in a sparse file; what is between them is not touched."""
+        stream = ByteStream(content)
+        try:
+            for extent in extents:
+                self._offset = extent.offset
+                await self._send_all(stream.read_chunks(extent.size))
+            while self._pending:
+                await self._commit_oldest()
+        except BaseException:
+            await self._settle()
+            raise
+
+    async def _send_all(self, content: AsyncIterable[bytes]) -> None:
+        buffer = bytearray()
+        async for chunk in content:
+            buffer += chunk
+            while len(buffer) >= self._block_size:
+                await self._send(bytes(buffer[: self._block_size]))
+                del buffer[: self._block_size]
+        if buffer:
+            await self._send(bytes(buffer))
 
     async def _send(self, block: bytes) -> None:
         if len(self._pending) == MAX_IN_FLIGHT:
