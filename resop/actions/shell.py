@@ -291,7 +291,7 @@ class Shell:
         return self.executor.get(path, limit)
 
     def put_folder(self, content: bytes, path: str, *, merge: bool = False) -> TransferStats:
-        """Write a folder from a tar archive (also gzip): the complete folder, or none.
+        """Write a folder from a tar archive, also a compressed one: the complete folder, or none.
 
             stats = shell.put_folder(archive, "inputs")
             shell.log(f"{stats.files} files, {stats.bytes} bytes")

@@ -24,7 +24,7 @@ class WrittenFolder(TypedDict):
 def send_folder(
     shell: Shell,
     path: RemotePath,
-    content: Annotated[str, Field(description="tar archive in base64, optionally gzipped")],
+    content: Annotated[str, Field(description="tar archive in base64, optionally compressed")],
     merge: Annotated[
         bool, Field(description="unpack into an existing folder, replacing its files")
     ] = False,
