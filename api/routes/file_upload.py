@@ -32,6 +32,9 @@ Upload = Annotated[
 ]
 
 
+Parents = Annotated[bool, Query(description="Create the folders above that do not exist.")]
+
+
 def _check_time(modified: datetime) -> datetime:
     if not 0 <= modified.timestamp() < 1 << 32:
         raise ValueError("must lie between 1970-01-01 and 2106-02-07: SFTP has no other times")
@@ -57,6 +60,7 @@ class WriteOptions(BaseModel):
     ] = None
     checksum: Checksum = None
     upload: Upload = None
+    parents: Parents = False
 
 
 def check_write_request(request: Request, options: WriteOptions, part: Part | None) -> None:

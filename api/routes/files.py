@@ -45,7 +45,7 @@ from resop.sftp.client import (
     mode_of,
     translate_sftp_errors,
 )
-from resop.sftp.target import resolve_target
+from resop.sftp.target import make_parents, resolve_target
 from resop.sftp.transfer import read_blocks
 from resop.storage.serializers import iso_time
 
@@ -143,6 +143,8 @@ async def write_file(
     part = read_content_range(request.headers)
     check_write_request(request, options, part)
     with translate_sftp_errors(path):
+        if options.parents:
+            await make_parents(sftp, path)
         target = await resolve_target(sftp, path)
         check_conditions(request.headers, target.existing)
         if not options.overwrite:

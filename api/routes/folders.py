@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from api.http.download import Download
+from api.routes.file_upload import Parents
 from api.routes.open_request import COUNTED_TRANSFER
 from api.routes.sftp_dependency import FileSession, PathParameter, Sftp, uploaded
 from resop.archives import tar, zip
@@ -32,7 +33,7 @@ from resop.sftp.folders import (
     with_content,
     writable_folder,
 )
-from resop.sftp.target import Target, temporary_file
+from resop.sftp.target import Target, make_parents, temporary_file
 from resop.sftp.transfer import BlockWriter
 
 router = APIRouter(prefix="/folders", tags=["files"], dependencies=[COUNTED_TRANSFER])
@@ -143,6 +144,7 @@ async def write_folder(
     merge: Annotated[
         bool, Query(description="Unpack into the existing folder, replacing files in it.")
     ] = False,
+    parents: Parents = False,
     charset: Charset = None,
 ) -> JSONResponse:
     """Create a folder from a tar archive, plain or compressed, or from a zip archive.
@@ -153,6 +155,8 @@ async def write_folder(
     names that lead out of the folder or through a link, are refused.
     """
     with translate_sftp_errors(path):
+        if parents:
+            await make_parents(sftp, path)
         async with (
             writable_folder(sftp, path, merge=merge) as (top, final_path),
             FolderWriter(sftp, session, top, merge=merge) as writer,

@@ -58,6 +58,13 @@ async def resolve_target(sftp: asyncssh.SFTPClient, path: str | bytes) -> Target
     return Target(path, real_path, existing)
 
 
+async def make_parents(sftp: asyncssh.SFTPClient, path: bytes) -> None:
+    """Create the folders above `path` that do not exist, with the permissions of `mkdir -p`."""
+    folder = posixpath.dirname(path.rstrip(b"/"))
+    if folder and not await sftp.isdir(folder):
+        await sftp.makedirs(folder, exist_ok=True)
+
+
 def missing_folder(path: str | bytes) -> PathFailed:
     """Return the error for a path whose folder does not exist."""
     folder = posixpath.dirname(display_path(path).rstrip("/"))

@@ -20,6 +20,7 @@ from backports import zstd
 
 from tests.acceptance.conftest import only_embedded
 from tests.acceptance.test_files import NAMES, until
+from tests.acceptance.test_files import put as send
 from tests.support.archives import ZipEntry
 from tests.support.archives import build_zip as zip_entries
 from tests.support.openssh import OpenSSH
@@ -366,6 +367,18 @@ def test_incomplete_archive_leaves_nothing(alice: Caller, place: Path, archive: 
     assert failure(answer, answer.status_code)["type"] in ("InvalidOptions", "BodyTruncated")
     assert answer.status_code in (400, 422)
     assert list_tree(place) == set()
+
+
+def test_missing_folders_above_are_created_on_request(alice: Caller, place: Path) -> None:
+    for path in ("place/a/b/c", "~/place/a/d/c", "%2Fhome/alice/place/e/f/g", "place/x"):
+        assert send(alice, path, b"x", params={"parents": "true"}).status_code == 201, path
+    assert {str(each.relative_to(place)) for each in place.rglob("*") if each.is_file()} == {
+        *("a/b/c", "a/d/c", "e/f/g", "x"),
+    }
+    assert put(alice, "h/i", build_tar("j"), parents=True).status_code == 201
+    assert (place / "h/i/j").read_text() == "j"
+    assert not send(alice, "place/x/y", b"", params={"parents": "true"}).is_success
+    assert failure(send(alice, "%2Fetc/a/b", b"", params={"parents": "true"}), 403)
 
 
 def test_merge_replaces_files_and_keeps_others(alice: Caller, place: Path) -> None:
