@@ -87,6 +87,12 @@ def test_incomplete_and_damaged_content_is_told_apart() -> None:
             read_tar(compress(b"Rar!\x1a\x07" + bytes(600)))
 
 
+def test_zstd_is_refused_where_no_module_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "_zstd_module", None)
+    with pytest.raises(UnsupportedBody, match=r"backports\.zstd is not installed"):
+        read_tar(zstd.compress(ARCHIVE))
+
+
 def with_dictionary(content: bytes, size: int) -> bytes:
     filters = [{"id": lzma.FILTER_LZMA2, "dict_size": size}]
     return lzma.compress(content, filters=filters, check=lzma.CHECK_CRC32)
