@@ -15,6 +15,7 @@ from typing import Any
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import MasterNotFoundError as AsyncMasterNotFoundError
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.connection import parse_url
@@ -46,6 +47,9 @@ class NoMaster(redis.TimeoutError):
     Not one of RETRIED: a failover takes seconds, and sentinels that are gone take one each.
     """
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no sentinel names a master {name!r} that is up")
+
 
 class MasterFinder(Sentinel):
     """The sentinels, for threads; raises NoMaster."""
@@ -65,7 +69,7 @@ class MasterFinder(Sentinel):
         try:
             return super().discover_master(service_name)  # type: ignore[no-untyped-call]
         except MasterNotFoundError as fault:
-            raise NoMaster(str(fault)) from fault
+            raise NoMaster(service_name) from fault
 
 
 class _AsyncMasterFinder(AsyncSentinel):
@@ -75,8 +79,8 @@ class _AsyncMasterFinder(AsyncSentinel):
         """Return host and port of the master."""
         try:
             return await super().discover_master(service_name)
-        except MasterNotFoundError as fault:
-            raise NoMaster(str(fault)) from fault
+        except AsyncMasterNotFoundError as fault:
+            raise NoMaster(service_name) from fault
 
 
 class _MasterClient(redis.asyncio.Redis):

@@ -100,6 +100,10 @@ def celery_app(settings: Settings) -> Celery:
             "health_check_interval": 0 if settings.embedded else BROKER_TIMEOUT_SECONDS,
             "signer": signer,
             "refusals": Refusals(),
+            # A client waits while a task is sent, and kombu would try to connect for six seconds.
+            "max_retries": 2,
+            "interval_start": 0.1,
+            "interval_step": 0.2,
             "sentinels": address.sentinels,
             "sentinel_kwargs": sentinel_options(address),
             "master_name": address.master,

@@ -275,6 +275,9 @@ def test_malformed_messages_are_skipped(site: Site) -> None:
     assert site.alice.http.get("/health/ready").json()["redis"] is True
 
 
+@pytest.mark.skipif(
+    "REDIS_FAILS_EVERY" in os.environ, reason="a failover may lose what the test itself pushes"
+)
 def test_recorded_message_that_is_pushed_again_runs_once(site: Site) -> None:
     """While its task runs, and after its end."""
     site.service.stop_workers()

@@ -27,7 +27,7 @@ MASTER = "mymaster"
 PASSWORD = "server:pw/@%"  # special characters, which an address must quote
 SENTINEL_PASSWORD = "sentinel:pw/&="
 SECONDS_UNTIL_DOWN = 1
-SECONDS_DISTURBED = 3
+SECONDS_DISTURBED = 5
 """How long after a failover a request may be refused because of it."""
 TLS_FILES = ("tls-cert-file", "tls-key-file", "tls-ca-cert-file")
 

@@ -112,8 +112,14 @@ class Process:
 
     def until(self, ready: Callable[[], bool], name: str) -> None:
         """Wait until `ready`. Raises RuntimeError with the log if that fails."""
-        decided = eventually(lambda: self.exit_code is not None or ready())
-        if not decided or not ready():
+        was_ready = False
+
+        def is_decided() -> bool:
+            nonlocal was_ready
+            was_ready = ready()
+            return was_ready or self.exit_code is not None
+
+        if not eventually(is_decided) or not was_ready:
             self.kill()
             raise RuntimeError(f"{name} does not start; its log ends:\n{self.output()[-2000:]}")
 

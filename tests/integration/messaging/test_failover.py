@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 import redis
 
+from api.state.redis_readiness import redis_fault
 from resop.config.settings import Settings
 from resop.errors import QueueUnavailable
 from resop.messaging import subscription_probe
 from resop.messaging.messages import BatchReady, Resync
 from resop.messaging.publisher import EventPublisher
-from resop.messaging.redis_client import connect, connect_async
+from resop.messaging.redis_client import NoMaster, connect, connect_async, connect_once
 from resop.messaging.subscriber import Subscriber
+from resop.messaging.task_queue import TaskQueue, celery_app
 from resop.types import Secret
 from tests.integration.messaging.conftest import Engine
 from tests.integration.messaging.receiver import receiving
@@ -175,3 +177,19 @@ async def test_address_that_leads_to_another_server_is_followed(
     await client.aclose()
     for each in (threaded, publisher, switch):
         each.close()
+
+
+async def test_sentinels_that_cannot_be_reached_are_named_as_the_reason(tmp_path: Path) -> None:
+    url = f"redis+sentinel://{HOST}:{free_port()},{HOST}:{free_port()}/mymaster/0"
+    began = time.monotonic()
+    for client in (connect_async(url, KEYS), connect_once(url)):
+        with pytest.raises(NoMaster):
+            await client.ping()
+        assert await redis_fault(client) == "no sentinel names a master that is up"
+        await client.aclose()
+    with contextlib.closing(connect(url)) as threaded, pytest.raises(NoMaster):
+        threaded.ping()
+    queue = TaskQueue(celery_app(Settings(REDIS_URL=url, SECRET_KEY=KEY, DATA_DIR=tmp_path)))
+    with pytest.raises(QueueUnavailable):
+        queue.put("t1", "hpc")
+    assert time.monotonic() - began < 5, "nobody waits for what is not there"

@@ -23,7 +23,7 @@ def test_each_refusal_has_its_reason() -> None:
         (exceptions.BusyLoadingError("Redis is loading"), "Redis is loading its data"),
         (exceptions.NoPermissionError("no permissions"), "the Redis user may not do"),
         (exceptions.AuthenticationError("NOAUTH"), "refuses the user or password"),
-        (NoMaster("No master found"), "no sentinel names a master that is up"),
+        (NoMaster("mymaster"), "no sentinel names a master that is up"),
         (redis.TimeoutError("Timeout"), "Redis does not answer"),
         (redis.ConnectionError("refused"), "Redis cannot be reached"),
         (OSError("no route"), "Redis cannot be reached"),
