@@ -16,7 +16,13 @@ from resop.access.session_provider import SessionProvider
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Catalog
 from resop.actions.command import Command
-from resop.actions.execute import ActionOutcome, command_outcome, command_step, perform_operation
+from resop.actions.execute import (
+    ActionOutcome,
+    command_outcome,
+    command_step,
+    perform_operation,
+    program_folder,
+)
 from resop.actions.executor import ShellContext
 from resop.actions.shell import Shell
 from resop.errors import (
@@ -288,7 +294,8 @@ class TaskRunner:
         executor, call = opened
         action = call.action
         if isinstance(action, Command):
-            result = await executor.steps.run_command(command_step(action, call.options))
+            folder = program_folder(action, self._context, task.cluster)
+            result = await executor.steps.run_command(command_step(action, call.options, folder))
             return command_outcome(action, result)
         if executor.resume.replaying and not action.resumable:
             return await self._end_previous_run(task, executor)

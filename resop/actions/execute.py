@@ -10,13 +10,15 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from resop.actions.command import Command
-from resop.actions.executor import StepExecutor
+from resop.actions.executor import ShellContext, StepExecutor
 from resop.actions.operation import Operation
 from resop.actions.shell import Shell
 from resop.errors import OperationFailed, OperationFault, ResopError
 from resop.steps.json_text import encodable
 from resop.steps.result import Result
 from resop.steps.step import StepRequest, step_request
+
+_IN_FOLDER = 'PATH="$0:$PATH"; export PATH; exec "$@"'
 
 
 @dataclass(slots=True)
@@ -51,13 +53,22 @@ class ActionOutcome:
         return answer
 
 
-def command_step(command: Command, options: BaseModel) -> StepRequest:
-    """Return the only step of a command.
+def program_folder(command: Command, context: ShellContext, cluster: str) -> str | None:
+    """Return the folder of the operator's programs on the login nodes, a setting of the site.
+
+    The setting is named after the operator: SLURM_BIN. None if the login's PATH has them.
+    """
+    return context.setting(f"{command.operator.upper()}_BIN", command.operator, cluster)
+
+
+def command_step(command: Command, options: BaseModel, folder: str | None = None) -> StepRequest:
+    """Return the only step of a command; `folder` comes first on its PATH.
 
     Raises InvalidOptions for options that no command line can carry.
     """
     invocation = command.invocation(options)
-    return step_request(invocation.argv, invocation.stdin, command.timeout)
+    launcher = ("/bin/sh", "-c", _IN_FOLDER, folder) if folder else ()
+    return step_request(invocation.argv, invocation.stdin, command.timeout, launcher=launcher)
 
 
 def command_outcome(command: Command, result: Result) -> ActionOutcome:

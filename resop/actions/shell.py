@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
@@ -84,6 +84,7 @@ class Shell:
         raw: bool = False,
         path: str | None = None,
         secret_output: bool = False,
+        launcher: Sequence[str] = (),
     ) -> Result:
         """Run one program with exactly these arguments, without a shell in between.
 
@@ -100,6 +101,9 @@ class Shell:
 
         `cwd`, `env`: working folder, and variables to add to the environment.
 
+        `launcher`: a command line that prepares the program's environment and then runs it, such
+        as `("nice", "-n", "10")`; like `env`, it is not part of the displayed command line.
+
         `max_output`: how many bytes of each output stream to keep (1 MiB by default).
 
         `raw`: return standard output as bytes in `Result.raw`; it is not recorded.
@@ -115,7 +119,16 @@ class Shell:
         """
         if path is not None:
             env = {**(env or {}), **C_LOCALE}
-        step = step_request(argv, input, timeout, cwd=cwd, env=env, max_output=max_output, raw=raw)
+        step = step_request(
+            argv,
+            input,
+            timeout,
+            cwd=cwd,
+            env=env,
+            max_output=max_output,
+            raw=raw,
+            launcher=launcher,
+        )
         return self._run_checked(replace(step, secret_output=secret_output), check, path)
 
     def script(

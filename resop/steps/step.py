@@ -63,8 +63,12 @@ def step_request(
     max_output: int = OUTPUT_LIMIT,
     raw: bool = False,
     undo: bool = False,
+    launcher: Iterable[str] = (),
 ) -> StepRequest:
     """Return the step that runs one program with these arguments.
+
+    `launcher` is a command line that prepares the program's environment and then runs what
+    follows it; like `env`, it is not displayed.
 
     Raises OperationFault for a Secret among the arguments, `cwd` or `env`, and InvalidOptions for
     text that no command line can carry.
@@ -72,15 +76,16 @@ def step_request(
     arguments = _to_arguments(argv)
     if any(isinstance(value, SecretStr) for value in (cwd, *(env or {}).values())):
         raise OperationFault(SECRET_IN_ARGV)
+    launched = [*launcher, *arguments]
     return StepRequest(
-        login_shell_line(arguments, cwd=cwd, env=env),
+        login_shell_line(launched, cwd=cwd, env=env),
         display(arguments),
         *encode_stdin(input),
         timeout,
         max_output,
         raw,
         undo,
-        DirectExec(arguments, cwd, env or {}),
+        DirectExec(launched, cwd, env or {}),
     )
 
 

@@ -11,7 +11,13 @@ import pytest
 
 from resop import Secret, Shell, operation
 from resop.actions.command import Command, CommandEntry
-from resop.actions.execute import ActionOutcome, perform_command, perform_operation
+from resop.actions.execute import (
+    ActionOutcome,
+    command_step,
+    perform_command,
+    perform_operation,
+    program_folder,
+)
 from resop.actions.operation import Operation
 from resop.actions.options import check_options
 from resop.errors import (
@@ -202,6 +208,20 @@ def test_command_answers_its_text() -> None:
     assert outcome.output == "a\n"
     assert outcome.result is not None
     assert outcome.result.stderr == "b"
+
+
+def test_command_of_a_folder_is_displayed_as_without() -> None:
+    shell = FakeShell(settings={"TEST_BIN": "/opt/a b/bin"})
+    command = declared()
+    folder = program_folder(command, shell.context, "hpc")
+    step = command_step(command, check_options(command.options, {"input": ["x"]}), folder)
+    assert step.display == "do x"
+    assert step.program is not None
+    assert step.program.argv[:2] == ["/bin/sh", "-c"]
+    assert step.program.argv[3:] == ["/opt/a b/bin", "do", "x"]
+    plain = command_step(command, check_options(command.options, {}))
+    assert plain.program is not None
+    assert plain.program.argv == ["do"]
 
 
 def test_failed_command_keeps_its_output() -> None:
