@@ -47,6 +47,7 @@ ResopError
 │   ├── StepTimedOut          a step was stopped at its time limit
 │   ├── TaskCancelled         the task was stopped on request or with the service
 │   ├── OperationFailed       the operation reported a failure: shell.fail("…")
+│   ├── JobNotFound           the scheduler knows no such job
 │   ├── DaemonUnavailable     a daemon that the action needs is down; nothing was changed
 │   └── OperationFault        a mistake in an operation's code
 ├── ServiceError            a part of the service is down
@@ -337,6 +338,10 @@ class TaskCancelled(ActionError):
 
 class OperationFailed(ActionError):
     """The operation failed."""
+
+
+class JobNotFound(ActionError):
+    """The scheduler knows no such job."""
 
 
 class DaemonUnavailable(ActionError):

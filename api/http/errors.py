@@ -48,6 +48,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.ClusterError: 502,
     errors.StepTimedOut: 504,
     errors.TaskCancelled: 409,
+    errors.JobNotFound: 404,
     errors.OperationFault: 500,
     errors.ActionError: 424,
     errors.ServiceError: 503,

@@ -10,7 +10,15 @@ import re
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
-from operators.slurm.job_types import Bytes, Job, Seconds, Timestamp, matches_id
+from operators.slurm.job_reasons import reason_of_end
+from operators.slurm.job_types import (
+    UNFINISHED_STATES,
+    Bytes,
+    Job,
+    Seconds,
+    Timestamp,
+    matches_id,
+)
 from operators.slurm.parsing import JobId
 from resop import Shell
 
@@ -125,7 +133,7 @@ def _job(row: listings.TableRow) -> PastJob:
         partition=row["partition"],
         qos=parsing.parse_text(row["qos"]),
         state=state,
-        reason=parsing.parse_text(row["reason"]),
+        reason=_reason(state, code, signal, row["reason"], has_started=bool(nodes)),
         nodes=parsing.parse_int(row["nodes"]) or 0,
         node_names=nodes,
         cpus=parsing.parse_int(row["cpus"]) or 0,
@@ -145,6 +153,17 @@ def _job(row: listings.TableRow) -> PastJob:
         submit_line=parsing.parse_text(row["submit_line"]),
         steps=[],
     )
+
+
+def _reason(
+    state: str, code: int | None, signal: int | None, said: str, *, has_started: bool
+) -> str | None:
+    """Return why a job is, or was, pending; or why it failed after it had started."""
+    if state == "PENDING" or not has_started:
+        return parsing.parse_text(said)
+    if state in UNFINISHED_STATES:
+        return None
+    return reason_of_end(state, code, signal, parsing.parse_text(said))
 
 
 def _step(row: listings.TableRow) -> JobStep:

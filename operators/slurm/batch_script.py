@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
+
+from operators.slurm.submit_line import read_words
 
 # sbatch reads #SBATCH lines up to the first line that is neither blank nor a comment (sbatch(1)).
 _BODY = re.compile(r"^[ \t]*[^# \t\n]", re.MULTILINE)
+_COMPONENT = re.compile(r"^#SBATCH\s+(?:het|pack)job\b", re.MULTILINE)
 _SHELL = re.compile(r"#!\s*(?:\S*/)?(?:env\s+(?:-S\s*)?)?(?:ba|da|k)?sh(?:\s.*)?")
 
 MAX_FIRST_LINE = 256
@@ -29,6 +33,37 @@ def with_unix_line_ends(script: str) -> str:
     """
     script = script.replace("\r\n", "\n")
     return script if script.endswith("\n") else f"{script}\n"
+
+
+def script_options(script: str) -> dict[str, str]:
+    """Return the options of the script's #SBATCH lines by long name, the last one of a name.
+
+    Only those of the first component, if it is a heterogeneous job; sbatch(1).
+    """
+    options: dict[str, str] = {}
+    found = _BODY.search(script)
+    header = script if found is None else script[: found.start()]
+    for line in header.splitlines():
+        if _COMPONENT.match(line):
+            break
+        if line.startswith("#SBATCH"):
+            options |= read_words(_words(line.removeprefix("#SBATCH")))
+    return options
+
+
+def is_heterogeneous(script: str) -> bool:
+    """Return True if the script has lines for several components."""
+    return _COMPONENT.search(script) is not None
+
+
+def _words(line: str) -> list[str]:
+    """Split a #SBATCH line as sbatch does: at blanks outside quotes, up to a comment."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=False)
+    lexer.whitespace_split = True
+    try:
+        return list(lexer)
+    except ValueError:  # an open quote: sbatch refuses the line itself
+        return []
 
 
 def with_preparation(script: str, lines: str) -> str:

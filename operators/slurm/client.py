@@ -5,10 +5,13 @@ Without a limit, a client takes 9 s to report that slurmctld is down, and 49 s i
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from functools import partial
 
-from resop import DaemonUnavailable, Result, Shell, StepTimedOut
+from resop import CommandFailed, DaemonUnavailable, OperationFailed, Result, Shell, StepTimedOut
 
 DIAGNOSIS_DELAY = 5.0
 """Seconds after which a query to slurmctld is interrupted to find out what is wrong."""
@@ -24,6 +27,32 @@ QUERY_ENVIRONMENT = {"SLURM_TIME_FORMAT": "%s", "SLURM_BITSTR_LEN": "0"}
 
 COMMAND_NOT_FOUND = 127
 
+# Finds the clients in the site's folder, and runs one without the variables that would change its
+# answer (squeue(1), ENVIRONMENT VARIABLES, and so on): people set them in their profiles. A
+# submission keeps variables of the job, such as SLURM_MPI_TYPE.
+_LAUNCHER = """\
+[ -z "$1" ] || PATH="$1:$PATH"
+for name in $(env | sed -E -n "s/^($2)=.*/\\1/p"); do
+  case $name in
+  SLURM_CONF*|SLURM_JWT|SLURM_SACK*|SLURM_TIME_FORMAT|SLURM_BITSTR_LEN) ;;
+  *) unset "$name" ;;
+  esac
+done
+shift 2
+export PATH
+"""
+_RUN = 'exec "$@"\n'
+_CLIENTS_VARIABLES = "S(QUEUE|INFO|CANCEL|ACCT|CONTROL|REPORT|PRIO|SHARE|LURM)_[A-Z0-9_]*"
+_SUBMISSION_VARIABLES = "SBATCH_[A-Z0-9_]*|SLURM_CLUSTERS|SLURM_HINT"
+
+NOT_FOUND = (
+    "{} is not on the PATH of this login; an administrator of this service can name the folder "
+    "of Slurm's programs with the setting SLURM_BIN"
+)
+
+# Clients that take the option --clusters.
+_CLIENTS_OF_A_CLUSTER = ("squeue", "sinfo", "sacct", "scontrol", "scancel", "sbatch")
+_CLIENTS = (*_CLIENTS_OF_A_CLUSTER, "sacctmgr", "sreport")
 _DATABASE_CLIENTS = ("sacct", "sacctmgr", "sreport")
 _MUNGE = ("munge", "--no-input")
 _PING = ("scontrol", "ping")
@@ -39,6 +68,35 @@ _UNREACHABLE = (
 CONNECTION_BROKEN = r"Socket timed out|Zero Bytes were transmitted|[Cc]onnection (reset|timed out)"
 
 
+# Each operation's own, since it runs in a context of its own; `Shell.map` passes it on.
+_cluster: ContextVar[str | None] = ContextVar("cluster", default=None)
+
+
+@contextlib.contextmanager
+def on_cluster(name: str | None) -> Iterator[None]:
+    """Ask the Slurm cluster `name` inside, where a site has several; None: the default one."""
+    token = _cluster.set(name)
+    try:
+        yield
+    finally:
+        _cluster.reset(token)
+
+
+def launcher(
+    shell: Shell, *, submits: bool = False, prepare: tuple[str, Sequence[str]] = ("", ())
+) -> tuple[str, ...]:
+    """Return the command line that runs one of Slurm's clients for `Shell.run`.
+
+    The client is found in the folder that the site's setting SLURM_BIN names, and the user's own
+    variables, such as SQUEUE_STATES, do not change its answer. `prepare` are lines of shell that
+    run before it, and their arguments.
+    """
+    variables = _SUBMISSION_VARIABLES if submits else _CLIENTS_VARIABLES
+    lines, arguments = prepare
+    script = f"{_LAUNCHER}{lines}{_RUN}"
+    return ("/bin/sh", "-c", script, "slurm", shell.setting("SLURM_BIN", ""), variables, *arguments)
+
+
 def ask(
     shell: Shell,
     *argv: str | int,
@@ -47,6 +105,7 @@ def ask(
     changes: bool = False,
     check: bool = True,
     max_output: int = ANSWER_LIMIT,
+    prepare: tuple[str, Sequence[str]] = ("", ()),
 ) -> Result:
     """Run one of Slurm's clients; a query prints times as seconds since 1970.
 
@@ -54,11 +113,21 @@ def ask(
     is never interrupted unless `timeout` is given, since the change may have happened. Raises
     DaemonUnavailable, with the `daemon` (munged, slurmctld, slurmdbd or MariaDB), only if nothing
     can have changed; StepTimedOut; OperationFailed for an answer of more than `max_output` bytes;
-    CommandFailed for any other failure, unless `check` is False.
+    CommandFailed for any other failure, unless `check` is False. `prepare` are lines of shell that
+    run before the client, and their arguments.
     """
-    env = None if changes else QUERY_ENVIRONMENT  # sbatch passes its environment to the job
-    run = partial(shell.run, *argv, input=input, check=False, env=env, max_output=max_output)
-    program = str(argv[0])
+    # sbatch passes its environment to the job; `env` before it sets the job's variables.
+    program = next((str(word) for word in argv if word in _CLIENTS), str(argv[0]))
+    env = None if changes else QUERY_ENVIRONMENT
+    run = partial(
+        shell.run,
+        *_with_cluster(argv, program),
+        input=input,
+        check=False,
+        env=env,
+        max_output=max_output,
+        launcher=launcher(shell, submits=program == "sbatch", prepare=prepare),
+    )
     if changes:
         result = run(timeout=timeout)
     else:
@@ -68,6 +137,8 @@ def ask(
         if daemon := unavailable_daemon(program, result.stderr, changes=changes):
             message = f"{daemon} cannot be reached: {fault.message}"
             raise DaemonUnavailable(message, daemon=daemon, **fault.details)
+        if result.exit_code == COMMAND_NOT_FOUND:
+            raise CommandFailed(NOT_FOUND.format(program), **fault.details)
         if check:
             raise fault
     if result.truncated:
@@ -86,6 +157,21 @@ def unavailable_daemon(program: str, message: str, *, changes: bool = False) -> 
     if changes or not re.search(CONNECTION_BROKEN, message):
         return None
     return "slurmdbd" if program in _DATABASE_CLIENTS else "slurmctld"
+
+
+def unreadable(program: str, output: str) -> OperationFailed:
+    """Return the error for an answer that is not what the client prints: a banner, a part."""
+    beginning = " ".join(output.split())[:200]
+    return OperationFailed(f"{program} answered what cannot be read: {beginning!r}")
+
+
+def _with_cluster(argv: tuple[str | int, ...], program: str) -> list[str | int]:
+    """Return the command line with the option --clusters, if the operation names a cluster."""
+    cluster = _cluster.get()
+    if cluster is None or program not in _CLIENTS_OF_A_CLUSTER:
+        return [*argv]
+    after = argv.index(program) + 1
+    return [*argv[:after], f"--clusters={cluster}", *argv[after:]]
 
 
 def _query(shell: Shell, program: str, run: partial[Result], limit: float) -> Result:
@@ -115,7 +201,7 @@ def _check_daemons(shell: Shell, program: str, fault: StepTimedOut) -> None:
 def _ping(shell: Shell, daemon: str, query: tuple[str, ...]) -> str | None:
     """Return the daemon that keeps a quick query from being answered, or None."""
     try:
-        answer = shell.run(*query, timeout=PING_TIMEOUT, check=False)
+        answer = shell.run(*query, timeout=PING_TIMEOUT, check=False, launcher=launcher(shell))
     except StepTimedOut:
         return daemon
     # One controller of several is enough, and not every site uses munge.

@@ -12,7 +12,8 @@ from typing_extensions import TypedDict
 
 from operators.slurm import accounting
 from operators.slurm.accounting import ACCOUNTING_DELAYS, PastJob
-from operators.slurm.job_queue import QueuedJob, exit_codes
+from operators.slurm.job_queue import exit_codes
+from operators.slurm.job_reasons import reason_of_end
 from operators.slurm.job_types import UNFINISHED_STATES, Job, matches_id
 from operators.slurm.parsing import JobId, expand_indexes
 from resop import CommandFailed, DaemonUnavailable, Shell
@@ -30,6 +31,8 @@ class JobPart(TypedDict):
     state: str
     exit_code: int | None
     signal: int | None
+    reason: str | None
+    """Why the part failed, such as NonZeroExitCode, TimeLimit or OutOfMemory."""
 
 
 def unfinished(jobs: Iterable[AnyJob]) -> list[AnyJob]:
@@ -71,13 +74,12 @@ def count_by_state(jobs: Iterable[Job], parts: Iterable[JobPart] = ()) -> dict[s
     return dict(states)
 
 
-def ended_parts(
-    shell: Shell, target: JobId, queue: Sequence[QueuedJob], total: int
-) -> list[JobPart]:
+def ended_parts(shell: Shell, target: JobId, queue: Sequence[Job], total: int) -> list[JobPart]:
     """Return the parts that have ended, from the accounting database or else from the queue.
 
-    The database is asked again for a few seconds while it has fewer than `total` parts. Without a
-    database, or while it cannot be reached, the entries last read from the `queue` must do.
+    The database is asked again for a few seconds while it has fewer than `total` parts of a job
+    that was in the queue. Without a database, or while it cannot be reached, the entries last read
+    from the `queue` must do.
     """
     known = [job for job in queue if job["state"] not in UNFINISHED_STATES]
     try:
@@ -93,13 +95,13 @@ def ended_parts(
 
 
 def _accounted_parts(
-    shell: Shell, target: JobId, known: Sequence[QueuedJob], total: int
+    shell: Shell, target: JobId, known: Sequence[Job], total: int
 ) -> list[JobPart]:
     """Return the ended parts in the accounting database, which may lag behind the queue."""
     # At first the database has an array task under its own number only.
     ids = {job["raw_id"]: job["id"] for job in known}
     jobs: list[PastJob] = []
-    for delay in (0, *ACCOUNTING_DELAYS):
+    for delay in (0, *(ACCOUNTING_DELAYS if total else ())):
         time.sleep(delay)
         found = select(accounting.find(shell, target), target)
         jobs = [job for job in found if job["state"] not in UNFINISHED_STATES]
@@ -111,7 +113,7 @@ def _accounted_parts(
     return [_part(job, (job["exit_code"], job["signal"])) for job in jobs]
 
 
-def _queued_parts(shell: Shell, target: JobId, jobs: Sequence[QueuedJob]) -> list[JobPart]:
+def _queued_parts(shell: Shell, target: JobId, jobs: Sequence[Job]) -> list[JobPart]:
     """Return ended parts from the queue, with the exit codes that slurmctld still has."""
     codes: Mapping[int, tuple[int, int]] = {}
     if jobs:
@@ -124,8 +126,14 @@ def _queued_parts(shell: Shell, target: JobId, jobs: Sequence[QueuedJob]) -> lis
 
 def _part(job: Job, exit_status: tuple[int | None, int | None]) -> JobPart:
     code, signal = exit_status
+    state = job["state"]
     return JobPart(
-        id=job["id"], count=_count(job), state=job["state"], exit_code=code, signal=signal
+        id=job["id"],
+        count=_count(job),
+        state=state,
+        exit_code=code,
+        signal=signal,
+        reason=reason_of_end(state, code, signal, job["reason"]),
     )
 
 

@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
 from operators.slurm.client import ask
+from operators.slurm.job_reasons import reason_of_end
 from operators.slurm.job_types import UNFINISHED_STATES, Job, Seconds, Timestamp, matches_id
 from operators.slurm.parsing import JobId
 from resop import CommandFailed, Shell
@@ -128,6 +129,20 @@ def exit_codes(shell: Shell, job: int) -> dict[int, tuple[int, int]]:
     return codes
 
 
+def _reason(state: str, said: str) -> str | None:
+    """Return why a job is pending, or why it failed; exit codes are not in this list."""
+    reason = parsing.parse_text(said)
+    if state in UNFINISHED_STATES:
+        return reason
+    return reason_of_end(state, None, _raised_signal(reason), reason)
+
+
+def _raised_signal(reason: str | None) -> int | None:
+    """Return the number in `RaisedSignal:53(Real-time_signal_19)`."""
+    found = re.match(r"RaisedSignal:([0-9]+)", reason or "")
+    return int(found[1]) if found else None
+
+
 def _job(row: listings.TableRow) -> QueuedJob:
     job = JobId.parse(row["id"])
     state, start, end = (
@@ -149,7 +164,7 @@ def _job(row: listings.TableRow) -> QueuedJob:
         partition=row["partition"],
         qos=parsing.parse_text(row["qos"]),
         state=state,
-        reason=parsing.parse_text(row["reason"]),
+        reason=_reason(state, row["reason"]),
         nodes=parsing.parse_int(row["nodes"]) or 0,
         node_names=parsing.expand_nodes(row["node_names"]),
         cpus=parsing.parse_int(row["cpus"]) or 0,

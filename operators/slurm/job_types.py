@@ -22,13 +22,19 @@ JobState = Literal[
     "COMPLETING",
     "CONFIGURING",
     "DEADLINE",
+    "EXPEDITING",
     "FAILED",
     "NODE_FAIL",
     "OUT_OF_MEMORY",
     "PENDING",
     "PREEMPTED",
     "REQUEUED",
+    "RESIZING",
+    "REVOKED",
     "RUNNING",
+    "SIGNALING",
+    "SPECIAL_EXIT",
+    "STAGE_OUT",
     "STOPPED",
     "SUSPENDED",
     "TIMEOUT",
@@ -38,7 +44,15 @@ JobState = Literal[
 UNFINISHED_STATES = frozenset(
     [
         *("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
-        *("COMPLETING", "CONFIGURING", "RESIZING", "RUNNING", "SIGNALING", "STAGE_OUT"),
+        *(
+            "COMPLETING",
+            "CONFIGURING",
+            "EXPEDITING",
+            "RESIZING",
+            "RUNNING",
+            "SIGNALING",
+            "STAGE_OUT",
+        ),
         *("STOPPED", "SUSPENDED"),
     ]
 )
@@ -57,6 +71,15 @@ NameList = Annotated[
     Field(min_length=1, max_length=100),
 ]
 """Users, accounts or partitions: names that are safe in a comma-separated list."""
+SlurmCluster = Annotated[
+    Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=255),
+        ErrorMessage("must be the name of a Slurm cluster, such as those of sacctmgr show cluster"),
+    ]
+    | None,
+    Field(description="Slurm cluster, where there are several (default: the login node's)"),
+]
 JobName = Annotated[
     str,
     Field(pattern=r"^[^\x00]+$", max_length=1024),

@@ -10,10 +10,13 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 
-from operators.slurm.client import ask
-from resop import Shell
+from operators.slurm.client import ask, unreadable
+from operators.slurm.parsing import JobId
+from resop import Result, Shell
 
 TableRow = dict[str, str]
+# squeue prints it where SLURM_CLUSTERS is set by a wrapper.
+_HEADER = re.compile(r"^CLUSTER: .*$", re.MULTILINE)
 _PAIR = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_/:]*)=(\S*)")
 
 
@@ -32,7 +35,7 @@ def squeue(shell: Shell, columns: Mapping[str, str], *filters: str) -> list[Tabl
     answer = ask(shell, "squeue", "--noheader", "--all", f"--format={format}", *filters)
     if "error: Invalid user" in answer.stderr:  # squeue prints no rows, and exits with 0
         shell.fail(answer.stderr.strip())
-    return rows(answer.stdout, end, list(columns))
+    return _job_rows("squeue", answer, end, list(columns))
 
 
 def sacct(shell: Shell, columns: Mapping[str, str], *filters: str) -> list[TableRow]:
@@ -40,7 +43,7 @@ def sacct(shell: Shell, columns: Mapping[str, str], *filters: str) -> list[Table
     end = separator()
     style = ("--noheader", "--parsable", f"--delimiter={end}")
     answer = ask(shell, "sacct", *style, f"--format={','.join(columns.values())}", *filters)
-    return rows(answer.stdout, end, list(columns))
+    return _job_rows("sacct", answer, end, list(columns))
 
 
 def sacctmgr(shell: Shell, columns: Sequence[str], *query: str) -> list[TableRow]:
@@ -50,17 +53,41 @@ def sacctmgr(shell: Shell, columns: Sequence[str], *query: str) -> list[TableRow
     """
     style = ("--noheader", "--parsable2", "--readonly", "show")
     answer = ask(shell, "sacctmgr", *style, *query, f"format={','.join(columns)}")
-    lines = (line.split("|", len(columns) - 1) for line in answer.lines)
-    return [dict(zip(columns, cells, strict=False)) for cells in lines]
+    lines = [line.split("|", len(columns) - 1) for line in answer.lines]
+    if any(len(cells) < len(columns) for cells in lines):
+        raise unreadable("sacctmgr", answer.stdout)
+    return [dict(zip(columns, cells, strict=True)) for cells in lines]
+
+
+def _job_rows(program: str, answer: Result, end: str, names: Sequence[str]) -> list[TableRow]:
+    """Return the rows of a table of jobs.
+
+    Lines that a site's wrapper prints before a row are skipped. Raises OperationFailed for a text
+    that is not such a table, or only a part of it.
+    """
+    try:
+        table = rows(answer.stdout, end, names)
+        for row in table:
+            JobId.parse(row["id"])
+            int(re.split(r"\D", row["raw_id"])[0])
+    except ValueError:
+        raise unreadable(program, answer.stdout) from None
+    return table
 
 
 def rows(text: str, end: str, names: Sequence[str]) -> list[TableRow]:
-    """Split a table in which `end` follows each column, and a newline each row."""
-    cells = text.split(end)[:-1]
+    """Split a table in which `end` follows each column, and a newline each row.
+
+    Of the first column, an id, only the last line counts. Raises ValueError for a table that ends
+    within a row.
+    """
+    *cells, rest = text.split(end)
+    if _HEADER.sub("", rest).strip():
+        raise ValueError("the table ends within a row")
     starts = range(0, len(cells), len(names))
     table = [dict(zip(names, cells[at : at + len(names)], strict=True)) for at in starts]
     for row in table:
-        row[names[0]] = row[names[0]].removeprefix("\n")
+        row[names[0]] = row[names[0]].rpartition("\n")[2]
     return table
 
 

@@ -78,10 +78,18 @@ def parse_tres(text: str) -> dict[str, int]:
 
 
 def gpus_by_type(resources: dict[str, int]) -> dict[str, int]:
-    """Return the GPUs among the resources by type; the type is `gpu` if Slurm names none."""
-    typed = {name.partition(":")[2]: n for name, n in resources.items() if "gres/gpu:" in name}
-    untyped = resources.get("gres/gpu", 0)
-    return typed or ({"gpu": untyped} if untyped else {})
+    """Return the GPUs among the resources by type; the type is `gpu` if Slurm names none.
+
+    `gres/gpu` counts all of them, those with a type as well.
+    """
+    prefix = "gres/gpu:"
+    typed = {
+        name.removeprefix(prefix): number
+        for name, number in resources.items()
+        if name.startswith(prefix)
+    }
+    untyped = resources.get("gres/gpu", 0) - sum(typed.values())
+    return typed | ({"gpu": untyped} if untyped > 0 else {})
 
 
 def parse_time(text: str) -> str | None:

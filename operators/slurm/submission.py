@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from typing_extensions import TypedDict
 
 from operators.slurm.client import ask, unavailable_daemon
-from resop import CommandFailed, ContactLost, Shell
+from operators.slurm.output_folders import CHECK, FOLDER_UNUSABLE, JobFolder
+from operators.slurm.submit_line import END_OF_OPTIONS
+from resop import CommandFailed, ContactLost, InvalidOptions, Result, Shell, StepTimedOut
+from resop.errors import ResopError
+
+MAYBE_ACCEPTED = "the job may have been accepted, look before trying again"
+KILLED = range(129, 193)
+"""The exit codes of programs that a signal ended; sbatch itself ends with 1 or 255."""
+
+_ID = re.compile(r"([1-9][0-9]*)(?:;(\S+))?")
+_SENTENCE = re.compile(r"Submitted batch job ([1-9][0-9]*)(?: on cluster (\S+))?")
+_PREFIX = re.compile(r"^sbatch: (?:error: )?")
 
 
 class Submission(TypedDict):
@@ -22,30 +33,42 @@ class Submission(TypedDict):
 
 def sbatch(
     shell: Shell,
-    *words: str,
+    *options: str,
     script: str | None = None,
+    command: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    folders: Sequence[JobFolder] = (),
 ) -> Submission:
-    """Submit the script, or the file that `words` name, with `environment` added to the login's.
+    """Submit the script as text, or the file and arguments that `command` names.
 
-    sbatch passes its own environment to the job. `--export=NAME=value` would not do: sbatch splits
-    it at commas. Raises ContactLost if the connection to slurmctld broke: the job may have been
-    accepted.
+    sbatch passes its own environment to the job, with `environment` added. `--export=NAME=value`
+    would not do: sbatch splits it at commas. Raises InvalidOptions if one of the folders cannot be
+    used; CommandFailed with all that sbatch said; ContactLost if the job may have been accepted.
+    What sbatch said about an accepted job is in the task's log.
     """
     variables = [f"{name}={value}" for name, value in (environment or {}).items()]
     with_environment = ("env", *variables) if variables else ()
     export = ("--export=ALL",) if variables else ()  # the script, or the site, may set another one
-    argv = (*with_environment, "sbatch", "--parsable", *export, *words)
+    argv = (*with_environment, "sbatch", "--parsable", *export, *options)
     try:
-        answer = ask(shell, *argv, input=script, changes=True)
-    except CommandFailed as fault:
-        if unavailable_daemon("sbatch", fault.message):  # judged as if sbatch changed nothing
-            message = f"{fault.message}: the job may have been accepted, look before trying again"
-            raise ContactLost(message, **fault.details) from None
-        raise
+        # `--` shows where the options end in the job's submission line, which is kept unquoted.
+        answer = ask(
+            shell,
+            *(*argv, END_OF_OPTIONS, *command),
+            input=script,
+            changes=True,
+            check=False,
+            prepare=_checks(folders),
+        )
+    except StepTimedOut as fault:
+        raise StepTimedOut(f"{fault.message}: {MAYBE_ACCEPTED}", **fault.details) from None
     submission = parse_answer(answer.stdout)
+    if answer.exit_code != 0:
+        raise _refusal(answer, submission)
     if submission is None:
-        shell.fail(f"sbatch answered no job id: {answer.stdout!r} {answer.stderr!r}")
+        raise _no_id(answer)
+    for line in _messages(answer.stderr):
+        shell.log(f"sbatch: {line}")
     shell.log(f"script accepted as job {submission['job']}")
     return submission
 
@@ -53,8 +76,48 @@ def sbatch(
 def parse_answer(output: str) -> Submission | None:
     """Parse the output of `sbatch --parsable`: `4242`, or `4242;cluster` (sbatch(1)).
 
-    Only the last line counts: a site's own sbatch may print something before it.
+    A site's own sbatch may print something before and after it, or ignore --parsable. The last
+    line counts, or else the only one that is an id.
     """
-    lines = output.strip().splitlines()
-    found = re.fullmatch(r"([1-9][0-9]*)(?:;(\S+))?", lines[-1]) if lines else None
-    return Submission(job=int(found[1]), cluster=found[2]) if found else None
+    lines = [line.strip() for line in output.strip().splitlines()]
+    for pattern in (_ID, _SENTENCE):
+        found = [match for line in lines if (match := pattern.fullmatch(line))]
+        if len(found) == 1 or (found and found[-1].string == lines[-1]):
+            return Submission(job=int(found[-1][1]), cluster=found[-1][2])
+    return None
+
+
+def _checks(folders: Sequence[JobFolder]) -> tuple[str, Sequence[str]]:
+    """Return the lines of shell that check the folders first, and their arguments."""
+    if not folders:
+        return "", ()
+    return CHECK, (str(len(folders)), *(word for folder in folders for word in folder))
+
+
+def _messages(stderr: str) -> list[str]:
+    """Return the lines that sbatch said, without its name before each."""
+    lines = (_PREFIX.sub("", line).strip() for line in stderr.splitlines())
+    return [line for line in lines if line]
+
+
+def _refusal(answer: Result, submission: Submission | None) -> ResopError:
+    """Return the error for a submission that failed, with all that sbatch said."""
+    fault, messages = answer.failure(), _messages(answer.stderr)
+    if answer.exit_code == FOLDER_UNUSABLE and messages:
+        field = "chdir" if messages[-1].startswith("there is no folder") else "output"
+        return InvalidOptions.of(field, messages[-1])
+    if len(messages) > 1:
+        text = "\n".join(messages)
+        fault = CommandFailed(f"sbatch: {text} (exit code {answer.exit_code})", **fault.details)
+    # Judged as if sbatch changed nothing: a connection may break after the job was accepted.
+    is_broken = unavailable_daemon("sbatch", answer.stderr) is not None
+    if submission is not None or is_broken or answer.exit_code in KILLED:
+        return ContactLost(f"{fault.message}: {MAYBE_ACCEPTED}", **fault.details)
+    return fault
+
+
+def _no_id(answer: Result) -> ContactLost:
+    said = " ".join(f"{answer.stdout} {answer.stderr}".split())[:500]
+    return ContactLost(
+        f"sbatch succeeded, but what it printed is no job id: {said!r}: {MAYBE_ACCEPTED}"
+    )

@@ -9,16 +9,26 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from resop import ErrorMessage
+from resop.types import argument_fault
 
 _INDEX = r"[0-9]+(-[0-9]+(:[1-9][0-9]*)?)?"
 _JOB = r"[1-9][0-9]*(_([0-9]+|\*))?(\+[0-9]+)?"
 _CONDITION = rf"(singleton|after(any|burstbuffer|corr|notok|ok)?(:{_JOB})+)"
 _TIME = r"^([0-9]+(:[0-9]{1,2}){0,2}|[0-9]+-[0-9]{1,2}(:[0-9]{1,2}){0,2}|UNLIMITED)$"
-_GPUS = r"([A-Za-z][A-Za-z0-9_.-]*:)?[0-9]+"
+_GPUS = r"([A-Za-z0-9][A-Za-z0-9_.-]*:)?[0-9]+"
+
+
+def _dependency_text(value: object) -> object:
+    """Return `afterany:20` for a job's number alone, as sbatch reads it."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and re.fullmatch(rf"{_JOB}(:{_JOB})*", value)):
+        return f"afterany:{value}"
+    return value
+
 
 ArrayIndexes = Annotated[
     str,
@@ -29,8 +39,11 @@ ArrayIndexes = Annotated[
 PositiveCount = Annotated[int, Field(ge=1, le=10_000_000)]
 Dependency = Annotated[
     str,
+    BeforeValidator(_dependency_text),
     Field(pattern=rf"^{_CONDITION}((,{_CONDITION})*|(\?{_CONDITION})*)$", max_length=65_536),
-    ErrorMessage("must be a dependency such as afterok:20:21,afterany:23 or singleton"),
+    ErrorMessage(
+        "must be a dependency such as afterok:20:21,afterany:23 or singleton, or a job's number"
+    ),
 ]
 GpuRequest = Annotated[
     str,
@@ -39,8 +52,8 @@ GpuRequest = Annotated[
 ]
 MemorySize = Annotated[
     str,
-    Field(pattern=r"^[0-9]+[KMGT]?$", coerce_numbers_to_str=True),
-    ErrorMessage("must be a size in MB, or with a unit: 500, 4G, 1T"),
+    Field(pattern=r"^[0-9]+([KkMmGgTt][Bb]?)?$", coerce_numbers_to_str=True),
+    ErrorMessage("must be a size in MB, or with a unit: 500, 4G, 4GB, 1T"),
 ]
 BeginTime = Annotated[
     str,
@@ -60,6 +73,17 @@ NodeCount = Annotated[
     Field(pattern=r"^[1-9][0-9]*(-[1-9][0-9]*)?$", coerce_numbers_to_str=True),
     ErrorMessage("must be a number of nodes, or minimum-maximum such as 2-4"),
 ]
+
+
+def _check_readable(pattern: str) -> str:
+    if re.search(r" -", pattern):
+        raise ValueError(
+            "must not have a word with a leading '-': the job's record would not show where the "
+            "name ends"
+        )
+    return pattern
+
+
 BatchScript = Annotated[
     str,
     Field(pattern=r"^#![ \t]*/[^\x00]+$"),
@@ -70,6 +94,17 @@ OptionText = Annotated[
     Field(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=4096),
     ErrorMessage(
         "must be one line of text: no control characters, 1 to 4096 characters",
+    ),
+]
+FilePattern = Annotated[
+    OptionText,
+    AfterValidator(_check_readable),
+]
+CheckFolders = Annotated[
+    bool,
+    Field(
+        description="check on the login node that the working folder exists, and create the "
+        "folders of the output; false for folders that only compute nodes have"
     ),
 ]
 TimeLimit = Annotated[
@@ -94,6 +129,27 @@ def _check_not_reserved(name: str) -> str:
     return name
 
 
+# Variables that a script needs to find its programs and files.
+_NEEDED_VARIABLES = frozenset(
+    [
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "TMPDIR", "LANG", "LC_ALL"),
+        *("TERM", "ENV", "PS4", "CDPATH", "MODULEPATH", "PYTHONHOME", "PYTHONPATH", "HOSTNAME"),
+    ]
+)
+
+
+def _check_not_needed(name: str) -> str:
+    if name in _NEEDED_VARIABLES or name.startswith("LD_"):
+        raise ValueError("the script's programs need this variable themselves: choose another name")
+    return name
+
+
+def _check_argument(text: str) -> str:
+    if fault := argument_fault(text):
+        raise ValueError(fault)
+    return text
+
+
 VariableName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=255),
@@ -103,6 +159,10 @@ VariableName = Annotated[
     AfterValidator(_check_not_reserved),
 ]
 """The name of an environment variable that a job can be given."""
+ParameterName = Annotated[VariableName, AfterValidator(_check_not_needed)]
+"""The name of a parameter of a sweep, which becomes an environment variable of the script."""
+VariableValue = Annotated[str, Field(coerce_numbers_to_str=True), AfterValidator(_check_argument)]
+"""The value of an environment variable: text, or a number."""
 
 
 class JobOptions(TypedDict, total=False):
@@ -134,15 +194,22 @@ class JobOptions(TypedDict, total=False):
             "with ? instead of commas, one of the conditions is enough"
         ),
     ]
+    kill_on_invalid_dep: Annotated[
+        bool | None,
+        Field(
+            description="cancel the job if its dependency can never be met, instead of keeping it "
+            "in the queue (default: as the site configures it)"
+        ),
+    ]
     chdir: Annotated[
         OptionText | None, Field(description="working folder of the job (default: the home folder)")
     ]
     output: Annotated[
-        OptionText | None,
+        FilePattern | None,
         Field(description="file for standard output; %j is the job's id, %a the array index"),
     ]
     error: Annotated[
-        OptionText | None,
+        FilePattern | None,
         Field(description="file for standard error (default: the same file as the output)"),
     ]
 
@@ -199,6 +266,8 @@ def flags(options: Mapping[str, Any]) -> list[str]:
 
 def _flag(option: str, value: Any) -> str | None:
     name = _FLAG_NAMES.get(option, option.replace("_", "-"))
+    if option == "kill_on_invalid_dep":
+        return f"--{name}={'yes' if value else 'no'}"
     if value is True:
         return f"--{name}"
     if value is False:

@@ -42,6 +42,9 @@ ACCOUNTS = {
     ]
 }
 
+SLURM_BIN = "/home/bob/no PATH/bin"
+"""Where the site's Slurm is; bob's tests put other programs there."""
+
 POLICY = """\
 default: allow
 settings:
@@ -119,6 +122,7 @@ def service(
         "OPERATORS_PATH": operators,
         "TRUSTED_PROXIES": "127.0.0.1",
         "STREAMS_PER_USER": 100,  # a test watches one task this often
+        "SLURM_BIN": SLURM_BIN,
     }
     started: Service
     if request.param == "embedded":

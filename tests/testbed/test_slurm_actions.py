@@ -100,7 +100,7 @@ def test_dry_run_shows_the_script_and_the_options_and_submits_nothing(alice: Cal
     answer = alice.post("slurm/opn/submit", options, query={"dry_run": "true"})
     assert answer.status_code == 200, answer.text
     shown = answer.json()
-    assert shown["command"] == "env 'A=b c' sbatch --parsable --export=ALL '--job-name=dry; run'"
+    assert shown["command"] == "env 'A=b c' sbatch --parsable --export=ALL '--job-name=dry; run' --"
     assert shown["stdin"].splitlines() == [
         "#!/bin/sh",
         "#SBATCH --qos=normal",
@@ -184,7 +184,8 @@ def test_sweep_gives_python_whatever_values_and_exit_codes_are_its_own(alice: Ca
     items = [{"script": HURTFUL, "CODE": 0}, {"script": "", "CODE": 3}]
     swept = output(alice, "slurm/opn/sweep", script=script, items=items, time_limit=5)
     done = ending(alice, swept["job"])
-    failed = {"id": f"{swept['job']}_1", "count": 1, "state": "FAILED", "exit_code": 3, "signal": 0}
+    end = {"state": "FAILED", "exit_code": 3, "signal": 0, "reason": "NonZeroExitCode"}
+    failed = {"id": f"{swept['job']}_1", "count": 1, **end}
     assert done["failed"] == [failed]
     assert (done["exit_code"], done["state"], done["succeeded"]) == (3, "FAILED", False)
     texts = [written(alice, f"{swept['job']}_{n}")["text"] for n in (0, 1)]
@@ -228,7 +229,7 @@ def test_wait_for_an_array_of_which_some_have_left_the_queue(alice: Caller) -> N
 
 def test_a_job_that_never_was_is_told_from_one_that_is_not_there_yet(alice: Caller) -> None:
     for action, id in (("wait", "999999"), ("output", "999999")):
-        error = failure(alice.post(f"slurm/opn/{action}", {"id": id}), 424)
+        error = failure(alice.post(f"slurm/opn/{action}", {"id": id}), 404)
         assert "there is no job 999999" in error["message"]
 
 

@@ -281,8 +281,8 @@ def test_components_of_a_heterogeneous_job_are_told(alice: Caller, bed: Testbed)
 def test_job_that_never_was_is_told_from_one_that_is_not_yet_accounted(alice: Caller) -> None:
     id = sbatch(alice, "true")
     assert job(alice, id, steps=True)["id"] == str(id)
-    error = failure(alice.post("slurm/opn/job", {"id": "99999999"}), 424)
-    assert error["type"] == "OperationFailed"
+    error = failure(alice.post("slurm/opn/job", {"id": "99999999"}), 404)
+    assert error["type"] == "JobNotFound"
     assert error["message"].startswith("there is no job 99999999")
 
 

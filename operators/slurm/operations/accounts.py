@@ -8,7 +8,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
-from operators.slurm.job_types import NameList, Seconds
+from operators.slurm.job_types import NameList, Seconds, SlurmCluster
 from resop import Shell, operation
 
 _ASSOCIATION_COLUMNS = [
@@ -82,6 +82,7 @@ def accounts(
     users: Annotated[
         NameList | None, Field(description="only these users and their accounts")
     ] = None,
+    cluster: SlurmCluster = None,
 ) -> list[SlurmAccount]:
     """Return the top accounts (or those asked for), each with the accounts below it.
 
@@ -93,6 +94,7 @@ def accounts(
         (["User", "DefaultAccount"], "user"),
     ]
     rows, details, default = shell.map(lambda each: listings.sacctmgr(shell, *each), queries)
+    rows = [row for row in rows if cluster in (None, row["Cluster"])]
     known = {row["Account"]: row for row in details}
     tree = {
         _key(row): _account(row, known.get(row["Account"], {}))

@@ -9,13 +9,21 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import accounting
-from operators.slurm.client import ask
+from operators.slurm.client import ask, on_cluster
 from operators.slurm.job_outcome import count_by_state, select, unfinished
 from operators.slurm.job_queue import QueuedJob, list_jobs
-from operators.slurm.job_types import Job, JobName
+from operators.slurm.job_types import Job, JobName, SlurmCluster
 from operators.slurm.parsing import JobId
 from operators.slurm.submit_options import CommaSeparatedNames
-from resop import ErrorMessage, InvalidOptions, OperationFailed, Shell, Username, operation
+from resop import (
+    ErrorMessage,
+    InvalidOptions,
+    JobNotFound,
+    OperationFailed,
+    Shell,
+    Username,
+    operation,
+)
 
 JOBS_PER_SCANCEL = 500
 """Jobs per call of scancel."""
@@ -98,27 +106,31 @@ def cancel(
     batch: Annotated[
         bool, Field(description="send the signal to the batch script as well as to its steps")
     ] = False,
+    cluster: SlurmCluster = None,
 ) -> list[Cancellation]:
     """Return what happened to each job, given by id or selected by the other options.
 
     A job that has already ended is not a failure. The operation fails if Slurm refuses or does not
-    know any of the jobs; the error then has the whole list as `jobs`.
+    know any of the jobs; the error then has the whole list as `jobs`. JobNotFound: it knows none
+    of those it refused.
     """
     filters = {"name": name, "state": state, "partition": partition, "account": account}
     filters["user"] = user
     if (jobs is None) == (not any(filters.values())):
         message = "give either jobs, or options that select jobs (name, state, user, …)"
         raise InvalidOptions.of("jobs", message)
-    ids = list(dict.fromkeys(jobs or [_scancel_id(job) for job in _select_jobs(shell, filters)]))
     flags = [f"--signal={signal}"] if signal else []
     flags += ["--full"] if signal and batch else []
-    groups = [
-        ids[start : start + JOBS_PER_SCANCEL] for start in range(0, len(ids), JOBS_PER_SCANCEL)
-    ]
-    answer = [each for group in groups for each in _cancel_jobs(shell, group, flags)]
+    with on_cluster(cluster):
+        selected = jobs or [_scancel_id(job) for job in _select_jobs(shell, filters)]
+        ids = list(dict.fromkeys(selected))
+        starts = range(0, len(ids), JOBS_PER_SCANCEL)
+        groups = [ids[start : start + JOBS_PER_SCANCEL] for start in starts]
+        answer = [each for group in groups for each in _cancel_jobs(shell, group, flags)]
     if refused := [each for each in answer if each["result"] == "refused"]:
         message = "; ".join(f"{each['id']}: {each['message']}" for each in refused)
-        raise OperationFailed(message, jobs=answer)
+        unknown = all(_UNKNOWN in (each["message"] or "") for each in refused)
+        raise (JobNotFound if unknown else OperationFailed)(message, jobs=answer)
     return answer
 
 

@@ -7,15 +7,17 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm.accounting import PastJob, list_jobs
-from operators.slurm.job_types import JobName, JobState, NameList
+from operators.slurm.client import on_cluster
+from operators.slurm.job_types import JobName, JobState, NameList, SlurmCluster
 from resop import ErrorMessage, Shell, operation
 
 # Without a list of all states, sacct omits jobs that were cancelled before they were eligible.
 ALL_STATES = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
 
 HistoryTime = Annotated[
-    datetime | Annotated[str, Field(pattern=r"^now(-[0-9]{1,6}(minutes|hours|days|weeks))?$")],
-    ErrorMessage("must be a time such as 2024-05-01, 2024-05-01T12:00Z, now or now-7days"),
+    datetime
+    | Annotated[str, Field(pattern=r"^(today|now(-[0-9]{1,6}(minute|hour|day|week)s?)?)$")],
+    ErrorMessage("must be a time such as 2024-05-01, 2024-05-01T12:00Z, today or now-7days"),
 ]
 
 
@@ -71,6 +73,7 @@ def history(
     offset: Annotated[
         int, Field(ge=0, description="number of jobs to skip: `next` of the previous page")
     ] = 0,
+    cluster: SlurmCluster = None,
 ) -> JobHistory:
     """Return a page of the jobs that match all filters.
 
@@ -84,9 +87,11 @@ def history(
     span = (f"--starttime={format_time(start)}", f"--endtime={format_time(end)}")
     # Not sacct's filters: its --state means "at any time", and it splits names at commas.
     stored_names = [name.replace('"', "`") for name in names or ()]
+    with on_cluster(cluster):
+        listed = list_jobs(shell, *span, f"--state={ALL_STATES}", *filters)
     found = [
         job
-        for job in list_jobs(shell, *span, f"--state={ALL_STATES}", *filters)
+        for job in listed
         if (states is None or job["state"] in states)
         and (not stored_names or job["name"] in stored_names)
     ]

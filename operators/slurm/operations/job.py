@@ -8,10 +8,21 @@ from pydantic import BaseModel, Field
 
 from operators.slurm import job_queue
 from operators.slurm.accounting import ACCOUNTING_DELAYS, JobStep, PastJob, find
+from operators.slurm.client import on_cluster
+from operators.slurm.filename_patterns import complete_path
 from operators.slurm.job_queue import QueuedJob
-from operators.slurm.job_types import UNFINISHED_STATES, Bytes, Job, JobIdText, Seconds, Timestamp
+from operators.slurm.job_reasons import reason_of_end
+from operators.slurm.job_types import (
+    UNFINISHED_STATES,
+    Bytes,
+    Job,
+    JobIdText,
+    Seconds,
+    SlurmCluster,
+    Timestamp,
+)
 from operators.slurm.parsing import JobId, expand_indexes
-from resop import Shell, operation
+from resop import JobNotFound, Shell, operation
 
 
 class JobSummary(BaseModel):
@@ -70,21 +81,35 @@ def job(
         bool,
         Field(description="also return steps and memory use while the job is in the queue"),
     ] = False,
+    cluster: SlurmCluster = None,
 ) -> JobSummary:
-    """Return the job; fails if neither the queue nor the accounting database has it.
+    """Return the job. JobNotFound: neither the queue nor the accounting database has it.
 
-    The accounting database is a few seconds behind, so it is asked again for a missing job.
+    The accounting database is a few seconds behind, so it is asked again for the steps of a job
+    in the queue.
     """
+    with on_cluster(cluster):
+        return _find_job(shell, id, steps=steps)
+
+
+def no_such_job(id: str) -> JobNotFound:
+    """Return the error for a job that Slurm does not know."""
+    return JobNotFound(
+        f"there is no job {id}, neither in the queue nor in the accounting database", id=id
+    )
+
+
+def _find_job(shell: Shell, id: str, *, steps: bool) -> JobSummary:
     target = JobId.parse(id)
     queued = job_queue.list_jobs(shell, "--states=all", ids=[target])
     by_number = target.task is None and target.component is None
     is_whole = by_number and any(each["job"] == target.job and is_part(each) for each in queued)
     past: list[PastJob] = []
     if steps or is_whole or not queued:
-        past = _find_accounted(shell, target, retry=not is_whole)
+        past = _find_accounted(shell, target, retry=bool(queued) and not is_whole)
     parts = _merge(queued, past)
     if not parts:
-        shell.fail(f"there is no job {id}, neither in the queue nor in the accounting database")
+        raise no_such_job(id)
     whole = is_whole or len(parts) > 1
     found: dict[str, Any] = {**(_summarize(target.job, parts) if whole else parts[0])}
     found["source"] = "queue" if queued else "accounting"
@@ -100,6 +125,11 @@ def job(
     if queued:
         has_ended = found["state"] not in UNFINISHED_STATES
         found |= job_queue.read_details(shell, found["id"], has_ended=has_ended) or {}
+        for stream in ("stdout", "stderr"):
+            found[stream] = complete_path(queued[0], found.get(stream))
+        if has_ended:
+            end = (found["state"], found.get("exit_code"), found.get("signal"), found["reason"])
+            found["reason"] = reason_of_end(*end)
     return JobSummary(**found)
 
 

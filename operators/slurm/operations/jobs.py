@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from operators.slurm.client import on_cluster
 from operators.slurm.job_queue import QueuedJob, list_jobs
-from operators.slurm.job_types import JobIds, JobName, JobState, NameList
+from operators.slurm.job_types import JobIds, JobName, JobState, NameList, SlurmCluster
 from operators.slurm.parsing import JobId
 from resop import Shell, operation
 
@@ -39,6 +40,7 @@ def jobs(
         bool,
         Field(description="list each pending task of an array by itself, not all as one entry"),
     ] = False,
+    cluster: SlurmCluster = None,
 ) -> list[QueuedJob]:
     """Return the jobs that match all filters, ordered by id.
 
@@ -48,6 +50,7 @@ def jobs(
     filters = [f"--{name}={','.join(values)}" for name, values in lists.items() if values]
     if each_task:
         filters.append("--array")
-    found = list_jobs(shell, *filters, ids=[JobId.parse(each) for each in ids or ()])
+    with on_cluster(cluster):
+        found = list_jobs(shell, *filters, ids=[JobId.parse(each) for each in ids or ()])
     # Not squeue's filter, which splits names at commas.
     return [job for job in found if names is None or job["name"] in names]

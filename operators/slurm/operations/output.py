@@ -2,20 +2,21 @@
 
 import base64
 import codecs
-import posixpath
 import re
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.accounting import PastJob, find
-from operators.slurm.job_types import UNFINISHED_STATES, JobIdText
+from operators.slurm.accounting import find
+from operators.slurm.client import on_cluster
+from operators.slurm.filename_patterns import default_pattern, is_discarded
+from operators.slurm.job_types import UNFINISHED_STATES, JobIdText, SlurmCluster
 from operators.slurm.operations.job import JobSummary, job
+from operators.slurm.output_files import OutputStream, likely_patterns, paths, recorded_patterns
 from operators.slurm.parsing import JobId
 from resop import RemotePath, Shell, operation
-
-OutputStream = Literal["stdout", "stderr"]
 
 READ_TIMEOUT = 60.0
 FILE_MISSING = 44
@@ -30,9 +31,6 @@ size=$(wc -c <"$file") || exit
 echo $number $size
 tail -c "+$((from + 1))" <"$file" | head -c "$limit" | base64
 """
-
-_STREAM_FLAGS = {"stdout": "--output|-o", "stderr": "--error|-e"}
-_PLACEHOLDER = re.compile(r"%(\d*)([A-Za-z%])")
 
 
 class OutputChunk(TypedDict):
@@ -68,24 +66,66 @@ def output(
         RemotePath | None,
         Field(description="path of the output file, if Slurm no longer knows it"),
     ] = None,
+    cluster: SlurmCluster = None,
 ) -> OutputChunk:
     """Return the text from `offset` on, and the offset to continue at.
 
     Until the job ends, a file that does not exist yet counts as empty. After the job has left the
-    queue, the file is searched where its submit line says, then at Slurm's default path. An
-    `#SBATCH --output` line in the script is no longer known then: give `path`.
+    queue, its file is found by its submit line, by the accounting database of Slurm 24.05 and
+    newer, or by the `#SBATCH` lines of a script that has not changed since. Where they leave it
+    open, the operation fails: give `path`. It never returns another file.
     """
-    found = job(shell, id=id)
-    if path is None and found.parts:
-        shell.fail(f"{id} has several parts: ask for one of them, such as {found.parts[0]['id']}")
-    ended = found.state not in UNFINISHED_STATES
-    files = [path] if path is not None else _candidate_files(shell, found, id, stream)
+    with on_cluster(cluster):
+        found = job(shell, id=id, cluster=cluster)
+        if path is None and found.parts:
+            part = found.parts[0]["id"]
+            shell.fail(f"{id} has several parts: ask for one of them, such as {part}")
+        ended = found.state not in UNFINISHED_STATES
+        sources = [[path]] if path is not None else _sources(shell, found, id, stream)
+        tried: list[str] = []
+        for files in sources:
+            if any(map(is_discarded, files)):
+                shell.fail(f"the {stream} of job {id} goes to /dev/null: no file has it")
+            tried += files
+            chunk = _read(shell, files, offset, limit, ended=ended)
+            if chunk is not None:
+                return chunk
+    if not tried:
+        shell.fail(f"Slurm no longer knows the output file of job {id}: give its path")
+    if ended:
+        shell.fail(f"no output file at {' or '.join(tried)}: give its path")
+    return _chunk(tried[0], b"", offset, 0, ended)
+
+
+def _sources(shell: Shell, found: JobSummary, id: str, stream: OutputStream) -> Iterator[list[str]]:
+    """Yield the files that may have the output, the likeliest first; each list costs a question."""
+    shown = found.stdout if stream == "stdout" else found.stderr
+    # Slurm 22.05 shows a path in which not all patterns are filled.
+    if shown is not None and not re.search(r"[%\\]", shown):
+        yield [shown]
+        return
+    past = find(shell, JobId.parse(id))
+    if not past:
+        yield from [[shown]] if shown is not None else []
+        return
+    record = past[0]
+    record["node_names"] = found.node_names or record["node_names"]
+    likely = likely_patterns(record, stream)
+    yield paths(record, likely)
+    if likely[0] == default_pattern(record):
+        yield paths(record, recorded_patterns(shell, record, stream))
+
+
+def _read(
+    shell: Shell, files: list[str], offset: int, limit: int, *, ended: bool
+) -> OutputChunk | None:
+    """Read a part of the first file that exists; None if there is none."""
+    if not files:
+        return None
     argv = ("/bin/sh", "-c", READ_SCRIPT, "output", str(offset), str(limit), *files)
     answer = shell.run(*argv, timeout=READ_TIMEOUT, max_output=4 << 20, check=False)
-    if answer.exit_code == FILE_MISSING and not ended:
-        return _chunk(files[0], b"", offset, 0, ended)
     if answer.exit_code == FILE_MISSING:
-        shell.fail(f"no output file at {' or '.join(files)}: give its path")
+        return None
     if answer.exit_code != 0:
         raise answer.failure()
     first, _, encoded = answer.stdout.partition("\n")
@@ -107,56 +147,3 @@ def _chunk(path: str, content: bytes, offset: int, size: int, ended: bool) -> Ou
         size=size,
         ended=ended,
     )
-
-
-def _candidate_files(shell: Shell, found: JobSummary, id: str, stream: OutputStream) -> list[str]:
-    """Return where the output may be: from the queue, or else from the accounting database."""
-    pattern = found.stdout if stream == "stdout" else found.stderr
-    if pattern is not None:
-        return [_fill(pattern, {"N": (found.node_names or [""])[0], "j": id.partition("_")[0]})]
-    past = find(shell, JobId.parse(id))
-    if not past:
-        shell.fail(f"Slurm no longer knows the output file of job {id}: give its path")
-    files = [_path_from(past[0], pattern) for pattern in _patterns(past[0], stream)]
-    # The accounting database stores a backtick for each double quote.
-    return [*files, *(file.replace("`", '"') for file in files if "`" in file)]
-
-
-def _patterns(job: PastJob, stream: OutputStream) -> list[str]:
-    """Return the possible filename patterns, the likeliest first."""
-    line = job["submit_line"] or ""
-    found = []
-    for options in dict.fromkeys([_STREAM_FLAGS[stream], _STREAM_FLAGS["stdout"]]):
-        # The line does not show where a value ends: it may contain spaces.
-        for value in (r"\S+", r".+?(?= --|$)"):
-            found += re.findall(rf"(?: (?:{options})[ =]?)({value})", line)
-    default = "slurm-%j.out" if job["task"] is None else "slurm-%A_%a.out"
-    return list(dict.fromkeys([*found, default]))
-
-
-def _path_from(job: PastJob, pattern: str) -> str:
-    """Return the path that slurmd makes from a pattern; sbatch(1), "filename pattern"."""
-    values = {
-        "A": str(job["job"]),
-        "a": "" if job["task"] is None else str(job["task"]),
-        "j": str(job["raw_id"]),
-        "J": str(job["raw_id"]),
-        "N": (job["node_names"] or [""])[0],
-        "u": job["user"],
-        "x": job["name"],
-        **dict.fromkeys("nst", "0"),
-    }
-    return posixpath.join(job["work_dir"] or "", _fill(pattern, values))
-
-
-def _fill(pattern: str, values: dict[str, str]) -> str:
-    def value(found: re.Match[str]) -> str:
-        width, letter = found.groups()
-        if letter == "%":
-            return "%"
-        text = values.get(letter)
-        if text is None:
-            return found[0]
-        return text.zfill(int(width)) if width and text.isdecimal() else text
-
-    return _PLACEHOLDER.sub(value, pattern)

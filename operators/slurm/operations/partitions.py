@@ -1,16 +1,17 @@
 """List the partitions: limits, access, and current use."""
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
-from operators.slurm.client import ask
-from operators.slurm.job_types import Bytes, NameList, Seconds
+from operators.slurm.client import ask, on_cluster, unreadable
+from operators.slurm.generic_resources import ResourceCounts, gpus_of
+from operators.slurm.job_types import Bytes, NameList, Seconds, SlurmCluster
+from operators.slurm.node_records import NodeRecord, read_nodes
 from resop import Shell, operation
 
 
@@ -34,11 +35,15 @@ class Partition(TypedDict):
     nodes: int
     node_names: list[str]
     nodes_by_state: dict[str, int]
-    """The number of nodes by state: IDLE, MIXED, ALLOCATED, DRAINING, DOWN, …"""
+    """The number of nodes by `status`, as in `nodes`: IDLE, MIXED, ALLOCATED, DRAINING, DOWN, …"""
     cpus: CpuCounts
     gpus: int
+    allocated_gpus: int
+    gpus_by_type: dict[str, ResourceCounts]
+    """The GPUs by type (`gpu` if they have none)."""
     memory: Bytes
     """The memory of all nodes together."""
+    allocated_memory: Bytes
     max_time: Seconds | None
     default_time: Seconds | None
     min_nodes: int
@@ -64,27 +69,46 @@ class Partition(TypedDict):
 def partitions(
     shell: Shell,
     names: Annotated[NameList | None, Field(description="only these partitions")] = None,
+    cluster: SlurmCluster = None,
 ) -> list[Partition]:
     """Return the partitions in the site's order, including hidden ones."""
-    lines = ask(shell, "scontrol", "--all", "--oneliner", "show", "partition").lines
-    flags = ("--all", "--noheader", "--format=%R|%T|%D|%C")  # C: allocated/idle/other/total
-    nodes = defaultdict[str, list[list[str]]](list)
-    for line in ask(shell, "sinfo", *flags).lines:
-        name, *columns = line.split("|")
-        nodes[name].append(columns)
-    found = [_partition(each, nodes[each["PartitionName"]]) for each in listings.records(lines)]
+    with on_cluster(cluster):
+        answer = ask(shell, "scontrol", "--all", "--oneliner", "show", "partition")
+        members = defaultdict[str, list[NodeRecord]](list)
+        for node in read_nodes(shell):
+            for name in node.partitions:
+                members[name].append(node)
+    lines = [line for line in answer.lines if line.startswith("PartitionName=")]
+    try:
+        found = [
+            _partition(each, members[each["PartitionName"]]) for each in listings.records(lines)
+        ]
+    except (KeyError, ValueError):
+        raise unreadable("scontrol", answer.stdout) from None
     return [partition for partition in found if names is None or partition["name"] in names]
 
 
-def _partition(fields: listings.TableRow, nodes: Iterable[list[str]]) -> Partition:
-    states: Counter[str] = Counter()
-    cpus = [0, 0, 0, 0]
-    for state, number, cpus_by_use in nodes:
-        states[re.sub(r"[^A-Z_]", "", state.upper())] += int(number)
-        cpus = [
-            total + int(count) for total, count in zip(cpus, cpus_by_use.split("/"), strict=True)
-        ]
-    resources = parsing.parse_tres(fields.get("TRES", ""))
+def _cpu_counts(nodes: Sequence[NodeRecord]) -> CpuCounts:
+    """Count the CPUs by use, as `sinfo --format=%C` does."""
+    allocated, total = (sum(node.count(name) for node in nodes) for name in ("CPUAlloc", "CPUTot"))
+    idle = sum(
+        node.count("CPUTot") - node.count("CPUAlloc") for node in nodes if node.state.is_in_service
+    )
+    return CpuCounts(allocated=allocated, idle=idle, other=total - allocated - idle, total=total)
+
+
+def _gpus_by_type(nodes: Sequence[NodeRecord]) -> dict[str, ResourceCounts]:
+    sums: dict[str, ResourceCounts] = {}
+    for node in nodes:
+        for kind, counts in gpus_of(node.resources).items():
+            so_far = sums.setdefault(kind, ResourceCounts(total=0, allocated=0))
+            so_far["total"] += counts["total"]
+            so_far["allocated"] += counts["allocated"]
+    return sums
+
+
+def _partition(fields: listings.TableRow, nodes: Sequence[NodeRecord]) -> Partition:
+    gpus = _gpus_by_type(nodes)
     return Partition(
         name=fields["PartitionName"],
         state=fields["State"],
@@ -92,10 +116,13 @@ def _partition(fields: listings.TableRow, nodes: Iterable[list[str]]) -> Partiti
         is_hidden=fields["Hidden"] == "YES",
         nodes=int(fields["TotalNodes"]),
         node_names=parsing.expand_nodes(fields["Nodes"]),
-        nodes_by_state=dict(states),
-        cpus=CpuCounts(allocated=cpus[0], idle=cpus[1], other=cpus[2], total=cpus[3]),
-        gpus=resources.get("gres/gpu", 0),
-        memory=resources.get("mem", 0),
+        nodes_by_state=dict(Counter(node.state.status for node in nodes)),
+        cpus=_cpu_counts(nodes),
+        gpus=sum(counts["total"] for counts in gpus.values()),
+        allocated_gpus=sum(counts["allocated"] for counts in gpus.values()),
+        gpus_by_type=gpus,
+        memory=sum(node.bytes("RealMemory") for node in nodes),
+        allocated_memory=sum(node.bytes("AllocMem") for node in nodes),
         max_time=parsing.parse_duration(fields["MaxTime"]),
         default_time=parsing.parse_duration(fields["DefaultTime"]),
         min_nodes=int(fields["MinNodes"]),

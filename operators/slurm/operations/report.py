@@ -10,8 +10,8 @@ from pydantic import Field, NaiveDatetime
 from typing_extensions import TypedDict
 
 from operators.slurm import parsing
-from operators.slurm.client import ask
-from operators.slurm.job_types import NameList, Timestamp
+from operators.slurm.client import ask, unreadable
+from operators.slurm.job_types import NameList, SlurmCluster, Timestamp
 from resop import ErrorMessage, Shell, operation
 
 REPORTS = {
@@ -149,6 +149,7 @@ def report(
     ] = None,
     total: Annotated[bool, Field(description="also return the sum of the rows")] = False,
     monthly: Annotated[bool, Field(description="one period per month")] = False,
+    cluster: SlurmCluster = None,
 ) -> UsageReport:
     """Return the report with one period per month if `monthly`, otherwise a single one.
 
@@ -164,6 +165,7 @@ def report(
     filters = [f"{name}={','.join(names)}" for name, names in lists.items() if names]
     if filters and REPORTS[type][-1] == "Utilization":
         shell.fail(f"{type} cannot be filtered by accounts or users: it lists neither")
+    where = [f"clusters={cluster}"] if cluster else []
     if len(resources) > 1 and type.startswith("sizes"):
         shell.fail(f"{type} reports one resource at a time: give only one")
     words = (
@@ -176,8 +178,11 @@ def report(
 
     def period(span: tuple[date, date | None]) -> ReportPeriod:
         first, until = (day.isoformat() if day else "now" for day in span)
-        answer = ask(shell, "sreport", *words, f"start={first}", f"end={until}", *filters)
-        report = _period(answer.lines)
+        answer = ask(shell, "sreport", *words, f"start={first}", f"end={until}", *filters, *where)
+        try:
+            report = _period(answer.lines)
+        except IndexError:
+            raise unreadable("sreport", answer.stdout) from None
         for row in report["rows"]:  # reports of job sizes do not name the resource
             row["resource"] = row["resource"] or resources[0]
         if match is not None:
@@ -207,7 +212,8 @@ def _period(lines: list[str]) -> ReportPeriod:
     rules = [number for number, line in enumerate(lines) if line.startswith("-----")]
     header, *rows = lines[rules[1] + 1 :]
     span = _SPAN.search(" ".join(lines[: rules[1]]))
-    assert span is not None
+    if span is None:
+        raise IndexError("a report without its time span")
     names = header.split("|")
     return ReportPeriod(
         start=parsing.parse_time(span[1]) or "",

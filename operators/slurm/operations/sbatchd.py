@@ -4,8 +4,11 @@ from typing import Annotated, Unpack
 
 from pydantic import Field
 
+from operators.slurm.client import on_cluster
+from operators.slurm.job_types import SlurmCluster
+from operators.slurm.output_folders import resolve_paths
 from operators.slurm.submission import sbatch
-from operators.slurm.submit_options import ArrayIndexes, JobOptions, flags
+from operators.slurm.submit_options import ArrayIndexes, CheckFolders, JobOptions, flags
 from resop import ErrorMessage, Shell, operation
 
 
@@ -28,12 +31,17 @@ def sbatchd(
         ArrayIndexes | None,
         Field(description="indexes of a job array: 1,3,10-99:5; %10: at most ten at once"),
     ] = None,
+    check_folders: CheckFolders = True,
+    cluster: SlurmCluster = None,
     **options: Unpack[JobOptions],
 ) -> int:
     """Return the job's id.
 
     The options override the script's #SBATCH lines, which may set anything else.
     """
-    words = flags({**options, "array": array})
+    paths = resolve_paths(options, script)
+    words = flags({**paths.options, **options, **paths.options, "array": array})
+    folders = paths.folders if check_folders else ()
     # Text boxes of HTML forms send CR LF, which sbatch refuses anywhere in a script.
-    return sbatch(shell, *words, script=script.replace("\r\n", "\n"))["job"]
+    with on_cluster(cluster):
+        return sbatch(shell, *words, script=script.replace("\r\n", "\n"), folders=folders)["job"]

@@ -5,12 +5,17 @@ from typing import Annotated, Unpack
 from pydantic import Field
 
 from operators.slurm.batch_script import with_preparation, with_unix_line_ends
+from operators.slurm.client import on_cluster
+from operators.slurm.job_types import SlurmCluster
+from operators.slurm.output_folders import expand_home, resolve_paths
 from operators.slurm.submission import Submission, sbatch
 from operators.slurm.submit_options import (
     ArrayIndexes,
     BatchOptions,
     BatchScript,
+    CheckFolders,
     VariableName,
+    VariableValue,
     flags,
 )
 from resop import Argument, ErrorMessage, InvalidOptions, RemotePath, Shell, operation
@@ -60,7 +65,7 @@ def submit(
         list[Argument] | None, Field(description="arguments of the script: $1, $2, …")
     ] = None,
     environment: Annotated[
-        dict[VariableName, Argument] | None,
+        dict[VariableName, VariableValue] | None,
         Field(description="extra environment variables for the job; values may contain any text"),
     ] = None,
     modules: Annotated[
@@ -75,6 +80,8 @@ def submit(
         ArrayIndexes | None,
         Field(description="indexes of a job array: 1,3,10-99:5; %10: at most ten at once"),
     ] = None,
+    check_folders: CheckFolders = True,
+    cluster: SlurmCluster = None,
     **options: Unpack[BatchOptions],
 ) -> Submission:
     """Return the job's id.
@@ -86,13 +93,24 @@ def submit(
     if modules and path:
         message = "modules need a script sent as text; load them in the script at path instead"
         raise InvalidOptions.of("modules", message)
-    words = flags({**options, "array": array})
+    paths = resolve_paths(options, script)
+    words = flags({**paths.options, **options, **paths.options, "array": array})
     if path is not None:
-        # './' keeps a name with a leading '-' from being an option, and sbatch from searching PATH.
-        file = path if path.startswith("/") else f"./{path}"
-        return sbatch(shell, *words, file, *(arguments or []), environment=environment)
-    text = with_unix_line_ends(script or "")
-    if modules:
-        text = with_preparation(text, LOAD_MODULES.format(modules=" ".join(modules)))
-    stdin_script = ["/dev/stdin", *arguments] if arguments else []
-    return sbatch(shell, *words, *stdin_script, script=text, environment=environment)
+        path = expand_home(path, "path")
+        # './' keeps sbatch from searching PATH.
+        command = [path if path.startswith("/") else f"./{path}", *(arguments or [])]
+        text = None
+    else:
+        command = ["/dev/stdin", *arguments] if arguments else []
+        text = with_unix_line_ends(script or "")
+        if modules:
+            text = with_preparation(text, LOAD_MODULES.format(modules=" ".join(modules)))
+    with on_cluster(cluster):
+        return sbatch(
+            shell,
+            *words,
+            script=text,
+            command=command,
+            environment=environment,
+            folders=paths.folders if check_folders else (),
+        )

@@ -11,13 +11,16 @@ from typing import Annotated, Unpack
 from pydantic import Field
 
 from operators.slurm.batch_script import quote, with_preparation
-from operators.slurm.client import ask
+from operators.slurm.client import ask, on_cluster
+from operators.slurm.job_types import SlurmCluster
+from operators.slurm.output_folders import resolve_paths
 from operators.slurm.submission import Submission, sbatch
 from operators.slurm.submit_options import (
     BatchOptions,
     BatchScript,
+    CheckFolders,
+    ParameterName,
     PositiveCount,
-    VariableName,
     flags,
 )
 from resop import (
@@ -53,7 +56,7 @@ esac
 EXAMPLE_SCRIPT = "#!/bin/sh\nsrun ./sim --temperature $T --seed $SEED\n"
 
 RunValue = bool | int | float | Argument
-Run = dict[VariableName, RunValue]
+Run = dict[ParameterName, RunValue]
 
 
 class SweepSubmission(Submission):
@@ -85,7 +88,7 @@ def sweep(
         BatchScript, Field(description="batch script of each run as text, beginning with #!/…")
     ],
     parameters: Annotated[
-        dict[VariableName, ParameterValues[RunValue]] | None,
+        dict[ParameterName, ParameterValues[RunValue]] | None,
         Field(
             min_length=1,
             description="values by parameter: a list, or a range of numbers such as "
@@ -110,6 +113,8 @@ def sweep(
     at_once: Annotated[
         PositiveCount | None, Field(description="maximum number of runs at the same time")
     ] = None,
+    check_folders: CheckFolders = True,
+    cluster: SlurmCluster = None,
     **options: Unpack[BatchOptions],
 ) -> SweepSubmission:
     """Return the job's id, and the values of each run.
@@ -133,10 +138,14 @@ def sweep(
         )
     table = VALUE_TABLE.format(rows="\n".join(f"{n}) {_row(run)} ;;" for n, run in enumerate(runs)))
     limit = f"%{at_once}" if at_once else ""
-    words = flags({**options, "array": f"0-{len(runs) - 1}{limit}"})
+    paths = resolve_paths(options, script)
+    given = {**paths.options, **options, **paths.options}
+    words = flags({**given, "array": f"0-{len(runs) - 1}{limit}"})
     whole = with_preparation(script, table)
+    folders = paths.folders if check_folders else ()
     try:
-        submission = sbatch(shell, *words, script=whole)
+        with on_cluster(cluster):
+            submission = sbatch(shell, *words, script=whole, folders=folders)
     except CommandFailed as fault:
         field = "items" if parameters is None else "parameters"
         _explain_refusal(shell, fault, field, len(runs), len(whole.encode()))

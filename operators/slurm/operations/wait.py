@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from operators.slurm.accounting import find
+from operators.slurm.client import on_cluster
 from operators.slurm.job_outcome import (
     JobPart,
     count_by_state,
@@ -16,8 +18,9 @@ from operators.slurm.job_outcome import (
     unfinished,
 )
 from operators.slurm.job_queue import QueuedJob, list_jobs
-from operators.slurm.job_types import JobIdText
-from operators.slurm.operations.job import is_part
+from operators.slurm.job_reasons import NEVER_STARTS
+from operators.slurm.job_types import Job, JobIdText, SlurmCluster
+from operators.slurm.operations.job import is_part, no_such_job
 from operators.slurm.parsing import JobId
 from resop import DaemonUnavailable, Shell, operation
 
@@ -43,7 +46,7 @@ class JobOutcome(TypedDict):
     record of them.
     """
     reason: str | None
-    """Why the job is still pending."""
+    """Why the job is still pending, or why the first part that failed did."""
     exit_code: int | None
     """The highest exit code of all parts; None while the job continues, or if none is known."""
     signal: int | None
@@ -63,30 +66,50 @@ def wait(
             description="stop waiting after this many seconds and return the state at that time",
         ),
     ] = 3600,
+    cluster: SlurmCluster = None,
 ) -> JobOutcome:
     """Return how the job ended; `ended` is false if the timeout expired first.
 
+    It is also false, at once, if the job can never start: DependencyNeverSatisfied.
+
     The queue is polled at growing intervals of up to 15 s; a job that has left the queue is looked
-    up in the accounting database. The operation fails if neither has the job. It keeps waiting
+    up in the accounting database. JobNotFound: neither has the job. The operation keeps waiting
     when Slurm becomes unavailable in between. A wait occupies one of a worker's slots.
     """
     deadline = time.monotonic() + timeout
     target = JobId.parse(id)
-    jobs, total = _find_in_queue(shell, target), 0
-    for delay in _delays():
-        remaining, total = unfinished(jobs), max(total, count_tasks(jobs))
-        shell.progress(total - count_tasks(remaining), max(total, 1))
-        time_left = deadline - time.monotonic()
-        if not remaining or time_left <= 0:
-            break
-        time.sleep(min(delay, time_left))
-        jobs = _poll_queue(shell, target, jobs, deadline)
-    return _outcome(shell, target, id, jobs, total)
+    with on_cluster(cluster):
+        jobs, total = _find(shell, target), 0
+        for delay in _delays():
+            remaining, total = unfinished(jobs), max(total, count_tasks(jobs))
+            shell.progress(total - count_tasks(remaining), max(total, 1))
+            time_left = deadline - time.monotonic()
+            if _never_ends(remaining) or time_left <= 0:
+                break
+            time.sleep(min(delay, time_left))
+            jobs = _poll(shell, target, jobs, deadline)
+        return _outcome(shell, target, id, jobs, total)
+
+
+def _find(shell: Shell, target: JobId) -> list[Job]:
+    """Return the job's parts in the queue, or parts that only the database has as unfinished."""
+    queued = _find_in_queue(shell, target)
+    return [*queued] or _unfinished_in_database(shell, target)
 
 
 def _find_in_queue(shell: Shell, target: JobId) -> list[QueuedJob]:
-    """Return the job's parts in the queue."""
     return select(list_jobs(shell, "--states=all", ids=[target]), target)
+
+
+def _unfinished_in_database(shell: Shell, target: JobId) -> list[Job]:
+    # Only the queue knows which tasks of an array are still pending.
+    past = unfinished(select(find(shell, target), target))
+    return [job for job in past if job["tasks"] is None]
+
+
+def _never_ends(remaining: list[Job]) -> bool:
+    """Return True if nothing is left to wait for."""
+    return all(job["reason"] in NEVER_STARTS for job in remaining)
 
 
 def _delays() -> Iterator[float]:
@@ -96,12 +119,10 @@ def _delays() -> Iterator[float]:
         delay = min(delay * 1.5, MAX_DELAY)
 
 
-def _poll_queue(
-    shell: Shell, target: JobId, before: list[QueuedJob], deadline: float
-) -> list[QueuedJob]:
+def _poll(shell: Shell, target: JobId, before: list[Job], deadline: float) -> list[Job]:
     """Return the job's parts in the queue, and ended parts that have left it."""
     try:
-        now = _find_in_queue(shell, target)
+        now: list[Job] = [*_find_in_queue(shell, target)]
     except DaemonUnavailable as fault:
         if time.monotonic() >= deadline:
             raise
@@ -109,18 +130,19 @@ def _poll_queue(
         return before
     ids = {job["id"] for job in now}
     gone = [job for job in before if job["id"] not in ids]
-    return [*now, *(job for job in gone if not unfinished([job]))]
+    known = [*now, *(job for job in gone if not unfinished([job]))]
+    return known or _unfinished_in_database(shell, target)
 
 
-def _outcome(shell: Shell, target: JobId, id: str, jobs: list[QueuedJob], total: int) -> JobOutcome:
+def _outcome(shell: Shell, target: JobId, id: str, jobs: list[Job], total: int) -> JobOutcome:
     remaining = unfinished(jobs)
     parts: list[JobPart] = []
     if not remaining:
-        parts = ended_parts(shell, target, jobs, max(total, 1))
+        parts = ended_parts(shell, target, jobs, total)
     elif target.task is None and any(is_part(job) for job in jobs):
         parts = ended_parts(shell, target, jobs, total - count_tasks(remaining))
     if not remaining and not parts:
-        shell.fail(f"there is no job {id}, neither in the queue nor in the accounting database")
+        raise no_such_job(id)
     states = count_by_state(remaining, parts)
     if (unknown := total - sum(states.values())) > 0:
         states["UNKNOWN"] = unknown
@@ -133,7 +155,7 @@ def _outcome(shell: Shell, target: JobId, id: str, jobs: list[QueuedJob], total:
         succeeded=set(states) == {"COMPLETED"},
         state=_overall_state(states),
         states=states,
-        reason=next((job["reason"] for job in remaining if job["reason"]), None),
+        reason=next((each["reason"] for each in (*remaining, *failed) if each["reason"]), None),
         exit_code=max(codes, default=None) if not remaining else None,
         signal=max(signals, default=None) if not remaining else None,
         failed=failed[:MAX_FAILED_PARTS],

@@ -44,6 +44,7 @@ PINNED = {
     "StepTimedOut": 504,
     "TaskCancelled": 409,
     "OperationFailed": 424,
+    "JobNotFound": 404,
     "DaemonUnavailable": 424,
     "OperationFault": 500,
     "MalformedRequest": 400,

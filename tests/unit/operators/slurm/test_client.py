@@ -2,7 +2,7 @@
 
 import pytest
 
-from operators.slurm.client import ask, unavailable_daemon
+from operators.slurm.client import ask, launcher, on_cluster, unavailable_daemon
 from resop.errors import CommandFailed, DaemonUnavailable, OperationFailed, StepTimedOut
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
@@ -136,3 +136,26 @@ def test_answer_that_was_cut_off_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
         OperationFailed, match="squeue printed more than 9 bytes: narrow the request"
     ):
         ask(FakeShell(), "squeue", max_output=9)
+
+
+def test_cluster_is_an_option_of_the_clients_that_have_one() -> None:
+    shell = FakeShell().expect("squeue --clusters=big --me")
+    shell.expect("env A=squeue sbatch --clusters=big --parsable").expect("sacctmgr show account")
+    with on_cluster("big"):
+        ask(shell, "squeue", "--me")
+        ask(shell, "env", "A=squeue", "sbatch", "--parsable", changes=True)
+        ask(shell, "sacctmgr", "show", "account")
+    shell.expect("squeue")
+    ask(shell, "squeue")
+    shell.finished()
+
+
+def test_client_that_is_not_on_the_path_says_which_setting_helps() -> None:
+    shell = FakeShell().expect("squeue", stderr="sh: 9: exec: squeue: not found", exit_code=127)
+    with pytest.raises(CommandFailed, match=r"squeue is not on the PATH .* SLURM_BIN"):
+        ask(shell, "squeue", check=False)
+
+
+def test_folder_of_the_clients_is_a_setting() -> None:
+    assert "/opt/slurm/bin" in launcher(FakeShell(settings={"SLURM_BIN": "/opt/slurm/bin"}))
+    assert launcher(FakeShell())[4] == ""

@@ -1,0 +1,214 @@
+"""Slurm as sites and users have it: profiles, output files in odd places, drained nodes."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.centre import output
+from tests.support.service import Caller, failure
+from tests.support.testbed import Testbed
+from tests.testbed.test_slurm_actions import ending, out_of_the_queue, submit, written
+from tests.testbed.test_slurm_queries import eventually
+
+pytestmark = pytest.mark.timeout(240)
+
+HURTFUL_PROFILE = """
+export SQUEUE_STATES=RUNNING SQUEUE_PARTITION=debug SQUEUE_USERS=bob SQUEUE_FORMAT=%i
+export SCANCEL_STATE=RUNNING SCANCEL_PARTITION=debug SINFO_PARTITION=debug SACCT_FORMAT=jobid
+export SLURM_CLUSTERS=other SLURM_TIME_FORMAT=relative SCONTROL_ALL=1
+export SBATCH_PARTITION=debug SBATCH_OUTPUT=/dev/null SBATCH_ACCOUNT=nobody SBATCH_TIMELIMIT=0
+"""
+
+
+QUICK = {"partition": "batch", "time_limit": 5, "memory": 10}
+PATTERNS = [
+    *("p1-%%j-%5j.out", "p2-%j-%n-%t-%s-%4a.out", "p3 %x-%u-%J.out", "p4-%A-%q.out"),
+    "p5-\\%j.out",
+]
+LINES = [
+    "sbatch --parsable -p batch -o 'h1 x.txt' --comment='a b' id.sh -o no.txt",
+    "sbatch --parsable -p batch --wrap 'sh id.sh; true -o no.txt' -o 'h2 %j.txt'",
+    "sbatch --parsable -p batch -J 'x -o no.txt' --output 'h3 x.txt' id.sh",
+    "sbatch --parsable -p batch -soh4.txt < id.sh",
+]
+
+
+def run(caller: Caller, command: str) -> Any:
+    return output(caller, "core/opn/run", command=command)
+
+
+def fresh(caller: Caller, action: str, **options: Any) -> Any:
+    """Return the output of an action that is not shared with an earlier request."""
+    answer = caller.post(action, options, query={"fresh": "true"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["output"]
+
+
+def past(caller: Caller, job: int) -> Any:
+    """Return a job as soon as the accounting database has it, which takes some seconds."""
+
+    def found() -> list[Any]:
+        jobs = fresh(caller, "slurm/opn/history", start="now-1hour")["jobs"]
+        return [each for each in jobs if each["job"] == job]
+
+    return eventually(found, bool)[0]
+
+
+@contextlib.contextmanager
+def profile(caller: Caller, lines: str) -> Iterator[None]:
+    """Put lines into the user's ~/.bashrc, which bash reads for each step."""
+    script = (
+        f"#!/bin/sh\ncp ~/.bashrc ~/.bashrc-kept 2>/dev/null\ncat >~/.bashrc <<'E'\n{lines}\nE\n"
+    )
+    output(caller, "core/opn/script", script=script)
+    try:
+        yield
+    finally:
+        run(caller, "rm ~/.bashrc; mv ~/.bashrc-kept ~/.bashrc || true")
+
+
+def test_output_is_the_jobs_own_in_the_queue_and_after_it(alice: Caller) -> None:
+    script = "#!/bin/sh\necho this is stdout\necho data >results.csv\n"
+    run(alice, f"mkdir -p proj && printf '{script}' >proj/conv.sh")
+    jobs = []
+    for words in (["--input=x", "--output=results.csv"], ["-o", "results.csv"]):
+        options = {"path": "~/proj/conv.sh", "arguments": words, **QUICK}
+        jobs.append(str(output(alice, "slurm/opn/submit", **options)["job"]))
+    sweep = output(
+        alice,
+        "slurm/opn/sweep",
+        script="#!/bin/sh\n#SBATCH -o '~/new-folder/sw %A_%3a.out'\necho run $N\n",
+        parameters={"N": {"start": 0, "stop": 2}},
+        **QUICK,
+    )["job"]
+    named = "#!/bin/sh\n#SBATCH -o 'by line %j.txt'\necho by line\n"
+    output(alice, "core/opn/script", script=f"#!/bin/sh\ncat >named.sh <<'E'\n{named}E\n")
+    script_file = {"parsable": True, "partition": "batch", "time": "5", "input": ["named.sh"]}
+    by_line = output(alice, "slurm/cmd/sbatch", **script_file).strip()
+    # Each of these jobs prints its number, so the text shows whose file it is.
+    by_pattern = [
+        submit(alice, "echo $SLURM_JOB_ID", output=pattern, job_name="n m", **QUICK)
+        for pattern in PATTERNS
+    ]
+    lines = "#!/bin/sh\necho '#!/bin/sh\necho $SLURM_JOB_ID' >id.sh\n" + "\n".join(LINES)
+    by_hand = output(alice, "core/opn/script", script=lines)["stdout"].split()
+    assert len(by_hand) == len(LINES)
+    numbers = [*map(str, by_pattern), *by_hand]
+    expected = {
+        **{job: (f"/home/alice/slurm-{job}.out", "this is stdout\n") for job in jobs},
+        **{
+            f"{sweep}_{n}": (f"/home/alice/new-folder/sw {sweep}_{n:03}.out", f"run {n}\n")
+            for n in range(3)
+        },
+        by_line: (f"/home/alice/by line {by_line}.txt", "by line\n"),
+    }
+    all_jobs = [*jobs, sweep, by_line, *numbers]
+    for job in all_jobs:
+        assert ending(alice, job)["succeeded"]
+    for look in range(2):
+        for job in numbers:
+            assert written(alice, job)["text"] == f"{job}\n", look
+        for job, (path, text) in expected.items():
+            shown = written(alice, job)
+            assert (shown["path"], shown["text"], shown["ended"]) == (path, text, True), look
+        for job in all_jobs:
+            out_of_the_queue(alice, int(job))
+
+
+def test_variables_of_a_profile_change_no_answer(alice: Caller) -> None:
+    running = submit(alice, "sleep 60")
+    held = submit(alice, "true", hold=True)
+    with profile(alice, HURTFUL_PROFILE):
+        listed = {each["job"]: each for each in fresh(alice, "slurm/opn/jobs")}
+        assert {running, held} <= set(listed)
+        assert listed[held]["submitted"].startswith("20")
+        assert fresh(alice, "slurm/opn/job", id=held)["source"] == "queue"
+        assert ending(alice, held, timeout=0)["state"] == "PENDING"
+        names = {each["name"] for each in fresh(alice, "slurm/opn/partitions")}
+        assert names == {"batch", "debug"}
+        assert len(fresh(alice, "slurm/opn/nodes")) == 6
+        assert past(alice, running)["job"] == running
+        done = submit(alice, "echo $SLURM_JOB_PARTITION")
+        assert ending(alice, done)["succeeded"]
+        assert written(alice, done)["text"] == "batch\n"
+        answer = output(alice, "slurm/opn/cancel", jobs=[held, running])
+        assert {each["result"] for each in answer} == {"ended"}
+
+
+def test_job_whose_output_has_no_place_is_refused_or_explained(alice: Caller) -> None:
+    script = {"script": "#!/bin/sh\necho hi\n", "partition": "batch"}
+    assert (
+        "%x"
+        in failure(alice.post("slurm/opn/submit", {**script, "output": "logs/%x/%j.out"}), 422)[
+            "message"
+        ]
+    )
+    refused = {"output": "/proc/no/%j.out", "error": "/proc/no/x", "chdir": "/no/such"}
+    for option, path in refused.items():
+        error = failure(alice.post("slurm/opn/submit", {**script, option: path}), 422)
+        assert error["type"] == "InvalidOptions", option
+        assert path.rpartition("/")[0] in error["message"] or path in error["message"]
+    job = submit(alice, "echo hi", output="/no/such/%j.out", check_folders=False)
+    done = ending(alice, job)
+    assert (done["state"], done["exit_code"], done["signal"]) == ("FAILED", 0, 53)
+    assert done["reason"] == done["failed"][0]["reason"]
+    assert "output file" in done["reason"]
+    assert fresh(alice, "slurm/opn/job", id=job)["reason"] == done["reason"]
+    assert past(alice, job)["reason"] == done["reason"]
+
+
+def test_job_that_never_starts_is_not_waited_for(alice: Caller) -> None:
+    failing = submit(alice, "exit 3")
+    assert ending(alice, failing)["reason"] == "NonZeroExitCode"
+    child = submit(alice, "true", dependency=f"afterok:{failing}", kill_on_invalid_dep=False)
+    begun = time.monotonic()
+    never = ending(alice, child)
+    assert (never["ended"], never["reason"]) == (False, "DependencyNeverSatisfied")
+    assert time.monotonic() - begun < 30
+    output(alice, "slurm/opn/cancel", jobs=[child])
+
+
+def test_unknown_jobs_are_not_found_at_once(alice: Caller) -> None:
+    for action in ("job", "wait", "output"):
+        begun = time.monotonic()
+        error = failure(alice.post(f"slurm/opn/{action}", {"id": "999999"}), 404)
+        assert error["type"] == "JobNotFound", action
+        assert time.monotonic() - begun < 2.5
+    error = failure(alice.post("slurm/opn/cancel", {"jobs": ["999999"]}), 404)
+    assert error["jobs"][0]["result"] == "refused"
+
+
+def test_drained_nodes_are_not_idle_in_nodes_and_partitions(alice: Caller, bed: Testbed) -> None:
+    def drain(state: str) -> None:
+        words = ["update", "nodename=cn04", f"state={state}", "reason=fan Comment=x broken"]
+        bed.machine.run(["scontrol", *words])
+
+    drain("drain")
+    try:
+        idle = fresh(alice, "slurm/opn/nodes", states=["IDLE"])
+        [drained] = fresh(alice, "slurm/opn/nodes", states=["DRAINED"])
+        assert "cn04" not in {each["name"] for each in idle}
+        assert (drained["name"], drained["status"], drained["accepts_jobs"]) == (
+            "cn04",
+            "DRAINED",
+            False,
+        )
+        assert (drained["state"], drained["flags"]) == ("IDLE", ["DRAIN"])
+        assert drained["reason"]["text"] == "fan Comment=x broken"
+        [batch] = fresh(alice, "slurm/opn/partitions", names=["batch"])
+        assert batch["nodes_by_state"]["DRAINED"] == 1
+        assert batch["gpus_by_type"]["a100"]["total"] == batch["gpus"] == 4
+    finally:
+        drain("resume")
+
+
+def test_lines_of_a_cluster_that_is_named(alice: Caller) -> None:
+    job = submit(alice, "true", cluster="mini")
+    assert ending(alice, job, cluster="mini")["succeeded"]
+    for action in ("jobs", "nodes", "partitions", "history", "accounts"):
+        assert output(alice, f"slurm/opn/{action}", cluster="mini") is not None
+    error = failure(alice.post("slurm/opn/jobs", {"cluster": "other"}), 424)
+    assert "other" in error["message"]
