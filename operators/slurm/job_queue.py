@@ -84,11 +84,8 @@ class JobDetails(TypedDict):
 
 def list_jobs(shell: Shell, *filters: str, ids: Sequence[JobId] = ()) -> list[QueuedJob]:
     """Return the jobs that match squeue's filters, ordered by id; only `ids`, if there are any."""
-    if ids:
-        # Numbers only: squeue does not find a component by 123+1.
-        filters = (*filters, f"--jobs={','.join(sorted({str(each.job) for each in ids}))}")
     try:
-        jobs = [_job(row) for row in listings.squeue(shell, _COLUMNS, *filters)]
+        jobs = [_job(row) for row in listings.squeue(shell, _COLUMNS, *filters, *id_filter(ids))]
     except CommandFailed as fault:
         if ids and "Invalid job id" in fault.message:
             return []
@@ -96,6 +93,12 @@ def list_jobs(shell: Shell, *filters: str, ids: Sequence[JobId] = ()) -> list[Qu
     if ids:
         jobs = [job for job in jobs if any(matches_id(job, each) for each in ids)]
     return sorted(jobs, key=lambda job: (job["job"], job["task"] or 0, job["component"] or 0))
+
+
+def id_filter(ids: Sequence[JobId]) -> tuple[str, ...]:
+    """Return squeue's filter for jobs; none for no `ids`."""
+    # Numbers only: squeue does not find a component by 123+1.
+    return (f"--jobs={','.join(sorted({str(each.job) for each in ids}))}",) if ids else ()
 
 
 def read_details(shell: Shell, id: str, *, has_ended: bool) -> JobDetails | None:

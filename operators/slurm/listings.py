@@ -35,7 +35,7 @@ def squeue(shell: Shell, columns: Mapping[str, str], *filters: str) -> list[Tabl
     answer = ask(shell, "squeue", "--noheader", "--all", f"--format={format}", *filters)
     if "error: Invalid user" in answer.stderr:  # squeue prints no rows, and exits with 0
         shell.fail(answer.stderr.strip())
-    return _job_rows("squeue", answer, end, list(columns))
+    return job_rows("squeue", answer, end, list(columns))
 
 
 def sacct(shell: Shell, columns: Mapping[str, str], *filters: str) -> list[TableRow]:
@@ -43,7 +43,7 @@ def sacct(shell: Shell, columns: Mapping[str, str], *filters: str) -> list[Table
     end = separator()
     style = ("--noheader", "--parsable", f"--delimiter={end}")
     answer = ask(shell, "sacct", *style, f"--format={','.join(columns.values())}", *filters)
-    return _job_rows("sacct", answer, end, list(columns))
+    return job_rows("sacct", answer, end, list(columns))
 
 
 def sacctmgr(shell: Shell, columns: Sequence[str], *query: str) -> list[TableRow]:
@@ -59,7 +59,7 @@ def sacctmgr(shell: Shell, columns: Sequence[str], *query: str) -> list[TableRow
     return [dict(zip(columns, cells, strict=True)) for cells in lines]
 
 
-def _job_rows(program: str, answer: Result, end: str, names: Sequence[str]) -> list[TableRow]:
+def job_rows(program: str, answer: Result, end: str, names: Sequence[str]) -> list[TableRow]:
     """Return the rows of a table of jobs.
 
     Lines that a site's wrapper prints before a row are skipped. Raises OperationFailed for a text
@@ -69,7 +69,7 @@ def _job_rows(program: str, answer: Result, end: str, names: Sequence[str]) -> l
         table = rows(answer.stdout, end, names)
         for row in table:
             JobId.parse(row["id"])
-            int(re.split(r"\D", row["raw_id"])[0])
+            int(re.split(r"\D", row.get("raw_id", row["id"]))[0])
     except ValueError:
         raise unreadable(program, answer.stdout) from None
     return table

@@ -171,6 +171,23 @@ def test_job_that_never_starts_is_not_waited_for(alice: Caller) -> None:
     output(alice, "slurm/opn/cancel", jobs=[child])
 
 
+def test_jobs_are_listed_with_memory_and_gpus(alice: Caller) -> None:
+    held = {"hold": True, "job_name": f"gpus-{time.time_ns()}"}
+    expected = {
+        submit(alice, "true", gpus="2", **held): (500 << 20, {"gpu": 2}, 1),
+        submit(alice, "true", gres="gpu:a100:1", nodes=2, memory="1GB", **held): (
+            2 << 30,
+            {"a100": 2},
+            2,
+        ),
+        submit(alice, "true", array="1-3", memory_per_cpu="100m", **held): (100 << 20, {}, 1),
+    }
+    listed = fresh(alice, "slurm/opn/jobs", names=[held["job_name"]])
+    found = {each["job"]: (each["memory"], each["gpus"], each["ntasks"]) for each in listed}
+    assert found == expected
+    output(alice, "slurm/opn/cancel", name=held["job_name"])
+
+
 def test_unknown_jobs_are_not_found_at_once(alice: Caller) -> None:
     for action in ("job", "wait", "output"):
         begun = time.monotonic()

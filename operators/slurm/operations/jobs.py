@@ -5,10 +5,15 @@ from typing import Annotated
 from pydantic import Field
 
 from operators.slurm.client import on_cluster
-from operators.slurm.job_queue import QueuedJob, list_jobs
+from operators.slurm.job_queue import QueuedJob, id_filter, list_jobs
+from operators.slurm.job_resources import NO_RESOURCES, JobResources, read_resources
 from operators.slurm.job_types import JobIds, JobName, JobState, NameList, SlurmCluster
 from operators.slurm.parsing import JobId
 from resop import Shell, operation
+
+
+class ListedJob(QueuedJob, JobResources):
+    """A job in the queue, with its memory and GPUs."""
 
 
 @operation(
@@ -41,7 +46,7 @@ def jobs(
         Field(description="list each pending task of an array by itself, not all as one entry"),
     ] = False,
     cluster: SlurmCluster = None,
-) -> list[QueuedJob]:
+) -> list[ListedJob]:
     """Return the jobs that match all filters, ordered by id.
 
     Some minutes after its end (MinJobAge) a job leaves the queue: see `history`.
@@ -51,6 +56,9 @@ def jobs(
     if each_task:
         filters.append("--array")
     with on_cluster(cluster):
-        found = list_jobs(shell, *filters, ids=[JobId.parse(each) for each in ids or ()])
-    # Not squeue's filter, which splits names at commas.
-    return [job for job in found if names is None or job["name"] in names]
+        targets = [JobId.parse(each) for each in ids or ()]
+        found = list_jobs(shell, *filters, ids=targets)
+        # Not squeue's filter, which splits names at commas.
+        named = [job for job in found if names is None or job["name"] in names]
+        resources = read_resources(shell, *filters, *id_filter(targets)) if named else {}
+    return [ListedJob(**job, **resources.get(job["raw_id"], NO_RESOURCES)) for job in named]
