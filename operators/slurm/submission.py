@@ -17,6 +17,18 @@ MAYBE_ACCEPTED = "the job may have been accepted, look before trying again"
 KILLED = range(129, 193)
 """The exit codes of programs that a signal ended; sbatch itself ends with 1 or 255."""
 
+# The job's PATH need not have sbatch itself, which `env` would search there.
+FIND_SBATCH = """\
+found=
+for word; do
+  shift
+  if [ -z "$found" ] && [ "$word" = sbatch ]; then
+    found=yes word=$(command -v sbatch || echo sbatch)
+  fi
+  set -- "$@" "$word"
+done
+"""
+
 _ID = re.compile(r"([1-9][0-9]*)(?:;(\S+))?")
 _SENTENCE = re.compile(r"Submitted batch job ([1-9][0-9]*)(?: on cluster (\S+))?")
 _PREFIX = re.compile(r"^sbatch: (?:error: )?")
@@ -58,7 +70,7 @@ def sbatch(
             input=script,
             changes=True,
             check=False,
-            prepare=_checks(folders),
+            prepare=_preparation(folders, find_sbatch="PATH" in (environment or {})),
         )
     except StepTimedOut as fault:
         raise StepTimedOut(f"{fault.message}: {MAYBE_ACCEPTED}", **fault.details) from None
@@ -87,11 +99,15 @@ def parse_answer(output: str) -> Submission | None:
     return None
 
 
-def _checks(folders: Sequence[JobFolder]) -> tuple[str, Sequence[str]]:
-    """Return the lines of shell that check the folders first, and their arguments."""
+def _preparation(
+    folders: Sequence[JobFolder], *, find_sbatch: bool = False
+) -> tuple[str, Sequence[str]]:
+    """Return the lines of shell that run before sbatch, and their arguments."""
+    find = FIND_SBATCH if find_sbatch else ""
     if not folders:
-        return "", ()
-    return CHECK, (str(len(folders)), *(word for folder in folders for word in folder))
+        return find, ()
+    arguments = (str(len(folders)), *(word for folder in folders for word in folder))
+    return CHECK + find, arguments
 
 
 def _messages(stderr: str) -> list[str]:

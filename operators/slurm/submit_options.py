@@ -18,7 +18,8 @@ from resop.types import argument_fault
 _INDEX = r"[0-9]+(-[0-9]+(:[1-9][0-9]*)?)?"
 _JOB = r"[1-9][0-9]*(_([0-9]+|\*))?(\+[0-9]+)?"
 _CONDITION = rf"(singleton|after(any|burstbuffer|corr|notok|ok)?(:{_JOB})+)"
-_TIME = r"^([0-9]+(:[0-9]{1,2}){0,2}|[0-9]+-[0-9]{1,2}(:[0-9]{1,2}){0,2}|UNLIMITED)$"
+_TIME = r"^([0-9]+(:[0-9]{1,2}){0,2}|[0-9]+-[0-9]{1,2}(:[0-9]{1,2}){0,2}|(?i:UNLIMITED|INFINITE))$"
+_COUNTS = r"[1-9][0-9]*[KkMm]?(-[1-9][0-9]*[KkMm]?(:[1-9][0-9]*)?)?"
 _GPUS = r"([A-Za-z0-9][A-Za-z0-9_.-]*:)?[0-9]+"
 
 
@@ -70,7 +71,7 @@ CommaSeparatedNames = Annotated[
 ]
 NodeCount = Annotated[
     str,
-    Field(pattern=r"^[1-9][0-9]*(-[1-9][0-9]*)?$", coerce_numbers_to_str=True),
+    Field(pattern=rf"^{_COUNTS}(,{_COUNTS})*$", max_length=255, coerce_numbers_to_str=True),
     ErrorMessage("must be a number of nodes, or minimum-maximum such as 2-4"),
 ]
 
