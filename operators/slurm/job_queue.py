@@ -182,7 +182,8 @@ def _job(row: listings.TableRow) -> QueuedJob:
         time_left=None if has_ended else parsing.parse_duration(row["time_left"]),
         dependency=parsing.parse_text(row["dependency"]),
         priority=parsing.parse_int(row["priority"]),
-        gres=parsing.parse_text(row["gres"]),
+        # Releases after 22.05 print gres/gpu:1.
+        gres=parsing.parse_text(row["gres"].replace("gres/", "gres:")),
         features=parsing.parse_text(row["features"]),
         script=parsing.parse_text(row["script"]),
         comment=parsing.parse_text(row["comment"]),
