@@ -8,8 +8,10 @@ tests/integration/api/http/test_uvicorn.py and test_http_limits.py fail when one
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
+import httptools
 from fastapi.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -24,7 +26,7 @@ from api.http.http_limits import (
     LINGER_SECONDS,
     MAX_LINGERING,
     MAX_PIPELINED,
-    TRANSFER_PATHS,
+    is_transfer,
 )
 from api.http.upload import STALL_SECONDS
 from resop.errors import (
@@ -37,6 +39,8 @@ from resop.errors import (
     UriTooLong,
 )
 
+_WITHOUT_PATH = re.compile(rb"^https?://[^/?#]+(?=[?#]|$)", re.IGNORECASE)
+"""A request target in absolute form that has no path (RFC 9112, section 3.2.2)."""
 REFUSAL_HEADERS = {
     "Cache-Control": "no-store",
     "Connection": "close",
@@ -56,6 +60,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._begun = False  # True while headers arrive
         self._headers_complete = False  # of the present request, whose body may be incomplete
         self._unparsed = 0  # bytes since the parser last completed something
+        self._is_repeating = False  # True while a new parser gets the headers of a request again
         self._fault: ResopError | None = None
         self._refused = False
         self._linger_until: float | None = None
@@ -123,17 +128,53 @@ class LimitedProtocol(HttpToolsProtocol):
             piece = data[position : position + limit - self._unparsed]
             position += len(piece)
             self._unparsed += len(piece)
-            super().data_received(piece)
+            self._unset_keepalive_if_required()
+            self._parse(piece)
             if self._unparsed >= limit and self._fault is None:
                 self._fault = HeadersTooLarge(f"the headers have more than {limit} bytes")
             if self._fault is not None:
                 self._refuse(self._fault)
                 return
 
+    def _parse(self, piece: bytes) -> None:
+        try:
+            while piece and self._fault is None:
+                try:
+                    self.parser.feed_data(piece)
+                    return
+                except httptools.HttpParserUpgrade as upgrade:
+                    self._decline_upgrade()
+                    piece = piece[upgrade.args[0] :]
+        except httptools.HttpParserError:
+            self._fault = self._fault or MalformedRequest()
+
+    def _decline_upgrade(self) -> None:
+        """Continue after the headers of a request that offers another protocol, such as h2c.
+
+        The parser believes that the request has no body. A new one reads it, after the header from
+        which it learns where the body ends (RFC 9112, section 6.3).
+        """
+        framing = self._framing()
+        if framing:
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self._is_repeating = True
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n\r\n")
+            self._is_repeating = False
+
+    def _framing(self) -> bytes:
+        """Return the header that says where the body of the request ends; empty without a body."""
+        for name, value in self.headers:
+            if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b" 0")):
+                return name + b": " + value
+        return b""
+
     # -- parser
 
     def on_message_begin(self) -> None:
         """Begin to count."""
+        if self._is_repeating:
+            return
         self._header_count, self._begun = 0, True
         self._waiting_since = self.loop.time()
         if self._client is not None and not self._is_serving():
@@ -142,6 +183,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Limit the address."""
+        if self._is_repeating:
+            return
         super().on_url(url)
         limit = self._limits.url_bytes
         if len(self.url) > limit:
@@ -149,6 +192,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Limit the number of headers; trailers count as well, and are dropped."""
+        if self._is_repeating:
+            return
         self._header_count += 1
         limit = self._limits.header_count
         if self._header_count > limit:
@@ -158,14 +203,20 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Serve the request, unless it is refused."""
+        if self._is_repeating:
+            return
         self._headers_complete, self._begun, self._unparsed = True, False, 0
         if len(self.pipeline) >= MAX_PIPELINED:
             self._fault = LimitReached(
                 f"{MAX_PIPELINED} requests wait on this connection for the answer before them"
             )
+        if self.url == b"*" and self.parser.get_method() == b"OPTIONS":
+            self.url = b"/"  # the service as a whole
+        self.url = _WITHOUT_PATH.sub(rb"\g<0>/", self.url)
         if self._fault is None:
             super().on_headers_complete()
-            if self._client is not None and self.scope["path"].startswith(TRANSFER_PATHS):
+            transfer_paths = self._limits.transfer_paths
+            if self._client is not None and is_transfer(self.scope["path"], transfer_paths):
                 self._client.serve(self)  # an upload may take long
 
     def on_body(self, body: bytes) -> None:
@@ -176,6 +227,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Wait for the next request."""
+        if self.parser.should_upgrade() and self._framing():
+            return  # its body follows
         self._headers_complete, self._unparsed = False, 0
         self._waiting_since = self.loop.time()
         if self._fault is None:
@@ -185,13 +238,6 @@ class LimitedProtocol(HttpToolsProtocol):
                     self._client.serve(self)
                 else:
                     self._client.rest(self)
-
-    def send_400_response(self, msg: str) -> None:
-        """Note that the parser failed; `data_received` answers."""
-        self._fault = MalformedRequest()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: the request is answered, and anybody can send it."""
 
     def on_response_complete(self) -> None:
         """Begin to wait for the next request."""

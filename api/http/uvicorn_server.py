@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -40,17 +39,6 @@ class HandshakeLoop(uvloop.Loop):
         return await super().create_server(*arguments, **named)
 
 
-class _OncePerMinute(logging.Filter):
-    """Drop the lines of single malformed requests: the register sums them up."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return False for such a line."""
-        return record.msg not in ("Invalid HTTP request received.", "Unsupported upgrade request.")
-
-
-_summed_up = _OncePerMinute()
-
-
 class ApiServer(uvicorn.Server):
     """A server that limits its connections, and ends its event streams when it stops.
 
@@ -66,7 +54,6 @@ class ApiServer(uvicorn.Server):
     ) -> None:
         config.http = functools.partial(LimitedProtocol, register=register)  # type: ignore[assignment]
         super().__init__(config)
-        logging.getLogger("uvicorn.error").addFilter(_summed_up)
         self._register = register
         self._end_streams = end_streams
         self._sweeper: asyncio.Task[None] | None = None

@@ -10,7 +10,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.http_limits import TRANSFER_PATHS
+from api.http.http_limits import is_transfer
 from resop.errors import BodyTruncated, RequestTimedOut
 
 MIN_BYTES_PER_SECOND = 500
@@ -31,7 +31,7 @@ class BodyTimeout:
         if (
             scope["type"] == "http"
             and scope["method"] in METHODS
-            and not scope["path"].startswith(TRANSFER_PATHS)
+            and not is_transfer(scope["path"])
         ):
             body = _TimedBody(receive, send, self._seconds)
             receive, send = body.receive, body.send

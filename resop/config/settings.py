@@ -34,6 +34,8 @@ UNIX_SOCKET_PATH_BYTES = 107  # sun_path of unix(7), less its final NUL
 
 _HOST = r"((\*\.)?[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
 
+ROOT_PATH_PATTERN = r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*$"
+
 Switch = Annotated[bool, ErrorMessage("must be true or false")]
 Count = Annotated[int, Field(ge=1), ErrorMessage("must be a whole number, at least 1")]
 
@@ -65,6 +67,11 @@ class Settings(BaseModel):
     SSL_PRIVATE_KEY: Path | None = None
     SSL_CERTIFICATE: Path | None = None
     TRUSTED_PROXIES: str = ""
+    ROOT_PATH: Annotated[
+        str,
+        Field(pattern=ROOT_PATH_PATTERN),
+        ErrorMessage("must be a path such as /resop, without a slash at its end"),
+    ] = ""
     ALLOWED_HOSTS: Annotated[
         str,
         Field(pattern=rf"^({_HOST}( *, *{_HOST})*)?$"),
@@ -435,10 +442,10 @@ def _check_openid(settings: Settings) -> None:
     address = settings.OIDC_REDIRECT_URI
     if address is not None:
         local = address.startswith(("http://127.0.0.1:", "http://localhost:"))
-        if not (address.startswith("https://") or local) or not address.endswith(REDIRECT_PATH):
+        path = settings.ROOT_PATH + REDIRECT_PATH
+        if not (address.startswith("https://") or local) or not address.endswith(path):
             raise ValueError(
-                "OIDC_REDIRECT_URI must be the https address of this service followed by "
-                f"{REDIRECT_PATH}"
+                f"OIDC_REDIRECT_URI must be the https address of this service followed by {path}"
             )
 
 

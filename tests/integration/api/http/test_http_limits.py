@@ -472,6 +472,97 @@ async def test_trusted_proxy_has_as_many_connections_as_it_needs(
                 assert b"served" in await client.answer()
 
 
+UPGRADE = (
+    b"Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+)
+BODIES = {
+    "a length": b"Content-Length: 5\r\n\r\nhello",
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\nX-T: a\r\n\r\n",
+    "no body": b"Content-Length: 0\r\n\r\n",
+    "nothing about a body": b"\r\n",
+}
+
+
+@pytest.mark.parametrize("framed", BODIES.values(), ids=BODIES)
+async def test_offer_of_another_protocol_costs_no_body_and_no_later_request(
+    site: Site, framed: bytes
+) -> None:
+    body = b"hello" if b"llo" in framed else b""
+    sent = b"POST /good HTTP/1.1\r\n" + UPGRADE + framed
+    for pieces in ([sent], [sent[at : at + 1] for at in range(len(sent))]):
+        async with await site.connect() as client:
+            for piece in pieces:
+                await client.send(piece)
+                await asyncio.sleep(0)
+            assert b"served " + body + b"\r\n" in await client.answer()
+            await client.send(GOOD + sent * 2)
+            for expected in (b"", body, body):
+                assert b"served " + expected + b"\r\n" in await client.answer()
+    assert [each["method"] for each in site.scopes] == ["POST", "GET", "POST", "POST"] * 2
+    assert site.scopes[0]["path"] == "/good"
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: gzip\r\n\r\nhello",
+        b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+    ],
+)
+async def test_offer_of_another_protocol_hides_no_malformed_body(site: Site, framed: bytes) -> None:
+    async with await site.connect() as client:
+        await client.send(b"POST /good HTTP/1.1\r\n" + UPGRADE + framed)
+        assert refusal(await client.rest()) == (400, "MalformedRequest")
+
+
+async def test_many_offers_in_one_piece_are_limited_like_other_requests(site: Site) -> None:
+    async with await site.connect() as client:
+        await client.send((b"GET /slow HTTP/1.1\r\n" + UPGRADE + b"\r\n") * 1000)
+        await asyncio.sleep(0.2)
+        site.release.set()
+        assert (await client.rest()).count(b"200 OK") <= http_limits.MAX_PIPELINED + 1
+
+
+FORMS = {
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 500,
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0",
+    "SSH": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "HTTP/9.9": b"GET /good HTTP/9.9\r\n\r\n",
+    "no method of HTTP": b"FOO /good HTTP/1.1\r\n\r\n",
+    "a length of 5000 digits": b"PUT / HTTP/1.1\r\nContent-Length: " + b"9" * 3000 + b"\r\n\r\n",
+    "a signed length": b"PUT / HTTP/1.1\r\nContent-Length: +5\r\n\r\nhello",
+    "a chunk of 20 digits": b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"f" * 20,
+    "a tunnel": b"CONNECT evil.example:443 HTTP/1.1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", FORMS.values(), ids=FORMS)
+async def test_what_is_not_http_is_told_so_at_once(site: Site, sent: bytes) -> None:
+    async with await site.connect() as client:
+        await client.send(sent)
+        assert refusal(await client.rest()) == (400, "MalformedRequest")
+    assert not site.scopes or site.scopes[0]["method"] == "PUT"
+
+
+async def test_each_form_of_a_request_target_is_understood(site: Site) -> None:
+    for line, path, query in (
+        (b"GET http://x/good?a=b HTTP/1.1", "/good", b"a=b"),
+        (b"GET http://x HTTP/1.1", "/", b""),
+        (b"GET HTTPS://x?a=/b HTTP/1.1", "/", b"a=/b"),
+        (b"OPTIONS * HTTP/1.1", "/", b""),
+        (b"GET //etc/hosts HTTP/1.1", "//etc/hosts", b""),
+        (b"GET /good HTTP/1.0", "/good", b""),
+    ):
+        async with await site.connect() as client:
+            await client.send(line + b"\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = await client.rest()
+        assert answer.startswith(b"HTTP/1.1 200 OK") and b"served" in answer, line
+        scope = site.scopes.pop()
+        assert (scope["path"], scope["query_string"]) == (path, query), line
+
+
 @pytest.mark.parametrize("protocol", [b"websocket", b"h2c", b"anything"])
 async def test_upgrade_is_not_offered_but_the_request_is_answered(
     site: Site, protocol: bytes, caplog: pytest.LogCaptureFixture

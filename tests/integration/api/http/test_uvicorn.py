@@ -72,12 +72,20 @@ def test_the_protocol_has_the_parts_that_ours_extends() -> None:
     for name in (
         *("connection_made", "connection_lost", "data_received", "eof_received"),
         *("on_message_begin", "on_url", "on_header", "on_headers_complete", "on_body"),
-        *("on_message_complete", "on_response_complete", "send_400_response", "resume_writing"),
-        "_unsupported_upgrade_warning",
+        *("on_message_complete", "on_response_complete", "resume_writing"),
     ):
         ours, theirs = getattr(LimitedProtocol, name), getattr(HttpToolsProtocol, name)
         parameters = list(inspect.signature(theirs).parameters)
         assert list(inspect.signature(ours).parameters) == parameters, name
+    received = inspect.getsource(HttpToolsProtocol.data_received)  # ours does this itself
+    for done in ("self._unset_keepalive_if_required()", "self.parser.feed_data(data)"):
+        assert done in received
+    made = inspect.getsource(HttpToolsProtocol.__init__)
+    for done in (
+        "self.parser = httptools.HttpRequestParser(self)",
+        "set_dangerous_leniencies(lenient_data_after_close=True)",
+    ):
+        assert done in made
     source = inspect.getsource(RequestResponseCycle)
     for attribute in (
         *("more_body", "response_started", "response_complete"),
