@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from api import pages
@@ -24,9 +24,11 @@ from api.middleware.address_limit import AddressLimit
 from api.middleware.allowed_hosts import AllowedHosts
 from api.middleware.audit_trail import AuditTrail
 from api.middleware.body_timeout import BodyTimeout
+from api.middleware.head_requests import HeadRequests
 from api.middleware.login_end import EndWithLogin
 from api.middleware.proxy_headers import ProxyHeaders
 from api.middleware.request_log import RequestLog
+from api.middleware.root_path import RootPath
 from api.middleware.security_headers import SecurityHeaders, cors
 from api.middleware.take_turns import TakeTurns
 from api.routes import (
@@ -53,10 +55,25 @@ from resop.config.hardening import harden_process, raise_open_files_limit
 from resop.config.logging import log_uncaught_faults, set_up_logging
 from resop.config.settings import Settings, load_settings
 from resop.config.weaknesses import log_weaknesses
-from resop.errors import ServiceError, SetupError
+from resop.errors import InvalidSettings, ServiceError, SetupError
 
 log = logging.getLogger(__name__)
 
+ROUTERS: tuple[APIRouter, ...] = (
+    actions.runs,  # first, since routes are tried in this order
+    service.router,
+    logins.router,
+    audit.router,
+    task_list.router,  # before tasks: /tasks/export.csv is not a task's id
+    tasks.router,
+    task_events.router,
+    batches.router,
+    batch_results.router,
+    batch_launch.router,
+    files.router,
+    folders.router,
+    api_keys.router,
+)
 DESCRIPTION = "Run any command of a Linux cluster over HTTP, with JSON in and out."
 
 
@@ -76,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
+    app.add_middleware(HeadRequests)
     app.add_middleware(BodyTimeout, seconds=settings.BODY_SECONDS)
     app.add_middleware(EndWithLogin, requests=services.access.requests)
     app.add_middleware(RequestLog)  # outside of it: it makes the context
@@ -92,22 +110,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(CORSMiddleware, **cors(settings))
     app.add_middleware(TakeTurns, trusted_proxies=settings.TRUSTED_PROXIES)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(
+        RootPath, root_path=settings.ROOT_PATH, first_names=_first_names(settings, services)
+    )
     app.add_middleware(ProxyHeaders, trusted_proxies=settings.TRUSTED_PROXIES)
     errors.install(app)
-    app.include_router(actions.runs)  # first, since routes are tried in this order
-    app.include_router(service.router)
+    for router in ROUTERS:
+        app.include_router(router)
     api_docs.install(app, public=settings.API_DOCS)
-    app.include_router(logins.router)
-    app.include_router(audit.router)
-    app.include_router(task_list.router)  # before tasks: /tasks/export.csv is not a task's id
-    app.include_router(tasks.router)
-    app.include_router(task_events.router)
-    app.include_router(batches.router)
-    app.include_router(batch_results.router)
-    app.include_router(batch_launch.router)
-    app.include_router(files.router)
-    app.include_router(folders.router)
-    app.include_router(api_keys.router)
     app.include_router(actions.router)  # last of the API: its paths begin with an operator's name
     app.include_router(pages.router)
 
@@ -118,6 +128,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app.openapi = document  # type: ignore[method-assign]
     return app
+
+
+def _first_names(settings: Settings, services: Services) -> frozenset[str]:
+    """Return what the paths of this service begin with. Raises InvalidSettings if ROOT_PATH does.
+
+    Of such a request nobody could tell whether the proxy removed the root path.
+    """
+    paths = [route.path for router in ROUTERS for route in router.routes]  # type: ignore[attr-defined]
+    names = {path.split("/")[1] for path in paths} | {"docs", "redoc", "openapi.json", "pages"}
+    names |= set(services.catalog.operators)
+    if settings.ROOT_PATH and (name := settings.ROOT_PATH.split("/")[1]) in names:
+        raise InvalidSettings(f"ROOT_PATH: paths of this service begin with /{name} as well")
+    return frozenset(names)
 
 
 @contextlib.asynccontextmanager

@@ -17,7 +17,8 @@ ResopError
 │   ├── BodyTooLarge
 │   ├── BodyTruncated         fewer bytes arrived than were announced
 │   ├── UnsupportedBody       neither JSON nor form fields
-│   ├── PreconditionFailed    a file does not match If-Match or If-None-Match
+│   ├── UnsupportedEncoding   a body that is compressed, or encoded in another way
+│   ├── PreconditionFailed    a file does not match If-Match, If-Unmodified-Since, …
 │   ├── RangeNotSatisfiable   a file is shorter than the range
 │   ├── DigestMismatch        the content that arrived is not the content that was sent
 │   └── UploadMismatch        a part does not continue the upload
@@ -171,12 +172,16 @@ class UnsupportedBody(RequestError):
     """The request body has an unsupported type: send JSON or form fields."""
 
 
+class UnsupportedEncoding(RequestError):
+    """Content-Encoding is not supported: send the body without it."""
+
+
 class BodyTruncated(RequestError):
     """The request body ended early or stopped arriving."""
 
 
 class PreconditionFailed(RequestError):
-    """The file does not match If-Match or If-None-Match."""
+    """A condition of the request does not hold: If-Match, If-Unmodified-Since or If-None-Match."""
 
 
 class RangeNotSatisfiable(RequestError):

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.http.allowed_methods import allowed_methods
 from api.http.fastapi_internals import request_faults
 from api.http.request_context import context_of
+from api.http.root_path import public_path, root_path_of
 from resop import errors
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.BodyTooLarge: 413,
     errors.BodyTruncated: 400,
     errors.UnsupportedBody: 415,
+    errors.UnsupportedEncoding: 415,
     errors.PreconditionFailed: 412,
     errors.RangeNotSatisfiable: 416,
     errors.UploadMismatch: 409,
@@ -107,6 +110,8 @@ def error_response(fault: errors.ResopError, **others: Any) -> JSONResponse:
         headers["Retry-After"] = str(fault.details.get("retry_after", DEFAULT_RETRY_AFTER))
     if isinstance(fault, errors.RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{fault.details['size']}"
+    if isinstance(fault, errors.UnsupportedEncoding):
+        headers["Accept-Encoding"] = "identity"  # RFC 7694, section 3
     if isinstance(fault, errors.UploadMismatch):
         headers["Upload-Offset"] = str(fault.details["received"])
     return JSONResponse(failure(fault.as_json(), **others), status, headers)
@@ -128,13 +133,20 @@ async def _invalid_request(request: Request, fault: Exception) -> JSONResponse:
     return refuse(request, errors.InvalidOptions(request_faults(fault)))
 
 
-async def _http_error(request: Request, fault: Exception) -> JSONResponse:
+async def _http_error(request: Request, fault: Exception) -> Response:
     assert isinstance(fault, HTTPException)
+    headers = dict(fault.headers or {})
+    if fault.status_code == 405:
+        if "Allow" in headers:  # of one route; the files of /docs have none
+            headers["Allow"] = allowed_methods(request.app, request.scope)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
     name = {404: "UnknownPath", 405: "MethodNotAllowed"}.get(fault.status_code, "RequestError")
+    path, root_path = public_path(request.scope), root_path_of(request.scope)
     message = {
-        404: f"nothing was found at {request.url.path}; GET / lists where to start",
-        405: f"{request.url.path} does not support {request.method}",
+        404: f"nothing was found at {path}; GET {root_path}/ lists where to start",
+        405: f"{path} does not support {request.method}",
     }.get(fault.status_code, str(fault.detail))
     context_of(request.scope).refused(name)
     error = {"type": name, "message": message, "retryable": False}
-    return JSONResponse(failure(error), fault.status_code, fault.headers)
+    return JSONResponse(failure(error), fault.status_code, headers)

@@ -80,6 +80,11 @@ class RequestContext:
         self.needs_audit = False
 
     @property
+    def is_head(self) -> bool:
+        """True if only headers are asked for: the answer's content need not be made."""
+        return self.method == "HEAD"
+
+    @property
     def is_anonymous(self) -> bool:
         """True unless the request came with an accepted token, or was a successful login."""
         return not self.username

@@ -46,10 +46,17 @@ def cors(settings: Settings) -> dict[str, Any]:
     """Return the arguments of CORSMiddleware; other sites send a token, never our cookie."""
     return {
         "allow_origins": settings.cors_origins,
-        "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+        "allow_methods": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
         "allow_headers": [
             *("Authorization", "X-API-Key", "Content-Type", "Prefer"),
-            *("Idempotency-Key", "Last-Event-ID", "X-Request-Id"),
+            *("Idempotency-Key", "Last-Event-ID", "X-Request-Id", "Cache-Control"),
+            *("Range", "If-Range", "If-Match", "If-None-Match"),
+            *("If-Modified-Since", "If-Unmodified-Since"),
+            *("Content-Range", "Content-Digest", "Repr-Digest"),
         ],
-        "expose_headers": ["Location", "Preference-Applied", "Retry-After", "X-Request-Id"],
+        "expose_headers": [
+            *("Location", "Preference-Applied", "Retry-After", "X-Request-Id", "Age"),
+            *("ETag", "Accept-Ranges", "Content-Range", "Content-Disposition", "Repr-Digest"),
+            *("Upload-Offset", "Upload-Complete", "X-File-Mode", "WWW-Authenticate"),
+        ],
     }

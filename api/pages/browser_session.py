@@ -17,11 +17,13 @@ from fastapi import Request, Response
 
 from api.auth.dependencies import check_token
 from api.http.request_context import Caller, context_of
+from api.http.root_path import root_path_of
 from api.state.services import services_of
 from resop.errors import CsrfFailed
 
 CSRF_FIELD = ":guard"
 """The form field with the CSRF token."""
+SESSION_COOKIE = "resop"
 LOGIN = "/auth/opn/login/submit"
 INDEX = "/pages/"
 # A path of this site, however a browser treats slashes, backslashes and control characters.
@@ -33,7 +35,7 @@ def cookie_of(request: Request) -> str:
 
     The cookies of other services are not parsed: unquoting one of 64 KiB would take seconds.
     """
-    wanted = _cookie_name(request)
+    wanted = _cookie_name(request, SESSION_COOKIE)
     pairs = "; ".join(request.headers.getlist("cookie")).split(";")
     found = (pair.strip().partition("=") for pair in pairs)
     return next((value for name, _, value in found if name == wanted), "")
@@ -68,9 +70,10 @@ def set_session_cookie(
 ) -> None:
     """Set the browser's cookie until a Unix time in seconds, or until the browser is closed."""
     response.set_cookie(
-        _cookie_name(request),
+        _cookie_name(request, SESSION_COOKIE),
         cookie,
         max_age=None if expires is None else max(0, expires - int(time.time())),
+        path=_cookie_path(request),
         secure=_is_secure(request),
         httponly=True,
         samesite="lax",  # so that a link to a task in an e-mail opens it
@@ -84,7 +87,10 @@ def login_address(next_path: str) -> str:
 
 def next_url(request: Request) -> str:
     """Return where to go after a login: always a page of this site, whatever the link says."""
+    root_path = root_path_of(request.scope)
     next_path = request.query_params.get("next", "")
+    if root_path and next_path.startswith(root_path + "/"):  # from another site
+        next_path = next_path.removeprefix(root_path)
     return next_path if _LOCAL_PATH.fullmatch(next_path) else INDEX
 
 
@@ -95,14 +101,22 @@ def _is_secure(request: Request) -> bool:
     return "https" in (request.url.scheme, forwarded)
 
 
-def _cookie_name(request: Request) -> str:
-    # A browser accepts this prefix only from the host itself and over HTTPS (RFC 6265bis).
-    return "__Host-resop" if _is_secure(request) else "resop"
+def _cookie_name(request: Request, name: str) -> str:
+    """Return the name of a cookie; that of a service below a root path is its own."""
+    # A browser accepts the prefix only from the host itself and over HTTPS (RFC 6265bis).
+    prefix = "__Host-" if _is_secure(request) else ""
+    return prefix + name + root_path_of(request.scope).replace("/", ".")
+
+
+def _cookie_path(request: Request) -> str:
+    # __Host- demands the path /, and what it protects against matters more than a path, which
+    # keeps the pages of other services on this host from nothing.
+    return "/" if _is_secure(request) else root_path_of(request.scope) or "/"
 
 
 def private_cookie(request: Request, name: str) -> str:
     """Return a further cookie that this service has set in the browser; empty without one."""
-    return request.cookies.get(_prefix(request) + name, "")
+    return request.cookies.get(_cookie_name(request, name), "")
 
 
 def set_private_cookie(
@@ -110,14 +124,11 @@ def set_private_cookie(
 ) -> None:
     """Set such a cookie for a time, or delete it with 0 seconds."""
     response.set_cookie(
-        _prefix(request) + name,
+        _cookie_name(request, name),
         content,
         max_age=seconds,
+        path=_cookie_path(request),
         secure=_is_secure(request),
         httponly=True,
         samesite="lax",  # so that it comes with the way back from another site
     )
-
-
-def _prefix(request: Request) -> str:
-    return "__Host-" if _is_secure(request) else ""

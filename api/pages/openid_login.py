@@ -63,6 +63,8 @@ def offers_openid(services: Services) -> bool:
 async def begin(request: Request) -> Response:
     """Send the browser to the issuer."""
     services = services_of(request)
+    if context_of(request.scope).is_head:
+        return Response()
     _require(services)
     settings = services.settings
     underway = {
@@ -98,6 +100,8 @@ async def begin(request: Request) -> Response:
 async def finish(request: Request) -> Response:
     """Log in with the code that the issuer has sent the browser back with; audit it as a login."""
     services, context = services_of(request), context_of(request.scope)
+    if context.is_head:  # from programs that look at links before a person follows them
+        return Response()
     context.action = "auth:login_token"
     underway = _underway(services, request)
     try:

@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.http.request_context import RequestContext
+from api.http.root_path import root_path_of
 from api.pages.browser_session import cookie_of, csrf_token
 from resop import __version__
 from resop.limits import OUTPUT_LIMIT
@@ -45,13 +46,14 @@ async def page(
 def page_frame(
     request: Request, user: Token | RequestContext | None, cookie: str | None = None
 ) -> dict[str, Any]:
-    """Return the values that every page needs: its `user`, if one is logged in, and CSRF token.
+    """Return the values that every page needs: `user`, if one is logged in, CSRF token and `root`.
 
     `cookie` is one that the response is about to set.
     """
     return {
         "user": user,
         "csrf_token": csrf_token(cookie or cookie_of(request)),
+        "root": root_path_of(request.scope),
     }
 
 

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.http.errors import refuse
 from api.http.request_context import context_of
+from api.http.root_path import public_path
 from api.pages import openid_login
 from api.pages.browser_session import caller_of, login_address
 from api.pages.forms import (
@@ -48,7 +49,7 @@ async def serve(name: str, request: Request) -> Response:
     except (NotLoggedIn, TokenRefused) as fault:
         refuse(request, fault)  # the browser gets the redirect instead of this response
         query = f"?{request.url.query}" if request.url.query else ""
-        return RedirectResponse(login_address(request.url.path + query), 303)
+        return RedirectResponse(login_address(request.scope["path"] + query), 303)
     except ResopError as fault:
         refused = refuse(request, fault)
         return await _error_page(
@@ -74,7 +75,7 @@ async def _missing(request: Request) -> Response:
     """Return the page for an address below /pages/ that does not exist."""
     await caller_of(request)
     context_of(request.scope).refused("UnknownPath")
-    return await _error_page(request, 404, f"there is no page at {request.url.path}")
+    return await _error_page(request, 404, f"there is no page at {public_path(request.scope)}")
 
 
 async def _asset(request: Request) -> Response:

@@ -15,6 +15,7 @@ from api.http.body import read_options
 from api.http.preferences import read_preferences
 from api.http.request_context import Caller, RequestContext, context_of
 from api.http.responses import shared_headers, task_response
+from api.http.root_path import root_path_of
 from api.state.services import Services, services_of
 from api.state.turns import end_turn
 from api.tasks.off_loop import off_loop
@@ -41,29 +42,30 @@ def operator_summary(operator: str, services: ServicesDep) -> dict[str, Any]:
 
 
 @router.get("/{operator}/commands", include_in_schema=False, dependencies=[Depends(logged_in)])
-def commands(operator: str, services: ServicesDep) -> dict[str, Any]:
+def commands(operator: str, services: ServicesDep, request: Request) -> dict[str, Any]:
     """List an operator's commands."""
     found = services.catalog.operator(operator)
-    return {"operator": found.name, "commands": [_line(each) for each in found.commands.values()]}
+    listed = [_line(each, request) for each in found.commands.values()]
+    return {"operator": found.name, "commands": listed}
 
 
 @router.get("/{operator}/operations", include_in_schema=False, dependencies=[Depends(logged_in)])
-def operations(operator: str, services: ServicesDep) -> dict[str, Any]:
+def operations(operator: str, services: ServicesDep, request: Request) -> dict[str, Any]:
     """List an operator's operations."""
     found = services.catalog.operator(operator)
-    listed = [_line(each) for each in found.operations.values()]
+    listed = [_line(each, request) for each in found.operations.values()]
     return {"operator": found.name, "operations": listed}
 
 
 async def describe(
-    kind: KindCode, operator: str, action: str, services: ServicesDep
+    kind: KindCode, operator: str, action: str, services: ServicesDep, request: Request
 ) -> dict[str, Any]:
     """Describe an action and its options; nothing runs on the cluster."""
     found = services.catalog.action(operator, kind, action)
     schema = found.options.model_json_schema()
     required = schema.get("required", [])
     description = {
-        **_line(found),
+        **_line(found, request),
         "options": {
             name: {**option, "required": name in required}
             for name, option in schema.get("properties", {}).items()
@@ -125,12 +127,12 @@ async def _run_login(
     )
 
 
-def _line(action: Action) -> dict[str, Any]:
+def _line(action: Action, request: Request) -> dict[str, Any]:
     return {
         "name": action.name,
         "action": action.title,
         "description": action.description,
-        "url": action.path,
+        "url": root_path_of(request.scope) + action.path,
     }
 
 

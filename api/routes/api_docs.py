@@ -20,6 +20,7 @@ from starlette.routing import Mount
 
 from api.auth.dependencies import ServicesDep, token_of
 from api.http.request_context import context_of
+from api.http.root_path import root_path_of
 
 STATIC_PATH = "/docs/static"
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -43,7 +44,8 @@ async def openapi(request: Request, services: ServicesDep) -> dict[str, Any]:
     if not services.settings.API_DOCS:
         await token_of(services, context_of(request.scope), request)
     app: FastAPI = request.app
-    return app.openapi()
+    root_path = root_path_of(request.scope)
+    return app.openapi() | ({"servers": [{"url": root_path}]} if root_path else {})
 
 
 @pages.get("/docs")
@@ -76,7 +78,7 @@ async def redoc(request: Request) -> HTMLResponse:
 
 def _addresses(request: Request) -> tuple[str, dict[str, Any]]:
     """Return the address of the static files, and the arguments that both pages have."""
-    root = request.scope.get("root_path", "")
+    root = root_path_of(request.scope)
     return f"{root}{STATIC_PATH}", {"openapi_url": f"{root}/openapi.json", "title": "resop API"}
 
 

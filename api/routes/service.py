@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from api.auth.dependencies import ServicesDep
 from api.http import body, preferences, resumable_upload, upload
 from api.http.http_limits import MAX_PIPELINED, HttpLimits
+from api.http.root_path import root_path_of
 from api.middleware.body_timeout import MIN_BYTES_PER_SECOND
 from api.middleware.take_turns import AT_ONCE
 from api.state import login_limits
@@ -27,15 +28,16 @@ def welcome(request: Request, services: ServicesDep) -> Any:
     """Describe the service: its clusters, limits and first steps. A browser gets the pages."""
     if "text/html" in request.headers.get("accept", ""):
         return RedirectResponse("/pages/", 303, {"Vary": "Accept"})
+    root_path = root_path_of(request.scope)
     return {
         "service": "resop",
         "version": __version__,
         "clusters": list(services.settings.clusters()),
-        "login": "POST /auth/opn/login with username and password",
-        "then": "GET /operators",
-        "documentation": "/docs",
+        "login": f"POST {root_path}/auth/opn/login with username and password",
+        "then": f"GET {root_path}/operators",
+        "documentation": f"{root_path}/docs",
         "limits": _limits(services),
-        **_openid(services),
+        **_openid(services, root_path),
     }
 
 
@@ -70,7 +72,7 @@ async def ready(services: ServicesDep) -> JSONResponse:
     )
 
 
-def _openid(services: Services) -> dict[str, Any]:
+def _openid(services: Services, root_path: str) -> dict[str, Any]:
     """Return what a client needs to get a token of the site's issuer, if there is one."""
     settings = services.settings
     if settings.OIDC_ISSUER is None:
@@ -79,7 +81,7 @@ def _openid(services: Services) -> dict[str, Any]:
         "openid": {
             "issuer": settings.OIDC_ISSUER,
             "client_id": settings.OIDC_AUDIENCE,
-            "login": "POST /auth/opn/login_token with id_token",
+            "login": f"POST {root_path}/auth/opn/login_token with id_token",
         }
     }
 

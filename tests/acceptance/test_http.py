@@ -3,6 +3,7 @@
 import contextlib
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,7 +55,9 @@ def test_without_allowed_sites_no_page_may_call(guarded: Distributed) -> None:
         browser = guarded.caller(api=plain).http
         answer = browser.get("/limits", headers={"Origin": PORTAL})
         assert not any(name.startswith("access-control") for name in answer.headers)
-        assert preflight(browser, PORTAL).status_code == 405
+        asked = preflight(browser, PORTAL)
+        assert (asked.status_code, asked.headers["allow"]) == (204, "GET, HEAD, POST, OPTIONS")
+        assert not any(name.startswith("access-control") for name in asked.headers)
 
 
 @pytest.mark.parametrize("path", ["/", "/limits", "/docs", "/no/such/path", LOGIN, "/pages/"])
@@ -66,6 +69,37 @@ def test_no_answer_can_be_framed_or_sniffed(browser: httpx.Client, path: str) ->
     assert headers["referrer-policy"] in ("no-referrer", "same-origin")
     assert headers["cache-control"] == "no-store"
     assert "server" not in headers and "strict-transport-security" not in headers
+
+
+READ = ("/", "/health/live", "/health/ready", "/limits", "/openapi.json", "/docs", "/operators")
+READ_WITH_TOKEN = ("/tasks", "/batches", "/logins", "/api-keys", "/core", "/core/opn/run")
+STREAMS = ("/tasks/export.csv", "/tasks/export.ndjson", "/folders/~")
+
+
+def test_head_is_get_without_its_content(guarded: Distributed) -> None:
+    tina = guarded.log_in(ACCOUNTS["tina"])
+    task = tina.post("utils/cmd/echo", {"input": ["x"]}).json()["task"]
+    before = tina.newest("task")
+    for path in (*READ, *READ_WITH_TOKEN, f"/tasks/{task}", LOGIN):
+        got, head = tina.http.get(path), tina.http.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers["content-type"] == got.headers["content-type"], path
+        assert "content-length" in head.headers, path
+    for path in (*STREAMS, f"/tasks/{task}/events"):
+        head = tina.http.head(path)
+        assert (head.status_code, head.content) == (200, b""), path
+    running = tina.begin("core/opn/run", {"command": "sleep 30"})
+    began = time.monotonic()
+    events = tina.http.head(f"/tasks/{running}/events")
+    assert events.headers["content-type"].startswith("text/event-stream")
+    assert tina.http.head("/limits").status_code == 200  # on the same connection
+    assert time.monotonic() - began < 5
+    tina.http.delete(f"/tasks/{running}")
+    assert tina.newest("task")[1:] == before, "a HEAD has begun a task"
+    for path, status in {"/tasks/none": 404, "/no/such/path": 404, "/auth/opn/login": 401}.items():
+        assert guarded.caller().http.head(path).status_code == (
+            401 if path.startswith("/tasks") else status
+        )
 
 
 @pytest.fixture

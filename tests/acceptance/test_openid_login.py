@@ -222,6 +222,8 @@ def test_browser_logs_in_by_code_and_pkce(
     assert name == "__Host-resop-openid" and "nonce" not in value
     back = issuer.authorize(address)
     assert back.startswith(f"{ORIGIN}{REDIRECT_PATH}?")
+    looked = browser.head(back.removeprefix(ORIGIN), headers={"Cookie": f"{name}={value}"})
+    assert (looked.status_code, cookies(looked)) == (200, {})  # and the code is still good
     answer = visit(browser, back.removeprefix(ORIGIN), held)
     assert (answer.status_code, answer.headers["location"]) == (303, "/pages/tasks"), answer.text
     session = cookies(answer)

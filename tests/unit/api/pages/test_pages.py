@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from pydantic import Field
 from starlette.datastructures import Headers
 
+from api.http.root_path import set_root_path
 from api.pages.browser_session import (
     check_csrf_token,
     cookie_of,
@@ -234,6 +235,28 @@ def test_cookie_is_secure_wherever_the_browser_uses_https(
     assert ("; Secure" in cookie) is secure
 
 
+def test_service_below_a_path_has_a_cookie_and_addresses_of_its_own() -> None:
+    for scheme, start, path in (
+        ("http", "resop.hpc.resop=text; ", "; Path=/hpc/resop;"),
+        ("https", "__Host-resop.hpc.resop=text; ", "; Path=/;"),
+    ):
+        scope = {"type": "http", "scheme": scheme, "path": "/", "query_string": b""}
+        asked = Request({**scope, "headers": [], "server": ("x", 80)})
+        set_root_path(asked.scope, "/hpc/resop")
+        answer = Response()
+        set_session_cookie(asked, answer, "text")
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith(start) and path in cookie, cookie
+    for onward, expected in {
+        "/pages/tasks": "/pages/tasks",
+        "/hpc/resop/pages/tasks": "/pages/tasks",
+        "/hpc/resop//evil.example": "/pages/",
+    }.items():
+        asked = request(query=f"next={quote(onward, safe='')}".encode())
+        set_root_path(asked.scope, "/hpc/resop")
+        assert next_url(asked) == expected
+
+
 def test_guard_belongs_to_one_cookie() -> None:
     check_csrf_token(request(cookie="mine"), csrf_token("mine"))
     for cookie, shown in [
@@ -308,7 +331,7 @@ async def shown(output: Any, **others: Any) -> str:
         "steps": [],
         **others,
     }
-    answer = await page("task.html", task=task, action=None, user=None, guard="", address=None)
+    answer = await page("task.html", task=task, action=None, user=None, guard="", root="")
     return bytes(answer.body).decode()
 
 
@@ -355,7 +378,7 @@ async def test_deep_json_is_shown_as_json() -> None:
 
 
 async def test_pages_run_nothing_and_load_nothing_from_elsewhere() -> None:
-    answer = await page("refused.html", 404, title="x", message="no such page", user=None)
+    answer = await page("refused.html", 404, title="x", message="no such page", user=None, root="")
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "script-src" not in policy
     assert "unsafe" not in policy and "frame-ancestors 'none'" in policy
