@@ -17,7 +17,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from typing_extensions import TypeAliasType
 
-from resop.errors import BodyTooLarge, BodyTruncated, InvalidOptions, UnsupportedBody
+from resop.errors import (
+    BodyTooLarge,
+    BodyTruncated,
+    InvalidOptions,
+    UnsupportedBody,
+    UnsupportedEncoding,
+)
 
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data"
@@ -34,6 +40,8 @@ _JSON_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 SMALL_BODY_BYTES = 32 << 10
 """A larger body is parsed in a thread: the event loop would be blocked for long."""
 _BOM = b"\xef\xbb\xbf"
+_UTF_16_OR_32 = (b"\xff\xfe", b"\xfe\xff")
+"""How such texts begin with a byte order mark; without one, a zero byte is among the first two."""
 
 
 async def read_options(request: Request, model: type[BaseModel]) -> dict[str, Any]:
@@ -46,8 +54,6 @@ async def read_options(request: Request, model: type[BaseModel]) -> dict[str, An
     if not body.strip():
         return {}
     kind = content_type(request)
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedBody("Content-Encoding is not supported: send the body without it")
     if len(body) > SMALL_BODY_BYTES:
         return await run_in_threadpool(_parse, body, kind, model)
     return _parse(body, kind, model)
@@ -78,11 +84,20 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def refuse_encoded(request: Request) -> None:
+    """Raise UnsupportedEncoding if the body is not sent as it is."""
+    encodings = ",".join(request.headers.getlist("content-encoding")).split(",")
+    if any(each.strip().lower() not in ("", "identity") for each in encodings):
+        raise UnsupportedEncoding
+
+
 async def read_body(request: Request) -> bytes:
     """Return the whole body.
 
-    Raises BodyTooLarge as soon as it exceeds MAX_BODY_BYTES, and BodyTruncated if it ends early.
+    Raises BodyTooLarge as soon as it exceeds MAX_BODY_BYTES, BodyTruncated if it ends early, and
+    UnsupportedEncoding if it is compressed.
     """
+    refuse_encoded(request)
     body = bytearray()
     try:
         async for chunk in request.stream():
@@ -98,6 +113,8 @@ async def read_body(request: Request) -> bytes:
 
 
 def _from_json(body: bytes) -> dict[str, Any]:
+    if body.startswith(_UTF_16_OR_32) or b"\0" in body[:2]:
+        raise _fault("is UTF-16 or UTF-32: send JSON as UTF-8")
     try:
         value = parse_json(body.removeprefix(_BOM))  # written by PowerShell and .NET
     except ValueError as fault:

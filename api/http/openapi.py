@@ -15,6 +15,10 @@ from resop.actions.command import Command
 from resop.actions.sweep import BatchBody
 from resop.config.webhook_hosts import MAX_ADDRESS_CHARACTERS
 
+CLUSTER_PATH = (
+    "Path on the cluster: `~/x` in the home folder, `-/x` from the root folder; or relative to the "
+    "home folder, unless its first name is also one of the root folder."
+)
 SCHEMA_REFERENCE = "#/components/schemas/{model}"
 OPEN_ACTIONS = ("auth:login", "auth:login_token")
 """The actions that need no token."""
@@ -58,6 +62,7 @@ def openapi_document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:
     _add_model(schemas, BatchBody)
     _describe_failures(document)
     _summarize(document)
+    _describe_cluster_paths(document)
     for action in catalog:
         document["paths"][action.path] = {
             "get": _describe_path(action),
@@ -105,6 +110,17 @@ def _summarize(document: dict[str, Any]) -> None:
             for response in operation["responses"].values():
                 if response["description"] == DEFAULT_DESCRIPTION:
                     response["description"] = "The request succeeded."
+
+
+def _describe_cluster_paths(document: dict[str, Any]) -> None:
+    """Describe the path on the cluster where it is: in the address, or in the query."""
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            for parameter in operation.get("parameters", []):
+                if (parameter["in"], parameter["name"]) == ("query", "path"):
+                    parameter |= {"required": True, "schema": {"type": "string"}}
+                    if "{path}" in path:
+                        parameter |= {"in": "path", "description": CLUSTER_PATH}
 
 
 def _failure_response(description: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from api.http.body import MULTIPART, content_type
-from resop.errors import BodyTruncated, InvalidOptions, ServiceError, UnsupportedBody
+from api.http.body import MULTIPART, content_type, refuse_encoded
+from resop.errors import BodyTruncated, InvalidOptions, ServiceError
 
 MAX_HEADER_BYTES = 8192
 """The longest Content-Type of a form, and the longest headers of its parts."""
@@ -22,14 +22,10 @@ STALL_SECONDS = 120.0
 async def upload_chunks(request: Request, is_stopping: Callable[[], bool]) -> AsyncIterator[bytes]:
     """Yield the uploaded content until its end, or until `is_stopping` returns True.
 
-    Raises BodyTruncated, UnsupportedBody, ServiceError when the service is stopping, or
+    Raises BodyTruncated, UnsupportedEncoding, ServiceError when the service is stopping, or
     InvalidOptions for a form that does not contain exactly one file.
     """
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedBody(
-            "files are stored as they are sent, so Content-Encoding is not supported: send the "
-            "file without it"
-        )
+    refuse_encoded(request)  # files are stored as they are sent
     chunks = _body_chunks(request, is_stopping)
     async for chunk in _form_file(request, chunks) if is_form(request) else chunks:
         yield chunk

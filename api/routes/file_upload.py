@@ -13,7 +13,7 @@ from api.http.conditions import Part, check_conditions
 from api.http.digests import Algorithm, Digests, Hasher, announced_digests, check_digests
 from api.http.resumable_upload import UploadId, exact_size, open_partial, partial_path
 from api.http.upload import is_form
-from api.routes.sftp_dependency import uploaded
+from api.routes.sftp_dependency import PathInQuery, uploaded
 from resop.errors import DigestMismatch, InvalidOptions
 from resop.sftp.client import attributes_of, display_path, remove_quietly
 from resop.sftp.publish import FileAttributes, FilePublisher
@@ -46,6 +46,7 @@ class WriteOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    path: PathInQuery = None
     overwrite: Annotated[bool, Field(description="Replace the file if it exists.")] = True
     mode: Annotated[
         FileMode | None,

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import asyncssh
 from fastapi import APIRouter, Query, Request
@@ -23,6 +22,7 @@ from api.http.conditions import (
     read_content_range,
     read_range,
 )
+from api.http.content_disposition import attachment
 from api.http.digests import digest_header
 from api.http.download import Download
 from api.http.resumable_upload import partial_path, received_bytes
@@ -35,7 +35,7 @@ from api.routes.file_upload import (
     file_digests,
 )
 from api.routes.open_request import COUNTED_TRANSFER
-from api.routes.sftp_dependency import FileSession, PathParameter, Sftp
+from api.routes.sftp_dependency import FileSession, PathParameter, Sftp, accept_path_in_query
 from resop.errors import PathFailed
 from resop.limits import FILE_LIMIT
 from resop.sftp.client import (
@@ -183,6 +183,9 @@ async def remove_file(
     return Response(status_code=204)
 
 
+accept_path_in_query(router)
+
+
 async def _open(
     sftp: asyncssh.SFTPClient, path: bytes
 ) -> tuple[asyncssh.SFTPClientFile, asyncssh.SFTPAttrs]:
@@ -212,7 +215,7 @@ def _headers(path: bytes, attributes: asyncssh.SFTPAttrs) -> dict[str, str]:
         "Accept-Ranges": "bytes",
         "Cache-Control": "private, no-cache",
         # A web page stored on the cluster must not run as a page of this site.
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(posixpath.basename(path))}",
+        "Content-Disposition": attachment(posixpath.basename(path)),
         "Content-Type": "application/octet-stream",
         "ETag": entity_tag(attributes),
         "Last-Modified": formatdate(attributes.mtime or 0, usegmt=True),

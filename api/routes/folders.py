@@ -8,17 +8,25 @@ import posixpath
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Literal
-from urllib.parse import quote
 
 import asyncssh
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from api.http.content_disposition import attachment
 from api.http.download import Download
+from api.http.request_context import context_of
 from api.routes.file_upload import Parents
 from api.routes.open_request import COUNTED_TRANSFER
-from api.routes.sftp_dependency import FileSession, PathParameter, Sftp, uploaded
+from api.routes.sftp_dependency import (
+    FileSession,
+    PathInQuery,
+    PathParameter,
+    Sftp,
+    accept_path_in_query,
+    uploaded,
+)
 from resop.archives import tar, zip
 from resop.archives.byte_stream import ByteStream, rechunk
 from resop.archives.entry import Content, TreeEntry
@@ -79,6 +87,7 @@ class ArchiveOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    path: PathInQuery = None
     format: Annotated[
         Literal["tar", "zip"] | None,
         Field(
@@ -119,11 +128,11 @@ async def read_folder(
     entries = with_content(sftp, top, walk(sftp, top, _entry_filter(options)))
     archive_format = options.format or _accepted_format(request.headers.get("accept", ""))
     archive = rechunk(_WRITERS[archive_format](entries))
-    first = await anext(archive, b"")  # so that an early failure is still answered as an error
-    name = quote(posixpath.basename(top) + f".{archive_format}".encode())
+    # Read before the answer begins, so that an early failure is still answered as an error.
+    first = b"" if context_of(request.scope).is_head else await anext(archive, b"")
     headers = {
         "Cache-Control": "private, no-cache",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{name}",
+        "Content-Disposition": attachment(posixpath.basename(top) + f".{archive_format}".encode()),
         "Vary": "Accept",
         "X-Content-Type-Options": "nosniff",
     }
@@ -166,6 +175,9 @@ async def write_folder(
                 await writer.add(entry, content)
     written = {"path": display_path(final_path), "files": writer.files, "bytes": writer.bytes}
     return JSONResponse({"success": True, **written}, 201)
+
+
+accept_path_in_query(router)
 
 
 @contextlib.asynccontextmanager

@@ -98,8 +98,11 @@ def test_each_name_is_written_read_and_removed_byte_for_byte(alice: Caller, home
 
 def test_path_starts_at_home_or_at_the_root(alice: Caller, home: Path) -> None:
     put(alice, "a", b"x")
-    for path in ("a", "~/a", "/home/alice/a", "%2Fhome/alice/a", "./a", "~//a"):
+    for path in ("a", "~/a", "/home/alice/a", "%2Fhome/alice/a", "./a", "~//a", "-/home/alice/a"):
         assert alice.http.get(f"/files/{path}").content == b"x", path
+    for path in ("a", "~/a", "/home/alice/a", "../alice/a"):
+        assert alice.http.get("/files", params={"path": path}).content == b"x", path
+    assert failure(alice.http.get("/files"), 422)["faults"][0]["field"] == "path"
     assert "path" in failure(alice.http.get("/files/a%00b"), 422)["faults"][0]["field"]
 
 
@@ -187,6 +190,24 @@ def test_conditions_protect_a_file_from_replacement(alice: Caller, home: Path) -
     replaced = put(alice, "a", b"three", headers={"If-Match": f'"x", {tag}'})
     assert replaced.status_code == 200
     assert names(home) == {b"a"}
+
+
+def test_dates_protect_a_file_as_tags_do(alice: Caller, home: Path) -> None:
+    put(alice, "a", b"one", params={"modified": "1994-11-06T08:49:37Z"})
+    same, before = "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:36 GMT"
+    late = {"If-Unmodified-Since": before}
+    assert failure(put(alice, "a", b"two", headers=late), 412)["etag"]
+    assert failure(alice.http.delete("/files/a", headers=late), 412)
+    assert failure(alice.http.get("/files/a", headers=late), 412)
+    assert alice.http.head("/files/a", headers=late).status_code == 412
+    for method in (alice.http.get, alice.http.head):
+        assert method("/files/a", headers={"If-Modified-Since": same}).status_code == 304
+        assert method("/files/a", headers={"If-Modified-Since": before}).status_code == 200
+    ranged = {"Range": "bytes=0-0", "If-Range": same}
+    assert alice.http.get("/files/a", headers=ranged).content == b"o"
+    assert alice.http.get("/files/a", headers=ranged | {"If-Range": before}).content == b"one"
+    assert alice.http.delete("/files/a", headers={"If-Unmodified-Since": same}).status_code == 204
+    assert put(alice, "a", b"new", headers=late).status_code == 201  # there is no file, and no time
 
 
 def test_digest_of_the_client_is_checked(alice: Caller, home: Path) -> None:

@@ -20,8 +20,15 @@ from api.http.body import (
     parse_form,
     read_options,
 )
+from api.http.errors import error_response
 from resop.actions.options import check_options
-from resop.errors import BodyTooLarge, BodyTruncated, InvalidOptions, UnsupportedBody
+from resop.errors import (
+    BodyTooLarge,
+    BodyTruncated,
+    InvalidOptions,
+    UnsupportedBody,
+    UnsupportedEncoding,
+)
 
 FORM = "application/x-www-form-urlencoded"
 Names = TypeAliasType("Names", list[str])
@@ -168,8 +175,17 @@ async def test_an_encoded_body_is_refused_by_its_encoding(encoding: str, kind: s
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"\x1f\x8b", "more_body": False}
 
-    with pytest.raises(UnsupportedBody, match="Content-Encoding"):
+    with pytest.raises(UnsupportedEncoding, match="Content-Encoding") as refused:
         await read_options(Request({"type": "http", "headers": headers}, receive), Model)
+    answer = error_response(refused.value)
+    assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "identity")
+
+
+async def test_json_that_is_not_utf_8_is_refused_by_its_name() -> None:
+    text = '{"text": "a"}'
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"):
+        with pytest.raises(InvalidOptions, match="is UTF-16 or UTF-32: send JSON as UTF-8"):
+            await read(text.encode(encoding))
 
 
 async def test_a_body_that_breaks_off_is_reported() -> None:

@@ -16,6 +16,7 @@ PINNED = {
     "BodyTooLarge": 413,
     "BodyTruncated": 400,
     "UnsupportedBody": 415,
+    "UnsupportedEncoding": 415,
     "PreconditionFailed": 412,
     "RangeNotSatisfiable": 416,
     "DigestMismatch": 422,
