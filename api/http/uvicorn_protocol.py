@@ -30,6 +30,7 @@ from api.http.http_limits import (
 )
 from api.http.upload import STALL_SECONDS
 from resop.errors import (
+    BodyTruncated,
     HeadersTooLarge,
     LimitReached,
     MalformedRequest,
@@ -102,17 +103,17 @@ class LimitedProtocol(HttpToolsProtocol):
         could tell how long it would be sent to no one. TLS cannot be closed by halves.
         """
         cycle = self.cycle
-        if (
-            self.scheme == "https"
-            or self._refused
-            or self._begun
-            or not self._is_serving()
-            or cycle.more_body
-            or cycle.response_started
-        ):
+        is_serving = self._is_serving()
+        if self.scheme == "https" or self._refused or (is_serving and cycle.response_started):
             return False
-        cycle.keep_alive = False
-        return True
+        if self._begun or (is_serving and cycle.more_body):
+            if not self.pipeline:
+                early = MalformedRequest("the headers ended early")
+                self._refuse(early if self._begun else BodyTruncated())
+            return False
+        if is_serving:
+            cycle.keep_alive = False
+        return is_serving
 
     def resume_writing(self) -> None:
         """Note that the client reads."""

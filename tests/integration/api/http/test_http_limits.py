@@ -347,14 +347,22 @@ async def test_client_that_has_said_everything_gets_its_answer(site: Site) -> No
         assert (await client.rest()).count(b"served") == 3
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"GET / HT", b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc"],
-    ids=["nothing", "half a header", "half a body"],
-)
-async def test_client_that_closes_too_early_gets_none(site: Site, data: bytes) -> None:
+async def test_client_that_closes_too_early_is_told_so(site: Site) -> None:
+    for data, expected in (
+        (b"GET / HT", "MalformedRequest"),
+        (GOOD + b"GET / HTTP/1.1\r\nX-A: ", "MalformedRequest"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc", "BodyTruncated"),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc", "BodyTruncated"),
+    ):
+        async with await site.connect() as client:
+            await client.send(data)
+            if data.startswith(GOOD):
+                await client.answer()
+            client.writer.write_eof()
+            assert refusal(await client.rest()) == (400, expected)
+    assert site.disconnected.is_set()
     async with await site.connect() as client:
-        await half_close(client, data)
+        await half_close(client, b"")
         assert await client.rest() == b""
 
 
