@@ -51,8 +51,13 @@ def test_page_of_another_site_may_not(browser: httpx.Client, origin: str) -> Non
 
 
 def test_without_allowed_sites_no_page_may_call(guarded: Distributed) -> None:
-    with guarded.additional_api(CORS_ORIGINS="") as plain:
+    # Below a path as well: to start another process takes long.
+    with guarded.additional_api(CORS_ORIGINS="", ROOT_PATH="/resop") as plain:
         browser = guarded.caller(api=plain).http
+        for path in ("/openapi.json", "/resop/openapi.json"):
+            assert browser.get(path).json()["servers"] == [{"url": "/resop"}]
+        moved = browser.get("/resop/pages/tasks").headers["location"]
+        assert moved == f"/resop{LOGIN}?next=%2Fpages%2Ftasks"
         answer = browser.get("/limits", headers={"Origin": PORTAL})
         assert not any(name.startswith("access-control") for name in answer.headers)
         asked = preflight(browser, PORTAL)

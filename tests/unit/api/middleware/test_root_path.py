@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import httpx
-import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp
@@ -90,17 +89,14 @@ async def test_server_that_runs_the_application_may_name_it() -> None:
             assert (await client.get(path)).text == "/served /x /served/x"
 
 
-@pytest.mark.parametrize(
-    ("to", "expected"),
-    [
-        ("/tasks/1", "/resop/tasks/1"),
-        ("/", "/resop/"),
-        ("https://issuer.example/x", "https://issuer.example/x"),
-        ("//issuer.example/x", "//issuer.example/x"),
-    ],
-)
-async def test_locations_on_this_service_have_the_root_path(to: str, expected: str) -> None:
+async def test_locations_on_this_service_have_the_root_path() -> None:
     transport = httpx.ASGITransport(application("/resop"))
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
-        answer = await client.get("/resop/moved", params={"to": to})
-    assert answer.headers["location"] == expected
+        for to, expected in {
+            "/tasks/1": "/resop/tasks/1",
+            "/": "/resop/",
+            "https://issuer.example/x": "https://issuer.example/x",
+            "//issuer.example/x": "//issuer.example/x",
+        }.items():
+            answer = await client.get("/resop/moved", params={"to": to})
+            assert answer.headers["location"] == expected
