@@ -267,7 +267,7 @@ def test_killed_worker_leaves_what_the_task_says(bed: Testbed) -> None:
             task = caller.begin("hpccenter/opn/create_user", about("or.phan"))
             assert eventually(lambda: in_slurm(bed, "or.phan"), PATIENCE)
             assert eventually(lambda: len(commands(caller, task)) == 3, PATIENCE)
-            own.kill_worker()
+            own.kill("worker.main")
         try:
             seen = caller.task(task, 60)
             assert (seen["state"], seen["error"]["type"]) == ("lost", "ContactLost")
