@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,12 @@ class PooledConnection:
     idle_since: float = field(default_factory=time.monotonic)
     retired: bool = False
     """True if the connection is to be closed as soon as nothing runs over it."""
+    _renewal: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        """Have the runner replaced when it asks for that."""
+        if self.runner is not None:
+            self.runner.on_retire = self._start_renewal
 
     @property
     def is_stale(self) -> bool:
@@ -45,6 +52,20 @@ class PooledConnection:
     def runner_crashed(self) -> bool:
         """True if the connection had a runner that works no more."""
         return self.runner is not None and self.runner.is_broken
+
+    def _start_renewal(self) -> None:
+        self._renewal = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """Start another runner for the next steps, or else have the connection replaced."""
+        new = await RunnerClient.start(self.connection)
+        if new is None:  # a held connection has no other
+            self.retired = self.expires_at < math.inf
+            return
+        new.on_retire = self._start_renewal
+        old, self.runner = self.runner, new
+        if old is not None:
+            old.retire()
 
     async def run(
         self,
@@ -62,7 +83,8 @@ class PooledConnection:
         runner = self.runner
         if runner is not None and not runner.reads_rc_files:
             return await runner.run(step, limit, on_output)
-        line, mark = with_mark(step.line)
+        own_line = runner is not None and runner.shows_line
+        line, mark = with_mark(step.line, own_line=own_line)
         noise_filter = NoiseFilter(mark, step.max_output, on_output) if on_output else None
         with_noise = replace(step, line=line, max_output=step.max_output + NOISE_LIMIT)
         if runner is not None:
@@ -86,7 +108,8 @@ class PooledConnection:
         """Run a durable step: its mark is the step ID, which every worker that resumes it knows."""
         if self.runner is None:
             raise RunnerUnavailable("there is no runner on the login node; nothing was sent")
-        line, mark = with_mark(step.line, durable.step_id)
+        own_line = self.runner.shows_line
+        line, mark = with_mark(step.line, durable.step_id, own_line=own_line)
         with_noise = replace(step, max_output=step.max_output + NOISE_LIMIT)
         if self.runner.reads_rc_files:
             with_noise = replace(with_noise, line=line)

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from resop.types import argument_fault
+
 OutputCallback = Callable[[int, bytes], None]
 """Called on the event loop with (stream, chunk) as output arrives; 1 is stdout, 2 is stderr."""
 
@@ -22,17 +24,21 @@ class RawResult:
     truncated: bool
 
 
-NOISE_LIMIT = 1 << 16
+NOISE_LIMIT = 1 << 20
 """How many bytes of noise on each stream do not count as output."""
 
 
-def with_mark(line: str, mark: str = "") -> tuple[str, bytes]:
+def with_mark(line: str, mark: str = "", *, own_line: bool = False) -> tuple[str, bytes]:
     """Return a line that prints a mark on both streams before `line`, and the mark as bytes.
 
-    The line works in any shell. The mark is random by default.
+    The result works in any shell. The mark is random by default. With `own_line` a line break comes
+    after it, for a shell that shows the whole line in its messages. A line that leaves no room for
+    a mark is returned as it is: then noise counts as output, as it does with ssh.
     """
     mark = mark or secrets.token_hex(8)
-    return f"/bin/sh -c 'echo {mark}; echo {mark} >&2'; {line}", f"{mark}\n".encode()
+    separator = "\n" if own_line else "; "
+    marked = f"/bin/sh -c 'echo {mark}; echo {mark} >&2'{separator}{line}"
+    return line if argument_fault(marked) else marked, f"{mark}\n".encode()
 
 
 def without_noise(raw: RawResult, mark: bytes, max_output: int) -> RawResult:

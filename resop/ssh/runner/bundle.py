@@ -7,7 +7,6 @@ that it fits into TCP's initial window of ten packets (RFC 6928).
 from __future__ import annotations
 
 import ast
-import base64
 import io
 import tokenize
 import zlib
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from resop.ssh.runner.remote import (
+    bash_state,
     child,
     event_loop,
     main,
@@ -26,7 +26,10 @@ from resop.ssh.runner.remote import (
     supervisor,
 )
 
-MODULES = (protocol, processes, child, shell, event_loop, step_loop, spool, supervisor, main)
+MODULES = (
+    *(protocol, processes, child, bash_state, shell),
+    *(event_loop, step_loop, spool, supervisor, main),
+)
 """In dependency order: on the node no other module of resop can be imported."""
 
 _LOADER = """\
@@ -36,7 +39,6 @@ for name, text in {modules!r}:
     exec(compile(text, name, "exec"), module.__dict__)
 module.main()
 """
-_UNPACKER = "import binascii, zlib; exec(zlib.decompress(binascii.a2b_base64({packed!r})))\n"
 
 
 def source(module: ModuleType) -> str:
@@ -57,11 +59,9 @@ def source(module: ModuleType) -> str:
 
 
 def pack() -> bytes:
-    """Return the program."""
+    """Return the program, compressed by zlib."""
     modules = [(each.__name__, source(each)) for each in MODULES]
-    text = _LOADER.format(modules=modules)
-    packed = base64.b64encode(zlib.compress(text.encode(), 9))
-    return _UNPACKER.format(packed=packed).encode()
+    return zlib.compress(_LOADER.format(modules=modules).encode(), 9)
 
 
 PROGRAM = pack()

@@ -29,12 +29,18 @@ MAX_STDERR = 2000
 MAX_FRAME = protocol.CHUNK
 
 # Every login shell reads this line alike. The program is sent once Python has printed the marker,
-# since an rc file may read standard input, too. Only bash knows `declare -f`; other shells print
-# nothing, or leave the text as it is.
+# since an rc file may read standard input, too. Only bash knows all of the commands; other shells
+# print less, or leave the text as it is. tcsh would make a word of each line, so there is one. Bash
+# hides `set -e` from a command substitution, unless it is asked first not to.
+_STATE = (
+    "(declare -p; echo resop:; shopt -p; echo resop:; alias -p; echo resop:; trap -p; "
+    "echo resop:; declare -f) | gzip | base64 | paste -s -"
+)
 _START = (
-    'exec env RESOP_FUNCTIONS="`declare -f | gzip | base64`" '
-    "python3 -I -S -c 'import io, sys; print(); print(sys.argv[1], flush=True); "
-    "exec(io.BufferedReader(io.FileIO(0, closefd=False), 1).read(int(sys.argv[2])))' {} {}"
+    f'shopt -s inherit_errexit || true; exec env RESOP_STATE="`{_STATE}`" '
+    "python3 -I -S -c 'import io, sys, zlib; print(); print(sys.argv[1], flush=True); "
+    "exec(zlib.decompress(io.BufferedReader(io.FileIO(0, closefd=False), 1)"
+    ".read(int(sys.argv[2]))))' {} {}"
 )
 
 
@@ -46,6 +52,8 @@ class Hello(NamedTuple):
     """The number of steps that it runs at once."""
     reads_rc_files: bool
     """True if the login shell reads its rc files for each line."""
+    shows_line: bool
+    """True if the login shell shows the whole line in its messages, as fish does."""
 
 
 class RunnerChannel(AbandonableSession):

@@ -6,16 +6,18 @@ docs/runner.md describes the protocol; `resop/ssh/runner/remote` is the other si
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import asyncssh
 
-from resop.errors import ContactLost, ResopError
+from resop.errors import ContactLost, InvalidOptions, ResopError
 from resop.ssh import exec_channel
 from resop.ssh.exec_channel import ChannelRefused, await_uninterrupted, cancelled, timed_out
 from resop.ssh.runner.channel import RunnerChannel
@@ -38,6 +40,7 @@ class _Outcome:
 
     how: int
     exit_code: int
+    """For a step that was not started, the error code (errno)."""
     truncated: bool
     gone: bool
     """True if none of the step's processes is left."""
@@ -81,6 +84,10 @@ class RunnerClient:
         self._channel = RunnerChannel(self._on_frame, self._on_broken)
         self._requests: dict[int, _Request] = {}
         self._numbers = itertools.count(1)
+        self._closing: asyncio.Task[None] | None = None
+        self._retired = False
+        self.on_retire: Callable[[], None] = lambda: None
+        """Called when the runner asks for a successor, before it reaches its limit of CPU time."""
 
     @classmethod
     async def start(cls, connection: asyncssh.SSHClientConnection) -> RunnerClient | None:
@@ -107,6 +114,12 @@ class RunnerClient:
         """True if the login shell reads its rc files for each line."""
         assert self._channel.hello is not None
         return self._channel.hello.reads_rc_files
+
+    @property
+    def shows_line(self) -> bool:
+        """True if the login shell shows the whole line in its messages."""
+        assert self._channel.hello is not None
+        return self._channel.hello.shows_line
 
     async def run(
         self,
@@ -151,6 +164,12 @@ class RunnerClient:
         """Have the node remove the files of a durable step, and end it if it still runs."""
         content = protocol.FORGET_FIELDS.pack(durable.needs_tombstone) + durable.step_id.encode()
         self._channel.send(protocol.FORGET, 0, content)
+
+    def retire(self) -> None:
+        """Close the channel as soon as all steps have ended; no further step may be run."""
+        self._retired = True
+        if not self._requests and self._closing is None:
+            self._closing = asyncio.create_task(self.close())
 
     async def close(self) -> None:
         """Close the channel once the runner has read everything that was sent."""
@@ -204,6 +223,9 @@ class RunnerClient:
         return request.ended.exception() is None and request.ended.result().gone
 
     def _on_frame(self, kind: int, number: int, content: bytes) -> None:
+        if kind == protocol.RETIRE:
+            self.on_retire()
+            return
         request = self._requests[number]
         match kind:
             case protocol.STDOUT | protocol.STDERR:
@@ -219,6 +241,8 @@ class RunnerClient:
                 del self._requests[number]
                 if not request.ended.done():
                     request.ended.set_result(_Outcome(how, code, truncated, gone, reason))
+                if self._retired:
+                    self.retire()
             case _:
                 raise ValueError(f"a frame of type {kind}")
 
@@ -248,6 +272,12 @@ def _raise_unless_exited(outcome: _Outcome, limit: float, durable: DurableStep |
     if durable is not None:
         _note_outcome(durable, outcome)
     if outcome.how == protocol.NOT_STARTED:
+        if outcome.exit_code == errno.E2BIG:
+            raise InvalidOptions.of(
+                "command line",
+                "is too long for the login node, together with the environment variables that the "
+                "login shell has set: use stdin for more",
+            )
         raise ChannelRefused(f"the login node could not start the step: {outcome.reason}")
     if outcome.how == protocol.TIMED_OUT:
         raise timed_out(limit, outcome.gone)

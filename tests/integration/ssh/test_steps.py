@@ -237,7 +237,7 @@ async def test_functions_may_be_larger_than_a_variable(server: OpenSSH) -> None:
         answer = await way.run("module gcc; f299; env | grep FUNCTIONS")
         assert answer.stdout.decode() == f"loaded gcc\né{299:01000}\n"
         assert answer.stderr == b""
-        assert (await way.program("env")).stdout.count(b"RESOP_FUNCTIONS") == 0
+        assert (await way.program("env")).stdout.count(b"RESOP_STATE") == 0
     rc_file.write_text(before)
 
 

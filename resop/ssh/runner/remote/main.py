@@ -15,7 +15,7 @@ import time
 from typing import Any, Dict, List, Optional
 
 from resop.ssh.runner.remote.event_loop import MAX_BACKLOG, NEVER
-from resop.ssh.runner.remote.processes import boot_identity, prctl
+from resop.ssh.runner.remote.processes import boot_identity, cpu_budget, prctl
 from resop.ssh.runner.remote.protocol import (
     END,
     ENDED,
@@ -27,6 +27,7 @@ from resop.ssh.runner.remote.protocol import (
     MAX_STEPS,
     NOT_DURABLE,
     NOT_STARTED,
+    RETIRE,
     START,
     STDERR,
     STDIN,
@@ -38,6 +39,7 @@ from resop.ssh.runner.remote.protocol import (
     frame,
     not_run,
 )
+from resop.ssh.runner.remote.shell import LoginShell
 from resop.ssh.runner.remote.spool import (
     CONTROL,
     MAX_POLL_INTERVAL,
@@ -73,7 +75,8 @@ class Runner(StepLoop):
     """All steps of one channel of a connection."""
 
     def __init__(self, mark: str) -> None:
-        super().__init__(mark)
+        super().__init__(mark, LoginShell())
+        self.cpu_budget = cpu_budget()
         self.root = os.path.join(pwd.getpwuid(os.getuid()).pw_dir, SPOOL_ROOT)
         self.removed_old = False
         self.readers: Dict[int, SpoolReader] = {}
@@ -87,7 +90,9 @@ class Runner(StepLoop):
         """Serve until the connection is gone, and then until all steps have ended."""
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         max_steps = MAX_STEPS if files < 0 else max(1, min(MAX_STEPS, (files - 64) // 3))
-        hello = HELLO_FIELDS.pack(VERSION, max_steps, self.shell.reads_rc_files)
+        hello = HELLO_FIELDS.pack(
+            VERSION, max_steps, self.shell.reads_rc_files, self.shell.name == "fish"
+        )
         self.send(HELLO, 0, hello)
         while self.connected or self.children:
             self.poll_once()
@@ -103,6 +108,9 @@ class Runner(StepLoop):
                 self.follow(reader)
         while self.idle and now >= self.idle[0].idle_until:
             self.dismiss(self.idle[0])
+        if time.process_time() > self.cpu_budget:
+            self.cpu_budget = NEVER
+            self.send(RETIRE, 0)
 
     def on_disconnect(self) -> None:
         """End all steps but those of supervisors."""

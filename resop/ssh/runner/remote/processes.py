@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import resource
 import signal
 import subprocess
 from typing import Callable, Dict, List, Mapping, Optional
@@ -15,7 +16,7 @@ PR_SET_CHILD_SUBREAPER = 36
 def spawn(
     argv: List[bytes],
     executable: Optional[str],
-    cwd: Optional[str],
+    cwd: Optional[bytes],
     environ: Dict[bytes, bytes],
     files: List[int],
 ) -> int:
@@ -65,6 +66,12 @@ def status(pid: str) -> List[str]:
     """Return the fields of proc(5) stat from the state on: the name before may hold anything."""
     with open(f"/proc/{pid}/stat", errors="replace") as file:
         return file.read().rpartition(")")[2].split()
+
+
+def cpu_budget() -> float:
+    """Return half the seconds of CPU time after which the kernel ends this process."""
+    limits = [each for each in resource.getrlimit(resource.RLIMIT_CPU) if each >= 0]
+    return min(limits, default=float("inf")) / 2
 
 
 def exit_code(status: int) -> int:

@@ -3,7 +3,7 @@
 import struct
 from typing import List, Tuple
 
-VERSION = 3
+VERSION = 4
 HEADER = struct.Struct("!BII")
 """Type, step number, size of the content."""
 MAX_FRAME = 1 << 21
@@ -16,13 +16,15 @@ MAX_STEPS = 400
 KILL_TIMEOUT = 2.0
 """Seconds after KILL: what still runs then waits for a device, or is not the user's."""
 START, STDIN, STDIN_EOF, WINDOW_ADJUST, END, FORGET = range(1, 7)
-HELLO, STDOUT, STDERR, EXIT = range(65, 69)
-HELLO_FIELDS = struct.Struct("!HI?")
-"""Version, how many steps run at once, whether the login shell reads its rc files for each line."""
+HELLO, STDOUT, STDERR, EXIT, RETIRE = range(65, 70)
+HELLO_FIELDS = struct.Struct("!HI??")
+"""Version; how many steps run at once; whether the login shell reads its rc files for each line;
+whether it shows the whole line in its messages."""
 WINDOW_ADJUST_FIELDS = struct.Struct("!BI")
 """Stream (0 stdin, 1 stdout, 2 stderr), bytes."""
 EXIT_FIELDS = struct.Struct("!BB??")
-"""One of the codes below, exit code, whether output was dropped, whether no process is left."""
+"""One of the codes below; exit code, or error code if the step was not started; whether output was
+dropped; whether no process is left."""
 (
     EXITED,
     TIMED_OUT,
@@ -69,6 +71,9 @@ def frame(kind: int, number: int, content: bytes = b"") -> bytes:
     return HEADER.pack(kind, number, len(content)) + content
 
 
-def not_run(how: int, reason: str) -> bytes:
-    """Encode the content of EXIT for a step that did not run, or whose outcome is unknown."""
-    return EXIT_FIELDS.pack(how, 0, False, True) + reason.encode("utf-8", "replace")[:1000]
+def not_run(how: int, reason: str, error: int = 0) -> bytes:
+    """Encode the content of EXIT for a step that did not run, or whose outcome is unknown.
+
+    `error` is the error code of errno(3), if there is one.
+    """
+    return EXIT_FIELDS.pack(how, error, False, True) + reason.encode("utf-8", "replace")[:1000]

@@ -6,36 +6,38 @@ import os
 import pwd
 import subprocess
 import zlib
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
+from resop.ssh.runner.remote.bash_state import environ_for, script_of
 from resop.ssh.runner.remote.child import STEP_VARIABLE
-from resop.ssh.runner.remote.processes import login_environ, spawn
+from resop.ssh.runner.remote.processes import HAVE_PROC, login_environ, spawn
 
-FUNCTIONS = b"RESOP_FUNCTIONS"
-MAX_VARIABLE = 100000
-"""Bytes of one variable; Linux limits it to 128 KiB."""
+STATE = b"RESOP_STATE"
 
 
 class LoginShell:
     """The login shell, and the environment that it left when it started the runner."""
 
     def __init__(self) -> None:
-        self.path = pwd.getpwuid(os.getuid()).pw_shell or "/bin/sh"
+        account = pwd.getpwuid(os.getuid())
+        self.path = account.pw_shell or "/bin/sh"
         self.name = os.path.basename(self.path)
         self.environ = login_environ()
-        self.functions = _unpack(self.environ.pop(FUNCTIONS, b""))
-        """Definitions of bash functions; None when they are not known."""
+        packed = self.environ.pop(STATE, b"")
+        self.script = -1
+        """A file with what a bash reads in place of its rc files; -1 if there is none."""
+        if self.name == "bash" and HAVE_PROC:
+            with contextlib.suppress(ValueError, zlib.error, OSError):
+                state = zlib.decompress(binascii.a2b_base64(packed), 31)
+                self.script = _unnamed_file(script_of(state, self.environ))
         self.null = os.open(os.devnull, os.O_RDWR)
-
-    @property
-    def skips_rc(self) -> bool:
-        """True if the shell is a bash that need not read its rc file again."""
-        return self.name == "bash" and self.functions is not None
+        self.folder = None if _is_current(account.pw_dir) else os.fsencode(account.pw_dir)
+        """Where a shell begins that reads its rc files, unless it is the current folder."""
 
     @property
     def reads_rc_files(self) -> bool:
         """True if the shell reads rc files for each line."""
-        return self.name not in ("dash", "sh") and not self.skips_rc
+        return self.name not in ("dash", "sh") and self.script < 0
 
     def spawn(self, request: Dict[str, Any], mark: str, files: List[int]) -> int:
         """Start the program itself where one is named, else a line in the shell; return its PID.
@@ -50,30 +52,39 @@ class LoginShell:
             env = {k.encode(): v.encode() for k, v in program["env"].items()}
             with contextlib.suppress(OSError, subprocess.SubprocessError):
                 argv = [word.encode() for word in program["argv"]]
-                return spawn(argv, None, program["cwd"], {**environ, **env}, files)
+                # Bytes: in the locale of the rc files Python may have no encoding for the path.
+                cwd = program["cwd"] and program["cwd"].encode()
+                return spawn(argv, None, cwd, {**environ, **env}, files)
             # The shell reports what is wrong with it in its usual words.
         argv = [self.name.encode(), b"-c", request["line"].encode()]
-        if self.skips_rc:
-            # The rc file was read when this program was started. Define the functions that were
-            # made there and not exported.
+        folder = None
+        if self.script >= 0:
+            # The rc file was read when this program was started.
             argv.insert(1, b"--norc")
-            argv[-1] = self._define_functions(environ) + argv[-1]
-        return spawn(argv, self.path, None, environ, files)
-
-    def _define_functions(self, environ: Dict[bytes, bytes]) -> bytes:
-        """Put the functions into variables of `environ`; return the command that defines them."""
-        text, names = self.functions or b"", []
-        for at in range(0, len(text), MAX_VARIABLE):
-            names.append(b"%s%d" % (FUNCTIONS, at))
-            environ[names[-1]] = text[at : at + MAX_VARIABLE]
-        if not names:
-            return b""
-        return b'eval "$%s"; unset %s; ' % (b"$".join(names), b" ".join(names))
+            environ = environ_for(environ, b"/proc/%d/fd/%d" % (os.getpid(), self.script))
+        elif self.reads_rc_files:
+            folder = self.folder
+            environ.pop(b"ZDOTDIR", None)  # zsh would read another .zshenv than the one that set it
+        return spawn(argv, self.path, folder, environ, files)
 
 
-def _unpack(text: bytes) -> Optional[bytes]:
-    """Undo gzip and base64; return None for anything else."""
+def _is_current(folder: str) -> bool:
+    """Return True if `folder` is the current folder, or cannot be entered."""
     try:
-        return zlib.decompress(binascii.a2b_base64(text), 31)
-    except (ValueError, zlib.error):
-        return None
+        return os.path.samefile(folder, ".") or not os.access(folder, os.X_OK)
+    except OSError:
+        return True
+
+
+def _unnamed_file(content: bytes) -> int:
+    """Open a file that has this content and no name."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("resop")
+    else:  # Python 3.7 and older
+        import tempfile
+
+        with tempfile.TemporaryFile(buffering=0) as opened:
+            file = os.dup(opened.fileno())
+    while content:
+        content = content[os.write(file, content) :]
+    return file

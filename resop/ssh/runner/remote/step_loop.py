@@ -33,13 +33,13 @@ MAX_SEARCH_INTERVAL = 2.0
 class StepLoop(EventLoop):
     """An event loop that runs steps."""
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self, mark: str, shell: LoginShell) -> None:
         super().__init__()
         self.mark = mark
         self.children: Dict[int, Child] = {}
         self.childless = False
         """True if there was no child process when one was last waited for."""
-        self.shell = LoginShell()
+        self.shell = shell
 
     def start(self, number: int, request: Dict[str, Any]) -> None:
         """Start a step, or send EXIT with NOT_STARTED."""
@@ -52,10 +52,11 @@ class StepLoop(EventLoop):
                 theirs.append(ends[stream != 0])
                 os.set_blocking(child.pipes[stream], False)
             child.tree.pid = self.shell.spawn(request, child.tree.mark, theirs)
-        except (OSError, subprocess.SubprocessError) as fault:
+        except (OSError, ValueError, subprocess.SubprocessError) as fault:
             for file in child.pipes.values():
                 os.close(file)
-            self.send(EXIT, number, not_run(NOT_STARTED, str(fault)))
+            error = min(getattr(fault, "errno", None) or 0, 255)
+            self.send(EXIT, number, not_run(NOT_STARTED, str(fault), error))
             return
         finally:
             for file in theirs:

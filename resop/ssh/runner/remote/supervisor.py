@@ -11,8 +11,9 @@ import time
 from typing import Any, Dict, List, Tuple
 
 from resop.ssh.runner.remote.event_loop import MAX_SLEEP, NEVER
-from resop.ssh.runner.remote.processes import HAVE_PROC, become_subreaper
+from resop.ssh.runner.remote.processes import HAVE_PROC, become_subreaper, cpu_budget
 from resop.ssh.runner.remote.protocol import END, ENDED, FORGET, Frames
+from resop.ssh.runner.remote.shell import LoginShell
 from resop.ssh.runner.remote.spool import FORGET_TIMEOUT, SPOOL, remove
 from resop.ssh.runner.remote.step_loop import StepLoop
 
@@ -95,9 +96,10 @@ class Supervisor(StepLoop):
     The frames of a step go to its spool, which is file 1; file 0 is its control.
     """
 
-    def __init__(self, runner: HandoffSocket) -> None:
-        super().__init__("")
+    def __init__(self, runner: HandoffSocket, shell: LoginShell) -> None:
+        super().__init__("", shell)
         self.is_subreaper = become_subreaper()
+        self.cpu_budget = cpu_budget()
         self.runner = runner
         self.folder = ""
         self.forgotten = False
@@ -114,6 +116,7 @@ class Supervisor(StepLoop):
         """Wait for another step; return False at once if processes of the last one are left."""
         self.watch(0, 0, self.read_frames)
         free = self.connected and self.childless and not self.out
+        free = free and time.process_time() < self.cpu_budget
         if not free or not self.runner.notify(IDLE):
             return False
         self.next_step = ("", {})
@@ -203,11 +206,14 @@ def run_supervisor(
     runner.selector.close()
     for at, file in enumerate([*files, runner.shell.null]):
         os.dup2(file, at)
+    shell = runner.shell
+    shell.null = 2
+    kept = (0, 1, 2, handoff.file, shell.script)
     for name in os.listdir("/proc/self/fd") if HAVE_PROC else map(str, range(3, 4096)):
-        if int(name) > 2 and int(name) != handoff.file:
+        if int(name) not in kept:
             with contextlib.suppress(OSError):
                 os.close(int(name))
     try:
-        Supervisor(handoff).run_all(folder, request)
+        Supervisor(handoff, shell).run_all(folder, request)
     finally:
         os._exit(0)

@@ -275,15 +275,15 @@ async def test_killed_runner_is_contact_lost_and_the_session_continues(server: O
 SPEAK = "import sys, os, time\nout = sys.stdout.buffer\nmark = sys.argv[-2].encode()\n"
 MARK = "out.write(b'\\n' + mark + b'\\n')\nout.flush()\n"
 READ = "got = 0\nwhile got < int(sys.argv[-1]): got += len(os.read(0, 1 << 16))\n"
-GREETING = frame(65, 0, protocol.HELLO_FIELDS.pack(protocol.VERSION, 10, False))
+GREETING = frame(65, 0, protocol.HELLO_FIELDS.pack(protocol.VERSION, 10, False, False))
 HELLO = f"out.write({GREETING!r})\nout.flush()\n"
 STEP = "os.read(0, 1 << 16)\n"
 END = "out.flush()\ntime.sleep(60)\n"
 BEFORE = {
     "random bytes": "out.write(os.urandom(1 << 16))\n",
     "a huge frame": f"out.write({struct.pack('!BII', 65, 0, 1 << 31)!r})\n",
-    "another version": f"out.write({frame(65, 0, struct.pack('!HI?', 9, 1, 0))!r})\n",
-    "no room": f"out.write({frame(65, 0, struct.pack('!HI?', protocol.VERSION, 0, 0))!r})\n",
+    "another version": f"out.write({frame(65, 0, struct.pack('!HI??', 9, 1, 0, 0))!r})\n",
+    "no room": f"out.write({frame(65, 0, struct.pack('!HI??', protocol.VERSION, 0, 0, 0))!r})\n",
     "a short frame": f"out.write({frame(65, 0, b'x')!r})\n",
     "a frame before its time": f"out.write({frame(66, 1, b'x')!r})\n",
     "silence": "",

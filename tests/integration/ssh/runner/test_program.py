@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zlib
 
 from resop.ssh.runner.bundle import PROGRAM
 from resop.ssh.runner.remote import protocol
@@ -9,7 +10,7 @@ from resop.ssh.runner.remote import protocol
 
 def test_program_does_not_go_on_after_nonsense() -> None:
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", PROGRAM, "mark"],
+        [sys.executable, "-I", "-S", "-c", zlib.decompress(PROGRAM), "mark"],
         input=protocol.frame(1, 1, b"[]") + bytes(range(100)),
         capture_output=True,
         timeout=10,
