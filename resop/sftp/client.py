@@ -14,9 +14,12 @@ from collections.abc import AsyncIterator, Iterator
 import asyncssh
 
 from resop.errors import ClusterError, ContactLost, PathFailed
-from resop.ssh.asyncssh_workarounds import start_sftp_after_noise
+from resop.ssh.asyncssh_workarounds import begin_in, start_sftp_after_noise
+from resop.ssh.home_folder import find_home
 from resop.ssh.session import Session
 
+START_TIMEOUT = 20.0
+"""Seconds for the start-up files of the login shell and the SFTP server."""
 REMOVE_TIMEOUT = 5.0
 """Seconds to wait for the removal of a temporary file."""
 CONNECTION_ERRORS = (
@@ -31,18 +34,26 @@ CONNECTION_ERRORS = (
 async def open_sftp(session: Session, limit: float) -> AsyncIterator[asyncssh.SFTPClient]:
     """Open SFTP over a connection of `session`; wait at most `limit` seconds for a free one.
 
-    Raises ClusterError if the login node does not offer SFTP.
+    Relative paths begin in the home folder, wherever rc files have gone. Raises ClusterError if the
+    login node does not offer SFTP.
     """
     async with session.connection(limit) as connection, await _start(connection) as sftp:
+        begin_in(sftp, await _home(connection, sftp))
         yield sftp
 
 
 async def _start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
     try:
-        try:
-            return await connection.start_sftp_client()
-        except asyncssh.SFTPError:
-            return await start_sftp_after_noise(connection)
+        async with asyncio.timeout(START_TIMEOUT):
+            try:
+                return await connection.start_sftp_client()
+            except asyncssh.SFTPError:
+                return await start_sftp_after_noise(connection)
+    except TimeoutError:
+        raise ClusterError(
+            f"the login node did not answer with SFTP within {START_TIMEOUT:g} s: does .bashrc or "
+            "another start-up file read its standard input, or take longer?"
+        ) from None
     except asyncssh.SFTPError as error:
         raise ClusterError(
             f"the login node did not answer with SFTP ({error}): "
@@ -50,6 +61,15 @@ async def _start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClien
         ) from error
     except (OSError, asyncssh.Error) as error:
         raise ClusterError(f"the login node does not offer SFTP: {error}") from error
+
+
+async def _home(connection: asyncssh.SSHClientConnection, sftp: asyncssh.SFTPClient) -> bytes:
+    try:
+        return await find_home(connection, sftp)
+    except CONNECTION_ERRORS as error:
+        raise ContactLost from error
+    except asyncssh.SFTPError as error:
+        raise ClusterError(f"the home folder on the login node is not known: {error}") from error
 
 
 @contextlib.contextmanager

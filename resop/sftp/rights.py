@@ -20,8 +20,14 @@ SCRIPT_TIMEOUT = 60.0
 MAX_PAIRS = 200
 """Pairs of files for one run of the script."""
 
+PAIRS = b"pairs\n"
+"""The line before the first pair."""
+PADDING = b"\n" * 20
+"""Lines that a start-up file may read in place of pairs."""
+
 # Each pair is two lines in the encoding of printf's %b. The output is one line for each pair.
-_SCRIPT = """describe() {
+_SCRIPT = """while IFS= read -r line && [ "$line" != pairs ]; do :; done
+describe() {
   stat -c '%u:%g %a' "$1" || return
   case $(LC_ALL=C ls -ld "$1") in
     ??????????+*) getfacl -cpn "$1" || return ;;
@@ -83,7 +89,9 @@ class RightsKeeper:
                     kept.set_result(answers[number : number + 1] == [b"kept"])
 
     async def _run_script(self, lines: bytes) -> list[bytes]:
-        step = StepRequest(login_shell_script(_SCRIPT), "keep the rights of files", lines)
+        step = StepRequest(
+            login_shell_script(_SCRIPT), "keep the rights of files", PADDING + PAIRS + lines
+        )
         try:
             result = await self._session.run(step, SCRIPT_TIMEOUT)
         except ContactLost:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import asyncssh
 from asyncssh import auth
-from asyncssh.constants import MSG_IGNORE
+from asyncssh.constants import FXP_NAME, MSG_IGNORE
 from asyncssh.packet import Boolean, SSHPacket, SSHPacketLogger, String, UInt32
 from asyncssh.saslprep import SASLPrepError as SASLPrepError
 
@@ -151,7 +151,8 @@ def abandon(opening: asyncio.Future[Any], session: AbandonableSession) -> bool:
 
 # Length, SSH_FXP_VERSION, version 3 or 4 (draft-ietf-secsh-filexfer-02, 4).
 SFTP_VERSION_PACKET = re.compile(rb"\0\0..\x02\0\0\0[\x03\x04]", re.DOTALL)
-READ_BYTES = 4096
+SFTP_VERSION_BYTES = 9
+READ_BYTES = 1 << 15
 
 
 async def start_sftp_after_noise(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
@@ -198,10 +199,37 @@ class _ReaderAfterNoise:
 
     async def _first_packet(self) -> bytes:
         """Read until the first packet begins; return the bytes from there on."""
-        read = b""
-        while not (packet := SFTP_VERSION_PACKET.search(read)):
+        read, searched = bytearray(), 0
+        while not (packet := SFTP_VERSION_PACKET.search(read, searched)):
+            searched = max(0, len(read) - SFTP_VERSION_BYTES)
             more = await self._reader.read(READ_BYTES)
             if not more or len(read) > NOISE_LIMIT:
-                raise asyncio.IncompleteReadError(read, None)
+                raise asyncio.IncompleteReadError(bytes(read), None)
             read += more
-        return read[packet.start() :]
+        return bytes(read[packet.start() :])
+
+
+# -- the folder in which SFTP begins
+
+EXPAND_PATH = b"expand-path@openssh.com"
+
+
+async def expand_home(sftp: asyncssh.SFTPClient, username: str) -> bytes:
+    """Ask an SFTP server for a user's home folder; return nothing if it does not answer that.
+
+    OpenSSH has the request since version 8.7, and takes `~` alone for the folder in which it runs.
+    asyncssh cannot send it, but keeps a table of the answers that it expects.
+    """
+    handler = sftp._handler
+    handler._return_types.setdefault(EXPAND_PATH, FXP_NAME)
+    try:
+        answer = await handler._make_request(EXPAND_PATH, String(f"~{username}"))
+    except asyncssh.SFTPError:
+        return b""
+    names, _ = cast(tuple[list[asyncssh.SFTPName], bool], answer)
+    return names[0].filename if names and isinstance(names[0].filename, bytes) else b""
+
+
+def begin_in(sftp: asyncssh.SFTPClient, folder: bytes) -> None:
+    """Have all relative paths begin in `folder`; `chdir` would ask the server once more."""
+    sftp._cwd = folder

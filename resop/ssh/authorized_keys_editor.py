@@ -1,7 +1,8 @@
 """Add our key line to a user's authorized_keys over SSH, and remove it again.
 
 The file is read, edited here, and replaced atomically if nobody has changed it meanwhile. It keeps
-its mode, owner, group and ACL; a symbolic link is followed.
+its mode, owner, group and ACL; a symbolic link is followed. Nothing is sent to a standard input,
+which a start-up file may read.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import asyncssh
 
-from resop.errors import ClusterError, PasswordExpired, ResopError
+from resop.errors import ClusterError, ResopError, StepTimedOut
 from resop.ssh.authorized_keys import NodeClock
 from resop.ssh.exec_channel import run_command_line
+from resop.ssh.home_folder import CD_HOME
+from resop.ssh.shell_refusal import LINGER, check_password_expired, refusal_reason, too_slow
 from resop.steps.output import RawResult
 from resop.steps.quoting import login_shell_script
 
@@ -32,8 +35,9 @@ UTC_SINCE = (9, 1)
 
 LOCKED, CHANGED, FOREIGN = 75, 76, 77  # exit codes of _WRITE
 
-_FIND = """umask 077
-cd || exit
+_FIND = f"""umask 077
+PATH=$PATH:/usr/bin:/bin
+{CD_HOME}
 file=.ssh/authorized_keys
 if [ -h "$file" ]; then file=$(readlink -f "$file") || exit; fi
 """
@@ -67,7 +71,7 @@ trap 'exit 143' TERM INT HUP
 state=absent
 [ -e "$file" ] && state=$(cksum <"$file")
 [ "$state" = {state} ] || exit 76
-new=$(mktemp "$file.XXXXXX") && cat >"$new" || exit
+new=$(mktemp "$file.XXXXXX") && {{ {commands}; }} >"$new" || exit
 [ "$(wc -c <"$new")" -eq {size} ] || exit
 if [ -e "$file" ]; then
   # GNU's cp keeps an ACL as well; the others only know the mode.
@@ -79,6 +83,8 @@ fi
 mv -f "$new" "$file"
 """
 
+CHANGING = "changing"
+"""The state of a file that was replaced while it was read: the next attempt reads it again."""
 Edit = Callable[[bytes, NodeClock], bytes]
 
 
@@ -86,7 +92,7 @@ Edit = Callable[[bytes, NodeClock], bytes]
 class _File:
     content: bytes
     state: str
-    """The output of `cksum`, or `absent`."""
+    """The output of `cksum`, `absent`, or CHANGING."""
     clock: NodeClock
 
 
@@ -100,10 +106,15 @@ async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: E
     while True:
         before = await _read(connection)
         after = edit(before.content, before.clock)
-        if after == before.content:
+        if after == before.content and before.state != CHANGING:
             return
-        script = _FIND + _WRITE.format(state=shlex.quote(before.state), size=len(after))
-        done = await run_command_line(connection, login_shell_script(script), after, SCRIPT_TIMEOUT)
+        commands = "; ".join(_commands(before.content, after))
+        done = await _run(
+            connection,
+            _WRITE.format(
+                state=shlex.quote(before.state), size=len(after), commands=commands or ":"
+            ),
+        )
         if done.exit_code == 0:
             return
         if done.exit_code not in (CHANGED, LOCKED) or time.monotonic() > deadline:
@@ -111,21 +122,52 @@ async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: E
         await asyncio.sleep(RETRY_PAUSE * random.uniform(0.5, 1.5))
 
 
+async def _run(connection: asyncssh.SSHClientConnection, script: str) -> RawResult:
+    line = login_shell_script(_FIND + script)
+    try:
+        done = await run_command_line(connection, line, None, SCRIPT_TIMEOUT, linger=LINGER)
+    except StepTimedOut as fault:
+        raise too_slow(fault, SCRIPT_TIMEOUT) from None
+    check_password_expired(done)
+    return done
+
+
+def _commands(before: bytes, after: bytes) -> Iterator[str]:
+    """Yield the commands that print `after`: a new beginning, then lines of the file."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    ranges: list[range] = []
+    end = len(before)
+    for line in reversed(old):
+        start = end - len(line)
+        if new and new[-1] == line:
+            new.pop()
+            if ranges and ranges[-1].start == end:
+                ranges[-1] = range(start, ranges[-1].stop)
+            else:
+                ranges.append(range(start, end))
+        end = start
+    if new:
+        octal = "".join(f"\\0{byte:03o}" for byte in b"".join(new))
+        yield f"printf %b '{octal}'"
+    for each in reversed(ranges):
+        yield f'tail -c +{each.start + 1} "$file" | head -c {len(each)}'
+
+
 async def _read(connection: asyncssh.SSHClientConnection) -> _File:
     marker = secrets.token_hex(8)
-    script = _FIND + _READ.format(marker=marker)
-    done = await run_command_line(connection, login_shell_script(script), None, SCRIPT_TIMEOUT)
+    done = await _run(connection, _READ.format(marker=marker))
     _, found, output = done.stdout.partition(f"\n{marker}\n".encode())
     if done.exit_code != 0 or not found or done.truncated:
-        raise _error("read", done)
+        raise _error("read", done, bool(found))
     try:
         now, winter, summer, state, content = output.split(b"\n", 4)
+        is_complete = state == b"absent" or int(state.split()[1]) == len(content)
         clock = NodeClock(
             datetime.fromtimestamp(int(now), UTC),
             min(_offset(winter), _offset(summer)),
             _reads_utc(connection),
         )
-        return _File(content, state.decode(), clock)
+        return _File(content, state.decode() if is_complete else CHANGING, clock)
     except ValueError as fault:
         raise ClusterError(
             f"~/.ssh/authorized_keys cannot be read: unexpected output of date or cksum: {fault}"
@@ -143,11 +185,10 @@ def _reads_utc(connection: asyncssh.SSHClientConnection) -> bool:
     return version is not None and (int(version[1]), int(version[2])) >= UTC_SINCE
 
 
-def _error(action: str, done: RawResult) -> ResopError:
-    # sshd accepts an expired password, but then lets the user do nothing but change it.
-    if b"Password change required" in done.stderr:
-        return PasswordExpired()
-    if done.exit_code == FOREIGN:
+def _error(action: str, done: RawResult, ran: bool = True) -> ResopError:
+    if not ran:
+        reason = refusal_reason(done)
+    elif done.exit_code == FOREIGN:
         reason = "it belongs to another user or group, which a replacement would change"
     elif done.exit_code == CHANGED:
         reason = "somebody else keeps changing it; try again"

@@ -85,6 +85,11 @@ class ExecSession(AbandonableSession):
         self.exited = asyncio.Event()
         self.closed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def size(self) -> int:
+        """The number of bytes collected from both streams."""
+        return sum(map(len, self.output.values()))
+
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         output = self.output[datatype]
         room = self._max_output - len(output)
@@ -119,12 +124,16 @@ async def run_command_line(
     limit: float,
     max_output: int = OUTPUT_LIMIT,
     on_output: OutputCallback | None = None,
+    *,
+    linger: float | None = None,
 ) -> RawResult:
     """Run `line` in the user's login shell and return its result.
 
     `stdin` is the whole standard input (None: closed at once), `limit` the time limit in seconds.
     `max_output` bytes of each output stream are collected, and passed to `on_output` as they
-    arrive.
+    arrive. As with ssh, the result comes when no process holds the output open any more; with
+    `linger` it also comes when nothing more was printed for that number of seconds after the end of
+    the line itself.
 
     Raises ChannelRefused when nothing was sent, so that another attempt is safe. Raises
     ContactLost when the connection broke after the line may have been sent, StepTimedOut at the
@@ -140,7 +149,7 @@ async def run_command_line(
     session.channel.write_eof()
     remaining = max(0.0, limit - (time.monotonic() - began))
     try:
-        await asyncio.wait([session.closed], timeout=remaining)
+        await _await_end(session, remaining, linger)
     except asyncio.CancelledError:
         raise cancelled(await await_uninterrupted(_end(connection, session))) from None
     if not session.closed.done():
@@ -155,6 +164,27 @@ async def run_command_line(
         time.monotonic() - began,
         session.truncated,
     )
+
+
+async def _await_end(session: ExecSession, limit: float, linger: float | None) -> None:
+    """Wait until the channel is closed; with `linger` close it when the line has ended.
+
+    What it printed arrives after its exit status if the connection is slow.
+    """
+    deadline, printed = time.monotonic() + limit, -1
+    if linger is not None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(session.exited.wait(), limit)
+        while not session.closed.done() and session.exit_code is not None:
+            if printed == session.size:
+                session.complete = True
+                session.closed.set_result(None)
+                assert session.channel is not None
+                session.channel.abort()
+                return
+            printed, remaining = session.size, max(0.0, deadline - time.monotonic())
+            await asyncio.wait([session.closed], timeout=min(linger, remaining))
+    await asyncio.wait([session.closed], timeout=max(0.0, deadline - time.monotonic()))
 
 
 async def _start(

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 
 import asyncssh
 
-from resop.errors import IdentityUnknown
+from resop.errors import IdentityUnknown, StepTimedOut
 from resop.security.login_name import login_name_fault
 from resop.ssh.exec_channel import run_command_line
+from resop.ssh.shell_refusal import LINGER, check_password_expired, refusal_reason, too_slow
+from resop.steps.output import RawResult
 from resop.steps.quoting import login_shell_script
 
 TIME_LIMIT = 20.0
 MAX_BYTES = 1 << 20
 """Output of start-up files and of `id` together."""
-MAX_SHOWN = 200
 
 # By its path, in a shell of its own: no alias, function or PATH of the user replaces it by mistake.
 # Each line begins with a random mark: whatever else is printed is no answer. Names of groups may
@@ -49,17 +50,22 @@ class RemoteAccount:
 async def fetch_account(connection: asyncssh.SSHClientConnection, cluster: str) -> RemoteAccount:
     """Return the account of a connection's user.
 
-    Raises IdentityUnknown if the login node does not name it, and what `run_command_line` raises.
+    Raises IdentityUnknown if the login node does not name it, PasswordExpired if it only lets the
+    user set a new password, and what `run_command_line` raises.
     """
     mark = secrets.token_hex(8)
     line = login_shell_script(_SCRIPT.format(mark=mark))
-    raw = await run_command_line(connection, line, None, TIME_LIMIT, MAX_BYTES)
+    try:
+        raw = await run_command_line(connection, line, None, TIME_LIMIT, MAX_BYTES, linger=LINGER)
+    except StepTimedOut as late:
+        raise too_slow(late, TIME_LIMIT) from None
+    check_password_expired(raw)
     output = raw.stdout
     uid = re.search(rb"%b uid (\d{1,10})\n" % mark.encode(), output)
     name = re.search(rb"%b name ([^\n]+)\n" % mark.encode(), output)
     groups = re.search(rb"%b groups\n(.*?)%b end\n" % ((mark.encode(),) * 2), output, re.DOTALL)
     if not (uid and name and groups):
-        raise IdentityUnknown(_why(cluster, mark, output or raw.stderr))
+        raise IdentityUnknown(_why(cluster, mark, raw))
     username = name[1].decode("utf-8", "replace")
     if fault := login_name_fault(username):
         raise IdentityUnknown(f"{cluster} calls this account {username!a}; a name {fault}")
@@ -71,14 +77,12 @@ def differs(cluster: str, username: str) -> IdentityUnknown:
     return IdentityUnknown(f"{cluster} calls this account {username}: log in with that name")
 
 
-def _why(cluster: str, mark: str, output: bytes) -> str:
-    if mark.encode() in output:
+def _why(cluster: str, mark: str, raw: RawResult) -> str:
+    if mark.encode() in raw.stdout:
         return f"`id` on {cluster} does not name this account: ask the cluster's administrator"
-    text = " ".join(output.decode("utf-8", "replace").split())[:MAX_SHOWN]
-    printed = f" It printed: {ascii(text)[1:-1]}" if text else ""
     return (
-        f"the password or key is accepted, but {cluster} ran another program than `id`: this "
-        f"account may not run commands (a forced command, or its login shell).{printed}"
+        f"the password or key is accepted, but this account ran no command on {cluster}: "
+        f"{refusal_reason(raw)}"
     )
 
 

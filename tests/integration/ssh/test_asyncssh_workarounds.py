@@ -17,6 +17,8 @@ from resop.ssh.asyncssh_workarounds import (
     AbandonableSession,
     ChannelAbandoned,
     abandon,
+    begin_in,
+    expand_home,
     open_session,
     start_sftp_after_noise,
 )
@@ -136,6 +138,24 @@ async def test_sftp_starts_behind_noise_only_with_the_workaround(tmp_path: Path)
             await connection.start_sftp_client()
         async with await start_sftp_after_noise(connection) as sftp:
             assert await sftp.exists(".bashrc")
+
+
+async def test_paths_begin_in_the_home_folder_only_with_the_workaround(tmp_path: Path) -> None:
+    async with logged_in(tmp_path) as (server, connection):
+        (server.home(ALICE.name) / ".bashrc").write_text("cd /usr\n")
+        async with connection.start_sftp_client() as sftp:
+            assert await sftp.realpath(b".") == b"/usr"
+            assert await expand_home(sftp, "nobody-of-this-name") == b""
+            home = await expand_home(sftp, ALICE.name)
+            assert home == b"/home/alice"
+            begin_in(sftp, home)
+            assert await sftp.realpath(b"a") == b"/home/alice/a"
+            await sftp.mkdir(b"a")
+            await sftp.rename(b"a", b"b")
+            await sftp.symlink(b"b", b"c")
+            assert await sftp.readlink(b"c") == b"b"
+            assert {each.filename async for each in sftp.scandir(b"b")} == {b".", b".."}
+        assert {"b", "c"} <= {each.name for each in server.home(ALICE.name).iterdir()}
 
 
 # -- user names

@@ -17,8 +17,6 @@ from resop.errors import ClusterError, StepTimedOut
 from resop.ssh import authorized_keys_editor
 from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_lines
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
-from resop.ssh.exec_channel import run_command_line
-from resop.steps.output import RawResult
 from tests.support.acl import acl_of, reason_without_acl, set_acl
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
@@ -459,12 +457,10 @@ async def test_truncated_write_does_not_change_the_file(
 ) -> None:
     file = place(server, b"a line\n")
 
-    async def cut(
-        connection: asyncssh.SSHClientConnection, line: str, stdin: bytes | None, limit: float
-    ) -> RawResult:
-        return await run_command_line(connection, line, stdin and stdin[:size], limit)
+    def cut(before: bytes, after: bytes) -> list[str]:
+        return [f"head -c {size} /dev/zero"]
 
-    monkeypatch.setattr(authorized_keys_editor, "run_command_line", cut)
+    monkeypatch.setattr(authorized_keys_editor, "_commands", cut)
     with pytest.raises(ClusterError, match="cannot be written"):
         await edit_authorized_keys(shared, lambda *_: b"x" * 20_000)
     assert file.read_bytes() == b"a line\n"
