@@ -12,8 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from resop import ErrorMessage
-from resop.types import argument_fault
+from resop import Argument, ErrorMessage
 
 _INDEX = r"[0-9]+(-[0-9]+(:[1-9][0-9]*)?)?"
 _JOB = r"[1-9][0-9]*(_([0-9]+|\*))?(\+[0-9]+)?"
@@ -145,10 +144,8 @@ def _check_not_needed(name: str) -> str:
     return name
 
 
-def _check_argument(text: str) -> str:
-    if fault := argument_fault(text):
-        raise ValueError(fault)
-    return text
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 VariableName = Annotated[
@@ -162,7 +159,7 @@ VariableName = Annotated[
 """The name of an environment variable that a job can be given."""
 ParameterName = Annotated[VariableName, AfterValidator(_check_not_needed)]
 """The name of a parameter of a sweep, which becomes an environment variable of the script."""
-VariableValue = Annotated[str, Field(coerce_numbers_to_str=True), AfterValidator(_check_argument)]
+VariableValue = Annotated[Argument, BeforeValidator(_number_as_text)]
 """The value of an environment variable: text, or a number."""
 
 
