@@ -11,7 +11,8 @@ POST /<operator>/opn/<name>. It runs steps on the cluster, as the logged-in user
 
 - `operation`, `Operation`: publish a function, and call it from another operation
 - `Shell`, with `Result`, `File`, `TransferStats`: run steps, transfer files, undo, report progress
-- `Username`, `RemotePath`, `FileMode`, `Argument`, `Secret`, `ErrorMessage`: types of options
+- `Username`, `RemotePath`, `FileMode`, `Argument`, `CommandLine`, `Secret`: types of options, and
+  `ErrorMessage` for others
 - `ParameterValues`, `SweepMode`, `combine_parameters`: options of a parameter sweep
 - `CommandFailed`, `PathFailed`, …: errors to raise or catch; `resop.errors` has all of them
 - `LoginGateway`: the first parameter of an operation that logs in
@@ -37,7 +38,15 @@ from resop.errors import (
 )
 from resop.limits import FILE_LIMIT
 from resop.steps.result import Result
-from resop.types import Argument, ErrorMessage, FileMode, RemotePath, Secret, Username
+from resop.types import (
+    Argument,
+    CommandLine,
+    ErrorMessage,
+    FileMode,
+    RemotePath,
+    Secret,
+    Username,
+)
 
 Gate = LoginGateway  # the former name
 
@@ -47,6 +56,7 @@ __all__ = [
     "FILE_LIMIT",
     "Argument",
     "CommandFailed",
+    "CommandLine",
     "ContactLost",
     "DaemonUnavailable",
     "ErrorMessage",

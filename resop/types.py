@@ -26,6 +26,9 @@ MASK = "********"
 MAX_ARGUMENT_BYTES = 131_071
 """The longest single argument Linux passes to a program (MAX_ARG_STRLEN - 1; execve(2))."""
 
+MAX_COMMAND_BYTES = 130_000
+"""The longest line for a login shell, which gets it as one argument, with a few words before it."""
+
 MAX_SECRET_BYTES = 4096
 """The longest secret that a request may send, unless its type says otherwise."""
 
@@ -117,19 +120,26 @@ class ErrorMessage:
         )
 
 
-def argument_fault(text: str) -> str | None:
-    """Return why `text` cannot be an argument of a program, or None if it can."""
+def command_line_fault(text: str) -> str | None:
+    """Return why `text` cannot be a line for a login shell, or None if it can."""
+    return argument_fault(text, "a command line", MAX_COMMAND_BYTES)
+
+
+def argument_fault(
+    text: str, name: str = "an argument", limit: int = MAX_ARGUMENT_BYTES
+) -> str | None:
+    """Return why `text` cannot be an argument of a program, or None if it can.
+
+    With another `name` and `limit` (bytes), return why it cannot be that.
+    """
     if "\x00" in text:
         return "contains a NUL character, which no command line can carry"
     try:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError:
         return "contains a lone surrogate, which is not a Unicode character"
-    if size > MAX_ARGUMENT_BYTES:
-        return (
-            f"has {size} bytes, but an argument can have at most {MAX_ARGUMENT_BYTES}: "
-            "use stdin for more"
-        )
+    if size > limit:
+        return f"has {size} bytes, but {name} can have at most {limit}: use stdin for more"
     return None
 
 
@@ -139,10 +149,20 @@ def _check_argument(text: str) -> str:
     return text
 
 
+def _check_command_line(text: str) -> str:
+    if fault := command_line_fault(text):
+        raise ValueError(fault)
+    return text
+
+
 _CHECKED = AfterValidator(_check_argument)
 
 Argument = Annotated[str, _CHECKED]
 """Text that a command line can carry: no NUL character, at most 131,071 bytes of UTF-8."""
+
+
+CommandLine = Annotated[str, AfterValidator(_check_command_line)]
+"""A line for the login shell: no NUL character, at most 130,000 bytes of UTF-8."""
 
 
 def argument_like(pattern: str, message: str) -> Any:

@@ -18,7 +18,7 @@ from api.state.services import Services
 from resop import __version__
 from resop.limits import FILE_LIMIT, OUTPUT_LIMIT, TRANSFER_LIMIT
 from resop.storage.api_keys import MAX_API_KEYS
-from resop.types import MAX_ARGUMENT_BYTES, MAX_SECRET_BYTES
+from resop.types import MAX_ARGUMENT_BYTES, MAX_COMMAND_BYTES, MAX_SECRET_BYTES
 
 router = APIRouter(tags=["service"])
 
@@ -114,6 +114,7 @@ def _limits(services: Services) -> dict[str, Any]:
         "body_values": body.MAX_VALUES,
         "batch_tasks": settings.BATCH_SIZE,
         "argument_bytes": MAX_ARGUMENT_BYTES,
+        "command_bytes": MAX_COMMAND_BYTES,
         "secret_bytes": MAX_SECRET_BYTES,
         "output_bytes": OUTPUT_LIMIT,
         "answer_file_bytes": FILE_LIMIT,

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from resop.errors import InvalidOptions, OperationFault
 from resop.limits import OUTPUT_LIMIT
 from resop.steps.quoting import DirectExec, display, login_shell_line
-from resop.types import argument_fault
+from resop.types import command_line_fault
 
 ArgValue = str | int | float | PurePath
 """An argument of a program; numbers and paths become text."""
@@ -95,7 +95,7 @@ def script_request(line: str, input: Input | None, timeout: float | None) -> Ste
     Raises OperationFault for a Secret, and InvalidOptions for text that no command line can carry.
     """
     _to_arguments([line])
-    if fault := argument_fault(line):
+    if fault := command_line_fault(line):
         raise InvalidOptions.of("command line", fault)
     return StepRequest(line, line, *encode_stdin(input), timeout)
 
