@@ -34,6 +34,7 @@ from resop.errors import (
 )
 from resop.security.login_name import check_login_name
 from resop.security.tokens import Token, new_key_share
+from resop.storage.credentials import LOGGED_OUT
 from resop.storage.ids import new_id
 from resop.storage.login_ends import EndedLogin
 from resop.storage.models import Credential, now
@@ -216,7 +217,7 @@ class ApiLoginGateway:
         )
 
         def end(administration: LoginAdministration) -> list[EndedLogin]:
-            return administration.end([token.credential], "logged out", keep_running=keep_running)
+            return administration.end([token.credential], LOGGED_OUT, keep_running=keep_running)
 
         ended = await end_logins(self._services, end)
         reason = await remove_key(self._services, token, credential, ended)

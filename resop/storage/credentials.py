@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -26,6 +26,12 @@ from resop.storage.users import is_user
 
 BUSY_LOGINS_SECONDS = 60
 """The Retry-After of a user whose logins all have waiting or running tasks."""
+
+
+LOGGED_OUT = "logged out"
+"""The reason of a logout, which removes what the login left on the cluster."""
+LOGOUT_TIME = timedelta(minutes=1)
+"""How long only the logout itself removes that: it needs the key for it."""
 
 
 class CredentialStore:
@@ -166,12 +172,17 @@ class CredentialStore:
         return idle[:surplus]
 
     def erased(self, username: str, cluster: str) -> list[str]:
-        """Return the ids of a user's logins that were ended and whose keys nobody can use."""
+        """Return the ids of a user's logins that were ended and whose keys nobody can use.
+
+        Logins that log out at the moment are left out.
+        """
+        not_by_itself = CREDENTIAL.c.end_reason != LOGGED_OUT
         query = select(CREDENTIAL.c.id).where(
             CREDENTIAL.c.username == username,
             CREDENTIAL.c.cluster == cluster,
             CREDENTIAL.c.revoked_at.is_not(None),
             CREDENTIAL.c.encrypted_key.is_(None),
+            or_(not_by_itself, CREDENTIAL.c.revoked_at < now() - LOGOUT_TIME),
         )
         with self._database.read() as db:
             return list(db.execute(query).scalars())

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from resop.errors import LimitReached
-from resop.storage.credentials import CredentialStore
+from resop.storage import credentials
+from resop.storage.credentials import LOGGED_OUT, CredentialStore
 from resop.storage.database import Database
 from resop.storage.models import (
     Credential,
@@ -107,9 +108,14 @@ def test_the_oldest_logins_without_tasks_are_surplus(
     assert refused.value.details["retry_after"] == 60
 
 
-def test_ended_logins_without_a_key_are_listed(credential_store: CredentialStore) -> None:
-    for number in (1, 2):
+def test_ended_logins_without_a_key_are_listed(
+    credential_store: CredentialStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
         credential_store.add(credential(number))
     credential_store.revoke("credential-2")
+    credential_store.revoke("credential-3", LOGGED_OUT)
     assert credential_store.erased("ada", "tango") == ["credential-2"]
+    monkeypatch.setattr(credentials, "LOGOUT_TIME", timedelta(seconds=-1))
+    assert credential_store.erased("ada", "tango") == ["credential-2", "credential-3"]
     assert credential_store.erased("ada", "elsewhere") == []
