@@ -40,6 +40,7 @@ ResopError
 ├── LimitReached            a published limit; wait before the next request
 ├── ClusterError            a fault between resop and the login node
 │   ├── ClusterUnreachable    nothing was sent
+│   ├── ClusterMisconfigured  no connection is possible as things are set up; nothing was sent
 │   ├── HostKeyMismatch       the host key is not the known one; nothing was sent
 │   └── ContactLost           the connection broke after a step was sent
 ├── ActionError             the action ran and did not succeed
@@ -90,10 +91,16 @@ class ResopError(Exception):
         duplicate.details, duplicate.__cause__ = dict(self.details), self.__cause__
         return duplicate
 
+    @property
+    def public_type(self) -> str:
+        """The name of the error's type, or of the base class that clients know."""
+        kinds = (kind for kind in type(self).__mro__ if kind.__module__ == __name__)
+        return next(kinds).__name__
+
     def as_json(self) -> dict[str, Any]:
         """Return `{"type", "message", "retryable", …details}`: the `error` of an answer."""
         return {
-            "type": type(self).__name__,
+            "type": self.public_type,
             "message": self.message,
             "retryable": self.retryable,
             **self.details,
@@ -289,6 +296,10 @@ class ClusterUnreachable(ClusterError):
     """The cluster cannot be reached; nothing was sent to it."""
 
     retryable = True
+
+
+class ClusterMisconfigured(ClusterError):
+    """No connection to the cluster is possible as things are set up; nothing was sent to it."""
 
 
 class HostKeyMismatch(ClusterError):

@@ -126,7 +126,7 @@ class HeldSessions:
             answer = await self._hold(**exchange.decrypt(request.encrypted, TO_WORKER))
         except ResopError as fault:
             answer = {
-                "type": type(fault).__name__,
+                "type": fault.public_type,
                 "message": fault.message,
                 "details": fault.details,
             }

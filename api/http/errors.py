@@ -119,7 +119,7 @@ def error_response(fault: errors.ResopError, **others: Any) -> JSONResponse:
 
 def refuse(request: Request, fault: errors.ResopError) -> JSONResponse:
     """Return the response for an error, and note in the request's context that it was refused."""
-    context_of(request.scope).refused(type(fault).__name__)
+    context_of(request.scope).refused(fault.public_type)
     return error_response(fault)
 
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from resop.config.host_address import login_node_address
 from resop.config.login_prompts import Prompts
+from resop.config.ssh_algorithms import AlgorithmNames
 from resop.config.validation import fault_sentence
 from resop.config.yaml_loader import InvalidYaml, read_yaml
 from resop.errors import InvalidSettings
@@ -30,6 +32,11 @@ SshPort = Annotated[
     int, Field(ge=1, le=65535), ErrorMessage("must be a port number from 1 to 65535")
 ]
 
+SshAddress = Annotated[
+    str, ErrorMessage("must be the login node's address"), AfterValidator(login_node_address)
+]
+"""The login node's host name or IP address, without brackets."""
+
 SettingName = Annotated[
     str,
     Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$"),
@@ -48,12 +55,14 @@ class Cluster(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClusterName
-    address: Annotated[str, Field(min_length=1), ErrorMessage("must be the login node's address")]
+    address: SshAddress
     ssh_port: SshPort = 22
     known_hosts: Annotated[
         str | None, ErrorMessage("must be a known_hosts file, or SHA256:… of the host keys")
     ] = None
     """A known_hosts file or fingerprints for this cluster only; the default is KNOWN_HOSTS."""
+    ssh_algorithms: AlgorithmNames = ()
+    """Older algorithms to accept from this cluster, beside those of SSH_ALGORITHMS."""
     login: LoginKind = "key"
     prompts: Prompts = {}
     """The answers to prompts at login that this service would not know; by regular expression."""

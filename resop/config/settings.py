@@ -13,7 +13,14 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from resop.config.clusters import Cluster, ClusterName, LoginKind, SshPort, read_clusters
+from resop.config.clusters import (
+    Cluster,
+    ClusterName,
+    LoginKind,
+    SshAddress,
+    SshPort,
+    read_clusters,
+)
 from resop.config.config_file import read_config_file, refuse_former_names, refuse_misspellings
 from resop.config.login_prompts import Prompts
 from resop.config.name_patterns import read_identities
@@ -22,6 +29,7 @@ from resop.config.policy import OPEN, Policy, load_policy
 from resop.config.redis_address import read_redis_address
 from resop.config.secret_files import SUFFIX, read_secret_file, read_secret_files
 from resop.config.secret_key import refuse_weak_key, stored_key
+from resop.config.ssh_algorithms import algorithm_names
 from resop.config.webhook_hosts import WebhookHosts, webhook_key
 from resop.errors import Forbidden, InvalidSettings, UnknownAction
 from resop.security.identity import Identity
@@ -89,7 +97,7 @@ class Settings(BaseModel):
     API_DOCS: Switch = True
 
     CLUSTER_NAME: ClusterName = "cluster"
-    CLUSTER_ADDRESS: str | None = None
+    CLUSTER_ADDRESS: SshAddress | None = None
     CLUSTER_SSH_PORT: SshPort = 22
     CLUSTER_LOGIN: LoginKind = "key"
     CLUSTER_PROMPTS: Prompts | None = None
@@ -97,6 +105,7 @@ class Settings(BaseModel):
     KNOWN_HOSTS: str | None = None
     SSH_SOURCES: str = ""
     LOGIN_SECONDS: Seconds = 30
+    SSH_ALGORITHMS: str = ""
     REMOTE_RUNNER: Annotated[Literal["auto", "off"], ErrorMessage("must be auto or off")] = "auto"
 
     USER_CA_KEY: Path | None = None
@@ -218,6 +227,7 @@ class Settings(BaseModel):
         # Each message begins with the setting that is wrong or missing.
         _check_https(self)
         _check_sources(self.SSH_SOURCES)
+        _check_algorithms(self.SSH_ALGORITHMS)
         _check_clusters(self)
         if self.REDIS_URL is not None:
             read_redis_address(self.REDIS_URL)
@@ -244,6 +254,10 @@ class Settings(BaseModel):
     def ssh_sources(self) -> str:
         """The addresses and networks that may use keys and certificates; empty for all."""
         return ",".join(part.strip() for part in self.SSH_SOURCES.split(",") if part.strip())
+
+    def ssh_algorithms(self, cluster: Cluster) -> tuple[str, ...]:
+        """Return the older algorithms that are accepted from a cluster."""
+        return (*algorithm_names(self.SSH_ALGORITHMS), *cluster.ssh_algorithms)
 
     @property
     def host_key_pins(self) -> Path:
@@ -412,6 +426,13 @@ def _check_sources(sources: str) -> None:
             ipaddress.ip_network(part)
         except ValueError as fault:
             raise ValueError(f"SSH_SOURCES: {fault}") from None
+
+
+def _check_algorithms(names: str) -> None:
+    try:
+        algorithm_names(names)
+    except ValueError as fault:
+        raise ValueError(f"SSH_ALGORITHMS: {fault}") from None
 
 
 def _check_clusters(settings: Settings) -> None:

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Iterator
 import asyncssh
 
 from resop.errors import ClusterError, ContactLost, PathFailed
-from resop.ssh.asyncssh_workarounds import begin_in, start_sftp_after_noise
+from resop.ssh.asyncssh_workarounds import REQUEST_REFUSED, begin_in, start_sftp
+from resop.ssh.exec_channel import ChannelRefused
 from resop.ssh.home_folder import find_home
 from resop.ssh.session import Session
 
@@ -32,23 +33,22 @@ CONNECTION_ERRORS = (
 
 @contextlib.asynccontextmanager
 async def open_sftp(session: Session, limit: float) -> AsyncIterator[asyncssh.SFTPClient]:
-    """Open SFTP over a connection of `session`; wait at most `limit` seconds for a free one.
+    """Open SFTP over a channel of `session`; wait at most `limit` seconds for a free one.
 
     Relative paths begin in the home folder, wherever rc files have gone. Raises ClusterError if the
-    login node does not offer SFTP.
+    login node does not offer SFTP, and ChannelRefused if it allows no further channel.
     """
-    async with session.connection(limit) as connection, await _start(connection) as sftp:
+    async with session.channel(limit, _start) as (connection, sftp), sftp:
         begin_in(sftp, await _home(connection, sftp))
         yield sftp
 
 
-async def _start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+async def _start(
+    connection: asyncssh.SSHClientConnection,
+) -> tuple[asyncssh.SSHClientConnection, asyncssh.SFTPClient]:
     try:
         async with asyncio.timeout(START_TIMEOUT):
-            try:
-                return await connection.start_sftp_client()
-            except asyncssh.SFTPError:
-                return await start_sftp_after_noise(connection)
+            return connection, await start_sftp(connection)
     except TimeoutError:
         raise ClusterError(
             f"the login node did not answer with SFTP within {START_TIMEOUT:g} s: does .bashrc or "
@@ -59,8 +59,12 @@ async def _start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClien
             f"the login node did not answer with SFTP ({error}): "
             "does .bashrc or another start-up file print something?"
         ) from error
+    except asyncssh.ChannelOpenError as error:
+        if error.code == REQUEST_REFUSED:
+            raise ClusterError("the login node does not offer SFTP to this account") from error
+        raise ChannelRefused(f"the login node opened no channel: {error.reason}") from error
     except (OSError, asyncssh.Error) as error:
-        raise ClusterError(f"the login node does not offer SFTP: {error}") from error
+        raise ChannelRefused(f"the connection broke before SFTP began: {error}") from error
 
 
 async def _home(connection: asyncssh.SSHClientConnection, sftp: asyncssh.SFTPClient) -> bytes:

@@ -17,6 +17,8 @@ from resop.steps.step import StepRequest
 log = logging.getLogger(__name__)
 
 SCRIPT_TIMEOUT = 60.0
+CHANNEL_TIMEOUT = 5.0
+"""Seconds to wait where the transfer may have the only channel."""
 MAX_PAIRS = 200
 """Pairs of files for one run of the script."""
 
@@ -89,11 +91,14 @@ class RightsKeeper:
                     kept.set_result(answers[number : number + 1] == [b"kept"])
 
     async def _run_script(self, lines: bytes) -> list[bytes]:
+        if not self._session.has_spare_channel:
+            return []  # the transfer that waits for this has the only one
         step = StepRequest(
             login_shell_script(_SCRIPT), "keep the rights of files", PADDING + PAIRS + lines
         )
+        timeout = CHANNEL_TIMEOUT if self._session.may_lack_channel else SCRIPT_TIMEOUT
         try:
-            result = await self._session.run(step, SCRIPT_TIMEOUT)
+            result = await self._session.run(step, timeout)
         except ContactLost:
             raise
         except (ClusterError, StepTimedOut) as fault:

@@ -7,15 +7,19 @@ changes what the part relies on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import socket
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import asyncssh
 from asyncssh import auth
-from asyncssh.constants import FXP_NAME, MSG_IGNORE
+from asyncssh.constants import FXP_NAME, MSG_IGNORE, OPEN_REQUEST_SESSION_FAILED
 from asyncssh.packet import Boolean, SSHPacket, SSHPacketLogger, String, UInt32
 from asyncssh.saslprep import SASLPrepError as SASLPrepError
 
+from resop.ssh.server_greeting import ServerGreeting
 from resop.steps.output import NOISE_LIMIT
 
 # -- SSH_MSG_IGNORE
@@ -102,6 +106,66 @@ def _utf8(text: bytes) -> bytes:
     return text
 
 
+# -- our TCP connection, and what the server says before anything is encrypted
+
+
+class TcpTunnel:
+    """Gives asyncssh a socket that `connect` has connected, as its `tunnel`.
+
+    asyncssh's own parameter for a socket has no place to look at what the server says first. This
+    relies on asyncssh calling `create_connection` of the tunnel like that of an event loop.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Awaitable[socket.socket]], greeting: ServerGreeting
+    ) -> None:
+        self._connect = connect
+        self._greeting = greeting
+
+    async def create_connection(
+        self, protocol_factory: Callable[[], asyncio.Protocol], host: str, port: int
+    ) -> tuple[asyncio.Transport, asyncio.Protocol]:
+        """Return the transport of the socket, and the SSH protocol that uses it."""
+        connection = await self._connect()
+        protocol = protocol_factory()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(
+            lambda: _GreetingReader(protocol, self._greeting), sock=connection
+        )
+        return transport, protocol
+
+
+class _GreetingReader(asyncio.Protocol):
+    """Collects a server's greeting on its way to the protocol, which it then leaves alone."""
+
+    def __init__(self, protocol: asyncio.Protocol, greeting: ServerGreeting) -> None:
+        self._protocol = protocol
+        self._greeting = greeting
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._protocol.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._transport is not None
+        if self._greeting.feed(data):
+            self._transport.set_protocol(self._protocol)
+        self._protocol.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
+
+
 # -- a command that must not be sent too late
 
 
@@ -147,36 +211,70 @@ def abandon(opening: asyncio.Future[Any], session: AbandonableSession) -> bool:
     return session.channel is None
 
 
+# -- a channel that was opened, and whose request was refused
+
+REQUEST_REFUSED = OPEN_REQUEST_SESSION_FAILED
+"""The code of asyncssh's ChannelOpenError for a command or subsystem that the server refuses."""
+
+
 # -- SFTP behind rc files that print
 
 # Length, SSH_FXP_VERSION, version 3 or 4 (draft-ietf-secsh-filexfer-02, 4).
 SFTP_VERSION_PACKET = re.compile(rb"\0\0..\x02\0\0\0[\x03\x04]", re.DOTALL)
 SFTP_VERSION_BYTES = 9
 READ_BYTES = 1 << 15
+NOISY = "resop_rc_files_print"
+CLOSE_TIMEOUT = 1.0
 
 
-async def start_sftp_after_noise(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
-    """Start SFTP, skipping output of rc files before the first packet.
+async def start_sftp(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+    """Start SFTP, also behind rc files that print, which are known from then on.
 
-    Raises the errors of `SSHClientConnection.start_sftp_client`, which calls `open_session` of the
-    connection, and reads packets with `readexactly` of the reader.
+    Raises the errors of `SSHClientConnection.start_sftp_client`. This relies on its calling
+    `open_session` of the connection, and `readexactly` of the reader for each packet. If the first
+    packet is none, it leaves the channel open, which would count against MaxSessions.
     """
-    noisy = cast(asyncssh.SSHClientConnection, _NoisyConnection(connection))
-    return await asyncssh.SSHClientConnection.start_sftp_client(noisy)
+    if not connection.get_extra_info(NOISY):
+        opening = _OpeningSftp(connection, skip_noise=False)
+        try:
+            return await opening.start()
+        except asyncssh.SFTPError:
+            connection.set_extra_info(**{NOISY: True})
+            await opening.close()
+    opening = _OpeningSftp(connection, skip_noise=True)
+    try:
+        return await opening.start()
+    except asyncssh.SFTPError:
+        await opening.close()
+        raise
 
 
-class _NoisyConnection:
-    """A connection whose sessions begin with noise."""
+class _OpeningSftp:
+    """A connection over which SFTP is started; its session may begin with noise."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection) -> None:
+    def __init__(self, connection: asyncssh.SSHClientConnection, *, skip_noise: bool) -> None:
         self._connection = connection
+        self._skip_noise = skip_noise
+        self._channel: asyncssh.SSHClientChannel[bytes] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    async def open_session(self, **options: Any) -> tuple[Any, _ReaderAfterNoise, Any]:
+    async def open_session(self, **options: Any) -> tuple[Any, Any, Any]:
         writer, reader, errors = await self._connection.open_session(**options)
-        return writer, _ReaderAfterNoise(reader), errors
+        self._channel = cast("asyncssh.SSHClientChannel[bytes]", writer.channel)
+        return writer, _ReaderAfterNoise(reader) if self._skip_noise else reader, errors
+
+    async def start(self) -> asyncssh.SFTPClient:
+        this = cast(asyncssh.SSHClientConnection, self)
+        return await asyncssh.SSHClientConnection.start_sftp_client(this)
+
+    async def close(self) -> None:
+        """Close the channel, and wait until the server has done so."""
+        if self._channel is not None:
+            self._channel.abort()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._channel.wait_closed(), CLOSE_TIMEOUT)
 
 
 class _ReaderAfterNoise:

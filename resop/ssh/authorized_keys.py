@@ -15,8 +15,8 @@ from datetime import datetime, timedelta
 TIME_FORMAT = "%Y%m%d%H%M%S"
 
 _OURS = re.compile(
-    rb'restrict,(?:from="[0-9a-fA-F.:/,]+",)?expiry-time="(?P<expiry>\d{14}Z?)" ssh-ed25519 \S+ '
-    rb"resop:(?P<instance>[0-9a-f]+):(?P<credential>[0-9a-f-]+)"
+    rb'restrict,(?:from="[0-9a-fA-F.:/,]+",)?expiry-time="(?P<expiry>\d{14}Z?)" '
+    rb"(?:ssh|ecdsa)-\S+ \S+ resop:(?P<instance>[0-9a-f]+):(?P<credential>[0-9a-f-]+)"
 )
 
 
@@ -51,7 +51,7 @@ class KeyLine:
     """One of our lines."""
 
     public_key: str
-    """`ssh-ed25519 AAAA…`, without a comment."""
+    """Its type and the key, such as `ssh-ed25519 AAAA…`, without a comment."""
     instance: str
     credential: str
     expiry: str

@@ -21,6 +21,7 @@ import asyncssh
 
 from resop.errors import ClusterError, ResopError, StepTimedOut
 from resop.ssh.authorized_keys import NodeClock
+from resop.ssh.channel_retry import run_in_turn
 from resop.ssh.exec_channel import run_command_line
 from resop.ssh.home_folder import CD_HOME
 from resop.ssh.shell_refusal import LINGER, check_password_expired, refusal_reason, too_slow
@@ -125,7 +126,10 @@ async def edit_authorized_keys(connection: asyncssh.SSHClientConnection, edit: E
 async def _run(connection: asyncssh.SSHClientConnection, script: str) -> RawResult:
     line = login_shell_script(_FIND + script)
     try:
-        done = await run_command_line(connection, line, None, SCRIPT_TIMEOUT, linger=LINGER)
+        done = await run_in_turn(
+            connection,
+            lambda: run_command_line(connection, line, None, SCRIPT_TIMEOUT, linger=LINGER),
+        )
     except StepTimedOut as fault:
         raise too_slow(fault, SCRIPT_TIMEOUT) from None
     check_password_expired(done)

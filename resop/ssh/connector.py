@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -12,6 +13,7 @@ import asyncssh
 
 from resop.config.clusters import Cluster
 from resop.config.settings import Settings
+from resop.config.ssh_algorithms import CIPHER, KEX, MAC, older
 from resop.errors import (
     AccessError,
     ClusterUnreachable,
@@ -23,13 +25,18 @@ from resop.errors import (
 )
 from resop.ssh.asyncssh_workarounds import (
     SASLPrepError,
+    TcpTunnel,
     prompts_were_accepted,
     skip_ignore_packets,
 )
+from resop.ssh.connection_errors import algorithm_error, is_dropped, network_error, place_of
 from resop.ssh.handshake_queue import KEY_TURN, Displaced, HandshakeQueue, Rank, Turn
 from resop.ssh.host_keys import HostKeys, load_host_keys
+from resop.ssh.known_hosts import KnownKeys
 from resop.ssh.login_answers import LoginAnswers, LoginSecrets
 from resop.ssh.remote_account import RemoteAccount, differs, fetch_account
+from resop.ssh.server_greeting import ServerGreeting, Stage
+from resop.ssh.tcp import connect_tcp, resolve
 
 CONNECT_TIMEOUT = 10.0
 """Seconds until the server shows its host key; then it has LOGIN_SECONDS for each question."""
@@ -42,9 +49,12 @@ LOGIN_WAIT = 10.0
 """Seconds that a login with a password waits for its turn."""
 LOGIN_RETRY_SECONDS = 5
 """The Retry-After of a login whose turn did not come."""
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 8
 RETRY_PAUSE = 0.3
-"""Seconds before the second attempt, doubled with each further one."""
+"""Seconds before the second attempt, doubled with each further one up to MAX_RETRY_PAUSE."""
+MAX_RETRY_PAUSE = 1.6
+COMPRESSION = ("none", "zlib@openssh.com")
+"""None, unless the server insists, like ssh."""
 CIPHERS = "^aes256-gcm@openssh.com,aes128-gcm@openssh.com"
 """Preferred before all others: chacha20-poly1305, asyncssh's choice, takes twice the time."""
 
@@ -62,6 +72,11 @@ class _Client(asyncssh.SSHClient):
         self.host_keys = host_keys
         self.answers = LoginAnswers(host_keys.cluster, login)
         self.wrong_host_key: str | None = None
+        self.attempt = 1
+        self.greeting = ServerGreeting()
+        self.known_keys = KnownKeys()
+        self.certificates = True
+        """True if the server may present a certificate in place of a host key."""
         self.key_requests = 0
         """How often the server wanted a key: once only, if it accepted ours and wants more."""
         self._key = key
@@ -88,6 +103,10 @@ class _Client(asyncssh.SSHClient):
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         self._connection = conn
+
+    def host_key_algorithms(self) -> list[str]:
+        """Return the algorithms that the server's host key may have."""
+        return self.host_keys.algorithms(self.known_keys, certificates=self.certificates)
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
@@ -229,6 +248,7 @@ class Connector:
         handshakes = self._handshakes[cluster.name]
         while True:
             attempt, client = attempt + 1, new_client()
+            client.attempt = attempt
             try:
                 async with self._handshake(cluster, turn):
                     connection = await self._connect(cluster, username, client)
@@ -239,16 +259,16 @@ class Connector:
             except Exception as fault:  # asyncssh passes on whatever goes wrong inside
                 error = _explain(fault, cluster, client)
                 # A connection dropped before the first question is the effect of MaxStartups.
-                dropped = isinstance(fault, ConnectionError | asyncssh.ConnectionLost)
-                refused = isinstance(fault, ConnectionRefusedError)
+                dropped = is_dropped(fault, client.greeting) and error.retryable
                 late = attempt == MAX_ATTEMPTS or time.monotonic() - began > CONNECT_TIMEOUT
                 if client.answers.was_asked:
                     handshakes.note_answered()
-                elif dropped and not refused:
+                elif dropped:
                     handshakes.note_dropped()
-                if not dropped or refused or client.answers.was_asked or late:
+                if not dropped or client.answers.was_asked or late:
                     raise error from fault
-            await asyncio.sleep(RETRY_PAUSE * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            pause = min(RETRY_PAUSE * 2 ** (attempt - 1), MAX_RETRY_PAUSE)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
     @contextlib.asynccontextmanager
     async def _handshake(self, cluster: Cluster, turn: Turn) -> AsyncIterator[None]:
@@ -270,31 +290,68 @@ class Connector:
         username: str,
         client: _Client,
     ) -> asyncssh.SSHClientConnection:
-        known = client.host_keys.known_hosts()
+        """Open a connection; as in ssh, a certificate that is not valid leaves the plain keys."""
+        client.known_keys = known = client.host_keys.known()
         async with client.time_limit():
-            connection = await asyncssh.connect(
-                cluster.address,
-                cluster.ssh_port,
-                username=username,
-                client_factory=lambda: client,
-                # Use nothing of the account that runs resop: no ssh_config, no agent, no keys.
-                config=None,
-                agent_path=None,
-                client_keys=None,
-                gss_host=None,
-                x509_trusted_certs=None,
-                known_hosts=known,
-                server_host_key_algs=client.host_keys.algorithms(known),
-                preferred_auth=client.preferred_auth,
-                utf8_decode_errors="replace",  # of banners; prompts: asyncssh_workarounds.py
-                compression_algs=None,
-                encryption_algs=CIPHERS,
-                login_timeout=0,  # asyncssh reports its own timeout as a dropped connection
-                keepalive_interval=KEEPALIVE_INTERVAL,
-                keepalive_count_max=KEEPALIVE_MISSES,
-            )
+            try:
+                return await self._log_in(cluster, username, client)
+            except asyncssh.HostKeyNotVerifiable as fault:
+                certified = known.authorities and not client.wrong_host_key
+                if not certified or not known.keys or "revoked" in fault.reason:
+                    raise
+            client.certificates = False
+            return await self._log_in(cluster, username, client)
+
+    async def _log_in(
+        self,
+        cluster: Cluster,
+        username: str,
+        client: _Client,
+    ) -> asyncssh.SSHClientConnection:
+        known, accepted = client.known_keys, client.host_keys.older
+        name = client.host_keys.names.plain
+        connection = await asyncssh.connect(
+            name,
+            cluster.ssh_port,
+            tunnel=TcpTunnel(lambda: _open_socket(cluster, client), client.greeting),
+            username=username,
+            client_factory=lambda: client,
+            # Use nothing of the account that runs resop: no ssh_config, no agent, no keys.
+            config=None,
+            agent_path=None,
+            client_keys=None,
+            gss_host=None,
+            x509_trusted_certs=None,
+            known_hosts=(known.keys, known.authorities, known.revoked),
+            server_host_key_algs=client.host_key_algorithms(),
+            preferred_auth=client.preferred_auth,
+            utf8_decode_errors="replace",  # of banners; prompts: asyncssh_workarounds.py
+            compression_algs=COMPRESSION,
+            kex_algs=_with_older(KEX, accepted),
+            encryption_algs=_with_older(CIPHER, accepted) or CIPHERS,
+            mac_algs=_with_older(MAC, accepted),
+            login_timeout=0,  # asyncssh reports its own timeout as a dropped connection
+            keepalive_interval=KEEPALIVE_INTERVAL,
+            keepalive_count_max=KEEPALIVE_MISSES,
+        )
         skip_ignore_packets(connection)
         return connection
+
+
+async def _open_socket(cluster: Cluster, client: _Client) -> socket.socket:
+    addresses = await resolve(cluster.address, cluster.ssh_port)
+    client.greeting.stage = Stage.CONNECT
+    # The first of several may have dropped the attempt before: begin with the next one.
+    first = (client.attempt - 1) % len(addresses)
+    connection = await connect_tcp([*addresses[first:], *addresses[:first]])
+    client.greeting.stage = Stage.SSH
+    return connection
+
+
+def _with_older(kind: str, names: Sequence[str]) -> str | tuple[()]:
+    """Return asyncssh's setting for its usual algorithms of a kind and older ones after them."""
+    accepted = older(kind, names)
+    return f"+{','.join(accepted)}" if accepted else ()
 
 
 def _too_many_wait(cluster: Cluster, turn: Turn) -> ResopError:
@@ -309,23 +366,28 @@ def _too_many_wait(cluster: Cluster, turn: Turn) -> ResopError:
 
 
 def _explain(fault: Exception, cluster: Cluster, client: _Client) -> ResopError:
-    where = f"{cluster.name} ({cluster.address}:{cluster.ssh_port})"
-    reason = str(fault) or type(fault).__name__
+    where = place_of(cluster)
     if client.wrong_host_key:
-        return HostKeyMismatch(
-            f"{where} presented the host key {client.wrong_host_key}, which is not the known one: "
-            "nothing was sent"
-        )
+        return client.host_keys.mismatch(where, client.known_keys, client.wrong_host_key)
     if isinstance(fault, asyncssh.HostKeyNotVerifiable):
-        return HostKeyMismatch(f"{where}: {reason}: nothing was sent")
+        return HostKeyMismatch(f"{where}: {fault}: nothing was sent")
     if isinstance(fault, SASLPrepError):  # RFC 4013: a prohibited character
-        return LoginRefused(f"the user name or password cannot be sent: {reason}")
+        return LoginRefused(f"the user name or password cannot be sent: {fault}")
     if _is_refusal(fault):
         return _refusal(fault, client)
+    if error := algorithm_error(fault, cluster, client.greeting, client.host_key_algorithms()):
+        return error
+    if client.answers.was_asked or (client.is_connected and isinstance(fault, TimeoutError)):
+        return _login_cut(fault, where)
+    return network_error(fault, cluster, client.greeting)
+
+
+def _login_cut(fault: Exception, where: str) -> ResopError:
+    """Return the error of a login that ended without an answer."""
     if isinstance(fault, TimeoutError):
-        limit = " within LOGIN_SECONDS" if client.is_connected else ""
-        return ClusterUnreachable(f"{where} does not answer{limit}")
-    return ClusterUnreachable(f"{where} cannot be reached: {reason}")
+        return ClusterUnreachable(f"{where} does not answer within LOGIN_SECONDS")
+    reason = str(fault) or type(fault).__name__
+    return ClusterUnreachable(f"{where} ended the login without an answer: {reason}")
 
 
 def _is_refusal(fault: Exception) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 import asyncssh
 
@@ -23,13 +24,25 @@ from resop.steps.output import (
 from resop.steps.step import StepRequest
 
 
+class Use(Enum):
+    """A use of a connection."""
+
+    STEP = "a step, over the runner or an exec channel"
+    TRANSFER = "a file transfer, over a channel of its own"
+
+
 @dataclass(slots=True, eq=False)
 class PooledConnection:
-    """One connection, and how many of its channels or of its runner's steps are in use."""
+    """One connection, with the steps and transfers that use it."""
 
     connection: asyncssh.SSHClientConnection
     runner: RunnerClient | None = None
     in_use: int = 0
+    """Its steps: each has a place on the runner, else an exec channel."""
+    transfers: int = 0
+    """Its file transfers: each has a channel."""
+    single_channel: bool = False
+    """True if the login node has refused a second channel."""
     expires_at: float = math.inf
     """When the connection is too old to be used (time.monotonic)."""
     idle_since: float = field(default_factory=time.monotonic)
@@ -43,6 +56,31 @@ class PooledConnection:
             self.runner.on_retire = self._start_renewal
 
     @property
+    def is_busy(self) -> bool:
+        """True if anything runs over the connection."""
+        return bool(self.in_use or self.transfers)
+
+    @property
+    def channels(self) -> int:
+        """The number of channels that are in use."""
+        return (self.in_use if self.runner is None else 1) + self.transfers
+
+    def has_room(self, use: Use, channel_limit: int) -> bool:
+        """Return whether one more step or transfer may begin now."""
+        if self.is_stale:
+            return False
+        if self.runner is not None and use is Use.STEP:
+            return self.in_use < self.runner.max_steps
+        return self.channels < channel_limit
+
+    def count(self, use: Use, change: int) -> None:
+        """Add to the number of steps or transfers."""
+        if use is Use.STEP:
+            self.in_use += change
+        else:
+            self.transfers += change
+
+    @property
     def is_stale(self) -> bool:
         """True if no further step may run over the connection."""
         expired = time.monotonic() > self.expires_at
@@ -52,6 +90,12 @@ class PooledConnection:
     def runner_crashed(self) -> bool:
         """True if the connection had a runner that works no more."""
         return self.runner is not None and self.runner.is_broken
+
+    @property
+    def has_runner_fault(self) -> bool:
+        """True if the runner broke under its steps, and not just because the connection did."""
+        runner, closed = self.runner, self.connection.is_closed()
+        return runner is not None and runner.is_broken and not runner.ended_idle and not closed
 
     def _start_renewal(self) -> None:
         self._renewal = asyncio.create_task(self._renew())

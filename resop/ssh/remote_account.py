@@ -15,6 +15,7 @@ import asyncssh
 
 from resop.errors import IdentityUnknown, StepTimedOut
 from resop.security.login_name import login_name_fault
+from resop.ssh.channel_retry import run_in_turn
 from resop.ssh.exec_channel import run_command_line
 from resop.ssh.shell_refusal import LINGER, check_password_expired, refusal_reason, too_slow
 from resop.steps.output import RawResult
@@ -56,7 +57,10 @@ async def fetch_account(connection: asyncssh.SSHClientConnection, cluster: str) 
     mark = secrets.token_hex(8)
     line = login_shell_script(_SCRIPT.format(mark=mark))
     try:
-        raw = await run_command_line(connection, line, None, TIME_LIMIT, MAX_BYTES, linger=LINGER)
+        raw = await run_in_turn(
+            connection,
+            lambda: run_command_line(connection, line, None, TIME_LIMIT, MAX_BYTES, linger=LINGER),
+        )
     except StepTimedOut as late:
         raise too_slow(late, TIME_LIMIT) from None
     check_password_expired(raw)

@@ -1,8 +1,8 @@
 """The session of a user on a cluster: it runs the steps of all the user's tasks.
 
 Steps run over one channel to the runner at its other end (`resop/ssh/runner/client.py`). Where a
-runner cannot be had, each step gets its own exec channel. File transfers have their own
-connections: they occupy channels, and must not delay steps.
+runner cannot be had, each step gets its own exec channel. Beside a runner, file transfers have
+their own connections, where the session may open any: a busy connection would delay steps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import asyncssh
 
@@ -28,7 +29,7 @@ from resop.errors import (
 from resop.ssh.channel_allocator import ChannelAllocator
 from resop.ssh.connection_opener import Connect, ConnectionOpener
 from resop.ssh.exec_channel import ChannelRefused, await_uninterrupted, cancelled
-from resop.ssh.pooled_connection import PooledConnection
+from resop.ssh.pooled_connection import PooledConnection, Use
 from resop.ssh.runner.durable_step import (
     DurabilityUnavailable,
     DurableStep,
@@ -39,6 +40,9 @@ from resop.steps.output import OutputCallback, RawResult
 from resop.steps.step import StepRequest
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+OpenChannel = Callable[[asyncssh.SSHClientConnection], Awaitable[T]]
 
 MAX_CHANNEL_REFUSALS = 6
 RETRY_PAUSE = 0.05
@@ -80,12 +84,35 @@ class Session:
         """The number of open connections."""
         return sum(len(each.connections) for each in self._allocators)
 
+    @property
+    def has_spare_channel(self) -> bool:
+        """True if a step can run while a file transfer has its channel."""
+        return self._transfers is not self.allocator or self.allocator.has_spare_channel
+
+    @property
+    def may_lack_channel(self) -> bool:
+        """True if it is not known whether a step can run while a transfer has its channel."""
+        return self.allocator.opener.held and not self.allocator.has_runner
+
     @contextlib.asynccontextmanager
-    async def connection(self, limit: float) -> AsyncIterator[asyncssh.SSHClientConnection]:
-        """Reserve a channel of a connection for a file transfer, within `limit` seconds."""
+    async def channel(self, limit: float, open_channel: OpenChannel[T]) -> AsyncIterator[T]:
+        """Hold a channel for a file transfer; wait for it within `limit` seconds.
+
+        `open_channel` opens it on a connection. What it raises as ChannelRefused is tried again,
+        since nothing was sent. Raises ChannelRefused if no channel can be had.
+        """
         deadline = time.monotonic() + limit
-        async with _channel(self._transfers, deadline, limit) as pooled:
-            yield pooled.connection
+        refusals = _Refusals(self._transfers, Use.TRANSFER)
+        while True:
+            async with _channel(self._transfers, deadline, limit, Use.TRANSFER) as pooled:
+                try:
+                    opened = await open_channel(pooled.connection)
+                except ChannelRefused as fault:
+                    refusals.note(pooled, fault)
+                else:
+                    yield opened
+                    return
+            await refusals.pause()
 
     async def run(
         self,
@@ -101,19 +128,15 @@ class Session:
         With `durable` it makes one attempt, as `RunnerClient.run` does: use `run_durable`.
         """
         deadline = time.monotonic() + limit
-        refusals = 0
+        refusals = _Refusals(self.allocator, Use.STEP)
         while True:
-            async with _channel(self.allocator, deadline, limit) as pooled:
+            async with _channel(self.allocator, deadline, limit, Use.STEP) as pooled:
                 try:
                     remaining = max(0.0, deadline - time.monotonic())
                     return await pooled.run(step, remaining, on_output, durable)
-                except ChannelRefused:
-                    # Where the node merely allows fewer channels, retry until one is free.
-                    if not self.allocator.reduce_limit(pooled):
-                        refusals += 1
-                        if refusals == MAX_CHANNEL_REFUSALS:
-                            raise
-            await asyncio.sleep(RETRY_PAUSE * 2**refusals)
+                except ChannelRefused as fault:
+                    refusals.note(pooled, fault)
+            await refusals.pause()
 
     async def run_durable(
         self,
@@ -226,23 +249,51 @@ class Session:
                 pooled.runner.forget(durable)
 
 
+class _Refusals:
+    """The channels that a login node refused to one step or transfer."""
+
+    def __init__(self, allocator: ChannelAllocator, use: Use) -> None:
+        self._allocator = allocator
+        self._use = use
+        self._unexplained = 0
+
+    def note(self, pooled: PooledConnection, fault: ChannelRefused) -> None:
+        """Note a refusal; raise `fault` if it is not for want of a free channel."""
+        # Where the node merely allows fewer channels, retry until one is free.
+        if not self._allocator.reduce_limit(pooled, self._use):
+            self._unexplained += 1
+            if self._unexplained == MAX_CHANNEL_REFUSALS:
+                raise fault
+
+    async def pause(self) -> None:
+        """Wait before the next attempt."""
+        await asyncio.sleep(RETRY_PAUSE * 2**self._unexplained)
+
+
 @contextlib.asynccontextmanager
 async def _channel(
-    allocator: ChannelAllocator, deadline: float, limit: float
+    allocator: ChannelAllocator, deadline: float, limit: float, use: Use
 ) -> AsyncIterator[PooledConnection]:
-    """Hold a channel; raises StepTimedOut when none is free by `deadline` (after `limit` s)."""
+    """Hold a channel; raises `_too_late` when none is free by `deadline` (after `limit` s)."""
     try:
         async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-            pooled = await allocator.acquire()
+            pooled = await allocator.acquire(use)
     except TimeoutError:
-        raise StepTimedOut(
-            f"no connection became free within {round(limit, 2):g} s; the step was not sent",
-            ended=True,
-        ) from None
+        raise _too_late(use, limit) from None
     try:
         yield pooled
     finally:
-        allocator.release(pooled)
+        allocator.release(pooled, use)
+
+
+def _too_late(use: Use, limit: float) -> ResopError:
+    within = f"became free within {round(limit, 2):g} s"
+    if use is Use.STEP:
+        return StepTimedOut(f"no connection {within}; the step was not sent", ended=True)
+    return ChannelRefused(
+        f"no channel {within}: the login node allows no more at once (MaxSessions); nothing was "
+        "sent"
+    )
 
 
 def _give_up_at(fault: ResopError, deadline: float, give_up_at: float) -> float:

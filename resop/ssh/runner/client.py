@@ -88,6 +88,8 @@ class RunnerClient:
         self._retired = False
         self.on_retire: Callable[[], None] = lambda: None
         """Called when the runner asks for a successor, before it reaches its limit of CPU time."""
+        self.ended_idle = False
+        """True if it ended while it ran no step: sshd may close idle channels (ChannelTimeout)."""
 
     @classmethod
     async def start(cls, connection: asyncssh.SSHClientConnection) -> RunnerClient | None:
@@ -262,6 +264,7 @@ class RunnerClient:
     def _on_broken(self, reason: str) -> None:
         if self._requests:
             log.warning("giving up the runner on the login node: %s", reason)
+        self.ended_idle = not self._requests
         requests, self._requests = self._requests, {}
         for request in requests.values():
             request.fail()

@@ -19,6 +19,7 @@ from resop.errors import (
     StepTimedOut,
     TaskCancelled,
 )
+from resop.sftp.client import open_sftp
 from resop.ssh import channel_allocator, connection_opener, session_pool
 from resop.ssh import session as session_module
 from resop.ssh.channel_allocator import MAX_CHANNELS
@@ -100,8 +101,8 @@ async def opened(
 
 def nothing_is_left(session: Session) -> bool:
     """Return whether no channel is in use, and nobody waits."""
-    return not session.allocator.waiters and not any(
-        pooled.in_use for pooled in session.allocator.connections
+    return not session.allocator.waiting and not any(
+        pooled.is_busy for pooled in session.allocator.connections
     )
 
 
@@ -337,7 +338,7 @@ async def test_time_limit_while_waiting_says_that_nothing_was_sent(
         with pytest.raises(StepTimedOut, match=r"within 0\.1 s; the step was not sent") as caught:
             await session.run(line_step("touch never"), 0.1)
         assert caught.value.details["ended"] is True
-        assert not session.allocator.waiters
+        assert not session.allocator.waiting
         await end(held)
     assert not (server.home(ALICE.name) / "never").exists()
 
@@ -387,7 +388,7 @@ async def test_waiter_cancelled_when_it_gets_its_channel_releases_it(
         step = asyncio.create_task(session.run(line_step("true"), LONG))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert len(session.allocator.waiters) == 1
+        assert session.allocator.waiting == 1
         pooled.in_use = MAX_CHANNELS - 1
         session.allocator._dispatch()  # sets the waiter's result ...
         step.cancel()  # ... and it is cancelled before it runs again
@@ -569,11 +570,9 @@ async def test_steps_beyond_the_limit_of_a_runner_go_to_further_ones(server: Ope
 async def test_transfers_have_their_own_connection(server: OpenSSH) -> None:
     async with opened(server, runner=True) as (session, connect):
         await session.run(line_step("true"), LONG)
-        async with session.connection(LONG) as connection:
-            assert connection is not connect.made[0]
-            async with connection.start_sftp_client() as sftp:
-                assert await sftp.exists(".")
-        assert session.connections == 2
+        async with open_sftp(session, LONG) as sftp:
+            assert await sftp.exists(".")
+        assert session.connections == connect.tried == 2
         await session.close_idle(time.monotonic() + 1)
         assert session.connections == 0
 
@@ -585,7 +584,7 @@ async def test_idle_connection_of_transfers_is_closed_without_a_further_step(
     monkeypatch.setattr(session_pool, "SWEEP_SECONDS", 0.02)
     async with pool_of(server) as (pool, connect):
         await pool.session("alice", "here", connect).run(line_step("true"), LONG)
-        async with pool.session("alice", "here", connect).connection(LONG):
+        async with open_sftp(pool.session("alice", "here", connect), LONG):
             assert await eventually(connect.made[0].is_closed)
             gc.collect()
         gc.collect()
@@ -598,10 +597,7 @@ async def test_runner_works_where_one_channel_is_allowed(tmp_path: Path) -> None
         async with opened(server, runner=True) as (session, connect):
             await asyncio.gather(*(session.run(line_step("true"), LONG) for _ in range(50)))
             assert connect.tried == 1
-            async with (
-                session.connection(LONG) as connection,
-                connection.start_sftp_client() as sftp,
-            ):
+            async with open_sftp(session, LONG) as sftp:
                 assert await sftp.exists(".")
 
 

@@ -378,5 +378,5 @@ async def test_hostile_server_is_an_error_in_time(
         with contextlib.suppress(ResopError):
             await session.run(line_step("any"), 1.0)
         assert time.monotonic() - begin < 10
-        assert not session.allocator.waiters
+        assert not session.allocator.waiting
         await session.close()

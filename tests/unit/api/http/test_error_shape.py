@@ -38,6 +38,7 @@ PINNED = {
     "TooManyAttempts": 429,
     "LimitReached": 429,
     "ClusterUnreachable": 502,
+    "ClusterMisconfigured": 502,
     "HostKeyMismatch": 502,
     "ContactLost": 502,
     "CommandFailed": 424,
