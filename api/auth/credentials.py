@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import asyncssh
 from starlette.concurrency import run_in_threadpool
@@ -31,7 +31,9 @@ from resop.storage.models import Credential, now
 
 log = logging.getLogger(__name__)
 
-KEY_TYPE = "ssh-ed25519"
+KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256")
+"""The types of keys that are made: the second for clusters under FIPS 140, without Ed25519."""
+T = TypeVar("T")
 CLEAN_UP_SECONDS = 30.0
 """How long a failed login tries to remove its key line."""
 
@@ -86,27 +88,43 @@ class InstalledKey:
     async def create(self, login: LoginData, credential: Credential) -> None:
         """Install a new key; the login succeeds only if that key opens a connection."""
         services = self._services
-        key = asyncssh.generate_private_key(KEY_TYPE)
-        credential.public_key = key.export_public_key("openssh").decode().strip()
-        private = key.export_private_key("openssh")
         async with await open_connection(services, login) as connection:
             account = await fetch_account(connection, login.cluster.name)
-            line = _NewLine(services, credential)
+
+            async def install(key: asyncssh.SSHKey) -> tuple[RemoteAccount, bytes]:
+                return await self._install(connection, login, account, credential, key)
+
             try:
-                await edit_authorized_keys(connection, line.add)
-                account = await self._confirm(login, account, private)
-                if login.private_key is None:
-                    await self._make_room(connection, account.username, credential.cluster)
-            except BaseException as fault:
-                if line.may_be_written:
-                    await self._clean_up(connection, login, private, credential.id)
-                if isinstance(fault, KeyRefused):
-                    raise _key_not_accepted(login.cluster.name, fault) from fault
-                raise
+                account, private = await first_accepted(services, login.cluster, install)
+            except KeyRefused as fault:
+                raise _key_not_accepted(login.cluster.name, fault) from fault
         store_account(services, account, credential)
         credential.encrypted_key = services.access.encryptor.encrypt_key(
             private, credential.id, login.key_share
         )
+
+    async def _install(
+        self,
+        connection: asyncssh.SSHClientConnection,
+        login: LoginData,
+        account: RemoteAccount,
+        credential: Credential,
+        key: asyncssh.SSHKey,
+    ) -> tuple[RemoteAccount, bytes]:
+        """Install a key; return the account as sshd confirms it, and the private key."""
+        private = key.export_private_key("openssh")
+        credential.public_key = key.export_public_key("openssh").decode().strip()
+        line = _NewLine(self._services, credential)
+        try:
+            await edit_authorized_keys(connection, line.add)
+            account = await self._confirm(login, account, private)
+            if login.private_key is None:
+                await self._make_room(connection, account.username, credential.cluster)
+        except BaseException:
+            if line.may_be_written:
+                await self._clean_up(connection, login, private, credential.id)
+            raise
+        return account, private
 
     async def _clean_up(
         self,
@@ -269,19 +287,12 @@ class Certificate:
             )
             connection.close()
             username = account.username
-        key = asyncssh.generate_private_key(KEY_TYPE)
-        credential.public_key = key.export_public_key("openssh").decode().strip()
-        name = f"resop:{services.access.encryptor.instance}:{credential.id}"
-        expires = credential.expires_at.timestamp()
-        certificate = services.access.user_ca.sign(
-            key, username, name, certificate_serial(credential.id), expires
-        )
-        key_with_certificate = key.export_private_key("openssh") + certificate
+
+        async def sign(key: asyncssh.SSHKey) -> tuple[RemoteAccount, bytes]:
+            return await self._sign(login, username, credential, key)
+
         try:
-            async with await services.access.connector.with_key(
-                login.cluster, username, key_with_certificate
-            ) as connection:
-                account = await fetch_account(connection, login.cluster.name)
+            account, key_with_certificate = await first_accepted(services, login.cluster, sign)
         except KeyRefused as fault:
             if fault.details.get("another_factor"):
                 raise _key_not_accepted(login.cluster.name, fault) from fault
@@ -304,8 +315,47 @@ class Certificate:
             key_with_certificate, credential.id, login.key_share
         )
 
+    async def _sign(
+        self, login: LoginData, username: str, credential: Credential, key: asyncssh.SSHKey
+    ) -> tuple[RemoteAccount, bytes]:
+        """Sign a certificate; return the account that it opens, and the key with it."""
+        services = self._services
+        assert services.access.user_ca is not None
+        credential.public_key = key.export_public_key("openssh").decode().strip()
+        name = f"resop:{services.access.encryptor.instance}:{credential.id}"
+        expires = credential.expires_at.timestamp()
+        certificate = services.access.user_ca.sign(
+            key, username, name, certificate_serial(credential.id), expires
+        )
+        key_with_certificate = key.export_private_key("openssh") + certificate
+        async with await services.access.connector.with_key(
+            login.cluster, username, key_with_certificate
+        ) as connection:
+            account = await fetch_account(connection, login.cluster.name)
+        return account, key_with_certificate
+
     async def revoke(self, token: Token, credential: Credential, revoked: str) -> None:
         """Do nothing: the certificate is useless without the private key, which is deleted."""
+
+
+async def first_accepted(
+    services: Services, cluster: Cluster, use: Callable[[asyncssh.SSHKey], Awaitable[T]]
+) -> T:
+    """Use new keys of several types until the cluster accepts one; return what `use` returns.
+
+    Begins with the type that the cluster accepted last. Raises KeyRefused if it accepts none.
+    """
+    known = services.access.connector.key_types
+    kind, other = sorted(KEY_TYPES, key=lambda each: each != known.get(cluster.name))
+    try:
+        result = await use(asyncssh.generate_private_key(kind))
+    except KeyRefused as fault:
+        if fault.details.get("another_factor"):
+            raise
+        kind = other
+        result = await use(asyncssh.generate_private_key(kind))
+    known[cluster.name] = kind
+    return result
 
 
 async def make_room(services: Services, username: str, cluster: str) -> bool:

@@ -170,6 +170,8 @@ class Connector:
             for cluster in settings.clusters().values()
         }
         self._login_seconds = settings.LOGIN_SECONDS
+        self.key_types: dict[str, str] = {}
+        """The type of users' keys that each cluster accepted last."""
         self._handshakes = {name: HandshakeQueue() for name in self._host_keys}
 
     async def with_password(
