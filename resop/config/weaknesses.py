@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from resop.config.redis_address import read_redis_address
 from resop.config.settings import CONFIG_FILE, Settings
+from resop.config.ssh_algorithms import algorithm_names
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,14 @@ def _host_keys(settings: Settings) -> Iterator[str]:
                 f"KNOWN_HOSTS: the first host key that {cluster.name} shows will be trusted: name "
                 "a known_hosts file or the fingerprints"
             )
+
+
+def _older_algorithms(settings: Settings) -> Iterator[str]:
+    if names := algorithm_names(settings.SSH_ALGORITHMS):
+        yield (
+            f"SSH_ALGORITHMS: {', '.join(names)} can be broken: limit it to the cluster that needs "
+            "it, with ssh_algorithms in CLUSTERS_FILE"
+        )
 
 
 def _private_files(settings: Settings) -> Iterator[str]:
@@ -139,6 +148,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[str]], ...] = (
     _open_redis,
     _database_user,
     _host_keys,
+    _older_algorithms,
     _private_files,
     _changeable_claim,
 )

@@ -395,6 +395,26 @@ def test_many_machines_need_settings_that_one_machine_creates(
 
 # -- clusters
 
+
+def test_address_of_the_cluster_is_that_of_a_host(read: Read) -> None:
+    assert read("CLUSTER_ADDRESS=[::1]").cluster(None).address == "::1"
+    message = refusal(read, "CLUSTER_ADDRESS=alice@login")
+    assert "config.env:1: CLUSTER_ADDRESS: must be the login node's address" in message
+
+
+def test_older_algorithms_are_those_of_all_clusters_and_of_the_cluster(
+    read: Read, clusters_file: Path
+) -> None:
+    clusters_file.write_text(
+        "- {name: old, address: a, ssh_algorithms: [3des-cbc]}\n- {name: new, address: b}\n"
+    )
+    settings = read("SSH_ALGORITHMS=+ssh-rsa, hmac-md5", f"CLUSTERS_FILE={clusters_file}")
+    accepted = [settings.ssh_algorithms(each) for each in settings.clusters().values()]
+    assert accepted == [("ssh-rsa", "hmac-md5", "3des-cbc"), ("ssh-rsa", "hmac-md5")]
+    message = refusal(read, "SSH_ALGORITHMS=ssh-rsa,ssh-dss")
+    assert "config.env:1: SSH_ALGORITHMS: ssh-dss is not one of the older algorithms" in message
+
+
 CLUSTERS = """
 - {name: tango, address: tango.example.org, known_hosts: "SHA256:abc"}
 - {name: waltz, address: 10.0.0.1, ssh_port: 2222}
@@ -455,6 +475,9 @@ def test_many_machines_trust_no_host_key_on_first_use(read: Read, clusters_file:
         ("- {name: a, address: ''}\n", "address: must be the login node"),
         ("- {name: '../a', address: x}\n", "name: must be up to 63 letters"),
         ("- {name: a, address: x, ssh_port: 0}\n", "ssh_port: must be a port number"),
+        ("- {name: a, address: 'x:2222'}\n", "address: must be without the port: x here, and 2222"),
+        ("- {name: a, address: x, ssh_algorithms: [md5]}\n", "ssh_algorithms: md5 is not one of"),
+        ("- {name: a, address: x, ssh_algorithms: ssh-rsa}\n", "ssh_algorithms: must be a list"),
         (
             "- {name: a, address: x, port: 1}\n",
             "port: is not a known key; the keys are name, address",

@@ -51,6 +51,7 @@ def test_shipped_containers_are_not_weak(tmp_path: Path) -> None:
         ({"REDIS_URL": "redis://:pw@redis.hpc.example", **SEVERAL}, "REDIS_URL: redis.hpc.example"),
         ({"DATABASE_URL": "mysql+pymysql://root:pw@db/resop"}, "DATABASE_URL: the service is root"),
         ({"CLUSTER_ADDRESS": "login.hpc.example"}, "KNOWN_HOSTS: the first host key"),
+        ({"SSH_ALGORITHMS": "+ssh-rsa"}, "SSH_ALGORITHMS: ssh-rsa can be broken"),
         (OPENID, "OIDC_CLAIM: a person who may change preferred_username"),
         ({**OPENID, "OIDC_CLAIM": "email"}, "OIDC_CLAIM: a person who may change email"),
     ],
