@@ -109,6 +109,10 @@ def _utf8(text: bytes) -> bytes:
 # -- our TCP connection, and what the server says before anything is encrypted
 
 
+END_DELAY = 0.02
+"""Seconds."""
+
+
 class TcpTunnel:
     """Gives asyncssh a socket that `connect` has connected, as its `tunnel`.
 
@@ -136,11 +140,16 @@ class TcpTunnel:
 
 
 class _GreetingReader(asyncio.Protocol):
-    """Collects a server's greeting on its way to the protocol, which it then leaves alone."""
+    """Collects a server's greeting on its way to the protocol, which it then leaves alone.
+
+    It reports the end of the connection a little later: a server closes it at once if no algorithm
+    is common, and asyncssh, which would say so, reads the greeting in a task of its own.
+    """
 
     def __init__(self, protocol: asyncio.Protocol, greeting: ServerGreeting) -> None:
         self._protocol = protocol
         self._greeting = greeting
+        self._is_complete = False
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -149,15 +158,18 @@ class _GreetingReader(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
-        if self._greeting.feed(data):
+        if self._is_complete:
             self._transport.set_protocol(self._protocol)
+        else:
+            self._is_complete = self._greeting.feed(data)
         self._protocol.data_received(data)
 
-    def eof_received(self) -> bool | None:
-        return self._protocol.eof_received()
+    def eof_received(self) -> None:
+        """Let the transport close itself."""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._protocol.connection_lost(exc)
+        loop = asyncio.get_running_loop()
+        loop.call_later(END_DELAY, self._protocol.connection_lost, exc)
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()
