@@ -279,7 +279,12 @@ class _OpeningSftp:
 
     async def start(self) -> asyncssh.SFTPClient:
         this = cast(asyncssh.SSHClientConnection, self)
-        return await asyncssh.SSHClientConnection.start_sftp_client(this)
+        try:
+            return await asyncssh.SSHClientConnection.start_sftp_client(this)
+        except asyncio.CancelledError:  # at its time limit, for example
+            if self._channel is not None:
+                self._channel.abort()
+            raise
 
     async def close(self) -> None:
         """Close the channel, and wait until the server has done so."""
