@@ -76,6 +76,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
+    from cli.database_server import find_server_weaknesses
     from resop.access.policy_warnings import warnings
     from resop.actions.catalog import load_catalog
     from resop.config.settings import load_settings
@@ -84,7 +85,11 @@ def _doctor(arguments: argparse.Namespace) -> None:
     settings = load_settings()
     catalog = load_catalog(settings.operator_folders)
     policy_warnings = warnings(settings.policy(), catalog, settings.clusters())
-    weaknesses = [*find_weaknesses(settings), *policy_warnings]
+    weaknesses = [
+        *find_weaknesses(settings),
+        *find_server_weaknesses(settings),
+        *policy_warnings,
+    ]
     for sentence in weaknesses:
         print(sentence)
     sys.exit(bool(weaknesses))

@@ -56,6 +56,7 @@ ResopError
 │   ├── ServiceBusy           as many connections or open requests as the service can bear
 │   ├── QueueUnavailable
 │   └── RecordsUnavailable
+├── RecordRefused           the database cannot store this: too large, or not its characters
 ├── ServiceFault            a mistake in resop itself; its log has the details
 └── SetupError              found at start-up, for the person who runs resop
     ├── InvalidSettings
@@ -386,6 +387,17 @@ class QueueUnavailable(ServiceError):
 
 class RecordsUnavailable(ServiceError):
     """The database cannot be reached: try again later."""
+
+    conflict = False
+    """True if a transaction lost against another one: it was undone and may be repeated."""
+    suspect = False
+    """True if the values may be the cause: the connection broke, or the reason is not known."""
+    lacks_space = False
+    """True if the disk of the database is full."""
+
+
+class RecordRefused(ResopError):
+    """The database cannot store this."""
 
 
 class ServiceFault(ResopError):

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from resop.errors import QueueUnavailable, RecordsUnavailable, ServiceFault
+from sqlalchemy.exc import IntegrityError
+
+from resop.errors import QueueUnavailable, RecordRefused, RecordsUnavailable, ResopError
 from resop.messaging.messages import TaskEnded, TasksChanged
 from resop.messaging.publisher import EventPublisher
 from resop.storage.changes import Change
 from resop.storage.group_committer import GroupCommitter
-from resop.storage.models import State
 from resop.storage.tasks import TaskStore
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ PUBLISH_INTERVAL = 0.1
 any time, and for tasks that have ended meanwhile nothing remains to publish."""
 RETRY_SECONDS = 0.5
 """Pause before the next attempt while the database is unavailable."""
+SUSPECT_SECONDS = 10.0
+"""How long one change may fail with an unknown error, or break the connection, while the database
+takes other writes."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ class _Entry:
     change: Change
     ended_task: str | None = None
     written: Future[None] = field(default_factory=Future)
+    refusal: Exception | None = None
 
 
 class RecordWriter:
@@ -78,7 +83,8 @@ class RecordWriter:
     def write_soon(self, change: Change) -> Future[None]:
         """Write a change with the next urgent one, or after 50 ms.
 
-        The future completes when the change is in the database.
+        The future completes when the change is in the database. It raises RecordRefused if the
+        database cannot store the change.
         """
         return self._put(_Entry(change), urgent=False)
 
@@ -97,32 +103,60 @@ class RecordWriter:
     def _apply(self, group: Sequence[_Entry]) -> None:
         """Write a group; while the database is unavailable, retry and drop nothing."""
         changes = [entry.change for entry in group]
+        patience = SUSPECT_SECONDS if len(group) == 1 else 0.0
+        began = time.monotonic()
         while True:
             try:
                 self._tasks.apply(changes)
                 return
             except RecordsUnavailable as fault:
                 log.warning("%d changes wait: %s", len(changes), fault.__cause__ or fault)
+                late = time.monotonic() - began >= patience
+                if fault.suspect and late and self._takes_others():
+                    raise
                 time.sleep(RETRY_SECONDS)
 
+    def _takes_others(self) -> bool:
+        """Return True if the database is writable, so that a change itself may be the fault."""
+        try:
+            self._tasks.check()
+        except RecordsUnavailable:
+            return False
+        return True
+
     def _reject(self, entry: _Entry, fault: Exception) -> None:
-        """Fail the task whose result the database or its driver refuses, so that it ends."""
-        log.error("the database refuses a change", exc_info=fault)
-        if entry.ended_task is not None:
-            error = ServiceFault("its result could not be recorded; the worker's log has more")
-            values = {**error.as_json(), "undone": [], "needs_repair": []}
-            entry.change = Change.ended(entry.ended_task, State.FAILED, error=values)
-            self._apply([entry])
+        """Record what the database takes of a change that it refuses; a task ends in any case."""
+        if isinstance(fault, IntegrityError):
+            return  # an attempt whose answer was lost has written it
+        known = isinstance(fault, ResopError)
+        reason = fault.message if isinstance(fault, ResopError) else "an error of the service"
+        log.error("task %s: %s", entry.change.task, reason, exc_info=None if known else fault)
+        for smaller in entry.change.smaller(reason):
+            try:
+                self._apply([_Entry(smaller)])
+            except ResopError as another:
+                log.error("task %s: %s", entry.change.task, another.message)
+                continue
+            entry.change = smaller
+            return
+        entry.refusal = RecordRefused(reason)
 
     def _publish_ends(self, group: Sequence[_Entry]) -> None:
-        ended = {entry.ended_task: entry.change for entry in group if entry.ended_task is not None}
+        ended = {
+            entry.ended_task: entry.change
+            for entry in group
+            if entry.ended_task is not None and entry.refusal is None
+        }
         try:
             if ended:
                 self._publisher.publish(*map(_message, ended.values()))
         except QueueUnavailable:
             log.warning("the end of %d tasks was not published: Redis is unavailable", len(ended))
         for entry in group:
-            entry.written.set_result(None)
+            if entry.refusal is None:
+                entry.written.set_result(None)
+            else:
+                entry.written.set_exception(entry.refusal)
         self._changed_tasks |= {entry.change.task for entry in group}
         self._changed_tasks -= ended.keys()
 

@@ -84,7 +84,9 @@ class StepJournal:
             written = self.record_end(record.number, **values)
             if (callback := record.on_written) is not None:
                 loop = asyncio.get_running_loop()
-                written.add_done_callback(lambda _: loop.call_soon_threadsafe(callback))
+                written.add_done_callback(
+                    lambda done: done.exception() or loop.call_soon_threadsafe(callback)
+                )
 
     def record_end(self, number: int, **values: Any) -> Future[None]:
         """Record the end of a step."""

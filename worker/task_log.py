@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
+from resop.errors import RecordRefused
 from resop.security.masking import Masker
 from resop.storage.changes import Change
 from worker.record_writer import RecordWriter
@@ -62,7 +64,8 @@ class TaskLog:
     async def record(self) -> None:
         """Record the log and wait until it is written; a longer recorded log stays."""
         if self._is_ahead():
-            await asyncio.shield(asyncio.wrap_future(self._writer.write_now(self._change())))
+            with contextlib.suppress(RecordRefused):  # which is logged
+                await asyncio.shield(asyncio.wrap_future(self._writer.write_now(self._change())))
 
     def close(self) -> None:
         """Record no more: the task's end is written with the whole log."""

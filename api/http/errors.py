@@ -55,6 +55,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.OperationFault: 500,
     errors.ActionError: 424,
     errors.ServiceError: 503,
+    errors.RecordRefused: 507,
     errors.ServiceFault: 500,
     errors.ResopError: 500,
 }

@@ -38,6 +38,7 @@ RESPONSES = {
     "502": "The cluster cannot be reached, or the connection was lost.",
     "503": "A part of the service is unavailable.",
     "504": "The time limit was reached.",
+    "507": "The database cannot store the options or the result.",
 }
 
 FRONT_RESPONSES = {
@@ -48,8 +49,9 @@ FRONT_RESPONSES = {
     "429": ("LimitReached", "A limit was reached; `Retry-After` says when to try again."),
     "431": ("HeadersTooLarge", "The headers are too large, or too many."),
     "503": ("ServiceBusy", "A part of the service is unavailable, or too much is open."),
+    "507": ("RecordRefused", "The database cannot store this."),
 }
-"""Failures of any request, before a route sees it, with the name of their error, by status."""
+"""Failures of any request, whatever its route, with the name of their error, by status."""
 
 
 def openapi_document(app: FastAPI, catalog: Catalog) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from api.middleware.take_turns import AT_ONCE
 from api.state import login_limits
 from api.state.services import Services
 from resop import __version__
+from resop.clock import CLOCK, NOTABLE_SECONDS
 from resop.limits import FILE_LIMIT, OUTPUT_LIMIT, TRANSFER_LIMIT
 from resop.storage.api_keys import MAX_API_KEYS
 from resop.types import MAX_ARGUMENT_BYTES, MAX_COMMAND_BYTES, MAX_SECRET_BYTES
@@ -59,7 +60,8 @@ async def ready(services: ServicesDep) -> JSONResponse:
 
     The parts are the database and Redis, which must take what is written to them, and the
     subscription that announces the ends of tasks and logins to this process. `reasons` says for
-    each failing part why. `audit_entries_lost` is there if this process lost audit entries.
+    each failing part why. `audit_entries_lost` is there if this process lost audit entries, and
+    `clock_skew_seconds` if this machine's clock is ahead of the database's, or behind (negative).
     """
     faults = await services.readiness.faults()
     parts = {part: fault is None for part, fault in faults.items()}
@@ -67,9 +69,10 @@ async def ready(services: ServicesDep) -> JSONResponse:
     # A process that lost audit entries serves requests all the same, but somebody should look.
     lost = {"audit_entries_lost": services.audit.lost} if services.audit.lost else {}
     explained = {"reasons": reasons} if reasons else {}
-    return JSONResponse(
-        {"ready": not reasons, **parts, **explained, **lost}, 503 if reasons else 200
-    )
+    notable = abs(CLOCK.skew) > NOTABLE_SECONDS
+    skew = {"clock_skew_seconds": round(CLOCK.skew, 1)} if notable else {}
+    answer = {"ready": not reasons, **parts, **explained, **lost, **skew}
+    return JSONResponse(answer, 503 if reasons else 200)
 
 
 def _openid(services: Services, root_path: str) -> dict[str, Any]:

@@ -60,6 +60,6 @@ class Readiness:
     async def _database_fault(self) -> str | None:
         try:
             await run_in_threadpool(self._database.check)
-        except RecordsUnavailable:
-            return "the database cannot be reached, or takes no writes"
+        except RecordsUnavailable as fault:
+            return fault.message
         return None

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from resop.errors import QueueUnavailable, ResopError
+from resop.errors import QueueUnavailable, RecordRefused, ResopError
 from resop.messaging.task_queue import TaskQueue
 from resop.storage.group_committer import GroupCommitter
 from resop.storage.idempotency_keys import IdempotencyKeyStore
@@ -74,7 +74,7 @@ class TaskSubmitter:
 
         `worker` is the worker that holds the user's session, if any. Returns the key of an earlier
         task if this one only repeats it; nothing is written then. Raises LimitReached,
-        QueueUnavailable, RecordsUnavailable. See `Database.write` for `durable`.
+        QueueUnavailable, RecordRefused, RecordsUnavailable. See `Database.write` for `durable`.
         """
         pending = _Pending(new, worker, durable, asyncio.get_running_loop().create_future())
         self._committer.put(pending)
@@ -88,6 +88,8 @@ class TaskSubmitter:
                 durable=any(each.durable for each in group),
                 max_queued=self._max_queued,
             )
+        except RecordRefused:
+            raise  # one of them: each is written by itself then
         except ResopError as fault:
             outcomes = [fault.copy() for _ in group]
         for each, outcome in zip(group, outcomes, strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Select, delete, func, insert, select, update
 
 from resop.errors import LimitReached
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.models import API_KEY, CREDENTIAL, ApiKey, Credential, now
 
 MAX_API_KEYS = 50
@@ -24,6 +24,7 @@ class ApiKeyStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeated_on_conflict
     def add(self, key: ApiKey, credential: Credential) -> None:
         """Write a new key with its credential. Raises LimitReached for one too many."""
         count = select(func.count()).select_from(_live(key.username, key.cluster).subquery())
@@ -45,17 +46,19 @@ class ApiKeyStore:
             rows = db.execute(_live(username, cluster).order_by(API_KEY.c.id))
             return [ApiKey(**row._mapping) for row in rows]
 
+    @repeated_on_conflict
     def note_use(self, key_id: str, moment: datetime) -> None:
         """Record when a key was last used."""
         used = update(API_KEY).where(API_KEY.c.id == key_id).values(last_used_at=moment)
         with self._database.write() as db:
             db.execute(used)
 
+    @repeated_on_conflict
     def delete_expired(self, expired_before: datetime, limit: int) -> int:
         """Delete at most `limit` keys that expired before this time; return the number."""
         old = select(API_KEY.c.id).where(API_KEY.c.expires_at < expired_before)
         with self._database.write() as db:
-            ids = db.execute(old.limit(limit).with_for_update(skip_locked=True)).scalars().all()
+            ids = db.execute(self._database.locking(old.limit(limit))).scalars().all()
             if ids:
                 db.execute(delete(API_KEY).where(API_KEY.c.id.in_(ids)))
         return len(ids)

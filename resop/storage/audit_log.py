@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, func, select
 
 from resop.plain_text import shorten
 from resop.storage.audit_chain import MARK, AuditChain
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.ids import lower_bound
 from resop.storage.models import AUDIT, TASK, AuditEntry, RequestOutcome
 from resop.storage.users import is_user
@@ -63,11 +63,13 @@ class AuditLog:
         assert self._chain is not None, "this log is only read"
         return self._chain
 
+    @repeated_on_conflict
     def add(self, *entries: AuditEntry, durable: bool = True) -> None:
         """Write entries in one transaction; `durable` as in `Database.write`."""
         with self.chain.transaction() as appender, self._database.write(durable=durable) as db:
             appender.append(db, entries)
 
+    @repeated_on_conflict
     def checkpoint(self, *, end: bool = False) -> None:
         """Begin the chain; or write a checkpoint if a chain has grown, or the end of this one."""
         if not self.chain.has_begun:

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from resop.errors import RecordsUnavailable, ResopError
+from resop.errors import RecordRefused, RecordsUnavailable, ResopError
 from resop.storage.audit_log import AuditLog
 from resop.storage.audit_stream import AuditStream
 from resop.storage.audit_summary import EntrySummary, MakeEntry
@@ -53,6 +53,7 @@ class AuditRecorder:
             "audit-recorder",
             self._write,
             max_items=MAX_ENTRIES,
+            reject=self._reject,
             finish=self._finish,
             poll=self._poll,
         )
@@ -102,11 +103,15 @@ class AuditRecorder:
         """
         return self._summary.admits(source, time.monotonic(), entry)
 
-    def report_lost(self, entry: AuditEntry) -> None:
-        """Log an entry that cannot be written, and have the next checkpoint tell the number."""
+    def report_lost(self, entry: AuditEntry, reason: str = "the database is unavailable") -> None:
+        """Log an entry that cannot be written, and have the next checkpoint tell the number.
+
+        Its options are left out: they belong into no log.
+        """
         self._lost += 1
         self._log.chain.lost += 1
-        log.error("not in the audit log, the database is unavailable: %s", entry)
+        facts = entry.model_dump(exclude={"options", "items"}, exclude_none=True)
+        log.error("not in the audit log, %s: %s", reason, facts)
 
     def _write(self, group: Sequence[_Pending]) -> None:
         waiting = [each for each in group if each is not _WAKE]
@@ -117,9 +122,19 @@ class AuditRecorder:
         durable = any(entry.outcome != RequestOutcome.REFUSED for entry in entries)
         try:
             self._log.add(*entries, durable=durable)
-        except Exception as fault:
+        except RecordsUnavailable as fault:
             for each in waiting:
-                each.written.set_exception(fault.copy() if isinstance(fault, ResopError) else fault)
+                each.written.set_exception(fault.copy())
+
+    def _reject(self, pending: _Pending, fault: Exception) -> None:
+        """Write an entry that the database refuses without its options, or tell its request."""
+        try:
+            if isinstance(fault, RecordRefused):
+                self._log.add(_without_options(pending.entry, fault), durable=False)
+                return
+        except ResopError as another:
+            fault = another
+        pending.written.set_exception(fault)
 
     def _finish(self, group: Sequence[_Pending]) -> None:
         for each in group:
@@ -142,8 +157,32 @@ class AuditRecorder:
         while len(self._unwritten) > MAX_UNWRITTEN:
             self.report_lost(self._unwritten.pop(0))
         while batch := self._unwritten[:MAX_ENTRIES]:
-            self._log.add(*batch, durable=False)
-            del self._unwritten[:MAX_ENTRIES]
+            try:
+                self._log.add(*batch, durable=False)
+                del self._unwritten[: len(batch)]
+            except RecordRefused:
+                self._flush_each(batch)
+
+    def _flush_each(self, batch: Sequence[AuditEntry]) -> None:
+        """Write the first entries one by one, since the database refuses one of them."""
+        for entry in batch:
+            try:
+                self._log.add(entry, durable=False)
+            except RecordRefused as fault:
+                self._flush_smaller(entry, fault)
+            self._unwritten.pop(0)
+
+    def _flush_smaller(self, entry: AuditEntry, fault: RecordRefused) -> None:
+        try:
+            self._log.add(_without_options(entry, fault), durable=False)
+        except RecordRefused as another:
+            self.report_lost(entry, another.message)
+
+
+def _without_options(entry: AuditEntry, fault: RecordRefused) -> AuditEntry:
+    """Return the entry with the reason in place of its options and items."""
+    changes = {"options": {"not recorded": fault.message}, "items": None}
+    return AuditEntry(**entry.model_dump() | changes)
 
 
 _WAKE = _Pending(AuditEntry(address="", method="", path="", outcome="", status=0), Future())

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Integer, bindparam, func, select, update
 
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.fair_share import LONG_AGO, BatchShare, next_batch
 from resop.storage.models import BATCH, CREDENTIAL, TASK, State, now
 
@@ -65,6 +65,7 @@ class Dispatched:
     """The ids of batches that were found to have ended."""
 
 
+@repeated_on_conflict
 def dispatch_batches(database: Database, slots: int) -> Dispatched:
     """Mark the next tasks of all batches, with at most `slots` in flight on each cluster.
 

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from resop.errors import RecordsUnavailable
+from resop.errors import RecordRefused, RecordsUnavailable
 from resop.storage.batch_dispatch import end_batches
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.idempotency_keys import INSERT_KEY, find_keys
 from resop.storage.models import (
     BATCH,
@@ -68,12 +68,13 @@ class BatchStore:
                 used_keys = find_keys(db, [key.id])
             # If the key was deleted at this very moment, it is free.
             return used_keys.get(key.id) or self.add(batch, tasks, key)
-        except RecordsUnavailable:
+        except (RecordsUnavailable, RecordRefused):
             with contextlib.suppress(RecordsUnavailable):
                 self._discard(batch.id)
             raise
         return None
 
+    @repeated_on_conflict
     def _make_ready(self, batch: Batch, key: IdempotencyKey | None) -> None:
         """Mark a completely written batch as ready, together with its key and webhook."""
         batch.ready_at = now()
@@ -90,6 +91,7 @@ class BatchStore:
         while self._delete_tasks(batch_id, TASKS_PER_TRANSACTION) == TASKS_PER_TRANSACTION:
             time.sleep(WRITE_PAUSE_SECONDS)
 
+    @repeated_on_conflict
     def _delete_tasks(self, batch_id: str, limit: int) -> int:
         """Delete at most `limit` tasks of an unready batch, and the batch with the last one."""
         first = select(TASK.c.id).where(TASK.c.batch == batch_id).limit(limit)
@@ -179,6 +181,7 @@ class BatchStore:
 
     # -- cancel and delete
 
+    @repeated_on_conflict
     def cancel(self, batch_id: str, error: Mapping[str, Any]) -> list[str]:
         """End the queued tasks of a batch with `error`, and request that the running ones stop.
 
@@ -208,6 +211,7 @@ class BatchStore:
                 end_batches(db, [batch_id])
         return list(running_ids)
 
+    @repeated_on_conflict
     def delete_old(self, created_before: datetime, limit: int) -> int:
         """Delete at most `limit` old batches whose tasks are all deleted; return the number."""
         old = select(BATCH.c.id).where(
@@ -230,6 +234,7 @@ class BatchStore:
         return 0 if batch_id is None else self._delete_tasks(batch_id, limit)
 
 
+@repeated_on_conflict
 def _add_tasks(database: Database, tasks: Sequence[Task]) -> None:
     tags = [row.model_dump() for row in tag_rows_of(tasks)]
     with database.write(durable=False) as db:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 from sqlalchemy import Update, bindparam, insert, update
 
+from resop.errors import RecordRefused
+from resop.plain_text import shorten
 from resop.storage.models import STEP, STEP_OUTPUT, TASK, State, Step, StepOutput, now
 
 _RESULT_COLUMNS = (
     *("state", "ended_at", "seconds", "output", "stderr", "exit_code", "truncated"),
     *("log", "progress", "error", "pending_undo", "encrypted_payload"),
 )
+MAX_KEPT_MESSAGE = 500
+"""Characters of an error's message that remain if the database refuses the whole error."""
 _NO_RESULT = dict.fromkeys(_RESULT_COLUMNS) | {"truncated": False, "log": []}
 
 # Built once, because building a statement costs more than running it.
@@ -30,7 +34,7 @@ _UPDATE_RUNNING = update(TASK).where(
 class Change:
     """One statement of a group that `TaskStore.apply` writes in one transaction."""
 
-    __slots__ = ("owner", "read_only", "result", "statement", "task", "values")
+    __slots__ = ("_smaller", "owner", "read_only", "result", "statement", "task", "values")
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Change:
         """The user and the cluster of a task that ends, if known."""
         self.read_only = False
         """True if the task that ends cannot have changed the answers of others."""
+        self._smaller: Callable[[str], list[Change]] | None = None
 
     @classmethod
     def step_begun(cls, step: Step) -> Change:
@@ -62,7 +67,9 @@ class Change:
     def step_ended(cls, task: str, number: int, **values: Any) -> Change:
         """Record the end of a step."""
         key = {"of_task": task, "of_number": number}
-        return cls(task, _setting(_UPDATE_STEP, *values), key | _bound(values))
+        change = cls(task, _setting(_UPDATE_STEP, *values), key | _bound(values))
+        change._smaller = partial(_smaller_step, task, number, values)
+        return change
 
     @classmethod
     def ended(cls, task_id: str, state: State, **values: Any) -> Change:
@@ -71,6 +78,7 @@ class Change:
         statement = _setting(_UPDATE_RUNNING, *columns)
         change = cls(task_id, statement, {"of_task": task_id, **_bound(columns)})
         change.result = {"state": state, **values}
+        change._smaller = partial(_smaller_ends, task_id, state, values)
         return change
 
     @classmethod
@@ -78,6 +86,43 @@ class Change:
         """Record new values of a running task: its log, its progress."""
         statement = _setting(_UPDATE_RUNNING, *values)
         return cls(task_id, statement, {"of_task": task_id, **_bound(values)})
+
+    def smaller(self, reason: str) -> list[Change]:
+        """Return the changes to try instead if the database refuses this one, largest first.
+
+        They record the reason, and what does not depend on how much a step has printed.
+        """
+        changes = self._smaller(reason) if self._smaller is not None else []
+        for each in changes:
+            each.owner, each.read_only = self.owner, self.read_only
+        return changes
+
+
+def _smaller_step(task: str, number: int, values: Mapping[str, Any], reason: str) -> list[Change]:
+    """Return the end of a step without its output."""
+    kept = {name: values[name] for name in ("seconds", "exit_code") if name in values}
+    return [Change.step_ended(task, number, **kept, truncated=True, error=_not_recorded(reason))]
+
+
+def _smaller_ends(
+    task_id: str, state: State, values: Mapping[str, Any], reason: str
+) -> list[Change]:
+    """Return the end of a task without its output: one that succeeded is failed then."""
+    kept = {name: values[name] for name in ("seconds", "exit_code") if name in values}
+    refusal = RecordRefused(_not_recorded(reason)).as_json()
+    error = values.get("error") or {}
+    nothing: dict[str, list[str]] = {"undone": [], "needs_repair": []}
+    bare = Change.ended(task_id, State.FAILED, error=refusal | nothing)
+    if not error:
+        return [Change.ended(task_id, State.FAILED, **kept, error=refusal | nothing), bare]
+    message = f"{shorten(error['message'], MAX_KEPT_MESSAGE)} ({refusal['message']})"
+    own = {"type": error["type"], "message": message, "retryable": error.get("retryable", False)}
+    repair = {name: error.get(name, []) for name in nothing}
+    return [Change.ended(task_id, state, **kept, error=own | repair), bare]
+
+
+def _not_recorded(reason: str) -> str:
+    return f"the result is not recorded: {reason}"
 
 
 @cache

@@ -1,7 +1,8 @@
 """Make the database compare texts byte by byte, whatever its defaults are.
 
 A collation such as utf8mb4_general_ci takes `alice`, `Alice` and `älice` for the same user, and a
-character set such as latin1 cannot store every text. So the tables declare their own.
+character set such as latin1 cannot store every text. So the tables declare their own. They declare
+their engine as well: others than InnoDB have no transactions.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from resop.storage.models import CHARSET, COLLATION, METADATA
 
 _BYTE_BY_BYTE = re.compile(r"utf8mb4_(\w+_)?bin")
+_CONVERT = f"CONVERT TO CHARACTER SET {CHARSET} COLLATE {COLLATION}"
 _COLLATION_IN_SQLITE = re.compile(r"\bCOLLATE\s+[\"'`\[]?(\w+)", re.IGNORECASE)
 
 
@@ -24,40 +26,38 @@ def check_collations(db: Connection) -> None:
     """
     if db.dialect.name == "sqlite":
         _check_sqlite(db)
-    elif weak := _weak_tables(db):
+    elif statements := _conversions(db):
         try:
-            for table in weak:
-                convert(db, table)
+            for statement in statements:
+                db.execute(text(statement))
         except DBAPIError as fault:
             raise LookupError(
-                f"the tables {', '.join(weak)} do not compare texts byte by byte, and cannot be "
-                f"converted to {COLLATION} ({fault.orig}): run 'resop tables' with a database "
-                "user that may alter tables"
+                "tables do not compare texts byte by byte, or have no transactions, and this "
+                f"service cannot convert them ({fault.orig}). As the database's administrator, "
+                f"run: {'; '.join(statements)}"
             ) from fault
 
 
-def convert(db: Connection, table: str) -> None:
-    """Convert all text columns of a MariaDB table."""
-    db.execute(
-        text(f"ALTER TABLE `{table}` CONVERT TO CHARACTER SET {CHARSET} COLLATE {COLLATION}")
+def _conversions(db: Connection) -> list[str]:
+    """Return the statements that give tables the right engine, character set and collation."""
+    engines = db.execute(
+        text(
+            "SELECT table_name, engine FROM information_schema.tables "
+            "WHERE table_schema = DATABASE()"
+        )
     )
-
-
-def _weak_tables(db: Connection) -> list[str]:
-    """Return the tables with a text column in another character set or collation."""
-    rows = db.execute(
+    others = {table for table, engine in engines if engine and engine.lower() != "innodb"}
+    columns = db.execute(
         text(
             "SELECT table_name, collation_name FROM information_schema.columns "
             "WHERE table_schema = DATABASE() AND collation_name IS NOT NULL"
         )
     )
-    return sorted(
-        {
-            table
-            for table, collation in rows
-            if table in METADATA.tables and not _BYTE_BY_BYTE.fullmatch(collation)
-        }
-    )
+    weak = {table for table, collation in columns if not _BYTE_BY_BYTE.fullmatch(collation)}
+    return [
+        f"ALTER TABLE `{table}` {'ENGINE = InnoDB, ' if table in others else ''}{_CONVERT}"
+        for table in sorted((others | weak) & METADATA.tables.keys())
+    ]
 
 
 def _check_sqlite(db: Connection) -> None:

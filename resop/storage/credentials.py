@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from resop.errors import LimitReached, UserBlocked
 from resop.security.identity import Identity
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.login_states import is_live
 from resop.storage.models import (
     API_KEY,
@@ -40,6 +40,7 @@ class CredentialStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeated_on_conflict
     def add(self, credential: Credential) -> None:
         """Write a new credential, and erase the encrypted keys of expired ones.
 
@@ -198,6 +199,7 @@ class CredentialStore:
             rows = db.execute(query.order_by(CREDENTIAL.c.id))
             return [Credential(**row._mapping) for row in rows]
 
+    @repeated_on_conflict
     def note_use(self, credential_ids: Iterable[str], minute: datetime) -> None:
         """Record that tokens of these credentials were used in this minute."""
         unnoted = or_(CREDENTIAL.c.last_used_at.is_(None), CREDENTIAL.c.last_used_at < minute)
@@ -215,15 +217,17 @@ class CredentialStore:
         with self._database.read() as db:
             return list(db.execute(query.order_by(CREDENTIAL.c.id)).scalars())
 
+    @repeated_on_conflict
     def delete_expired(self, expired_before: datetime, limit: int) -> int:
         """Delete at most `limit` credentials that expired before this time; return the number."""
         old = select(CREDENTIAL.c.id).where(CREDENTIAL.c.expires_at < expired_before)
         with self._database.write() as db:
-            ids = db.execute(old.limit(limit).with_for_update(skip_locked=True)).scalars().all()
+            ids = db.execute(self._database.locking(old.limit(limit))).scalars().all()
             if ids:
                 db.execute(delete(CREDENTIAL).where(CREDENTIAL.c.id.in_(ids)))
         return len(ids)
 
+    @repeated_on_conflict
     def revoke(self, credential_id: str, reason: str = "") -> bool:
         """Revoke a credential and erase its key; return True if this call revoked it."""
         values = {"revoked_at": now(), "end_reason": reason[:MAX_REASON_LENGTH]}

@@ -3,55 +3,94 @@
 from __future__ import annotations
 
 import fcntl
+import functools
+import logging
 import os
+import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import ParamSpec, TypeVar
 
-from sqlalchemy import Connection, create_engine, delete, event, func, select
-from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import Connection, Select, delete, func, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from resop.errors import InvalidSettings, RecordsUnavailable
-from resop.storage.models import CHARSET, WORKER
+from resop.clock import CLOCK, NOTABLE_SECONDS
+from resop.errors import InvalidSettings, RecordsUnavailable, ServiceFault
+from resop.storage.database_errors import meaning, unsendable
+from resop.storage.engine import new_engine
+from resop.storage.models import STEP_OUTPUT, StepOutput
 from resop.storage.schema_upgrade import prepare_tables
 
-SQLITE_BUSY_SECONDS = 20
-POOLED_CONNECTIONS = 10
-OVERFLOW_CONNECTIONS = 40
+log = logging.getLogger(__name__)
+
 TABLES_LOCK = "resop tables"
 TABLES_LOCK_SECONDS = 30
+CONFLICT_ATTEMPTS = 5
+CONFLICT_SECONDS = 6.0
+"""No transaction is repeated later than this after its begin."""
+_CONFLICT_PAUSE = 0.02
+_NO_TASK = ""
+_SAMPLE = StepOutput(task=_NO_TASK, number=0, step=0, stream=1, text="x" * (1 << 16))
+"""Output as large as that of a step may be in one piece, of a task that there is not."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def repeated_on_conflict(transaction: Callable[P, T]) -> Callable[P, T]:
+    """Repeat a function that is one transaction if that lost against another one."""
+
+    @functools.wraps(transaction)
+    def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
+        until = time.monotonic() + CONFLICT_SECONDS
+        for attempt in range(1, CONFLICT_ATTEMPTS):
+            try:
+                return transaction(*args, **kwargs)
+            except RecordsUnavailable as fault:
+                if not fault.conflict or time.monotonic() > until:
+                    raise
+            time.sleep(random.uniform(1, 2) * _CONFLICT_PAUSE * attempt)
+        return transaction(*args, **kwargs)
+
+    return repeated
 
 
 class Database:
     """Opens connections and transactions. All raise RecordsUnavailable without an answer."""
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._url = url
+        self._engine = new_engine(url)
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         file = make_url(url).database
-        sqlite = self._engine.dialect.name == "sqlite" and file
-        self._relaxed = _engine(url, durable=False) if sqlite else self._engine
+        self._mariadb = self._engine.dialect.name in ("mysql", "mariadb")
+        sqlite = not self._mariadb and file
+        self._relaxed = new_engine(url, durable=False) if sqlite else self._engine
         self._writer_lock = _WriterLock(Path(f"{file}.lock")) if sqlite else None
+        self._told_skew = 0.0
+        self._lacked_space = False
 
     def create_tables(self) -> None:
         """Create or upgrade the tables; several processes may do so at once.
 
         Raises InvalidSettings for a file that is no database, and for tables of a newer resop.
         """
-        mariadb = self._engine.dialect.name in ("mysql", "mariadb")
+        engine = new_engine(self._url, patient=True) if self._mariadb else self._engine
         try:
-            with self._writer_lock or nullcontext(), self._engine.connect() as db:
-                if mariadb:
+            with self._writer_lock or nullcontext(), engine.connect() as db:
+                if self._mariadb:
                     # MariaDB protects the creation of tables in no other way.
-                    db.execute(select(func.get_lock(TABLES_LOCK, TABLES_LOCK_SECONDS)))
+                    lock = select(func.get_lock(TABLES_LOCK, TABLES_LOCK_SECONDS))
+                    if db.execute(lock).scalar() != 1:
+                        raise RecordsUnavailable("another process is changing the tables")
                 prepare_tables(db)
                 db.commit()
-                if mariadb:
+                if self._mariadb:
                     db.execute(select(func.release_lock(TABLES_LOCK)))
         except OperationalError as fault:
             raise RecordsUnavailable(f"the database: {fault.orig}") from fault
@@ -59,21 +98,37 @@ class Database:
             raise InvalidSettings(f"DATABASE_URL: {fault.orig}") from fault
         except LookupError as fault:
             raise InvalidSettings(f"DATABASE_URL: {fault}") from fault
+        finally:
+            if engine is not self._engine:
+                engine.dispose()
 
     def close(self) -> None:
         """Close the connections of this process."""
         self._engine.dispose()
         self._relaxed.dispose()
 
+    def locking(self, query: Select[tuple[str]]) -> Select[tuple[str]]:
+        """Return a query that locks its rows, without rows that another process has locked.
+
+        MariaDB can skip these from 10.6 on, and waits for them before. For use in a transaction.
+        """
+        version = tuple(getattr(self._engine.dialect, "server_version_info", None) or ())
+        oldest = (10, 6) if getattr(self._engine.dialect, "is_mariadb", False) else (8,)
+        return query.with_for_update(skip_locked=version >= oldest)
+
     def check(self) -> None:
-        """Check that the database can be written; changes nothing."""
+        """Check that the database can be written; changes nothing unless its disk was full."""
         with self.write() as db:
-            db.execute(delete(WORKER).where(WORKER.c.id == ""))
+            db.execute(delete(STEP_OUTPUT).where(STEP_OUTPUT.c.task == _NO_TASK))
+            if self._lacked_space:  # only a write tells; the next check removes it
+                db.execute(insert(STEP_OUTPUT), [_SAMPLE.model_dump()])
+        self._lacked_space = False
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Yield a connection on which each statement is its own transaction."""
         with _known_errors(), self._reader.connect() as db:
+            self._set_clock(db)
             yield db
 
     @contextmanager
@@ -84,8 +139,28 @@ class Database:
         it survives a crash of the process, but not a power failure.
         """
         engine = self._engine if durable else self._relaxed
-        with _known_errors(), self._writer_lock or nullcontext(), engine.begin() as db:
-            yield db
+        try:
+            with _known_errors(), self._writer_lock or nullcontext(), engine.begin() as db:
+                self._set_clock(db)
+                yield db
+        except RecordsUnavailable as fault:
+            self._lacked_space = self._lacked_space or fault.lacks_space
+            raise
+
+    def _set_clock(self, db: Connection) -> None:
+        """Set the service's clock by the database's from time to time, and log a skew."""
+        if not self._mariadb or not CLOCK.is_due:
+            return
+        asked_at = CLOCK.elapsed()
+        CLOCK.set(float(db.exec_driver_sql("SELECT UNIX_TIMESTAMP(NOW(6))").scalar_one()), asked_at)
+        if abs(CLOCK.skew - self._told_skew) > NOTABLE_SECONDS:
+            self._told_skew = CLOCK.skew
+            log.warning(
+                "the clock of this machine is %.1f s %s the database's, which counts: "
+                "synchronize the clocks of all machines (NTP)",
+                abs(CLOCK.skew),
+                "ahead of" if CLOCK.skew > 0 else "behind",
+            )
 
 
 class _WriterLock:
@@ -120,51 +195,18 @@ class _WriterLock:
 def _known_errors() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError, PoolTimeout) as fault:
-        raise RecordsUnavailable from fault
+    except PoolTimeout as fault:
+        raise RecordsUnavailable(
+            "All connections of this process to the database are in use: try again later."
+        ) from fault
+    except IntegrityError:
+        raise  # by which callers know that a key is in use
     except DBAPIError as fault:
-        if fault.connection_invalidated:
-            raise RecordsUnavailable from fault
-        raise
-
-
-def _engine(url: str, *, durable: bool = True) -> Engine:
-    pool = {"pool_size": POOLED_CONNECTIONS, "max_overflow": OVERFLOW_CONNECTIONS}
-    if make_url(url).get_backend_name() == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS}, **pool)
-        event.listen(engine, "connect", partial(_prepare_sqlite, durable))
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    charset = make_url(url).query.get("charset", CHARSET)
-    if charset != CHARSET:
-        raise InvalidSettings(
-            f"DATABASE_URL: charset={charset} cannot carry every text: write charset={CHARSET}, "
-            "or leave it out"
-        )
-    try:
-        return create_engine(
-            url,
-            pool_pre_ping=True,
-            pool_recycle=1800,
-            pool_timeout=5,
-            isolation_level="READ COMMITTED",
-            connect_args={"connect_timeout": 5},
-            **pool,
-        )
-    except ModuleNotFoundError as fault:
-        raise InvalidSettings(
-            f"DATABASE_URL needs {fault.name}, which is not installed: pip install 'resop[mariadb]'"
-        ) from None
-
-
-def _prepare_sqlite(durable: bool, connection: Any, _: Any) -> None:
-    # The driver would begin a transaction late, as a reader that then cannot become a writer.
-    connection.isolation_level = None
-    synchronous = "FULL" if durable else "NORMAL"
-    for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        known = meaning(fault)
+        # The driver's own text only where it cannot quote a value.
+        cause = fault.orig if isinstance(known, RecordsUnavailable) and not known.suspect else None
+        if isinstance(known, ServiceFault):
+            log.error("%s", known.message, stack_info=True)
+        raise known from cause
+    except (UnicodeEncodeError, OverflowError) as fault:
+        raise unsendable(fault) from None

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, insert, select
 
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.models import IDEMPOTENCY_KEY, IdempotencyKey
 
 INSERT_KEY = insert(IDEMPOTENCY_KEY)
@@ -24,11 +24,13 @@ class IdempotencyKeyStore:
         with self._database.read() as db:
             return find_keys(db, [key_id]).get(key_id)
 
+    @repeated_on_conflict
     def delete(self, key_id: str) -> None:
         """Delete a key, so that the request with this key can be made again."""
         with self._database.write() as db:
             db.execute(delete(IDEMPOTENCY_KEY).where(IDEMPOTENCY_KEY.c.id == key_id))
 
+    @repeated_on_conflict
     def delete_old(self, created_before: datetime, limit: int) -> int:
         """Delete at most `limit` keys created before this time, and return their number."""
         old = (
@@ -38,7 +40,7 @@ class IdempotencyKeyStore:
         )
         with self._database.write() as db:
             # Another worker may be deleting: skip the rows it has locked.
-            ids = db.execute(old.with_for_update(skip_locked=True)).scalars().all()
+            ids = db.execute(self._database.locking(old)).scalars().all()
             if ids:
                 db.execute(delete(IDEMPOTENCY_KEY).where(IDEMPOTENCY_KEY.c.id.in_(ids)))
         return len(ids)

@@ -6,10 +6,18 @@ from datetime import UTC, datetime
 
 import uuid_utils
 
+from resop.clock import CLOCK
+
+_TIME_SHIFT = 80
+"""The bits of an id that follow its time in milliseconds."""
+
 
 def new_id() -> str:
     """Return a new unique id."""
-    return str(uuid_utils.uuid7())
+    made = uuid_utils.uuid7()
+    if CLOCK.id_shift:
+        made = uuid_utils.UUID(int=made.int + (CLOCK.id_shift << _TIME_SHIFT))
+    return str(made)
 
 
 def creation_time(id: str) -> datetime:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from resop.errors import TaskCancelled
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.login_states import has_ended, is_blocked
 from resop.storage.models import (
     BATCH,
@@ -94,6 +94,7 @@ class LoginEnds:
 
     # -- logins
 
+    @repeated_on_conflict
     def end(
         self, ids: Sequence[str], reason: str, *, keep_running: bool = False
     ) -> list[EndedLogin]:
@@ -105,6 +106,7 @@ class LoginEnds:
         with self._database.write() as db:
             return _end(db, CREDENTIAL.c.id.in_(ids), reason, keep_running)
 
+    @repeated_on_conflict
     def end_all(
         self,
         username: str,
@@ -121,6 +123,7 @@ class LoginEnds:
         with self._database.write() as db:
             return _end(db, chosen, reason, keep_running)
 
+    @repeated_on_conflict
     def block(self, blocked: BlockedUser) -> list[EndedLogin]:
         """Block a user, or change the reason of a block, and end the user's logins."""
         of_user = _of_user(BLOCKED_USER, blocked.username, blocked.cluster)
@@ -133,6 +136,7 @@ class LoginEnds:
                 db.execute(insert(BLOCKED_USER), [blocked.model_dump() | values])
         return ended
 
+    @repeated_on_conflict
     def unblock(self, username: str, cluster: str) -> bool:
         """Let a user log in again; return False if the user was not blocked."""
         of_user = _of_user(BLOCKED_USER, username, cluster)
@@ -145,6 +149,7 @@ class LoginEnds:
         with self._database.read() as db:
             return [BlockedUser(**row._mapping) for row in db.execute(query)]
 
+    @repeated_on_conflict
     def end_blocked(self) -> list[EndedLogin]:
         """End the logins of blocked users that began while the block was written."""
         missed = CREDENTIAL.c.revoked_at.is_(None) & is_blocked()
@@ -185,6 +190,7 @@ class LoginEnds:
             work.running += self._mark_running(login)
         return work
 
+    @repeated_on_conflict
     def _cancel_some(self, login: EndedLogin, error: dict[str, Any]) -> int:
         """Cancel some queued tasks of a login and their batches; return how many."""
         queued = (
@@ -205,6 +211,7 @@ class LoginEnds:
             db.execute(update(BATCH).where(*unended).values(cancel_asked_at=requested_at))
             return _cancel(db, [task for task, _ in found], error)
 
+    @repeated_on_conflict
     def _mark_running(self, login: EndedLogin) -> list[str]:
         running = (TASK.c.state == State.RUNNING) & (TASK.c.credential == login.id)
         query = select(TASK.c.id, TASK.c.cancel_asked_at).where(running)
@@ -217,6 +224,7 @@ class LoginEnds:
                 db.execute(update(TASK).where(*mine).values(cancel_asked_at=now()))
         return [row.id for row in found]
 
+    @repeated_on_conflict
     def cancel_unclaimable(self, task_ids: Sequence[str]) -> int:
         """Cancel those of these queued tasks whose logins have ended; return their number."""
         present = now()
@@ -235,6 +243,7 @@ class LoginEnds:
                 count += _cancel(db, [row.task for row in tasks], cancelled_error(reason))
         return count
 
+    @repeated_on_conflict
     def forget_keys(self) -> list[str]:
         """Erase the keys of revoked logins whose tasks have all ended; return their ids."""
         kept = (

@@ -5,13 +5,14 @@ webhook deliveries, credentials, API keys, blocked users, workers, audit entries
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import BigInteger, Index, and_, false, text
 from sqlmodel import Field, SQLModel
 
+from resop.clock import now as now  # also for the modules that read and write these tables
 from resop.storage.column_types import EncryptedBytes, Json, LongText, UtcDateTime
 from resop.storage.ids import new_id
 
@@ -37,11 +38,6 @@ class State(StrEnum):
     def ended(self) -> bool:
         """True for a final state."""
         return self not in (State.QUEUED, State.RUNNING)
-
-
-def now() -> datetime:
-    """Return the current time, UTC."""
-    return datetime.now(UTC)
 
 
 class Task(SQLModel):
@@ -438,7 +434,13 @@ CHARSET, COLLATION = "utf8mb4", "utf8mb4_bin"
 """Every table's in MariaDB, whatever the database's defaults are: texts are compared by bytes."""
 for _table in METADATA.tables.values():
     for _dialect in ("mysql", "mariadb"):
-        _table.kwargs.update({f"{_dialect}_charset": CHARSET, f"{_dialect}_collate": COLLATION})
+        _table.kwargs.update(
+            {
+                f"{_dialect}_engine": "InnoDB",  # others have no transactions
+                f"{_dialect}_charset": CHARSET,
+                f"{_dialect}_collate": COLLATION,
+            }
+        )
 TASK = METADATA.tables["task"]
 STEP = METADATA.tables["step"]
 STEP_OUTPUT = METADATA.tables["step_output"]

@@ -10,6 +10,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, insp
 
 from resop.storage.collation import check_collations
 from resop.storage.models import METADATA
+from resop.storage.server_settings import check_server
 
 NEWEST = "0104"
 """The last migration; a new database starts with it."""
@@ -24,8 +25,9 @@ def prepare_tables(db: Connection) -> None:
 
     Raises SQLAlchemy's DBAPIError, and LookupError for a schema that this release does not know:
     that of a newer release, or one from before the first release; also for tables that do not
-    compare texts byte by byte and cannot be converted.
+    compare texts byte by byte and cannot be converted, and for a server that refuses writes.
     """
+    check_server(db)
     _create_or_upgrade(db)
     check_collations(db)
 

@@ -6,7 +6,7 @@ a task: both are conditions in the statements below, not conventions that caller
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from datetime import datetime
@@ -31,7 +31,7 @@ from resop.errors import LimitReached
 from resop.storage.audit_chain import Appender, AuditChain
 from resop.storage.changes import Change
 from resop.storage.column_types import UtcDateTime
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.idempotency_keys import INSERT_KEY, find_keys
 from resop.storage.ids import lower_bound
 from resop.storage.login_ends import LoginEnds
@@ -125,6 +125,7 @@ class TaskStore:
             raise refusal
         return refusal
 
+    @repeated_on_conflict
     def add_all(
         self, new: Sequence[NewTask], *, durable: bool = True, max_queued: int | None = None
     ) -> list[IdempotencyKey | LimitReached | None]:
@@ -150,6 +151,7 @@ class TaskStore:
     def _appender(self) -> AbstractContextManager[Appender | None]:
         return self._audit_chain.transaction() if self._audit_chain else nullcontext()
 
+    @repeated_on_conflict
     def make_durable(self, task_id: str) -> None:
         """Flush a task to the disk that was added with `durable=False`."""
         with self._database.write() as db:
@@ -178,6 +180,7 @@ class TaskStore:
         """Claim a queued or handed-off task for `worker`; return None if it must not run."""
         return next(iter(self.claim_all([task_id], worker)), None)
 
+    @repeated_on_conflict
     def claim_all(self, task_ids: Sequence[str], worker: str) -> list[ClaimedTask]:
         """Claim many tasks in one transaction, and return the tasks that `worker` must run.
 
@@ -198,6 +201,7 @@ class TaskStore:
             LoginEnds(self._database).cancel_unclaimable(sorted(unclaimed))
         return claimed
 
+    @repeated_on_conflict
     def unclaim(self, task_id: str, worker: str) -> bool:
         """Requeue a claimed task of which nothing was sent; return False if it is not claimed."""
         with self._database.write() as db:
@@ -216,6 +220,11 @@ class TaskStore:
             for change in changes:
                 db.execute(change.statement, change.values)
 
+    def check(self) -> None:
+        """Check that the database can be written; changes nothing."""
+        self._database.check()
+
+    @repeated_on_conflict
     def request_cancel(self, task_id: str) -> bool:
         """Record a cancel request for a running task; return False if it is not running."""
         requested_at = func.coalesce(TASK.c.cancel_asked_at, bindparam("at", now(), UtcDateTime))
@@ -238,6 +247,15 @@ class TaskStore:
         with self._database.read() as db:
             return list(db.execute(query).scalars())
 
+    def taken(self, task_ids: Collection[str], worker: str) -> list[str]:
+        """Return the tasks among these that others than `worker` have resumed, or ended as lost."""
+        elsewhere = or_(TASK.c.worker.is_(None), TASK.c.worker != worker)
+        taken = or_((TASK.c.state == State.RUNNING) & elsewhere, TASK.c.state == State.LOST)
+        with self._database.read() as db:
+            query = select(TASK.c.id).where(TASK.c.id.in_(task_ids), taken)
+            return list(db.execute(query).scalars())
+
+    @repeated_on_conflict
     def end(
         self, task_id: str, state: State, *, when: State = State.RUNNING, **values: Any
     ) -> bool:
@@ -252,6 +270,7 @@ class TaskStore:
 
     # -- label and delete
 
+    @repeated_on_conflict
     def label(self, task_id: str, **labels: Any) -> None:
         """Set the `tags` of a task, its `note`, or both, whatever its state."""
         if labels:
@@ -260,6 +279,7 @@ class TaskStore:
                 if "tags" in labels:
                     _replace_tags(db, task_id, labels["tags"])
 
+    @repeated_on_conflict
     def delete_ended(self, created_before: datetime, limit: int) -> int:
         """Delete at most `limit` ended tasks created before this time; return the number."""
         old = select(TASK.c.id).where(
@@ -268,7 +288,7 @@ class TaskStore:
         )
         with self._database.write() as db:
             # Another worker may be deleting: skip the rows it has locked.
-            ids = db.execute(old.limit(limit).with_for_update(skip_locked=True)).scalars().all()
+            ids = db.execute(self._database.locking(old.limit(limit))).scalars().all()
             if ids:
                 for table in _ROWS_OF_TASK:
                     db.execute(delete(table).where(table.c.task.in_(ids)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.models import BATCH, TASK, WEBHOOK_DELIVERY, WebhookDelivery, now
 
 
@@ -55,8 +55,10 @@ class WebhookStore:
 
     def failed(self, seen: WebhookDelivery, error: str, next_at: datetime | None) -> None:
         """Record that the attempt after `seen` failed; `next_at` is None if it was the last."""
+        error = error.encode("utf-8", "replace").decode()
         self._write(seen.task, seen.attempts + 1, last_error=error, next_at=next_at)
 
+    @repeated_on_conflict
     def _write(self, subject: str, expected_attempts: int, **values: Any) -> bool:
         expected = (
             WEBHOOK_DELIVERY.c.task == subject,

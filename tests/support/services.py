@@ -179,10 +179,11 @@ class MariaDB:
     If the tests run as root, it runs as the account mysql, which must be able to enter its folder.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         """Prepare the server; the path `folder` must be short, because its Unix socket is in it."""
         self.folder = folder
         self.port = free_port()
+        self._options = options
         self._user = "mysql" if os.geteuid() == 0 else None
         self._process: Process | None = None
 
@@ -202,7 +203,7 @@ class MariaDB:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         where = [f"--socket={self._socket}", f"--port={self.port}", f"--bind-address={HOST}"]
-        where += [f"--pid-file={self.folder / 'pid'}"]
+        where += [f"--pid-file={self.folder / 'pid'}", *self._options]
         self._process = started = self._run(["mariadbd", *self._defaults, *where])
         started.until(lambda: "ready for connections" in started.output(), "mariadbd")
 

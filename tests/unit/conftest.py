@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from resop.clock import CLOCK, Clock
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
 from resop.storage.idempotency_keys import IdempotencyKeyStore
@@ -37,6 +38,15 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
         return (yield)
     finally:
         _running = False
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _machine_clock() -> Iterator[None]:
+    """Use the machine's clock: another test of this process may have set that of a database."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in vars(Clock()).items():
+            patch.setattr(CLOCK, name, value)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

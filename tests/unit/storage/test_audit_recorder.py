@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from resop.errors import RecordsUnavailable
+from resop.errors import RecordRefused, RecordsUnavailable
 from resop.storage import audit_recorder
 from resop.storage.audit_chain import CHECKPOINT, ENDED, STARTED
 from resop.storage.audit_log import AuditFilter, AuditLog
@@ -111,3 +111,39 @@ async def test_lost_entries_are_logged_counted_and_told_by_the_next_checkpoint(
     assert "/lost" in caplog.text
     marks = [each for each in entries(log, marks=True) if each.action in (ENDED, CHECKPOINT)]
     assert sum(each.options.get("lost", 0) for each in marks) == 1
+
+
+async def test_entry_that_the_database_refuses_costs_only_its_options(
+    database: Database,
+    log: AuditLog,
+    recorder: AuditRecorder,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add, poison = log.add, {"options": {"input": "secret"}}
+
+    def refuse(*group: AuditEntry, durable: bool = True) -> None:
+        if any(each.options == poison["options"] or "lost" in each.path for each in group):
+            raise RecordRefused("the database cannot store this")
+        add(*group, durable=durable)
+
+    monkeypatch.setattr(log, "add", refuse)
+    written = await asyncio.gather(
+        *(recorder.write(audit_entry(path=f"/{n}")) for n in range(5)),
+        recorder.write(audit_entry(path="/poisoned", **poison)),
+        recorder.write(audit_entry(path="/lost")),
+        return_exceptions=True,
+    )
+    for entry in (audit_entry(path="/a"), audit_entry(path="/read", **poison)):
+        recorder.write_later(entry)
+    recorder.write_later(audit_entry(path="/lost too", **poison))
+    recorder.write_later(audit_entry(path="/z"))
+    recorder.stop()
+    assert [type(each) for each in written] == [type(None)] * 6 + [RecordRefused]
+    found = {each.path: each.options for each in entries(log)}
+    assert found.keys() == {*(f"/{n}" for n in range(5)), "/poisoned", "/a", "/read", "/z"}
+    for path in ("/poisoned", "/read"):
+        assert "cannot store this" in found[path]["not recorded"]
+    assert recorder.lost == 1 and "/lost too" in caplog.text
+    assert "secret" not in caplog.text
+    assert faults(database) == []

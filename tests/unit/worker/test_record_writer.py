@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from resop.errors import QueueUnavailable, RecordsUnavailable
+from resop.errors import QueueUnavailable, RecordRefused, RecordsUnavailable, ResopError
 from resop.messaging.messages import Message, TaskEnded, TasksChanged
 from resop.storage.changes import Change
 from resop.storage.models import State, Step, Task, now
@@ -14,6 +14,7 @@ from resop.storage.tasks import TaskStore
 from worker import record_writer
 from worker.record_writer import RecordWriter
 
+POISON = "values that the database does not take"
 Start = Callable[..., RecordWriter]
 
 
@@ -144,8 +145,117 @@ def test_result_that_the_database_refuses_does_no_harm_to_others(
     assert (kept.state, kept.output) == ("succeeded", "kept")
     assert refused.state == "failed"
     assert refused.error is not None
-    assert refused.error["type"] == "ServiceFault"
+    assert refused.error["type"] == "RecordRefused"
+    assert "a number is out of range" in refused.error["message"]
     assert set(publisher.results) == {good, bad}
+
+
+def refusing(task_store: TaskStore, monkeypatch: pytest.MonkeyPatch, fault: ResopError) -> None:
+    """Let the database refuse every change that has POISON among its values."""
+    apply = task_store.apply
+
+    def refuse(changes: list[Change]) -> None:
+        if any(POISON in str(each.values) for each in changes):
+            raise fault
+        apply(changes)
+
+    monkeypatch.setattr(task_store, "apply", refuse)
+
+
+def test_refused_values_cost_nothing_but_themselves(
+    task_store: TaskStore,
+    publisher: FakePublisher,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refusing(task_store, monkeypatch, RecordRefused("it is too large"))
+    writer = start(linger_seconds=60.0)
+    task, repaired, good = (claimed(task_store, name) for name in ("t1", "t2", "t3"))
+    begun = writer.write_soon(
+        Change.step_begun(Step(task=task, number=1, command="id", started_at=now()))
+    )
+    unbegun = writer.write_soon(
+        Change.step_begun(Step(task=task, number=2, command=POISON, started_at=now()))
+    )
+    step = writer.write_soon(Change.step_ended(task, 1, seconds=1.5, exit_code=3, stdout=POISON))
+    log = writer.write_soon(Change.progress(task, log=[POISON]))
+    end = writer.write_end(task, Change.ended(task, State.SUCCEEDED, exit_code=0, output=POISON))
+    error = {"type": "ContactLost", "message": "gone", "undone": [], "needs_repair": ["rm x"]}
+    lost = Change.ended(repaired, State.LOST, error=error, stderr=POISON)
+    writer.write_end(repaired, lost).result(5)
+    writer.write_end(good, Change.ended(good, State.SUCCEEDED, output="kept")).result(5)
+    for done in (begun, step, end):
+        done.result(5)
+    for refused in (unbegun, log):
+        with pytest.raises(RecordRefused, match="it is too large"):
+            refused.result(5)
+    [recorded] = task_store.steps(task)
+    assert (recorded.exit_code, recorded.stdout, recorded.truncated) == (3, None, True)
+    assert recorded.error == "the result is not recorded: it is too large"
+    found = {name: task_store.get(name) for name in (task, repaired, good)}
+    states = {name: each and (each.state, each.exit_code) for name, each in found.items()}
+    assert states == {
+        task: ("failed", 0),
+        repaired: ("lost", None),
+        good: ("succeeded", None),
+    }
+    errors = {name: (each and each.error) or {} for name, each in found.items()}
+    assert errors[task]["type"] == "RecordRefused" and "too large" in errors[task]["message"]
+    assert errors[repaired]["type"] == "ContactLost"
+    assert errors[repaired]["needs_repair"] == ["rm x"]
+    assert set(publisher.results) == {task, repaired, good}
+    assert POISON not in caplog.text
+
+
+def test_change_that_breaks_every_connection_is_given_up_in_the_end(
+    task_store: TaskStore, writer: RecordWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_writer, "SUSPECT_SECONDS", 0.05)
+    suspect = RecordsUnavailable("the database has closed the connection")
+    suspect.suspect = True
+    refusing(task_store, monkeypatch, suspect)
+    bad, good = claimed(task_store, "bad"), claimed(task_store, "good")
+    ends = [
+        writer.write_end(bad, Change.ended(bad, State.SUCCEEDED, output=POISON)),
+        writer.write_end(good, Change.ended(good, State.SUCCEEDED)),
+    ]
+    for end in ends:
+        end.result(5)
+    states = [each and each.state for each in (task_store.get(bad), task_store.get(good))]
+    assert states == ["failed", "succeeded"]
+
+
+def test_change_is_not_given_up_while_the_database_takes_no_others(
+    task_store: TaskStore, writer: RecordWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_writer, "SUSPECT_SECONDS", 0.0)
+    suspect, checks = RecordsUnavailable(), []
+    suspect.suspect = True
+    apply = task_store.apply
+
+    def check() -> None:
+        checks.append(1)
+        if len(checks) == 3:
+            monkeypatch.setattr(task_store, "apply", apply)
+        raise RecordsUnavailable
+
+    refusing(task_store, monkeypatch, suspect)
+    monkeypatch.setattr(task_store, "check", check)
+    task = claimed(task_store, "t1")
+    writer.write_end(task, Change.ended(task, State.SUCCEEDED, output=POISON)).result(5)
+    found = task_store.get(task)
+    assert found is not None and (found.state, found.output) == ("succeeded", POISON)
+
+
+def test_change_that_an_attempt_without_an_answer_has_written_is_not_refused(
+    task_store: TaskStore, writer: RecordWriter
+) -> None:
+    task = claimed(task_store, "t1")
+    step = Step(task=task, number=1, command="id", started_at=now())
+    task_store.apply([Change.step_begun(step)])
+    writer.write_now(Change.step_begun(step)).result(5)
+    assert len(task_store.steps(task)) == 1
 
 
 def test_changes_are_written_without_redis(

@@ -57,6 +57,7 @@ PINNED = {
     "ServiceBusy": 503,
     "QueueUnavailable": 503,
     "RecordsUnavailable": 503,
+    "RecordRefused": 507,
     "ServiceFault": 500,
 }
 

@@ -11,13 +11,14 @@ from starlette.testclient import TestClient
 
 from api.routes import service
 from api.state.readiness import Readiness
+from resop.clock import CLOCK
 from resop.errors import RecordsUnavailable
 
 
 def probe(*failing: str, lost: int = 0) -> tuple[int, Any]:
     def check() -> None:
         if "database" in failing:
-            raise RecordsUnavailable
+            raise RecordsUnavailable("The database is read-only: try again later.")
 
     def refuse(**_: object) -> None:
         raise ReadOnlyError
@@ -56,4 +57,12 @@ def test_not_ready_when_one_part_fails(part: str) -> None:
     reasons = answer.pop("reasons")
     assert list(reasons) == [part]
     assert part != "redis" or reasons[part] == "Redis is a read-only replica"
+    assert part != "database" or reasons[part] == "The database is read-only: try again later."
     assert [name for name, good in answer.items() if not good] == [part]
+
+
+def test_clock_that_is_wrong_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for skew, told in ((90.04, 90.0), (-31.0, -31.0), (0.5, None)):
+        monkeypatch.setattr(CLOCK, "skew", skew)
+        status, answer = probe()
+        assert (status, answer.get("clock_skew_seconds")) == (200, told)

@@ -11,7 +11,7 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from api.state.submitter import TaskSubmitter
-from resop.errors import LimitReached, QueueUnavailable, RecordsUnavailable
+from resop.errors import LimitReached, QueueUnavailable, RecordRefused, RecordsUnavailable
 from resop.messaging.task_queue import LOWEST_PRIORITY, TASKS_PER_MESSAGE, TaskQueue
 from resop.storage import tasks as record
 from resop.storage.idempotency_keys import IdempotencyKeyStore, find_keys
@@ -159,13 +159,29 @@ async def test_while_the_database_is_away_each_is_told_so_for_itself(
 
 
 async def test_one_that_cannot_be_written_is_the_only_one_that_is_not(
-    task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
+    task_store: TaskStore,
+    key_store: IdempotencyKeyStore,
+    messages: Messages,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tasks = [new(), new(options={"input": object()}), new()]
-    first, second, third = await submitted(task_store, key_store, messages, *tasks)
-    assert first is third is None and isinstance(second, Exception)
-    assert states(task_store, tasks) == [State.QUEUED, None, State.QUEUED]
-    assert [ids for _, ids in messages.sent] == [[tasks[0].task.id, tasks[2].task.id]]
+    add_all = task_store.add_all
+
+    def refuse(group: Sequence[NewTask], **arguments: Any) -> Any:
+        if any(each.task.note == "too large" for each in group):
+            raise RecordRefused
+        return add_all(group, **arguments)
+
+    monkeypatch.setattr(task_store, "add_all", refuse)
+    for poison, fault in (
+        ({"options": {"input": object()}}, Exception),
+        ({"note": "too large"}, RecordRefused),
+    ):
+        messages.sent.clear()
+        tasks = [new(), new(**poison), new()]
+        first, second, third = await submitted(task_store, key_store, messages, *tasks)
+        assert first is third is None and isinstance(second, fault)
+        assert states(task_store, tasks) == [State.QUEUED, None, State.QUEUED]
+        assert [ids for _, ids in messages.sent] == [[tasks[0].task.id, tasks[2].task.id]]
 
 
 async def test_fault_of_ours_is_told_and_does_not_end_the_submitter(
