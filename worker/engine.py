@@ -191,6 +191,13 @@ class TaskRunner:
         for executor in self._resumable.values():
             executor.control.hand_off()
 
+    def leave(self, task_id: str) -> bool:
+        """Leave a task to the worker that has resumed it; return False if none could have."""
+        executor = self._resumable.get(task_id)
+        if executor is not None:
+            executor.control.hand_off()
+        return executor is not None
+
     def close(self) -> None:
         """End the threads of operations; call when no task runs any more. Blocks."""
         self._threads.shutdown(cancel_futures=True)

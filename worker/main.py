@@ -91,6 +91,7 @@ class Worker:
             publisher,
             chores=[
                 self._pool.cancel_marked,
+                self._pool.drop_taken,
                 self._pool.drop_ended_logins,
                 self._dispatcher.wake,
                 cleaner.clean,

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from resop.errors import ContactLost, QueueUnavailable, RecordsUnavailable, SessionExpired
+from resop.errors import (
+    ContactLost,
+    QueueUnavailable,
+    RecordRefused,
+    RecordsUnavailable,
+    SessionExpired,
+)
 from resop.messaging.messages import Resync, TaskEnded
 from resop.messaging.publisher import EventPublisher
 from resop.messaging.task_queue import TaskQueue
 from resop.storage.database import Database
 from resop.storage.models import State, now
 from resop.storage.tasks import TaskStore
-from resop.storage.workers import DEAD_SECONDS, WorkerStore
+from resop.storage.workers import DEAD_SECONDS, Orphan, WorkerStore
+from worker.heartbeats import HeartbeatWatch
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +34,8 @@ LOST_MESSAGE_SECONDS = 20
 """A task queued for this long, in a queue without messages, has lost its message."""
 MAX_RESUMES = 10
 """A task during which every worker dies must come to an end."""
+FORGET_SECONDS = 3600
+"""The row of a worker that has been dead for this long is deleted."""
 MAX_REQUEUED = 500
 """Tasks queued again at one heartbeat."""
 
@@ -52,7 +62,8 @@ class Recovery:
         self._queue = queue
         self._publisher = publisher
         self._chores = chores
-        self._last_beat = self._unbroken_since = now()
+        self._heartbeats = HeartbeatWatch()
+        self._last_beat = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="recovery", daemon=True)
 
@@ -70,29 +81,36 @@ class Recovery:
         except RecordsUnavailable:
             log.warning("the end of this worker is not recorded: the database is unavailable")
 
-    def end_orphans(self) -> None:
+    def end_orphans(self, dead: Sequence[str]) -> None:
         """End the running tasks of dead workers, or queue the tasks that can be resumed."""
         lost, resumable = [], []
-        for orphan in self._workers.orphans(now() - timedelta(seconds=DEAD_SECONDS)):
+        for orphan in self._workers.orphans(dead):
             if orphan.resume_count is not None and orphan.resume_count < MAX_RESUMES:
                 if self._workers.hand_off(orphan.id, orphan.worker):
                     log.warning("task %s: its worker died, another one will resume it", orphan.id)
                     resumable.append(orphan)
-                continue
-            fault = ContactLost(
-                "the worker that ran this task died: nobody knows how far its last step came; "
-                "no later step was sent"
-            )
-            # A person must check whether the step that each of these would undo was run.
-            needs_repair = steps_to_repair(orphan.pending_undo)
-            error = {**fault.as_json(), "undone": [], "needs_repair": needs_repair}
-            if self._tasks.end(orphan.id, State.LOST, error=error):
+            elif self._end_lost(orphan):
                 log.warning("task %s: lost, its worker died", orphan.id)
                 lost.append(orphan.id)
         if lost:
             self._publisher.publish(*map(TaskEnded, lost))
         for orphan in resumable:
             self._queue.put(orphan.id, orphan.cluster)
+
+    def _end_lost(self, orphan: Orphan) -> bool:
+        """Record that a task is lost; return False if it has ended meanwhile."""
+        fault = ContactLost(
+            "the worker that ran this task died: nobody knows how far its last step came; "
+            "no later step was sent"
+        )
+        # A person must check whether the step that each of these would undo was run.
+        needs_repair = steps_to_repair(orphan.pending_undo)
+        error = {**fault.as_json(), "undone": [], "needs_repair": needs_repair}
+        try:
+            return self._tasks.end(orphan.id, State.LOST, error=error)
+        except RecordRefused as refused:
+            error["needs_repair"] = [f"its undo steps are not recorded: {refused.message}"]
+            return self._tasks.end(orphan.id, State.LOST, error=error)
 
     def requeue_lost(self) -> None:
         """Queue again the waiting tasks whose queue has no message.
@@ -110,19 +128,22 @@ class Recovery:
         if self._queue.put_all(lost):
             raise QueueUnavailable
 
-    def end_unheld(self) -> None:
+    def end_unheld(self, dead: Sequence[str]) -> None:
         """End the tasks that wait for a dead worker, which held their user's session."""
         error = {**SessionExpired().as_json(), "undone": [], "needs_repair": []}
-        if count := self._workers.end_unheld(now() - timedelta(seconds=DEAD_SECONDS), error):
+        if count := self._workers.end_unheld(dead, error):
             log.warning("%d tasks cannot run: the worker that held their sessions died", count)
             self._publisher.publish(Resync())
 
     def _work(self) -> None:
         while not self._stopping.wait(HEARTBEAT_SECONDS):
             try:
-                if self._beat():
-                    self.end_orphans()
-                    self.end_unheld()
+                self._beat()
+                if dead := self._heartbeats.silent(DEAD_SECONDS):
+                    self.end_orphans(dead)
+                    self.end_unheld(dead)
+                if gone := self._heartbeats.silent(FORGET_SECONDS):
+                    self._workers.delete(*gone)
                 self.requeue_lost()
                 for chore in self._chores:
                     chore()
@@ -132,13 +153,20 @@ class Recovery:
                 # Without heartbeats this worker would count as dead, and its tasks as lost.
                 log.exception("recovery: a fault of the service")
 
-    def _beat(self) -> bool:
-        """Write a heartbeat; return True if workers that are silent must be dead.
+    def _others(self) -> dict[str, datetime | None]:
+        """Return the last heartbeat of each other worker."""
+        heartbeats = self._workers.heartbeats()
+        heartbeats.pop(self._worker, None)
+        return heartbeats
 
-        After the database was unavailable or the machine asleep, they may not have had their turn.
+    def _beat(self) -> None:
+        """Write a heartbeat, and look at those of the others.
+
+        After the database was unavailable or this process stopped, they may not have had their
+        turn: their silence counts from now on.
         """
         self._workers.heartbeat(self._worker)
-        last, self._last_beat = self._last_beat, now()
-        if self._last_beat - last > timedelta(seconds=2 * HEARTBEAT_SECONDS):
-            self._unbroken_since = self._last_beat
-        return self._last_beat - self._unbroken_since >= timedelta(seconds=DEAD_SECONDS)
+        last, self._last_beat = self._last_beat, time.monotonic()
+        if self._last_beat - last > 2 * HEARTBEAT_SECONDS:
+            self._heartbeats.forget()
+        self._heartbeats.look(self._others)

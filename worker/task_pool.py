@@ -7,6 +7,7 @@ each operation blocks a thread of a pool.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -47,6 +48,8 @@ from worker.held_sessions import HeldSessions
 from worker.login_watch import LoginWatch
 from worker.record_writer import RecordWriter
 from worker.resumed_steps import NO_PREVIOUS_RUN, PreviousRun, load_previous_run
+
+log = logging.getLogger(__name__)
 
 SLOT_CHECK_SECONDS = 0.5
 """How often a full worker checks whether it is stopping."""
@@ -147,6 +150,21 @@ class TaskPool:
         """Cancel the running tasks marked so in the database: the message may be lost. Blocks."""
         for task_id in self._tasks.cancel_requested(self._worker):
             self._loop.call_soon_threadsafe(self._cancel_task, task_id)
+
+    def drop_taken(self) -> None:
+        """Send no further step of tasks that are no longer this worker's. Blocks.
+
+        The others believed that it was dead: its machine was suspended, or cut off.
+        """
+        if running := list(self._running):
+            for task_id in self._tasks.taken(running, self._worker):
+                self._loop.call_soon_threadsafe(self._drop, task_id)
+
+    def _drop(self, task_id: str) -> None:
+        if task_id in self._running:
+            log.warning("task %s: dropped, since this worker was believed to be dead", task_id)
+            if not self._runner.leave(task_id):
+                self._cancel_task(task_id)
 
     def end_logins(self, credentials: Iterable[str]) -> None:
         """Cancel the tasks of ended logins that run here, then close their connections."""

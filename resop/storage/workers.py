@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, case, delete, func, insert, or_, select, update
+from sqlalchemy import case, delete, func, insert, or_, select, update
 
-from resop.storage.database import Database
+from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.models import CREDENTIAL, HANDED_OFF, TASK, WORKER, State, now
 
-DEAD_SECONDS = 35
+DEAD_SECONDS = 30
 """A worker without a heartbeat for this long is dead."""
 
 
@@ -31,6 +31,7 @@ class WorkerStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeated_on_conflict
     def heartbeat(self, worker: str) -> None:
         """Record a heartbeat for `worker`."""
         with self._database.write() as db:
@@ -40,29 +41,44 @@ class WorkerStore:
             if not known:
                 db.execute(insert(WORKER), [{"id": worker, "seen_at": now()}])
 
-    def delete(self, worker: str) -> None:
-        """Delete a worker that has stopped in order."""
+    @repeated_on_conflict
+    def delete(self, *workers: str) -> None:
+        """Delete a worker that has stopped in order, or workers that died long ago."""
         with self._database.write() as db:
-            db.execute(delete(WORKER).where(WORKER.c.id == worker))
+            db.execute(delete(WORKER).where(WORKER.c.id.in_(workers)))
 
     def alive(self, seen_since: datetime) -> list[str]:
         """Return the workers with a heartbeat at or after this time."""
         with self._database.read() as db:
-            return [str(row.id) for row in db.execute(_alive(seen_since))]
+            alive = select(WORKER.c.id).where(WORKER.c.seen_at >= seen_since)
+            return list(db.execute(alive).scalars())
 
-    def orphans(self, seen_before: datetime) -> list[Orphan]:
-        """Return the running tasks of workers whose last heartbeat is older than this time."""
-        columns = [TASK.c[name] for name in Orphan._fields]
-        query = select(*columns).where(
-            TASK.c.state == State.RUNNING,
-            TASK.c.worker.is_not(None),
-            TASK.c.worker.not_in(_alive(seen_before)),
-            # A new worker claims tasks before its first heartbeat is due.
-            TASK.c.started_at < seen_before,
+    def heartbeats(self) -> dict[str, datetime | None]:
+        """Return the last heartbeat of each worker; None for one that has tasks and none.
+
+        The times are only good for finding that a heartbeat is a new one: those of several
+        workers may come from several clocks.
+        """
+        running = select(TASK.c.worker).distinct().where(TASK.c.state == State.RUNNING)
+        holders = (
+            select(CREDENTIAL.c.worker)
+            .distinct()
+            .join(TASK, TASK.c.credential == CREDENTIAL.c.id)
+            .where(TASK.c.state == State.QUEUED)
         )
+        with self._database.read() as db:
+            owners = [*db.execute(running).scalars(), *db.execute(holders).scalars()]
+            seen = {str(row.id): row.seen_at for row in db.execute(select(WORKER))}
+        return dict.fromkeys(owner for owner in owners if owner) | seen
+
+    def orphans(self, dead: Collection[str]) -> list[Orphan]:
+        """Return the running tasks of workers that are dead."""
+        columns = [TASK.c[name] for name in Orphan._fields]
+        query = select(*columns).where(TASK.c.state == State.RUNNING, TASK.c.worker.in_(dead))
         with self._database.read() as db:
             return [Orphan(*row) for row in db.execute(query)]
 
+    @repeated_on_conflict
     def hand_off(self, task_id: str, worker: str) -> bool:
         """Release a running task of `worker` so that another worker can resume it.
 
@@ -90,20 +106,15 @@ class WorkerStore:
         with self._database.read() as db:
             return [tuple(row) for row in db.execute(query)]
 
-    def end_unheld(self, seen_before: datetime, error: Mapping[str, Any]) -> int:
+    @repeated_on_conflict
+    def end_unheld(self, dead: Sequence[str], error: Mapping[str, Any]) -> int:
         """End the queued tasks whose session was held by a worker that has died.
 
         Tasks of batches that are not yet dispatched end too. Returns the number of tasks ended.
         """
-        holder = CREDENTIAL.c.worker
         unheld = (
             TASK.c.state == State.QUEUED,
-            TASK.c.created_at < seen_before,  # a new worker holds sessions before its heartbeat
-            TASK.c.credential.in_(
-                select(CREDENTIAL.c.id).where(
-                    holder.is_not(None), holder.not_in(_alive(seen_before))
-                )
-            ),
+            TASK.c.credential.in_(select(CREDENTIAL.c.id).where(CREDENTIAL.c.worker.in_(dead))),
         )
         with self._database.read() as db:
             if db.execute(select(TASK.c.id).where(*unheld).limit(1)).first() is None:
@@ -116,8 +127,3 @@ class WorkerStore:
         }
         with self._database.write() as db:
             return db.execute(update(TASK).where(*unheld).values(**end)).rowcount
-
-
-def _alive(seen_since: datetime) -> Select[tuple[str]]:
-    """Return the query of workers with a heartbeat at or after this time."""
-    return select(WORKER.c.id).where(WORKER.c.seen_at >= seen_since)

@@ -3,10 +3,13 @@
 A separate script, so that the worker itself needs no settings for tests.
 """
 
+import os
+
 from worker import main, recovery, webhooks
 
 recovery.HEARTBEAT_SECONDS = 0.5  # type: ignore[assignment]
-recovery.DEAD_SECONDS = 2.5  # type: ignore[assignment,attr-defined]
+dead_seconds = float(os.environ.get("DEAD_SECONDS", "2.5"))
+recovery.DEAD_SECONDS = dead_seconds  # type: ignore[assignment,attr-defined]
 recovery.LOST_MESSAGE_SECONDS = 1
 main.DRAIN_SECONDS = 1
 webhooks.POLL_SECONDS = 0.5

@@ -50,6 +50,7 @@ from tests.support.webhook_receiver import WebhookReceiver
 
 IMPATIENT_WORKER = [sys.executable, "-m", "tests.acceptance.impatient_worker"]
 ALICE = ACCOUNTS["alice"]
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 SECRET = f"marker-{secrets.token_hex(12)}"
 HOOK_SECRET = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
@@ -153,6 +154,14 @@ def site(running: Site) -> Iterator[Site]:
         running.service.add_workers(1)
     yield running
     assert running.ran_twice() == []
+
+
+def eventually_still(file: Path) -> list[str]:
+    """Return the lines of a file that has stopped growing."""
+    seen: list[str] = []
+    while seen != (seen := lines(file)):
+        time.sleep(2)
+    return seen
 
 
 def lines(file: Path) -> list[str]:
@@ -625,6 +634,7 @@ def test_database_that_takes_no_writes_is_not_ready(site: Site) -> None:
             ready = site.alice.http.get(address)
             assert (ready.status_code, ready.json()["database"]) == (503, False)
             assert ready.json()["redis"] is True
+            assert "read-only" in ready.json()["reasons"]["database"]
             assert failure(site.alice.run("true"), 503)["type"] == "RecordsUnavailable"
         finally:
             administrator.execute("SET GLOBAL read_only = 0")
@@ -635,6 +645,91 @@ def test_database_that_takes_no_writes_is_not_ready(site: Site) -> None:
             assert site.alice.http.get(address).json()["database"] is False
         administrator.execute("UNLOCK TABLES")
     assert eventually(lambda: site.alice.http.get(address).status_code == 200)
+
+
+def test_result_too_large_for_the_database_fails_its_task_and_no_other(site: Site) -> None:
+    with site.mariadb.administrator() as administrator:
+        administrator.execute("SET GLOBAL max_allowed_packet = 1048576")
+        administrator.execute("KILL USER faults")  # new connections get the limit
+        try:
+            large = "head -c 1100000 /dev/zero | tr '\\0' x"
+            begun = site.alice.begin("core/opn/run", {"command": f"sleep 1; {large}; {large} >&2"})
+            command = {"stdin": f"sleep 1; {large}; {large} >&2"}
+            printed = site.alice.begin("mysite/cmd/sh", command)
+            trail, file = site.trail(steps=4, seconds=0.5)
+            error = site.ended(printed)["error"]
+            assert error["type"] == "RecordRefused"
+            assert "max_allowed_packet of 1048576 bytes" in error["message"]
+            assert site.ended(begun)["state"] in ("succeeded", "failed")
+            assert site.ended(trail)["state"] == "succeeded"
+            assert lines(file) == ["0", "1", "2", "3"]
+            assert "xxxxxxxx" not in site.service.log()
+        finally:
+            administrator.execute("SET GLOBAL max_allowed_packet = 67108864")
+            administrator.execute("KILL USER faults")
+    assert site.alice.run("true").status_code == 200
+
+
+def test_worker_that_was_suspended_sends_nothing_of_tasks_that_are_no_longer_its_own(
+    site: Site,
+) -> None:
+    victim, *others = site.service.workers
+    site.service.stop_workers(*others)
+    name = f"trail-{secrets.token_hex(4)}"
+    file = site.ssh.home("alice") / name
+    caller = site.service.caller(site.alice.token)
+    options = {"file": name, "steps": 200, "seconds": 0.3}
+    waiting = site.threads.submit(caller.post, "mysite/opn/trail", options)
+    assert eventually(lambda: lines(file))
+    [waited, *_] = site.alice.newest("task")
+    begun, trail = site.trail(steps=30, seconds=2)
+    assert eventually(lambda: lines(trail))
+    site.service.add_workers(1)
+    victim.send(signal.SIGSTOP)
+    try:
+        assert [site.ended(task)["state"] for task in (waited, begun)] == ["lost", "lost"]
+    finally:
+        victim.send(signal.SIGCONT)
+    assert eventually(lambda: "believed to be dead" in victim.output())
+    ran = eventually_still(file)
+    assert len(ran) < 200 and waiting.result().status_code in (502, 202)
+    assert site.alice.run("true").status_code == 200
+
+
+def test_workers_whose_clocks_are_wrong_lose_nothing(site: Site) -> None:
+    need(None if FAKETIME else "libfaketime is missing: install the Debian package libfaketime")
+    clock = site.service.folder / "clock"
+    clock.write_text("-90s")
+    fake = {
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+        "FAKETIME_CACHE_DURATION": "1",
+    }
+    patient = {"DEAD_SECONDS": "20"}  # less than the skews, but not to be missed by a busy machine
+    site.service.stop_workers()
+    for environ in (
+        {},
+        {**fake, "FAKETIME": "+90s"},
+        {**fake, "FAKETIME_TIMESTAMP_FILE": str(clock)},
+    ):
+        site.service.add_workers(1, **patient, **environ)
+    right, ahead, behind = (worker.output() for worker in site.service.workers)
+    assert "the clock of this machine" not in right
+    assert "the clock of this machine is 90.0 s ahead of the database's" in ahead
+    assert "the clock of this machine is 90.0 s behind the database's" in behind
+    trails = [site.trail(steps=3, seconds=1.5) for _ in range(6)]
+    assert eventually(lambda: all(lines(file) for _, file in trails))
+    for skew in ("+3600s", "-3600s"):  # a step of NTP
+        time.sleep(1.2)
+        clock.write_text(skew)
+    for task, file in trails:
+        ended = site.ended(task)
+        assert (ended["state"], lines(file)) == ("succeeded", ["0", "1", "2"])
+        assert 4 < ended["seconds"] < 60
+    assert not any("its worker died" in worker.output() for worker in site.service.workers)
+    site.service.stop_workers()
 
 
 def test_database_outage_is_503_and_running_tasks_are_recorded_afterwards(

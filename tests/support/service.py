@@ -334,9 +334,9 @@ class Distributed(Service):
         self.apis[number] = self._begin_api(self.ports[number])
         self._until_ready()
 
-    def add_workers(self, count: int) -> None:
-        """Start additional workers."""
-        self.workers += [self._begin_worker() for _ in range(count)]
+    def add_workers(self, count: int, **environ: str) -> None:
+        """Start additional workers, in another environment."""
+        self.workers += [self._begin_worker(**environ) for _ in range(count)]
         self._until_ready()
 
     def stop_workers(self, *workers: Process) -> None:
@@ -352,8 +352,8 @@ class Distributed(Service):
         self.workers.remove(worker)
         worker.kill()
 
-    def _begin_worker(self) -> Process:
-        return self._run(self._worker, f"worker-{next(self._numbers)}.log")
+    def _begin_worker(self, **environ: str) -> Process:
+        return self._run(self._worker, f"worker-{next(self._numbers)}.log", **environ)
 
     def _begin_api(self, port: int, **environ: str) -> Process:
         log = f"api-{next(self._numbers)}.log"

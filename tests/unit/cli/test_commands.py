@@ -124,7 +124,7 @@ def test_health_of_a_worker_is_its_sign_of_life(
     if alive:
         assert resop("health", "worker") == f"alive: {name}\n"
     else:
-        with pytest.raises(SystemExit, match="has given a sign of life for 35 s"):
+        with pytest.raises(SystemExit, match="has given a sign of life for 30 s"):
             resop("health", "worker")
 
 

@@ -27,8 +27,9 @@ def found(task_store: TaskStore, task_id: str) -> Task:
 def test_orphans_are_running_tasks_of_a_worker_without_heartbeat(
     task_store: TaskStore, worker_store: WorkerStore
 ) -> None:
-    long_ago, moment = now() - HOUR, now() - timedelta(minutes=1)
+    long_ago = now() - HOUR
     worker_store.heartbeat("alive")
+    first = worker_store.heartbeats()
     worker_store.heartbeat("alive")
     orphan = task(state=State.RUNNING, worker="dead", started_at=long_ago)
     for each in (
@@ -39,12 +40,16 @@ def test_orphans_are_running_tasks_of_a_worker_without_heartbeat(
         task(),
     ):
         task_store.add(each)
-    [orphan_row] = worker_store.orphans(moment)
+    seen = worker_store.heartbeats()
+    assert seen.keys() == {"alive", "dead", "fresh"} and seen["dead"] is seen["fresh"] is None
+    assert first["alive"] != seen["alive"] is not None
+    [orphan_row] = worker_store.orphans(["dead", "silent"])
     assert (orphan_row.id, orphan_row.cluster, orphan_row.worker) == (orphan.id, "tango", "dead")
     assert (orphan_row.resume_count, orphan_row.pending_undo) == (None, None)
-    worker_store.delete("alive")
-    assert len(worker_store.orphans(moment)) == 2
-    assert len(worker_store.orphans(now() + HOUR)) == 3
+    worker_store.delete("alive", "dead")
+    assert worker_store.heartbeats() == dict.fromkeys(("alive", "dead", "fresh"))
+    assert worker_store.orphans([]) == []
+    assert len(worker_store.orphans(list(seen))) == 3
 
 
 def test_task_is_handed_off_by_its_worker_and_claimed_by_one_other(
@@ -61,8 +66,11 @@ def test_task_is_handed_off_by_its_worker_and_claimed_by_one_other(
     )
     assert not worker_store.hand_off(handed_off.id, "dead")
     assert worker_store.waiting_tasks(now(), 10) == [(handed_off.id, "tango", "")]
-    assert worker_store.orphans(now() + HOUR) == []
+    assert worker_store.orphans(["dead", "one"]) == []
+    assert task_store.taken([handed_off.id], "dead") == [handed_off.id]
     resumed = task_store.claim(handed_off.id, "one")
+    assert task_store.taken([handed_off.id], "dead") == [handed_off.id]
+    assert task_store.taken([handed_off.id], "one") == task_store.taken([], "dead") == []
     assert found(task_store, handed_off.id).worker == "one"
     assert resumed is not None and resumed.resume_count == 1
     assert resumed.started_at == began
