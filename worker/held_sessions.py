@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Coroutine
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncssh
@@ -41,7 +41,7 @@ from resop.storage.credentials import CredentialStore
 log = logging.getLogger(__name__)
 
 OFFER_SECONDS = 60.0
-CREDENTIAL_GRACE = timedelta(seconds=60)
+CREDENTIAL_GRACE_SECONDS = 60.0
 """How long after a login its credential may still be missing from the database."""
 CONNECTION_ENDED = "the connection that a worker held for it was closed"
 
@@ -50,7 +50,7 @@ CONNECTION_ENDED = "the connection that a worker held for it was closed"
 class _HeldSession:
     session: Session
     connection: asyncssh.SSHClientConnection
-    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    since: float = field(default_factory=time.monotonic)
 
 
 class HeldSessions:
@@ -111,7 +111,7 @@ class HeldSessions:
 
     def ended(self) -> list[str]:
         """Return the credentials whose login ended, expired or was never recorded. Blocks."""
-        grace = datetime.now(UTC) - CREDENTIAL_GRACE
+        grace = time.monotonic() - CREDENTIAL_GRACE_SECONDS
         old = [credential for credential, held in list(self._held.items()) if held.since < grace]
         return [each for each in old if self._credentials.usable(each) is None]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -11,6 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from api.auth.access_tokens import access_token_login, is_jws
 from api.http.request_context import Caller, RequestContext, context_of
 from api.state.services import Services, services_of
+from resop.clock import unix_time
 from resop.errors import Forbidden, NotLoggedIn, NotPermitted, SessionExpired, TokenRefused
 from resop.security.api_keys import PREFIX
 from resop.security.tokens import Token
@@ -148,4 +148,4 @@ async def _check_login(services: Services, context: RequestContext, token: Token
 
 async def still_logged_in(services: Services, token: Token) -> bool:
     """Return True if an accepted token is still valid: for responses that take long."""
-    return token.expires > time.time() and await services.access.logins.is_valid(token)
+    return token.expires > unix_time() and await services.access.logins.is_valid(token)

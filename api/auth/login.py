@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -22,6 +21,7 @@ from api.state.services import Services
 from resop.access.login_administration import LoginAdministration
 from resop.actions.call import ActionCall
 from resop.actions.operation import Operation
+from resop.clock import unix_time
 from resop.config.clusters import Cluster
 from resop.config.logging import log_event
 from resop.errors import (
@@ -234,7 +234,7 @@ class ApiLoginGateway:
         token = self._services.access.encryptor.read_ended_token(text) if text else None
         if token is None or (token.username, token.cluster) != (username, target.name):
             return ""
-        recent = token.expires > time.time() - KNOWN_SECONDS
+        recent = token.expires > unix_time() - KNOWN_SECONDS
         return token.credential if recent else ""
 
     def _cluster(self, name: str | None) -> Cluster:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-import time
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from pydantic import StringConstraints
 
 from api.http.conditions import Part
 from resop.archives.entry import NEW_FILE_MODE
+from resop.clock import unix_time
 from resop.errors import InvalidOptions, UploadMismatch
 from resop.sftp.client import remove_quietly
 from resop.sftp.target import Target, translate_disk_full
@@ -97,4 +97,4 @@ async def _sweep(sftp: asyncssh.SFTPClient, target: Target) -> None:
 
 
 def _is_old(attributes: asyncssh.SFTPAttrs) -> bool:
-    return (attributes.mtime or 0) < time.time() - MAX_IDLE_SECONDS
+    return (attributes.mtime or 0) < unix_time() - MAX_IDLE_SECONDS

@@ -10,7 +10,6 @@ import hashlib
 import hmac
 import re
 import secrets
-import time
 from urllib.parse import quote
 
 from fastapi import Request, Response
@@ -19,6 +18,7 @@ from api.auth.dependencies import check_token
 from api.http.request_context import Caller, context_of
 from api.http.root_path import root_path_of
 from api.state.services import services_of
+from resop.clock import unix_time
 from resop.errors import CsrfFailed
 
 CSRF_FIELD = ":guard"
@@ -72,7 +72,7 @@ def set_session_cookie(
     response.set_cookie(
         _cookie_name(request, SESSION_COOKIE),
         cookie,
-        max_age=None if expires is None else max(0, expires - int(time.time())),
+        max_age=None if expires is None else max(0, expires - int(unix_time())),
         path=_cookie_path(request),
         secure=_is_secure(request),
         httponly=True,

@@ -13,7 +13,6 @@ import hmac
 import json
 import logging
 import secrets
-import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -32,6 +31,7 @@ from api.pages.browser_session import (
 )
 from api.state import openid_http
 from api.state.services import Services, services_of
+from resop.clock import unix_time
 from resop.config.clusters import Cluster
 from resop.config.openid import words
 from resop.errors import (
@@ -72,7 +72,7 @@ async def begin(request: Request) -> Response:
         "nonce": secrets.token_urlsafe(32),
         "verifier": secrets.token_urlsafe(64),
         "next": next_url(request),
-        "until": time.time() + UNDERWAY_SECONDS,
+        "until": unix_time() + UNDERWAY_SECONDS,
     }
     asked = {
         "response_type": "code",
@@ -185,7 +185,7 @@ def _underway(services: Services, request: Request) -> dict[str, Any]:
     state = request.query_params.get("state", "")
     if not hmac.compare_digest(state.encode(), underway["state"].encode()):
         raise LoginRefused("this login was not begun in this browser: begin again")
-    if underway["until"] < time.time():
+    if underway["until"] < unix_time():
         raise LoginRefused("the login took too long: begin again")
     return underway
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
+from resop.clock import unix_time
 from resop.messaging.messages import LoggedOut, Resync
 from resop.security.tokens import Token
 
@@ -22,7 +22,7 @@ class AccessTokenCache:
     def get(self, digest: bytes) -> Token | None:
         """Return the login of a token that was exchanged before and has not expired."""
         found = self._known.get(digest)
-        return found if found is not None and found.expires > time.time() else None
+        return found if found is not None and found.expires > unix_time() else None
 
     async def once(self, digest: bytes, exchange: Callable[[], Awaitable[Token]]) -> Token:
         """Exchange a token, or wait for the exchange of the same token that is under way."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 
+from resop.clock import unix_time
 from resop.errors import RecordsUnavailable, TokenRefused
 from resop.messaging.messages import LoggedOut, Resync
 from resop.security.api_keys import ApiKeyText
@@ -49,7 +50,7 @@ class ApiKeyCache:
         known = self._known.get(key.id) or await self._read(key)
         if known is None or not hmac.compare_digest(known.digest, key.digest):
             raise TokenRefused("there is no such API key; it may have been deleted or have expired")
-        if known.token.expires <= time.time():
+        if known.token.expires <= unix_time():
             raise TokenRefused("the API key has expired: make a new one")
         await self._note_use(key.id, known)
         return known.token

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import asyncssh
 
+from resop.clock import unix_time
 from resop.config.settings import Settings
 from resop.errors import InvalidSettings
 
-SKEW_SECONDS = 60
-"""How far the login node's clock may be behind the clock of this machine."""
+SKEW_SECONDS = 900
+"""How far the login node's clock may be behind the service's. No key is older than its certificate,
+so a certificate that is valid from earlier on permits nothing more."""
 
 
 class UserCA:
@@ -47,7 +48,7 @@ class UserCA:
             serial=serial,
             principals=[username],
             source_address=self._sources,
-            valid_after=int(time.time()) - SKEW_SECONDS,
+            valid_after=int(unix_time()) - SKEW_SECONDS,
             valid_before=int(expires),
             permit_x11_forwarding=False,
             permit_agent_forwarding=False,

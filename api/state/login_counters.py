@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import redis.asyncio
 
 from api.state.login_limits import Counter, Source
+from resop.clock import unix_time
 from resop.errors import QueueUnavailable
 from resop.security.encryption import Encryptor
 from resop.storage.ids import new_id
@@ -37,7 +37,7 @@ _PAUSE_CLOCK_SECONDS = 3600
 
 def new_attempt() -> str:
     """Return a name for an attempt that begins now."""
-    return f"{time.time():.0f}:{new_id()}"
+    return f"{unix_time():.0f}:{new_id()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class LoginCounters:
     async def history(self, source: Source) -> tuple[bool, int]:
         """Return whether the user has logged in from there, and how many users have."""
         known, good = self._history_keys(source)
-        forgotten = time.time() - KNOWN_SECONDS
+        forgotten = unix_time() - KNOWN_SECONDS
         async with self._transaction() as pipeline:
             pipeline.zscore(known, self._digest("login", source.network))
             pipeline.zcount(good, forgotten, "+inf")
@@ -74,7 +74,7 @@ class LoginCounters:
     async def remember(self, source: Source) -> None:
         """Remember a good login."""
         known, good = self._history_keys(source)
-        at = time.time()
+        at = unix_time()
         async with self._transaction() as pipeline:
             for key, member, most in (
                 (known, source.network, MAX_KNOWN_ADDRESSES),
@@ -144,7 +144,7 @@ def _earlier(trying: Sequence[bytes], attempt: str) -> tuple[int, set[str]]:
     """Return how many attempts began before this one, and those of processes that died."""
     names = [each.decode(errors="replace") for each in trying]
     before = names[: names.index(attempt)] if attempt in names else names
-    forgotten = time.time() - LOGIN_ATTEMPT_SECONDS
+    forgotten = unix_time() - LOGIN_ATTEMPT_SECONDS
     dead = {each for each in before if _began_at(each) < forgotten}
     return sum(each not in dead for each in before), dead
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from typing import Any, NamedTuple
 
 from joserfc import jws
@@ -13,6 +12,7 @@ from joserfc.util import urlsafe_b64decode
 
 from api.state.openid_claims import ClaimRules, NamedUser, TokenUse
 from api.state.openid_issuer import Issuer, IssuerMetadata
+from resop.clock import unix_time
 from resop.config.settings import Settings
 from resop.errors import LoginRefused
 
@@ -58,7 +58,7 @@ class OpenID:
         if len(text) > MAX_TOKEN_LENGTH:
             raise LoginRefused(f"the token has more than {MAX_TOKEN_LENGTH} characters")
         header, claims = _parts(text)
-        self._rules.check(header, claims, use, time.time())
+        self._rules.check(header, claims, use, unix_time())
         if nonce is not None:
             self._rules.check_nonce(claims, nonce)
         user = self._rules.user_of(claims)

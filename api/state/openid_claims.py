@@ -15,7 +15,7 @@ from resop.config.openid import TOKEN_ALGORITHMS, read_users, words
 from resop.config.settings import Settings
 from resop.errors import LoginRefused
 
-LEEWAY_SECONDS = 30.0
+LEEWAY_SECONDS = 120.0
 """How far the issuer's clock may be ahead of this machine's."""
 MAX_CLAIM_LENGTH = 255
 MAX_UNIX_TIME = 253_402_300_800

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import secrets
-import time
 from collections.abc import AsyncIterator
 
 import redis
 import redis.asyncio
 
 from api.state.openid import VerifiedToken
+from resop.clock import unix_time
 from resop.errors import ClusterError, LoginRefused, QueueUnavailable
 
 
@@ -28,7 +28,7 @@ class UsedTokens:
         Raises LoginRefused if the token was used before, and QueueUnavailable without Redis.
         """
         key = f"resop:used-token:{token.fingerprint}"
-        seconds = max(1, math.ceil(token.acceptable_until - time.time()))
+        seconds = max(1, math.ceil(token.acceptable_until - unix_time()))
         if not await self._set(key, seconds):
             raise LoginRefused("this token was already used to log in: get a new one")
         try:

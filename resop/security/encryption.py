@@ -13,7 +13,6 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-import time
 from functools import lru_cache
 from typing import Any
 
@@ -25,6 +24,7 @@ from joserfc import jwe
 from joserfc.errors import JoseError
 from joserfc.jwk import OctKey
 
+from resop.clock import unix_time
 from resop.errors import TokenRefused
 from resop.security.tokens import Token
 
@@ -81,7 +81,7 @@ class Encryptor:
         if len(text) > MAX_TOKEN_CHARACTERS:
             raise TokenRefused("the token is not valid: log in again")
         token = self._decrypt_cached(text)
-        if token.expires <= time.time():
+        if token.expires <= unix_time():
             raise TokenRefused("the token has expired: log in again")
         return token
 

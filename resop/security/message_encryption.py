@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from resop.clock import unix_time
+
 MAX_AGE_SECONDS = 300.0
 """How far a message's time may be from the receiver's clock, in either direction."""
 WINDOW = 4096
@@ -52,7 +54,7 @@ class MessageEncryptor:
     def encrypt(self, channel: str, content: bytes) -> bytes:
         """Return `content`, encrypted for one channel."""
         header = _HEADER.pack(self._name, next(self._numbers))
-        content = _TIME.pack(time.time()) + content
+        content = _TIME.pack(unix_time()) + content
         return header + self._cipher.encrypt(_nonce(header), content, channel.encode())
 
 
@@ -98,7 +100,7 @@ class MessageDecryptor:
         sender = self._senders.get(name)
         ciphers = [sender.cipher] if sender else [_cipher(key, name) for key in self._keys]
         cipher, content = _decrypt(ciphers, channel, encrypted)
-        age = time.time() - _TIME.unpack_from(content)[0]
+        age = unix_time() - _TIME.unpack_from(content)[0]
         if abs(age) > MAX_AGE_SECONDS:
             raise RefusedMessage(
                 f"by the clock of this machine it is {age:.0f} s old: it was repeated, or the "

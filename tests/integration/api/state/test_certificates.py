@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -54,6 +55,15 @@ def test_certificate_has_the_logins_serial_and_the_services_addresses(
     assert f"Serial: {certificate_serial(credential)}\n" in shown
     assert f"source-address {SOURCES}" in shown
     assert certificate_serial(credential) != certificate_serial(new_id())
+
+
+def test_certificate_is_valid_at_once_on_a_login_node_whose_clock_is_slow(
+    ca: UserCA, tmp_path: Path
+) -> None:
+    shown = keygen("-L", "-f", certificate(ca, tmp_path / "one-cert.pub", new_id()))
+    (begin,) = re.findall(r"Valid: from (\S+) to", shown)
+    minutes = (time.time() - time.mktime(time.strptime(begin, "%Y-%m-%dT%H:%M:%S"))) / 60
+    assert 14 < minutes < 16
 
 
 def test_serials_of_ended_logins_revoke_their_certificates_and_no_others(
