@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,9 @@ def resop(
 
 
 def log_in(cluster: str) -> None:
-    database = Database(f"sqlite:///{Path('data/resop.db').absolute()}")
     login = Credential(id=f"at-{cluster}", username="ada", cluster=cluster, expires_at=now())
-    CredentialStore(database).add(login)
-    database.close()
+    with closing(Database(f"sqlite:///{Path('data/resop.db').absolute()}")) as database:
+        CredentialStore(database).add(login)
 
 
 def test_blocked_user_is_listed_with_the_reason_and_cannot_log_in(resop: Resop) -> None:
