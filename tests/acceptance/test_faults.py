@@ -680,7 +680,7 @@ def test_worker_that_was_suspended_sends_nothing_of_tasks_that_are_no_longer_its
     caller = site.service.caller(site.alice.token)
     options = {"file": name, "steps": 200, "seconds": 0.3}
     waiting = site.threads.submit(caller.post, "mysite/opn/trail", options)
-    assert eventually(lambda: lines(file))
+    assert eventually(lambda: lines(file)), victim.output()[-4000:]
     [waited, *_] = site.alice.newest("task")
     begun, trail = site.trail(steps=30, seconds=2)
     assert eventually(lambda: lines(trail))

@@ -232,13 +232,19 @@ def test_start_up_files_that_print_and_rename_change_nothing(
     assert log_in(one, "mallory").json()["output"]["username"] == "mallory"
 
 
-@pytest.mark.parametrize(("name", "printed"), [("forced", "sftp"), ("nologin", "not available")])
+@pytest.mark.parametrize(
+    ("name", "cause", "printed"),
+    [
+        ("forced", "it may only transfer files", "sftp"),
+        ("nologin", "its login shell is nologin", "not available"),
+    ],
+)
 def test_where_no_command_runs_the_login_fails_and_says_why(
-    one: Embedded, name: str, printed: str
+    one: Embedded, name: str, cause: str, printed: str
 ) -> None:
     error = failure(log_in(one, name), 403)
     assert error["type"] == "IdentityUnknown"
-    assert "may not run commands" in error["message"] and printed in error["message"]
+    assert cause in error["message"] and printed in error["message"]
 
 
 def test_no_spelling_gets_further_attempts_at_a_password(one: Embedded, cluster: OpenSSH) -> None:

@@ -38,7 +38,7 @@ def test_body_is_refused_beyond_each_of_its_limits(bob: Caller, limits: dict[str
         return answer.text
 
     size = limits["body_bytes"] - len('{"command": ""}')
-    assert "argument" in send({"command": "x" * size}, 422)  # too long for one argument
+    assert "command line" in send({"command": "x" * size}, 422)  # too long for one
     assert "more than" in send({"command": "x" * (size + 1)}, 413)
     deep: Any = "x"
     for _ in range(limits["body_depth"] - 1):

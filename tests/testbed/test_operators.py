@@ -78,4 +78,4 @@ def test_where_a_code_is_wanted_at_every_connection_the_login_says_so(
         otp = totp(str(user.totp_secret))
         options = {"username": user.name, "password": user.password, "otp": otp}
         error = failure(nobody.post("auth/opn/login", options), 502)
-    assert "code at every connection" in error["message"]
+    assert "only together with another factor, such as a one-time code" in error["message"]

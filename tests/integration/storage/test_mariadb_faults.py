@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -40,6 +41,12 @@ class Nobody:
 
     def publish(self, *_: object) -> None:
         pass
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Undo what a Celery worker of an earlier test did to the root logger."""
+    caplog.set_level(logging.WARNING)
 
 
 @pytest.fixture
