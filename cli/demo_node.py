@@ -352,7 +352,8 @@ async def serve(node: DemoNode, port: int, key: asyncssh.SSHKey, parent: int) ->
     # Not PR_SET_PDEATHSIG: it fires when the thread that started us ends, and is Linux only.
     while not stop.is_set() and os.getppid() == parent:
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), POLL)
+            async with asyncio.timeout(POLL):
+                await stop.wait()
     acceptor.close()
     await node.end()
 

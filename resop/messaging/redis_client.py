@@ -24,7 +24,10 @@ from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from resop.config.redis_address import RedisAddress, read_redis_address
+from resop.messaging.redis_workarounds import keep_cancellations
 from resop.security.message_encryption import MessageEncryptor
+
+keep_cancellations()
 
 REDIS_TIMEOUT_SECONDS = 5
 SENTINEL_TIMEOUT_SECONDS = 1

@@ -291,7 +291,8 @@ class _OpeningSftp:
         if self._channel is not None:
             self._channel.abort()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._channel.wait_closed(), CLOSE_TIMEOUT)
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._channel.wait_closed()
 
 
 class _ReaderAfterNoise:

@@ -94,5 +94,6 @@ class ConnectionOpener:
 async def _is_dropped(connection: asyncssh.SSHClientConnection) -> bool:
     """Return whether the connection has ended, and not just one of its channels."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(connection.wait_closed(), DROP_DETECTION_DELAY)
+        async with asyncio.timeout(DROP_DETECTION_DELAY):
+            await connection.wait_closed()
     return connection.is_closed()

@@ -174,7 +174,8 @@ async def _await_end(session: ExecSession, limit: float, linger: float | None) -
     deadline, printed = time.monotonic() + limit, -1
     if linger is not None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(session.exited.wait(), limit)
+            async with asyncio.timeout(limit):
+                await session.exited.wait()
         while not session.closed.done() and session.exit_code is not None:
             if printed == session.size:
                 session.complete = True
@@ -256,7 +257,8 @@ async def _signal(session: ExecSession, name: str) -> None:
     if session.exit_code is None:
         session.channel.send_signal(name)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(session.exited.wait(), GRACE_SECONDS)
+            async with asyncio.timeout(GRACE_SECONDS):
+                await session.exited.wait()
 
 
 async def _kill_remaining(

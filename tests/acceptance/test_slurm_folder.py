@@ -4,7 +4,7 @@ from tests.acceptance.conftest import SLURM_BIN, only_embedded
 from tests.support.service import Caller, failure
 
 STAND_INS = f"""\
-#!/bin/sh
+#!/bin/sh -e
 mkdir -p '{SLURM_BIN}'
 cd '{SLURM_BIN}'
 cat >sinfo <<'E'

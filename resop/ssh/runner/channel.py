@@ -139,7 +139,8 @@ class RunnerChannel(AbandonableSession):
             with contextlib.suppress(OSError, TimeoutError):
                 self.flush()
                 self.channel.write_eof()
-                await asyncio.wait_for(self._closed.wait(), CLOSE_TIMEOUT)
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await self._closed.wait()
 
     # -- called by asyncssh -----------------------------------------------------------------
 
