@@ -26,6 +26,7 @@ from resop.errors import (
     PasswordExpired,
 )
 from resop.ssh import connector as connector_module
+from resop.ssh import login_client
 from resop.ssh.connector import Connector
 from resop.ssh.exec_channel import run_command_line
 from resop.ssh.handshake_queue import START_HANDSHAKES
@@ -49,7 +50,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenSSH]:
 
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connector_module, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(login_client, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(connector_module, "RETRY_TIMEOUT", 0.5)
     monkeypatch.setattr(connector_module, "RETRY_PAUSE", 0.01)
     monkeypatch.setitem(LIMITS, "LOGIN_SECONDS", 1.0)
 
@@ -473,7 +475,7 @@ async def test_closed_port_is_an_error_at_once() -> None:
 
 
 def test_longest_waits_are_as_documented() -> None:
-    assert connector_module.CONNECT_TIMEOUT <= 15
+    assert login_client.CONNECT_TIMEOUT <= 15
     pauses = sum(
         min(connector_module.RETRY_PAUSE * 2**number, connector_module.MAX_RETRY_PAUSE) * 1.5
         for number in range(connector_module.MAX_ATTEMPTS - 1)
@@ -538,7 +540,7 @@ async def test_cancelled_logins_release_their_handshakes() -> None:
 
 async def test_waiting_for_a_handshake_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connector_module, "HANDSHAKE_WAIT", 0.1)
-    monkeypatch.setattr(connector_module, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(login_client, "CONNECT_TIMEOUT", 0.5)
     with HostileSSH(Mode.SILENT) as server:
         settings = settings_for(server)
         connector, cluster = Connector(settings), settings.cluster(None)

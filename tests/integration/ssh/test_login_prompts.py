@@ -20,12 +20,13 @@ from resop.errors import (
     PasswordExpired,
     ResopError,
 )
-from resop.ssh import connector as connector_module
+from resop.ssh import login_client
 from resop.ssh.connector import Connector
 from tests.support import hostile
 from tests.support.hostile import HostileSSH, Mode
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from tests.support.services import eventually
 from tests.support.testbed import totp
 
 pytestmark = pytest.mark.timeout(30)
@@ -162,7 +163,7 @@ async def test_a_refusal_in_the_account_phase_says_what_pam_says(server: OpenSSH
 async def test_the_account_phase_may_take_long_for_password_and_key(
     server: OpenSSH, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connector_module, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(login_client, "CONNECT_TIMEOUT", 1.0)
     script = server.folder / "slow"
     script.write_text("#!/bin/sh\nexec sleep 1.5\n")
     script.chmod(0o755)
@@ -210,6 +211,11 @@ async def test_a_second_method_may_ask_for_the_password_again(tmp_path: Path, me
     with OpenSSH(tmp_path, [ALICE], config=config) as server:
         await log_in(server)
         assert type(await refusal(server, "wrong")) is LoginRefused
+        # sshd writes its log a little later than it answers, and the end of a connection last.
+        closed = re.compile(
+            r"^(?:Connection (?:closed|reset)|Disconnected) .*preauth", re.MULTILINE
+        )
+        assert eventually(lambda: closed.search(server.log.read_text()))
         assert len(re.findall(r"^Failed \S+ for", server.log.read_text(), re.MULTILINE)) == 1
 
 

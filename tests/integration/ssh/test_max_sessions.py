@@ -27,6 +27,7 @@ from resop.ssh.session import Session
 from tests.support.hostile import HostileSSH, Mode
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH, reason_unavailable
+from tests.support.services import eventually
 from tests.support.steps import line_step
 
 pytestmark = pytest.mark.timeout(60)
@@ -213,4 +214,4 @@ async def test_connections_that_sshd_drops_are_opened_again(tmp_path: Path, limi
             (await connector.with_password(cluster, ALICE.name, ALICE.password, None)).close()
 
         await asyncio.gather(*(connect(connectors[number % 2]) for number in range(10)))
-        assert "MaxStartups" in server.log.read_text()
+        assert eventually(lambda: "MaxStartups" in server.log.read_text())

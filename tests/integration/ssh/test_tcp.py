@@ -12,6 +12,7 @@ import pytest
 from resop.config.settings import Settings
 from resop.errors import ClusterMisconfigured, ClusterUnreachable, ResopError
 from resop.ssh import connector as connector_module
+from resop.ssh import login_client
 from resop.ssh.connector import Connector
 from resop.ssh.tcp import connect_tcp
 
@@ -82,7 +83,7 @@ async def fault_of(monkeypatch: pytest.MonkeyPatch, resolving: Any) -> ResopErro
         return resolving
 
     monkeypatch.setattr(connector_module, "resolve", resolve)
-    monkeypatch.setattr(connector_module, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(login_client, "CONNECT_TIMEOUT", 0.3)
     settings = Settings(CLUSTER_NAME="main", CLUSTER_ADDRESS="login.example", KNOWN_HOSTS="SHA256:")
     with pytest.raises(ResopError) as caught:
         await Connector(settings).with_password(settings.cluster(None), "alice", "any", None)
