@@ -10,8 +10,6 @@ import socket
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 import paramiko
 from paramiko.common import (
@@ -21,6 +19,8 @@ from paramiko.common import (
     OPEN_SUCCEEDED,
 )
 from paramiko.server import InteractiveQuery
+
+from tests.support.background_service import BackgroundService
 
 BINARY = bytes(range(256)) * 64  # printed by Mode.BINARY_OUTPUT: contains NUL, is not valid UTF-8
 PARTIAL = b"partial output\n"  # printed by the modes that stop in the middle of the output
@@ -48,7 +48,7 @@ class Mode(enum.Enum):
     BINARY_OUTPUT = "prints BINARY and exits 0"
 
 
-class HostileSSH:
+class HostileSSH(BackgroundService):
     """A server that accepts any user with one of `passwords` or any key; a context manager.
 
     `connections` counts the accepted TCP connections; `commands` lists the requested commands.
@@ -78,18 +78,6 @@ class HostileSSH:
         """The host key as a line of an OpenSSH known_hosts file."""
         key = self.host_key
         return f"[{self.host}]:{self.port} {key.get_name()} {key.get_base64()}\n"
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start to accept connections."""

@@ -15,11 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import asyncssh
 
+from tests.support.background_service import BackgroundService
 from tests.support.ports import free_port
 
 FIRST_UID = 47001  # the first account's; no distribution assigns IDs in this range
@@ -126,7 +125,7 @@ def reason_unavailable() -> str | None:
     return None
 
 
-class OpenSSH:
+class OpenSSH(BackgroundService):
     """A machine with sshd and `accounts`; a context manager that can be restarted.
 
     Its /tmp, /var/tmp, /dev/shm, /run, /home and /var/log are private; everything else is the
@@ -161,18 +160,6 @@ class OpenSSH:
         self._fail_delay = fail_delay
         self._pam = pam
         self._machine: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start the machine and wait until sshd answers. Raises RuntimeError with the log."""

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import httpx
 import redis
 
 from resop.config.settings import Settings, load_settings
 from resop.messaging.redis_client import connect
+from tests.support.background_service import BackgroundService
 from tests.support.openssh import Account, OpenSSH
 from tests.support.ports import HOST, free_port
 from tests.support.sentinels import RedisWithSentinels, UnreliableRedis
@@ -149,7 +150,7 @@ def failure(answer: httpx.Response, status: int) -> dict[str, Any]:
     return error
 
 
-class Service:
+class Service(BackgroundService):
     """A service on one machine or several; a context manager that can be restarted."""
 
     def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
@@ -164,14 +165,6 @@ class Service:
         """The ports of the API processes."""
         self._exit_stack = contextlib.ExitStack()
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -179,15 +172,7 @@ class Service:
         trace: TracebackType | None,
     ) -> None:
         self._exit_stack.close()
-        self.stop()
-
-    def start(self) -> None:
-        """Start the service and wait until it answers."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Stop every process of the service in order; harmless when stopped."""
-        raise NotImplementedError
+        super().__exit__(kind, error, trace)
 
     @property
     def settings(self) -> Settings:

@@ -14,12 +14,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import pymysql
 import redis
 
+from tests.support.background_service import BackgroundService
 from tests.support.ports import HOST, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,7 @@ class Process:
             raise RuntimeError(f"{name} does not start; its log ends:\n{self.output()[-2000:]}")
 
 
-class Redis:
+class Redis(BackgroundService):
     """A redis-server with deploy/redis.conf; a context manager that can be restarted."""
 
     def __init__(self, folder: Path) -> None:
@@ -132,18 +132,6 @@ class Redis:
         self.port = free_port()
         self.url = f"redis://{HOST}:{self.port}/0"
         self._process: Process | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -173,7 +161,7 @@ class Redis:
         return False
 
 
-class MariaDB:
+class MariaDB(BackgroundService):
     """A mariadbd with deploy/mariadb.cnf; a context manager that can be restarted.
 
     If the tests run as root, it runs as the account mysql, which must be able to enter its folder.
@@ -189,16 +177,7 @@ class MariaDB:
 
     def __enter__(self) -> Self:
         self._install()
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
+        return super().__enter__()
 
     def start(self) -> None:
         """Start the server and wait until it answers."""

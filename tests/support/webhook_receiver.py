@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.background_service import BackgroundService
 from tests.support.ports import free_port
 
 NAME = "localhost"
@@ -55,7 +56,7 @@ Answers = Callable[[int], int]
 """Maps the number of earlier requests for the task to a status; answers of status 200 never end."""
 
 
-class WebhookReceiver:
+class WebhookReceiver(BackgroundService):
     """A webhook receiver on loopback; a context manager that can be restarted."""
 
     def __init__(self, folder: Path) -> None:
@@ -75,13 +76,6 @@ class WebhookReceiver:
     def address(self) -> str:
         """The URL for webhooks."""
         return f"https://{NAME}:{self.port}/webhooks?by=resop"
-
-    def __enter__(self) -> "WebhookReceiver":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def start(self) -> None:
         """Start to accept connections."""
