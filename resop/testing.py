@@ -20,14 +20,16 @@ As a scenario, in `operators/mysite/tests/free.yml`::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from resop.actions.catalog import Action, Catalog
 from resop.actions.command import Command
 from resop.actions.execute import ActionOutcome, perform_command, perform_operation
+from resop.actions.executor import PastTask
 from resop.actions.operation import Operation
 from resop.actions.options import check_options
 from resop.actions.shell import Item, Mapped, Shell
@@ -178,6 +180,8 @@ class FakeContext:
     settings: Mapping[str, str]
     catalog: Catalog | None
     executor: FakeExecutor
+    tasks: Sequence[PastTask] = ()
+    """The user's past tasks, newest first."""
 
     def command(self, operator: str, name: str) -> Command:
         """Return a declared command of the catalog."""
@@ -196,6 +200,21 @@ class FakeContext:
         """Return True if the test's setting ADMINISTRATORS lists the user."""
         names = self.settings.get("ADMINISTRATORS", "")
         return identity in read_identities(names, [identity.cluster])
+
+    def past_tasks(
+        self,
+        identity: Identity,
+        actions: Sequence[tuple[str, str]],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Iterator[PastTask]:
+        """Yield the test's past tasks of these actions that started in this time."""
+        for task in self.tasks:
+            is_within = (since is None or since <= task.started) and (
+                until is None or task.started < until
+            )
+            if task.action in [name for _, name in actions] and is_within:
+                yield task
 
     def end_logins(self, username: str, cluster: str, by: str, block: str | None) -> int:
         """Record whose logins were ended; nobody was logged in."""
@@ -233,9 +252,10 @@ class FakeShell(Shell):
         operator: str = "",
         settings: Mapping[str, str] | None = None,
         catalog: Catalog | None = None,
+        past_tasks: Sequence[PastTask] = (),
     ) -> None:
         self.fake = FakeExecutor()
-        context = FakeContext(settings or {}, catalog, self.fake)
+        context = FakeContext(settings or {}, catalog, self.fake, past_tasks)
         super().__init__(username, cluster, self.fake, context, operator)
 
     def expect(
@@ -282,6 +302,9 @@ class Scenario:
     username: str
     files: dict[str, Any]
     """Files by path: the content, `{content, mode}`, or `{reason}` for a path that fails."""
+    past_tasks: list[dict[str, Any]]
+    """The user's tasks that succeeded, newest first: `action`, `options`, `output`, `started` and
+    `ended`."""
     answer: dict[str, Any]
     """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `written` (files like `files`,
     which the operation must have written), `ended_logins` (the reason of the block, or null, by
@@ -292,7 +315,9 @@ ANSWER_KEYS = {
     *("output", "log", "error", "undone", "needs_repair", "written", "invalid"),
     *("ended_logins", "allowed_logins"),
 }
-SCENARIO_KEYS = ANSWER_KEYS | {"name", "options", "steps", "settings", "username", "files"}
+SCENARIO_KEYS = ANSWER_KEYS | {
+    *("name", "options", "steps", "settings", "username", "files", "past_tasks"),
+}
 
 
 def read_scenarios(file: Path) -> list[Scenario]:
@@ -321,6 +346,7 @@ def read_scenarios(file: Path) -> list[Scenario]:
                 case.get("settings", {}),
                 case.get("username", "ada"),
                 case.get("files", {}),
+                case.get("past_tasks", []),
                 answer,
             )
         )
@@ -337,6 +363,7 @@ def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
         operator=action.operator,
         settings=scenario.settings,
         catalog=catalog,
+        past_tasks=[_parse_task(**each) for each in scenario.past_tasks],
     )
     shell.fake.masker = Masker(secrets_in(options))
     shell.fake.files = _parse_files(scenario.files)
@@ -363,6 +390,11 @@ def _parse_file(path: str, file: Mapping[str, Any]) -> File | PathFailed:
     content = file["content"]
     mode = int(file["mode"], 8) if "mode" in file else NEW_FILE_MODE
     return File(content.encode() if isinstance(content, str) else content, mode)
+
+
+def _parse_task(*, started: str, ended: str, **recorded: Any) -> PastTask:
+    times = (datetime.fromisoformat(each) for each in (started, ended))
+    return PastTask(recorded["action"], recorded["options"], recorded["output"], *times)
 
 
 def _validate_options(scenario: Scenario, action: Action) -> Any:

@@ -40,12 +40,14 @@ from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
 from resop.storage.login_ends import LoginEnds
 from resop.storage.models import ClaimedTask
+from resop.storage.task_search import TaskSearch
 from resop.storage.tasks import TaskStore
 from resop.storage.workers import WorkerStore
 from worker.claimer import Claimer
 from worker.engine import TaskOpener, TaskRunner
 from worker.held_sessions import HeldSessions
 from worker.login_watch import LoginWatch
+from worker.past_tasks import PastTasks
 from worker.record_writer import RecordWriter
 from worker.resumed_steps import NO_PREVIOUS_RUN, PreviousRun, load_previous_run
 
@@ -108,7 +110,12 @@ class TaskPool:
             worker,
             TaskOpener(encryptor, catalog, self._sessions, writer),
             Permissions(settings.policy(), catalog, credentials),
-            ServiceContext(catalog, settings, LoginAdministration(ends, publisher)),
+            ServiceContext(
+                catalog,
+                settings,
+                LoginAdministration(ends, publisher),
+                PastTasks(TaskSearch(database)),
+            ),
             WorkerStore(database),
             ends,
             writer,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sequence, Sized
+from datetime import datetime
 from typing import Protocol
 
 from resop.actions.catalog import Catalog
+from resop.actions.executor import PastTask
 from resop.config.settings import Settings
 from resop.security.identity import Identity
 
@@ -23,16 +25,37 @@ class LoginAdministrator(Protocol):
         """Let a user log in again."""
 
 
+class TaskRecords(Protocol):
+    """Reads the tasks that the service has recorded: `worker.past_tasks`."""
+
+    def succeeded(
+        self,
+        identity: Identity,
+        actions: Sequence[tuple[str, str]],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Iterator[PastTask]:
+        """Yield a user's tasks of these operators' actions that succeeded, newest first."""
+
+
 class ServiceContext:
     """The ShellContext of a running service."""
 
     def __init__(
-        self, catalog: Catalog, settings: Settings, logins: LoginAdministrator | None = None
+        self,
+        catalog: Catalog,
+        settings: Settings,
+        logins: LoginAdministrator | None = None,
+        tasks: TaskRecords | None = None,
     ) -> None:
-        """Without `logins`, as for a dry run, no login is ended and nobody blocked."""
+        """Without `logins`, as for a dry run, no login is ended and nobody blocked.
+
+        Without `tasks` there are no past tasks.
+        """
         self.command = catalog.command
         self._settings = settings
         self._logins = logins
+        self._tasks = tasks
 
     def setting(
         self, name: str, operator: str, cluster: str, *, secret: bool = False
@@ -47,6 +70,17 @@ class ServiceContext:
     def is_administrator(self, identity: Identity) -> bool:
         """Return True if ADMINISTRATORS lists this user."""
         return identity in self._settings.administrators()
+
+    def past_tasks(
+        self,
+        identity: Identity,
+        actions: Sequence[tuple[str, str]],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Iterator[PastTask]:
+        """Yield a user's tasks of these operators' actions that succeeded, newest first."""
+        if self._tasks is not None:
+            yield from self._tasks.succeeded(identity, actions, since, until)
 
     def end_logins(self, username: str, cluster: str, by: str, block: str | None) -> int:
         """End the logins of a user, and with a reason to `block` refuse further ones."""

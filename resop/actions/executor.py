@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
 
 from resop.actions.command import Command
 from resop.archives.entry import File, TransferStats
@@ -48,8 +50,20 @@ class StepExecutor(Protocol):
         """Copy a file or folder on the cluster and report the progress."""
 
 
+class PastTask(NamedTuple):
+    """A task that succeeded, as the service has recorded it."""
+
+    action: str
+    """The name of the action, without its operator."""
+    options: dict[str, Any]
+    """The options of the request, secrets masked."""
+    output: Any
+    started: datetime
+    ended: datetime
+
+
 class ShellContext(Protocol):
-    """The declared commands and the site's settings, for a shell."""
+    """The declared commands, the site's settings and the user's past tasks, for a shell."""
 
     def command(self, operator: str, name: str) -> Command:
         """Return a declared command. Raises UnknownAction."""
@@ -64,6 +78,18 @@ class ShellContext(Protocol):
 
     def is_administrator(self, identity: Identity) -> bool:
         """Return True if the site lists this user in ADMINISTRATORS."""
+
+    def past_tasks(
+        self,
+        identity: Identity,
+        actions: Sequence[tuple[str, str]],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Iterator[PastTask]:
+        """Yield a user's tasks of these operators' actions that succeeded, newest first.
+
+        Created at `since` or later, and before `until`. Raises RecordsUnavailable.
+        """
 
     def end_logins(self, username: str, cluster: str, by: str, block: str | None) -> int:
         """End the logins of a user with everything that runs on them; return their number.

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
-from resop.actions.executor import ShellContext, StepExecutor
+from resop.actions.executor import PastTask, ShellContext, StepExecutor
 from resop.actions.options import check_options
 from resop.archives.entry import File, TransferStats
 from resop.archives.validation import check_archive
@@ -369,6 +370,25 @@ class Shell:
         if value is None:
             self.fail(f"the setting {name} is missing: ask an administrator of this service")
         return value
+
+    # -- The service's record
+
+    def past_tasks(
+        self, *actions: str, since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[PastTask]:
+        """Yield the user's own tasks of these actions that succeeded, newest first.
+
+            for task in shell.past_tasks("submit", since=yesterday):
+                shell.log(f"{task.output['job']}: {task.options['script']}")
+
+        `actions` are of the operation's own operator, or `operator:name`. Only tasks on this
+        cluster count, created at `since` or later and before `until`; the service deletes old
+        tasks (HISTORY_DAYS). Options have their secrets masked. Raises RecordsUnavailable.
+        """
+        parts = (name.rpartition(":") for name in actions)
+        names = [(operator or self.operator, name) for operator, _, name in parts]
+        identity = Identity(self.username, self.cluster)
+        return self.context.past_tasks(identity, names, since, until)
 
     # -- Logins to this service
 

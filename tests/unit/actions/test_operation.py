@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal, Required, Unpack
 
 import pytest
@@ -12,6 +13,7 @@ from typing_extensions import TypedDict
 
 from resop import Argument, Gate, Operation, Result, Secret, Shell, Username, operation
 from resop.actions.command import Command, CommandEntry, OptionEntry
+from resop.actions.executor import PastTask
 from resop.actions.options import check_options, option_names
 from resop.errors import BrokenOperator, InvalidOptions, UnknownAction
 from resop.security.identity import Identity
@@ -231,6 +233,15 @@ class Declared:
 
     def is_administrator(self, identity: Identity) -> bool:
         return False
+
+    def past_tasks(
+        self,
+        identity: Identity,
+        actions: Sequence[tuple[str, str]],
+        since: datetime | None,
+        until: datetime | None,
+    ) -> Iterator[PastTask]:
+        raise AssertionError
 
     def end_logins(self, username: str, cluster: str, by: str, block: str | None) -> int:
         raise AssertionError
