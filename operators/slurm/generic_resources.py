@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from typing_extensions import TypedDict
 
-from operators.slurm.parsing import parse_size, parse_text
+from operators.slurm.parsing import parse_count, parse_text
 
 # Sockets and device numbers in parentheses may contain commas; `(null)` stands for no type.
 _DETAILS = re.compile(r"\((?!null\))[^()]*\)")
@@ -76,6 +76,6 @@ def _entries(text: str) -> Iterator[tuple[str, str, int]]:
         words = [word for word in words if word not in ("no_consume", "(null)")]
         if not words:
             continue
-        number = parse_size(words[-1], "B") if len(words) > 1 else None
+        number = parse_count(words[-1]) if len(words) > 1 else None
         name, *kind = words if number is None else words[:-1]
         yield name, ":".join(kind), 1 if number is None else number

@@ -86,6 +86,14 @@ _SUMMARIES = {
 }
 _POWER = ("POWERING_DOWN", "POWERED_DOWN", "POWER_DOWN", "POWERING_UP")
 _WITH_JOBS = ("ALLOCATED", "MIXED")
+# The flags that a node's status names instead of its base state; the first one counts.
+_TELLING = {
+    "ALLOCATED": ("NOT_RESPONDING",),
+    "MIXED": ("NOT_RESPONDING", "COMPLETING"),
+    "IDLE": (
+        *("NOT_RESPONDING", *_POWER, "COMPLETING", "RESERVED", "BLOCKED", "EXTERNAL", "PLANNED"),
+    ),
+}
 # A powered-down node is started for a job, and a planned one takes short jobs.
 _REFUSING = frozenset(
     [
@@ -143,15 +151,7 @@ class NodeState(NamedTuple):
         """Return the status of a node that is neither drained nor failing."""
         if self.base not in ("IDLE", *_WITH_JOBS):
             return self.base
-        ordered = (
-            ("NOT_RESPONDING",)
-            if self.base in _WITH_JOBS
-            else (
-                *("NOT_RESPONDING", *_POWER, "COMPLETING", "RESERVED", "BLOCKED", "EXTERNAL"),
-                "PLANNED",
-            )
-        )
-        return next((flag for flag in ordered if flag in self.flags), self.base)
+        return next((flag for flag in _TELLING[self.base] if flag in self.flags), self.base)
 
     @property
     def is_in_service(self) -> bool:

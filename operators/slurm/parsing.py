@@ -14,6 +14,7 @@ ABSENT = frozenset(
 
 _UNITS = {unit: 1024**power for power, unit in enumerate("BKMGTPE")}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([BKMGTPE]?)[nc]?")
+_COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:([KMGTP])(I?B)?)?", re.IGNORECASE)
 _DURATION = re.compile(r"(?:([0-9]+)-)?([0-9]+(?::[0-9]+){0,2})(?:\.[0-9]+)?")
 _INDEX_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+))?)?")
 _NODES = re.compile(r"(?:[^,\[\]]|\[[^\]]*\])+")
@@ -68,6 +69,21 @@ def parse_size(text: str, unit: str = "M") -> int | None:
     """
     found = _SIZE.fullmatch(text)
     return round(float(found[1]) * _UNITS[found[2] or unit]) if found else None
+
+
+def parse_count(text: str) -> int | None:
+    """Return the number in `2K` or `2kib` (2048), or in `2kb` (2000); None for anything else.
+
+    Counts of generic resources may have such a unit; suffix_mult in
+    src/common/slurm_protocol_defs.c of Slurm 22.05 to 26.11.
+    """
+    found = _COUNT.fullmatch(text)
+    if not found:
+        return None
+    number, unit, end = found.groups()
+    base = 1000 if (end or "").upper() == "B" else 1024
+    factor: int = base ** ("KMGTP".index(unit.upper()) + 1) if unit else 1
+    return round(float(number) * factor)
 
 
 def parse_tres(text: str) -> dict[str, int]:

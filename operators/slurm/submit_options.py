@@ -17,9 +17,10 @@ from resop import Argument, ErrorMessage
 _INDEX = r"[0-9]+(-[0-9]+(:[1-9][0-9]*)?)?"
 _JOB = r"[1-9][0-9]*(_([0-9]+|\*))?(\+[0-9]+)?"
 _CONDITION = rf"(singleton|after(any|burstbuffer|corr|notok|ok)?(:{_JOB})+)"
-_TIME = r"^([0-9]+(:[0-9]{1,2}){0,2}|[0-9]+-[0-9]{1,2}(:[0-9]{1,2}){0,2}|(?i:UNLIMITED|INFINITE))$"
+# As time_str2secs, str_to_mbytes and suffix_mult of Slurm's src/common read them.
+_TIME = r"^([0-9]+(:[0-9]+){0,2}|[0-9]+-[0-9]+(:[0-9]+){0,2}|-1|(?i:UNLIMITED|INFINITE))$"
 _COUNTS = r"[1-9][0-9]*[KkMm]?(-[1-9][0-9]*[KkMm]?(:[1-9][0-9]*)?)?"
-_GPUS = r"([A-Za-z0-9][A-Za-z0-9_.-]*:)?[0-9]+"
+_GPUS = r"([A-Za-z0-9][A-Za-z0-9_.-]*:)?[0-9]+([KkMmGgTtPp](i?[Bb])?)?"
 
 
 def _dependency_text(value: object) -> object:
@@ -129,17 +130,31 @@ def _check_not_reserved(name: str) -> str:
     return name
 
 
-# Variables that a script needs to find its programs and files.
+# Variables that a script needs to find its programs and files, or that Slurm sets for GPUs.
 _NEEDED_VARIABLES = frozenset(
     [
-        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "TMPDIR", "LANG", "LC_ALL"),
-        *("TERM", "ENV", "PS4", "CDPATH", "MODULEPATH", "PYTHONHOME", "PYTHONPATH", "HOSTNAME"),
+        *(
+            "PATH",
+            "HOME",
+            "USER",
+            "LOGNAME",
+            "SHELL",
+            "PWD",
+            "OLDPWD",
+            "TMPDIR",
+            "LANG",
+            "HOSTNAME",
+        ),
+        *("TERM", "ENV", "PS4", "CDPATH", "MODULEPATH", "MODULESHOME", "LOADEDMODULES"),
+        *("PYTHONHOME", "PYTHONPATH", "PERL5LIB", "KRB5CCNAME", "XDG_RUNTIME_DIR"),
+        *("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL"),
+        *("ZE_AFFINITY_MASK", "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"),
     ]
 )
 
 
 def _check_not_needed(name: str) -> str:
-    if name in _NEEDED_VARIABLES or name.startswith("LD_"):
+    if name in _NEEDED_VARIABLES or name.startswith(("LD_", "LC_", "LMOD_")):
         raise ValueError("the script's programs need this variable themselves: choose another name")
     return name
 
