@@ -82,6 +82,11 @@ def on_cluster(name: str | None) -> Iterator[None]:
         _cluster.reset(token)
 
 
+def chosen_cluster() -> str | None:
+    """Return the Slurm cluster that is asked; None: the default one."""
+    return _cluster.get()
+
+
 def launcher(
     shell: Shell, *, submits: bool = False, prepare: tuple[str, Sequence[str]] = ("", ())
 ) -> tuple[str, ...]:
@@ -167,7 +172,7 @@ def unreadable(program: str, output: str) -> OperationFailed:
 
 def _with_cluster(argv: tuple[str | int, ...], program: str) -> list[str | int]:
     """Return the command line with the option --clusters, if the operation names a cluster."""
-    cluster = _cluster.get()
+    cluster = chosen_cluster()
     if cluster is None or program not in _CLIENTS_OF_A_CLUSTER:
         return [*argv]
     after = argv.index(program) + 1

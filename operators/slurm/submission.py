@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from typing_extensions import TypedDict
 
-from operators.slurm.client import ask, unavailable_daemon
-from operators.slurm.output_folders import CHECK, FOLDER_UNUSABLE, JobFolder
+from operators.slurm import dependencies, output_folders
+from operators.slurm.batch_script import script_options
+from operators.slurm.client import ask, chosen_cluster, unavailable_daemon
+from operators.slurm.output_folders import FOLDER_UNUSABLE, JobFolder
 from operators.slurm.submit_line import END_OF_OPTIONS
 from resop import CommandFailed, ContactLost, InvalidOptions, Result, Shell, StepTimedOut
 from resop.errors import ResopError
@@ -31,6 +33,7 @@ done
 
 _ID = re.compile(r"([1-9][0-9]*)(?:;(\S+))?")
 _SENTENCE = re.compile(r"Submitted batch job ([1-9][0-9]*)(?: on cluster (\S+))?")
+_DEPENDENCY = "--dependency="
 _PREFIX = re.compile(r"^sbatch: (?:error: )?")
 
 
@@ -53,15 +56,16 @@ def sbatch(
 ) -> Submission:
     """Submit the script as text, or the file and arguments that `command` names.
 
-    sbatch passes its own environment to the job, with `environment` added. `--export=NAME=value`
-    would not do: sbatch splits it at commas. Raises InvalidOptions if one of the folders cannot be
-    used; CommandFailed with all that sbatch said; ContactLost if the job may have been accepted.
-    What sbatch said about an accepted job is in the task's log.
+    sbatch passes its own environment to the job, with `environment` added. Raises InvalidOptions
+    if one of the folders cannot be used, or a dependency holds nothing back; CommandFailed with
+    all that sbatch said; ContactLost if the job may have been accepted. What sbatch said about an
+    accepted job is in the task's log.
     """
-    variables = [f"{name}={value}" for name, value in (environment or {}).items()]
-    with_environment = ("env", *variables) if variables else ()
-    export = ("--export=ALL",) if variables else ()  # the script, or the site, may set another one
-    argv = (*with_environment, "sbatch", "--parsable", *export, *options)
+    lines = script_options(script or "")
+    variables, export = pass_environment(environment or {}, lines.get("export"))
+    argv = (*variables, "sbatch", "--parsable", *export, *options)
+    given = [word.removeprefix(_DEPENDENCY) for word in options if word.startswith(_DEPENDENCY)]
+    dependency = (given or [lines.get("dependency", "")])[0]
     try:
         # `--` shows where the options end in the job's submission line, which is kept unquoted.
         answer = ask(
@@ -70,7 +74,7 @@ def sbatch(
             input=script,
             changes=True,
             check=False,
-            prepare=_preparation(folders, find_sbatch="PATH" in (environment or {})),
+            prepare=_preparation(folders, dependency, find_sbatch="PATH" in (environment or {})),
         )
     except StepTimedOut as fault:
         raise StepTimedOut(f"{fault.message}: {MAYBE_ACCEPTED}", **fault.details) from None
@@ -99,15 +103,54 @@ def parse_answer(output: str) -> Submission | None:
     return None
 
 
+def pass_environment(
+    environment: Mapping[str, str], export: str | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the words before sbatch, and its --export, that give the job these variables.
+
+    `export` is that of the script's own lines, which stays in effect. Most variables are set for
+    sbatch itself, since sbatch splits --export at commas; but not those of the dynamic linker,
+    with which sbatch might not start. Raises InvalidOptions for what --export cannot carry.
+    """
+    if not environment:
+        return (), ()
+    words = [f"{name}={value}" for name, value in environment.items() if not _of_linker(name)]
+    names = [
+        _export_item(name, value) if _of_linker(name) else name
+        for name, value in environment.items()
+    ]
+    own = [each for each in (export or "ALL").split(",") if each.upper() not in ("NONE", "NIL")]
+    own = [each for each in own if each.partition("=")[0] not in environment]
+    if "ALL" in [each.upper() for each in own]:
+        names = [name for name in names if name not in environment]
+    return ("env", *words) if words else (), (f"--export={','.join([*own, *names])}",)
+
+
+def _of_linker(name: str) -> bool:
+    return name.startswith("LD_")
+
+
+def _export_item(name: str, value: str) -> str:
+    if re.search("['\"]", value):
+        message = "the value must not contain quotes: sbatch --export could not pass it to the job"
+        raise InvalidOptions.of(f"environment.{name}", message)
+    return f"'{name}={value}'" if "," in value else f"{name}={value}"
+
+
 def _preparation(
-    folders: Sequence[JobFolder], *, find_sbatch: bool = False
+    folders: Sequence[JobFolder], dependency: str, *, find_sbatch: bool
 ) -> tuple[str, Sequence[str]]:
     """Return the lines of shell that run before sbatch, and their arguments."""
-    find = FIND_SBATCH if find_sbatch else ""
-    if not folders:
-        return find, ()
-    arguments = (str(len(folders)), *(word for folder in folders for word in folder))
-    return CHECK + find, arguments
+    lines, arguments = "", list[str]()
+    if folders:
+        lines += output_folders.CHECK
+        arguments += [str(len(folders)), *(word for folder in folders for word in folder)]
+    if conditions := dependencies.conditions_of(dependency):
+        cluster = chosen_cluster()
+        lines += dependencies.CHECK
+        arguments += [str(len(conditions)), f"--clusters={cluster}" if cluster else ""]
+        arguments += [word for condition in conditions for word in condition]
+    return lines + (FIND_SBATCH if find_sbatch else ""), arguments
 
 
 def _messages(stderr: str) -> list[str]:
@@ -122,6 +165,8 @@ def _refusal(answer: Result, submission: Submission | None) -> ResopError:
     if answer.exit_code == FOLDER_UNUSABLE and messages:
         field = "chdir" if messages[-1].startswith("there is no folder") else "output"
         return InvalidOptions.of(field, messages[-1])
+    if answer.exit_code == dependencies.DEPENDENCY_REFUSED and messages:
+        return InvalidOptions.of("dependency", messages[-1])
     if len(messages) > 1:
         text = "\n".join(messages)
         fault = CommandFailed(f"sbatch: {text} (exit code {answer.exit_code})", **fault.details)

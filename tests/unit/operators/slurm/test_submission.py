@@ -1,7 +1,11 @@
-"""Answers of sbatch, and reasons of ends."""
+"""Environment and dependencies for sbatch, its answers, and reasons of ends."""
 
+import pytest
+
+from operators.slurm.dependencies import conditions_of
 from operators.slurm.job_reasons import NO_OUTPUT, reason_of_end
-from operators.slurm.submission import parse_answer
+from operators.slurm.submission import parse_answer, pass_environment
+from resop import InvalidOptions
 
 
 def test_id_is_found_among_what_a_site_prints() -> None:
@@ -42,3 +46,48 @@ def test_reason_of_an_end_is_why_it_failed_and_not_why_it_waited() -> None:
     ]
     for end, reason in cases:
         assert reason_of_end(*end) == reason, end
+
+
+def test_variables_are_added_to_what_the_script_exports() -> None:
+    given = {"A": "1,2", "B": "it's"}
+    own_exports = {
+        None: "ALL",
+        "ALL": "ALL",
+        "all,X=1": "all,X=1",
+        "ALL,A=old": "ALL",
+        "NONE": "A,B",
+        "NIL": "A,B",
+        "X,Y=2": "X,Y=2,A,B",
+        "A=old,X": "X,A,B",
+    }
+    for own, export in own_exports.items():
+        assert pass_environment(given, own) == (("env", "A=1,2", "B=it's"), (f"--export={export}",))
+    assert pass_environment({}, "NONE") == ((), ())
+
+
+def test_variables_of_the_dynamic_linker_are_not_those_of_sbatch() -> None:
+    path = {"LD_LIBRARY_PATH": "/opt/x:/opt/y"}
+    assert pass_environment(path, None) == ((), ("--export=ALL,LD_LIBRARY_PATH=/opt/x:/opt/y",))
+    assert pass_environment({"LD_PRELOAD": "a,b", "A": ""}, "NONE") == (
+        ("env", "A="),
+        ("--export='LD_PRELOAD=a,b',A",),
+    )
+    for value in ("it's", 'a"b'):
+        with pytest.raises(InvalidOptions, match="must not contain quotes"):
+            pass_environment({"LD_PRELOAD": value}, None)
+
+
+def test_conditions_of_a_dependency_are_those_that_must_all_be_met() -> None:
+    cases = {
+        "afterok:20:21,afternotok:23_4": [
+            *(("afterok", "20"), ("afterok", "21"), ("afternotok", "23_4")),
+        ],
+        "after:20+5:21": [("after", "20"), ("after", "21")],
+        "afterok:20_*": [("afterok", "20")],
+        "afterok:20+1": [],
+        "afterok:20?afterany:21": [],
+        "singleton": [],
+        "": [],
+    }
+    for dependency, conditions in cases.items():
+        assert conditions_of(dependency) == conditions, dependency
