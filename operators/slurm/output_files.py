@@ -17,6 +17,7 @@ from operators.slurm.accounting import PastJob
 from operators.slurm.batch_script import script_options
 from operators.slurm.client import ask
 from operators.slurm.filename_patterns import NO_FILE, default_pattern, is_discarded, path_of
+from operators.slurm.job_types import Job
 from operators.slurm.parsing import parse_text
 from operators.slurm.submit_line import find_option, read_line
 from resop import Shell
@@ -55,7 +56,7 @@ def recorded_patterns(shell: Shell, job: PastJob, stream: OutputStream) -> list[
     return []
 
 
-def paths(job: PastJob, patterns: Sequence[str]) -> list[str]:
+def paths(job: Job, patterns: Sequence[str]) -> list[str]:
     """Return the paths of a job's patterns."""
     found = [NO_FILE if is_discarded(each) else path_of(job, each) for each in patterns]
     # The accounting database stores a backtick for each double quote.

@@ -3,7 +3,7 @@
 import base64
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 from pydantic import Field
@@ -14,9 +14,17 @@ from operators.slurm.client import on_cluster
 from operators.slurm.filename_patterns import default_pattern, is_discarded
 from operators.slurm.job_types import UNFINISHED_STATES, JobIdText, SlurmCluster
 from operators.slurm.operations.job import JobSummary, job
-from operators.slurm.output_files import OutputStream, likely_patterns, paths, recorded_patterns
+from operators.slurm.output_files import (
+    OPTIONS,
+    OutputStream,
+    likely_patterns,
+    paths,
+    recorded_patterns,
+)
+from operators.slurm.output_folders import expand_home
+from operators.slurm.own_submissions import find_submission, is_certain
 from operators.slurm.parsing import JobId
-from resop import RemotePath, Shell, operation
+from resop import CommandFailed, JobNotFound, RemotePath, Shell, operation
 
 READ_TIMEOUT = 60.0
 FILE_MISSING = 44
@@ -71,19 +79,25 @@ def output(
     """Return the text from `offset` on, and the offset to continue at.
 
     Until the job ends, a file that does not exist yet counts as empty. After the job has left the
-    queue, its file is found by its submit line, by the accounting database of Slurm 24.05 and
-    newer, or by the `#SBATCH` lines of a script that has not changed since. Where they leave it
-    open, the operation fails: give `path`. It never returns another file.
+    queue, its file is found by the task of this service that submitted it, by its submit line, by
+    the accounting database of Slurm 24.05 and newer, or by the `#SBATCH` lines of a script that has
+    not changed since. Where they leave it open, the operation fails: give `path`. It never returns
+    another file.
     """
     with on_cluster(cluster):
-        found = job(shell, id=id, cluster=cluster)
-        if path is None and found.parts:
-            part = found.parts[0]["id"]
-            shell.fail(f"{id} has several parts: ask for one of them, such as {part}")
-        ended = found.state not in UNFINISHED_STATES
-        sources = [[path]] if path is not None else _sources(shell, found, id, stream)
+        sources: Iterable[list[str]]
+        try:
+            found = job(shell, id=id, cluster=cluster)
+        except (CommandFailed, JobNotFound) as fault:
+            ended, sources = True, _own_sources(shell, id, stream, fault)
+        else:
+            if path is None and found.parts:
+                part = found.parts[0]["id"]
+                shell.fail(f"{id} has several parts: ask for one of them, such as {part}")
+            ended = found.state not in UNFINISHED_STATES
+            sources = _sources(shell, found, id, stream)
         tried: list[str] = []
-        for files in sources:
+        for files in sources if path is None else [[expand_home(path, "path")]]:
             if any(map(is_discarded, files)):
                 shell.fail(f"the {stream} of job {id} goes to /dev/null: no file has it")
             tried += files
@@ -104,16 +118,40 @@ def _sources(shell: Shell, found: JobSummary, id: str, stream: OutputStream) -> 
     if shown is not None and not re.search(r"[%\\]", shown):
         yield [shown]
         return
-    past = find(shell, JobId.parse(id))
+    target = JobId.parse(id)
+    past = find(shell, target)
     if not past:
         yield from [[shown]] if shown is not None else []
         return
     record = past[0]
     record["node_names"] = found.node_names or record["node_names"]
+    own = find_submission(shell, target, record["submitted"])
+    if own is not None and (pattern := own.pattern(record, OPTIONS[stream])):
+        yield paths(record, [pattern])
+        return
     likely = likely_patterns(record, stream)
     yield paths(record, likely)
     if likely[0] == default_pattern(record):
         yield paths(record, recorded_patterns(shell, record, stream))
+
+
+def _own_sources(
+    shell: Shell, id: str, stream: OutputStream, fault: CommandFailed | JobNotFound
+) -> list[list[str]]:
+    """Return the file of a job that has left the queue and is in no accounting database.
+
+    Raises the `fault` if the service itself does not know the job, or if the queue was not read.
+    """
+    is_gone = isinstance(fault, JobNotFound) or fault.message.startswith("sacct:")
+    target = JobId.parse(id)
+    own = find_submission(shell, target) if is_gone else None
+    if own is None:
+        raise fault
+    record = own.describe(target, shell.username)
+    pattern = own.pattern(record, OPTIONS[stream])
+    if pattern is None or not is_certain(pattern, target):
+        raise fault
+    return [paths(record, [pattern])]
 
 
 def _read(
