@@ -6,10 +6,12 @@ It stores a backtick for each double quote in a job's name.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
+from operators.slurm.gpu_requests import gpus_of_line, with_gpus
 from operators.slurm.job_reasons import reason_of_end
 from operators.slurm.job_types import (
     UNFINISHED_STATES,
@@ -86,7 +88,10 @@ class PastJob(Job):
     signal: int | None
     requested: dict[str, int]
     allocated: dict[str, int]
-    """Resources by name: counts; memory in bytes."""
+    """Resources by name: counts; memory in bytes.
+
+    GPUs that the site's accounting does not track are as the submission line asks for them.
+    """
     cpu_seconds: Seconds | None
     max_rss: Bytes | None
     """The highest memory use of any task of any step."""
@@ -113,6 +118,15 @@ def find(shell: Shell, target: JobId) -> list[PastJob]:
     return [job for job in reversed(jobs) if matches_id(job, target)]
 
 
+def drop_reused(past: Iterable[PastJob], queued: Iterable[Job]) -> list[PastJob]:
+    """Return the jobs without earlier ones that had the number of a job in the queue.
+
+    Job numbers begin again after MaxJobId, and where a site resets Slurm's state.
+    """
+    submitted = {job["id"]: job["submitted"] or "" for job in queued}
+    return [job for job in past if (job["submitted"] or "") >= submitted.get(job["id"], "")]
+
+
 def _job(row: listings.TableRow) -> PastJob:
     job = JobId.parse(row["id"])
     code, signal = parsing.parse_exit_code(row["exit_code"]) or (None, None)
@@ -120,6 +134,8 @@ def _job(row: listings.TableRow) -> PastJob:
     nodes, ended = parsing.expand_nodes(row["node_names"]), parsing.parse_time(row["ended"])
     # For a job that was cancelled while pending, the database has its end as its start.
     started = parsing.parse_time(row["started"]) if nodes else None
+    count = parsing.parse_int(row["nodes"]) or 0
+    gpus = gpus_of_line(row["submit_line"], row["name"], count)
     return PastJob(
         id=row["id"],
         job=job.job,
@@ -134,7 +150,7 @@ def _job(row: listings.TableRow) -> PastJob:
         qos=parsing.parse_text(row["qos"]),
         state=state,
         reason=_reason(state, code, signal, row["reason"], has_started=bool(nodes)),
-        nodes=parsing.parse_int(row["nodes"]) or 0,
+        nodes=count,
         node_names=nodes,
         cpus=parsing.parse_int(row["cpus"]) or 0,
         submitted=parsing.parse_time(row["submitted"]),
@@ -146,8 +162,8 @@ def _job(row: listings.TableRow) -> PastJob:
         cancelled_by=cancelled_by,
         exit_code=code if ended else None,
         signal=signal if ended else None,
-        requested=parsing.parse_tres(row["requested"]),
-        allocated=parsing.parse_tres(row["allocated"]),
+        requested=with_gpus(parsing.parse_tres(row["requested"]), gpus),
+        allocated=with_gpus(parsing.parse_tres(row["allocated"]), gpus if nodes else None),
         cpu_seconds=parsing.parse_duration(row["cpu_seconds"]),
         max_rss=None,
         submit_line=parsing.parse_text(row["submit_line"]),

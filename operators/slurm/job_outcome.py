@@ -103,7 +103,7 @@ def _accounted_parts(
     jobs: list[PastJob] = []
     for delay in (0, *(ACCOUNTING_DELAYS if total else ())):
         time.sleep(delay)
-        found = select(accounting.find(shell, target), target)
+        found = select(accounting.drop_reused(accounting.find(shell, target), known), target)
         jobs = [job for job in found if job["state"] not in UNFINISHED_STATES]
         if count_tasks(jobs) >= total:
             break

@@ -6,12 +6,14 @@ That time is MinJobAge: five minutes unless the site configures it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
 from operators.slurm.client import ask
+from operators.slurm.gpu_requests import JobSize, count_gpus, with_gpus
 from operators.slurm.job_reasons import reason_of_end
 from operators.slurm.job_types import UNFINISHED_STATES, Job, Seconds, Timestamp, matches_id
 from operators.slurm.parsing import JobId
@@ -45,7 +47,13 @@ _COLUMNS = {
     "comment": "k",
 }
 # scontrol prints each on its own line. The last match counts: a job's name may contain newlines.
-_DETAILS = re.compile(r"^   (StdErr|StdOut|AllocTRES|ReqTRES|TRES)=(.*)$", re.MULTILINE)
+_DETAILS = re.compile(
+    r"^   (StdErr|StdOut|AllocTRES|ReqTRES|TRES|TresPer(?:Job|Node|Socket|Task))=(.*)$",
+    re.MULTILINE,
+)
+_SIZE = re.compile(
+    r"^   NumNodes=(\d+)\S* .*NumTasks=(\d+) .*ReqB:S:C:T=[^: ]*:(\d*)[^: ]*:", re.MULTILINE
+)
 _RECORD = re.compile(r"^(?=JobId=(\d+) )", re.MULTILINE)
 _EXIT_STATUS = re.compile(r"^   Requeue=.* Restarts=(\d+) .*ExitCode=(\d+:\d+)$", re.MULTILINE)
 
@@ -115,9 +123,27 @@ def read_details(shell: Shell, id: str, *, has_ended: bool) -> JobDetails | None
         stderr=parsing.parse_text(fields.get("StdErr", "")),
         exit_code=code,
         signal=signal,
-        resources=parsing.parse_tres(fields.get("AllocTRES", "")) or parsing.parse_tres(requested),
+        resources=with_gpus(
+            parsing.parse_tres(fields.get("AllocTRES", "")) or parsing.parse_tres(requested),
+            _requested_gpus(fields, answer.stdout),
+        ),
         restarts=parsing.parse_int(restarts),
     )
+
+
+def _requested_gpus(fields: dict[str, str], record: str) -> Counter[str] | None:
+    """Return the GPUs that a job asks for, which its resources may not count."""
+    requests = {
+        kind: fields.get(name, "")
+        for kind, name in {
+            "per_job": "TresPerJob",
+            "per_node": "TresPerNode",
+            "per_socket": "TresPerSocket",
+            "per_task": "TresPerTask",
+        }.items()
+    }
+    size = [parsing.parse_int(number) for number in (_SIZE.findall(record) or [()])[-1]]
+    return count_gpus(requests, JobSize(*size) if size else JobSize(None, None))
 
 
 def exit_codes(shell: Shell, job: int) -> dict[int, tuple[int, int]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
 from operators.slurm.client import ask
-from operators.slurm.generic_resources import parse_gres
+from operators.slurm.gpu_requests import JobSize, count_gpus
 from operators.slurm.job_types import Bytes
 from resop import OperationFailed, Shell
 
@@ -21,6 +19,8 @@ _COLUMNS = {
     "per_task": "tres-per-task",
     "tasks": "NumTasks",
     "nodes": "NumNodes",
+    "per_socket": "tres-per-socket",
+    "sockets": "sct",
 }
 
 
@@ -70,16 +70,13 @@ def _gpus(row: listings.TableRow, resources: dict[str, int]) -> dict[str, int]:
 
     The resources have them only if the site tracks GPUs, and their types only if it tracks those.
     """
-    factors = {
-        "per_job": 1,
-        "per_node": parsing.parse_int(row["nodes"]) or 1,
-        "per_task": parsing.parse_int(row["tasks"]) or 1,
-    }
-    requested: Counter[str] = Counter()
-    for column, factor in factors.items():
-        for (name, kind), number in parse_gres(row[column]).items():
-            if name == "gpu":
-                requested[kind or "gpu"] += number * factor
+    size = JobSize(
+        nodes=parsing.parse_int(row["nodes"]) or 1,
+        tasks=parsing.parse_int(row["tasks"]) or 1,
+        sockets_per_node=parsing.parse_int(row["sockets"].partition(":")[0]) or 1,
+    )
+    requests = {name: row[name] for name in ("per_job", "per_node", "per_task", "per_socket")}
+    requested = dict(count_gpus(requests, size) or {})
     tracked = parsing.gpus_by_type(resources)
     is_same = sum(tracked.values()) == sum(requested.values())
-    return dict(requested) if is_same or not tracked else tracked
+    return requested if is_same or not tracked else tracked

@@ -169,6 +169,48 @@ def test_job_that_never_starts_is_not_waited_for(alice: Caller) -> None:
     never = ending(alice, child, timeout=3600)
     assert (never["ended"], never["reason"]) == (False, "DependencyNeverSatisfied")
     output(alice, "slurm/opn/cancel", jobs=[child])
+    # Slurm itself takes these for met, and would start the job at once.
+    out_of_the_queue(alice, failing)
+    for dependency, reason in {
+        f"afterok:{failing}": f"job {failing} has left the queue as FAILED",
+        f"afterany:{failing}:999999": "Slurm knows no job 999999",
+    }.items():
+        options = {"script": "#!/bin/sh\n", "dependency": dependency}
+        error = failure(alice.post("slurm/opn/submit", options), 422)
+        assert reason in error["message"]
+    done = submit(alice, "true", dependency=f"afternotok:{failing},afterany:{failing}")
+    assert ending(alice, done)["succeeded"]
+
+
+def test_variables_reach_a_job_that_exports_none(alice: Caller) -> None:
+    given = {"A": "1, 2", "LD_LIBRARY_PATH": "/no/such,/nor/this"}
+    lines = "#SBATCH --export=NONE\necho $A; echo $LD_LIBRARY_PATH; echo ${SHLVL_OF_LOGIN-none}"
+    with profile(alice, "export SHLVL_OF_LOGIN=login"):
+        job = submit(alice, lines, environment=given)
+    assert ending(alice, job)["succeeded"]
+    assert written(alice, job)["text"] == "1, 2\n/no/such,/nor/this\nnone\n"
+
+
+def test_each_attempt_of_a_requeued_job_is_listed(alice: Caller) -> None:
+    job = submit(alice, "sleep 60", job_name=f"again-{time.time_ns()}")
+    eventually(lambda: fresh(alice, "slurm/opn/job", id=job)["state"], "RUNNING".__eq__)
+    output(alice, "slurm/cmd/scontrol", input=f"requeue {job}")
+    eventually(lambda: fresh(alice, "slurm/opn/job", id=job)["state"], "PENDING".__eq__)
+    output(alice, "slurm/opn/cancel", jobs=[job])
+
+    def attempts() -> list[tuple[str, int]]:
+        options = {"start": "now-1hour", "attempts": True}
+        listed = fresh(alice, "slurm/opn/history", **options)["jobs"]
+        return [(each["state"], each["restarts"]) for each in listed if each["job"] == job]
+
+    assert eventually(attempts, [("CANCELLED", 1), ("REQUEUED", 0)].__eq__)
+
+
+def test_unknown_partitions_and_accounts_are_refused(alice: Caller) -> None:
+    for action, option in (("jobs", "partitions"), ("jobs", "accounts"), ("history", "accounts")):
+        error = failure(alice.post(f"slurm/opn/{action}", {option: ["no-such"]}), 422)
+        assert error["faults"][0]["field"] == option
+        assert "no-such; it shows" in error["message"]
 
 
 def test_jobs_are_listed_with_memory_and_gpus(alice: Caller) -> None:

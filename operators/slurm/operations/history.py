@@ -1,5 +1,7 @@
 """List past and present jobs from the accounting database."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -9,6 +11,7 @@ from typing_extensions import TypedDict
 from operators.slurm.accounting import PastJob, list_jobs
 from operators.slurm.client import on_cluster
 from operators.slurm.job_types import JobName, JobState, NameList, SlurmCluster
+from operators.slurm.known_names import check_accounts, check_partitions
 from resop import ErrorMessage, Shell, operation
 
 # Without a list of all states, sacct omits jobs that were cancelled before they were eligible.
@@ -21,10 +24,17 @@ HistoryTime = Annotated[
 ]
 
 
+class HistoryJob(PastJob):
+    """A job, or one attempt of it, in the accounting database."""
+
+    restarts: int | None
+    """The number of its earlier attempts in the time asked for; None without `attempts`."""
+
+
 class JobHistory(TypedDict):
     """A page of jobs, the last submitted first."""
 
-    jobs: list[PastJob]
+    jobs: list[HistoryJob]
     total: int
     """The number of matching jobs on all pages."""
     next: int | None
@@ -67,6 +77,13 @@ def history(
         list[JobName] | None, Field(min_length=1, description="only jobs with exactly these names")
     ] = None,
     steps: Annotated[bool, Field(description="include the jobs' steps and memory use")] = False,
+    attempts: Annotated[
+        bool,
+        Field(
+            description="list each attempt of a job that was requeued, not only the last one: "
+            "an earlier one ended as REQUEUED, NODE_FAIL, PREEMPTED, …"
+        ),
+    ] = False,
     limit: Annotated[
         int, Field(ge=1, le=1000, description="maximum number of jobs on a page")
     ] = 100,
@@ -84,14 +101,19 @@ def history(
     filters = [f"--{name}={','.join(values)}" for name, values in lists.items() if values]
     filters += ["--allusers"] if all_users and not users else []
     filters += [] if steps else ["--allocations"]
+    filters += ["--duplicates"] if attempts else []
     span = (f"--starttime={format_time(start)}", f"--endtime={format_time(end)}")
     # Not sacct's filters: its --state means "at any time", and it splits names at commas.
     stored_names = [name.replace('"', "`") for name in names or ()]
     with on_cluster(cluster):
         listed = list_jobs(shell, *span, f"--state={ALL_STATES}", *filters)
+        if not listed:
+            check_partitions(shell, partitions)
+            check_accounts(shell, accounts)
+    restarts = _count_earlier(listed) if attempts else [None] * len(listed)
     found = [
-        job
-        for job in listed
+        HistoryJob(**job, restarts=number)
+        for job, number in zip(listed, restarts, strict=True)
         if (states is None or job["state"] in states)
         and (not stored_names or job["name"] in stored_names)
     ]
@@ -99,6 +121,18 @@ def history(
     return JobHistory(
         jobs=found[offset:after], total=len(found), next=after if after < len(found) else None
     )
+
+
+def _count_earlier(jobs: Sequence[PastJob]) -> list[int | None]:
+    """Return the number of earlier attempts of each job; the jobs are the last submitted first."""
+    seen: Counter[tuple[str, str, str]] = Counter()
+    counts: list[int | None] = []
+    # The number of a job can be used again, after MaxJobId: for another job, with another name.
+    for job in reversed(jobs):
+        key = (job["id"], job["user"], job["name"])
+        counts.append(seen[key])
+        seen[key] += 1
+    return counts[::-1]
 
 
 def format_time(when: datetime | str) -> str:

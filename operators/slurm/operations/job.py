@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from operators.slurm import job_queue
-from operators.slurm.accounting import ACCOUNTING_DELAYS, JobStep, PastJob, find
+from operators.slurm.accounting import ACCOUNTING_DELAYS, JobStep, PastJob, drop_reused, find
 from operators.slurm.client import on_cluster
 from operators.slurm.filename_patterns import complete_path
 from operators.slurm.job_queue import QueuedJob
@@ -106,7 +106,7 @@ def _find_job(shell: Shell, id: str, *, steps: bool) -> JobSummary:
     is_whole = by_number and any(each["job"] == target.job and is_part(each) for each in queued)
     past: list[PastJob] = []
     if steps or is_whole or not queued:
-        past = _find_accounted(shell, target, retry=bool(queued) and not is_whole)
+        past = _find_accounted(shell, target, queued, retry=bool(queued) and not is_whole)
     parts = _merge(queued, past)
     if not parts:
         raise no_such_job(id)
@@ -116,7 +116,7 @@ def _find_job(shell: Shell, id: str, *, steps: bool) -> JobSummary:
     found["states"] = Counter(state for each in parts for state in _states_of(each, target))
     found["max_rss"] = max((each["max_rss"] or 0 for each in past), default=0) or None
     if whole:
-        return JobSummary(**found, parts=parts)
+        return JobSummary(**{**found, **_exit_status(parts, past), "steps": None}, parts=parts)
     if past:
         found["steps"] = past[0]["steps"]
         found["resources"] = past[0]["allocated"] or past[0]["requested"]
@@ -138,14 +138,16 @@ def is_part(job: Job) -> bool:
     return any(job[key] is not None for key in ("task", "tasks", "component"))
 
 
-def _find_accounted(shell: Shell, target: JobId, *, retry: bool) -> list[PastJob]:
+def _find_accounted(
+    shell: Shell, target: JobId, queued: list[QueuedJob], *, retry: bool
+) -> list[PastJob]:
     """Find a job in the accounting database; with `retry`, ask again while it is missing."""
-    found = find(shell, target)
+    found = drop_reused(find(shell, target), queued)
     for delay in ACCOUNTING_DELAYS if retry else ():
         if found:
             break
         time.sleep(delay)
-        found = find(shell, target)
+        found = drop_reused(find(shell, target), queued)
     return found
 
 
@@ -164,6 +166,18 @@ def _merge(queued: list[QueuedJob], past: list[PastJob]) -> list[Job]:
         and (is_part(each) or not has_parts)
     ]
     return [*queued, *past_only]
+
+
+def _exit_status(parts: list[Job], past: list[PastJob]) -> dict[str, Any]:
+    """Return the highest exit code and signal of all parts; None unless all have ended."""
+    ends = {each["id"]: each for each in past}
+    records = [ends[each["id"]] for each in parts if each["id"] in ends]
+    codes = [each["exit_code"] for each in records if each["exit_code"] is not None]
+    signals = [each["signal"] for each in records if each["signal"] is not None]
+    has_ended = all(each["state"] not in UNFINISHED_STATES for each in parts)
+    if not has_ended or len(codes) < len(parts):
+        return {"exit_code": None, "signal": None}
+    return {"exit_code": max(codes), "signal": max(signals, default=None)}
 
 
 def _states_of(job: Job, target: JobId) -> list[str]:

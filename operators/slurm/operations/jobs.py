@@ -8,6 +8,7 @@ from operators.slurm.client import on_cluster
 from operators.slurm.job_queue import QueuedJob, id_filter, list_jobs
 from operators.slurm.job_resources import NO_RESOURCES, JobResources, read_resources
 from operators.slurm.job_types import JobIds, JobName, JobState, NameList, SlurmCluster
+from operators.slurm.known_names import check_accounts, check_partitions
 from operators.slurm.parsing import JobId
 from resop import Shell, operation
 
@@ -58,6 +59,9 @@ def jobs(
     with on_cluster(cluster):
         targets = [JobId.parse(each) for each in ids or ()]
         found = list_jobs(shell, *filters, ids=targets)
+        if not found:
+            check_partitions(shell, partitions)
+            check_accounts(shell, accounts)
         # Not squeue's filter, which splits names at commas.
         named = [job for job in found if names is None or job["name"] in names]
         resources = read_resources(shell, *filters, *id_filter(targets)) if named else {}

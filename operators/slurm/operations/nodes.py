@@ -9,6 +9,7 @@ from operators.slurm import parsing
 from operators.slurm.client import on_cluster
 from operators.slurm.generic_resources import ResourceCounts, gpus_of
 from operators.slurm.job_types import Bytes, NameList, SlurmCluster, Timestamp
+from operators.slurm.known_names import check_partitions
 from operators.slurm.node_records import NodeRecord, read_nodes
 from operators.slurm.node_states import NodeStateWord
 from resop import ErrorMessage, Shell, operation
@@ -92,12 +93,11 @@ def nodes(
     """Return the nodes that match all filters, ordered by name."""
     with on_cluster(cluster):
         found = read_nodes(shell, names)
-    return [
-        _node(record)
-        for record in found
-        if (partitions is None or {*partitions} & {*record.partitions})
-        and (states is None or record.state.matches({*states}))
-    ]
+        if partitions is not None:
+            found = [record for record in found if {*partitions} & {*record.partitions}]
+            if not found and names is None:
+                check_partitions(shell, partitions)
+    return [_node(record) for record in found if states is None or record.state.matches({*states})]
 
 
 def _node(record: NodeRecord) -> Node:

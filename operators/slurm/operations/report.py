@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from operators.slurm import parsing
 from operators.slurm.client import ask, unreadable
 from operators.slurm.job_types import NameList, SlurmCluster, Timestamp
+from operators.slurm.known_names import check_accounts, check_resources, check_users
 from resop import ErrorMessage, Shell, operation
 
 REPORTS = {
@@ -193,9 +194,26 @@ def report(
     spans = [*_months(start, after)] if monthly else [(start, after)]
     if len(spans) > MAX_MONTHS:
         shell.fail(f"{len(spans)} months are too many: at most {MAX_MONTHS} are reported at once")
-    return UsageReport(
-        type=type, unit=unit, periods=shell.map(period, spans), rolled_up=_rolled_up(shell)
-    )
+    periods = shell.map(period, spans)
+    _check_names(shell, periods, resources, accounts, users)
+    return UsageReport(type=type, unit=unit, periods=periods, rolled_up=_rolled_up(shell))
+
+
+def _check_names(
+    shell: Shell,
+    periods: list[ReportPeriod],
+    resources: list[str],
+    accounts: list[str] | None,
+    users: list[str] | None,
+) -> None:
+    """Raise InvalidOptions for a name for which the report is empty because nothing has it."""
+    rows = [row for each in periods for row in each["rows"]]
+    if not rows:
+        check_accounts(shell, accounts)
+        check_users(shell, users)
+    missing = {*resources} - {row["resource"] for row in rows} - {"cpu", "mem"}
+    if missing:
+        check_resources(shell, sorted(missing))
 
 
 def _months(start: date, after: date | None) -> Iterator[tuple[date, date | None]]:
