@@ -8,6 +8,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 import httpx
 import pytest
 
+from resop.errors import QueueUnavailable
 from resop.messaging.messages import KINDS, LoginRequest
 from resop.messaging.task_queue import TASK_NAME, TaskQueue, celery_app
 from resop.security.encryption import Encryptor
@@ -247,11 +249,23 @@ def test_repeatedly_delivered_message_runs_once(site: Site) -> None:
     site.service.add_workers(1)  # two workers race for each message
     queue = TaskQueue(celery_app(site.service.settings))
     tasks = [site.trail(steps=2, seconds=0.1) for _ in range(8)]
+
+    def put(task: str) -> None:
+        """Put a task into the queue, again where a failover prevents it."""
+
+        def is_put() -> bool:
+            with contextlib.suppress(QueueUnavailable):
+                queue.put(task, "hpc")
+                return True
+            return False
+
+        assert eventually(is_put)
+
     for task, _ in tasks * 3:
-        queue.put(task, "hpc")
+        put(task)
     for task, _ in tasks:
         assert site.ended(task)["state"] == "succeeded"
-        queue.put(task, "hpc")
+        put(task)
     assert site.alice.run("true").status_code == 200
     assert eventually(lambda: queue_is_empty(site))
     for _, file in tasks:
@@ -718,8 +732,9 @@ def test_workers_whose_clocks_are_wrong_lose_nothing(site: Site) -> None:
         site.service.add_workers(1, **patient, **environ)
     right, ahead, behind = (worker.output() for worker in site.service.workers)
     assert "the clock of this machine" not in right
-    assert "the clock of this machine is 90.0 s ahead of the database's" in ahead
-    assert "the clock of this machine is 90.0 s behind the database's" in behind
+    # A busy machine takes some tenths of a second to ask.
+    assert re.search(r"the clock of this machine is (89|90)\.\d s ahead of the database's", ahead)
+    assert re.search(r"the clock of this machine is (89|90)\.\d s behind the database's", behind)
     trails = [site.trail(steps=3, seconds=1.5) for _ in range(6)]
     assert eventually(lambda: all(lines(file) for _, file in trails))
     for skew in ("+3600s", "-3600s"):  # a step of NTP
