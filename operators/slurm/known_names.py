@@ -16,30 +16,31 @@ MAX_NAMES = 20
 """Names that a message lists."""
 
 
-def check_partitions(shell: Shell, names: Iterable[str] | None) -> None:
+def check_partitions(shell: Shell, names: Iterable[str] | None, field: str = "partitions") -> None:
     """Raise InvalidOptions for a partition that the cluster does not have."""
     if names:
         answer = ask(shell, "scontrol", "--all", "--oneliner", "show", "partition")
         found = listings.records(answer.lines)
-        _check("partition", names, [each.get("PartitionName", "") for each in found])
+        known = [each.get("PartitionName", "") for each in found]
+        refuse_unknown("partition", names, known, field)
 
 
-def check_accounts(shell: Shell, names: Iterable[str] | None) -> None:
+def check_accounts(shell: Shell, names: Iterable[str] | None, field: str = "accounts") -> None:
     """Raise InvalidOptions for an account that the accounting database does not have."""
     if names:
-        _check("account", names, _accounted(shell, "Account", "account"))
+        refuse_unknown("account", names, _accounted(shell, "Account", "account"), field)
 
 
 def check_users(shell: Shell, names: Iterable[str] | None) -> None:
     """Raise InvalidOptions for a user whom the accounting database does not have."""
     if names:
-        _check("user", names, _accounted(shell, "User", "user"))
+        refuse_unknown("user", names, _accounted(shell, "User", "user"))
 
 
 def check_resources(shell: Shell, names: Iterable[str]) -> None:
     """Raise InvalidOptions for a resource that the site's accounting does not track."""
     rows = listings.sacctmgr(shell, ["Type", "Name"], "tres")
-    _check("resource", names, ["/".join(filter(None, row.values())) for row in rows])
+    refuse_unknown("resource", names, ["/".join(filter(None, row.values())) for row in rows])
 
 
 def _accounted(shell: Shell, column: str, kind: str) -> list[str]:
@@ -51,10 +52,14 @@ def _accounted(shell: Shell, column: str, kind: str) -> list[str]:
         return []
 
 
-def _check(kind: str, names: Iterable[str], known: list[str]) -> None:
+def refuse_unknown(
+    kind: str, names: Iterable[str], known: Iterable[str], field: str | None = None
+) -> None:
+    """Raise InvalidOptions for a name that is not known, if any are known."""
+    known = {*known}
     unknown = [name for name in names if name not in known]
     if unknown and known:
-        others = ", ".join(sorted({*known})[:MAX_NAMES])
-        more = ", …" if len({*known}) > MAX_NAMES else ""
+        others = ", ".join(sorted(known)[:MAX_NAMES])
+        more = ", …" if len(known) > MAX_NAMES else ""
         message = f"Slurm shows no {kind} {', '.join(unknown)}; it shows {others}{more}"
-        raise InvalidOptions.of(f"{kind}s", message)
+        raise InvalidOptions.of(field or f"{kind}s", message)

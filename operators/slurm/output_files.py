@@ -36,6 +36,8 @@ READ_SCRIPT_HEAD = f'stat -c %Y -- "$1" && head -c {MAX_SCRIPT_HEAD} -- "$1"'
 SCRIPT_TIMEOUT = 60.0
 
 _JOB_ID = re.compile(r"%[0-9]*[AjJ]")
+_KNOWN_TO_SLURM = re.compile(r"%[0-9]*[rS]")
+"""The number of restarts, and the SLUID of the job."""
 
 
 def likely_patterns(job: PastJob, stream: OutputStream) -> list[str]:
@@ -63,10 +65,25 @@ def paths(job: Job, patterns: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([*found, *(each.replace("`", '"') for each in found)]))
 
 
-def _accounted_pattern(shell: Shell, job: PastJob, stream: OutputStream) -> str | None:
+def expanded_paths(
+    shell: Shell, job: PastJob, stream: OutputStream, patterns: Sequence[str]
+) -> list[str]:
+    """Return the path as sacct fills it, if one of the patterns has a letter that only Slurm knows.
+
+    sacct of Slurm 24.05 and newer can; Slurm 25.11 and newer have such letters.
+    """
+    if not any(map(_KNOWN_TO_SLURM.search, patterns)):
+        return []
+    path = _accounted_pattern(shell, job, stream, "--expand-patterns")
+    return [] if path is None or _KNOWN_TO_SLURM.search(path) else [path]
+
+
+def _accounted_pattern(
+    shell: Shell, job: PastJob, stream: OutputStream, *options: str
+) -> str | None:
     """Return the pattern in the accounting database of Slurm 24.05 and newer."""
     end = listings.separator()
-    style = ("--noheader", "--parsable", f"--delimiter={end}", "--allocations")
+    style = ("--noheader", "--parsable", f"--delimiter={end}", "--allocations", *options)
     query = (f"--jobs={job['id']}", "--format=JobID,StdOut,StdErr")
     answer = ask(shell, "sacct", *style, *query, check=False)
     if answer.exit_code != 0:  # "Invalid field requested"

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
 from operators.slurm.job_types import NameList, Seconds, SlurmCluster
+from operators.slurm.known_names import refuse_unknown
 from resop import Shell, operation
 
 _ASSOCIATION_COLUMNS = [
@@ -96,6 +97,8 @@ def accounts(
     rows, details, default = shell.map(lambda each: listings.sacctmgr(shell, *each), queries)
     rows = [row for row in rows if cluster in (None, row["Cluster"])]
     known = {row["Account"]: row for row in details}
+    refuse_unknown("account", accounts or (), known)
+    refuse_unknown("user", users or (), [row["User"] for row in default])
     tree = {
         _key(row): _account(row, known.get(row["Account"], {}))
         for row in rows

@@ -13,6 +13,7 @@ from operators.slurm.client import ask, on_cluster
 from operators.slurm.job_outcome import count_by_state, select, unfinished
 from operators.slurm.job_queue import QueuedJob, list_jobs
 from operators.slurm.job_types import Job, JobName, SlurmCluster
+from operators.slurm.known_names import check_accounts, check_partitions
 from operators.slurm.parsing import JobId
 from operators.slurm.submit_options import CommaSeparatedNames
 from resop import (
@@ -123,6 +124,9 @@ def cancel(
     flags += ["--full"] if signal and batch else []
     with on_cluster(cluster):
         selected = jobs or [_scancel_id(job) for job in _select_jobs(shell, filters)]
+        if not selected:
+            check_partitions(shell, _split(partition), field="partition")
+            check_accounts(shell, _split(account), field="account")
         ids = list(dict.fromkeys(selected))
         starts = range(0, len(ids), JOBS_PER_SCANCEL)
         groups = [ids[start : start + JOBS_PER_SCANCEL] for start in starts]
@@ -141,6 +145,10 @@ def _select_jobs(shell: Shell, filters: dict[str, str | None]) -> list[QueuedJob
     flags = [f"--{flag}={filters[key]}" for key, flag in names.items() if filters[key]]
     # Not squeue's filter by name, which splits names at commas.
     return [job for job in list_jobs(shell, *flags) if filters["name"] in (None, job["name"])]
+
+
+def _split(names: str | None) -> list[str]:
+    return names.split(",") if names else []
 
 
 def _scancel_id(job: QueuedJob) -> str:

@@ -17,6 +17,7 @@ from operators.slurm.operations.job import JobSummary, job
 from operators.slurm.output_files import (
     OPTIONS,
     OutputStream,
+    expanded_paths,
     likely_patterns,
     paths,
     recorded_patterns,
@@ -128,9 +129,11 @@ def _sources(shell: Shell, found: JobSummary, id: str, stream: OutputStream) -> 
     own = find_submission(shell, target, record["submitted"])
     if own is not None and (pattern := own.pattern(record, OPTIONS[stream])):
         yield paths(record, [pattern])
+        yield expanded_paths(shell, record, stream, [pattern])
         return
     likely = likely_patterns(record, stream)
     yield paths(record, likely)
+    yield expanded_paths(shell, record, stream, likely)
     if likely[0] == default_pattern(record):
         yield paths(record, recorded_patterns(shell, record, stream))
 

@@ -11,6 +11,7 @@ from operators.slurm import listings, parsing
 from operators.slurm.client import ask, on_cluster, unreadable
 from operators.slurm.generic_resources import ResourceCounts, gpus_of
 from operators.slurm.job_types import Bytes, NameList, Seconds, SlurmCluster
+from operators.slurm.known_names import refuse_unknown
 from operators.slurm.node_records import NodeRecord, read_nodes
 from resop import Shell, operation
 
@@ -85,6 +86,7 @@ def partitions(
         ]
     except (KeyError, ValueError):
         raise unreadable("scontrol", answer.stdout) from None
+    refuse_unknown("partition", names or (), [each["name"] for each in found])
     return [partition for partition in found if names is None or partition["name"] in names]
 
 
