@@ -51,9 +51,8 @@ _DETAILS = re.compile(
     r"^   (StdErr|StdOut|AllocTRES|ReqTRES|TRES|TresPer(?:Job|Node|Socket|Task))=(.*)$",
     re.MULTILINE,
 )
-_SIZE = re.compile(
-    r"^   NumNodes=(\d+)\S* .*NumTasks=(\d+) .*ReqB:S:C:T=[^: ]*:(\d*)[^: ]*:", re.MULTILINE
-)
+_SIZE = re.compile(r"^   NumNodes=(\d+)\S* .*NumTasks=(\d+) ", re.MULTILINE)
+_SOCKETS = re.compile(r"^   Socks/Node=(\d+) ", re.MULTILINE)
 _RECORD = re.compile(r"^(?=JobId=(\d+) )", re.MULTILINE)
 _EXIT_STATUS = re.compile(r"^   Requeue=.* Restarts=(\d+) .*ExitCode=(\d+:\d+)$", re.MULTILINE)
 
@@ -142,8 +141,9 @@ def _requested_gpus(fields: dict[str, str], record: str) -> Counter[str] | None:
             "per_task": "TresPerTask",
         }.items()
     }
-    size = [parsing.parse_int(number) for number in (_SIZE.findall(record) or [()])[-1]]
-    return count_gpus(requests, JobSize(*size) if size else JobSize(None, None))
+    nodes, tasks = (_SIZE.findall(record) or [("", "")])[-1]
+    sockets = (_SOCKETS.findall(record) or [""])[-1]
+    return count_gpus(requests, JobSize(*map(parsing.parse_int, (nodes, tasks, sockets))))
 
 
 def exit_codes(shell: Shell, job: int) -> dict[int, tuple[int, int]]:

@@ -1,12 +1,15 @@
 """Slurm as sites and users have it: profiles, output files in odd places, drained nodes."""
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from operators.slurm.job_queue import read_details
+from resop.testing import FakeShell
 from tests.support.centre import output
 from tests.support.service import Caller, failure
 from tests.support.testbed import Testbed
@@ -228,6 +231,30 @@ def test_jobs_are_listed_with_memory_and_gpus(alice: Caller) -> None:
     found = {each["job"]: (each["memory"], each["gpus"], each["ntasks"]) for each in listed}
     assert found == expected
     output(alice, "slurm/opn/cancel", name=held["job_name"])
+
+
+def test_gpus_are_counted_as_if_the_accounting_tracked_none(alice: Caller) -> None:
+    cases = {
+        "--gpus=2": {"gres/gpu": 2},
+        "--gpus=a100:2": {"gres/gpu": 2, "gres/gpu:a100": 2},
+        "-N 2 --gres=gpu:a100:1": {"gres/gpu": 2, "gres/gpu:a100": 2},
+        "-N 2 --gpus-per-node=1": {"gres/gpu": 2},
+        "-n 3 --gpus-per-task=1": {"gres/gpu": 3},
+        "-N 2 --sockets-per-node=1 --gpus-per-socket=1": {"gres/gpu": 2},
+        "-n 2": {},
+    }
+    lines = [f"sbatch --parsable -H -p batch --wrap true {words}" for words in cases]
+    script = "\n".join(["#!/bin/sh", *lines])
+    jobs = output(alice, "core/opn/script", script=script)["stdout"].split()
+    for job, (words, gpus) in zip(jobs, cases.items(), strict=True):
+        record = output(alice, "slurm/cmd/scontrol", input=f"show job {job}")
+        untracked = re.sub(r",gres/gpu[^,\n]*", "", record)
+        shell = FakeShell().expect(f"scontrol show job {job}", stdout=untracked)
+        details = read_details(shell, job, has_ended=False)
+        assert details is not None
+        counted = {name: n for name, n in details["resources"].items() if "gpu" in name}
+        assert counted == gpus, (words, record)
+    output(alice, "slurm/opn/cancel", jobs=jobs)
 
 
 def test_unknown_jobs_are_not_found(alice: Caller) -> None:
