@@ -10,7 +10,7 @@ import pytest
 
 from operators.slurm.job_queue import read_details
 from resop.testing import FakeShell
-from tests.support.centre import output
+from tests.support.centre import logged_in, output, service
 from tests.support.service import Caller, failure
 from tests.support.testbed import Testbed
 from tests.testbed.test_slurm_actions import ending, out_of_the_queue, submit, written
@@ -61,14 +61,22 @@ def past(caller: Caller, job: int) -> Any:
 
 
 @contextlib.contextmanager
-def profile(caller: Caller, lines: str) -> Iterator[None]:
-    """Put lines into the user's ~/.bashrc, which bash reads for each step."""
+def profile(caller: Caller, bed: Testbed, lines: str) -> Iterator[Caller]:
+    """Put lines into the user's ~/.bashrc; yields a caller of a service that has read them.
+
+    bash reads them once for each connection, so a new service opens one.
+    """
+    user = bed.site.users[0]
     script = (
         f"#!/bin/sh\ncp ~/.bashrc ~/.bashrc-kept 2>/dev/null\ncat >~/.bashrc <<'E'\n{lines}\nE\n"
     )
     output(caller, "core/opn/script", script=script)
     try:
-        yield
+        with (
+            service(bed.site) as other,
+            logged_in(other, user.name, user.password) as its_caller,
+        ):
+            yield its_caller
     finally:
         run(caller, "rm ~/.bashrc; mv ~/.bashrc-kept ~/.bashrc || true")
 
@@ -121,24 +129,39 @@ def test_output_is_the_jobs_own_in_the_queue_and_after_it(alice: Caller) -> None
             out_of_the_queue(alice, int(job))
 
 
-def test_variables_of_a_profile_change_no_answer(alice: Caller) -> None:
+def test_output_is_found_by_what_this_service_submitted(alice: Caller, bed: Testbed) -> None:
+    # A site's own sbatch: Slurm's submission line no longer is one of sbatch.
+    wrapper = '#!/bin/bash\nexec -a /site/submit "$(type -P -a sbatch | tail -n 1)" "$@"\n'
+    run(alice, f"mkdir -p site && printf '%s' '{wrapper}' >site/sbatch && chmod +x site/sbatch")
+    with profile(alice, bed, 'export PATH="$HOME/site:$PATH"') as caller:
+        job = submit(caller, "echo own", output="own-%j.txt", **QUICK)
+        assert ending(caller, job)["succeeded"]
+        out_of_the_queue(caller, job)
+        assert past(caller, job)["submit_line"].startswith("/site/submit ")
+        assert written(caller, job)["text"] == "own\n"
+    error = failure(alice.post("slurm/opn/output", {"id": job}), 424)
+    assert "give its path" in error["message"]
+
+
+def test_variables_of_a_profile_change_no_answer(alice: Caller, bed: Testbed) -> None:
     running = submit(alice, "sleep 60")
     held = submit(alice, "true", hold=True)
-    with profile(alice, HURTFUL_PROFILE):
-        listed = {each["job"]: each for each in fresh(alice, "slurm/opn/jobs")}
+    with profile(alice, bed, HURTFUL_PROFILE) as caller:
+        assert run(caller, "echo $SQUEUE_STATES")["stdout"] == "RUNNING\n"
+        listed = {each["job"]: each for each in fresh(caller, "slurm/opn/jobs")}
         assert {running, held} <= set(listed)
         assert listed[held]["submitted"].startswith("20")
-        assert fresh(alice, "slurm/opn/job", id=held)["source"] == "queue"
-        assert ending(alice, held, timeout=0)["state"] == "PENDING"
-        names = {each["name"] for each in fresh(alice, "slurm/opn/partitions")}
+        assert fresh(caller, "slurm/opn/job", id=held)["source"] == "queue"
+        assert ending(caller, held, timeout=0)["state"] == "PENDING"
+        names = {each["name"] for each in fresh(caller, "slurm/opn/partitions")}
         assert names == {"batch", "debug"}
-        assert len(fresh(alice, "slurm/opn/nodes")) == 6
-        assert past(alice, running)["job"] == running
+        assert len(fresh(caller, "slurm/opn/nodes")) == 6
+        assert past(caller, running)["job"] == running
         own = {"PATH": "/own/bin:/bin", "A": "sbatch"}
-        done = submit(alice, "echo $SLURM_JOB_PARTITION $PATH", environment=own)
-        assert ending(alice, done)["succeeded"]
-        assert written(alice, done)["text"] == "batch /own/bin:/bin\n"
-        answer = output(alice, "slurm/opn/cancel", jobs=[held, running])
+        done = submit(caller, "echo $SLURM_JOB_PARTITION $PATH", environment=own)
+        assert ending(caller, done)["succeeded"]
+        assert written(caller, done)["text"] == "batch /own/bin:/bin\n"
+        answer = output(caller, "slurm/opn/cancel", jobs=[held, running])
         assert {each["result"] for each in answer} == {"ended"}
 
 
@@ -187,11 +210,14 @@ def test_job_that_never_starts_is_not_waited_for(alice: Caller) -> None:
 
 def test_variables_reach_a_job_that_exports_none(alice: Caller) -> None:
     given = {"A": "1, 2", "LD_LIBRARY_PATH": "/no/such,/nor/this"}
-    lines = "#SBATCH --export=NONE\necho $A; echo $LD_LIBRARY_PATH; echo ${SHLVL_OF_LOGIN-none}"
-    with profile(alice, "export SHLVL_OF_LOGIN=login"):
-        job = submit(alice, lines, environment=given)
-    assert ending(alice, job)["succeeded"]
-    assert written(alice, job)["text"] == "1, 2\n/no/such,/nor/this\nnone\n"
+    lines = "echo $A; echo $LD_LIBRARY_PATH; echo ${SSH_CONNECTION+passed on}"
+    texts = {
+        submit(alice, f"#SBATCH --export=NONE\n{lines}", environment=given): "",
+        submit(alice, lines, environment=given): "passed on",
+    }
+    for job, inherited in texts.items():
+        assert ending(alice, job)["succeeded"]
+        assert written(alice, job)["text"] == f"1, 2\n/no/such,/nor/this\n{inherited}\n"
 
 
 def test_each_attempt_of_a_requeued_job_is_listed(alice: Caller) -> None:
