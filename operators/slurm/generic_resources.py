@@ -68,7 +68,9 @@ def _same_kind(key: tuple[str, str], total: Mapping[tuple[str, str], int]) -> tu
 
 def _entries(text: str) -> Iterator[tuple[str, str, int]]:
     """Yield the name, the type and the number of each entry of a list."""
-    for entry in _DETAILS.sub("", parse_text(text) or "").split(","):
+    if parse_text(text) is None:
+        return
+    for entry in _DETAILS.sub("", text).split(","):
         # gpu, gpu:2, gpu:a100:2, gres:gpu:2, gres/gpu:a100=2, gpu:no_consume:2
         words = [word for word in re.split(r"[:=]", entry.strip().removeprefix("gres/")) if word]
         if words and words[0] in ("gres", "gres_list"):

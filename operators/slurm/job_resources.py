@@ -48,12 +48,19 @@ def read_resources(shell: Shell, *filters: str) -> dict[int, JobResources]:
     answer = ask(shell, "squeue", *flags, check=False)
     if answer.exit_code != 0:
         return {}
+    # Most jobs of a large queue ask for the same as others.
+    known: dict[tuple[str, ...], JobResources] = {}
+    found = {}
     try:
-        table = listings.job_rows("squeue", answer, end, list(_COLUMNS))
+        for row in listings.iterate_job_rows("squeue", answer, end, list(_COLUMNS)):
+            id, *cells = row.values()
+            found[int(id)] = known.get(tuple(cells)) or known.setdefault(
+                tuple(cells), _resources(row)
+            )
     except OperationFailed as fault:  # what else is known of the jobs is worth an answer
         shell.log(f"memory and GPUs are unknown: {fault.message}")
         return {}
-    return {int(row["id"]): _resources(row) for row in table}
+    return found
 
 
 def _resources(row: listings.TableRow) -> JobResources:

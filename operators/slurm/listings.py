@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from operators.slurm.client import ask, unreadable
-from operators.slurm.parsing import JobId
+from operators.slurm.parsing import JOB_ID
 from resop import Result, Shell
 
 TableRow = dict[str, str]
+PART_LENGTH = 1 << 20
+"""Characters of a table that are split at once."""
+
 # squeue prints it where SLURM_CLUSTERS is set by a wrapper.
 _HEADER = re.compile(r"^CLUSTER: .*$", re.MULTILINE)
+_IDS = re.compile(rf"(?:{JOB_ID}) [0-9]+(?:\D.*)?", re.DOTALL)
 _PAIR = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_/:]*)=(\S*)")
 
 
@@ -25,8 +29,8 @@ def separator() -> str:
     return f"@{secrets.token_hex(4)}@"
 
 
-def squeue(shell: Shell, columns: Mapping[str, str], *filters: str) -> list[TableRow]:
-    """Return squeue's rows; `columns` maps our names to the letters of its --format.
+def squeue(shell: Shell, columns: Mapping[str, str], *filters: str) -> Iterator[TableRow]:
+    """Yield squeue's rows; `columns` maps our names to the letters of its --format.
 
     Raises OperationFailed for a user that the cluster does not know.
     """
@@ -35,7 +39,7 @@ def squeue(shell: Shell, columns: Mapping[str, str], *filters: str) -> list[Tabl
     answer = ask(shell, "squeue", "--noheader", "--all", f"--format={format}", *filters)
     if "error: Invalid user" in answer.stderr:  # squeue prints no rows, and exits with 0
         shell.fail(answer.stderr.strip())
-    return job_rows("squeue", answer, end, list(columns))
+    return iterate_job_rows("squeue", answer, end, list(columns))
 
 
 def sacct(shell: Shell, columns: Mapping[str, str], *filters: str) -> list[TableRow]:
@@ -65,14 +69,21 @@ def job_rows(program: str, answer: Result, end: str, names: Sequence[str]) -> li
     Lines that a site's wrapper prints before a row are skipped. Raises OperationFailed for a text
     that is not such a table, or only a part of it.
     """
+    return [*iterate_job_rows(program, answer, end, names)]
+
+
+def iterate_job_rows(
+    program: str, answer: Result, end: str, names: Sequence[str]
+) -> Iterator[TableRow]:
+    """Yield the rows of a table of jobs one by one, for tables that may be large."""
     try:
-        table = rows(answer.stdout, end, names)
-        for row in table:
-            JobId.parse(row["id"])
-            int(re.split(r"\D", row.get("raw_id", row["id"]))[0])
+        for row in iterate_rows(answer.stdout, end, names):
+            id, raw_id = row["id"], row.get("raw_id", row["id"])
+            if not (id == raw_id and id.isdecimal()) and not _IDS.fullmatch(f"{id} {raw_id}"):
+                raise ValueError("this is not the id of a job")
+            yield row
     except ValueError:
         raise unreadable(program, answer.stdout) from None
-    return table
 
 
 def rows(text: str, end: str, names: Sequence[str]) -> list[TableRow]:
@@ -81,14 +92,28 @@ def rows(text: str, end: str, names: Sequence[str]) -> list[TableRow]:
     Of the first column, an id, only the last line counts. Raises ValueError for a table that ends
     within a row.
     """
-    *cells, rest = text.split(end)
-    if _HEADER.sub("", rest).strip():
+    return [*iterate_rows(text, end, names)]
+
+
+def iterate_rows(text: str, end: str, names: Sequence[str]) -> Iterator[TableRow]:
+    """Yield the rows of such a table one by one, for tables that may be large."""
+    width, cells, position = len(names), list[str](), 0
+    while position < len(text):
+        # A part of the text at a time: a small string for each cell takes three times the memory.
+        stop = text.rfind(end, position, position + PART_LENGTH)
+        stop = text.find(end, position) if stop < 0 else stop
+        if stop < 0:
+            break
+        cells += text[position:stop].split(end)
+        position = stop + len(end)
+        complete = len(cells) - len(cells) % width
+        for at in range(0, complete, width):
+            row = dict(zip(names, cells[at : at + width], strict=True))
+            row[names[0]] = row[names[0]].rpartition("\n")[2]
+            yield row
+        del cells[:complete]
+    if cells or _HEADER.sub("", text[position:]).strip():
         raise ValueError("the table ends within a row")
-    starts = range(0, len(cells), len(names))
-    table = [dict(zip(names, cells[at : at + len(names)], strict=True)) for at in starts]
-    for row in table:
-        row[names[0]] = row[names[0]].rpartition("\n")[2]
-    return table
 
 
 def records(lines: Iterable[str]) -> list[TableRow]:

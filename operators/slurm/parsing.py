@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 ABSENT = frozenset(
@@ -20,11 +21,13 @@ _INDEX_RANGE = re.compile(r"([0-9]+)(?:-([0-9]+)(?::([0-9]+))?)?")
 _NODES = re.compile(r"(?:[^,\[\]]|\[[^\]]*\])+")
 _BRACKET = re.compile(r"\[([^\]]*)\]")
 _INTEGER = re.compile(r"-?[0-9]+")
-_JOB = re.compile(
+JOB_ID = (
     r"(?P<job>[0-9]+)"
     r"(?:_(?:(?P<task>[0-9]+)|\[(?P<tasks>[0-9,:%-]+)\])|\+(?P<component>[0-9]+))?"
     r"(?:\.(?P<step>[^.]+))?"
 )
+"""The pattern of a job id, in which each part has a name."""
+_JOB = re.compile(JOB_ID)
 
 
 def parse_text(text: str) -> str | None:
@@ -34,7 +37,8 @@ def parse_text(text: str) -> str | None:
 
 def parse_int(text: str) -> int | None:
     """Parse an integer; None for anything else."""
-    return int(text) if _INTEGER.fullmatch(text) else None
+    # Most are decimals, and a queue has a million of them.
+    return int(text) if text.isdecimal() or _INTEGER.fullmatch(text) else None
 
 
 def parse_float(text: str) -> float | None:
@@ -42,6 +46,7 @@ def parse_float(text: str) -> float | None:
     return float(text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) else None
 
 
+@lru_cache(maxsize=4096)
 def parse_duration(text: str) -> int | None:
     """Return the seconds of `1-02:00:00`, `02:00:00`, `10:00`, `1-02`, `60` (minutes).
 
@@ -62,6 +67,7 @@ def parse_duration(text: str) -> int | None:
     return (hours * 60 + minutes) * 60 + seconds
 
 
+@lru_cache(maxsize=4096)
 def parse_size(text: str, unit: str = "M") -> int | None:
     """Return the bytes of `500M`, `62.50G`, `4000Mn`; None for anything else.
 
@@ -124,7 +130,9 @@ def expand_nodes(text: str) -> list[str]:
 
     Several brackets multiply; leading zeros are preserved.
     """
-    return [name for one in _NODES.findall(parse_text(text) or "") for name in _expand(one)]
+    if text in ABSENT:
+        return []
+    return [name for one in _NODES.findall(text) for name in _expand(one)]
 
 
 def parse_exit_code(text: str) -> tuple[int, int] | None:
@@ -156,6 +164,8 @@ class JobId(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse a job id; ValueError for anything else."""
+        if text.isdecimal():
+            return cls(int(text))
         found = _JOB.fullmatch(text)
         if not found:
             raise ValueError(f"{text!r} is not a job id such as 123, 123_4 or 123+1")
