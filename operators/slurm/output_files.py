@@ -17,6 +17,7 @@ from operators.slurm.accounting import PastJob
 from operators.slurm.batch_script import script_options
 from operators.slurm.client import ask
 from operators.slurm.filename_patterns import NO_FILE, default_pattern, is_discarded, path_of
+from operators.slurm.job_script import stored_script
 from operators.slurm.job_types import Job
 from operators.slurm.parsing import parse_text
 from operators.slurm.submit_line import find_option, read_line
@@ -96,9 +97,8 @@ def _accounted_pattern(
 
 def _stored_script_pattern(shell: Shell, job: PastJob, stream: OutputStream) -> str | None:
     """Return the pattern in the script, where the accounting database stores scripts."""
-    answer = ask(shell, "sacct", "--batch-script", f"--jobs={job['job']}", check=False)
-    script = re.search(r"^#!.*", answer.stdout, re.MULTILINE | re.DOTALL)
-    return _pattern_of_script(script[0], stream) if script else None
+    script = stored_script(shell, job["job"])
+    return _pattern_of_script(script, stream) if script else None
 
 
 def _script_file_pattern(shell: Shell, job: PastJob, stream: OutputStream) -> str | None:

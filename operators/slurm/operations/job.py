@@ -2,16 +2,21 @@
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
 from operators.slurm import job_queue
+from operators.slurm import live_usage as live
 from operators.slurm.accounting import ACCOUNTING_DELAYS, JobStep, PastJob, drop_reused, find
+from operators.slurm.attempts import Attempt, read_attempts
 from operators.slurm.client import on_cluster
+from operators.slurm.efficiency import Efficiency, read_efficiency
 from operators.slurm.filename_patterns import complete_path
 from operators.slurm.job_queue import QueuedJob
 from operators.slurm.job_reasons import reason_of_end
+from operators.slurm.job_script import BatchScript, read_script
 from operators.slurm.job_types import (
     UNFINISHED_STATES,
     Bytes,
@@ -22,7 +27,7 @@ from operators.slurm.job_types import (
     Timestamp,
 )
 from operators.slurm.parsing import JobId, expand_indexes
-from resop import JobNotFound, Shell, operation
+from resop import CommandFailed, DaemonUnavailable, JobNotFound, Shell, operation
 
 
 class JobSummary(BaseModel):
@@ -73,7 +78,24 @@ class JobSummary(BaseModel):
     """An array's tasks (pending ones share one entry) or a heterogeneous job's components."""
 
 
-@operation(share_for=2, examples=[{"id": "4242"}, {"id": "4243_7", "steps": True}])
+class JobReport(JobSummary):
+    """A job with what a request asked for beyond the summary; None for the rest."""
+
+    batch_script: BatchScript | None = None
+    efficiency: Efficiency | None = None
+    live_usage: live.LiveUsage | None = None
+    attempts: list[Attempt] | None = None
+    """From the first start to the last one."""
+
+
+@operation(
+    share_for=2,
+    examples=[
+        {"id": "4242"},
+        {"id": "4243_7", "steps": True},
+        {"id": "4242", "batch_script": True, "efficiency": True, "attempts": True},
+    ],
+)
 def job(
     shell: Shell,
     id: JobIdText,
@@ -81,15 +103,76 @@ def job(
         bool,
         Field(description="also return steps and memory use while the job is in the queue"),
     ] = False,
+    batch_script: Annotated[bool, Field(description="also return the batch script")] = False,
+    efficiency: Annotated[
+        bool, Field(description="also compare what the job used with what it got")
+    ] = False,
+    live_usage: Annotated[
+        bool, Field(description="also return what the job uses now, if it runs and is yours")
+    ] = False,
+    attempts: Annotated[
+        bool, Field(description="also return the earlier attempts of a job that was requeued")
+    ] = False,
     cluster: SlurmCluster = None,
-) -> JobSummary:
+) -> JobSummary | JobReport:
     """Return the job. JobNotFound: neither the queue nor the accounting database has it.
 
     The accounting database is a few seconds behind, so it is asked again for the steps of a job
-    in the queue.
+    in the queue. What is asked for beyond the summary says itself why it is missing.
     """
+    wanted = {"batch_script": batch_script, "efficiency": efficiency, "attempts": attempts}
     with on_cluster(cluster):
-        return _find_job(shell, id, steps=steps)
+        found, raw_id = _find_job(shell, id, steps=steps)
+        if not (live_usage or any(wanted.values())):
+            return found
+        report = _report(shell, found, id, wanted)
+        if live_usage:
+            refusal = _live_usage_refusal(shell, found, cluster)
+            report.live_usage = (
+                live.no_usage(refusal) if refusal else live.read_usage(shell, raw_id)
+            )
+        return report
+
+
+def _report(shell: Shell, found: JobSummary, id: str, wanted: Mapping[str, bool]) -> JobReport:
+    """Return the job with each part that is wanted, but for what it uses now."""
+    report = JobReport(**found.model_dump())
+    if wanted["batch_script"]:
+        is_queued = found.source == "queue"
+        report.batch_script = read_script(shell, JobId.parse(id), is_queued=is_queued)
+    if wanted["efficiency"]:
+        report.efficiency = read_efficiency(shell, id)
+    if wanted["attempts"]:
+        report.attempts = _attempts(shell, id)
+        report.restarts = _restarts(found, report.attempts or [])
+    return report
+
+
+def _attempts(shell: Shell, id: str) -> list[Attempt] | None:
+    """Return the attempts of a job; None, with a line in the log, if Slurm does not answer."""
+    try:
+        return read_attempts(shell, id)
+    except (CommandFailed, DaemonUnavailable) as fault:
+        shell.log(f"attempts are unknown: {fault.message}")
+        return None
+
+
+def _restarts(found: JobSummary, attempts: list[Attempt]) -> int | None:
+    """Return how often a single job was started again; the accounting database keeps no count."""
+    if found.restarts is not None or found.parts or not attempts:
+        return found.restarts
+    return attempts[-1]["number"] - 1
+
+
+def _live_usage_refusal(shell: Shell, found: JobSummary, cluster: str | None) -> str | None:
+    """Return why sstat cannot be asked about a job; None if it can."""
+    if found.state != "RUNNING":
+        return live.NOT_RUNNING
+    if found.parts:
+        return live.SEVERAL
+    if cluster is not None:
+        return live.OTHER_CLUSTER
+    return None if shell.username in (found.user, "root") else live.NOT_YOURS
 
 
 def no_such_job(id: str) -> JobNotFound:
@@ -99,7 +182,8 @@ def no_such_job(id: str) -> JobNotFound:
     )
 
 
-def _find_job(shell: Shell, id: str, *, steps: bool) -> JobSummary:
+def _find_job(shell: Shell, id: str, *, steps: bool) -> tuple[JobSummary, int]:
+    """Return the job, and Slurm's own number for it or for its first part."""
     target = JobId.parse(id)
     queued = job_queue.list_jobs(shell, "--states=all", ids=[target])
     by_number = target.task is None and target.component is None
@@ -116,7 +200,8 @@ def _find_job(shell: Shell, id: str, *, steps: bool) -> JobSummary:
     found["states"] = Counter(state for each in parts for state in _states_of(each, target))
     found["max_rss"] = max((each["max_rss"] or 0 for each in past), default=0) or None
     if whole:
-        return JobSummary(**{**found, **_exit_status(parts, past), "steps": None}, parts=parts)
+        found |= _exit_status(parts, past) | {"steps": None}
+        return JobSummary(**found, parts=parts), parts[0]["raw_id"]
     if past:
         found["steps"] = past[0]["steps"]
         found["resources"] = past[0]["allocated"] or past[0]["requested"]
@@ -130,7 +215,7 @@ def _find_job(shell: Shell, id: str, *, steps: bool) -> JobSummary:
         if has_ended:
             end = (found["state"], found.get("exit_code"), found.get("signal"), found["reason"])
             found["reason"] = reason_of_end(*end)
-    return JobSummary(**found)
+    return JobSummary(**found), parts[0]["raw_id"]
 
 
 def is_part(job: Job) -> bool:
