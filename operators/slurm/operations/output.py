@@ -14,6 +14,7 @@ from operators.slurm.client import on_cluster
 from operators.slurm.filename_patterns import default_pattern, is_discarded
 from operators.slurm.job_types import UNFINISHED_STATES, JobIdText, SlurmCluster
 from operators.slurm.operations.job import JobSummary, job
+from operators.slurm.output_excerpt import FILE_MISSING, MAX_LINES, WINDOW, Excerpt, Selection
 from operators.slurm.output_files import (
     OPTIONS,
     OutputStream,
@@ -25,21 +26,9 @@ from operators.slurm.output_files import (
 from operators.slurm.output_folders import expand_home
 from operators.slurm.own_submissions import find_submission, is_certain
 from operators.slurm.parsing import JobId
-from resop import CommandFailed, JobNotFound, RemotePath, Shell, operation
+from resop import CommandFailed, InvalidOptions, JobNotFound, RemotePath, Shell, operation
 
 READ_TIMEOUT = 60.0
-FILE_MISSING = 44
-"""The exit code of READ_SCRIPT if none of the files exists."""
-# Prints the number of the first file that exists and its size, then a part of it in base64.
-READ_SCRIPT = f"""\
-from=$1 limit=$2 number=0
-shift 2
-for file; do test -f "$file" && break; number=$((number + 1)); done
-test -f "$file" || exit {FILE_MISSING}
-size=$(wc -c <"$file") || exit
-echo $number $size
-tail -c "+$((from + 1))" <"$file" | head -c "$limit" | base64
-"""
 
 
 class OutputChunk(TypedDict):
@@ -49,7 +38,7 @@ class OutputChunk(TypedDict):
     text: str
     """The text in UTF-8; invalid bytes are replaced."""
     offset: int
-    """Where in the file the text start, in bytes."""
+    """Where in the file the text starts, in bytes."""
     next_offset: int
     """The `offset` of the next call; an incomplete character at the end is left for that call."""
     size: int
@@ -59,14 +48,22 @@ class OutputChunk(TypedDict):
 
 
 @operation(
-    examples=[{"id": "4242"}, {"id": "4243_7", "stream": "stderr", "offset": 4096}],
+    examples=[
+        {"id": "4242"},
+        {"id": "4243_7", "stream": "stderr", "offset": 4096},
+        {"id": "4242", "tail": 20},
+    ],
 )
 def output(
     shell: Shell,
     id: JobIdText,
     stream: Annotated[OutputStream, Field(description="which output to read")] = "stdout",
     offset: Annotated[
-        int, Field(ge=0, description="position in the file to start at, in bytes")
+        int,
+        Field(
+            ge=-WINDOW,
+            description="position in the file to start at, in bytes; negative: from its end",
+        ),
     ] = 0,
     limit: Annotated[
         int, Field(ge=16, le=1 << 20, description="maximum number of bytes to read")
@@ -75,9 +72,16 @@ def output(
         RemotePath | None,
         Field(description="path of the output file, if Slurm no longer knows it"),
     ] = None,
+    tail: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_LINES, description="only the last lines of the file: this many"),
+    ] = None,
     cluster: SlurmCluster = None,
 ) -> OutputChunk:
     """Return the text from `offset` on, and the offset to continue at.
+
+    With `tail` the text is the last lines: as many of them as fit into `limit`, or the end of the
+    last one. Of a line in which a progress bar was redrawn, it has the last state only.
 
     Until the job ends, a file that does not exist yet counts as empty. After the job has left the
     queue, its file is found by the task of this service that submitted it, by its submit line, by
@@ -85,6 +89,9 @@ def output(
     not changed since. Where they leave it open, the operation fails: give `path`. It never returns
     another file.
     """
+    if tail is not None and offset:
+        raise InvalidOptions.of("tail", "give either tail or offset")
+    excerpt = Excerpt(offset, limit, tail)
     with on_cluster(cluster):
         sources: Iterable[list[str]]
         try:
@@ -102,14 +109,14 @@ def output(
             if any(map(is_discarded, files)):
                 shell.fail(f"the {stream} of job {id} goes to /dev/null: no file has it")
             tried += files
-            chunk = _read(shell, files, offset, limit, ended=ended)
+            chunk = _read(shell, files, excerpt, ended=ended)
             if chunk is not None:
                 return chunk
     if not tried:
         shell.fail(f"Slurm no longer knows the output file of job {id}: give its path")
     if ended:
         shell.fail(f"no output file at {' or '.join(tried)}: give its path")
-    return _chunk(tried[0], b"", offset, 0, ended)
+    return _chunk(tried[0], Selection(b"", 0, 0), 0, ended)
 
 
 def _sources(shell: Shell, found: JobSummary, id: str, stream: OutputStream) -> Iterator[list[str]]:
@@ -157,13 +164,12 @@ def _own_sources(
     return [paths(record, [pattern])]
 
 
-def _read(
-    shell: Shell, files: list[str], offset: int, limit: int, *, ended: bool
-) -> OutputChunk | None:
+def _read(shell: Shell, files: list[str], excerpt: Excerpt, *, ended: bool) -> OutputChunk | None:
     """Read a part of the first file that exists; None if there is none."""
     if not files:
         return None
-    argv = ("/bin/sh", "-c", READ_SCRIPT, "output", str(offset), str(limit), *files)
+    script, *arguments = excerpt.command()
+    argv = ("/bin/sh", "-c", script, "output", *arguments, *files)
     answer = shell.run(*argv, timeout=READ_TIMEOUT, max_output=4 << 20, check=False)
     if answer.exit_code == FILE_MISSING:
         return None
@@ -171,20 +177,21 @@ def _read(
         raise answer.failure()
     first, _, encoded = answer.stdout.partition("\n")
     number, size = map(int, first.split())
-    return _chunk(files[number], base64.b64decode(encoded), offset, size, ended)
+    selection = excerpt.select(base64.b64decode(encoded), size)
+    return _chunk(files[number], selection, size, ended)
 
 
-def _chunk(path: str, content: bytes, offset: int, size: int, ended: bool) -> OutputChunk:
-    start = min(offset, size)  # a requeued job starts its file again
-    size = max(size, start + len(content))
+def _chunk(path: str, selection: Selection, size: int, ended: bool) -> OutputChunk:
+    content, start, end = selection
+    size = max(size, end)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text = decoder.decode(content, final=ended and start + len(content) == size)
+    text = decoder.decode(content, final=ended and end == size)
     incomplete, _ = decoder.getstate()
     return OutputChunk(
         path=path,
         text=text,
         offset=start,
-        next_offset=start + len(content) - len(incomplete),
+        next_offset=end - len(incomplete),
         size=size,
         ended=ended,
     )
