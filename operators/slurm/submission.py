@@ -83,7 +83,7 @@ def sbatch(
         raise _refusal(answer, submission)
     if submission is None:
         raise _no_id(answer)
-    for line in _messages(answer.stderr):
+    for line in messages_of(answer.stderr):
         shell.log(f"sbatch: {line}")
     shell.log(f"script accepted as job {submission['job']}")
     return submission
@@ -153,7 +153,7 @@ def _preparation(
     return lines + (FIND_SBATCH if find_sbatch else ""), arguments
 
 
-def _messages(stderr: str) -> list[str]:
+def messages_of(stderr: str) -> list[str]:
     """Return the lines that sbatch said, without its name before each."""
     lines = (_PREFIX.sub("", line).strip() for line in stderr.splitlines())
     return [line for line in lines if line]
@@ -161,7 +161,7 @@ def _messages(stderr: str) -> list[str]:
 
 def _refusal(answer: Result, submission: Submission | None) -> ResopError:
     """Return the error for a submission that failed, with all that sbatch said."""
-    fault, messages = answer.failure(), _messages(answer.stderr)
+    fault, messages = answer.failure(), messages_of(answer.stderr)
     if answer.exit_code == FOLDER_UNUSABLE and messages:
         field = "chdir" if messages[-1].startswith("there is no folder") else "output"
         return InvalidOptions.of(field, messages[-1])

@@ -6,13 +6,13 @@ A number is accepted wherever Slurm's own notation may be a plain number.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from resop import Argument, ErrorMessage
+from resop import Argument, ErrorMessage, InvalidOptions, RemotePath
 
 _INDEX = r"[0-9]+(-[0-9]+(:[1-9][0-9]*)?)?"
 _JOB = r"[1-9][0-9]*(_([0-9]+|\*))?(\+[0-9]+)?"
@@ -114,6 +114,12 @@ TimeLimit = Annotated[
     ErrorMessage("must be minutes, or a time such as 1:30:00 or 2-12:00:00, or UNLIMITED"),
 ]
 
+ModuleName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_+.][A-Za-z0-9_+./=-]*$", max_length=255),
+    ErrorMessage("must be a module's name, such as gcc/12"),
+]
+
 # Variables that bash sets itself or makes read-only: the script would not see the given value.
 _RESERVED_VARIABLES = frozenset(
     [
@@ -176,6 +182,37 @@ ParameterName = Annotated[VariableName, AfterValidator(_check_not_needed)]
 """The name of a parameter of a sweep, which becomes an environment variable of the script."""
 VariableValue = Annotated[Argument, BeforeValidator(_number_as_text)]
 """The value of an environment variable: text, or a number."""
+
+
+ScriptText = Annotated[
+    BatchScript | None, Field(description="batch script as text, beginning with #!/…")
+]
+ScriptPath = Annotated[
+    RemotePath | None,
+    Field(
+        description="instead of script: path of a batch script on the cluster, "
+        "relative to the home folder"
+    ),
+]
+ScriptArguments = Annotated[
+    list[Argument] | None, Field(description="arguments of the script: $1, $2, …")
+]
+JobEnvironment = Annotated[
+    dict[VariableName, VariableValue] | None,
+    Field(description="extra environment variables for the job; values may contain any text"),
+]
+Modules = Annotated[
+    list[ModuleName] | None,
+    Field(
+        min_length=1,
+        description="modules to load first (with script only); "
+        "the job stops if one cannot be loaded",
+    ),
+]
+JobArray = Annotated[
+    ArrayIndexes | None,
+    Field(description="indexes of a job array: 1,3,10-99:5; %10: at most ten at once"),
+]
 
 
 class JobOptions(TypedDict, total=False):
@@ -266,6 +303,15 @@ class BatchOptions(JobOptions, total=False):
     ]
     mail_user: Annotated[OptionText | None, Field(description="recipient of the mail")]
     comment: Annotated[OptionText | None, Field(description="comment stored with the job")]
+
+
+def require_one_script(script: str | None, path: str | None, modules: Sequence[str] | None) -> None:
+    """Raise InvalidOptions unless there is one script, with modules only if it is a text."""
+    if (script is None) == (path is None):
+        raise InvalidOptions.of("script", "give either script or path")
+    if modules and path:
+        message = "modules need a script sent as text; load them in the script at path instead"
+        raise InvalidOptions.of("modules", message)
 
 
 _FLAG_NAMES = {"time_limit": "time", "memory": "mem", "memory_per_cpu": "mem-per-cpu"}
