@@ -51,7 +51,9 @@ NOT_FOUND = (
 )
 
 # Clients that take the option --clusters.
-_CLIENTS_OF_A_CLUSTER = ("squeue", "sinfo", "sacct", "scontrol", "scancel", "sbatch")
+_CLIENTS_OF_A_CLUSTER = (
+    *("squeue", "sinfo", "sacct", "scontrol", "scancel", "sbatch", "sprio", "sshare"),
+)
 _CLIENTS = (*_CLIENTS_OF_A_CLUSTER, "sacctmgr", "sreport")
 _DATABASE_CLIENTS = ("sacct", "sacctmgr", "sreport")
 _MUNGE = ("munge", "--no-input")

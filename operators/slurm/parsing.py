@@ -99,6 +99,19 @@ def parse_tres(text: str) -> dict[str, int]:
     return {name: size for name, size in sizes.items() if size is not None}
 
 
+def resource_unit(name: str) -> int:
+    """Return the bytes of one unit of a resource in counts without a unit; 1 for other things.
+
+    slurmctld counts memory and burst buffers in MiB.
+    """
+    return 1 << 20 if name == "mem" or name.startswith("bb/") else 1
+
+
+def parse_tres_counts(text: str) -> dict[str, int]:
+    """Parse `cpu=4,mem=4000`, where memory has no unit: counts; memory in bytes."""
+    return {name: count * resource_unit(name) for name, count in parse_tres(text).items()}
+
+
 def gpus_by_type(resources: dict[str, int]) -> dict[str, int]:
     """Return the GPUs among the resources by type; the type is `gpu` if Slurm names none.
 
