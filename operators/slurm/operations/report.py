@@ -1,18 +1,24 @@
 """Report the cluster's usage by account, user, job size or month, as sreport sums it up."""
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import Field, NaiveDatetime
+from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm import parsing
-from operators.slurm.client import ask, unreadable
 from operators.slurm.job_types import NameList, SlurmCluster, Timestamp
 from operators.slurm.known_names import check_accounts, check_resources, check_users
+from operators.slurm.sreport import (
+    ReportPeriod,
+    ReportRow,
+    ReportTime,
+    ResourceName,
+    read_rollup_time,
+    run_report,
+    total_row,
+)
 from resop import ErrorMessage, Shell, operation
 
 REPORTS = {
@@ -45,57 +51,8 @@ RowPattern = Annotated[
     Field(pattern=r"^[A-Za-z0-9_.@+*?\[\]!-]+$", max_length=255),
     ErrorMessage("must be a name, possibly with wildcards such as project*"),
 ]
-ResourceName = Annotated[
-    str,
-    Field(pattern="^[A-Za-z0-9_/:.-]+$", max_length=255),
-    ErrorMessage("must be a resource such as cpu, mem or gres/gpu"),
-]
-REPORT_TIME = ErrorMessage(
-    "must be a day such as 2024-05-01, or a time without a zone such as 2024-05-01T12:00"
-)
 
-# sreport's columns that are not figures.
-_LABEL_COLUMNS = {
-    "Cluster": "cluster",
-    "Account": "account",
-    "Login": "user",
-    "Proper Name": "full_name",
-    "WCKey": "wckey",
-    "Wckey": "wckey",
-    "Name": "reservation",
-    "TRES Name": "resource",
-    "Start": "start",
-    "End": "end",
-}
-_FIGURE_NAMES = {"PLND Down": "planned_down"}
 MAX_MONTHS = 60
-_SPAN = re.compile(r"\b([0-9]{9,}) - ([0-9]{9,})\b")
-
-
-class ReportRow(TypedDict):
-    """One line of a report; a column that the report does not have is None."""
-
-    cluster: str | None
-    account: str | None
-    user: str | None
-    full_name: str | None
-    wckey: str | None
-    reservation: str | None
-    resource: str | None
-    """The resource the figures count: cpu, mem, gres/gpu, …"""
-    figures: dict[str, float]
-    """`used`; or `allocated`, `idle`, `down`, …; or usage by job size, such as `0-49 CPUs`."""
-
-
-class ReportPeriod(TypedDict):
-    """A month, or the whole time span."""
-
-    start: Timestamp
-    end: Timestamp
-    """The first second after the period."""
-    rows: list[ReportRow]
-    total: list[ReportRow]
-    """The sum of the rows by resource; rows of accounts that sum up their users do not count."""
 
 
 class UsageReport(TypedDict):
@@ -128,11 +85,9 @@ class UsageReport(TypedDict):
 def report(
     shell: Shell,
     type: Annotated[ReportType, Field(description="which report: what it sums up, by what")],
-    start: Annotated[
-        Annotated[date | NaiveDatetime, REPORT_TIME], Field(description="first day or hour")
-    ],
+    start: Annotated[ReportTime, Field(description="first day or hour")],
     end: Annotated[
-        Annotated[date | NaiveDatetime, REPORT_TIME] | None,
+        ReportTime | None,
         Field(description="last day (included), or the hour it ends at (default: now)"),
     ] = None,
     unit: Annotated[
@@ -169,21 +124,12 @@ def report(
     where = [f"clusters={cluster}"] if cluster else []
     if len(resources) > 1 and type.startswith("sizes"):
         shell.fail(f"{type} reports one resource at a time: give only one")
-    words = (
-        "--parsable2",
-        "-t",
-        unit.capitalize(),
-        f"--tres={','.join(resources)}",
-        *REPORTS[type],
-    )
+    flags = ("-t", unit.capitalize(), f"--tres={','.join(resources)}")
 
     def period(span: tuple[date, date | None]) -> ReportPeriod:
         first, until = (day.isoformat() if day else "now" for day in span)
-        answer = ask(shell, "sreport", *words, f"start={first}", f"end={until}", *filters, *where)
-        try:
-            report = _period(answer.lines)
-        except IndexError:
-            raise unreadable("sreport", answer.stdout) from None
+        times = (f"start={first}", f"end={until}")
+        report = run_report(shell, flags, (*REPORTS[type], *times, *filters, *where))
         for row in report["rows"]:  # reports of job sizes do not name the resource
             row["resource"] = row["resource"] or resources[0]
         if match is not None:
@@ -196,7 +142,7 @@ def report(
         shell.fail(f"{len(spans)} months are too many: at most {MAX_MONTHS} are reported at once")
     periods = shell.map(period, spans)
     _check_names(shell, periods, resources, accounts, users)
-    return UsageReport(type=type, unit=unit, periods=periods, rolled_up=_rolled_up(shell))
+    return UsageReport(type=type, unit=unit, periods=periods, rolled_up=read_rollup_time(shell))
 
 
 def _check_names(
@@ -225,46 +171,6 @@ def _months(start: date, after: date | None) -> Iterator[tuple[date, date | None
         start = following
 
 
-def _period(lines: list[str]) -> ReportPeriod:
-    """Parse a report: a title between two rules, the names of the columns, then the rows."""
-    rules = [number for number, line in enumerate(lines) if line.startswith("-----")]
-    header, *rows = lines[rules[1] + 1 :]
-    span = _SPAN.search(" ".join(lines[: rules[1]]))
-    if span is None:
-        raise IndexError("a report without its time span")
-    names = header.split("|")
-    return ReportPeriod(
-        start=parsing.parse_time(span[1]) or "",
-        end=parsing.parse_time(str(int(span[2]) + 1)) or "",
-        rows=[_row(dict(zip(names, line.split("|"), strict=False))) for line in rows],
-        total=[],
-    )
-
-
-def _row(cells: dict[str, str]) -> ReportRow:
-    labels = {
-        _LABEL_COLUMNS[name]: cell.strip() or None
-        for name, cell in cells.items()
-        if name in _LABEL_COLUMNS
-    }
-    figures = {
-        _FIGURE_NAMES.get(name, name.lower() if name.isalpha() else name): number
-        for name, cell in cells.items()
-        if name not in _LABEL_COLUMNS
-        and (number := parsing.parse_float(cell.rstrip("%"))) is not None
-    }
-    return ReportRow(
-        cluster=labels.get("cluster"),
-        account=labels.get("account"),
-        user=labels.get("user"),
-        full_name=labels.get("full_name"),
-        wckey=labels.get("wckey"),
-        reservation=labels.get("reservation"),
-        resource=labels.get("resource"),
-        figures=figures,
-    )
-
-
 def _matches(row: ReportRow, pattern: str) -> bool:
     names = (row["account"], row["user"], row["wckey"], row["reservation"])
     return any(fnmatchcase(name, pattern) for name in names if name)
@@ -278,10 +184,4 @@ def _total(rows: list[ReportRow]) -> list[ReportRow]:
         figures = sums.setdefault(row["resource"], {})
         for name, number in row["figures"].items():
             figures[name] = round(figures.get(name, 0) + number, 2)
-    return [_row({"TRES Name": resource or ""}) | {"figures": sums[resource]} for resource in sums]
-
-
-def _rolled_up(shell: Shell) -> str | None:
-    answer = ask(shell, "sacctmgr", "--readonly", "show", "stats", check=False)
-    found = re.search(r"rollup last ran .*\(([0-9]+)\)", answer.stdout)
-    return parsing.parse_time(found[1]) if found else None
+    return [total_row(resource, figures) for resource, figures in sums.items()]
