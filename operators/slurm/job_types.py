@@ -60,20 +60,16 @@ UNFINISHED_STATES = frozenset(
     ]
 )
 
-NameList = Annotated[
-    list[
-        Annotated[
-            str,
-            Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]*$", max_length=255),
-            ErrorMessage(
-                "must be a name: up to 255 letters, digits and _ . @ + -, "
-                "beginning with a letter, a digit or '_'"
-            ),
-        ]
-    ],
-    Field(min_length=1, max_length=100),
+Name = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@+-]*$", max_length=255),
+    ErrorMessage(
+        "must be a name: up to 255 letters, digits and _ . @ + -, "
+        "beginning with a letter, a digit or '_'"
+    ),
 ]
-"""Users, accounts or partitions: names that are safe in a comma-separated list."""
+"""A user, an account or a partition: a name that is safe in a comma-separated list."""
+NameList = Annotated[list[Name], Field(min_length=1, max_length=100)]
 SlurmCluster = Annotated[
     Annotated[
         str,
