@@ -403,8 +403,10 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "history": {},
     "accounts": {},
     "report": {"type": "utilization", "start": "2024-01-01"},
+    "usage": {"by": "account", "start": "2024-01-01"},
+    "budget": {},
 }
-OF_THE_DATABASE = ("history", "accounts", "report")
+OF_THE_DATABASE = ("history", "accounts", "report", "usage", "budget")
 
 
 @contextlib.contextmanager
