@@ -166,14 +166,15 @@ def test_usage_is_told_by_account_user_and_partition(alice: Caller, bed: Testbed
     eventually(lambda: job(alice, number, steps=True), has_ended)
     bed.roll_up()
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0, tzinfo=None)
-    asked: dict[str, Any] = {"start": (hour - timedelta(hours=2)).isoformat()}
+    begin, end = hour - timedelta(hours=2), hour + timedelta(hours=1)
+    asked: dict[str, Any] = {"start": begin.isoformat(), "end": end.isoformat()}
     asked |= {"interval": "hour", "unit": "seconds", "resources": ["cpu", "gres/gpu", "wheels"]}
 
     def used(caller: Caller, by: str, **options: Any) -> dict[str | None, Any]:
         found = fresh(caller, "slurm/opn/usage", by=by, **asked | options)
         assert found["untracked"] == ["wheels"]
         assert len(found["periods"]) == 3
-        assert found["periods"][0]["start"] == f"{hour - timedelta(hours=2):%FT%T}+00:00"
+        assert found["periods"][0]["start"] == f"{begin:%FT%T}+00:00"
         assert all(len(each["values"]) == 3 for each in found["series"])
         return {each[by]: each for each in found["series"] if each["resource"] == "cpu"}
 

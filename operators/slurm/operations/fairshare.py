@@ -35,7 +35,8 @@ class Share(TypedDict):
     """The part that is compared with the shares: of the parent's usage (Fair Tree), or of the
     cluster's, with that of its siblings (classic)."""
     fairshare: float | None
-    """The fairshare factor of a job's priority, from 0 to 1; None for accounts in Fair Tree."""
+    """The fairshare factor of a job's priority, from 0 to 1; only the classic algorithm of older
+    releases has it for accounts."""
     level_fs: float | None
     """Fair Tree: the shares divided by the usage; below 1 is over-served. None: infinite, since
     nothing was used; the shares are the parent's; or another algorithm."""
