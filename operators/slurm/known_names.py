@@ -39,8 +39,13 @@ def check_users(shell: Shell, names: Iterable[str] | None) -> None:
 
 def check_resources(shell: Shell, names: Iterable[str]) -> None:
     """Raise InvalidOptions for a resource that the site's accounting does not track."""
+    refuse_unknown("resource", names, tracked_resources(shell))
+
+
+def tracked_resources(shell: Shell) -> list[str]:
+    """Return the resources that the site's accounting tracks: cpu, mem, gres/gpu, …"""
     rows = listings.sacctmgr(shell, ["Type", "Name"], "tres")
-    refuse_unknown("resource", names, ["/".join(filter(None, row.values())) for row in rows])
+    return ["/".join(filter(None, row.values())) for row in rows]
 
 
 def _accounted(shell: Shell, column: str, kind: str) -> list[str]:

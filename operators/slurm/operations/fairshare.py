@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from operators.slurm import configuration, listings, parsing
 from operators.slurm.client import ask, on_cluster, unreadable
 from operators.slurm.job_types import NameList, Seconds, SlurmCluster
+from operators.slurm.known_names import check_accounts, check_users
 from resop import Result, Shell, operation
 
 _COLUMNS = [
@@ -96,6 +97,10 @@ def fairshare(
         settings = configuration.read_configuration(shell)
         configuration.require_multifactor(settings)
         rows = _rows(ask(shell, "sshare", *style, *whose))
+        if missing := {*(accounts or [])} - {row["Account"].strip() for row in rows}:
+            check_accounts(shell, sorted(missing))
+        if missing := {*(users or [])} - {row["User"] for row in rows}:
+            check_users(shell, sorted(missing))
     is_fair_tree = configuration.uses_fair_tree(settings)
     if not is_fair_tree:  # sshare prints 0
         rows = [row | {"LevelFS": ""} for row in rows]

@@ -11,6 +11,7 @@ from operators.slurm import configuration, parsing
 from operators.slurm.client import ask, on_cluster, unreadable
 from operators.slurm.job_queue import QueuedJob, list_jobs
 from operators.slurm.job_types import JobIds, NameList, SlurmCluster, Timestamp
+from operators.slurm.known_names import check_accounts, check_partitions
 from operators.slurm.parsing import JobId
 from resop import Shell, operation
 
@@ -104,6 +105,9 @@ def priority(
         configuration.require_multifactor(settings)
         targets = [JobId.parse(each) for each in ids or ()]
         pending = list_jobs(shell, "--states=PENDING", *filters, ids=targets)
+        if not pending:
+            check_partitions(shell, partitions)
+            check_accounts(shell, accounts)
         ranked = _read_factors(shell, users) if pending else {}
     entries = [
         entry

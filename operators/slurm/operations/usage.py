@@ -12,10 +12,16 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm import listings
 from operators.slurm.client import on_cluster
 from operators.slurm.job_types import NameList, SlurmCluster, Timestamp
 from operators.slurm.job_usage import usage_by_partition
+from operators.slurm.known_names import (
+    check_accounts,
+    check_partitions,
+    check_resources,
+    check_users,
+    tracked_resources,
+)
 from operators.slurm.sreport import (
     ReportRow,
     ReportTime,
@@ -24,7 +30,7 @@ from operators.slurm.sreport import (
     run_reports,
 )
 from operators.slurm.usage_periods import Interval, Period, Span, check_span, divide, period
-from resop import InvalidOptions, OperationFailed, Shell, operation
+from resop import InvalidOptions, Shell, operation
 
 UsageBy = Literal["cluster", "account", "user", "partition"]
 UsageUnit = Literal["seconds", "minutes", "hours"]
@@ -128,6 +134,10 @@ def usage(
         else:
             lists = {"accounts": accounts, "users": users, "clusters": _listed(cluster)}
             used = _from_sreport(shell, by, spans, tracked, lists)
+        if not used:
+            check_accounts(shell, accounts)
+            check_users(shell, users)
+            check_partitions(shell, partitions)
         return Usage(
             by=by,
             interval=interval,
@@ -146,13 +156,11 @@ def _listed(name: str | None) -> list[str] | None:
 
 def _tracked(shell: Shell, resources: Sequence[str]) -> list[str]:
     """Return the resources that accounting tracks; sreport is silent about the others."""
-    rows = listings.sacctmgr(shell, ("Type", "Name"), "tres")
-    known = ["/".join(filter(None, (row["Type"], row["Name"]))) for row in rows]
-    if tracked := [name for name in dict.fromkeys(resources) if name in known]:
-        return tracked
-    raise OperationFailed(
-        f"this site's accounting tracks none of {', '.join(resources)}, but {', '.join(known)}"
-    )
+    known = tracked_resources(shell)
+    tracked = [name for name in dict.fromkeys(resources) if name in known]
+    if not tracked:
+        check_resources(shell, resources)
+    return tracked
 
 
 def _from_sacct(
