@@ -243,10 +243,13 @@ def _merge(queued: list[QueuedJob], past: list[PastJob]) -> list[Job]:
     is_stale = bool(queued) or any(each["tasks"] is None for each in past)
     # The accounting database may list parts before it records that they are parts.
     has_parts = any(is_part(each) for each in queued)
+    # It has a pending task that was changed as an entry of its own, which squeue joins with others.
+    joined = {n for each in queued if each["tasks"] for n in expand_indexes(each["tasks"])}
     past_only = [
         each
         for each in past
         if each["id"] not in known
+        and each["task"] not in joined
         and not (each["tasks"] and is_stale)
         and (is_part(each) or not has_parts)
     ]
