@@ -7,6 +7,7 @@ from __future__ import annotations
 
 NO_OUTPUT_SIGNAL = 53
 """The signal of a batch job whose output files slurmstepd cannot open."""
+LAUNCH_FAILURE = "JobLaunchFailure"
 NO_OUTPUT = "JobLaunchFailure (an output file, or the folder of one, could not be opened)"
 
 NEVER_STARTS = frozenset(["DependencyNeverSatisfied"])
@@ -37,6 +38,8 @@ def reason_of_end(
         return None
     if signal == NO_OUTPUT_SIGNAL and not exit_code:
         return NO_OUTPUT
+    if said == LAUNCH_FAILURE and signal:  # 22.05 says so of scripts that a signal ended
+        return f"RaisedSignal:{signal}"
     if said in _OF_ENDS or (said or "").startswith("RaisedSignal"):
         return said
     if state == "FAILED":

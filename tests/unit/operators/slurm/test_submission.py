@@ -36,6 +36,7 @@ def test_reason_of_an_end_is_why_it_failed_and_not_why_it_waited() -> None:
         (("FAILED", None, 53, "RaisedSignal:53(Real-time_signal_19)"), NO_OUTPUT),
         (("FAILED", 0, 9, None), "RaisedSignal:9"),
         (("FAILED", None, None, "JobLaunchFailure"), "JobLaunchFailure"),
+        (("FAILED", 0, 9, "JobLaunchFailure"), "RaisedSignal:9"),
         (("FAILED", None, None, None), None),
         (("TIMEOUT", 0, 15, "Resources"), "TimeLimit"),
         (("OUT_OF_MEMORY", 0, 125, None), "OutOfMemory"),
