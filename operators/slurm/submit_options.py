@@ -46,6 +46,13 @@ Dependency = Annotated[
         "must be a dependency such as afterok:20:21,afterany:23 or singleton, or a job's number"
     ),
 ]
+NewDependency = Annotated[
+    str,
+    BeforeValidator(_dependency_text),
+    Field(pattern=rf"^(none|{_CONDITION}((,{_CONDITION})*|(\?{_CONDITION})*))$", max_length=65_536),
+    ErrorMessage("must be a dependency such as afterok:20:21,afterany:23, a job's number, or none"),
+]
+"""A dependency in place of another one; `none` removes it."""
 GpuRequest = Annotated[
     str,
     Field(pattern=rf"^{_GPUS}(,{_GPUS})*$", coerce_numbers_to_str=True),
