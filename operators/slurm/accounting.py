@@ -17,6 +17,7 @@ from operators.slurm.job_types import (
     UNFINISHED_STATES,
     Bytes,
     Job,
+    JobEntry,
     Seconds,
     Timestamp,
     matches_id,
@@ -118,7 +119,7 @@ def find(shell: Shell, target: JobId) -> list[PastJob]:
     return [job for job in reversed(jobs) if matches_id(job, target)]
 
 
-def drop_reused(past: Iterable[PastJob], queued: Iterable[Job]) -> list[PastJob]:
+def drop_reused(past: Iterable[PastJob], queued: Iterable[JobEntry]) -> list[PastJob]:
     """Return the jobs without earlier ones that had the number of a job in the queue.
 
     Job numbers begin again after MaxJobId, and where a site resets Slurm's state.

@@ -128,7 +128,7 @@ def ask(
     env = None if changes else QUERY_ENVIRONMENT
     run = partial(
         shell.run,
-        *_with_cluster(argv, program),
+        *with_cluster(argv, program),
         input=input,
         check=False,
         env=env,
@@ -172,7 +172,7 @@ def unreadable(program: str, output: str) -> OperationFailed:
     return OperationFailed(f"{program} answered what cannot be read: {beginning!r}")
 
 
-def _with_cluster(argv: tuple[str | int, ...], program: str) -> list[str | int]:
+def with_cluster(argv: Sequence[str | int], program: str) -> list[str | int]:
     """Return the command line with the option --clusters, if the operation names a cluster."""
     cluster = chosen_cluster()
     if cluster is None or program not in _CLIENTS_OF_A_CLUSTER:
@@ -187,16 +187,16 @@ def _query(shell: Shell, program: str, run: partial[Result], limit: float) -> Re
         try:
             return run(timeout=DIAGNOSIS_DELAY)
         except StepTimedOut as fault:
-            _check_daemons(shell, program, fault)
+            check_daemons(shell, program, fault)
         # All daemons answer: a large cluster's queue may just take longer.
     try:
         return run(timeout=limit)
     except StepTimedOut as fault:
-        _check_daemons(shell, program, fault)
+        check_daemons(shell, program, fault)
         raise
 
 
-def _check_daemons(shell: Shell, program: str, fault: StepTimedOut) -> None:
+def check_daemons(shell: Shell, program: str, fault: StepTimedOut) -> None:
     """Raise DaemonUnavailable if a daemon that `program` needs does not answer a quick query."""
     last = ("slurmdbd", _CLUSTERS) if program in _DATABASE_CLIENTS else ("slurmctld", _PING)
     for daemon, query in (("munged", _MUNGE), last):

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from typing_extensions import TypedDict
 
@@ -14,11 +14,11 @@ from operators.slurm import accounting
 from operators.slurm.accounting import ACCOUNTING_DELAYS, PastJob
 from operators.slurm.job_queue import exit_codes
 from operators.slurm.job_reasons import reason_of_end
-from operators.slurm.job_types import UNFINISHED_STATES, Job, matches_id
+from operators.slurm.job_types import UNFINISHED_STATES, JobEntry, matches_id
 from operators.slurm.parsing import JobId, expand_indexes
 from resop import CommandFailed, DaemonUnavailable, Shell
 
-AnyJob = TypeVar("AnyJob", bound=Job)
+AnyJob = TypeVar("AnyJob", bound=JobEntry)
 
 
 class JobPart(TypedDict):
@@ -40,7 +40,7 @@ def unfinished(jobs: Iterable[AnyJob]) -> list[AnyJob]:
     return [job for job in jobs if job["state"] in UNFINISHED_STATES]
 
 
-def count_tasks(jobs: Iterable[Job]) -> int:
+def count_tasks(jobs: Iterable[JobEntry]) -> int:
     """Count the jobs; pending tasks of an array, which share an entry, one by one."""
     return sum(_count(job) for job in jobs)
 
@@ -64,7 +64,7 @@ def select(jobs: Iterable[AnyJob], target: JobId) -> list[AnyJob]:
     return selected
 
 
-def count_by_state(jobs: Iterable[Job], parts: Iterable[JobPart] = ()) -> dict[str, int]:
+def count_by_state(jobs: Iterable[JobEntry], parts: Iterable[JobPart] = ()) -> dict[str, int]:
     """Count jobs and tasks by state."""
     states: Counter[str] = Counter()
     for job in jobs:
@@ -74,57 +74,86 @@ def count_by_state(jobs: Iterable[Job], parts: Iterable[JobPart] = ()) -> dict[s
     return dict(states)
 
 
-def ended_parts(shell: Shell, target: JobId, queue: Sequence[Job], total: int) -> list[JobPart]:
-    """Return the parts that have ended, from the accounting database or else from the queue.
+def group_by_number(jobs: Iterable[AnyJob]) -> dict[int, list[AnyJob]]:
+    """Return the jobs by each number that may name them, for `select`."""
+    groups: dict[int, list[AnyJob]] = {}
+    for job in jobs:
+        for number in {job["job"], job["raw_id"]}:
+            groups.setdefault(number, []).append(job)
+    return groups
 
-    The database is asked again for a few seconds while it has fewer than `total` parts of a job
-    that was in the queue. Without a database, or while it cannot be reached, the entries last read
-    from the `queue` must do.
+
+class KnownJob(NamedTuple):
+    """A job or a part of one, as far as the queue shows it."""
+
+    target: JobId
+    queue: Sequence[JobEntry]
+    """Its entries in the queue, and entries that have left it."""
+    total: int
+    """The number of its parts that must have ended."""
+
+    @property
+    def ended(self) -> list[JobEntry]:
+        """The entries that have ended."""
+        return [job for job in self.queue if job["state"] not in UNFINISHED_STATES]
+
+
+def ended_parts(shell: Shell, jobs: Sequence[KnownJob]) -> list[list[JobPart]]:
+    """Return the ended parts of each job, from the accounting database or else from the queue.
+
+    The database is asked again for a few seconds while it has fewer parts of a job in the queue
+    than have ended. Without a database, or while it cannot be reached, the entries last read from
+    the queue must do.
     """
-    known = [job for job in queue if job["state"] not in UNFINISHED_STATES]
+    if not jobs:
+        return []
     try:
-        parts = _accounted_parts(shell, target, known, total)
+        accounted = _accounted_parts(shell, jobs)
     except (CommandFailed, DaemonUnavailable) as fault:
-        if count_tasks(known) < total or not queue:
+        if any(count_tasks(job.ended) < job.total or not job.queue for job in jobs):
             raise
         shell.log(f"using the queue instead of the accounting database: {fault.message}")
-        parts = []
-    ids = {part["id"] for part in parts}
-    missing = [job for job in known if job["id"] not in ids]
-    return sorted([*parts, *_queued_parts(shell, target, missing)], key=_sort_key)
+        accounted = [[] for _ in jobs]
+    answer = []
+    for job, parts in zip(jobs, accounted, strict=True):
+        ids = {part["id"] for part in parts}
+        missing = [entry for entry in job.ended if entry["id"] not in ids]
+        answer.append(sorted([*parts, *_queued_parts(shell, job, missing)], key=_sort_key))
+    return answer
 
 
-def _accounted_parts(
-    shell: Shell, target: JobId, known: Sequence[Job], total: int
-) -> list[JobPart]:
+def _accounted_parts(shell: Shell, jobs: Sequence[KnownJob]) -> list[list[JobPart]]:
     """Return the ended parts in the accounting database, which may lag behind the queue."""
+    numbers = ",".join(sorted({str(job.target.job) for job in jobs}))
     # At first the database has an array task under its own number only.
-    ids = {job["raw_id"]: job["id"] for job in known}
-    jobs: list[PastJob] = []
-    for delay in (0, *(ACCOUNTING_DELAYS if total else ())):
+    ids = {entry["raw_id"]: entry["id"] for job in jobs for entry in job.ended if entry["raw_id"]}
+    found: list[list[PastJob]] = []
+    for delay in (0, *(ACCOUNTING_DELAYS if any(job.total for job in jobs) else ())):
         time.sleep(delay)
-        found = select(accounting.drop_reused(accounting.find(shell, target), known), target)
-        jobs = [job for job in found if job["state"] not in UNFINISHED_STATES]
-        if count_tasks(jobs) >= total:
+        listed = reversed(accounting.list_jobs(shell, f"--jobs={numbers}"))
+        past = accounting.drop_reused(listed, (entry for job in jobs for entry in job.ended))
+        groups = group_by_number(each for each in past if each["state"] not in UNFINISHED_STATES)
+        found = [select(groups.get(job.target.job, ()), job.target) for job in jobs]
+        if all(count_tasks(f) >= job.total for f, job in zip(found, jobs, strict=True)):
             break
-    for job in jobs:
-        if job["id"] == str(job["raw_id"]):
-            job["id"] = ids.get(job["raw_id"], job["id"])
-    return [_part(job, (job["exit_code"], job["signal"])) for job in jobs]
+    for each in (each for group in found for each in group):
+        if each["id"] == str(each["raw_id"]):
+            each["id"] = ids.get(each["raw_id"], each["id"])
+    return [[_part(each, (each["exit_code"], each["signal"])) for each in group] for group in found]
 
 
-def _queued_parts(shell: Shell, target: JobId, jobs: Sequence[Job]) -> list[JobPart]:
+def _queued_parts(shell: Shell, job: KnownJob, entries: Sequence[JobEntry]) -> list[JobPart]:
     """Return ended parts from the queue, with the exit codes that slurmctld still has."""
     codes: Mapping[int, tuple[int, int]] = {}
-    if jobs:
+    if entries:
         try:
-            codes = exit_codes(shell, target.job)
+            codes = exit_codes(shell, job.target.job)
         except DaemonUnavailable as fault:
             shell.log(f"exit codes are unknown: {fault.message}")
-    return [_part(job, codes.get(job["raw_id"], (None, None))) for job in jobs]
+    return [_part(entry, codes.get(entry["raw_id"], (None, None))) for entry in entries]
 
 
-def _part(job: Job, exit_status: tuple[int | None, int | None]) -> JobPart:
+def _part(job: JobEntry, exit_status: tuple[int | None, int | None]) -> JobPart:
     code, signal = exit_status
     state = job["state"]
     return JobPart(
@@ -143,5 +172,5 @@ def _sort_key(part: JobPart) -> tuple[int, int]:
     return (index, job.component or 0)
 
 
-def _count(job: Job) -> int:
+def _count(job: JobEntry) -> int:
     return len(expand_indexes(job["tasks"])) if job["tasks"] else 1

@@ -66,6 +66,10 @@ _RECORD = re.compile(r"^(?=JobId=(\d+) )", re.MULTILINE)
 _EXIT_STATUS = re.compile(r"^   Requeue=.* Restarts=(\d+) .*ExitCode=(\d+:\d+)$", re.MULTILINE)
 
 
+NO_SUCH_JOB = "Invalid job id"
+"""squeue says this of a single job that is not in the queue; of several, it omits those."""
+
+
 class QueuedJob(Job):
     """A job in the queue."""
 
@@ -134,7 +138,7 @@ def list_rows(
     try:
         table = listings.squeue(shell, columns, *filters, *id_filter(ids))
     except CommandFailed as fault:
-        if ids and "Invalid job id" in fault.message:
+        if ids and NO_SUCH_JOB in fault.message:
             return []
         raise
     found = [_row(row, tuple(columns)) for row in table if names is None or row["name"] in names]
@@ -214,7 +218,7 @@ def exit_codes(shell: Shell, job: int) -> dict[int, tuple[int, int]]:
     return codes
 
 
-def _reason(state: str, said: str) -> str | None:
+def parse_reason(state: str, said: str) -> str | None:
     """Return why a job is pending, or why it failed; exit codes are not in this list."""
     reason = parsing.parse_text(said)
     if state in UNFINISHED_STATES:
@@ -249,7 +253,7 @@ def _job(row: listings.TableRow) -> QueuedJob:
         partition=row["partition"],
         qos=parsing.parse_text(row["qos"]),
         state=state,
-        reason=_reason(state, row["reason"]),
+        reason=parse_reason(state, row["reason"]),
         nodes=parsing.parse_int(row["nodes"]) or 0,
         node_names=parsing.expand_nodes(row["node_names"]),
         cpus=parsing.parse_int(row["cpus"]) or 0,

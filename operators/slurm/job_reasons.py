@@ -5,13 +5,20 @@ The database keeps why a job once waited, not why it failed.
 
 from __future__ import annotations
 
+import re
+
 NO_OUTPUT_SIGNAL = 53
 """The signal of a batch job whose output files slurmstepd cannot open."""
 LAUNCH_FAILURE = "JobLaunchFailure"
 NO_OUTPUT = "JobLaunchFailure (an output file, or the folder of one, could not be opened)"
 
-NEVER_STARTS = frozenset(["DependencyNeverSatisfied"])
-"""Reasons for which a pending job waits until somebody changes or cancels it."""
+# Reasons for which a pending job waits until somebody changes the job, its partition or its limits.
+# A held job can be released at any time, so it is not among them. src/common/job_state_reason.c
+_NEVER_STARTS = re.compile(
+    r"DependencyNeverSatisfied|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed"
+    r"|QOSNotAllowed|PartitionTimeLimit|MaxMemPerLimit|(Assoc|QOS)Max\w+PerJob\w*|QOSMin\w+"
+)
+_IN_EVERY_PARTITION = frozenset(["DependencyNeverSatisfied", "BadConstraints", "InvalidAccount"])
 
 _BY_STATE = {
     "TIMEOUT": "TimeLimit",
@@ -47,3 +54,13 @@ def reason_of_end(
             return "NonZeroExitCode"
         return f"RaisedSignal:{signal}" if signal else None
     return _BY_STATE.get(state)
+
+
+def never_starts(reason: str | None, *, several_partitions: bool = False) -> bool:
+    """Return True if a pending job with this reason never starts unless somebody acts.
+
+    The reason of a job that may run in several partitions may be that of one of them.
+    """
+    if reason is None or (several_partitions and reason not in _IN_EVERY_PARTITION):
+        return False
+    return _NEVER_STARTS.fullmatch(reason) is not None

@@ -93,36 +93,47 @@ JobIdText = Annotated[
         "or a component of a heterogeneous job (123+1)"
     ),
 ]
+ArrayIdText = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{1,10}$", coerce_numbers_to_str=True),
+    ErrorMessage("must be the number of a sweep or array, such as 4242"),
+    Field(description="number of the sweep or array"),
+]
 JobIds = Annotated[
     list[JobIdText],
     Field(min_length=1, max_length=1000),
 ]
 
 
-class Job(TypedDict):
-    """A job, an array task, the pending tasks of an array, or a heterogeneous component."""
+class JobEntry(TypedDict):
+    """A job, an array task, pending tasks or a component, as far as a watch shows it."""
 
     id: str
     """As Slurm prints it: 123, 123_4, 123_[5-9%2], 123+1."""
     job: int
     """The number in `id`: the job, the array, or the first component."""
     raw_id: int
-    """Slurm's own number for this job, array task or component."""
+    """Slurm's own number for this job, array task or component; 0 if it is not known."""
     task: int | None
     tasks: str | None
     component: int | None
+    state: str
+    reason: str | None
+    """Why the job is pending, or why it failed."""
+    submitted: Timestamp | None
+
+
+class Job(JobEntry):
+    """A job, an array task, the pending tasks of an array, or a heterogeneous component."""
+
     name: str
     user: str
     account: str | None
     partition: str
     qos: str | None
-    state: str
-    reason: str | None
-    """Why the job is pending, or why it failed."""
     nodes: int
     node_names: list[str]
     cpus: int
-    submitted: Timestamp | None
     started: Timestamp | None
     ended: Timestamp | None
     elapsed: Seconds
@@ -130,7 +141,7 @@ class Job(TypedDict):
     work_dir: str | None
 
 
-def matches_id(job: Job, target: JobId) -> bool:
+def matches_id(job: JobEntry, target: JobId) -> bool:
     """Return True if `job` is the target, a part of it, or pending tasks that include it."""
     if target.task is None and target.component is None:
         return target.job in (job["job"], job["raw_id"])

@@ -6,9 +6,13 @@ random word, which no value can contain except by chance.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from itertools import count
 
 from operators.slurm.client import ask, unreadable
 from operators.slurm.parsing import JOB_ID
@@ -24,9 +28,27 @@ _IDS = re.compile(rf"(?:{JOB_ID}) [0-9]+(?:\D.*)?", re.DOTALL)
 _PAIR = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_/:]*)=(\S*)")
 
 
+_words: ContextVar[Iterator[str] | None] = ContextVar("words", default=None)
+
+
 def separator() -> str:
     """Return the word that ends each column: a new one for each query."""
-    return f"@{secrets.token_hex(4)}@"
+    words = _words.get()
+    return f"@{secrets.token_hex(4) if words is None else next(words)}@"
+
+
+@contextlib.contextmanager
+def repeatable_separators(seed: str) -> Iterator[None]:
+    """Use the same separators inside whenever the seed is the same, as a resumed operation must.
+
+    A row that one of them breaks is an error, not a wrong value.
+    """
+    digests = (hashlib.sha256(f"{seed} {n}".encode()).hexdigest() for n in count())
+    token = _words.set(digest[:8] for digest in digests)
+    try:
+        yield
+    finally:
+        _words.reset(token)
 
 
 def squeue(shell: Shell, columns: Mapping[str, str], *filters: str) -> Iterator[TableRow]:

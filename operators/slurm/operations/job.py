@@ -21,6 +21,7 @@ from operators.slurm.job_types import (
     UNFINISHED_STATES,
     Bytes,
     Job,
+    JobEntry,
     JobIdText,
     Seconds,
     SlurmCluster,
@@ -218,9 +219,9 @@ def _find_job(shell: Shell, id: str, *, steps: bool) -> tuple[JobSummary, int]:
     return JobSummary(**found), parts[0]["raw_id"]
 
 
-def is_part(job: Job) -> bool:
+def is_part(job: JobEntry) -> bool:
     """Return True for a part of an array or of a heterogeneous job."""
-    return any(job[key] is not None for key in ("task", "tasks", "component"))
+    return any(part is not None for part in (job["task"], job["tasks"], job["component"]))
 
 
 def _find_accounted(
