@@ -14,6 +14,7 @@ POST /<operator>/opn/<name>. It runs steps on the cluster, as the logged-in user
 - `Username`, `RemotePath`, `FileMode`, `Argument`, `CommandLine`, `Secret`: types of options, and
   `ErrorMessage` for others
 - `ParameterValues`, `SweepMode`, `combine_parameters`: options of a parameter sweep
+- `csv_lines`: rows as CSV, for an answer that is a table
 - `CommandFailed`, `PathFailed`, …: errors to raise or catch; `resop.errors` has all of them
 - `LoginGateway`: the first parameter of an operation that logs in
 
@@ -37,6 +38,7 @@ from resop.errors import (
     StepTimedOut,
 )
 from resop.limits import FILE_LIMIT
+from resop.steps.csv_text import csv_lines
 from resop.steps.result import Result
 from resop.types import (
     Argument,
@@ -80,5 +82,6 @@ __all__ = [
     "TransferStats",
     "Username",
     "combine_parameters",
+    "csv_lines",
     "operation",
 ]

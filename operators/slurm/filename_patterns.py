@@ -43,7 +43,12 @@ def fill_pattern(pattern: str, values: Mapping[str, str]) -> str:
 
 def path_of(job: Job, pattern: str) -> str:
     """Return the path of a batch job's output file."""
-    return posixpath.join(job["work_dir"] or "", fill_pattern(pattern, _values(job)))
+    return posixpath.join(job["work_dir"] or "", fill_values(job, pattern))
+
+
+def fill_values(job: Job, pattern: str) -> str:
+    """Return a pattern with the letters replaced by a job's values."""
+    return fill_pattern(pattern, _values(job))
 
 
 def complete_path(job: Job, shown: str | None) -> str | None:
@@ -88,3 +93,8 @@ def default_pattern(job: Job) -> str:
 def is_discarded(pattern: str) -> bool:
     """Return True if output goes to no file."""
     return pattern.lower() == "none" or posixpath.normpath(pattern) == NO_FILE
+
+
+def names_job(pattern: str) -> bool:
+    """Return True if each job has files of its own by this pattern."""
+    return "\\" not in pattern and re.search(r"%[0-9]*[AjJ]", pattern) is not None

@@ -1,15 +1,17 @@
-"""The request for a batch job, which is submitted or estimated: a script and its options."""
+"""The script and the options of a batch job: to submit it, and to submit members of it again."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
 
-from operators.slurm.batch_script import with_preparation, with_unix_line_ends
+from operators.slurm.batch_script import script_options, with_preparation, with_unix_line_ends
 from operators.slurm.output_folders import JobPaths, expand_home, resolve_paths
 from operators.slurm.submission import Submission, sbatch
 from operators.slurm.submit_options import flags
+from operators.slurm.sweep_table import Run, with_values
 from resop import Shell
 
 # `module` is a shell function, which only a login shell is certain to have.
@@ -31,6 +33,8 @@ class JobRequest(BaseModel):
     """Options of sbatch by our names; see `BatchOptions`."""
     array: str | None = None
     """Indexes, with the limit of tasks at the same time: 0-199%20."""
+    runs: dict[int, Run] | None = None
+    """The parameters' values of each run of a sweep, by index."""
     check_folders: bool = True
 
     @property
@@ -40,14 +44,20 @@ class JobRequest(BaseModel):
 
     @property
     def flags(self) -> list[str]:
-        """The flags of sbatch; paths come first, where no other value can be taken for them."""
-        paths = self.paths.options
-        return flags({**paths, **self.options, **paths, "array": self.array})
+        """The flags of sbatch."""
+        return self._flags(self.paths)
+
+    @property
+    def indexes(self) -> str | None:
+        """The indexes of the array, wherever they are set; None if it is not known to be one."""
+        return self.array or script_options(self.script or "").get("array")
 
     def text(self) -> str | None:
         """Return the script for sbatch; None if it is a file on the cluster."""
         if self.script is None:
             return None
+        if self.runs is not None:
+            return with_values(self.script, self.runs)
         if self.modules:
             lines = LOAD_MODULES.format(modules=" ".join(self.modules))
             return with_preparation(self.script, lines)
@@ -63,11 +73,21 @@ class JobRequest(BaseModel):
 
     def submit(self, shell: Shell) -> Submission:
         """Submit the job. Raises what `sbatch` raises, and InvalidOptions for its paths."""
+        paths = self.paths
         return sbatch(
             shell,
-            *self.flags,
+            *self._flags(paths),
             script=self.text(),
             command=self.command(),
             environment=self.environment,
-            folders=self.paths.folders if self.check_folders else (),
+            folders=paths.folders if self.check_folders else (),
         )
+
+    def _flags(self, paths: JobPaths) -> list[str]:
+        # Paths come first, where no other value can be taken for them.
+        return flags({**paths.options, **self.options, **paths.options, "array": self.array})
+
+
+def given_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a request sets."""
+    return {name: value for name, value in options.items() if value is not None}

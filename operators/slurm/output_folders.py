@@ -85,6 +85,12 @@ def resolve_paths(options: Mapping[str, Any], script: str | None) -> JobPaths:
     return JobPaths(paths, folders)
 
 
+def relative_to_home(path: str) -> str | None:
+    """Return the rest of a path that begins with `~/` or `$HOME/`; None for another path."""
+    found = _HOME.match(path)
+    return (path[found.end() :] or ".") if found else None
+
+
 def expand_home(path: str, field: str, *, inside: str | None = None) -> str:
     """Return a path with `~/` or `$HOME/` replaced: relative to the home folder.
 

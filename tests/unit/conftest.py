@@ -58,6 +58,7 @@ def _predictable_operations() -> Iterator[None]:
         patch.setattr("operators.slurm.operations.remove_user.POLL_INTERVAL", 0)
         patch.setattr("operators.slurm.job_outcome.ACCOUNTING_DELAYS", (0, 0))
         patch.setattr("operators.slurm.job_selection.POLL_DELAYS", (0, 0))
+        patch.setattr("operators.slurm.array_members.ACCOUNTING_DELAYS", (0, 0))
         yield
 
 

@@ -2,8 +2,9 @@
 
 from typing import Unpack
 
+from operators.slurm.array_record import store
 from operators.slurm.client import on_cluster
-from operators.slurm.job_request import JobRequest
+from operators.slurm.job_request import JobRequest, given_options
 from operators.slurm.job_types import SlurmCluster
 from operators.slurm.submission import Submission
 from operators.slurm.submit_options import (
@@ -59,9 +60,12 @@ def submit(
         arguments=arguments or [],
         environment=environment,
         modules=modules or [],
-        options={**options},
+        options=given_options(options),
         array=array,
         check_folders=check_folders,
     )
     with on_cluster(cluster):
-        return request.submit(shell)
+        submission = request.submit(shell)
+        if request.indexes is not None:
+            store(shell, request, submission)
+    return submission

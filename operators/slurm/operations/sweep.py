@@ -4,27 +4,25 @@ The script reads the values from environment variables named like the parameters
 The job itself contains the table of values, before the script.
 """
 
-import json
 import re
 from typing import Annotated, Unpack
 
 from pydantic import Field
 
-from operators.slurm.batch_script import quote, with_preparation
+from operators.slurm.array_record import store
 from operators.slurm.client import ask, on_cluster
+from operators.slurm.job_request import JobRequest, given_options
 from operators.slurm.job_types import SlurmCluster
-from operators.slurm.output_folders import resolve_paths
-from operators.slurm.submission import Submission, sbatch
+from operators.slurm.submission import Submission
 from operators.slurm.submit_options import (
     BatchOptions,
     BatchScript,
     CheckFolders,
     ParameterName,
     PositiveCount,
-    flags,
 )
+from operators.slurm.sweep_table import Run, RunValue
 from resop import (
-    Argument,
     CommandFailed,
     InvalidOptions,
     ParameterValues,
@@ -46,17 +44,7 @@ MAX_LISTED_RUNS = 1000
 MAX_SCRIPT_BYTES = 4 << 20
 """The longest script that Slurm takes; SchedulerParameters, max_script_size (slurm.conf(5))."""
 
-VALUE_TABLE = """\
-case $SLURM_ARRAY_TASK_ID in
-{rows}
-*) echo "this sweep has no run $SLURM_ARRAY_TASK_ID" >&2; exit 1 ;;
-esac
-"""
-
 EXAMPLE_SCRIPT = "#!/bin/sh\nsrun ./sim --temperature $T --seed $SEED\n"
-
-RunValue = bool | int | float | Argument
-Run = dict[ParameterName, RunValue]
 
 
 class SweepSubmission(Submission):
@@ -136,33 +124,25 @@ def sweep(
                 max_characters=MAX_TABLE_CHARACTERS,
             )
         )
-    table = VALUE_TABLE.format(rows="\n".join(f"{n}) {_row(run)} ;;" for n, run in enumerate(runs)))
     limit = f"%{at_once}" if at_once else ""
-    paths = resolve_paths(options, script)
-    given = {**paths.options, **options, **paths.options}
-    words = flags({**given, "array": f"0-{len(runs) - 1}{limit}"})
-    whole = with_preparation(script, table)
-    folders = paths.folders if check_folders else ()
+    # The values are validated already, which takes its time for many of them.
+    request = JobRequest.model_construct(
+        script=script,
+        options=given_options(options),
+        array=f"0-{len(runs) - 1}{limit}",
+        runs=dict(enumerate(runs)),
+        check_folders=check_folders,
+    )
     try:
         with on_cluster(cluster):
-            submission = sbatch(shell, *words, script=whole, folders=folders)
+            submission = request.submit(shell)
+            store(shell, request, submission)
     except CommandFailed as fault:
         field = "items" if parameters is None else "parameters"
-        _explain_refusal(shell, fault, field, len(runs), len(whole.encode()))
+        _explain_refusal(shell, fault, field, len(runs), len((request.text() or "").encode()))
         raise
     values = runs if len(runs) <= MAX_LISTED_RUNS else None
     return SweepSubmission(**submission, runs=len(runs), values=values)
-
-
-def _row(run: Run) -> str:
-    return "export " + " ".join(f"{name}={quote(_text(value))}" for name, value in run.items())
-
-
-def _text(value: RunValue) -> str:
-    """Return a value as JSON writes it; for a number `repr` gives the same, and faster."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value) if isinstance(value, bool) else repr(value)
 
 
 def _explain_refusal(shell: Shell, fault: CommandFailed, field: str, count: int, size: int) -> None:
