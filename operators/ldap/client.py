@@ -1,48 +1,52 @@
-"""Search and change the directory with OpenLDAP's clients on the login node.
-
-The clients bind as the service's account (LDAP_URI, LDAP_BIND_DN); its password
-(LDAP_BIND_PASSWORD) is sent on standard input.
-"""
+"""Search and change the directory with OpenLDAP's clients on the login node."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Literal
 
-from operators.ldap import ldif
-from operators.ldap.ldif import LdapEntry
-from resop import CommandFailed, ContactLost, DaemonUnavailable, Result, Secret, Shell
-
-# The first line of standard input is the password, the rest is LDIF. The clients read a password
-# from a file (-y) and LDIF from standard input, so the password gets its own pipe. The argument
-# after the script describes the change to people, who do not see the LDIF.
-BIND_SCRIPT = (
-    "IFS= read -r p; c=$1; shift; export LDAPTIMEOUT=10 LDAPNETWORK_TIMEOUT=10; "
-    '{ printf %s "$p" | "$c" -y /dev/fd/3 "$@" 3<&0 <&5; } 5<&0'
+from operators.ldap import connection, diagnosis, ldif
+from operators.ldap.diagnosis import (
+    ADMIN_LIMIT_EXCEEDED,
+    CONNECT_ERROR,
+    ENTRY_ALREADY_EXISTS,
+    INVALID_CREDENTIALS,
+    LOCAL_CODES,
+    NO_SUCH_ATTRIBUTE,
+    NO_SUCH_OBJECT,
+    SIZE_LIMIT_EXCEEDED,
+    SIZE_LIMITS,
+    UNAVAILABLE_CODES,
+    Diagnosis,
 )
+from operators.ldap.ldif import LdapEntry
+from resop import ContactLost, DaemonUnavailable, OperationFailed, Result, Secret, Shell
+
 LDAP_TIMEOUT = 60.0
 MAX_ANSWER_BYTES = 1 << 26  # bytes
-SIZE_LIMIT_EXCEEDED = 4  # sizeLimitExceeded (RFC 4511)
-NO_SUCH_ATTRIBUTE = 16
-NO_SUCH_OBJECT = 32
-ENTRY_ALREADY_EXISTS = 68
-UNAVAILABLE_CODES = (51, 52)  # busy, unavailable
-CONNECTION_CODES = (-1, -5)  # OpenLDAP's own codes: server not reached, no answer in time
-INVALID_CREDENTIALS = 49
+PAGES = ("-LLL", "-o", "ldif-wrap=no", "-E", "pr=500/noprompt")
 
 AttributeValues = Sequence[str | Secret]
 AttributeChange = tuple[Literal["add", "delete", "replace"], str, AttributeValues]
 
 
 def search(shell: Shell, base: str, query: str, *attributes: str) -> list[LdapEntry]:
-    """Return the entries below `base` that match a filter, read in pages, with no limit.
+    """Return all entries below `base` that match a filter, read in pages.
 
     `attributes` names those to return; "1.1" means none (RFC 4511).
     """
-    flags = ("-LLL", "-o", "ldif-wrap=no", "-E", "pr=500/noprompt", "-b", base)
-    return ldif.read(_run(shell, "search", "ldapsearch", *flags, query, *attributes).stdout)
+    result = _run(shell, "ldapsearch", *PAGES, "-b", base, query, *attributes, base=base)
+    return ldif.read(result.stdout)
+
+
+def search_within_limits(
+    shell: Shell, base: str, query: str, *attributes: str
+) -> tuple[list[LdapEntry], bool]:
+    """Return the entries that the server's limits permit, and True if these are all."""
+    arguments = (*PAGES, "-b", base, query, *attributes)
+    result = _run(shell, "ldapsearch", *arguments, base=base, accept=(0, *SIZE_LIMITS))
+    return ldif.read(result.stdout), result.exit_code == 0
 
 
 def search_limited(
@@ -50,23 +54,34 @@ def search_limited(
 ) -> tuple[list[LdapEntry], bool]:
     """Return at most `limit` of the entries that match, and True if these are all."""
     flags = ("-LLL", "-o", "ldif-wrap=no", "-z", str(limit), "-b", base)
-    result = _run(
-        shell, "search", "ldapsearch", *flags, query, *attributes, accept=(0, SIZE_LIMIT_EXCEEDED)
-    )
+    accept = (0, SIZE_LIMIT_EXCEEDED, ADMIN_LIMIT_EXCEEDED)
+    result = _run(shell, "ldapsearch", *flags, query, *attributes, base=base, accept=accept)
+    if result.exit_code == ADMIN_LIMIT_EXCEEDED:  # the limit is above what the server permits
+        found, complete = search_within_limits(shell, base, query, *attributes)
+        return found[:limit], complete and len(found) <= limit
     return ldif.read(result.stdout), result.exit_code == 0
+
+
+def read(shell: Shell, dn: str, *attributes: str) -> LdapEntry | None:
+    """Return one entry, or None if there is none."""
+    flags = ("-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn)
+    accept = (0, NO_SUCH_OBJECT)
+    query = "(objectClass=*)"
+    result = _run(shell, "ldapsearch", *flags, query, *attributes, base=dn, accept=accept)
+    return next(iter(ldif.read(result.stdout)), None)
 
 
 def add(shell: Shell, dn: str, attributes: Mapping[str, AttributeValues]) -> None:
     """Add an entry, registered to be undone."""
-    with _undone_by(shell, f"delete {dn}", "ldapdelete", dn):
-        _run(shell, f"add {dn}", "ldapadd", ldif_parts=_format_entry(dn, attributes))
+    with _undone_by(shell, "", "ldapdelete", dn):
+        _run(shell, "ldapadd", base=dn, comment=dn, ldif_parts=_format_entry(dn, attributes))
 
 
 def add_if_missing(shell: Shell, dn: str, attributes: Mapping[str, AttributeValues]) -> bool:
     """Add an entry, to stay; return False if it exists already."""
     parts = _format_entry(dn, attributes)
     accept = (0, ENTRY_ALREADY_EXISTS)
-    result = _run(shell, f"add {dn}", "ldapadd", ldif_parts=parts, accept=accept)
+    result = _run(shell, "ldapadd", base=dn, comment=dn, ldif_parts=parts, accept=accept)
     return result.exit_code == 0
 
 
@@ -77,27 +92,41 @@ def modify(
     undo: Iterable[AttributeChange] | None = None,
 ) -> None:
     """Change attributes of an entry, all or none; `undo` is registered to reverse the change."""
-    summary, parts = _format_modification(dn, changes)
+    comment, parts = _format_modification(dn, changes)
     if undo is None:
-        _run(shell, summary, "ldapmodify", ldif_parts=parts)
+        _run(shell, "ldapmodify", base=dn, comment=comment, ldif_parts=parts)
         return
-    undo_summary, undo_parts = _format_modification(dn, undo)
-    with _undone_by(shell, undo_summary, "ldapmodify", ldif_parts=undo_parts):
-        _run(shell, summary, "ldapmodify", ldif_parts=parts)
+    undo_comment, undo_parts = _format_modification(dn, undo)
+    with _undone_by(shell, undo_comment, "ldapmodify", ldif_parts=undo_parts):
+        _run(shell, "ldapmodify", base=dn, comment=comment, ldif_parts=parts)
 
 
 def replace_value(shell: Shell, dn: str, name: str, old: str, new: str) -> bool:
     """Replace one value of an attribute; return False if the attribute does not have it (now)."""
     changes: list[AttributeChange] = [("delete", name, [old]), ("add", name, [new])]
-    summary, parts = _format_modification(dn, changes)
+    comment, parts = _format_modification(dn, changes)
     accept = (0, NO_SUCH_ATTRIBUTE, NO_SUCH_OBJECT)
-    result = _run(shell, summary, "ldapmodify", ldif_parts=parts, accept=accept)
+    result = _run(shell, "ldapmodify", base=dn, comment=comment, ldif_parts=parts, accept=accept)
     return result.exit_code == 0
+
+
+def rename(shell: Shell, dn: str, rdn: str, new_dn: str, old_rdn: str) -> None:
+    """Give an entry another RDN, in place of its old one; registered to be undone."""
+    undo_comment, undo_parts = _format_rename(new_dn, old_rdn)
+    comment, parts = _format_rename(dn, rdn)
+    with _undone_by(shell, undo_comment, "ldapmodify", ldif_parts=undo_parts):
+        _run(shell, "ldapmodify", base=dn, comment=comment, ldif_parts=parts)
+
+
+def set_password(shell: Shell, dn: str, password: Secret) -> None:
+    """Set a password that the server checks and hashes: Password Modify (RFC 3062)."""
+    # The client reads the file to its last character, so the password has no final newline.
+    _run(shell, "ldappasswd", "-T", "/dev/stdin", dn, base=dn, ldif_parts=[password])
 
 
 def delete(shell: Shell, dn: str) -> None:
     """Permanently delete an entry."""
-    _run(shell, f"delete {dn}", "ldapdelete", dn)
+    _run(shell, "ldapdelete", dn, base=dn)
 
 
 def _format_entry(dn: str, attributes: Mapping[str, AttributeValues]) -> list[str | Secret]:
@@ -105,6 +134,12 @@ def _format_entry(dn: str, attributes: Mapping[str, AttributeValues]) -> list[st
     for name, values in attributes.items():
         parts += ldif.lines(name, values)
     return parts
+
+
+def _format_rename(dn: str, rdn: str) -> tuple[str, list[str | Secret]]:
+    """Return the new RDN of an entry in words, and as LDIF."""
+    parts = [*ldif.line("dn", dn), "changetype: modrdn\n", *ldif.line("newrdn", rdn)]
+    return f"{dn} becomes {rdn}", [*parts, "deleteoldrdn: 1\n"]
 
 
 def _format_modification(
@@ -122,57 +157,92 @@ def _format_modification(
 
 def _run(
     shell: Shell,
-    summary: str,
     program: str,
     *arguments: str,
+    base: str,
+    comment: str = "",
     ldif_parts: AttributeValues = (),
     accept: Sequence[int] = (0,),
 ) -> Result:
     result = shell.run(
-        *_argv(shell, summary, program, *arguments),
+        *connection.command_line(shell, program, *arguments),
         input=_input(shell, ldif_parts),
         timeout=LDAP_TIMEOUT,
         check=False,
         max_output=MAX_ANSWER_BYTES,
+        launcher=connection.launcher(shell),
+        comment=comment,
     )
     if result.truncated:
         shell.fail(f"{program} printed more than {MAX_ANSWER_BYTES} bytes: narrow the request")
     if result.exit_code not in accept:
-        raise _failure(shell, program, result)
+        raise _failure(shell, program, result, base)
     return result
 
 
 def _undone_by(
-    shell: Shell, summary: str, program: str, *arguments: str, ldif_parts: AttributeValues = ()
+    shell: Shell, comment: str, program: str, *arguments: str, ldif_parts: AttributeValues = ()
 ) -> AbstractContextManager[None]:
-    argv = _argv(shell, summary, program, *arguments)
-    return shell.undone_by(*argv, input=_input(shell, ldif_parts))
-
-
-def _argv(shell: Shell, summary: str, program: str, *arguments: str) -> list[str]:
-    bind = ("-x", "-H", shell.setting("LDAP_URI"), "-D", shell.setting("LDAP_BIND_DN"))
-    return ["sh", "-c", BIND_SCRIPT, summary, program, *bind, *arguments]
+    return shell.undone_by(
+        *connection.command_line(shell, program, *arguments),
+        input=_input(shell, ldif_parts),
+        launcher=connection.launcher(shell),
+        comment=comment,
+    )
 
 
 def _input(shell: Shell, ldif_parts: AttributeValues) -> list[str | Secret]:
-    return [shell.secret("LDAP_BIND_PASSWORD"), "\n", *ldif_parts]
+    return [*connection.password_line(shell), *ldif_parts]
 
 
-def _failure(shell: Shell, program: str, result: Result) -> Exception:
-    """Return the error for a client's message, such as `ldap_add: Already exists (68)`."""
-    found = re.search(r"^(ldap_\w+)(?:\(\w+\))?: .*\((-?\d+)\)", result.stderr, re.MULTILINE)
-    call, code = (found[1], int(found[2])) if found else ("", 0)
+def _failure(shell: Shell, program: str, result: Result, base: str) -> Exception:
+    # ldappasswd prints the server's result on standard output.
+    answer = f"{result.stderr}\n{result.stdout}" if program == "ldappasswd" else result.stderr
+    fault = diagnosis.diagnose(answer)
+    if fault is None:
+        reason = diagnosis.explain_misuse(result.stderr)
+        return OperationFailed(reason, **result.failure().details) if reason else result.failure()
     uri = shell.setting("LDAP_URI")
-    nothing_changed = program == "ldapsearch" or call == "ldap_sasl_bind"
-    if code in UNAVAILABLE_CODES or (code in CONNECTION_CODES and nothing_changed):
-        return DaemonUnavailable(f"the LDAP server {uri} cannot be reached", daemon="LDAP server")
-    if code in CONNECTION_CODES:
+    nothing_changed = program == "ldapsearch" or fault.is_before_request
+    if fault.code in (*LOCAL_CODES, CONNECT_ERROR) and nothing_changed:
+        return _connection_failure(shell, uri, fault)
+    if fault.code in UNAVAILABLE_CODES:
+        return DaemonUnavailable(f"the LDAP server {uri} is busy", daemon="LDAP server")
+    if fault.code in LOCAL_CODES:
         return ContactLost(
             f"{program} lost the LDAP server {uri}: the change may or may not have been made"
         )
-    if code == INVALID_CREDENTIALS:
-        shell.fail(
+    if fault.code == INVALID_CREDENTIALS:
+        reason = f" ({fault.info})" if fault.info else ""
+        return OperationFailed(
             f"the LDAP server {uri} refuses LDAP_BIND_DN or LDAP_BIND_PASSWORD of config.env"
+            f"{reason}"
         )
-    failure = result.failure()
-    return CommandFailed(f"{program}: {found[0]}", **failure.details) if found else failure
+    return diagnosis.refusal(shell, program, result, fault, base)
+
+
+def _connection_failure(shell: Shell, uri: str, fault: Diagnosis) -> Exception:
+    """Tell a certificate that is not trusted from a server that cannot be reached."""
+    if connection.uses_tls(shell) and _answers_untrusted(shell):
+        reason = f" ({fault.info})" if fault.info else ""
+        return OperationFailed(
+            f"the login node does not trust the certificate of the LDAP server {uri}{reason}: it "
+            "needs the CA's certificate, in the file that LDAP_TLS_CACERT names or that its "
+            "ldap.conf names as TLS_CACERT, and LDAP_URI must have a name of the certificate"
+        )
+    return DaemonUnavailable(f"the LDAP server {uri} cannot be reached", daemon="LDAP server")
+
+
+def _answers_untrusted(shell: Shell) -> bool:
+    """Return True if the server answers a client that trusts any certificate.
+
+    The client does not bind, so that no password can reach a wrong server.
+    """
+    result = shell.run(
+        *connection.anonymous_command_line(shell, "ldapwhoami"),
+        timeout=LDAP_TIMEOUT,
+        check=False,
+        launcher=connection.anonymous_launcher(shell, LDAPTLS_REQCERT="never"),
+    )
+    fault = diagnosis.diagnose(result.stderr)
+    return result.exit_code == 0 or (fault is not None and fault.code > 0)

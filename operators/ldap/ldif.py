@@ -12,14 +12,24 @@ from resop import Secret
 
 @dataclass(frozen=True, slots=True)
 class LdapEntry:
-    """An entry of the directory; attributes have the names that the search requested."""
+    """An entry of the directory; names of attributes ignore case."""
 
     dn: str
     attributes: dict[str, list[str]] = field(default_factory=dict)
 
+    def values(self, name: str) -> list[str]:
+        """Return the values of an attribute."""
+        wanted = name.lower()
+        return [
+            value
+            for key, values in self.attributes.items()
+            if key.lower() == wanted
+            for value in values
+        ]
+
     def first(self, name: str) -> str | None:
         """Return the first value of an attribute; None if it has none."""
-        return next(iter(self.attributes.get(name, ())), None)
+        return next(iter(self.values(name)), None)
 
 
 def line(name: str, value: str | Secret) -> list[str | Secret]:
@@ -53,7 +63,7 @@ def read(text: str) -> list[LdapEntry]:
             value = value.removeprefix(" ")
         if name == "dn":
             entries.append(LdapEntry(value))
-        else:
+        elif entries:
             entries[-1].attributes.setdefault(name, []).append(value)
     return entries
 

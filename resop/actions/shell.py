@@ -86,6 +86,7 @@ class Shell:
         path: str | None = None,
         secret_output: bool = False,
         launcher: Sequence[str] = (),
+        comment: str = "",
     ) -> Result:
         """Run one program with exactly these arguments, without a shell in between.
 
@@ -104,6 +105,8 @@ class Shell:
 
         `launcher`: a command line that prepares the program's environment and then runs it, such
         as `("nice", "-n", "10")`; like `env`, it is not part of the displayed command line.
+
+        `comment`: words after the displayed command line, for what its standard input says.
 
         `max_output`: how many bytes of each output stream to keep (1 MiB by default).
 
@@ -129,6 +132,7 @@ class Shell:
             max_output=max_output,
             raw=raw,
             launcher=launcher,
+            comment=comment,
         )
         return self._run_checked(replace(step, secret_output=secret_output), check, path)
 
@@ -193,7 +197,13 @@ class Shell:
 
     # -- Undo
 
-    def on_failure(self, *argv: ArgValue, input: Input | None = None) -> None:
+    def on_failure(
+        self,
+        *argv: ArgValue,
+        input: Input | None = None,
+        launcher: Sequence[str] = (),
+        comment: str = "",
+    ) -> None:
         """Register a program that undoes a step if the operation fails later.
 
             shell.on_failure("rm", "-f", "results.part")
@@ -202,14 +212,22 @@ class Shell:
         Registered programs run in reverse order; the answer lists which succeeded (`undone`) and
         which did not (`needs_repair`). If the worker dies, they do not run and the answer lists
         them as `needs_repair`. Register before the step if the program does no harm where the
-        step was not run, else use `undone_by`.
+        step was not run, else use `undone_by`. `launcher` and `comment` are those of `run`.
         """
-        step = step_request(argv, input, UNDO_SECONDS, undo=True)
+        step = step_request(
+            argv, input, UNDO_SECONDS, undo=True, launcher=launcher, comment=comment
+        )
         self._undo.append(step)
         self.executor.register_undo(step)
 
     @contextlib.contextmanager
-    def undone_by(self, *argv: ArgValue, input: Input | None = None) -> Iterator[None]:
+    def undone_by(
+        self,
+        *argv: ArgValue,
+        input: Input | None = None,
+        launcher: Sequence[str] = (),
+        comment: str = "",
+    ) -> Iterator[None]:
         """Register a program that undoes the step inside, unless the cluster refused the step.
 
             with shell.undone_by("userdel", name):
@@ -221,9 +239,9 @@ class Shell:
         try:
             yield
         except (StepTimedOut, ContactLost, TaskCancelled):
-            self.on_failure(*argv, input=input)
+            self.on_failure(*argv, input=input, launcher=launcher, comment=comment)
             raise
-        self.on_failure(*argv, input=input)
+        self.on_failure(*argv, input=input, launcher=launcher, comment=comment)
 
     def undo(self) -> tuple[list[str], list[str]]:
         """Run the registered undo steps in reverse order. The service calls this after a failure.

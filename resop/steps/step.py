@@ -64,11 +64,12 @@ def step_request(
     raw: bool = False,
     undo: bool = False,
     launcher: Iterable[str] = (),
+    comment: str = "",
 ) -> StepRequest:
     """Return the step that runs one program with these arguments.
 
     `launcher` is a command line that prepares the program's environment and then runs what
-    follows it; like `env`, it is not displayed.
+    follows it; like `env`, it is not displayed. `comment` is displayed after the command line.
 
     Raises OperationFault for a Secret among the arguments, `cwd` or `env`, and InvalidOptions for
     text that no command line can carry.
@@ -79,7 +80,7 @@ def step_request(
     launched = [*launcher, *arguments]
     return StepRequest(
         login_shell_line(launched, cwd=cwd, env=env),
-        display(arguments),
+        f"{display(arguments)}  # {comment}" if comment else display(arguments),
         *encode_stdin(input),
         timeout,
         max_output,

@@ -1,6 +1,7 @@
 """A shell whose steps run on this machine, in place of a login node."""
 
 import subprocess
+from collections.abc import Mapping
 
 from resop.actions.shell import Shell
 from resop.steps.result import Result
@@ -24,7 +25,10 @@ class LocalExecutor(FakeExecutor):
         return Result(stdout, done.stderr.decode(), done.returncode, command=step.display)
 
 
-def local_shell() -> tuple[Shell, LocalExecutor]:
+def local_shell(
+    settings: Mapping[str, str] | None = None, operator: str = ""
+) -> tuple[Shell, LocalExecutor]:
     """Return a shell, and the executor that runs its steps."""
     executor = LocalExecutor()
-    return Shell("ada", "here", executor, FakeContext({}, None, executor)), executor
+    context = FakeContext(settings or {}, None, executor)
+    return Shell("ada", "here", executor, context, operator), executor

@@ -4,10 +4,10 @@ from typing_extensions import TypedDict
 
 from operators.db.users import user_table
 from operators.ldap.operations import delete_user as ldap
-from operators.ldap.people import find
+from operators.ldap.people import ClusterUser, find
 from operators.slurm.associations import accounts_of
 from operators.slurm.operations import remove_user as slurm
-from resop import Shell, Username, operation
+from resop import Shell, operation
 
 
 class UserDeletion(TypedDict):
@@ -24,7 +24,7 @@ class UserDeletion(TypedDict):
 
 
 @operation(examples=[{"username": "ada"}])
-def delete_user(shell: Shell, username: Username) -> UserDeletion:
+def delete_user(shell: Shell, username: ClusterUser) -> UserDeletion:
     """Return where the user was deleted.
 
     The user's jobs are cancelled. Logins to this service end, with everything that runs on them;
@@ -33,6 +33,7 @@ def delete_user(shell: Shell, username: Username) -> UserDeletion:
     """
     user = find(shell, username)
     if user:
+        username = user["username"]
         # First, so that nothing of the user runs meanwhile. The cluster may know the name for some
         # minutes after its deletion, so further logins are refused.
         shell.end_logins(username, block="the account was deleted")

@@ -6,10 +6,12 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.db.users import user_table
-from operators.ldap.people import SUSPENDED_SINCE, get_user, set_expiry
+from operators.ldap.people import ClusterUser, get_user
+from operators.ldap.suspension import resume as resume_logins
+from operators.ldap.suspension import suspend
 from operators.slurm.associations import limit_jobs
 from operators.slurm.client import ask
-from resop import Shell, Username, operation
+from resop import Shell, operation
 
 
 class AccessStatus(TypedDict):
@@ -26,7 +28,7 @@ class AccessStatus(TypedDict):
 @operation(examples=[{"username": "ada"}, {"username": "ada", "resume": True}])
 def suspend_user(
     shell: Shell,
-    username: Username,
+    username: ClusterUser,
     resume: Annotated[bool, Field(description="resume the user instead of suspending")] = False,
     cancel_jobs: Annotated[
         bool, Field(description="also cancel the user's jobs, which otherwise continue")
@@ -34,14 +36,18 @@ def suspend_user(
 ) -> AccessStatus:
     """Return the user's access after the change; if a step fails, those before it are undone.
 
-    An expiry date in the directory (shadowExpire) blocks logins by password and by key; login
-    sessions that are open on the cluster continue. Logins to this service end, with everything that
-    runs on them. A resumed user has no expiry date, no own limit of jobs (MaxSubmitJobs), and can
-    log in to this service.
+    An expiry date in the directory (shadowExpire, or what LDAP_SUSPEND_ATTRIBUTE names) blocks
+    logins by password and by key; login sessions that are open on the cluster continue. Logins to
+    this service end, with everything that runs on them. A resumed user has the expiry date of the
+    time before, no own limit of jobs (MaxSubmitJobs), and can log in to this service.
     """
     user = get_user(shell, username)
+    username = user["username"]
     no_longer = "" if resume else " no longer"
-    set_expiry(shell, user, None if resume else SUSPENDED_SINCE)
+    if resume:
+        resume_logins(shell, user["dn"])
+    else:
+        suspend(shell, user["dn"])
     shell.log(f"{username} can{no_longer} log in")
     accounts = limit_jobs(shell, username, None if resume else 0)
     shell.log(f"{username} can{no_longer} submit jobs to {', '.join(accounts) or 'no account'}")

@@ -3,27 +3,30 @@
 from typing import Annotated
 
 from pydantic import Field
-from typing_extensions import TypedDict
 
 from operators.ldap import client
-from operators.ldap.ldif import escape_filter
-from operators.ldap.numbers import reserve_number, resolve_number_conflict
+from operators.ldap.groups import (
+    CLASSES_WITH_DNS,
+    NAME_ATTRIBUTE,
+    DirectoryGroup,
+    Member,
+    get_group,
+    group_from_entry,
+    member_attributes,
+    needs_member,
+    placeholder,
+)
+from operators.ldap.ldif import LdapEntry, escape_filter
+from operators.ldap.numbers import add_numbered, group_ids
 from operators.ldap.people import (
     DirectoryGroupName,
+    ExistingName,
     IdNumber,
-    check_users_exist,
+    find_users,
     groups_base,
 )
-from resop import ErrorMessage, Shell, Username, operation
-
-
-class DirectoryGroup(TypedDict):
-    """A group in the directory, and the user names of its members."""
-
-    dn: str
-    name: str
-    gid_number: int
-    members: list[str]
+from operators.ldap.settings import words_setting
+from resop import ErrorMessage, Shell, operation
 
 
 @operation(examples=[{"name": "project9", "members": ["ada"]}])
@@ -44,30 +47,72 @@ def create_group(
         Field(description="description of the group"),
     ] = None,
     members: Annotated[
-        list[Username] | None, Field(description="user names of the members")
+        list[ExistingName] | None, Field(description="user names of the members")
     ] = None,
+    ensure: Annotated[
+        bool,
+        Field(description="succeed if the group exists with this id and has these members"),
+    ] = False,
 ) -> DirectoryGroup:
-    """Return the new group."""
+    """Return the new group, which has the object classes of the existing groups."""
     if client.search(shell, groups_base(shell), f"(cn={escape_filter(name)})", "1.1"):
+        if ensure:
+            return _check_equal(shell, name, gid_number, members or [])
         shell.fail(f"the directory already has a group {name}")
-    user_names = list(dict.fromkeys(members or []))
-    check_users_exist(shell, user_names)
-    number = gid_number or reserve_number(shell, groups_base(shell), "gidNumber", "LDAP_FIRST_GID")
-    if gid_number and client.search(shell, groups_base(shell), f"(gidNumber={number})", "1.1"):
-        shell.fail(f"gid_number {number} belongs to another group")
+    usernames = list(dict.fromkeys(members or []))
+    entries = find_users(shell, usernames)
+    users = [Member.of(entry, each) for entry, each in zip(entries, usernames, strict=True)]
+    ids = group_ids(shell)
+    if gid_number and client.search(shell, ids.base, f"(gidNumber={gid_number})", "1.1"):
+        shell.fail(f"gid_number {gid_number} belongs to another group")
     dn = f"cn={name},{groups_base(shell)}"
-    group = DirectoryGroup(dn=dn, name=name, gid_number=number, members=user_names)
-    attributes = {
-        "objectClass": ["posixGroup"],
-        "cn": [name],
-        "gidNumber": [str(number)],
-        "description": [description] if description else [],
-        "memberUid": group["members"],
-    }
-    client.add(shell, group["dn"], attributes)
-    if gid_number is None:
-        group["gid_number"] = resolve_number_conflict(
-            shell, group["dn"], groups_base(shell), "gidNumber", "LDAP_FIRST_GID", number
+    fixed = _entry(shell, dn, name, description, users)
+
+    def attributes(number: int) -> dict[str, client.AttributeValues]:
+        return {**fixed, "gidNumber": [str(number)]}
+
+    number = add_numbered(shell, ids, dn, attributes, gid_number)
+    shell.log(f"created the group {name} with gidNumber {number}")
+    return DirectoryGroup(
+        dn=dn, name=name, gid_number=number, members=[each.names[0] for each in users]
+    )
+
+
+def _check_equal(
+    shell: Shell, name: str, gid_number: int | None, members: list[str]
+) -> DirectoryGroup:
+    group = group_from_entry(shell, get_group(shell, name), name)
+    if gid_number not in (None, group["gid_number"]):
+        shell.fail(
+            f"the directory already has a group {name}, with gidNumber {group['gid_number']}"
         )
-    shell.log(f"created the group {name} with gidNumber {group['gid_number']}")
+    if missing := [each for each in members if each not in group["members"]]:
+        shell.fail(f"the group {name} lacks {', '.join(missing)}: add them with add_to_group")
+    shell.log(f"the group {name} is in the directory already: unchanged")
     return group
+
+
+def _entry(
+    shell: Shell, dn: str, name: str, description: str | None, users: list[Member]
+) -> dict[str, list[str]]:
+    classes = words_setting(shell, "LDAP_GROUP_CLASSES") or _usual_classes(shell)
+    entry = {
+        "objectClass": classes,
+        "cn": [name],
+        "description": [description] if description else [],
+    }
+    group = LdapEntry(dn, entry)
+    for attribute in member_attributes(shell, group):
+        values = [each.value(attribute) for each in users]
+        is_dn = attribute != NAME_ATTRIBUTE
+        entry[attribute] = values or ([placeholder(shell)] if is_dn and needs_member(group) else [])
+    return entry
+
+
+def _usual_classes(shell: Shell) -> list[str]:
+    """Return the object classes for a new group, judged by an existing one."""
+    query = "(objectClass=posixGroup)"
+    found, _ = client.search_limited(shell, groups_base(shell), query, 1, "objectClass")
+    classes = [each for group in found for each in group.values("objectClass")]
+    usual = [each for each in classes if each.lower() in CLASSES_WITH_DNS]
+    return [*usual, "posixGroup"]

@@ -1,26 +1,37 @@
 """Create a user in the directory, who can log in immediately."""
 
 import posixpath
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from operators.ldap import client
-from operators.ldap.hashes import HashScheme, NewPassword, hash_password
-from operators.ldap.numbers import reserve_number, resolve_number_conflict
+from operators.ldap import client, groups, schema
+from operators.ldap.diagnosis import (
+    CONSTRAINT_VIOLATION,
+    NO_SUCH_ATTRIBUTE,
+    DirectoryRefusal,
+)
+from operators.ldap.hashes import HashScheme, NewPassword
+from operators.ldap.ldif import LdapEntry, escape_filter
+from operators.ldap.numbers import add_numbered, user_ids
+from operators.ldap.passwords import hash_for_entry, is_checked_by_server, set_checked_password
 from operators.ldap.people import (
     AsciiPath,
     DirectoryFullName,
     DirectoryUser,
+    ExpiryDate,
     IdNumber,
     MailAddress,
+    PublicKey,
+    expiry_values,
     find,
     folder_owners,
+    guess_surname,
     people_base,
 )
-from resop import Shell, Username, operation
-
-OBJECT_CLASSES = ("inetOrgPerson", "posixAccount", "shadowAccount")
+from operators.ldap.suspension import SHADOW_CLASS
+from resop import Secret, Shell, Username, operation
 
 
 @operation(
@@ -47,71 +58,191 @@ def create_user(
         IdNumber | None, Field(description="primary group's id (default: the setting LDAP_GID)")
     ] = None,
     home: Annotated[
-        AsciiPath | None, Field(description="home folder (default: /home/USERNAME)")
+        AsciiPath | None, Field(description="home folder (default: as the setting LDAP_HOME says)")
     ] = None,
-    login_shell: Annotated[AsciiPath, Field(description="login shell")] = "/bin/bash",
-    scheme: HashScheme = "CRYPT",
+    login_shell: Annotated[
+        AsciiPath | None, Field(description="login shell (default: the setting LDAP_SHELL)")
+    ] = None,
+    expires: Annotated[
+        ExpiryDate | None, Field(description="date from which the account is expired")
+    ] = None,
+    mail_aliases: Annotated[
+        list[MailAddress] | None, Field(description="further mail addresses")
+    ] = None,
+    ssh_keys: Annotated[list[PublicKey] | None, Field(description="public SSH keys")] = None,
+    scheme: Annotated[
+        HashScheme | None,
+        Field(
+            description="how this service hashes the password (default: CRYPT, or by the server "
+            "if it has a password policy)"
+        ),
+    ] = None,
+    ensure: Annotated[
+        bool,
+        Field(description="succeed if the user exists with these values, and change nothing"),
+    ] = False,
 ) -> DirectoryUser:
     """Return the new user.
 
     The first login creates the home folder if PAM is configured so (pam_mkhomedir). A UID is given
     only once: the entry cn=last-uidNumber below LDAP_PEOPLE keeps the highest one. A UID that owns
     a home folder counts as given, too. To give such a folder to the new user, pass its owner's UID
-    as `uid_number`.
+    as `uid_number`. Groups that still list an earlier user of that name no longer do.
     """
-    _refuse_existing(shell, username)
-    home = home or f"/home/{username}"
+    user = DirectoryUser(
+        dn=f"uid={username},{people_base(shell)}",
+        username=username,
+        uid_number=uid_number or 0,
+        gid_number=gid_number or 0,
+        full_name=full_name.strip(),
+        given_name=given_name,
+        surname=surname or guess_surname(full_name),
+        mail=mail,
+        home=home or schema.home_folder(shell, username),
+        login_shell=login_shell or shell.setting("LDAP_SHELL", "/bin/bash"),
+        expires=expires,
+        suspended=False,
+    )
+    existing = find(shell, username)
+    if existing and ensure:
+        given = {"gid_number": gid_number, "home": home, "login_shell": login_shell}
+        return _check_equal(shell, existing, user, [name for name in given if given[name]])
+    if existing:
+        shell.fail(f"the directory already has a user {existing['username']}")
+    _refuse_local_account(shell, username)
+    homes = _owners_of_homes(shell, user["home"], uid_number)
+    former = groups.Member(user["dn"], [username])
+    primary = str(gid_number or shell.setting("LDAP_GID"))
+    found = groups.find_memberships(shell, former, groups.primary_filter(primary))
+    option = "gid_number" if gid_number else "the setting LDAP_GID"
+    user["gid_number"] = groups.primary_number(shell, primary, found, option)
+    if uid_number and client.search(shell, people_base(shell), f"(uidNumber={uid_number})", "1.1"):
+        shell.fail(f"uid_number {uid_number} belongs to another user")
+    is_checked = is_checked_by_server(shell, scheme)
+    hashes = [] if is_checked else [hash_for_entry(shell, password, scheme)]
+    _leave_former_groups(shell, former, found)
+    keys, aliases = ssh_keys or [], mail_aliases or []
+    user["uid_number"] = _add(shell, user, uid_number, homes, hashes, keys, aliases)
+    if is_checked:
+        set_checked_password(shell, user["dn"], password)
+    shell.log(f"created {username} in the directory with uidNumber {user['uid_number']}")
+    return user
+
+
+def _check_equal(
+    shell: Shell, existing: DirectoryUser, wanted: DirectoryUser, given: Sequence[str]
+) -> DirectoryUser:
+    """Return the existing user; OperationFailed if a value is another one than was asked for."""
+    names = ["full_name", "mail", *given]
+    names += ["uid_number"] if wanted["uid_number"] else []
+    names += [name for name in ("given_name", "expires") if wanted.get(name)]
+    was: dict[str, object] = {**existing}
+    now: dict[str, object] = {**wanted}
+    different = [f"{name} is {was[name]}" for name in names if was[name] != now[name]]
+    if different:
+        shell.fail(
+            f"the directory already has a user {existing['username']}, whose "
+            f"{', '.join(different)}: change that with modify_user"
+        )
+    shell.log(f"{existing['username']} is in the directory already: unchanged")
+    return existing
+
+
+def _refuse_local_account(shell: Shell, username: str) -> None:
+    if shell.run("getent", "-s", "files", "passwd", username, check=False).exit_code == 0:
+        shell.fail(f"the login node has a local account {username}, which would hide the new user")
+
+
+def _owners_of_homes(shell: Shell, home: str, uid_number: int | None) -> list[int]:
+    """Return the UIDs that own home folders; OperationFailed if another one owns this home."""
     homes = folder_owners(shell, posixpath.dirname(home))
     owner = homes.get(posixpath.basename(home))
     if owner not in (None, uid_number):
         shell.fail(
             f"{home} exists and belongs to UID {owner}: remove it, or give uid_number={owner}"
         )
-    base = people_base(shell)
-    if uid_number is None:
-        number = reserve_number(shell, base, "uidNumber", "LDAP_FIRST_UID", homes.values())
-    else:
-        number = uid_number
-        if client.search(shell, base, f"(uidNumber={number})", "1.1"):
-            shell.fail(f"uid_number {number} belongs to another user")
-    user = DirectoryUser(
-        dn=f"uid={username},{people_base(shell)}",
-        username=username,
-        uid_number=number,
-        gid_number=gid_number or int(shell.setting("LDAP_GID")),
-        full_name=full_name.strip(),
-        given_name=given_name,
-        surname=surname or full_name.split()[-1],
-        mail=mail,
-        home=home,
-        login_shell=login_shell,
-        expires=None,
-        suspended=False,
-    )
-    attributes: dict[str, client.AttributeValues] = {
-        "objectClass": OBJECT_CLASSES,
-        "uid": [username],
+    return list(homes.values())
+
+
+def _leave_former_groups(shell: Shell, former: groups.Member, found: Sequence[LdapEntry]) -> None:
+    """Take a former user of the same name out of the groups that still list one.
+
+    This is not undone: if another request creates the user meanwhile, its user must not get them.
+    """
+    for group in found:
+        try:
+            is_changed = groups.remove_members(shell, group, [former], undone=False)
+        except DirectoryRefusal as refusal:
+            if refusal.code != NO_SUCH_ATTRIBUTE:  # another request has just done it
+                raise
+            continue
+        if is_changed:
+            name = group.first("cn") or group.dn
+            shell.log(f"removed a former {former.names[0]} from the group {name}")
+
+
+def _add(
+    shell: Shell,
+    user: DirectoryUser,
+    uid_number: int | None,
+    homes: list[int],
+    hashes: list[Secret],
+    ssh_keys: list[str],
+    mail_aliases: list[str],
+) -> int:
+    ids = user_ids(shell)
+
+    def attributes(number: int) -> dict[str, client.AttributeValues]:
+        return _entry(shell, user, number, hashes, ssh_keys, mail_aliases)
+
+    try:
+        return add_numbered(shell, ids, user["dn"], attributes, uid_number, homes)
+    except DirectoryRefusal as refusal:
+        if refusal.code == CONSTRAINT_VIOLATION:
+            _name_owner_of_mail(shell, [str(user["mail"]), *mail_aliases], refusal)
+        raise
+
+
+def _entry(
+    shell: Shell,
+    user: DirectoryUser,
+    number: int,
+    hashes: list[Secret],
+    ssh_keys: list[str],
+    mail_aliases: list[str],
+) -> dict[str, client.AttributeValues]:
+    keys, aliases = schema.key_attribute(shell), schema.alias_attribute(shell)
+    needed = [
+        keys.object_class if ssh_keys else None,
+        aliases.object_class if mail_aliases else None,
+        SHADOW_CLASS if user["expires"] else None,
+    ]
+    classes = [*schema.user_classes(shell), *(each for each in needed if each)]
+    entry: dict[str, list[str]] = {
+        "objectClass": list(dict.fromkeys(classes)),
+        "uid": [user["username"]],
         "cn": [user["full_name"]],
-        "givenName": [given_name] if given_name else [],
+        "givenName": [user["given_name"]] if user["given_name"] else [],
         "sn": [str(user["surname"])],
-        "mail": [mail],
+        "mail": [str(user["mail"])],
         "uidNumber": [str(number)],
         "gidNumber": [str(user["gid_number"])],
-        "homeDirectory": [home],
-        "loginShell": [login_shell],
-        "userPassword": [hash_password(shell, password, scheme)],
+        "homeDirectory": [user["home"]],
+        "loginShell": [str(user["login_shell"])],
+        "shadowExpire": expiry_values(user["expires"]),
     }
-    client.add(shell, user["dn"], attributes)
-    if uid_number is None:
-        user["uid_number"] = resolve_number_conflict(
-            shell, user["dn"], base, "uidNumber", "LDAP_FIRST_UID", number
-        )
-    shell.log(f"created {username} in the directory with uidNumber {user['uid_number']}")
-    return user
+    for name, more in ((keys.name, ssh_keys), (aliases.name, mail_aliases)):
+        entry[name] = list(dict.fromkeys([*entry.get(name, []), *more]))
+    values = {name: str(value) for name, value in user.items() if value is not None}
+    further = schema.further_attributes(shell, values | {"uid_number": str(number)})
+    replaced = {name.lower() for name in further}
+    kept = {name: each for name, each in entry.items() if name.lower() not in replaced}
+    return {**kept, **further, "userPassword": hashes}
 
 
-def _refuse_existing(shell: Shell, username: str) -> None:
-    if find(shell, username):
-        shell.fail(f"the directory already has a user {username}")
-    if shell.run("getent", "-s", "files", "passwd", username, check=False).exit_code == 0:
-        shell.fail(f"the login node has a local account {username}, which would hide the new user")
+def _name_owner_of_mail(shell: Shell, addresses: list[str], refusal: DirectoryRefusal) -> None:
+    """Fail with the name of the user who has one of these addresses, if there is one."""
+    query = f"(|{''.join(f'(mail={escape_filter(each)})' for each in addresses)})"
+    for other in client.search(shell, people_base(shell), query, "uid", "mail"):
+        taken = ", ".join(each for each in other.values("mail") if each in addresses)
+        shell.fail(f"{other.first('uid') or other.dn} has the mail address {taken}: {refusal.info}")

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from operators.ldap import client
 from operators.ldap.ldif import match_filter
-from operators.ldap.people import USER_ATTRIBUTES, DirectoryUser, people_base, user_from_entry
+from operators.ldap.people import DirectoryUser, people_base, user_attributes, user_from_entry
 from resop import ErrorMessage, Shell, operation
 
 SearchPattern = Annotated[
@@ -42,8 +42,9 @@ def find_user(
     filters = {"uid": username, "mail": mail, "cn": full_name}
     tests = [match_filter(name, value) for name, value in filters.items() if value is not None]
     query = f"(&(objectClass=posixAccount){''.join(tests)})"
-    entries, complete = client.search_limited(
-        shell, people_base(shell), query, limit, *USER_ATTRIBUTES
+    attributes = user_attributes(shell)
+    entries, complete = client.search_limited(shell, people_base(shell), query, limit, *attributes)
+    found = [user_from_entry(shell, entry) for entry in entries]
+    return DirectoryUserPage(
+        users=sorted(found, key=lambda user: user["username"]), complete=complete
     )
-    users = sorted(map(user_from_entry, entries), key=lambda user: user["username"])
-    return DirectoryUserPage(users=users, complete=complete)
