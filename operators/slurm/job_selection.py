@@ -15,7 +15,7 @@ from operators.slurm.job_outcome import select, unfinished
 from operators.slurm.job_queue import QueuedJob, list_jobs
 from operators.slurm.job_types import Job, JobName
 from operators.slurm.known_names import check_accounts, check_partitions
-from operators.slurm.parsing import JobId
+from operators.slurm.parsing import JobId, expand_indexes
 from operators.slurm.submit_options import CommaSeparatedNames
 from resop import ErrorMessage, InvalidOptions, Shell, Username
 
@@ -89,7 +89,7 @@ def select_ids(shell: Shell, options: SelectionOptions, state: str | None = None
         raise InvalidOptions.of("jobs", message)
     if ids is None:
         found = _find_jobs(shell, {"state": state, "user": shell.username, **filters})
-        ids = [_without_limit(job["id"]) for job in found]
+        ids = [_client_id(job) for job in found]
         if not ids:
             check_partitions(shell, _split(options.get("partition")), field="partition")
             check_accounts(shell, _split(options.get("account")), field="account")
@@ -142,6 +142,10 @@ def _split(names: str | None) -> list[str]:
     return names.split(",") if names else []
 
 
-def _without_limit(id: str) -> str:
-    """Return the id without the `%` limit of an array, which the clients do not take."""
-    return re.sub(r"%\d+\]$", "]", id)
+def _client_id(job: QueuedJob) -> str:
+    """Return the id for the clients, which take neither the `%` limit of an array nor steps."""
+    if job["tasks"] is None:
+        return job["id"]
+    parts = job["tasks"].partition("%")[0].split(",")
+    plain = [",".join(map(str, expand_indexes(each))) if ":" in each else each for each in parts]
+    return f"{job['job']}_[{','.join(plain)}]"
