@@ -9,6 +9,7 @@ concurrency: 100 users with cold sessions; 2,000 concurrent tasks in one worker
 scaling:     one and two API processes and workers
 storms:      another user's requests beside attacks: half headers, large headers, event streams, …
 history:     pages of a long task history in SQLite (and in MariaDB with --mariadb)
+answers:     large answers of Slurm (--nodes, --queue): processor time and memory of reading them
 slurm:       a job array, separate submissions, and a query by many callers, on a running testbed
              (--testbed FOLDER, as root; otherwise skipped)
 
@@ -23,6 +24,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.answers import measure_answers
 from bench.command_line import create_parser, parse_options, working_folder
 from bench.commands import GOALS, command_comparisons
 from bench.comparison import run_comparisons
@@ -135,9 +137,14 @@ def history(options: argparse.Namespace, folder: Path) -> list[Row]:
     return rows
 
 
+def answers(options: argparse.Namespace, folder: Path) -> list[Row]:
+    """Measure how long reading a large cluster's nodes and queue takes, and the memory."""
+    return measure_answers(options.nodes, options.queue, folder)
+
+
 PARTS: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
     part.__name__: part
-    for part in (commands, files, slurm, startup, concurrency, scaling, storms, history)
+    for part in (commands, files, slurm, startup, concurrency, scaling, storms, history, answers)
 }
 
 
@@ -151,6 +158,8 @@ def main() -> None:
     parser.add_argument(
         "--sizes", default="10000,1000000", help="history sizes in tasks (10000,1000000)"
     )
+    parser.add_argument("--nodes", type=int, default=5000, help="nodes of large answers (5000)")
+    parser.add_argument("--queue", type=int, default=50_000, help="jobs of large answers (50000)")
     parser.add_argument("--mariadb", action="store_true", help="measure history in MariaDB too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows to FILE")
     options = parse_options(parser, PARTS)

@@ -25,7 +25,8 @@ PART_LENGTH = 1 << 20
 # squeue prints it where SLURM_CLUSTERS is set by a wrapper.
 _HEADER = re.compile(r"^CLUSTER: .*$", re.MULTILINE)
 _IDS = re.compile(rf"(?:{JOB_ID}) [0-9]+(?:\D.*)?", re.DOTALL)
-_PAIR = re.compile(r"(?:^| )([A-Za-z][A-Za-z0-9_/:]*)=(\S*)")
+# A value may contain spaces, as names of groups in a Windows domain do.
+_PAIR = re.compile(r"(?<!\S)([A-Z]\w*)=(.*?)(?=\s+[A-Z]\w*=|\s*$)")
 
 
 _words: ContextVar[Iterator[str] | None] = ContextVar("words", default=None)
@@ -136,6 +137,14 @@ def iterate_rows(text: str, end: str, names: Sequence[str]) -> Iterator[TableRow
         del cells[:complete]
     if cells or _HEADER.sub("", text[position:]).strip():
         raise ValueError("the table ends within a row")
+
+
+def scontrol(shell: Shell, *words: str) -> str:
+    """Return what scontrol prints. Raises OperationFailed if it ends within a line."""
+    answer = ask(shell, "scontrol", *words)
+    if answer.stdout and not answer.stdout.endswith("\n"):
+        raise unreadable("scontrol", answer.stdout)
+    return answer.stdout
 
 
 def records(lines: Iterable[str]) -> list[TableRow]:

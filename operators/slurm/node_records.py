@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from operators.slurm import listings, parsing
@@ -13,6 +17,12 @@ from resop import Shell
 
 MEGABYTE = 1 << 20
 
+# The fields that are read, which are single words.
+_FIELDS = (
+    *("NodeName", "State", "Partitions", "ActiveFeatures", "Gres", "GresUsed", "Version"),
+    *("CPUAlloc", "CPUEfctv", "CPUTot", "CPULoad", "Sockets", "CoresPerSocket", "ThreadsPerCore"),
+    *("RealMemory", "AllocMem", "FreeMem", "MemSpecLimit", "BootTime"),
+)
 _RECORD = re.compile(r"^(?=NodeName=)", re.MULTILINE)
 _LINE = re.compile(r"\n   (?=\S)")
 # The fields behind a node's reason; src/api/node_info.c of Slurm 26.05.
@@ -21,7 +31,14 @@ _LATER_FIELDS = (
     r"|Topology|Parameters"
 )
 _LATER_FIELD = re.compile(rf"(?:{_LATER_FIELDS})=")
+_LATER_LINE = re.compile(rf"\n   (?=(?:Reason|{_LATER_FIELDS})=)")
+_LATER_WORD = re.compile(rf" (?=(?:Reason|{_LATER_FIELDS})=)")
+_FIELD = re.compile(rf"(?<!\S)({'|'.join(_FIELDS)})=(\S*)")
+_NUMBER = re.compile(r"([0-9]+)")
 _AUTHOR = re.compile(r" \[(?P<by>[^\[\]\s]+)@(?P<when>[^@\[\]\s]+)\]")
+
+# Thousands of nodes have few different states.
+_parse_state = lru_cache(maxsize=1024)(NodeState.parse)
 
 
 class Reason(NamedTuple):
@@ -32,7 +49,8 @@ class Reason(NamedTuple):
     since: str | None
 
 
-class NodeRecord(NamedTuple):
+@dataclass(frozen=True)
+class NodeRecord:
     """A node, as slurmctld knows it."""
 
     fields: listings.TableRow
@@ -45,15 +63,39 @@ class NodeRecord(NamedTuple):
         """The node's name."""
         return self.fields["NodeName"]
 
-    @property
+    @cached_property
     def partitions(self) -> list[str]:
         """The names of the partitions that the node is in."""
         return parsing.split_names(self.fields.get("Partitions", ""))
 
-    @property
+    @cached_property
     def resources(self) -> dict[str, ResourceCounts]:
         """The generic resources by `name` or `name:type`."""
-        return count_by_name(self.fields.get("Gres", ""), self.fields.get("GresUsed", ""))
+        return count_by_name(
+            self.fields.get("Gres", ""),
+            self.fields.get("GresUsed", ""),
+            accepts_jobs=self.state.accepts_jobs,
+        )
+
+    @property
+    def has_jobs(self) -> bool:
+        """True if jobs run on the node, or are ending there."""
+        return self.state.has_jobs or self.count("CPUAlloc") > 0
+
+    @property
+    def available_cpus(self) -> int:
+        """The CPUs that jobs can get: none where the node accepts no jobs.
+
+        CPUs that are set aside for the system (CoreSpecCount) are not available.
+        """
+        usable = self.count("CPUEfctv") or self.count("CPUTot")
+        return self._available(usable - self.count("CPUAlloc"))
+
+    @property
+    def available_memory(self) -> int:
+        """The bytes that jobs can get, without those for the system (MemSpecLimit)."""
+        usable = self.count("RealMemory") - self.count("MemSpecLimit")
+        return self._available(usable - self.count("AllocMem")) * MEGABYTE
 
     def count(self, name: str) -> int:
         """Return a number among the fields; 0 if there is none."""
@@ -62,6 +104,18 @@ class NodeRecord(NamedTuple):
     def bytes(self, name: str) -> int:
         """Return a number of megabytes among the fields, in bytes."""
         return self.count(name) * MEGABYTE
+
+    def _available(self, number: int) -> int:
+        return max(0, number) if self.state.accepts_jobs else 0
+
+
+def by_partition(nodes: Iterable[NodeRecord]) -> dict[str, list[NodeRecord]]:
+    """Return the nodes of each partition; none for a partition without nodes."""
+    members = defaultdict[str, list[NodeRecord]](list)
+    for node in nodes:
+        for name in node.partitions:
+            members[name].append(node)
+    return members
 
 
 def read_nodes(shell: Shell, names: str | None = None) -> list[NodeRecord]:
@@ -73,31 +127,35 @@ def read_nodes(shell: Shell, names: str | None = None) -> list[NodeRecord]:
         unknown = [line for line in answer.lines if line.endswith(" not found")]
         shell.fail("; ".join(unknown) or answer.failure().message)
     _, *found = _RECORD.split("\n" + answer.stdout)
+    if found and not answer.stdout.endswith("\n"):
+        raise unreadable("scontrol", answer.stdout)
     try:
-        return [parse_node(text) for text in found]
+        nodes = [parse_node(text) for text in found]
+        return sorted(nodes, key=lambda node: _name_key(node.name))
     except (KeyError, ValueError):
         raise unreadable("scontrol", answer.stdout) from None
 
 
+def _name_key(name: str) -> list[str | int]:
+    """Return the key of the order in which cn2 comes before cn10."""
+    return [int(part) if part.isdecimal() else part for part in _NUMBER.split(name)]
+
+
 def parse_node(text: str) -> NodeRecord:
     """Parse the record of one node, on one line or on several."""
-    lines = _LINE.split(text.rstrip("\n"))
-    # A comment may look like a field, so only the lines before it and the reason count.
-    later = [n for n, line in enumerate(lines) if re.match(rf"Reason=|{_LATER_FIELDS}=", line)]
-    first = lines[: later[0]] if later else lines
-    fields: listings.TableRow = {}
-    for line in first:
-        beginning = re.split(rf" (?=(?:Reason|{_LATER_FIELDS})=)", line)[0]
-        fields |= {
-            name: value
-            for record in listings.records([beginning])
-            for name, value in record.items()
-            if name not in fields
-        }
-    reason = next((line for line in lines[len(first) :] if line.startswith("Reason=")), None)
-    if reason is None and len(lines) == 1:
+    has_lines = "\n   " in text
+    # A comment may look like a field, so only what is before it and the reason counts.
+    end = (_LATER_LINE if has_lines else _LATER_WORD).search(text)
+    first = text[: end.start()] if end else text
+    # In reverse order, since of several with the same name the first one counts.
+    fields = dict(_FIELD.findall(first)[::-1])
+    reason = None
+    if end and has_lines:
+        lines = _LINE.split(text[end.start() :].rstrip("\n"))
+        reason = next((line for line in lines if line.startswith("Reason=")), None)
+    elif end:
         reason = _reason_on_one_line(text)
-    return NodeRecord(fields, NodeState.parse(fields["State"]), _parse_reason(reason))
+    return NodeRecord(fields, _parse_state(fields["State"]), _parse_reason(reason))
 
 
 def _reason_on_one_line(text: str) -> str | None:

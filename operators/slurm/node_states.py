@@ -154,6 +154,11 @@ class NodeState(NamedTuple):
         return next((flag for flag in _TELLING[self.base] if flag in self.flags), self.base)
 
     @property
+    def has_jobs(self) -> bool:
+        """True if jobs run on the node, or are ending there."""
+        return self.base in _WITH_JOBS or self._is("COMPLETING")
+
+    @property
     def is_in_service(self) -> bool:
         """True if the node's idle CPUs count as idle: it is neither down nor drained."""
         return self.base in ("IDLE", *_WITH_JOBS) and not self._is("DRAIN", "FAIL", "INVALID_REG")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import date, timedelta
 from functools import lru_cache
 from typing import NamedTuple, Self
 
@@ -13,6 +13,7 @@ ABSENT = frozenset(
 )
 """Texts that Slurm prints where there is no value."""
 
+SECONDS_OF_DAY = 86_400
 _UNITS = {unit: 1024**power for power, unit in enumerate("BKMGTPE")}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([BKMGTPE]?)[nc]?")
 _COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:([KMGTP])(I?B)?)?", re.IGNORECASE)
@@ -130,7 +131,18 @@ def gpus_by_type(resources: dict[str, int]) -> dict[str, int]:
 def parse_time(text: str) -> str | None:
     """Return seconds since 1970 as ISO 8601 in UTC; None for `N/A`, `Unknown`, 0."""
     seconds = parse_int(text)
-    return datetime.fromtimestamp(seconds, UTC).isoformat() if seconds else None
+    if not seconds:
+        return None
+    days, seconds = divmod(seconds, SECONDS_OF_DAY)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{_date(days)}T{hours:02}:{minutes:02}:{seconds:02}+00:00"
+
+
+@lru_cache(maxsize=4096)
+def _date(days: int) -> str:
+    """Return the date that is this number of days after 1970-01-01."""
+    return (date(1970, 1, 1) + timedelta(days)).isoformat()
 
 
 def split_names(text: str) -> list[str]:
@@ -143,8 +155,8 @@ def expand_nodes(text: str) -> list[str]:
 
     Several brackets multiply; leading zeros are preserved.
     """
-    if text in ABSENT:
-        return []
+    if "[" not in text:
+        return split_names(text)
     return [name for one in _NODES.findall(text) for name in _expand(one)]
 
 
@@ -156,9 +168,17 @@ def parse_exit_code(text: str) -> tuple[int, int] | None:
 
 def expand_indexes(text: str) -> list[int]:
     """Return the indexes of an array's `1,3,10-20:5%2`, in order; `%2` is ignored."""
+    return [index for each in _index_ranges(text) for index in each]
+
+
+def count_indexes(text: str) -> int:
+    """Return the number of the indexes of an array, such as 5 for `1,3,10-20:5%2`."""
+    return sum(len(each) for each in _index_ranges(text))
+
+
+def _index_ranges(text: str) -> Iterator[range]:
     parts = (_INDEX_RANGE.fullmatch(part) for part in text.partition("%")[0].split(","))
-    ranges = (range(int(p[1]), int(p[2] or p[1]) + 1, int(p[3] or 1)) for p in parts if p)
-    return [index for each in ranges for index in each]
+    return (range(int(p[1]), int(p[2] or p[1]) + 1, int(p[3] or 1)) for p in parts if p)
 
 
 class JobId(NamedTuple):

@@ -14,11 +14,13 @@ from bench.__main__ import main
 from bench.phases import PHASES
 
 SMALL = ["-n", "2", "-r", "2", "--file", "1", "--users", "2", "--tasks", "3", "--sizes", "60,120"]
+SMALL += ["--nodes", "20", "--queue", "30"]
 
 
 def test_rows_are_printed_and_written_as_json(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
-    command = [sys.executable, "-m", "bench", "history", "files", "concurrency", *SMALL]
+    command = [sys.executable, "-m", "bench", "history", "files", "concurrency", "answers"]
+    command += SMALL
     command += ["--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
@@ -31,6 +33,7 @@ def test_rows_are_printed_and_written_as_json(tmp_path: Path) -> None:
         "2 concurrent users, cold sessions": "failed",
         "an idle session": "KiB in the worker",
         "3 concurrent tasks in one worker": "KiB per task",
+        "overview: 20 nodes and 30 jobs": "processor seconds",
     }
     for work, figure in expected.items():
         figures = rows[work]["figures"]

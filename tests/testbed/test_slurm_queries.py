@@ -80,7 +80,7 @@ def test_nodes_are_told_with_hardware_and_what_is_allocated(alice: Caller) -> No
     }
     assert (node["state"], node["allocated_cpus"]) == ("MIXED", 3)
     assert (node["memory"], node["allocated_memory"]) == (256_000 << 20, 1500 << 20)
-    assert node["gpus"] == {"a100": {"total": 2, "allocated": 1}}
+    assert node["gpus"] == {"a100": {"total": 2, "allocated": 1, "available": 1}}
     assert (node["partitions"], node["features"]) == (["batch"], ["gpu"])
     assert node["load"] >= 0
     assert node["free_memory"] > 0

@@ -12,6 +12,7 @@ from operators.slurm.job_types import Bytes, NameList, SlurmCluster, Timestamp
 from operators.slurm.known_names import check_partitions
 from operators.slurm.node_records import NodeRecord, read_nodes
 from operators.slurm.node_states import NodeStateWord
+from operators.slurm.paging import CHOSEN_FIELDS, FieldOf, Limit, Offset, Page, is_page, page
 from resop import ErrorMessage, Shell, operation
 
 NodeListExpression = Annotated[
@@ -47,12 +48,16 @@ class Node(TypedDict):
     features: list[str]
     cpus: int
     allocated_cpus: int
+    available_cpus: int
+    """The CPUs that jobs can get: those not allocated; none if the node accepts no jobs."""
     sockets: int
     cores_per_socket: int
     threads_per_core: int
     memory: Bytes
     allocated_memory: Bytes
     """The memory allocated to jobs."""
+    available_memory: Bytes
+    """The memory that jobs can get: that not allocated; none if the node accepts no jobs."""
     free_memory: Bytes | None
     """The free memory, as the node's operating system reports it."""
     gpus: dict[str, ResourceCounts]
@@ -71,6 +76,7 @@ class Node(TypedDict):
         {},
         {"partitions": ["batch"], "states": ["IDLE", "MIXED"]},
         {"names": "cn[01-04],gpu01"},
+        {"fields": ["name", "status", "available_memory", "gpus"], "limit": 500, "offset": 0},
     ],
 )
 def nodes(
@@ -88,16 +94,27 @@ def nodes(
             description="only nodes with one of these statuses or flags: IDLE (free), DRAINED, …",
         ),
     ] = None,
+    fields: Annotated[list[Annotated[str, FieldOf(Node)]] | None, CHOSEN_FIELDS] = None,
+    limit: Limit = None,
+    offset: Offset = None,
     cluster: SlurmCluster = None,
-) -> list[Node]:
-    """Return the nodes that match all filters, ordered by name."""
+) -> list[Node] | Page[Node]:
+    """Return the nodes that match all filters, ordered by name.
+
+    With `fields`, `limit` or `offset` the answer is a page of them. `available_…` is what jobs of
+    anybody can get: nothing of a node that is down, drained, reserved, …; nor what is set aside
+    for the system. `free_memory` is something else: what programs leave free.
+    """
     with on_cluster(cluster):
         found = read_nodes(shell, names)
         if partitions is not None:
             found = [record for record in found if {*partitions} & {*record.partitions}]
             if not found and names is None:
                 check_partitions(shell, partitions)
-    return [_node(record) for record in found if states is None or record.state.matches({*states})]
+    matching = [each for each in found if states is None or each.state.matches({*states})]
+    if is_page(fields, limit, offset):
+        return page(matching, fields, limit, offset, _node)
+    return [_node(record) for record in matching]
 
 
 def _node(record: NodeRecord) -> Node:
@@ -116,11 +133,13 @@ def _node(record: NodeRecord) -> Node:
         features=parsing.split_names(fields.get("ActiveFeatures", "")),
         cpus=record.count("CPUTot"),
         allocated_cpus=record.count("CPUAlloc"),
+        available_cpus=record.available_cpus,
         sockets=record.count("Sockets"),
         cores_per_socket=record.count("CoresPerSocket"),
         threads_per_core=record.count("ThreadsPerCore"),
         memory=record.bytes("RealMemory"),
         allocated_memory=record.bytes("AllocMem"),
+        available_memory=record.available_memory,
         free_memory=parsing.parse_size(fields.get("FreeMem", "")),
         gpus=gpus_of(resources),
         resources=resources,

@@ -1,18 +1,21 @@
 """List the partitions: limits, access, and current use."""
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm import listings, parsing
-from operators.slurm.client import ask, on_cluster, unreadable
-from operators.slurm.generic_resources import ResourceCounts, gpus_of
+from operators.slurm import parsing
+from operators.slurm.client import on_cluster
+from operators.slurm.generic_resources import ResourceCounts, add_up, gpus_of
 from operators.slurm.job_types import Bytes, NameList, Seconds, SlurmCluster
 from operators.slurm.known_names import refuse_unknown
-from operators.slurm.node_records import NodeRecord, read_nodes
+from operators.slurm.node_records import NodeRecord, by_partition, read_nodes
+from operators.slurm.paging import CHOSEN_FIELDS, FieldOf, Limit, Offset, Page, is_page, page
+from operators.slurm.partition_records import PartitionRecord, read_partitions
 from resop import Shell, operation
 
 
@@ -40,11 +43,15 @@ class Partition(TypedDict):
     cpus: CpuCounts
     gpus: int
     allocated_gpus: int
+    available_gpus: int
+    """The GPUs that are not allocated, on nodes that accept jobs."""
     gpus_by_type: dict[str, ResourceCounts]
     """The GPUs by type (`gpu` if they have none)."""
     memory: Bytes
     """The memory of all nodes together."""
     allocated_memory: Bytes
+    available_memory: Bytes
+    """The memory that is not allocated, on nodes that accept jobs."""
     max_time: Seconds | None
     default_time: Seconds | None
     min_nodes: int
@@ -59,6 +66,7 @@ class Partition(TypedDict):
     denied_accounts: list[str]
     allowed_groups: list[str] | None
     allowed_qos: list[str] | None
+    denied_qos: list[str]
     qos: str | None
     priority_tier: int
     oversubscribe: str
@@ -66,28 +74,35 @@ class Partition(TypedDict):
     preemption: str
 
 
-@operation(share_for=5, examples=[{}, {"names": ["debug", "batch"]}])
+@operation(
+    share_for=5,
+    examples=[
+        {},
+        {"names": ["debug", "batch"]},
+        {"fields": ["name", "nodes_by_state", "available_gpus"], "limit": 50},
+    ],
+)
 def partitions(
     shell: Shell,
     names: Annotated[NameList | None, Field(description="only these partitions")] = None,
+    fields: Annotated[list[Annotated[str, FieldOf(Partition)]] | None, CHOSEN_FIELDS] = None,
+    limit: Limit = None,
+    offset: Offset = None,
     cluster: SlurmCluster = None,
-) -> list[Partition]:
-    """Return the partitions in the site's order, including hidden ones."""
+) -> list[Partition] | Page[Partition]:
+    """Return the partitions in the site's order, including hidden ones.
+
+    With `fields`, `limit` or `offset` the answer is a page of them.
+    """
     with on_cluster(cluster):
-        answer = ask(shell, "scontrol", "--all", "--oneliner", "show", "partition")
-        members = defaultdict[str, list[NodeRecord]](list)
-        for node in read_nodes(shell):
-            for name in node.partitions:
-                members[name].append(node)
-    lines = [line for line in answer.lines if line.startswith("PartitionName=")]
-    try:
-        found = [
-            _partition(each, members[each["PartitionName"]]) for each in listings.records(lines)
-        ]
-    except (KeyError, ValueError):
-        raise unreadable("scontrol", answer.stdout) from None
-    refuse_unknown("partition", names or (), [each["name"] for each in found])
-    return [partition for partition in found if names is None or partition["name"] in names]
+        found = read_partitions(shell)
+        members = by_partition(read_nodes(shell))
+    refuse_unknown("partition", names or (), [each.name for each in found])
+    wanted = [each for each in found if names is None or each.name in names]
+    describe = partial(_partition, members=members)
+    if is_page(fields, limit, offset):
+        return page(wanted, fields, limit, offset, describe)
+    return [describe(each) for each in wanted]
 
 
 def _cpu_counts(nodes: Sequence[NodeRecord]) -> CpuCounts:
@@ -99,35 +114,28 @@ def _cpu_counts(nodes: Sequence[NodeRecord]) -> CpuCounts:
     return CpuCounts(allocated=allocated, idle=idle, other=total - allocated - idle, total=total)
 
 
-def _gpus_by_type(nodes: Sequence[NodeRecord]) -> dict[str, ResourceCounts]:
-    sums: dict[str, ResourceCounts] = {}
-    for node in nodes:
-        for kind, counts in gpus_of(node.resources).items():
-            so_far = sums.setdefault(kind, ResourceCounts(total=0, allocated=0))
-            so_far["total"] += counts["total"]
-            so_far["allocated"] += counts["allocated"]
-    return sums
-
-
-def _partition(fields: listings.TableRow, nodes: Sequence[NodeRecord]) -> Partition:
-    gpus = _gpus_by_type(nodes)
+def _partition(record: PartitionRecord, members: Mapping[str, Sequence[NodeRecord]]) -> Partition:
+    fields, nodes = record.fields, members.get(record.name, [])
+    gpus = add_up(gpus_of(node.resources) for node in nodes)
     return Partition(
-        name=fields["PartitionName"],
-        state=fields["State"],
-        is_default=fields["Default"] == "YES",
-        is_hidden=fields["Hidden"] == "YES",
-        nodes=int(fields["TotalNodes"]),
+        name=record.name,
+        state=record.state,
+        is_default=record.is_default,
+        is_hidden=record.is_hidden,
+        nodes=parsing.parse_int(fields["TotalNodes"]) or 0,
         node_names=parsing.expand_nodes(fields["Nodes"]),
         nodes_by_state=dict(Counter(node.state.status for node in nodes)),
         cpus=_cpu_counts(nodes),
         gpus=sum(counts["total"] for counts in gpus.values()),
         allocated_gpus=sum(counts["allocated"] for counts in gpus.values()),
+        available_gpus=sum(counts["available"] for counts in gpus.values()),
         gpus_by_type=gpus,
         memory=sum(node.bytes("RealMemory") for node in nodes),
         allocated_memory=sum(node.bytes("AllocMem") for node in nodes),
+        available_memory=sum(node.available_memory for node in nodes),
         max_time=parsing.parse_duration(fields["MaxTime"]),
         default_time=parsing.parse_duration(fields["DefaultTime"]),
-        min_nodes=int(fields["MinNodes"]),
+        min_nodes=parsing.parse_int(fields["MinNodes"]) or 0,
         max_nodes=parsing.parse_int(fields["MaxNodes"]),
         max_cpus_per_node=parsing.parse_int(fields["MaxCPUsPerNode"]),
         max_memory_per_node=parsing.parse_size(fields.get("MaxMemPerNode", "")),
@@ -138,8 +146,9 @@ def _partition(fields: listings.TableRow, nodes: Sequence[NodeRecord]) -> Partit
         denied_accounts=parsing.split_names(fields.get("DenyAccounts", "")),
         allowed_groups=_split_unless_all(fields.get("AllowGroups", "ALL")),
         allowed_qos=_split_unless_all(fields.get("AllowQos", "ALL")),
+        denied_qos=parsing.split_names(fields.get("DenyQos", "")),
         qos=parsing.parse_text(fields.get("QoS", "")),
-        priority_tier=int(fields["PriorityTier"]),
+        priority_tier=parsing.parse_int(fields["PriorityTier"]) or 0,
         oversubscribe=fields["OverSubscribe"],
         preemption=fields["PreemptMode"],
     )

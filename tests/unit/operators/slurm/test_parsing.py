@@ -136,6 +136,7 @@ def test_what_is_no_job_id_is_refused(text: str) -> None:
 def test_tasks_of_an_array_are_expanded() -> None:
     assert parsing.expand_indexes("1,3,10-20:5%2") == [1, 3, 10, 15, 20]
     assert parsing.expand_indexes("7") == [7]
+    assert parsing.count_indexes("1,3,10-20:5%2") == 5
 
 
 def test_what_stands_for_no_value_is_none() -> None:
