@@ -79,15 +79,15 @@ def gpus_of_line(line: str, job_name: str, nodes: int) -> Counter[str] | None:
 
 
 def _gpus_of_options(options: Mapping[str, str], nodes: int) -> Counter[str] | None:
-    requests: dict[str, str] = {}
+    requested: dict[str, str] = {}
     for name, kind in _OPTIONS.items():
         text = options.get(name, "")
         if name.startswith("gpus"):  # a100:2,v100:1
             text = ",".join(f"gpu:{each}" for each in text.split(",") if each)
-        requests[kind] = ",".join(filter(None, (requests.get(kind), text)))
+        requested[kind] = ",".join(filter(None, (requested.get(kind), text)))
     size = JobSize(
         nodes=nodes,
         tasks=parse_int(options.get("ntasks", "")),
         sockets_per_node=parse_int(options.get("sockets-per-node", "")),
     )
-    return count_gpus(requests, size)
+    return count_gpus(requested, size)
