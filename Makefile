@@ -1,5 +1,5 @@
 # PYTHON=/path/to/python3.12 chooses the interpreter of .venv, which is re-made when it is of another.
-.PHONY: help run unit coverage lint test packages check hooks bench testbed testbed-stop clean
+.PHONY: help run unit coverage lint test test-slurm packages check hooks bench testbed testbed-stop clean
 pytest := .venv/bin/python -m pytest
 
 help:
@@ -8,11 +8,12 @@ help:
 	@echo "make coverage  the same, with the lines that they leave out"
 	@echo "make lint      format, lint, docstrings, types, imports, texts, bandit"
 	@echo "make test      all tests and checks; first installs what is missing (see make packages)"
+	@echo "make test-slurm VERSION=24.11   as root: the tests with real Slurm, on 22.05, 24.11 or 26.05"
 	@echo "make packages  install the Debian packages that the tests drive, after naming them"
 	@echo "make check     make lint, and known vulnerabilities of the dependencies"
 	@echo "make hooks     run make lint's quick checks before each commit (git hook)"
 	@echo "make bench     our speed, row by row of the goals in docs/speed.md"
-	@echo "make testbed   as root on Debian 12: a small HPC centre here (docs/testbed.md);"
+	@echo "make testbed   as root on Debian: a small HPC centre here (docs/testbed.md);"
 	@echo "               make testbed-stop ends it"
 	@echo "make clean     remove .venv and everything generated"
 
@@ -35,7 +36,11 @@ test:
 	@scripts/setup dev && scripts/packages tests && scripts/packages testbed && scripts/check \
 		&& $(pytest) tests/unit -q -n 3 --cov --cov-report= \
 		&& $(pytest) tests --ignore tests/unit -n 3 --dist loadgroup \
+		&& scripts/test-slurm --answers 22.05 && scripts/test-slurm --answers 24.11 \
 		&& echo "By themselves, the unit tests cover $$(.venv/bin/coverage report --format=total) % of the lines."
+
+test-slurm:
+	@exec scripts/test-slurm $(VERSION)
 
 packages:
 	@scripts/packages tests && exec scripts/packages testbed

@@ -1,5 +1,6 @@
 """The login node's sshd: passwords, keys, certificates of a user CA, one-time codes."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,15 +34,20 @@ AcceptEnv LANG LC_*
 SetEnv SLURM_CONF=/etc/slurm/slurm.conf PGPORT={postgresql.port}
 Subsystem sftp /usr/lib/openssh/sftp-server
 LogLevel VERBOSE
-Match Group mfa
+{further}Match Group mfa
     AuthenticationMethods keyboard-interactive publickey,keyboard-interactive
 """
+
+# All logins come from one address, and some are wrong on purpose.
+_NO_PENALTIES = "PerSourcePenalties no\n"
+_FIRST_WITH_PENALTIES = (9, 8)
 
 
 def prepare(site: SiteDescription) -> None:
     """Make missing keys and homes, write the configuration and known_hosts."""
     ssh = site.state / "etc" / "ssh"
-    config = _SSHD_CONFIG.format(ssh=site.ssh, postgresql=site.postgresql)
+    further = _NO_PENALTIES if _version() >= _FIRST_WITH_PENALTIES else ""
+    config = _SSHD_CONFIG.format(ssh=site.ssh, postgresql=site.postgresql, further=further)
     files.write_file(ssh / "sshd_config", config)
     address = f"[{site.ssh.host}]:{site.ssh.port}"
     known_hosts = ""
@@ -73,6 +79,15 @@ def daemons(site: SiteDescription) -> list[Daemon]:
 
 def _prepare(machine: Machine) -> None:
     files.make_folder(machine.inside("/run/sshd"))
+
+
+def _version() -> tuple[int, int]:
+    """Return OpenSSH's version."""
+    said = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr
+    found = re.match(r"OpenSSH_([0-9]+)\.([0-9]+)", said)
+    if found is None:
+        raise RuntimeError(f"ssh -V tells no version: {said}")
+    return int(found[1]), int(found[2])
 
 
 def _key_pair(private: Path, kind: str = "ed25519") -> str:

@@ -60,6 +60,10 @@ _COLUMNS = {
 }
 
 
+_COMPONENTS = " : "
+"""What separates the options of a heterogeneous job's components in a submission line."""
+
+
 class JobStep(TypedDict):
     """A step of a job: `batch`, `extern`, `interactive`, or started by srun: `0`, `1`, …"""
 
@@ -116,7 +120,30 @@ def list_jobs(shell: Shell, *filters: str) -> list[PastJob]:
 def find(shell: Shell, target: JobId) -> list[PastJob]:
     """Return a job with all its parts and their steps, ordered by id."""
     jobs = list_jobs(shell, f"--jobs={target.job}")
-    return [job for job in reversed(jobs) if matches_id(job, target)]
+    found = [job for job in reversed(jobs) if matches_id(job, target)]
+    is_alone = [job["id"] for job in jobs] == [str(target.job)]
+    if not found and target.component is not None and is_alone:
+        return _find_component(shell, jobs[0], target.component)
+    return found
+
+
+def _find_component(shell: Shell, first: PastJob, component: int) -> list[PastJob]:
+    """Return a component of a heterogeneous job that has not started.
+
+    Slurm 24.11 stores it as a job of its own, which has the number after the one before it.
+    """
+    if _COMPONENTS not in (first["submit_line"] or ""):
+        return []
+    number = first["raw_id"] + component
+    return [
+        {**job, "id": f"{first['id']}+{component}", "job": first["job"], "component": component}
+        for job in list_jobs(shell, f"--jobs={number}")
+        if job["id"] == str(number) and _submission(job) == _submission(first)
+    ]
+
+
+def _submission(job: PastJob) -> tuple[str, str | None, str | None]:
+    return job["user"], job["submitted"], job["submit_line"]
 
 
 def drop_reused(past: Iterable[PastJob], queued: Iterable[JobEntry]) -> list[PastJob]:

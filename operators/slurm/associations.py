@@ -12,7 +12,8 @@ from operators.slurm import listings, parsing
 from operators.slurm.client import CONNECTION_BROKEN, ask
 from resop import CommandFailed, ContactLost, ErrorMessage, NotPermitted, Result, Shell
 
-PERMISSION_DENIED = r"Access/permission denied|doesn't have privilege"
+# The third since 23.11, and where DisableCoordDBD is set.
+PERMISSION_DENIED = r"Access/permission denied|doesn't have privilege|\b[Oo]nly admins\b"
 
 AccountName = Annotated[
     str,
@@ -38,7 +39,8 @@ def modify(shell: Shell, *words: str) -> Result:
     been made; CommandFailed with sacctmgr's message for any other failure.
     """
     result = ask(shell, *_argv(*words), changes=True, check=False)
-    messages = [line.strip(" .") for line in result.stderr.splitlines() if line.strip()]
+    said = result.stderr.strip() or result.stdout  # where 23.11 and newer have some reasons
+    messages = [line.strip(" .") for line in said.splitlines() if line.strip()]
     if result.exit_code == 0:
         return result
     if re.search(PERMISSION_DENIED, result.stderr):

@@ -265,8 +265,12 @@ def test_tasks_of_an_array_are_told_whether_they_are_in_the_queue_or_not(alice: 
 
 
 def test_components_of_a_heterogeneous_job_are_told(alice: Caller, bed: Testbed) -> None:
-    line = "sbatch --parsable -p batch --gpus=1 : -p batch --mem=200 --wrap 'sleep 300'"
-    id = bed.machine.run(["su", "-", "alice", "-c", line]).strip()
+    line = "sbatch --parsable {} -p batch --gpus=1 : -p batch --mem=200 --wrap 'sleep 300'"
+    id, held = (
+        bed.machine.run(["su", "-", "alice", "-c", line.format(option)]).strip()
+        for option in ("", "--hold")
+    )
+    cancel(alice, int(held))
     try:
         whole, second = job(alice, id), job(alice, f"{id}+1")
         listed = output(alice, "slurm/opn/jobs", ids=[f"{id}+1"])
@@ -275,7 +279,9 @@ def test_components_of_a_heterogeneous_job_are_told(alice: Caller, bed: Testbed)
     assert [part["id"] for part in whole["parts"]] == [f"{id}+0", f"{id}+1"]
     assert (second["id"], second["resources"]["mem"]) == (f"{id}+1", 200 << 20)
     assert [each["component"] for each in listed] == [1]
-    assert ended(alice, f"{id}+1")["state"] == "CANCELLED"
+    for started in (id, held):
+        past = ended(alice, f"{started}+1")
+        assert (past["id"], past["state"]) == (f"{started}+1", "CANCELLED")
 
 
 def test_job_that_never_was_is_told_from_one_that_is_not_yet_accounted(alice: Caller) -> None:
@@ -366,7 +372,8 @@ def test_report_tells_usage_by_user_with_a_total_and_by_month(
     assert found["rolled_up"] is None
     this_hour = {**asked, "start": datetime.now(UTC).strftime("%Y-%m-%dT%H:00:00")}
     by_user["monthly"] = False
-    (now,) = output(alice, "slurm/opn/report", **by_user | this_hour)["periods"]
+    of_alice = {**by_user, **this_hour, "accounts": ["project1"]}
+    (now,) = output(alice, "slurm/opn/report", **of_alice)["periods"]
     (row,) = now["rows"]
     assert (row["account"], row["user"], row["resource"]) == ("project1", "alice", "cpu")
     assert row["figures"]["used"] >= 8

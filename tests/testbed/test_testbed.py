@@ -378,7 +378,7 @@ def test_all_ports_are_on_loopback_alone(bed: Testbed) -> None:
 def test_the_host_is_left_alone(bed: Testbed, alice: paramiko.SSHClient) -> None:
     assert host_state() == HOST_BEFORE
     assert not Path("/home/alice").exists()
-    assert "/slurm" not in Path("/proc/mounts").read_text()
+    assert " /srv " not in Path("/proc/mounts").read_text()
     with pytest.raises(RuntimeError, match="Read-only file system"):
         bed.machine.run(["touch", "/usr/bin/new"])
 
