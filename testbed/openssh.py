@@ -83,10 +83,11 @@ def _prepare(machine: Machine) -> None:
 
 def _version() -> tuple[int, int]:
     """Return OpenSSH's version."""
-    said = subprocess.run(["ssh", "-V"], capture_output=True, text=True, check=True).stderr
-    found = re.match(r"OpenSSH_([0-9]+)\.([0-9]+)", said)
+    command = ["/usr/sbin/sshd", "-V"]  # to 9.2 an unknown option, and so an error
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    found = re.search(r"\bOpenSSH_([0-9]+)\.([0-9]+)", said)
     if found is None:
-        raise RuntimeError(f"ssh -V tells no version: {said}")
+        raise RuntimeError(f"sshd does not show its version: {said}")
     return int(found[1]), int(found[2])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 _PROGRAMS = (
     *("munged", "slurmctld", "slurmdbd", "slurmd", "sbatch"),
     *("slapd", "ldapadd", "nslcd", "mariadbd", "psql", "sshd", "sudo", "oathtool"),
-    *("bash", "mount", "nsenter", "openssl", "setpriv", "ssh-keygen", "unshare"),
+    *("bash", "mount", "nsenter", "openssl", "setpriv", "ssh-keygen", "ssh-keyscan", "unshare"),
 )
 _LIBRARIES = (
     "*/libnss_ldap.so.2",

@@ -61,7 +61,7 @@ _COLUMNS = {
 
 
 _COMPONENTS = " : "
-"""What separates the options of a heterogeneous job's components in a submission line."""
+"""The separator of the options of a heterogeneous job's components in a submission line."""
 
 
 class JobStep(TypedDict):

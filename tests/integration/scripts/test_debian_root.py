@@ -62,6 +62,8 @@ def test_reason_is_shown_to_others_than_root(tmp_path: Path) -> None:
 def test_half_a_root_is_none(tmp_path: Path) -> None:
     """debootstrap is started three times, and its last words are shown."""
     put(tmp_path, "debootstrap", FAILING)
+    for slow in ("apt-config", "apt-get"):
+        put(tmp_path, slow, "")
     path = put(tmp_path, "sleep", "")
     roots = tmp_path / "roots"
     done = run("debian-root", NOWHERE, "true", PATH=path, ROOTS=str(roots), CI="")
