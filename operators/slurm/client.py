@@ -67,6 +67,7 @@ _UNREACHABLE = (
     ("slurmdbd", r"Problem (talking|connecting) to the database|open persistent connection"),
     ("slurmctld", r"Unable to contact slurm controller|controller in standby mode"),
 )
+_UNKNOWN_CLUSTER = re.compile(r"error: ('.*' can't be reached now, .*)")
 CONNECTION_BROKEN = r"Socket timed out|Zero Bytes were transmitted|[Cc]onnection (reset|timed out)"
 
 
@@ -146,6 +147,9 @@ def ask(
             raise DaemonUnavailable(message, daemon=daemon, **fault.details)
         if result.exit_code == COMMAND_NOT_FOUND:
             raise CommandFailed(NOT_FOUND.format(program), **fault.details)
+        if found := _UNKNOWN_CLUSTER.search(result.stderr):
+            # Slurm 24.11 has another line behind it, which names no cluster.
+            fault = CommandFailed(f"{program}: {found[1]}", **fault.details)
         if check:
             raise fault
     if result.truncated:

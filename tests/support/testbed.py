@@ -30,6 +30,7 @@ COMMAND_TIMEOUT_SECONDS = 90  # a start takes 7 s on two idle cores
 MIN_JOB_AGE = 5  # seconds; short, so that tests see an ended job leave squeue
 
 _ROOT = Path(__file__).parents[2]
+_reserved: list[socket.socket] = []
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,18 @@ def _command(state: Path, *arguments: str) -> list[str]:
 
 
 def _free_ports() -> int:
-    """Return the first of 20 free ports in a row, below the range of tests.support.ports."""
+    """Reserve 20 free ports in a row, below the range of tests.support.ports; return the first.
+
+    No other process of the tests gets them before this one ends.
+    """
     for first in random.sample(range(17900, 19900, 20), 100):
+        reservation = socket.socket(socket.AF_UNIX)
+        try:
+            reservation.bind(f"\0resop-tests-ports-{first}")
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
         if all(_is_free(port) for port in range(first, first + 20)):
             return first
     raise RuntimeError("no 20 free ports in a row")

@@ -250,7 +250,7 @@ def test_the_administrator_administers_slurm_and_others_do_not(
     ssh(admin, "sacctmgr -i add account project2 parent=research Description=d Organization=o")
     assert ssh(admin, "sacctmgr -n -P show account project2 format=account") == "project2"
     ssh(admin, "sacctmgr -i delete account project2")
-    with pytest.raises(AssertionError, match="Access/permission denied|Only admins"):
+    with pytest.raises(AssertionError, match=r"Access/permission denied|Only admins"):
         ssh(alice, "sacctmgr -i add account project3 Description=d Organization=o 2>&1")
 
 
