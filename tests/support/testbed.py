@@ -30,7 +30,6 @@ COMMAND_TIMEOUT_SECONDS = 90  # a start takes 7 s on two idle cores
 MIN_JOB_AGE = 5  # seconds; short, so that tests see an ended job leave squeue
 
 _ROOT = Path(__file__).parents[2]
-_reserved: list[socket.socket] = []
 
 
 @dataclass(frozen=True)
@@ -138,15 +137,11 @@ def _free_ports() -> int:
     No other process of the tests gets them before this one ends.
     """
     for first in random.sample(range(17900, 19900, 20), 100):
-        reservation = socket.socket(socket.AF_UNIX)
-        try:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as reservation:
             reservation.bind(f"\0resop-tests-ports-{first}")
-        except OSError:
-            reservation.close()
-            continue
-        _reserved.append(reservation)
-        if all(_is_free(port) for port in range(first, first + 20)):
-            return first
+            if all(_is_free(port) for port in range(first, first + 20)):
+                reservation.detach()  # it remains open
+                return first
     raise RuntimeError("no 20 free ports in a row")
 
 
