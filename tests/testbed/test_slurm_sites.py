@@ -168,7 +168,7 @@ def test_variables_of_a_profile_change_no_answer(alice: Caller, bed: Testbed) ->
 def test_job_whose_output_has_no_place_is_refused_or_explained(alice: Caller) -> None:
     script = {"script": "#!/bin/sh\necho hi\n", "partition": "batch"}
     named = {**script, "job_name": "a b", "output": "logs/%x/%j.out"}
-    if run(alice, "sbatch --version")["stdout"].startswith("slurm 22."):
+    if " 22." in run(alice, "sbatch --version")["stdout"]:
         assert "%x" in failure(alice.post("slurm/opn/submit", named), 422)["message"]
     else:  # since 23.02 Slurm creates such a folder
         job = output(alice, "slurm/opn/submit", **named)["job"]
