@@ -5,6 +5,7 @@ What an answer says is compared with what the three systems hold, asked directly
 
 import base64
 import contextlib
+import os
 import re
 import threading
 import time
@@ -285,12 +286,12 @@ def test_killed_worker_leaves_what_the_task_says(bed: Testbed) -> None:
 
 def commands(caller: Caller, task: str) -> dict[str, int | None]:
     """Return the exit codes of a task's changing steps, by program; None if unknown."""
-    changes = {"ldapadd": " ldapadd ", "sacctmgr": " add user ", "psql": " psql "}
+    changes = {"ldapadd": r"^ldapadd .* # uid=", "sacctmgr": " add user ", "psql": " psql "}
     return {
         program: step["exit_code"]
         for step in caller.task(task)["steps"]
         for program, mark in changes.items()
-        if mark in step["command"]
+        if re.search(mark, step["command"])
     }
 
 
@@ -378,8 +379,8 @@ def command_lines(texts: list[str], done: threading.Event) -> set[str]:
     """Return all command lines of this machine and the testbed that show one of the texts."""
     found = set()
     while not done.is_set():
-        for process in Path("/proc").glob("[0-9]*/cmdline"):
+        for process in filter(str.isdecimal, os.listdir("/proc")):
             with contextlib.suppress(OSError):
-                line = process.read_text(errors="replace")
+                line = Path("/proc", process, "cmdline").read_text(errors="replace")
                 found |= {line} if any(text in line for text in texts) else set()
     return found
