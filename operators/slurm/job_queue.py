@@ -111,6 +111,17 @@ class JobRow(NamedTuple):
     text: str
     """The cells, with NUL between them: it can be in none of them."""
 
+    @property
+    def position(self) -> tuple[int, int, int]:
+        """The key of the order by id."""
+        return self.id.job, self.id.task or 0, self.id.component or 0
+
+    def of_task(self, index: int) -> JobRow:
+        """Return the row of another task of the same array."""
+        cells = self.text.split("\0")
+        cells[self.columns.index("id")] = f"{self.id.job}_{index}"
+        return self._replace(id=JobId(self.id.job, index), text="\0".join(cells))
+
     def job(self) -> QueuedJob:
         """Return the job; a field whose column was not requested is empty."""
         cells = dict(zip(self.columns, self.text.split("\0"), strict=True))
@@ -145,7 +156,7 @@ def list_rows(
     if ids:
         jobs = [(row, row.job()) for row in found]
         found = [row for row, job in jobs if any(matches_id(job, each) for each in ids)]
-    return sorted(found, key=lambda row: (row.id.job, row.id.task or 0, row.id.component or 0))
+    return sorted(found, key=lambda row: row.position)
 
 
 def _columns(fields: Collection[str] | None, *, with_names: bool) -> dict[str, str]:

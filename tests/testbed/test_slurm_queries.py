@@ -192,6 +192,9 @@ def test_queue_tells_why_and_on_what_jobs_wait(alice: Caller) -> None:
         each_task = output(
             alice, "slurm/opn/jobs", ids=[f"{sweep}_7", f"{sweep}_9"], each_task=True
         )
+        all_tasks = output(
+            alice, "slurm/opn/jobs", ids=[sweep], each_task=True, fields=["task", "state"]
+        )["items"]
         whole, task = job(alice, sweep), job(alice, f"{sweep}_299")
     finally:
         cancel(alice, held, after, later, sweep)
@@ -208,6 +211,7 @@ def test_queue_tells_why_and_on_what_jobs_wait(alice: Caller) -> None:
     assert all(is_recent(each["started"]) and 500 < each["time_left"] <= 600 for each in only)
     assert none == []
     assert [each["id"] for each in each_task] == [f"{sweep}_7", f"{sweep}_9"]
+    assert [each["task"] for each in all_tasks] == [*range(1, 300, 2)]
     assert (whole["state"], whole["states"]) == ("RUNNING", {"PENDING": 148, "RUNNING": 2})
     assert (task["id"], task["state"]) == (f"{sweep}_299", "PENDING")
     assert task["stdout"] == f"/home/alice/slurm-{sweep}_299.out"

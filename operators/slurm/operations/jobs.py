@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from operators.slurm.array_tasks import list_tasks
 from operators.slurm.client import on_cluster
 from operators.slurm.job_queue import JobRow, QueuedJob, id_filter, list_rows
 from operators.slurm.job_resources import NO_RESOURCES, JobResources, read_resources
@@ -72,12 +73,11 @@ def jobs(
     """
     lists = {"user": users, "states": states, "partition": partitions, "account": accounts}
     filters = [f"--{name}={','.join(values)}" for name, values in lists.items() if values]
-    if each_task:
-        filters.append("--array")
     targets = [JobId.parse(each) for each in ids or ()]
     with on_cluster(cluster):
         # Not squeue's filter for names, which splits them at commas.
-        rows = list_rows(shell, *filters, ids=targets, names=names, fields=fields)
+        list_them = list_tasks if each_task else list_rows
+        rows = list_them(shell, *filters, ids=targets, names=names, fields=fields)
         if not rows:
             check_partitions(shell, partitions)
             check_accounts(shell, accounts)
