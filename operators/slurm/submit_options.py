@@ -18,9 +18,11 @@ _INDEX = r"[0-9]+(-[0-9]+(:[1-9][0-9]*)?)?"
 _JOB = r"[1-9][0-9]*(_([0-9]+|\*))?(\+[0-9]+)?"
 _CONDITION = rf"(singleton|after(any|burstbuffer|corr|notok|ok)?(:{_JOB})+)"
 # As time_str2secs, str_to_mbytes and suffix_mult of Slurm's src/common read them.
-_TIME = r"^([0-9]+(:[0-9]+){0,2}|[0-9]+-[0-9]+(:[0-9]+){0,2}|-1|(?i:UNLIMITED|INFINITE))$"
-_COUNTS = r"[1-9][0-9]*[KkMm]?(-[1-9][0-9]*[KkMm]?(:[1-9][0-9]*)?)?"
-_GPUS = r"([A-Za-z0-9][A-Za-z0-9_.-]*:)?[0-9]+([KkMmGgTtPp](i?[Bb])?)?"
+_N = "[0-9]{1,10}"
+_TIME = rf"^({_N}(:{_N}){{0,2}}|{_N}-{_N}(:{_N}){{0,2}}|-1|(?i:UNLIMITED|INFINITE))$"
+_COUNT = "[1-9][0-9]{0,9}"
+_COUNTS = rf"{_COUNT}[KkMm]?(-{_COUNT}[KkMm]?(:{_COUNT})?)?"
+_GPUS = rf"([A-Za-z0-9][A-Za-z0-9_.-]*:)?{_N}([KkMmGgTtPp](i?[Bb])?)?"
 
 
 def _dependency_text(value: object) -> object:

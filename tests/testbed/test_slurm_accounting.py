@@ -164,7 +164,6 @@ def test_usage_is_told_by_account_user_and_partition(alice: Caller, bed: Testbed
         return bool(found["steps"] and found["steps"][0]["ended"])
 
     eventually(lambda: job(alice, number, steps=True), has_ended)
-    bed.roll_up()
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0, tzinfo=None)
     begin, end = hour - timedelta(hours=2), hour + timedelta(hours=1)
     asked: dict[str, Any] = {"start": begin.isoformat(), "end": end.isoformat()}
@@ -178,7 +177,11 @@ def test_usage_is_told_by_account_user_and_partition(alice: Caller, bed: Testbed
         assert all(len(each["values"]) == 3 for each in found["series"])
         return {each[by]: each for each in found["series"] if each["resource"] == "cpu"}
 
-    by_user = used(alice, "user", accounts=["project1"])
+    def of_users() -> dict[str | None, Any]:
+        bed.roll_up()
+        return used(alice, "user", accounts=["project1"])
+
+    by_user = eventually(of_users, lambda found: "alice" in found)
     assert by_user["alice"]["values"][-1] >= 12
     by_account = used(alice, "account")
     assert by_account["project1"]["total"] >= by_user["alice"]["total"]
@@ -192,9 +195,15 @@ def test_usage_is_told_by_account_user_and_partition(alice: Caller, bed: Testbed
     total = [sum(each["total"] for each in of.values()) for of in (mine, others, everybody)]
     assert total[0] >= 12
     assert total[2] >= total[0] + total[1]
-    days = fresh(alice, "slurm/opn/usage", by="cluster", start=str(hour.date()), unit="hours")
-    figures = {(each["resource"], each["figure"]): each["total"] for each in days["series"]}
-    assert figures["cpu", "reported"] >= figures["cpu", "allocated"] > 0
+
+    def of_cluster() -> dict[str, float]:
+        bed.roll_up()
+        today = {"by": "cluster", "start": str(hour.date()), "unit": "hours"}
+        series = fresh(alice, "slurm/opn/usage", **today)["series"]
+        return {each["figure"]: each["total"] for each in series if each["resource"] == "cpu"}
+
+    figures = eventually(of_cluster, lambda found: {"reported", "allocated"} <= {*found})
+    assert figures["reported"] >= figures["allocated"] > 0
     months = {"by": "user", "start": str(hour.date() - timedelta(days=40)), "interval": "month"}
     found = fresh(alice, "slurm/opn/usage", **months)
     assert len(found["periods"]) in (2, 3)

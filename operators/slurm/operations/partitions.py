@@ -97,7 +97,7 @@ def partitions(
     with on_cluster(cluster):
         found = read_partitions(shell)
         members = by_partition(read_nodes(shell))
-    refuse_unknown("partition", names or (), [each.name for each in found])
+    refuse_unknown("partition", names or (), [each.name for each in found], field="names")
     wanted = [each for each in found if names is None or each.name in names]
     describe = partial(_partition, members=members)
     if is_page(fields, limit, offset):

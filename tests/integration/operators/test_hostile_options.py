@@ -139,7 +139,8 @@ def test_hostile_string_is_refused_by_name_or_harmless(name: str, tmp_path: Path
             where = f"{name}: {place}: {text[:100]!r}: {fault and fault.message[:500]}"
             assert not made.exists(), where
             assert not isinstance(fault, OperationFault), f"{where}\n{''.join(node.faults)}"
-            if isinstance(fault, InvalidOptions):
+            # The cluster of the scenario does not know all names of the other options.
+            if isinstance(fault, InvalidOptions) and ": Slurm shows no " not in fault.message:
                 fields = {each["field"].split(".")[0] for each in fault.details["faults"]}
                 assert fields <= {str(place[0]), "command line"}, where
 

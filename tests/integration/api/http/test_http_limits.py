@@ -92,9 +92,14 @@ class Client:
             await self.writer.drain()
 
     async def rest(self) -> bytes:
-        """Return everything until the server closes the connection."""
+        """Return everything until the server closes or resets the connection."""
+        received = b""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return await self.reader.read()
+            # A reset if the server closes it before it has read all that was sent.
+            with contextlib.suppress(ConnectionResetError):
+                while part := await self.reader.read(1 << 16):
+                    received += part
+        return received
 
     async def answer(self) -> bytes:
         """Return one chunked answer."""
