@@ -207,9 +207,7 @@ class TaskRunner:
         began = time.monotonic() - seconds_since_start(task)
         opened: OpenTask | None = None
         try:
-            payload = self._opener.decrypt(task)
-            await self._check_permission(task, payload)
-            opened = await self._opener.open(task, payload, previous)
+            opened = await self._open(task, previous)
             self._register_resumable(task.id, opened)
             outcome = await self._perform(task, opened)
         except TaskHandedOff:
@@ -230,6 +228,26 @@ class TaskRunner:
             await self._explain(task, outcome.error)
         self._record_refusal(task, outcome)
         await self._record_end(task, opened, outcome, began)
+
+    async def _open(self, task: ClaimedTask, previous: PreviousRun) -> OpenTask:
+        """Open a task; one that another worker has run also if it is cancelled meanwhile.
+
+        The steps that the other worker left must be ended, and they are found over a connection.
+        """
+        if not task.resume_count:
+            return await self._check_and_open(task, previous)
+        opening = asyncio.create_task(self._check_and_open(task, previous))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opened = await opening
+            opened.executor.control.cancel()
+            return opened
+
+    async def _check_and_open(self, task: ClaimedTask, previous: PreviousRun) -> OpenTask:
+        payload = self._opener.decrypt(task)
+        await self._check_permission(task, payload)
+        return await self._opener.open(task, payload, previous)
 
     async def _explain(self, task: ClaimedTask, fault: TaskCancelled) -> None:
         """Add to the error of a cancelled task that its login has ended, if it has."""
