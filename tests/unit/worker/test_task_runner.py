@@ -12,7 +12,7 @@ from worker.engine import TaskRunner
 
 
 class SlowOpener:
-    """Opens a task when it is told to."""
+    """Opens a task as soon as `may_open` is set."""
 
     def __init__(self) -> None:
         self.may_open = asyncio.Event()
