@@ -102,7 +102,7 @@ def member(index: int, **job: Any) -> Member:
         ended=None,
         elapsed=0,
         time_limit=None,
-        work_dir="/work",
+        work_dir="/scratch",
     )
     return Member(index, 42, 1, entry, None, (None, None))
 
@@ -112,17 +112,17 @@ def test_names_of_files_are_those_of_the_script() -> None:
     request = JobRequest(script="#!/bin/sh\n#SBATCH -o log/%x-%a\n", array="7", runs=runs)
     record = ArrayRecord(job=42, flags=request.flags, request=request)
     cases = {
-        "$T.dat": "/work/0.5.dat",
-        "${ON}/$T-$T": "/work/true/0.5-0.5",
-        "$NAME": "/work/a/$T %a ${ON}",
-        "%A_%3a-$SLURM_ARRAY_TASK_ID": "/work/42_007-7",
+        "$T.dat": "/scratch/0.5.dat",
+        "${ON}/$T-$T": "/scratch/true/0.5-0.5",
+        "$NAME": "/scratch/a/$T %a ${ON}",
+        "%A_%3a-$SLURM_ARRAY_TASK_ID": "/scratch/42_007-7",
         "~/x-$USER": "x-alice",
         "$HOME/x": "x",
         "/abs/%j": "/abs/50",
-        "100%%-$": "/work/100%-$",
-        "stdout": "/work/log/it's 100%a-7",
-        "stderr": "/work/log/it's 100%a-7",
-        "./stdout": "/work/./stdout",
+        "100%%-$": "/scratch/100%-$",
+        "stdout": "/scratch/log/it's 100%a-7",
+        "stderr": "/scratch/log/it's 100%a-7",
+        "./stdout": "/scratch/./stdout",
     }
     for pattern, path in cases.items():
         found = member_files.find_file(pattern, member(7), record)
