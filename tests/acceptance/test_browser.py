@@ -36,7 +36,7 @@ def logged_in(browser: Browser, service: Service) -> Browser:
     return browser
 
 
-@pytest.mark.timeout(180)  # the pages are large
+@pytest.mark.timeout(400)  # a large page keeps the browser busy, which then answers late
 @pytest.mark.parametrize(("path", "selector"), [("docs", ".opblock"), ("redoc", "h1")])
 def test_api_is_shown_without_any_other_site(
     service: Service, tmp_path: Path, path: str, selector: str

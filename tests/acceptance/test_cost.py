@@ -6,6 +6,7 @@ and the peak of its memory; a busy machine changes none of them.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections.abc import Iterator, Mapping
@@ -118,36 +119,53 @@ def prober(service: Embedded, alice: Caller) -> Prober:
     return Prober(alice, pid)
 
 
+@functools.cache
 def long_text(piece: str) -> str:
     """Return the piece repeated so that it fills a body as JSON."""
     size = len(json.dumps(piece, ensure_ascii=False).encode()) - 2
     return piece * (MANY // size)
 
 
-def worst_values(
-    schema: Mapping[str, Any], document: Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
-    """Yield the worst values that a field of this schema is worth trying with."""
-    for name, piece in TEXTS.items():
-        yield name, long_text(piece)
-    kinds = json.dumps(resolved(schema, document))
-    if '"array"' in kinds:
-        yield "null items", [None] * (MANY // 5)
-        yield "text items", ["aaaa"] * (MANY // 8)
-        yield "number items", [1] * (MANY // 3)
-        yield "list items", [[]] * (MANY // 4)
-        yield "object items", [{}] * (MANY // 4)
-        yield "pair items", [{"a": 1}] * (MANY // 10)
-    if '"object"' in kinds:
-        yield "members", {f"a{number}": 1 for number in range(1000)}
-        yield "list members", {f"a{number}": [None] * 200 for number in range(999)}
-    yield "digits of a number", RawNumber("9" * MANY)
+class Json(NamedTuple):
+    """A value as JSON, which is sent as it is."""
+
+    text: str
 
 
-class RawNumber(NamedTuple):
-    """A number in JSON that Python could not write."""
+@functools.cache
+def any_values() -> dict[str, Json]:
+    """Return the worst texts and numbers, which every field is worth trying with."""
+    texts = {name: Json(_json(long_text(piece))) for name, piece in TEXTS.items()}
+    return {**texts, "digits of a number": Json("9" * MANY)}  # Python could not write it
 
-    digits: str
+
+@functools.cache
+def list_values() -> dict[str, Json]:
+    """Return the worst lists."""
+    lists: dict[str, list[Any]] = {
+        "null items": [None] * (MANY // 5),
+        "text items": ["aaaa"] * (MANY // 8),
+        "number items": [1] * (MANY // 3),
+        "list items": [[]] * (MANY // 4),
+        "object items": [{}] * (MANY // 4),
+        "pair items": [{"a": 1}] * (MANY // 10),
+    }
+    return {name: Json(_json(items)) for name, items in lists.items()}
+
+
+@functools.cache
+def object_values() -> dict[str, Json]:
+    """Return the worst objects."""
+    return {
+        "members": Json(_json({f"a{number}": 1 for number in range(1000)})),
+        "list members": Json(_json({f"a{number}": [None] * 200 for number in range(999)})),
+    }
+
+
+def worst_values(kind: str) -> dict[str, Json]:
+    """Return the worst values that a field with this schema is worth trying with."""
+    lists = list_values() if '"array"' in kind else {}
+    return {**any_values(), **lists, **(object_values() if '"object"' in kind else {})}
 
 
 def resolved(schema: Any, document: Mapping[str, Any], depth: int = 4) -> Any:
@@ -165,7 +183,7 @@ def resolved(schema: Any, document: Mapping[str, Any], depth: int = 4) -> Any:
 
 def encoded(options: Mapping[str, Any]) -> bytes:
     members = [
-        f"{json.dumps(name)}:" + (value.digits if isinstance(value, RawNumber) else _json(value))
+        f"{json.dumps(name)}:" + (value.text if isinstance(value, Json) else _json(value))
         for name, value in options.items()
     ]
     return f"{{{','.join(members)}}}".encode()
@@ -190,8 +208,22 @@ def actions(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
 
 PREVIEWED = ("/slurm/opn/sweep", "/slurm/opn/submit")
 """Operations that the API itself runs up to their first step."""
-WORDS = ("description", "title", "default", "examples")
-"""Parts of a schema that make no difference to what a value costs."""
+PARTS_WITHOUT_COST = (
+    *("description", "title", "default", "examples", "enum", "const"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
+)
+"""Parts of a schema that make no difference to what a value costs; patterns and formats do."""
+LONG_TYPES = ('"string"', '"array"', '"object"')
+
+
+def costly_parts(schema: Any) -> Any:
+    """Return the parts of a schema on which the cost of a value depends."""
+    if isinstance(schema, dict):
+        return {
+            key: costly_parts(each) for key, each in schema.items() if key not in PARTS_WITHOUT_COST
+        }
+    return list(map(costly_parts, schema)) if isinstance(schema, list) else schema
 
 
 def test_every_field_of_every_action(prober: Prober) -> None:
@@ -200,10 +232,11 @@ def test_every_field_of_every_action(prober: Prober) -> None:
     turns = itertools.cycle(range(1000))
     for path, properties, example in actions(document):
         for name, schema in properties.items():
-            values = list(worst_values(schema, document))
-            kind = json.dumps({key: schema[key] for key in schema if key not in WORDS})
-            everything = kind not in seen or path.startswith(PREVIEWED)
+            kind = json.dumps(costly_parts(resolved(schema, document)), sort_keys=True)
+            is_previewed = path.startswith(PREVIEWED) and any(each in kind for each in LONG_TYPES)
+            everything = kind not in seen or is_previewed
             seen.add(kind)
+            values = [*worst_values(kind).items()]
             chosen = values if everything else [values[next(turns) % len(values)]]
             for what, value in chosen:
                 options = {**example, name: value}

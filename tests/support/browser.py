@@ -35,7 +35,7 @@ class Browser:
         self._folder = folder
         self._port = free_port()
         self._http = httpx.Client(
-            base_url=f"http://{HOST}:{self._port}", timeout=60, trust_env=False
+            base_url=f"http://{HOST}:{self._port}", timeout=150, trust_env=False
         )
         self._session = ""
 

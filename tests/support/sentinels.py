@@ -52,8 +52,12 @@ class _Server:
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         process, self.process = self.process, None
-        if process is not None:
-            process.stop(number)
+        if process is None:
+            return
+        process.send(number)
+        # Redis ignores SIGTERM while it writes its first append-only file after a synchronization.
+        while not eventually(lambda: process.exit_code is not None, 2):
+            process.send(number)
 
 
 class RedisWithSentinels:
