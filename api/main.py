@@ -118,6 +118,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     api_docs.install(app, public=settings.API_DOCS)
+    if settings.API_DOCS:
+        app.include_router(pages.reference)
     app.include_router(actions.router)  # last of the API: its paths begin with an operator's name
     app.include_router(pages.router)
 

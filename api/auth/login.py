@@ -20,6 +20,7 @@ from api.state.openid import VerifiedToken
 from api.state.services import Services
 from resop.access.login_administration import LoginAdministration
 from resop.actions.call import ActionCall
+from resop.actions.login_gateway import LoginAnswer, LogoutAnswer
 from resop.actions.operation import Operation
 from resop.clock import unix_time
 from resop.config.clusters import Cluster
@@ -87,7 +88,7 @@ class ApiLoginGateway:
 
     async def log_in(
         self, username: str, password: Secret, otp: Secret | None, cluster: str | None
-    ) -> dict[str, Any]:
+    ) -> LoginAnswer:
         """Log in over SSH, store a credential, and return a token."""
         target = self._cluster(cluster)
         self._context.login_attempted(username, target.name)
@@ -100,7 +101,7 @@ class ApiLoginGateway:
         async with attempt as turn:
             return await self._finish(replace(login, turn=turn))
 
-    async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> dict[str, Any]:
+    async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> LoginAnswer:
         """Log in the user named by a trusted issuer's token; the cluster must take certificates."""
         target = self._cluster(cluster)
         if target.login != "certificate":
@@ -125,7 +126,7 @@ class ApiLoginGateway:
         async with throttle.attempt(None, target.name, self._context.address):
             raise fault
 
-    async def log_in_verified(self, verified: VerifiedToken, target: Cluster) -> dict[str, Any]:
+    async def log_in_verified(self, verified: VerifiedToken, target: Cluster) -> LoginAnswer:
         """Log in the user named by an ID token, which must not have been used before."""
         username, minimum_uid = verified.user
         self._context.login_attempted(username, target.name)
@@ -134,7 +135,7 @@ class ApiLoginGateway:
         async with self._services.access.used_tokens.use(verified):
             return await self._finish(login)
 
-    async def _finish(self, login: LoginData) -> dict[str, Any]:
+    async def _finish(self, login: LoginData) -> LoginAnswer:
         """Create the credential and issue the token that unlocks it."""
         target, username = login.cluster, login.username
         begin, settings = now(), self._services.settings
@@ -163,7 +164,7 @@ class ApiLoginGateway:
         log_event(log, "login", user=username, cluster=target.name, credential=token.credential)
         return self._answer(token, credential)
 
-    async def renew(self) -> dict[str, Any]:
+    async def renew(self) -> LoginAnswer:
         """Issue a new token for the caller's login; the present one is valid until its own end."""
         token = await self._authenticate()
         refuse_api_key(token, "be renewed")
@@ -175,9 +176,9 @@ class ApiLoginGateway:
         expires = min(now() + self._services.settings.token_lifetime, credential.expires_at)
         return self._answer(replace(token, expires=int(expires.timestamp())), credential)
 
-    def _answer(self, token: Token, credential: Credential) -> dict[str, Any]:
+    def _answer(self, token: Token, credential: Credential) -> LoginAnswer:
         """Return the token with its end, and the end of the login if that is later."""
-        answer = {
+        answer: LoginAnswer = {
             "token": self._services.access.encryptor.issue_token(token),
             "username": token.username,
             "cluster": token.cluster,
@@ -205,7 +206,7 @@ class ApiLoginGateway:
                 )
             raise
 
-    async def log_out(self, keep_running: bool) -> dict[str, Any]:
+    async def log_out(self, keep_running: bool) -> LogoutAnswer:
         """Refuse the token from now on, then remove its key from the cluster.
 
         Its tasks continue with `keep_running`, and so does the key until they have ended.
@@ -221,12 +222,16 @@ class ApiLoginGateway:
 
         ended = await end_logins(self._services, end)
         reason = await remove_key(self._services, token, credential, ended)
-        answer: dict[str, Any] = {"username": token.username, "cluster": token.cluster}
+        answer: LogoutAnswer = {
+            "username": token.username,
+            "cluster": token.cluster,
+            "key_removed": reason is None,
+        }
         if tasks_continue(token, ended):
             answer["tasks_continue"] = True
         if reason is not None:
-            return {**answer, "key_removed": False, "reason": reason}
-        return {**answer, "key_removed": True}
+            answer["reason"] = reason
+        return answer
 
     def _earlier_login(self, username: str, target: Cluster) -> str:
         """Return the credential of the caller's token if it is one of this user, or was."""

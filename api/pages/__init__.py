@@ -14,6 +14,8 @@ from fastapi import APIRouter, Request, Response
 from resop.types import KindCode
 
 router = APIRouter()
+reference = APIRouter()
+"""The pages at /docs, which show the API to everybody."""
 
 
 async def _view(name: str, request: Request) -> Response:
@@ -33,3 +35,5 @@ for _kind in get_args(KindCode):
     _path = f"/{{operator}}/{_kind}/{{action}}/submit"
     router.add_route(_path, partial(_view, f"{_kind}_form"), methods=["GET"])
     router.add_route(_path, partial(_view, f"{_kind}_submit"), methods=["POST"])
+for _path, _name in {"": "reference_index", "/{section}": "reference"}.items():
+    reference.add_route(f"/docs{_path}", partial(_view, _name), methods=["GET"])

@@ -26,6 +26,7 @@ from api.pages.forms import (
     show_form,
     submit_form,
 )
+from api.pages.reference_views import show_index, show_section
 from api.pages.rendering import page, page_frame, passed_headers
 from api.state.services import services_of
 from api.tasks.queries import awaited_task, task_details, task_page
@@ -146,6 +147,8 @@ VIEWS: dict[str, Callable[[Request], Awaitable[Response]]] = {
     "index": _index,
     "tasks": _tasks,
     "task": _task,
+    "reference_index": show_index,
+    "reference": show_section,
     "openid_begin": openid_login.begin,
     "openid_callback": openid_login.finish,
     **{f"{kind}_form": partial(show_form, kind) for kind in get_args(KindCode)},

@@ -16,6 +16,7 @@ from api.http.preferences import read_preferences
 from api.http.request_context import Caller, RequestContext, context_of
 from api.http.responses import shared_headers, task_response
 from api.http.root_path import root_path_of
+from api.routes.service_models import OperatorList
 from api.state.services import Services, services_of
 from api.state.turns import end_turn
 from api.tasks.off_loop import off_loop
@@ -29,7 +30,12 @@ router = APIRouter()
 runs = APIRouter()
 
 
-@router.get("/operators", tags=["operators"], dependencies=[Depends(logged_in)])
+@router.get(
+    "/operators",
+    tags=["operators"],
+    dependencies=[Depends(logged_in)],
+    responses={200: {"model": OperatorList}},
+)
 def operators(services: ServicesDep) -> dict[str, Any]:
     """List all operators with the names of their actions."""
     return {"operators": [each.summary() for each in services.catalog.operators.values()]}

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from api.auth.api_keys import create_api_key, delete_api_key
 from api.auth.dependencies import CurrentPerson, ServicesDep
 from api.http.body import read_options
-from api.http.openapi import SCHEMA_REFERENCE
+from api.http.openapi_schemas import SCHEMA_REFERENCE
 from api.state import rate_limit
 from api.state.services import Services
 from api.tasks.off_loop import off_loop

@@ -12,6 +12,7 @@ from pydantic import AwareDatetime
 from api.auth.auditors import parse_user, require_auditor
 from api.auth.dependencies import CurrentCaller, ServicesDep
 from api.http.row_stream import csv_response
+from api.routes.audit_models import AuditPage
 from api.state.services import Services
 from resop.errors import RecordsUnavailable
 from resop.storage.audit_export import entry_json
@@ -68,7 +69,7 @@ def _audit_filter(
 FilterQuery = Annotated[AuditFilter, Depends(_audit_filter)]
 
 
-@router.get("")
+@router.get("", responses={200: {"model": AuditPage}})
 def list_entries(
     services: ServicesDep,
     audit_filter: FilterQuery,

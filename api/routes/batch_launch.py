@@ -9,7 +9,8 @@ from fastapi.responses import JSONResponse
 
 from api.auth.dependencies import CurrentCaller, ServicesDep
 from api.http.body import read_options
-from api.http.openapi import PREFERENCES, SCHEMA_REFERENCE
+from api.http.openapi_schemas import reference
+from api.http.openapi_shared import PREFERENCES, parameter_references
 from api.http.preferences import read_preferences
 from api.routes.batch_models import BatchProgress, batch_headers, own_batch, progress
 from api.state.services import Services
@@ -23,8 +24,8 @@ router = APIRouter(tags=["batches"])
 EndState = Literal["failed", "timed_out", "cancelled", "lost", "succeeded"]
 RETRIED_STATES: list[EndState] = ["failed", "timed_out", "cancelled"]
 """The default; it excludes `lost`, because a lost task may have run."""
-_PARAMETERS = [each for each in PREFERENCES if each["name"] != "Prefer"]
-_BODY = {"schema": {"$ref": SCHEMA_REFERENCE.format(model="BatchBody")}}
+_PARAMETERS = parameter_references(tuple(each for each in PREFERENCES if each != "Prefer"))
+_BODY = {"schema": reference("BatchBody")}
 
 
 @router.post(

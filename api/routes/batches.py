@@ -19,6 +19,7 @@ from api.routes.batch_models import (
 )
 from api.routes.open_request import COUNTED_WAIT, Wait
 from api.routes.task_list import MAX_TASKS_PER_PAGE
+from api.routes.task_models import BatchTaskPage
 from api.tasks.cancellation import request_batch_cancellation
 from api.tasks.queries import TASKS_PER_PAGE
 from api.tasks.waiting import wait_seconds
@@ -87,7 +88,7 @@ async def show_batch(
     return found
 
 
-@router.get("/{batch_id}/tasks")
+@router.get("/{batch_id}/tasks", responses={200: {"model": BatchTaskPage}})
 async def list_tasks(
     batch_id: str,
     services: ServicesDep,

@@ -26,6 +26,7 @@ from api.http.content_disposition import attachment
 from api.http.digests import digest_header
 from api.http.download import Download
 from api.http.resumable_upload import partial_path, received_bytes
+from api.routes.file_models import ReceivedPart, WrittenFile
 from api.routes.file_upload import (
     Checksum,
     FileUpload,
@@ -120,9 +121,12 @@ async def look_at_file(
 @router.put(
     "/{path:anything}",
     responses={
-        200: {"description": "The file was replaced."},
-        201: {"description": "The file was created."},
-        202: {"description": "The part has arrived; other parts are missing."},
+        200: {"model": WrittenFile, "description": "The file was replaced."},
+        201: {"model": WrittenFile, "description": "The file was created."},
+        202: {
+            "model": ReceivedPart,
+            "description": "The part has arrived; other parts are missing.",
+        },
     },
     openapi_extra={
         "requestBody": {"required": True, "content": {**_BINARY, "multipart/form-data": _FORM}}

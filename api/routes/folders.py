@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from api.http.content_disposition import attachment
 from api.http.download import Download
 from api.http.request_context import context_of
+from api.routes.file_models import WrittenFolder
 from api.routes.file_upload import Parents
 from api.routes.open_request import COUNTED_TRANSFER
 from api.routes.sftp_dependency import (
@@ -65,11 +66,9 @@ _ARCHIVES = {
     "application/x-tar": {"schema": {"type": "string", "format": "binary"}},
     "application/zip": {"schema": {"type": "string", "format": "binary"}},
 }
-_OTHER_TYPES = ("gzip", "x-bzip2", "x-xz", "x-lzma", "zstd", "octet-stream")
-_ACCEPTED_TYPES = {
-    **_ARCHIVES,
-    **{f"application/{name}": _ARCHIVES["application/x-tar"] for name in _OTHER_TYPES},
-}
+_ANY_TYPE = "application/octet-stream"
+"""For clients that know no archives: the content decides what a body is, not its type."""
+_BINARY = {_ANY_TYPE: _ARCHIVES["application/x-tar"]}
 Charset = Annotated[
     Annotated[str, AfterValidator(check_charset)] | None,
     Query(
@@ -114,7 +113,7 @@ class ArchiveOptions(BaseModel):
 @router.get(
     "/{path:anything}",
     response_class=Download,
-    responses={200: {"description": "The archive.", "content": _ARCHIVES}},
+    responses={200: {"description": "The archive.", "content": {**_ARCHIVES, **_BINARY}}},
 )
 async def read_folder(
     request: Request, path: PathParameter, sftp: Sftp, options: Annotated[ArchiveOptions, Query()]
@@ -126,7 +125,9 @@ async def read_folder(
     with translate_sftp_errors(path):
         top = await resolve_folder(sftp, path)
     entries = with_content(sftp, top, walk(sftp, top, _entry_filter(options)))
-    archive_format = options.format or _accepted_format(request.headers.get("accept", ""))
+    accepted = _accepted_types(request.headers.get("accept", ""))
+    archive_format = options.format or _accepted_format(accepted)
+    media_type = _ANY_TYPE if accepted == {_ANY_TYPE} else _MEDIA_TYPES[archive_format]
     archive = rechunk(_WRITERS[archive_format](entries))
     # Read before the answer begins, so that an early failure is still answered as an error.
     first = b"" if context_of(request.scope).is_head else await anext(archive, b"")
@@ -136,14 +137,16 @@ async def read_folder(
         "Vary": "Accept",
         "X-Content-Type-Options": "nosniff",
     }
-    return Download(_chain(first, archive), 200, headers, _MEDIA_TYPES[archive_format])
+    return Download(_chain(first, archive), 200, headers, media_type)
 
 
 @router.put(
     "/{path:anything}",
     status_code=201,
-    responses={201: {"description": "The folder was created, or merged into."}},
-    openapi_extra={"requestBody": {"required": True, "content": _ACCEPTED_TYPES}},
+    responses={
+        201: {"model": WrittenFolder, "description": "The folder was created, or merged into."}
+    },
+    openapi_extra={"requestBody": {"required": True, "content": _BINARY}},
 )
 async def write_folder(
     request: Request,
@@ -200,9 +203,13 @@ async def _entries(
         yield tar.read_archive(archive)
 
 
-def _accepted_format(accept: str) -> str:
-    """Return the format for an `Accept` header; others than that of an archive change nothing."""
-    types = {each.partition(";")[0].strip().lower() for each in accept.split(",")}
+def _accepted_types(accept: str) -> set[str]:
+    """Return the media types of an `Accept` header."""
+    return {each.partition(";")[0].strip().lower() for each in accept.split(",")}
+
+
+def _accepted_format(types: set[str]) -> str:
+    """Return the format for accepted types; others than that of an archive change nothing."""
     return "zip" if _MEDIA_TYPES["zip"] in types and _MEDIA_TYPES["tar"] not in types else "tar"
 
 

@@ -13,6 +13,7 @@ from api.http.http_limits import MAX_PIPELINED, HttpLimits
 from api.http.root_path import root_path_of
 from api.middleware.body_timeout import MIN_BYTES_PER_SECOND
 from api.middleware.take_turns import AT_ONCE
+from api.routes.service_models import Limits, Liveness, Readiness, Welcome
 from api.state import login_limits
 from api.state.services import Services
 from resop import __version__
@@ -24,7 +25,7 @@ from resop.types import MAX_ARGUMENT_BYTES, MAX_COMMAND_BYTES, MAX_SECRET_BYTES
 router = APIRouter(tags=["service"])
 
 
-@router.get("/", response_model=dict[str, Any])
+@router.get("/", response_model=dict[str, Any], responses={200: {"model": Welcome}})
 def welcome(request: Request, services: ServicesDep) -> Any:
     """Describe the service: its clusters, limits and first steps. A browser gets the pages."""
     if "text/html" in request.headers.get("accept", ""):
@@ -42,19 +43,25 @@ def welcome(request: Request, services: ServicesDep) -> Any:
     }
 
 
-@router.get("/limits")
+@router.get("/limits", responses={200: {"model": Limits}})
 def limits(services: ServicesDep) -> dict[str, Any]:
     """List the limits of requests, in bytes, seconds and numbers."""
     return _limits(services)
 
 
-@router.get("/health/live")
+@router.get("/health/live", responses={200: {"model": Liveness}})
 async def live() -> dict[str, bool]:
     """Answer as long as this process runs."""
     return {"live": True}
 
 
-@router.get("/health/ready")
+@router.get(
+    "/health/ready",
+    responses={
+        200: {"model": Readiness},
+        503: {"model": Readiness, "description": "A part of the service fails."},
+    },
+)
 async def ready(services: ServicesDep) -> JSONResponse:
     """Answer 200 if this process can serve requests, else 503 with the failing part.
 

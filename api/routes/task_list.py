@@ -16,6 +16,7 @@ from api.http.body import read_options
 from api.http.preferences import Tags
 from api.http.row_stream import csv_response, ndjson_response
 from api.routes.open_request import COUNTED_TRANSFER
+from api.routes.task_models import TaskPage, TaskSummary
 from api.tasks.off_loop import off_loop
 from api.tasks.queries import TASKS_PER_PAGE, audited_page, own_task, task_page, visible_only
 from api.tasks.waiting import get_task
@@ -85,7 +86,7 @@ def _task_filter(
 FilterQuery = Annotated[TaskFilter, Depends(_task_filter)]
 
 
-@router.get("")
+@router.get("", responses={200: {"model": TaskPage}})
 def list_tasks(
     services: ServicesDep,
     caller: CurrentCaller,
@@ -141,6 +142,7 @@ def export_csv(
 
 @router.patch(
     "/{task_id}",
+    responses={200: {"model": TaskSummary}},
     openapi_extra={
         "requestBody": {"content": {"application/json": {"schema": Labels.model_json_schema()}}}
     },

@@ -11,6 +11,7 @@ from api.auth.auditors import is_auditor
 from api.auth.dependencies import CurrentCaller, ServicesDep, WritingToken
 from api.http.responses import retry_headers
 from api.routes.open_request import COUNTED_WAIT, Wait
+from api.routes.task_models import Task as TaskDetails
 from api.tasks.cancellation import request_task_cancellation
 from api.tasks.queries import awaited_task, own_task, task_details
 from api.tasks.waiting import get_task
@@ -21,7 +22,7 @@ from resop.storage.serializers import audited_summary
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
 
-@router.get("/{task_id}", dependencies=[COUNTED_WAIT])
+@router.get("/{task_id}", dependencies=[COUNTED_WAIT], responses={200: {"model": TaskDetails}})
 async def show_task(
     task_id: str, services: ServicesDep, caller: CurrentCaller, wait: Wait = 0
 ) -> dict[str, Any]:
@@ -42,7 +43,13 @@ async def show_task(
 @router.delete(
     "/{task_id}",
     dependencies=[COUNTED_WAIT],
-    responses={202: {"description": "The cancellation was requested; the task is still running."}},
+    responses={
+        200: {"model": TaskDetails},
+        202: {
+            "model": TaskDetails,
+            "description": "The cancellation was requested; the task is still running.",
+        },
+    },
 )
 async def cancel_task(
     task_id: str,

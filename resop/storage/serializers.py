@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 
 from resop.storage.models import Batch, State, Step, Task, WebhookDelivery
 from resop.types import ActionKind
@@ -149,6 +149,10 @@ def delivery_json(notification: WebhookDelivery | None) -> dict[str, Any] | None
     }
 
 
+@overload
+def iso_time(moment: datetime) -> str: ...
+@overload
+def iso_time(moment: datetime | None) -> str | None: ...
 def iso_time(moment: datetime | None) -> str | None:
     """Return a time in ISO 8601, UTC."""
     return moment.isoformat().replace("+00:00", "Z") if moment else None

@@ -248,6 +248,7 @@ def test_accepted_type_chooses_the_format(alice: Caller, place: Path) -> None:
         ("application/x-tar, application/zip", {}, "application/x-tar"),
         ("application/json", {}, "application/x-tar"),
         ("application/zip", {"format": "tar"}, "application/x-tar"),
+        ("application/octet-stream", {}, "application/octet-stream"),
     ):
         answer = alice.http.get("/folders/place/a", headers={"Accept": accept}, params=query)
         assert answer.headers["content-type"] == media_type

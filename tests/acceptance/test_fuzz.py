@@ -21,6 +21,7 @@ from tests.acceptance.conftest import ACCOUNTS, only_embedded
 from tests.acceptance.test_batches import get_batch, launch_batch
 from tests.acceptance.test_openapi import document
 from tests.support.corpus import hurtful
+from tests.support.openapi import parameters
 from tests.support.openssh import OpenSSH
 from tests.support.service import Service
 
@@ -42,8 +43,9 @@ def packed(_: Any, value: Any) -> Any:
 class Fuzzer:
     """Sends generated requests that cannot cause harm, and collects faults of the answers."""
 
-    def __init__(self, service: Service, address: str) -> None:
-        self.address = address
+    def __init__(self, service: Service, document: Any) -> None:
+        self.document = document
+        self.address = f"http://127.0.0.1:{service.ports[0]}"
         self.fiona = service.log_in(ACCOUNTS["fiona"])
         # For requests that end logins, all of that user's at once.
         self.logout_caller = service.log_in(ACCOUNTS["tina"])
@@ -89,7 +91,7 @@ class Fuzzer:
             case.path_parameters = {
                 name: self.own.get(name, value) for name, value in case.path_parameters.items()
             }
-        names = {each["name"] for each in declared.get("parameters", [])}
+        names = {each["name"] for each in parameters(self.document, declared)}
         if "dry_run" in names and case.query is not None:
             case.query["dry_run"] = "true"
             if self.sent % 2:
@@ -126,7 +128,7 @@ class Fuzzer:
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")
 @pytest.mark.timeout(600)  # most of the time is spent generating requests
 def test_generated_requests_are_answered_as_declared(service: Service, document: Any) -> None:
-    fuzzer = Fuzzer(service, f"http://127.0.0.1:{service.ports[0]}")
+    fuzzer = Fuzzer(service, document)
     for found in schemathesis.openapi.from_dict(document).get_all_operations():
         operation = found.ok()  # type: ignore[union-attr]
         fuzzer.run(operation, document["paths"][operation.path][operation.method])

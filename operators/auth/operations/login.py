@@ -1,10 +1,11 @@
 """Log in with a cluster account over SSH, and get a token."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from resop import Argument, Gate, Secret, operation
+from resop.actions.login_gateway import LoginAnswer
 
 
 @operation(
@@ -25,6 +26,6 @@ async def login(
     cluster: Annotated[
         str | None, Field(description="name of the cluster (default: the first one)")
     ] = None,
-) -> dict[str, Any]:
+) -> LoginAnswer:
     """Return the token, its user and cluster, and when it expires."""
     return await gate.log_in(username, password, otp, cluster)

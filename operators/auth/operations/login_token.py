@@ -1,10 +1,11 @@
 """Log in with an OpenID Connect token, at sites whose clusters accept SSH certificates."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from resop import Gate, Secret, operation
+from resop.actions.login_gateway import LoginAnswer
 
 
 class IdToken(Secret):
@@ -22,6 +23,6 @@ async def login_token(
     cluster: Annotated[
         str | None, Field(description="name of the cluster (default: the first one)")
     ] = None,
-) -> dict[str, Any]:
+) -> LoginAnswer:
     """Return the token, its user and cluster, and when it expires."""
     return await gate.log_in_by_token(id_token, cluster)

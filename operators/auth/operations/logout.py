@@ -1,10 +1,11 @@
 """Revoke the token of this request, and remove its SSH key from the cluster."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from resop import Gate, operation
+from resop.actions.login_gateway import LogoutAnswer
 
 
 @operation(examples=[{}, {"keep_running": False}])
@@ -14,7 +15,7 @@ async def logout(
         bool,
         Field(description="let the tasks of this login continue, instead of cancelling them"),
     ] = True,
-) -> dict[str, Any]:
+) -> LogoutAnswer:
     """Return the user, and whether the key was removed from the cluster.
 
     To end every login of yours with everything that runs on them: DELETE /logins.

@@ -150,7 +150,7 @@ def test_answer_may_be_a_dataclass() -> None:
 
 def test_operation_with_a_gate_runs_in_the_api() -> None:
     @operation
-    async def log_in(gate: Gate, username: Argument, password: Secret) -> dict[str, Any]:
+    async def log_in(gate: Gate, username: Argument, password: Secret) -> Any:
         return await gate.log_in(username, password, None, None)
 
     assert log_in.in_api

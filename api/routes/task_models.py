@@ -1,0 +1,110 @@
+"""The JSON of tasks, as the OpenAPI document describes it; `resop.storage.serializers` makes it."""
+
+from datetime import datetime
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from resop.storage.models import State
+
+
+class TaskError(TypedDict):
+    """Why a task did not succeed; some types of error have further details."""
+
+    type: Annotated[str, Field(description="the name of the error's type")]
+    message: NotRequired[Annotated[str, Field(description="what went wrong, for a person")]]
+    retryable: NotRequired[
+        Annotated[bool, Field(description="true if the same request may succeed later")]
+    ]
+    undone: NotRequired[Annotated[list[str], Field(description="the steps that were undone")]]
+    needs_repair: NotRequired[Annotated[list[str], Field(description="what could not be undone")]]
+
+
+class TaskProgress(TypedDict):
+    """How much of a task is done, in the unit of its operation."""
+
+    done: float
+    total: float
+
+
+class TaskStep(TypedDict):
+    """One remote command of an operation, secrets masked."""
+
+    number: int
+    command: str
+    undo: Annotated[bool, Field(description="true for a step that undid another")]
+    started_at: datetime
+    seconds: float | None
+    exit_code: int | None
+    stdout: str | None
+    stderr: str | None
+    truncated: bool
+    error: str | None
+
+
+class TaskNotification(TypedDict):
+    """The delivery of a task's notification; with neither time, all attempts have failed."""
+
+    attempts: int
+    next_at: datetime | None
+    delivered_at: datetime | None
+    last_error: str | None
+
+
+class TaskSummary(TypedDict):
+    """A task as in a list, without its output."""
+
+    task: Annotated[str, Field(description="the id of the task")]
+    command: NotRequired[
+        Annotated[str | None, Field(description="the command line of a command, secrets masked")]
+    ]
+    operation: NotRequired[Annotated[str, Field(description="`operator:name` of an operation")]]
+    action: Annotated[str, Field(description="`operator:name`")]
+    state: State
+    success: Annotated[bool | None, Field(description="null until the task has ended")]
+    cluster: str
+    options: Annotated[dict[str, Any], Field(description="the options, secrets masked")]
+    tags: list[str]
+    note: NotRequired[Annotated[str | None, Field(description="the user's note")]]
+    batch: NotRequired[Annotated[str, Field(description="the batch of the task")]]
+    number: NotRequired[Annotated[int, Field(description="its number in the batch, from 0")]]
+    item: NotRequired[
+        Annotated[dict[str, Any] | None, Field(description="the parameters of its item")]
+    ]
+    notify: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    seconds: float | None
+    error: TaskError | None
+    username: NotRequired[Annotated[str, Field(description="for auditors: whose task this is")]]
+    request: NotRequired[Annotated[str, Field(description="for auditors: the id of the request")]]
+
+
+class Task(TaskSummary):
+    """Everything about a task, whatever its state. Auditors get a summary of others' tasks."""
+
+    output: NotRequired[Annotated[Any, Field(description="the result; null until there is one")]]
+    stderr: NotRequired[str | None]
+    exit_code: NotRequired[int | None]
+    truncated: NotRequired[Annotated[bool, Field(description="true if the output was cut")]]
+    log: NotRequired[Annotated[list[str], Field(description="what the operation reported")]]
+    progress: NotRequired[TaskProgress | None]
+    cancel_asked_at: NotRequired[datetime | None]
+    notification: NotRequired[TaskNotification | None]
+    steps: NotRequired[list[TaskStep]]
+
+
+class TaskPage(TypedDict):
+    """A page of tasks, newest first."""
+
+    tasks: list[TaskSummary]
+    next: Annotated[str | None, Field(description="cursor of the next page; null on the last")]
+
+
+class BatchTaskPage(TypedDict):
+    """A page of a batch's tasks, in the order of its items."""
+
+    tasks: list[TaskSummary]
+    next: Annotated[int | None, Field(description="cursor of the next page; null on the last")]
