@@ -16,12 +16,13 @@ POST /<operator>/opn/<name>. It runs steps on the cluster, as the logged-in user
 - `ParameterValues`, `SweepMode`, `combine_parameters`: options of a parameter sweep
 - `csv_lines`: rows as CSV, for an answer that is a table
 - `CommandFailed`, `PathFailed`, …: errors to raise or catch; `resop.errors` has all of them
-- `LoginGateway`: the first parameter of an operation that logs in
+- `LoginGateway`: the first parameter of an operation that logs in, with its answers
+  `LoginAnswer` and `LogoutAnswer`
 
 `resop.testing` runs an operation without a cluster.
 """
 
-from resop.actions.login_gateway import LoginGateway
+from resop.actions.login_gateway import LoginAnswer, LoginGateway, LogoutAnswer
 from resop.actions.operation import Operation, operation
 from resop.actions.shell import Shell
 from resop.actions.sweep import ParameterValues, SweepMode, combine_parameters
@@ -67,7 +68,9 @@ __all__ = [
     "Gate",
     "InvalidOptions",
     "JobNotFound",
+    "LoginAnswer",
     "LoginGateway",
+    "LogoutAnswer",
     "NotPermitted",
     "Operation",
     "OperationFailed",

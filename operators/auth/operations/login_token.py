@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from resop import Gate, Secret, operation
-from resop.actions.login_gateway import LoginAnswer
+from resop import Gate, LoginAnswer, Secret, operation
 
 
 class IdToken(Secret):

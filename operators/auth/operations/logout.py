@@ -4,8 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from resop import Gate, operation
-from resop.actions.login_gateway import LogoutAnswer
+from resop import Gate, LogoutAnswer, operation
 
 
 @operation(examples=[{}, {"keep_running": False}])

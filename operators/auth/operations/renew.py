@@ -1,7 +1,6 @@
 """Get a new token for the login of this request, before its token expires."""
 
-from resop import Gate, operation
-from resop.actions.login_gateway import LoginAnswer
+from resop import Gate, LoginAnswer, operation
 
 
 @operation(examples=[{}])
