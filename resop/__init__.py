@@ -37,6 +37,7 @@ from resop.errors import (
     OperationFailed,
     PathFailed,
     StepTimedOut,
+    UnknownAction,
 )
 from resop.limits import FILE_LIMIT
 from resop.steps.csv_text import csv_lines
@@ -83,6 +84,7 @@ __all__ = [
     "StepTimedOut",
     "SweepMode",
     "TransferStats",
+    "UnknownAction",
     "Username",
     "combine_parameters",
     "csv_lines",

@@ -190,6 +190,15 @@ class FakeContext:
             raise self.executor.refuse(refusal)
         return self.catalog.command(operator, name)
 
+    def operation(self, operator: str, name: str) -> Operation[..., Any]:
+        """Return an operation of the catalog."""
+        if self.catalog is None:
+            refusal = UnexpectedStep(
+                f"FakeShell(catalog=…) is needed to find the operation {name!r}"
+            )
+            raise self.executor.refuse(refusal)
+        return self.catalog.operation(operator, name)
+
     def setting(
         self, name: str, operator: str, cluster: str, *, secret: bool = False
     ) -> str | None:

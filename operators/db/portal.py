@@ -1,7 +1,7 @@
 """Open the portal's database that config.env describes, with its client on the login node.
 
-Settings: PORTAL_ENGINE (postgresql or mariadb), PORTAL_HOST, PORTAL_PORT, PORTAL_DATABASE,
-PORTAL_USER, PORTAL_PASSWORD.
+Settings: PORTAL_ENGINE (postgresql or mariadb; none where there is no portal), PORTAL_HOST,
+PORTAL_PORT, PORTAL_DATABASE, PORTAL_USER, PORTAL_PASSWORD.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CONNECT_SCRIPT = (
 class PortalDatabase:
     """The portal's database during one task.
 
-    A step's command line shows its `summary`, a few words for people.
+    The `summary` of a step is displayed after its command line.
     """
 
     shell: Shell
@@ -56,18 +56,22 @@ class PortalDatabase:
     def undone_by(self, summary: str, statement: Statement) -> AbstractContextManager[None]:
         """Register the change that undoes the one made in the context."""
         script = self._input(self.engine.change(statement))
-        return self.shell.undone_by(*self._argv(summary), input=script)
+        return self.shell.undone_by(
+            *self._argv(), input=script, launcher=self._launcher(), comment=summary
+        )
 
     def _run(
         self, summary: str, flags: Sequence[str], script: InputParts, *, changes: bool
     ) -> Result:
         result = self.shell.run(
-            *self._argv(summary),
+            *self._argv(),
             *flags,
             input=self._input(script),
             timeout=STEP_TIMEOUT,
             check=False,
             max_output=ANSWER_LIMIT,
+            launcher=self._launcher(),
+            comment=summary,
         )
         if result.exit_code != 0:
             raise self._failure(result, changes)
@@ -75,9 +79,12 @@ class PortalDatabase:
             self.shell.fail(f"the answer has more than {ANSWER_LIMIT} bytes: narrow the request")
         return result
 
-    def _argv(self, summary: str) -> list[str]:
+    def _argv(self) -> list[str]:
+        return self.engine.command_line(self.server)
+
+    def _launcher(self) -> list[str]:
         script = _CONNECT_SCRIPT.format(password=self.engine.PASSWORD_VARIABLE)
-        return ["sh", "-c", script, summary, *self.engine.command_line(self.server)]
+        return ["sh", "-c", script, "portal"]
 
     def _input(self, script: InputParts) -> InputParts:
         return [self.password, "\n", *script]
@@ -98,6 +105,13 @@ class PortalDatabase:
         return CommandFailed(
             f"{where}: {found[1] if found else failure.message}", **failure.details
         )
+
+
+def has_portal(shell: Shell) -> bool:
+    """Return True if the site has configured a portal."""
+    if shell.setting("PORTAL_ENGINE", "postgresql") == "none":
+        return False
+    return shell.has_secret("PORTAL_PASSWORD")
 
 
 def open_portal(shell: Shell) -> PortalDatabase:

@@ -68,23 +68,6 @@ def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str
     return {row["account"]: parsing.parse_int(row["maxsubmitjobs"]) for row in rows}
 
 
-def limit_jobs(shell: Shell, user: str, limit: int | None) -> list[str]:
-    """Set a user's MaxSubmitJobs in every account (None: no limit); registered to be undone.
-
-    Returns the accounts.
-    """
-    before = accounts_of(shell, user)
-    for account, old in before.items():
-        association = ("modify", "user", "where", f"name={user}", f"account={account}", "set")
-        with undone_by(shell, *association, _max_submit_jobs(old)):
-            modify(shell, *association, _max_submit_jobs(limit))
-    return list(before)
-
-
-def _max_submit_jobs(limit: int | None) -> str:
-    return f"maxsubmitjobs={-1 if limit is None else limit}"
-
-
 def has_account(shell: Shell, account: str) -> bool:
     """Return True if Slurm has an account of that name."""
     return bool(listings.sacctmgr(shell, ["account"], "account", f"name={account}"))

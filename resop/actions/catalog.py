@@ -135,6 +135,12 @@ class Catalog:
         assert isinstance(command, Command)
         return command
 
+    def operation(self, operator: str, name: str) -> Operation[..., Any]:
+        """Return the operation of that name. Raises UnknownAction."""
+        operation = self.action(operator, "opn", name)
+        assert isinstance(operation, Operation)
+        return operation
+
     def __iter__(self) -> Iterator[Action]:
         for operator in self.operators.values():
             yield from operator.commands.values()

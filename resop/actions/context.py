@@ -53,6 +53,7 @@ class ServiceContext:
         Without `tasks` there are no past tasks.
         """
         self.command = catalog.command
+        self.operation = catalog.operation
         self._settings = settings
         self._logins = logins
         self._tasks = tasks

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
+from pydantic import BaseModel
+
 from resop.actions.command import Command
 from resop.archives.entry import File, TransferStats
 from resop.security.identity import Identity
@@ -62,11 +64,28 @@ class PastTask(NamedTuple):
     ended: datetime
 
 
+class CallableOperation(Protocol):
+    """An operation of the catalog, as another one calls it."""
+
+    @property
+    def options(self) -> type[BaseModel]:
+        """The model of its options."""
+
+    def arguments(self, options: BaseModel) -> dict[str, Any]:
+        """Return validated options as keyword arguments."""
+
+    def __call__(self, shell: Any, /, **arguments: Any) -> Any:
+        """Run it through a shell."""
+
+
 class ShellContext(Protocol):
     """The declared commands, the site's settings and the user's past tasks, for a shell."""
 
     def command(self, operator: str, name: str) -> Command:
         """Return a declared command. Raises UnknownAction."""
+
+    def operation(self, operator: str, name: str) -> CallableOperation:
+        """Return an operation. Raises UnknownAction."""
 
     def setting(
         self, name: str, operator: str, cluster: str, *, secret: bool = False

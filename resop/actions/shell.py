@@ -383,6 +383,13 @@ class Shell:
         self._require_administrator(f"read the secret setting {name}")
         return Secret(self._setting(name, secret=True))
 
+    def has_secret(self, name: str) -> bool:
+        """Return True if a setting that is a secret exists, without reading it.
+
+        if shell.has_secret("PORTAL_PASSWORD"): ...
+        """
+        return bool(self.context.setting(name, self.operator, self.cluster, secret=True))
+
     def _setting(self, name: str, default: str | None = None, *, secret: bool = False) -> str:
         value = self.context.setting(name, self.operator, self.cluster, secret=secret) or default
         if value is None:
@@ -431,6 +438,15 @@ class Shell:
         """
         by = self._require_administrator(f"let {username} log in again")
         return self.context.allow_logins(username, self.cluster, str(by))
+
+    def require_administrator(self) -> None:
+        """Raise NotPermitted unless the caller is listed in the setting ADMINISTRATORS.
+
+            shell.require_administrator()  # before the first change
+
+        `secret`, `end_logins` and `allow_logins` do so by themselves.
+        """
+        self._require_administrator("run this action")
 
     def _require_administrator(self, purpose: str) -> Identity:
         """Return the caller. Raises NotPermitted unless ADMINISTRATORS lists the caller."""
