@@ -4,6 +4,7 @@ ResopError
 ├── RequestError            the request is wrong; repeating it changes nothing
 │   ├── UnknownAction         no such operator, command or operation
 │   ├── UnknownTask           no such task, or another user's
+│   ├── TaskRunning           the task has not ended yet
 │   ├── UnknownBatch          no such batch, or another user's
 │   ├── UnknownLogin          no such login, or another user's
 │   ├── UnknownApiKey         no such API key, or another user's
@@ -75,6 +76,8 @@ class ResopError(Exception):
 
     retryable: ClassVar[bool] = False
     """True if the very same request may succeed later and is safe to repeat."""
+    nothing_sent: bool = False
+    """True for a step that was ended before anything of it was sent."""
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
         """Use the class's docstring as the message if none is given.
@@ -118,6 +121,10 @@ class UnknownAction(RequestError):
 
 class UnknownTask(RequestError):
     """There is no such task."""
+
+
+class TaskRunning(RequestError):
+    """The task has not ended yet."""
 
 
 class UnknownBatch(RequestError):

@@ -20,6 +20,7 @@ As a scenario, in `operators/mysite/tests/free.yml`::
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -37,12 +38,13 @@ from resop.archives.entry import NEW_FILE_MODE, File, TransferStats, file_too_la
 from resop.archives.validation import archive_stats
 from resop.config.name_patterns import read_identities
 from resop.config.yaml_loader import InvalidYaml, read_yaml
-from resop.errors import InvalidOptions, PathFailed
+from resop.errors import InvalidOptions, PathFailed, UnknownTask
 from resop.limits import TRANSFER_LIMIT
 from resop.security.identity import Identity
 from resop.security.masking import Masker, secrets_in
 from resop.steps.result import Result
-from resop.steps.step import StepRequest
+from resop.steps.step import UNDO_SECONDS, StepRequest, step_request
+from resop.steps.undo import UndoStep
 
 
 class UnexpectedStep(AssertionError):
@@ -80,6 +82,8 @@ class FakeExecutor:
     """The users whose logins were ended, each with the reason of the block, if there is one."""
     allowed_logins: list[str] = field(default_factory=list)
     """The users who may log in again."""
+    failed_tasks: dict[str, list[str]] = field(default_factory=dict)
+    """The command lines of the undo steps that failed tasks have left, by the task's id."""
     refused: UnexpectedStep | None = None
     """The first refusal, which an operation cannot hide by catching it."""
 
@@ -118,8 +122,20 @@ class FakeExecutor:
         text, raw = ("", output) if step.raw else (output.decode("utf-8", "replace"), b"")
         return Result(text, expected.stderr, expected.exit_code, 0.0, truncated, command, raw)
 
-    def register_undo(self, undo: StepRequest) -> None:
-        """Ignore the undo step: a test does not die before its operation."""
+    def record_undo(self, steps: Sequence[UndoStep]) -> None:
+        """Ignore the undo steps: a test does not die before its operation."""
+
+    def update_undo(self, steps: Sequence[UndoStep], *, sending: bool = False) -> None:
+        """Ignore the undo steps: a test does not die before its operation."""
+
+    def take_over_undo(
+        self, task: str, identity: Identity, is_administrator: bool
+    ) -> tuple[list[UndoStep], list[str]]:
+        """Return the undo steps of a failed task of the test. Raises UnknownTask."""
+        if task not in self.failed_tasks:
+            raise UnknownTask(f"there is no task {task!r}")
+        lines = self.failed_tasks.pop(task)
+        return [_undo_step(line) for line in lines], []
 
     def log(self, text: str) -> None:
         """Record a log line."""
@@ -171,6 +187,10 @@ class FakeExecutor:
         file = self.get(source, TRANSFER_LIMIT)
         self.put(file.content, target, file.mode, overwrite)
         return TransferStats(1, len(file.content))
+
+
+def _undo_step(line: str) -> UndoStep:
+    return UndoStep(step_request(shlex.split(line), None, UNDO_SECONDS, undo=True), line)
 
 
 @dataclass(slots=True)
@@ -314,6 +334,8 @@ class Scenario:
     past_tasks: list[dict[str, Any]]
     """The user's tasks that succeeded, newest first: `action`, `options`, `output`, `started` and
     `ended`."""
+    failed_tasks: dict[str, list[str]]
+    """The command lines of the undo steps that failed tasks have left, by the task's id."""
     answer: dict[str, Any]
     """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `written` (files like `files`,
     which the operation must have written), `ended_logins` (the reason of the block, or null, by
@@ -326,6 +348,7 @@ ANSWER_KEYS = {
 }
 SCENARIO_KEYS = ANSWER_KEYS | {
     *("name", "options", "steps", "settings", "username", "files", "past_tasks"),
+    "failed_tasks",
 }
 
 
@@ -356,6 +379,7 @@ def read_scenarios(file: Path) -> list[Scenario]:
                 case.get("username", "ada"),
                 case.get("files", {}),
                 case.get("past_tasks", []),
+                case.get("failed_tasks", {}),
                 answer,
             )
         )
@@ -376,6 +400,7 @@ def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
     )
     shell.fake.masker = Masker(secrets_in(options))
     shell.fake.files = _parse_files(scenario.files)
+    shell.fake.failed_tasks = dict(scenario.failed_tasks)
     for step in scenario.steps:
         shell.expect(**step)
     if isinstance(action, Operation):

@@ -40,6 +40,7 @@ from resop.security.masking import Masker
 from resop.security.scope import Scope
 from resop.ssh.runner.durable_step import StepIdGenerator
 from resop.ssh.session import Session
+from resop.steps.undo import read_records, report
 from resop.storage.audit_recorder import AuditRecorder
 from resop.storage.changes import Change
 from resop.storage.login_ends import LoginEnds
@@ -50,7 +51,7 @@ from worker.audit import refusal_entry
 from worker.file_transfers import FileTransfers
 from worker.off_loop import off_loop
 from worker.record_writer import RecordWriter
-from worker.recovery import steps_to_repair
+from worker.repairs import RepairStore
 from worker.resumed_steps import NO_PREVIOUS_RUN, PreviousRun, ResumeState
 from worker.step_executor import SshStepExecutor
 from worker.step_journal import StepJournal
@@ -86,18 +87,20 @@ def new_executor(
     resume: ResumeState | None = None,
     previous: PreviousRun = NO_PREVIOUS_RUN,
     recorded_log_lines: int = 0,
+    repairs: RepairStore | None = None,
 ) -> SshStepExecutor:
     """Put together the executor of one task, on the worker's loop.
 
-    `deadline` is a time of `time.monotonic`; without `resume` no step is durable.
+    `deadline` is a time of `time.monotonic`; without `resume` no step is durable, and without
+    `repairs` the undo steps cannot be run by another task.
     """
     loop = asyncio.get_running_loop()
     resume = resume or ResumeState()
     control = TaskControl(loop, deadline)
     task_log = TaskLog(task_id, writer, masker, loop, resume, recorded_log_lines)
-    undo_log = UndoLog(task_id, writer, masker, control, resume)
+    undo_log = UndoLog(task_id, writer, masker, control, resume, repairs)
     journal = StepJournal(task_id, writer, masker, task_log, previous)
-    steps = StepSender(task_id, session, masker, control, journal, undo_log, resume)
+    steps = StepSender(task_id, session, masker, control, journal, resume)
     files = FileTransfers(session, control, journal, resume, task_log.set_progress)
     return SshStepExecutor(task_id, masker, control, resume, steps, files, task_log, undo_log)
 
@@ -111,11 +114,13 @@ class TaskOpener:
         catalog: Catalog,
         sessions: SessionProvider,
         writer: RecordWriter,
+        repairs: RepairStore | None = None,
     ) -> None:
         self._encryptor = encryptor
         self._catalog = catalog
         self._sessions = sessions
         self._writer = writer
+        self._repairs = repairs
 
     def decrypt(self, task: ClaimedTask) -> dict[str, Any]:
         """Return the options of a task, its key share, and its scope if it has one."""
@@ -147,6 +152,7 @@ class TaskOpener:
             resume,
             previous,
             recorded_log_lines=len(task.log),
+            repairs=self._repairs,
         )
         return OpenTask(executor, call)
 
@@ -222,6 +228,8 @@ class TaskRunner:
             # A fault of the service must not leave a task running without end.
             log.exception("task %s: a fault of the service", task.id)
             outcome = ActionOutcome(error=ServiceFault())
+            if opened is not None:
+                outcome.set_undo(opened.executor.undo_log.add_previous(()))
         finally:
             self._resumable.pop(task.id, None)
         if isinstance(outcome.error, TaskCancelled):
@@ -269,9 +277,14 @@ class TaskRunner:
         executor = opened.executor if opened is not None else None
         if executor is not None:
             executor.task_log.close()
+        elif outcome.error is not None:
+            # What a previous worker has left of the task remains known, and can be repaired.
+            outcome.set_undo(report(read_records(task.pending_undo)))
         seconds = time.monotonic() - began
         values = await off_loop(partial(final_values, outcome, executor), outcome.texts())
         values["seconds"] = seconds
+        if executor is None:
+            values["pending_undo"] = task.pending_undo
         state = final_state(outcome)
         change = Change.ended(task.id, state, **values)
         change.owner = task.username, task.cluster
@@ -337,6 +350,7 @@ class TaskRunner:
         if executor.resume.replaying:
             reason = executor.resume.diverged().message
             outcome.error = await executor.steps.end_unfinished(reason)
+            outcome.set_undo(executor.undo_log.add_previous(task.pending_undo))
         return outcome
 
     async def _end_previous_run(
@@ -346,7 +360,9 @@ class TaskRunner:
         executor.task_log.lines, executor.task_log.progress = task.log, task.progress
         reason = "the worker that ran this task died, and its operation cannot be resumed"
         fault = await executor.steps.end_unfinished(reason)
-        return ActionOutcome(error=fault, needs_repair=steps_to_repair(task.pending_undo))
+        outcome = ActionOutcome(error=fault)
+        outcome.set_undo(executor.undo_log.add_previous(task.pending_undo))
+        return outcome
 
 
 def seconds_since_start(task: ClaimedTask) -> float:

@@ -21,6 +21,7 @@ from resop.errors import (
 from resop.messaging.messages import Resync, TaskEnded
 from resop.messaging.publisher import EventPublisher
 from resop.messaging.task_queue import TaskQueue
+from resop.steps.undo import read_records, report
 from resop.storage.database import Database
 from resop.storage.models import State, now
 from resop.storage.tasks import TaskStore
@@ -38,11 +39,6 @@ FORGET_SECONDS = 3600
 """The row of a worker that has been dead for this long is deleted."""
 MAX_REQUEUED = 500
 """Tasks queued again at one heartbeat."""
-
-
-def steps_to_repair(pending_undo: Sequence[str] | None) -> list[str]:
-    """Return the undo steps that a dead worker did not run, for a person to check."""
-    return [f"{command}: not run, the worker died" for command in reversed(pending_undo or ())]
 
 
 class Recovery:
@@ -103,13 +99,14 @@ class Recovery:
             "the worker that ran this task died: nobody knows how far its last step came; "
             "no later step was sent"
         )
-        # A person must check whether the step that each of these would undo was run.
-        needs_repair = steps_to_repair(orphan.pending_undo)
-        error = {**fault.as_json(), "undone": [], "needs_repair": needs_repair}
+        # The records stay in the database, for a repair.
+        found = report(read_records(orphan.pending_undo))
+        error = {**fault.as_json(), **found.as_json()}
         try:
             return self._tasks.end(orphan.id, State.LOST, error=error)
         except RecordRefused as refused:
             error["needs_repair"] = [f"its undo steps are not recorded: {refused.message}"]
+            error.pop("repair", None)
             return self._tasks.end(orphan.id, State.LOST, error=error)
 
     def requeue_lost(self) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from resop.archives.entry import File, TransferStats
+from resop.security.identity import Identity
 from resop.security.masking import Masker
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
+from resop.steps.undo import UndoStep
 from worker.file_transfers import FileTransfers
 from worker.resumed_steps import ResumeState
 from worker.step_sender import StepSender
@@ -36,9 +39,19 @@ class SshStepExecutor:
         """Run one step to its end and record it."""
         return self.control.wait(self.steps.run(step))
 
-    def register_undo(self, undo: StepRequest) -> None:
-        """Record what would undo a step; returns when that is written."""
-        self.undo_log.register(undo)
+    def record_undo(self, steps: Sequence[UndoStep]) -> None:
+        """Record the undo steps; returns when that is written."""
+        self.undo_log.record(steps)
+
+    def update_undo(self, steps: Sequence[UndoStep], *, sending: bool = False) -> None:
+        """Record how far the undo steps have come."""
+        self.undo_log.update(steps, sending=sending)
+
+    def take_over_undo(
+        self, task: str, identity: Identity, is_administrator: bool
+    ) -> tuple[list[UndoStep], list[str]]:
+        """Make the undo steps that another task has left those of this task."""
+        return self.undo_log.take_over(task, identity, is_administrator)
 
     def log(self, text: str) -> None:
         """Add a line to the task's log."""

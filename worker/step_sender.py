@@ -27,7 +27,6 @@ from worker.resumed_steps import (
 )
 from worker.step_journal import StepJournal
 from worker.task_control import TaskControl
-from worker.undo_log import UndoLog
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +41,6 @@ class StepSender:
         masker: Masker,
         control: TaskControl,
         journal: StepJournal,
-        undo_log: UndoLog,
         resume: ResumeState,
     ) -> None:
         self._task_id = task_id
@@ -50,7 +48,6 @@ class StepSender:
         self._masker = masker
         self._control = control
         self._journal = journal
-        self._undo_log = undo_log
         self._resume = resume
 
     async def run(self, step: StepRequest) -> Result:
@@ -63,8 +60,6 @@ class StepSender:
             self._session.forget(DurableStep(step_id or "", needs_tombstone=True))
         else:
             result = await self._run_recorded(step, step_id, previous)
-        if step.undo and result.exit_code == 0:
-            self._undo_log.mark_undone(step)
         return result
 
     async def run_command(self, step: StepRequest) -> Result:

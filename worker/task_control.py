@@ -8,7 +8,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
-from resop.errors import StepTimedOut, TaskCancelled
+from resop.errors import ResopError, StepTimedOut, TaskCancelled
 from resop.ssh.runner.durable_step import DurableStep
 from resop.steps.step import UNDO_SECONDS, StepRequest
 
@@ -77,12 +77,14 @@ class TaskControl:
 
     def remaining(self) -> float:
         """Return the seconds left to the task; raises TaskCancelled and StepTimedOut."""
-        if self.cancelled:
-            raise TaskCancelled("the task was cancelled; no further step was sent")
         seconds = self.deadline - time.monotonic()
-        if seconds <= 0:
-            raise StepTimedOut("the task's time limit is reached; no further step was sent")
-        return seconds
+        if seconds > 0 and not self.cancelled:
+            return seconds
+        fault: ResopError = TaskCancelled("the task was cancelled; no further step was sent")
+        if not self.cancelled:
+            fault = StepTimedOut("the task's time limit is reached; no further step was sent")
+        fault.nothing_sent = True
+        raise fault
 
     def time_limit(self, step: StepRequest) -> float:
         """Return the time limit of a step in seconds; raises TaskCancelled and StepTimedOut."""

@@ -47,6 +47,7 @@ def final_values(outcome: ActionOutcome, executor: SshStepExecutor | None) -> di
         "error": masked(outcome.error_json()),
         "log": executor.task_log.lines,
         "progress": executor.task_log.progress,
+        "pending_undo": executor.undo_log.unsettled if outcome.needs_repair else None,
     }
     if outcome.result is not None:
         values |= {

@@ -49,6 +49,7 @@ from worker.held_sessions import HeldSessions
 from worker.login_watch import LoginWatch
 from worker.past_tasks import PastTasks
 from worker.record_writer import RecordWriter
+from worker.repairs import RepairStore
 from worker.resumed_steps import NO_PREVIOUS_RUN, PreviousRun, load_previous_run
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,9 @@ class TaskPool:
         )
         self._runner = TaskRunner(
             worker,
-            TaskOpener(encryptor, catalog, self._sessions, writer),
+            TaskOpener(
+                encryptor, catalog, self._sessions, writer, RepairStore(database, encryptor)
+            ),
             Permissions(settings.policy(), catalog, credentials),
             ServiceContext(
                 catalog,

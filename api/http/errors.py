@@ -38,6 +38,7 @@ STATUS: Mapping[type[errors.ResopError], int] = {
     errors.PreconditionFailed: 412,
     errors.RangeNotSatisfiable: 416,
     errors.UploadMismatch: 409,
+    errors.TaskRunning: 409,
     errors.RequestError: 422,
     errors.TooManyAttempts: 429,
     errors.NotPermitted: 403,

@@ -120,7 +120,10 @@ class _Form:
 
 
 async def show_form(kind: KindCode, request: Request) -> Response:
-    """Show an action's form: empty, with an example, or with the options of an earlier task."""
+    """Show an action's form: empty, with an example, or with the options of an earlier task.
+
+    A link can have options as well: `?task=…`.
+    """
     form = await _form_of(kind, request)
     options: Mapping[str, Any] = {}
     if form.token and (again := request.query_params.get("again")):
@@ -128,6 +131,10 @@ async def show_form(kind: KindCode, request: Request) -> Response:
     elif number := request.query_params.get("example"):
         examples = {str(place): each for place, each in enumerate(form.action.examples, 1)}
         options = examples.get(number, {})
+    else:
+        query = form.request.query_params
+        texts = [field for field in form.fields if field.box == "text" and field.name in query]
+        options = {field.name: query[field.name] for field in texts}
     return await form.respond(form_for(form.fields, options))
 
 

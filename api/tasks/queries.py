@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.state.services import Services
 from api.tasks.waiting import get_task, wait_for_end
-from resop.errors import UnknownTask
+from resop.errors import TaskRunning, UnknownTask
 from resop.security.identity import Identity
 from resop.security.tokens import Token
 from resop.storage.models import Batch, State, Task
@@ -28,6 +28,21 @@ async def own_task(services: Services, token: Token, task_id: str) -> Task:
     task = await get_task(services, task_id)
     if (task.username, task.cluster) != token.identity or not is_visible(token, task):
         raise UnknownTask(f"there is no task {task_id!r}")
+    return task
+
+
+async def task_to_repair(services: Services, token: Token, task_id: str) -> Task:
+    """Return an ended task that the caller may repair: an own one, or an administrator any.
+
+    Raises UnknownTask and TaskRunning.
+    """
+    task = await get_task(services, task_id)
+    is_administrator = token.identity in services.settings.administrators()
+    may = task.username == token.username or is_administrator
+    if not (may and task.cluster == token.cluster and is_visible(token, task)):
+        raise UnknownTask(f"there is no task {task_id!r}")
+    if not State(task.state).ended:
+        raise TaskRunning(f"the task {task_id} has not ended yet: wait for its end, or cancel it")
     return task
 
 

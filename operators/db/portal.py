@@ -57,7 +57,11 @@ class PortalDatabase:
         """Register the change that undoes the one made in the context."""
         script = self._input(self.engine.change(statement))
         return self.shell.undone_by(
-            *self._argv(), input=script, launcher=self._launcher(), comment=summary
+            *self._argv(),
+            input=script,
+            launcher=self._launcher(),
+            comment=summary,
+            where=f"portal's database {self.server.database} at {self.server.host}",
         )
 
     def _run(

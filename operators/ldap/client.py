@@ -18,6 +18,7 @@ from operators.ldap.diagnosis import (
     SIZE_LIMIT_EXCEEDED,
     SIZE_LIMITS,
     UNAVAILABLE_CODES,
+    VALUE_EXISTS,
     Diagnosis,
 )
 from operators.ldap.ldif import LdapEntry
@@ -26,6 +27,9 @@ from resop import ContactLost, DaemonUnavailable, OperationFailed, Result, Secre
 LDAP_TIMEOUT = 60.0
 MAX_ANSWER_BYTES = 1 << 26  # bytes
 PAGES = ("-LLL", "-o", "ldif-wrap=no", "-E", "pr=500/noprompt")
+
+NOT_CHANGED = (NO_SUCH_ATTRIBUTE, VALUE_EXISTS, NO_SUCH_OBJECT)
+"""The results of reversing a change that was not made, or that somebody has reversed."""
 
 AttributeValues = Sequence[str | Secret]
 AttributeChange = tuple[Literal["add", "delete", "replace"], str, AttributeValues]
@@ -73,7 +77,8 @@ def read(shell: Shell, dn: str, *attributes: str) -> LdapEntry | None:
 
 def add(shell: Shell, dn: str, attributes: Mapping[str, AttributeValues]) -> None:
     """Add an entry, registered to be undone."""
-    with _undone_by(shell, "", "ldapdelete", dn):
+    words = f"delete {dn}"
+    with _undone_by(shell, words, "", "ldapdelete", dn, absent=[NO_SUCH_OBJECT]):
         _run(shell, "ldapadd", base=dn, comment=dn, ldif_parts=_format_entry(dn, attributes))
 
 
@@ -97,7 +102,9 @@ def modify(
         _run(shell, "ldapmodify", base=dn, comment=comment, ldif_parts=parts)
         return
     undo_comment, undo_parts = _format_modification(dn, undo)
-    with _undone_by(shell, undo_comment, "ldapmodify", ldif_parts=undo_parts):
+    with _undone_by(
+        shell, undo_comment, undo_comment, "ldapmodify", ldif_parts=undo_parts, absent=NOT_CHANGED
+    ):
         _run(shell, "ldapmodify", base=dn, comment=comment, ldif_parts=parts)
 
 
@@ -114,7 +121,14 @@ def rename(shell: Shell, dn: str, rdn: str, new_dn: str, old_rdn: str) -> None:
     """Give an entry another RDN, in place of its old one; registered to be undone."""
     undo_comment, undo_parts = _format_rename(new_dn, old_rdn)
     comment, parts = _format_rename(dn, rdn)
-    with _undone_by(shell, undo_comment, "ldapmodify", ldif_parts=undo_parts):
+    with _undone_by(
+        shell,
+        undo_comment,
+        undo_comment,
+        "ldapmodify",
+        ldif_parts=undo_parts,
+        absent=[NO_SUCH_OBJECT],
+    ):
         _run(shell, "ldapmodify", base=dn, comment=comment, ldif_parts=parts)
 
 
@@ -181,13 +195,22 @@ def _run(
 
 
 def _undone_by(
-    shell: Shell, comment: str, program: str, *arguments: str, ldif_parts: AttributeValues = ()
+    shell: Shell,
+    words: str,
+    comment: str,
+    program: str,
+    *arguments: str,
+    ldif_parts: AttributeValues = (),
+    absent: Sequence[int],
 ) -> AbstractContextManager[None]:
     return shell.undone_by(
         *connection.command_line(shell, program, *arguments),
         input=_input(shell, ldif_parts),
         launcher=connection.launcher(shell),
         comment=comment,
+        what=words,
+        where=f"directory {shell.setting('LDAP_URI')}",
+        absent=absent,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated
 
@@ -14,6 +15,9 @@ from resop import CommandFailed, ContactLost, ErrorMessage, NotPermitted, Result
 
 # The third since 23.11, and where DisableCoordDBD is set.
 PERMISSION_DENIED = r"Access/permission denied|doesn't have privilege|\b[Oo]nly admins\b"
+
+NOTHING_CHANGED = ("Nothing deleted", "Nothing modified")
+"""Messages of sacctmgr if it finds nothing to change."""
 
 AccountName = Annotated[
     str,
@@ -55,7 +59,9 @@ def modify(shell: Shell, *words: str) -> Result:
 
 def undone_by(shell: Shell, *words: str) -> AbstractContextManager[None]:
     """Register the change that undoes the one made in the context."""
-    return shell.undone_by(*_argv(*words))
+    return shell.undone_by(
+        *_argv(*words), what=_in_words(words), where="Slurm's accounting", absent=NOTHING_CHANGED
+    )
 
 
 def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str, int | None]:
@@ -71,6 +77,12 @@ def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str
 def has_account(shell: Shell, account: str) -> bool:
     """Return True if Slurm has an account of that name."""
     return bool(listings.sacctmgr(shell, ["account"], "account", f"name={account}"))
+
+
+def _in_words(words: Sequence[str]) -> str:
+    """Return what a change does: "delete user ada account project9"."""
+    shown = [word.removeprefix("name=").replace("=", " ") for word in words if word != "where"]
+    return " ".join(shown)
 
 
 def _argv(*words: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
@@ -12,7 +13,9 @@ from resop.actions.executor import ShellContext
 from resop.actions.operation import Operation
 from resop.actions.shell import Shell
 from resop.errors import InvalidOptions
+from resop.security.identity import Identity
 from resop.steps.step import StepRequest
+from resop.steps.undo import UndoStep
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +54,15 @@ class DryRunExecutor:
         """Stop the operation: a transfer is not shown."""
         raise _FirstStepReached(None)
 
-    def register_undo(self, undo: StepRequest) -> None:
-        """Ignore the undo step: nothing is done that would need it."""
+    def record_undo(self, steps: Sequence[UndoStep]) -> None:
+        """Ignore the undo steps: nothing is done that would need them."""
+
+    def update_undo(self, steps: Sequence[UndoStep], *, sending: bool = False) -> None:
+        """Ignore the undo steps: nothing is done that would need them."""
+
+    def take_over_undo(self, task: str, identity: Identity, is_administrator: bool) -> NoReturn:
+        """Stop the operation: the task lists the steps of a repair."""
+        raise _FirstStepReached(None)
 
     def log(self, text: str) -> None:
         """Ignore the line: a dry run has no log."""

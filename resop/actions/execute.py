@@ -17,6 +17,7 @@ from resop.errors import OperationFailed, OperationFault, ResopError
 from resop.steps.json_text import encodable
 from resop.steps.result import Result
 from resop.steps.step import StepRequest, step_request
+from resop.steps.undo import UndoRecord, UndoReport
 
 _IN_FOLDER = 'PATH="$0:$PATH"; export PATH; exec "$@"'
 
@@ -32,12 +33,20 @@ class ActionOutcome:
     undone: list[str] = field(default_factory=list)
     """The undo steps that succeeded, as command lines."""
     needs_repair: list[str] = field(default_factory=list)
-    """The undo steps that failed, as command lines with the reason."""
+    """The undo steps that remain to be run, as command lines with the reason."""
+    repair: list[UndoRecord] = field(default_factory=list)
+    """The same steps as objects, for a repair."""
 
     def texts(self) -> list[Any]:
         """Return everything in the outcome that may be long."""
         result = self.result
-        return [self.output, result and result.stderr, self.undone, self.needs_repair]
+        texts = [self.undone, self.needs_repair, self.repair]
+        return [self.output, result and result.stderr, *texts]
+
+    def set_undo(self, found: UndoReport) -> None:
+        """Set what was undone, and what remains."""
+        self.undone, self.needs_repair = found.undone, found.needs_repair
+        self.repair = found.repair
 
     def error_json(self) -> dict[str, Any] | None:
         """Return the `error` of an answer: the failure, what was undone and what needs repair."""
@@ -48,6 +57,7 @@ class ActionOutcome:
             "retryable": self.error.retryable and not self.needs_repair,
             "undone": self.undone,
             "needs_repair": self.needs_repair,
+            **({"repair": self.repair} if self.repair else {}),
         }
         answer: dict[str, Any] = encodable({**self.error.as_json(), **report})
         return answer
@@ -110,7 +120,8 @@ def perform_operation(
             "the worker's log has the traceback"
         )
     if outcome.error is not None:
-        outcome.undone, outcome.needs_repair = shell.undo()
+        shell.undo()
+        outcome.set_undo(shell.undo_report())
     return outcome
 
 

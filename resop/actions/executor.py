@@ -13,6 +13,7 @@ from resop.archives.entry import File, TransferStats
 from resop.security.identity import Identity
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
+from resop.steps.undo import UndoStep
 
 
 class StepExecutor(Protocol):
@@ -21,10 +22,22 @@ class StepExecutor(Protocol):
     def run(self, step: StepRequest) -> Result:
         """Run one step to its end. Raises StepTimedOut, ContactLost or ClusterUnreachable."""
 
-    def register_undo(self, undo: StepRequest) -> None:
-        """Store an undo step where others find it if this worker dies.
+    def record_undo(self, steps: Sequence[UndoStep]) -> None:
+        """Store the task's undo steps where others find them if this worker dies.
 
-        An undo step that has run with success is removed.
+        Returns when that is done. Raises StepTimedOut if it is not done in time.
+        """
+
+    def update_undo(self, steps: Sequence[UndoStep], *, sending: bool = False) -> None:
+        """Store how far the undo steps have come, soon; one that is being sent, before it is."""
+
+    def take_over_undo(
+        self, task: str, identity: Identity, is_administrator: bool
+    ) -> tuple[list[UndoStep], list[str]]:
+        """Make the undo steps that another task has left those of this task.
+
+        Returns the steps that the user may run, and lines about the others. Raises UnknownTask and
+        TaskRunning.
         """
 
     def log(self, text: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
-from resop.actions.executor import PastTask, ShellContext, StepExecutor
+from resop.actions.executor import CallableOperation, PastTask, ShellContext, StepExecutor
 from resop.actions.options import check_options
 from resop.archives.entry import File, TransferStats
 from resop.archives.validation import check_archive
@@ -38,6 +38,14 @@ from resop.steps.step import (
     StepRequest,
     script_request,
     step_request,
+)
+from resop.steps.undo import (
+    LOGIN_NODE,
+    UndoList,
+    UndoReport,
+    UndoState,
+    UndoStep,
+    report,
 )
 from resop.types import Secret
 
@@ -69,7 +77,7 @@ class Shell:
     executor: StepExecutor
     context: ShellContext
     operator: str = ""
-    _undo: list[StepRequest] = field(default_factory=list)
+    _undo: UndoList = field(default_factory=UndoList)
 
     # -- Steps
 
@@ -170,6 +178,26 @@ class Shell:
             *invocation.argv, input=invocation.stdin, timeout=declared.timeout, check=check
         )
 
+    def operation(self, name: str) -> CallableOperation:
+        """Return the operation `operator:name`. Raises UnknownAction if there is none.
+
+        Import an operation to call it; this is for one that a setting names.
+        """
+        operator, _, operation = name.rpartition(":")
+        return self.context.operation(operator or self.operator, operation)
+
+    def call(self, name: str, known: Mapping[str, Any]) -> Any:
+        """Run the operation `operator:name` with what it declares of the `known` options.
+
+            shell.call(shell.setting("AFTER_CREATION"), {"username": "ada", "uid_number": 20001})
+
+        Raises UnknownAction, InvalidOptions, and what the operation raises.
+        """
+        operation = self.operation(name)
+        declared = {field.alias for field in operation.options.model_fields.values()}
+        given = {key: value for key, value in known.items() if key in declared}
+        return operation(self, **operation.arguments(check_options(operation.options, given)))
+
     def map(
         self, function: Callable[[Item], Mapped], items: Iterable[Item], *, at_once: int = 5
     ) -> list[Mapped]:
@@ -203,6 +231,9 @@ class Shell:
         input: Input | None = None,
         launcher: Sequence[str] = (),
         comment: str = "",
+        what: str = "",
+        where: str = LOGIN_NODE,
+        absent: Sequence[int | str] = (),
     ) -> None:
         """Register a program that undoes a step if the operation fails later.
 
@@ -211,14 +242,21 @@ class Shell:
 
         Registered programs run in reverse order; the answer lists which succeeded (`undone`) and
         which did not (`needs_repair`). If the worker dies, they do not run and the answer lists
-        them as `needs_repair`. Register before the step if the program does no harm where the
-        step was not run, else use `undone_by`. `launcher` and `comment` are those of `run`.
+        them as `needs_repair`, until somebody repairs the task. Register before the step if the
+        program does no harm where the step was not run, else use `undone_by`.
+
+        `launcher` and `comment` are those of `run`.
+
+        `what`: what the program does, in words (default: the comment, or the command line).
+
+        `where`: the system that it changes, if all users of the cluster share it: "Slurm". Only
+        then another administrator may run it in a repair.
+
+        `absent`: exit codes, and texts in the output, which say that there is nothing to undo.
         """
-        step = step_request(
-            argv, input, UNDO_SECONDS, undo=True, launcher=launcher, comment=comment
-        )
-        self._undo.append(step)
-        self.executor.register_undo(step)
+        undo = _undo_step(argv, input, launcher, comment, what, where, absent)
+        self._undo.add(undo)
+        self.executor.record_undo(self._undo.steps)
 
     @contextlib.contextmanager
     def undone_by(
@@ -227,46 +265,81 @@ class Shell:
         input: Input | None = None,
         launcher: Sequence[str] = (),
         comment: str = "",
+        what: str = "",
+        where: str = LOGIN_NODE,
+        absent: Sequence[int | str] = (),
     ) -> Iterator[None]:
         """Register a program that undoes the step inside, unless the cluster refused the step.
 
-            with shell.undone_by("userdel", name):
+            with shell.undone_by("userdel", name, absent=[6]):
                 shell.run("useradd", name)
 
         If `useradd` fails because the user exists, that user is not deleted. If `useradd` may
-        have run (time limit, lost connection, cancelled task), `userdel` is registered.
+        have run (time limit, lost connection, cancelled task, death of the worker), `userdel` is
+        registered. The arguments are those of `on_failure`.
         """
+        undo = _undo_step(argv, input, launcher, comment, what, where, absent)
+        undo.state = UndoState.UNCERTAIN
+        self._undo.add(undo)
+        try:
+            # Before the step is sent: a worker that dies with it must not take the undo along.
+            self.executor.record_undo(self._undo.steps)
+        except StepTimedOut:
+            self._undo.withdraw(undo)
+            raise
         try:
             yield
-        except (StepTimedOut, ContactLost, TaskCancelled):
-            self.on_failure(*argv, input=input, launcher=launcher, comment=comment)
+        except ResopError as fault:
+            if fault.nothing_sent or not isinstance(
+                fault, StepTimedOut | ContactLost | TaskCancelled
+            ):
+                self._undo.withdraw(undo)
+                self.executor.update_undo(self._undo.steps)
             raise
-        self.on_failure(*argv, input=input, launcher=launcher, comment=comment)
+        undo.state = UndoState.NOT_RUN
+        self.executor.update_undo(self._undo.steps)
 
     def undo(self) -> tuple[list[str], list[str]]:
         """Run the registered undo steps in reverse order. The service calls this after a failure.
 
         Returns the command lines of the steps that succeeded, and those of the steps that did
-        not, each with the reason.
+        not, each with the reason. Steps that had nothing to undo are in neither.
         """
-        undone: list[str] = []
-        needs_repair: list[str] = []
-        while self._undo:
-            step = self._undo.pop()
-            try:
-                result = self.executor.run(step)
-            except ResopError as error:
-                needs_repair.append(f"{step.display}: {error.message}")
-                continue
-            except Exception as error:
-                # Whatever goes wrong with one step, the others still run, and all are reported.
-                needs_repair.append(f"{step.display}: {type(error).__name__}")
-                continue
-            if result.exit_code == 0:
-                undone.append(result.command)
-            else:
-                needs_repair.append(f"{result.command}: {result.failure().message}")
-        return undone, needs_repair
+        waiting = self._undo.waiting()
+        for undo in waiting:
+            self._run_undo(undo)
+        ended = report([undo.record() for undo in reversed(waiting)])
+        return ended.undone, ended.needs_repair
+
+    def undo_report(self) -> UndoReport:
+        """Return what became of all undo steps of the task."""
+        return report([undo.record() for undo in self._undo.steps])
+
+    def repair(self, task: str) -> tuple[list[str], list[str], list[str]]:
+        """Run the undo steps that an ended task has left; they become those of this task.
+
+        Returns the command lines of the steps that were done, and of the steps that were not, as
+        `undo` does; and of steps that remain with the ended task, as this user cannot run them.
+        Raises UnknownTask for a task of others, unless the caller is listed in ADMINISTRATORS; then
+        only steps in systems that all users share are run. Raises TaskRunning.
+        """
+        identity = Identity(self.username, self.cluster)
+        is_administrator = self.context.is_administrator(identity)
+        steps, left = self.executor.take_over_undo(task, identity, is_administrator)
+        self._undo.add(*steps)
+        return (*self.undo(), left)
+
+    def _run_undo(self, undo: UndoStep) -> None:
+        undo.state = UndoState.SENT
+        self.executor.update_undo(self._undo.steps, sending=True)
+        try:
+            undo.end(self.executor.run(undo.step))
+        except ResopError as fault:
+            undo.fail(fault.message)
+        except Exception as error:
+            # Whatever goes wrong with one step, the others still run, and all are reported.
+            undo.fail(type(error).__name__)
+        self.executor.update_undo(self._undo.steps)
 
     # -- Reports to the caller
 
@@ -457,3 +530,16 @@ class Shell:
             )
             raise NotPermitted("only administrators of this service may run this action")
         return identity
+
+
+def _undo_step(
+    argv: Sequence[ArgValue],
+    input: Input | None,
+    launcher: Sequence[str],
+    comment: str,
+    what: str,
+    where: str,
+    absent: Sequence[int | str],
+) -> UndoStep:
+    step = step_request(argv, input, UNDO_SECONDS, undo=True, launcher=launcher, comment=comment)
+    return UndoStep(step, what or comment or step.display, where, tuple(absent))

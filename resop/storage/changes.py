@@ -108,7 +108,9 @@ def _smaller_ends(
     task_id: str, state: State, values: Mapping[str, Any], reason: str
 ) -> list[Change]:
     """Return the end of a task without its output: one that succeeded is failed then."""
-    kept = {name: values[name] for name in ("seconds", "exit_code") if name in values}
+    kept = {
+        name: values[name] for name in ("seconds", "exit_code", "pending_undo") if name in values
+    }
     refusal = RecordRefused(_not_recorded(reason)).as_json()
     error = values.get("error") or {}
     nothing: dict[str, list[str]] = {"undone": [], "needs_repair": []}

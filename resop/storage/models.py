@@ -75,8 +75,8 @@ class Task(SQLModel):
     log: list[str] = Field(default_factory=list, sa_type=Json)
     progress: dict[str, float] | None = Field(default=None, sa_type=Json)
     error: dict[str, Any] | None = Field(default=None, sa_type=Json)
-    pending_undo: list[str] | None = Field(default=None, sa_type=Json)
-    """The command lines that would undo the steps of a running task so far, secrets masked."""
+    pending_undo: list[Any] | None = Field(default=None, sa_type=Json)
+    """The records of a running task's undo steps, and the ones that an ended task has left."""
     cancel_asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """The time of the first cancel request while the task was running."""
     note: str | None = Field(default=None, sa_type=LongText)
@@ -114,7 +114,7 @@ class ClaimedTask:
     started_at: datetime | None
     log: list[str]
     progress: dict[str, float] | None
-    pending_undo: list[str] | None
+    pending_undo: list[Any] | None
     cancel_asked_at: datetime | None
     batch: str | None
     resume_count: int | None

@@ -22,7 +22,7 @@ class Orphan(NamedTuple):
     cluster: str
     worker: str
     resume_count: int | None
-    pending_undo: list[str] | None
+    pending_undo: list[Any] | None
 
 
 class WorkerStore:

@@ -12,6 +12,9 @@ from resop import ErrorMessage, Shell, Username, operation
 CANNOT_CREATE_HOME = 12
 """useradd(8): the account was created, but its home folder could not be."""
 
+NO_SUCH_USER = 6
+"""userdel(8): the account does not exist."""
+
 PasswdPath = Annotated[
     str,
     Field(pattern=r"^/[^:\x00-\x1f\x7f]*$", max_length=1024),
@@ -66,7 +69,12 @@ def create_user(
     flags += [f"--gid={group}"] if group else ["--user-group"]
     flags += [f"--groups={','.join(groups)}"] if groups else []
     undo = ["userdel"] if home_exists else ["userdel", "--remove"]
-    with shell.undone_by(*as_root(shell, *undo, username)):
+    with shell.undone_by(
+        *as_root(shell, *undo, username),
+        what=f"delete the local account {username}",
+        where="local accounts",
+        absent=[NO_SUCH_USER],
+    ):
         result = shell.run(*as_root(shell, "useradd", *flags, username), check=False)
         if result.exit_code not in (0, CANNOT_CREATE_HOME):
             raise result.failure()

@@ -146,6 +146,15 @@ def test_failed_operation_is_undone_and_reports_it(error: ResopError) -> None:
         **error.as_json(),
         "undone": ["drop a"],
         "needs_repair": ["drop b: drop: there is no b (exit code 1)"],
+        "repair": [
+            {
+                "what": "drop b",
+                "where": "login node",
+                "command": "drop b",
+                "state": "failed",
+                "reason": "drop: there is no b (exit code 1)",
+            }
+        ],
     }
     shell.finished()
 

@@ -226,6 +226,9 @@ class Declared:
             raise UnknownAction(f"{operator} has no {name}")
         return Command(operator, CommandEntry(command="squeue", name=name))
 
+    def operation(self, operator: str, name: str) -> Operation[..., Any]:
+        raise AssertionError
+
     def setting(
         self, name: str, operator: str, cluster: str, *, secret: bool = False
     ) -> str | None:

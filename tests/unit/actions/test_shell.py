@@ -312,6 +312,24 @@ def test_step_that_may_have_happened_is_undone(fault: type[ResopError]) -> None:
     assert shell.undo() == (["remove"], [])
 
 
+def test_step_that_was_not_sent_is_not_undone() -> None:
+    late = StepTimedOut("the time is over; nothing was sent")
+    late.nothing_sent = True
+    shell = FakeShell().expect("add", raises=late)
+    with pytest.raises(StepTimedOut), shell.undone_by("remove"):
+        shell.run("add")
+    assert shell.undo() == ([], [])
+
+
+def test_undo_that_finds_nothing_is_neither_done_nor_needs_repair() -> None:
+    shell = FakeShell().expect("remove 2", exit_code=6).expect("remove 1", stdout="none found\n")
+    for number in "12":
+        with pytest.raises(ContactLost), shell.undone_by("remove", number, absent=[6, "none fo"]):
+            raise ContactLost
+    assert shell.undo() == ([], [])
+    assert shell.undo_report().as_json() == {"undone": [], "needs_repair": []}
+
+
 def test_step_that_was_refused_is_not_undone() -> None:
     shell = FakeShell().expect("add", exit_code=1, stderr="it exists")
     with pytest.raises(CommandFailed), shell.undone_by("remove"):

@@ -12,6 +12,7 @@ from resop.security.masking import Masker
 from resop.ssh.runner.durable_step import StepIdGenerator
 from resop.steps.result import Result
 from resop.steps.step import StepRequest, step_request
+from resop.steps.undo import UndoStep
 from resop.storage.models import Step, now
 from resop.types import MASK, Secret
 from tests.unit.worker.fakes import FakeSession, FakeWriter
@@ -177,15 +178,17 @@ async def test_hand_off_leaves_durable_steps_running_and_sends_no_more() -> None
 async def test_recorded_log_and_undo_steps_are_not_written_again() -> None:
     site = Site(recorded(1, step("first"), **ENDED), log_lines=2)
     site.executor.log("one")
-    site.executor.register_undo(step("undo", undo=True))
+    undo = [UndoStep(step("undo", undo=True), "undo")]
+    site.executor.record_undo(undo)
     site.executor.task_log._record_soon()
     await site.executor.task_log.record()
     assert site.writer.written == []
     await site.run(step("first"))
     site.executor.log("two")
-    site.executor.register_undo(step("undo more", undo=True))
+    site.executor.record_undo([*undo, UndoStep(step("undo more", undo=True), "more")])
     site.executor.task_log._record_soon()
-    assert site.writer.all_of("pending_undo") == [["undo", "'undo more'"]]
+    [written] = site.writer.all_of("pending_undo")
+    assert [each["command"] for each in written] == ["undo", "'undo more'"]
     assert site.writer.written[-1]["log"] == ["one", "two"]
 
 

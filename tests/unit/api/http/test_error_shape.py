@@ -21,6 +21,7 @@ PINNED = {
     "RangeNotSatisfiable": 416,
     "DigestMismatch": 422,
     "UploadMismatch": 409,
+    "TaskRunning": 409,
     "NotLoggedIn": 401,
     "TokenRefused": 401,
     "LoginRefused": 401,
