@@ -17,6 +17,8 @@ from operators.db.statement import DatabaseClient, DatabaseServer, InputParts, Q
 from resop import CommandFailed, ContactLost, DaemonUnavailable, Result, Secret, Shell
 
 STEP_TIMEOUT = 60.0
+NO_ROW_CHANGED = ("\n0\n",)
+"""The output of a change that finds no row."""
 ANSWER_LIMIT = 16 << 20
 
 _CLIENTS: dict[str, DatabaseClient] = {"postgresql": postgresql, "mariadb": mariadb}
@@ -62,6 +64,7 @@ class PortalDatabase:
             launcher=self._launcher(),
             comment=summary,
             where=f"portal's database {self.server.database} at {self.server.host}",
+            absent=NO_ROW_CHANGED,
         )
 
     def _run(

@@ -70,7 +70,7 @@ class UndoStep:
 
     def end(self, result: Result) -> None:
         """Set the state after a run."""
-        output = f"{result.stdout}\n{result.stderr}"
+        output = f"\n{result.stdout}\n{result.stderr}"
         texts = [text for text in self.absent if isinstance(text, str)]
         if result.exit_code in self.absent or any(text in output for text in texts):
             self.state = UndoState.NOTHING

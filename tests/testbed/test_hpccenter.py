@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.secrecy import places_of
-from tests.support.centre import logged_in, output, service
+from tests.support.centre import logged_in, output
 from tests.support.service import Caller, Embedded, failure
 from tests.support.services import eventually
 from tests.support.testbed import Testbed
@@ -173,16 +173,80 @@ def test_suspended_person_is_out_and_then_in_again(
         assert rows(bed, f"select enabled from users where username = '{name}'") == "t"
 
 
+def test_resumed_person_has_what_was_before_and_what_was_changed_since(
+    admin: Caller, bed: Testbed
+) -> None:
+    name = "be.fore"
+    with somebody(admin, bed, name):
+        dn = f"uid={name},{bed.site.ldap.people}"
+        output(admin, "ldap/opn/modify_user", username=name, expires="2038-06-13")
+        output(admin, "slurm/opn/add_user", user=name, account="project2", max_jobs=3)
+        limit(bed, name, "project1", "maxsubmitjobs=7 maxwall=60")
+        rows(bed, f"update users set enabled = false where username = '{name}'")
+        before = state_of(bed, name)
+
+        for _ in range(2):  # a second suspension changes nothing
+            output(admin, "hpccenter/opn/suspend_user", username=name)
+            closed = state_of(bed, name)
+            assert closed["ldap"] == ["1"]
+            assert [line.split("|")[1] for line in closed["slurm"]] == ["0", "0"]
+            submit = ["sbatch", "--account=project1", "--wrap=true"]
+            with pytest.raises(RuntimeError, match="Limit|limit"):
+                bed.machine.run(submit, user=name)
+        output(admin, "hpccenter/opn/suspend_user", username=name, resume=True)
+        assert state_of(bed, name) == before
+        job = bed.machine.run(["sbatch", "--parsable", "--wrap=true"], user=name)
+        assert job.strip().isdecimal()
+
+        output(admin, "hpccenter/opn/suspend_user", username=name)
+        change = f"dn: {dn}\nchangetype: modify\nreplace: shadowExpire\nshadowExpire: 26000\n"
+        modify(bed, change)
+        limit(bed, name, "project1", "maxsubmitjobs=9 grpsubmitjobs=5")
+        rows(bed, f"update users set enabled = true where username = '{name}'")
+        again = output(admin, "hpccenter/opn/suspend_user", username=name)
+        assert again["accounts"] == ["project1", "project2"]
+        assert state_of(bed, name)["ldap"] == ["1"]
+        output(admin, "hpccenter/opn/suspend_user", username=name, resume=True)
+        after = state_of(bed, name)
+        assert (after["ldap"], after["portal"], after["marks"]) == (["26000"], ["t"], [])
+        assert after["slurm"] == [before["slurm"][0].replace("||7|", "|5|9|"), before["slurm"][1]]
+
+
+def limit(bed: Testbed, username: str, account: str, words: str) -> None:
+    """Set limits of a user's association as a site's administrator does."""
+    where = ["where", f"name={username}", f"account={account}", "set", *words.split()]
+    bed.machine.run(["sacctmgr", "-i", "modify", "user", *where])
+
+
+def modify(bed: Testbed, ldif: str) -> None:
+    """Change the directory as a site's administrator does."""
+    ldap = bed.site.ldap
+    bind = ["-x", "-H", ldap.uri, "-D", ldap.bind_dn, "-w", ldap.password]
+    bed.machine.run(["sh", "-c", 'printf %s "$0" | ldapmodify "$@"', ldif, *bind])
+
+
+def state_of(bed: Testbed, username: str) -> dict[str, list[str]]:
+    """Return what a suspension may change, as the systems have it."""
+    ldap = bed.site.ldap
+    base = f"uid={username},{ldap.people}"
+    entry = ["ldapsearch", "-x", "-LLL", "-o", "ldif-wrap=no", "-H", ldap.uri, "-b", base]
+    lines = bed.machine.run([*entry, "-D", ldap.bind_dn, "-w", ldap.password]).splitlines()
+    columns = "account,grpsubmitjobs,maxsubmitjobs,maxjobs,maxwall"
+    show = ["sacctmgr", "-nP", "show", "associations", f"user={username}", "WOPLimits"]
+    return {
+        "ldap": [line.split()[1] for line in lines if line.startswith("shadowExpire: ")],
+        "marks": [line for line in lines if line.startswith("description: ")],
+        "slurm": sorted(bed.machine.run([*show, f"format={columns}"]).split()),
+        "portal": [rows(bed, f"select enabled from users where username = '{username}'")],
+    }
+
+
 @pytest.mark.parametrize(
-    ("daemon", "named", "undone"),
-    [
-        ("slapd", "LDAP server", []),
-        ("slurmdbd", "slurmdbd", ["ldapdelete"]),
-        ("postgresql", "PostgreSQL", ["sacctmgr", "ldapdelete"]),
-    ],
+    ("daemon", "named"),
+    [("slapd", "LDAP server"), ("slurmdbd", "slurmdbd"), ("postgresql", "PostgreSQL")],
 )
-def test_nobody_is_created_where_a_daemon_is_away(
-    admin: Caller, running: Embedded, bed: Testbed, daemon: str, named: str, undone: list[str]
+def test_nothing_is_begun_where_a_daemon_is_away(
+    admin: Caller, running: Embedded, bed: Testbed, daemon: str, named: str
 ) -> None:
     name = f"no.{daemon}"
     with away(bed, daemon):
@@ -193,10 +257,7 @@ def test_nobody_is_created_where_a_daemon_is_away(
         named,
         True,
     )
-    assert error["needs_repair"] == []
-    assert len(error["undone"]) == len(undone)
-    assert all(word in step for word, step in zip(undone, error["undone"], strict=True))
-    assert len(answer.json()["log"]) == len(undone)
+    assert error["needs_repair"] == error["undone"] == answer.json()["log"] == []
     assert where(bed, name) == set()
     failure(running.caller().login(name, PASSWORD), 401)
     with somebody(admin, bed, name):
@@ -220,11 +281,7 @@ def test_suspension_that_fails_leaves_all_as_it_was(
     with somebody(admin, bed, "half"):
         with away(bed, "postgresql"):
             error = failure(admin.post("hpccenter/opn/suspend_user", {"username": "half"}), 424)
-        assert (error["daemon"], len(error["undone"]), error["needs_repair"]) == (
-            "PostgreSQL",
-            2,
-            [],
-        )
+        assert (error["daemon"], error["undone"], error["needs_repair"]) == ("PostgreSQL", [], [])
         with logged_in(running, "half", PASSWORD) as caller:
             completes(caller)
 
@@ -241,77 +298,85 @@ def test_deletion_that_fails_says_how_far_it_came(admin: Caller, bed: Testbed) -
         assert (again["accounts"], again["directory"], again["portal"]) == ([], False, True)
 
 
-def test_what_cannot_be_undone_is_said(admin: Caller, bed: Testbed) -> None:
-    """PostgreSQL hangs; while it is waited for, the other two go away as well."""
-    with hanging_portal(bed), ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(admin.post, "hpccenter/opn/create_user", about("stu.ck"))
-        assert eventually(lambda: in_slurm(bed, "stu.ck"), PATIENCE)
-        with away(bed, "slapd", "slurmdbd"):
+def test_what_cannot_be_undone_is_listed_and_then_repaired(admin: Caller, bed: Testbed) -> None:
+    """The portal makes the creation wait; meanwhile all three systems go away."""
+    name, left = "stu.ck", {"ldap", "slurm"}
+    with locked_portal(bed), ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(admin.post, "hpccenter/opn/create_user", about(name))
+        assert eventually(lambda: in_slurm(bed, name), PATIENCE)
+        time.sleep(1)  # the portal is asked next
+        with away(bed, "postgresql", "slapd", "slurmdbd"):
             answer = asked.result()
     try:
-        error = failure(answer, 424)
-        found = (error["daemon"], error["retryable"], error["undone"])
-        assert found == ("PostgreSQL", False, [])
-        slurm, ldap = error["needs_repair"]
-        assert slurm.startswith("sacctmgr --immediate delete user name=stu.ck account=project1: ")
-        assert ldap.startswith("ldapdelete -H ")
-        assert "uid=stu.ck,ou=People,dc=hpc,dc=example: " in ldap
+        error = failure(answer, 502)
+        found = (error["type"], error["retryable"], error["undone"])
+        assert found == ("ContactLost", False, [])
+        portal, slurm, ldap = error["needs_repair"]
+        assert f"# remove {name} from the portal: " in portal
+        assert slurm.startswith(f"sacctmgr --immediate delete user name={name} account=project1: ")
+        assert f"uid={name},ou=People,dc=hpc,dc=example: " in ldap
+        assert [(item["what"], item["state"]) for item in error["repair"]] == [
+            (f"remove {name} from the portal", "failed"),
+            (f"delete user {name} account project1", "failed"),
+            (f"delete uid={name},ou=People,dc=hpc,dc=example", "failed"),
+        ]
         assert bed.site.ldap.password not in answer.text
-        assert where(bed, "stu.ck") == {"ldap", "slurm"}
+        assert where(bed, name) == left
+
+        task = answer.json()["task"]
+        with away(bed, "slapd"):
+            half = failure(admin.http.post(f"/tasks/{task}/repair"), 424)
+        assert (len(half["undone"]), len(half["needs_repair"])) == (
+            1,
+            1,
+        )  # no row was in the portal
+        assert where(bed, name) == {"ldap"}
+        moved = admin.task(task)["error"]
+        assert moved["needs_repair"] == [] and moved["repaired_by"]
+        done = admin.http.post(f"/tasks/{task}/repair")
+        assert done.status_code == 200 and len(done.json()["output"]["undone"]) == 1, done.text
+        assert where(bed, name) == set()
+        again = admin.http.post(f"/tasks/{task}/repair")
+        assert (again.status_code, again.json()["output"]["undone"]) == (200, [])
     finally:
-        output(admin, "hpccenter/opn/delete_user", username="stu.ck")
+        if where(bed, name):
+            output(admin, "hpccenter/opn/delete_user", username=name)
 
 
-def test_killed_worker_leaves_what_the_task_says(bed: Testbed) -> None:
-    """The worker is killed while it asks PostgreSQL: two changes are made, no third one."""
-    admin = bed.site.admin
-    with service(bed.site) as own, logged_in(own, admin.name, admin.password) as caller:
-        with hanging_portal(bed):
-            task = caller.begin("hpccenter/opn/create_user", about("or.phan"))
-            assert eventually(lambda: in_slurm(bed, "or.phan"), PATIENCE)
-            assert eventually(lambda: len(commands(caller, task)) == 3, PATIENCE)
-            own.kill("worker.main")
-        try:
-            seen = caller.task(task, 60)
-            assert (seen["state"], seen["error"]["type"]) == ("lost", "ContactLost")
-            changes = commands(caller, task)
-            assert changes["ldapadd"] == changes["sacctmgr"] == 0
-            # Its question to the portal survives it, and may be answered; the change is not sent.
-            assert changes["psql"] in (0, None)
-            assert where(bed, "or.phan") == {"ldap", "slurm"}
-        finally:
-            output(caller, "hpccenter/opn/delete_user", username="or.phan")
-    assert where(bed, "or.phan") == set()
-
-
-def commands(caller: Caller, task: str) -> dict[str, int | None]:
-    """Return the exit codes of a task's changing steps, by program; None if unknown."""
-    changes = {"ldapadd": r"^ldapadd .* # uid=", "sacctmgr": " add user ", "psql": " psql "}
-    return {
-        program: step["exit_code"]
-        for step in caller.task(task)["steps"]
-        for program, mark in changes.items()
-        if re.search(mark, step["command"])
-    }
+def test_who_may_repair(admin: Caller, alice: Caller) -> None:
+    failed = failure(admin.post("hpccenter/opn/create_user", about("by.x", account="nowhere")), 424)
+    assert failed["needs_repair"] == []
+    task = admin.newest("task")[0]
+    for unknown in (task, "nosuch"):
+        failure(alice.http.post(f"/tasks/{unknown}/repair"), 404)
+    answer = admin.http.post(f"/tasks/{task}/repair")
+    assert (answer.status_code, answer.json()["output"]) == (200, {"task": task, "undone": []})
+    own = alice.run("false").json()["task"]
+    shown = admin.http.post(f"/tasks/{own}/repair", params={"dry_run": True})
+    assert (shown.status_code, shown.json()["repair"]) == (200, [])
+    assert admin.http.post(f"/tasks/{own}/repair").status_code == 200
 
 
 @contextlib.contextmanager
-def hanging_portal(bed: Testbed) -> Iterator[None]:
-    """PostgreSQL takes connections and says nothing."""
-    send = "kill -{} $(head -n 1 /srv/postgresql/postmaster.pid)"
-    bed.machine.run(["sh", "-c", send.format("STOP")])
-    try:
-        yield
-    finally:
-        bed.machine.run(["sh", "-c", send.format("CONT")])
+def locked_portal(bed: Testbed) -> Iterator[None]:
+    """Make changes of the portal's users wait, but not queries."""
+    lock = "begin; lock table users in share mode; select pg_sleep(100)"
+    with ThreadPoolExecutor(1) as pool:
+        locking = pool.submit(rows, bed, lock)
+        try:
+            yield
+        finally:
+            ended = "select pg_terminate_backend(pid) from pg_stat_activity where query like '%s%%'"
+            rows(bed, ended % "begin; lock table users")
+            with contextlib.suppress(Exception):
+                locking.result()
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"username": "alice"}, "the directory already has a user"),
-        # The second is that of Slurm 23.11 and newer.
-        ({"account": "nowhere"}, "This account 'nowhere' doesn't exist|No account nowhere on"),
+        ({"username": "alice"}, "alice is already in the Slurm account|already has a user alice"),
+        ({"account": "nowhere"}, "Slurm has no account nowhere"),
     ],
 )
 def test_request_that_cannot_be_met_leaves_no_trace(
