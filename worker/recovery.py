@@ -96,8 +96,8 @@ class Recovery:
     def _end_lost(self, orphan: Orphan) -> bool:
         """Record that a task is lost; return False if it has ended meanwhile."""
         fault = ContactLost(
-            "the worker that ran this task died: nobody knows how far its last step came; "
-            "no later step was sent"
+            "the worker that ran this task died: nobody knows how far its last step came"
+            f"{self._last_step(orphan.id)}; no later step was sent"
         )
         # The records stay in the database, for a repair.
         found = report(read_records(orphan.pending_undo))
@@ -108,6 +108,13 @@ class Recovery:
             error["needs_repair"] = [f"its undo steps are not recorded: {refused.message}"]
             error.pop("repair", None)
             return self._tasks.end(orphan.id, State.LOST, error=error)
+
+    def _last_step(self, task_id: str) -> str:
+        """Return words about the last step that is recorded, if its end is not."""
+        steps = self._tasks.steps(task_id, output=False)
+        if not steps or steps[-1].seconds is not None or steps[-1].error is not None:
+            return ""
+        return f" (the last one on record is {steps[-1].number}: {steps[-1].command})"
 
     def requeue_lost(self) -> None:
         """Queue again the waiting tasks whose queue has no message.
