@@ -129,7 +129,7 @@ def parse_json(text: bytes | str) -> Any:
 
     NaN and Infinity are refused.
     """
-    _check_number_of_values(text.encode() if isinstance(text, str) else text)
+    check_number_of_values(text.encode() if isinstance(text, str) else text)
     # Of members with the same name, from_json() takes the last one and says nothing. But it says
     # best what else is wrong.
     with contextlib.suppress(ValueError, RecursionError):
@@ -137,7 +137,7 @@ def parse_json(text: bytes | str) -> Any:
     return from_json(text, allow_inf_nan=False)
 
 
-def _check_number_of_values(text: bytes) -> None:
+def check_number_of_values(text: bytes) -> None:
     """Raise InvalidOptions for too many values: each takes much more memory than its JSON."""
     signs = sum(map(text.count, _BEFORE_VALUES))
     if signs > MAX_VALUES:
@@ -196,7 +196,7 @@ def _from_form(body: bytes, model: type[BaseModel]) -> dict[str, Any]:
         field = fields.get(name)
         if text == "" and field is not None and not field.is_required():
             continue  # a field that a person left empty
-        if name in options or (field and _is_list(field.annotation)):
+        if name in options or (field and takes_list(field.annotation)):
             earlier = options.get(name, [])
             options[name] = [*(earlier if isinstance(earlier, list) else [earlier]), text]
         else:
@@ -204,16 +204,16 @@ def _from_form(body: bytes, model: type[BaseModel]) -> dict[str, Any]:
     return options
 
 
-def _is_list(annotation: Any) -> bool:
+def takes_list(annotation: Any) -> bool:
     """Return True if a field takes only lists (`list[str]`, `list[str] | None`)."""
     origin = get_origin(annotation)
     if isinstance(annotation, TypeAliasType):
-        return _is_list(annotation.__value__)
+        return takes_list(annotation.__value__)
     if origin is Annotated:
-        return _is_list(get_args(annotation)[0])
+        return takes_list(get_args(annotation)[0])
     if origin in (Union, UnionType):
         members = [each for each in get_args(annotation) if each is not type(None)]
-        return all(map(_is_list, members))
+        return all(map(takes_list, members))
     return origin is list or annotation is list
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -12,6 +12,7 @@ from api.http.body import read_options
 from api.http.openapi_schemas import reference
 from api.http.openapi_shared import PREFERENCES, parameter_references
 from api.http.preferences import read_preferences
+from api.http.table_body import CSV_TYPES, JSON_LINES_TYPES, is_table, read_table
 from api.routes.batch_models import BatchProgress, batch_headers, own_batch, progress
 from api.state.services import Services
 from api.tasks.launch_batch import LaunchedBatch, launch_batch, retry_batch
@@ -25,7 +26,11 @@ EndState = Literal["failed", "timed_out", "cancelled", "lost", "succeeded"]
 RETRIED_STATES: list[EndState] = ["failed", "timed_out", "cancelled"]
 """The default; it excludes `lost`, because a lost task may have run."""
 _PARAMETERS = parameter_references(tuple(each for each in PREFERENCES if each != "Prefer"))
-_BODY = {"schema": reference("BatchBody")}
+_BODIES: dict[str, Any] = {
+    "application/json": {"schema": reference("BatchBody")},
+    CSV_TYPES[0]: {"schema": {"type": "string", "description": "a header with option names"}},
+    JSON_LINES_TYPES[0]: {"schema": {"type": "string", "description": "an item on each line"}},
+}
 
 
 @router.post(
@@ -35,7 +40,7 @@ _BODY = {"schema": reference("BatchBody")}
     response_description="The batch was accepted; its tasks are queued.",
     openapi_extra={
         "parameters": _PARAMETERS,
-        "requestBody": {"required": True, "content": {"application/json": _BODY}},
+        "requestBody": {"required": True, "content": _BODIES},
     },
 )
 async def launch(
@@ -45,19 +50,35 @@ async def launch(
     services: ServicesDep,
     caller: CurrentCaller,
     request: Request,
+    at_once: Annotated[
+        int | None,
+        Query(ge=1, description="For a table: maximum number of tasks that run at the same time."),
+    ] = None,
+    keep_going: Annotated[
+        bool,
+        Query(description="For a table: make a failed task of each invalid row, run the others."),
+    ] = False,
 ) -> Response:
     """Run an action with many sets of options: one task for each item.
 
-    The items are the combinations of a sweep's values, or a list. All items are validated before
-    any task is stored; one invalid item refuses the whole batch. The tasks of a batch run a few
-    at a time, in turn with those of other batches and users, and appear in the caller's task list
-    like any other task. The answer is `202` with the batch; its `Location` shows the progress.
+    The items are the combinations of a sweep's values, or a list, or the rows of a table: CSV with
+    option names as its header, or newline-delimited JSON. All items are validated before any task
+    is stored; one invalid item refuses the whole batch, unless `keep_going` is set. The tasks of a
+    batch run a few at a time, in turn with those of other batches and users, and appear in the
+    caller's task list like any other task. The answer is `202` with the batch; its `Location` shows
+    the progress.
     """
     found = services.catalog.action(operator, kind, action)
     caller.context.action = found.title
     preferences = read_preferences(request, 0, services.webhook_hosts)
-    body = await read_options(request, BatchBody)
-    return await _response(services, await launch_batch(services, caller, found, body, preferences))
+    table = None
+    if is_table(request):
+        table = await read_table(request, found.options, services.settings.BATCH_SIZE)
+        body = {"items": table.items, "at_once": at_once, "keep_going": keep_going}
+    else:
+        body = await read_options(request, BatchBody)
+    launched = await launch_batch(services, caller, found, body, preferences, table)
+    return await _response(services, launched)
 
 
 @router.post(

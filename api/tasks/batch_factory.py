@@ -9,12 +9,13 @@ from typing import Any
 
 from api.http.preferences import Preferences
 from api.http.request_context import Caller
+from api.http.table_body import MAX_TABLE_FAULTS, ItemTable
 from api.state.services import Services
-from api.tasks.factory import first_step_of, new_task
+from api.tasks.factory import failed_task, first_step_of, new_task
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
 from resop.actions.operation import Operation
-from resop.actions.options import option_names
+from resop.actions.options import option_names, secret_options
 from resop.actions.sweep import BatchBody, BatchItem, OptionTemplate, batch_items
 from resop.errors import InvalidOptions
 from resop.security.masking import Masker
@@ -72,12 +73,22 @@ class BatchFactory:
         self._action = action
         self._faults: list[dict[str, str]] = []
         self._unreported_faults = 0
+        self._table: ItemTable | None = None
+        self._keep_going = False
+        self._refused: list[tuple[int, BatchItem, list[dict[str, str]]]] = []
+        """The number, the parameters and the faults of each invalid item, if the batch goes on."""
         self._bytes = 0
         self._secret_options: set[str] = set()
         self._first_masker: Masker | None = None
 
-    def create(self, body: BatchBody) -> None:
-        """Create the tasks of a new batch. Raises InvalidOptions, which names each wrong item."""
+    def create(self, body: BatchBody, table: ItemTable | None = None) -> None:
+        """Create the tasks of a new batch, whose items may come from a table.
+
+        Raises InvalidOptions, which names each wrong item, unless the batch keeps going.
+        """
+        self._table, self._keep_going = table, body.keep_going
+        if table is not None:
+            self._faults = [*table.faults]
         template = OptionTemplate(body.options, option_names(self._action.options))
         items = batch_items(body, self._services.settings.BATCH_SIZE)
         if body.sweep is not None and (faults := template.faults(body.sweep)):
@@ -86,6 +97,7 @@ class BatchFactory:
         self._check_size(sum(map(template.filled_size, items)))
         for number, item in enumerate(batch_items(body, self._services.settings.BATCH_SIZE)):
             self._add(number, item, partial(template.fill, item))
+        self._fail_refused_items(set().union(*template.used.values()))
         self._refuse_faults()
         secret_parameters = template.parameters_of(self._secret_options, body.parameters)
         self._mask_parameters(secret_parameters)
@@ -102,8 +114,10 @@ class BatchFactory:
 
         `inputs` are the options and the parameters of each task.
         """
+        self._keep_going = True  # its invalid items must not keep the others from being repeated
         for number, (options, item) in enumerate(inputs):
             self._add(number, item or {}, partial(dict, options))
+        self._fail_refused_items()
         self._refuse_faults()
         for name in ("options", "sweep", "mode", "parameters"):
             setattr(self.batch, name, getattr(old, name))
@@ -113,14 +127,16 @@ class BatchFactory:
         if number % ITEMS_PER_SLICE == 0:
             time.sleep(YIELD_SECONDS)
         try:
+            if self._table is not None and (fault := self._table.item_faults.get(number)):
+                raise InvalidOptions.of("", fault)
             call = ActionCall.check(self._action, fill())
             task = new_task(self._services, self._caller, call, self._preferences)
             if isinstance(self._action, Operation) and self._action.preview:
                 first = first_step_of(self._services, self._caller.token, call)
                 if number < PREVIEWED_ITEMS:
                     self.first_steps.append(first)
-        except InvalidOptions as fault:
-            self._add_faults(number, fault)
+        except InvalidOptions as refusal:
+            self._refuse_item(number, item, refusal)
             return
         self._first_masker = self._first_masker or call.masker
         self._secret_options |= call.secret_options
@@ -139,13 +155,46 @@ class BatchFactory:
             )
             raise InvalidOptions.of("options", message)
 
-    def _add_faults(self, number: int, fault: InvalidOptions) -> None:
-        remaining = MAX_REPORTED_FAULTS - len(self._faults)
-        faults = fault.details["faults"]
-        self._unreported_faults += len(faults[remaining:])
-        self._faults += [
-            {**each, "field": f"items.{number}.{each['field']}"} for each in faults[:remaining]
+    def _refuse_item(self, number: int, item: BatchItem, refusal: InvalidOptions) -> None:
+        """Note what is wrong with an item."""
+        faults = [
+            {**each, "field": self._place(number, each["field"])}
+            for each in refusal.details["faults"]
         ]
+        if self._keep_going:
+            self._refused.append((number, item, faults))
+        limit = MAX_REPORTED_FAULTS if self._table is None else MAX_TABLE_FAULTS
+        remaining = limit - len(self._faults)
+        self._unreported_faults += len(faults[remaining:])
+        self._faults += faults[:remaining]
+
+    def _place(self, number: int, name: str) -> str:
+        if self._table is not None:
+            return self._table.place(number, name)
+        return f"items.{number}.{name}"
+
+    def _fail_refused_items(self, used: Collection[str] = ()) -> None:
+        """Make a failed task of each invalid item, if the batch keeps going and has others.
+
+        `used` are the parameters that templates name. An unknown one may be a misspelt secret, so
+        its value is not recorded.
+        """
+        is_broken = self._table is not None and self._table.faults
+        if not self._refused or not self.tasks or is_broken:
+            return
+        self._faults, self._unreported_faults = [], 0
+        secret = secret_options(self._action.options)
+        known = {*option_names(self._action.options), *used}
+        for number, item, faults in self._refused:
+            self._secret_options |= secret & item.keys()
+            fault = InvalidOptions(faults)
+            task = failed_task(self._caller, self._action, self._preferences, fault)
+            task.batch, task.number = self.batch.id, number
+            task.parameters = {
+                name: value if name in known else MASK for name, value in item.items()
+            }
+            self.tasks.append(task)
+        self.tasks.sort(key=lambda task: task.number or 0)
 
     def _refuse_faults(self) -> None:
         self.batch.size = len(self.tasks)

@@ -8,6 +8,7 @@ from api.http.preferences import Preferences
 from api.http.request_context import Caller
 from api.state.services import Services
 from resop.actions.call import ActionCall
+from resop.actions.catalog import Action
 from resop.actions.command import Command
 from resop.actions.context import ServiceContext
 from resop.actions.dry_run import first_step
@@ -16,7 +17,7 @@ from resop.actions.operation import Operation
 from resop.errors import InvalidOptions
 from resop.security.tokens import Token
 from resop.storage.ids import creation_time, new_id
-from resop.storage.models import Task
+from resop.storage.models import State, Task, now
 
 
 def new_task(
@@ -54,6 +55,30 @@ def new_task(
         # Nobody waits for it, so its steps become durable, unless its session is held by a
         # worker: then no other worker could resume them.
         resume_count=0 if preferences.wait == 0 and not token.worker else None,
+    )
+
+
+def failed_task(
+    caller: Caller, action: Action, preferences: Preferences, fault: InvalidOptions
+) -> Task:
+    """Return the task of invalid options, which has failed already, not yet stored."""
+    token, task_id = caller.token, new_id()
+    return Task(
+        id=task_id,
+        kind=action.kind,
+        operator=action.operator,
+        action=action.name,
+        username=token.username,
+        cluster=token.cluster,
+        credential=token.credential,
+        request=caller.context.id,
+        state=State.FAILED,
+        options={},
+        tags=preferences.tag,
+        created_at=creation_time(task_id),
+        ended_at=now(),
+        time_limit=0,
+        error={**fault.as_json(), "retryable": False, "undone": [], "needs_repair": []},
     )
 
 

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.http.preferences import Preferences
 from api.http.request_context import Caller
+from api.http.table_body import ItemTable
 from api.state import rate_limit
 from api.state.services import Services
 from api.tasks.batch_factory import PREVIEWED_ITEMS, BatchFactory, new_batch
@@ -28,7 +29,7 @@ from resop.errors import QueueUnavailable, RequestError, UnknownAction
 from resop.messaging.messages import BatchReady
 from resop.security.encryption import Encryptor
 from resop.storage.audit_log import items_record
-from resop.storage.models import Batch, IdempotencyKey, State
+from resop.storage.models import Batch, IdempotencyKey, State, Task
 from resop.types import ActionKind
 
 log = logging.getLogger(__name__)
@@ -51,11 +52,13 @@ async def launch_batch(
     action: Action,
     body: Mapping[str, Any],
     preferences: Preferences,
+    table: ItemTable | None = None,
 ) -> LaunchedBatch:
     """Check the policy, validate every item, and store the tasks for the workers to dispatch.
 
-    `body` is not yet validated. Raises Forbidden, InvalidOptions, LimitReached,
-    IdempotencyKeyReused, RecordsUnavailable or UnknownAction; then no task runs.
+    `body` is not yet validated; `table` is where its items come from, if not from JSON. Raises
+    Forbidden, InvalidOptions, LimitReached, IdempotencyKeyReused, RecordsUnavailable or
+    UnknownAction; then no task runs.
     """
     if action.in_api:
         raise UnknownAction(f"{action.title} cannot be run in a batch")
@@ -65,7 +68,7 @@ async def launch_batch(
     batch = new_batch(action, caller.token, preferences, at_once=checked.at_once)
     launch = _Launch(services, caller, action, preferences, batch, decision)
     return await launch.run(
-        lambda factory: factory.create(checked), lambda: {"batch": checked.model_dump()}
+        lambda factory: factory.create(checked, table), lambda: {"batch": checked.model_dump()}
     )
 
 
@@ -177,11 +180,16 @@ class _Launch:
             "action": f"{batch.operator}:{batch.action}",
             "size": batch.size,
             "items": [
-                {"item": task.parameters, **dry_run_json(task, step)}
+                {"item": task.parameters, **dry_run_json(task, step), **_fault(task)}
                 for task, step in zip(tasks, steps, strict=False)
             ],
             "time_limit": tasks[0].time_limit,
         }
+
+
+def _fault(task: Task) -> dict[str, Any]:
+    """Return the error of an item that is invalid, and would fail."""
+    return {"error": task.error} if task.error else {}
 
 
 def _earlier(earlier: IdempotencyKey, key: IdempotencyKey) -> LaunchedBatch:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError, create_model
 
 from resop.errors import InvalidOptions
 from resop.pydantic_messages import validation_message
@@ -61,6 +61,15 @@ def accepts_secret(model: type[BaseModel]) -> bool:
     return '"writeOnly": true' in json.dumps(model.model_json_schema())
 
 
+def secret_options(model: type[BaseModel]) -> set[str]:
+    """Return the names of the options that accept a Secret at any depth."""
+    return {
+        name
+        for name, field in zip(option_names(model), model.model_fields.values(), strict=True)
+        if accepts_secret(create_model("option", value=(field.annotation or Any, field)))
+    }
+
+
 def option_faults(
     error: ValidationError, model: type[BaseModel], *, noun: str = "option"
 ) -> list[dict[str, str]]:
@@ -77,7 +86,7 @@ def option_faults(
             unknown = str(each["loc"][-1])
             path.append(unknown[:MAX_NAME_LENGTH])
             suggest = len(messages) < MAX_SUGGESTIONS
-            message = _unknown_name(noun, unknown[:MAX_NAME_LENGTH], names, suggest=suggest)
+            message = unknown_name(noun, unknown[:MAX_NAME_LENGTH], names, suggest=suggest)
         messages.setdefault(tuple(path), {})[message] = each["type"].endswith("_type")
     # Where one alternative of a union fits so far that its inside is reported, the others do not
     # matter.
@@ -100,7 +109,8 @@ def _one_message(messages: Mapping[str, bool]) -> str:
     return ", or ".join(best)
 
 
-def _unknown_name(noun: str, name: str, names: Sequence[str], *, suggest: bool) -> str:
+def unknown_name(noun: str, name: str, names: Sequence[str], *, suggest: bool) -> str:
+    """Return the message for a name that is none of `names`, with a similar one if asked for."""
     near: Iterable[str] = ()
     if suggest and len(name) <= MAX_SUGGESTION_LENGTH:
         near = difflib.get_close_matches(name.lower(), names, n=1)

@@ -148,6 +148,13 @@ class BatchBody(BaseModel):
     at_once: Annotated[
         int | None, Field(ge=1, description="maximum number of tasks that run at the same time")
     ] = None
+    keep_going: Annotated[
+        bool,
+        Field(
+            description="make a failed task of each invalid item, and run the others; by default "
+            "one invalid item refuses the whole batch"
+        ),
+    ] = False
 
     @model_validator(mode="before")
     @classmethod
