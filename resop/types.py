@@ -94,6 +94,10 @@ class Secret(SecretStr):
         return secret
 
 
+Outcome = Literal["created", "changed", "unchanged"]
+"""What an operation that ensures something did: the words are the same in all operators."""
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorMessage:
     """The sentence that a request gets for a value that the annotated type refuses.

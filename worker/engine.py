@@ -126,6 +126,11 @@ class TaskOpener:
         """Return the options of a task, its key share, and its scope if it has one."""
         return self._encryptor.decrypt(task.encrypted_payload or b"", task.id)
 
+    def encrypt_answer(self, task: ClaimedTask, outcome: ActionOutcome) -> bytes:
+        """Return the secrets of a task's answer, which only the login that ran it can read."""
+        key_share = self.decrypt(task)["key_share"]
+        return self._encryptor.encrypt_answer({"secrets": outcome.secrets}, task.id, key_share)
+
     async def open(
         self, task: ClaimedTask, payload: Mapping[str, Any], previous: PreviousRun
     ) -> OpenTask:
@@ -281,14 +286,21 @@ class TaskRunner:
             # What a previous worker has left of the task remains known, and can be repaired.
             outcome.set_undo(report(read_records(task.pending_undo)))
         seconds = time.monotonic() - began
+        if executor is not None:
+            executor.masker.learn(text for _, text in outcome.secrets)
         values = await off_loop(partial(final_values, outcome, executor), outcome.texts())
         values["seconds"] = seconds
         if executor is None:
             values["pending_undo"] = task.pending_undo
         state = final_state(outcome)
+        hides_secrets = bool(outcome.secrets) and outcome.error is None
+        if hides_secrets:
+            values["encrypted_payload"] = self._opener.encrypt_answer(task, outcome)
         change = Change.ended(task.id, state, **values)
         change.owner = task.username, task.cluster
         change.read_only = opened is not None and opened.call.action.share_for is not None
+        if hides_secrets:
+            change.result = None  # so that who waits reads them from the database
         written = self._writer.write_end(task.id, change)
         try:
             await asyncio.shield(asyncio.wrap_future(written))

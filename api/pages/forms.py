@@ -33,9 +33,11 @@ from api.state.services import Services, services_of
 from api.tasks.off_loop import off_loop
 from api.tasks.queries import own_task
 from api.tasks.run_action import dry_run_action, permit, run_action
+from api.tasks.secret_answers import reveal
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action, Catalog
 from resop.actions.command import Command
+from resop.actions.operation import Operation
 from resop.errors import (
     InvalidOptions,
     NotLoggedIn,
@@ -162,6 +164,10 @@ async def _run(form: _Form, sent: FormData, options: dict[str, Any]) -> Response
     if preferences.dry_run:
         return await form.respond(sent, answer=await dry_run_action(*arguments))
     done = await run_action(*arguments)
+    if isinstance(form.action, Operation) and form.action.returns_secret:
+        task = await reveal(services, form.caller.token, done.task)
+        if task is not done.task:  # its own page shows no secret
+            return await form.respond(sent, answer={"output": task.output})
     return RedirectResponse(f"/pages/tasks/{done.task.id}", 303)
 
 

@@ -21,6 +21,7 @@ from api.state.services import Services, services_of
 from api.state.turns import end_turn
 from api.tasks.off_loop import off_loop
 from api.tasks.run_action import dry_run_action, run_action
+from api.tasks.secret_answers import reveal
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
 from resop.actions.operation import Operation
@@ -102,8 +103,11 @@ async def run(kind: KindCode, request: Request) -> JSONResponse:
     if preferences.dry_run:
         return JSONResponse(await dry_run_action(services, caller, action, options, preferences))
     done = await run_action(services, caller, action, options, preferences)
-    headers = shared_headers(done.task, done.age, action.share_for)
-    return task_response(done.task, preferences.applied, headers)
+    task = done.task
+    if isinstance(action, Operation) and action.returns_secret:
+        task = await reveal(services, caller.token, task)
+    headers = shared_headers(task, done.age, action.share_for)
+    return task_response(task, preferences.applied, headers)
 
 
 async def _run_login(

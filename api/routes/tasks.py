@@ -17,10 +17,11 @@ from api.routes.task_models import Task as TaskDetails
 from api.tasks.cancellation import request_task_cancellation
 from api.tasks.queries import awaited_task, own_task, task_details, task_to_repair
 from api.tasks.run_action import dry_run_action, run_action
+from api.tasks.secret_answers import reveal
 from api.tasks.waiting import get_task
 from resop.security.identity import Identity
 from resop.storage.models import State
-from resop.storage.serializers import audited_summary
+from resop.storage.serializers import audited_summary, result_json
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -48,6 +49,17 @@ async def show_task(
             caller.context.options = {"user": str(owner)}
             return audited_summary(task.model_dump())
     return await task_details(services, await awaited_task(services, token, task_id, wait))
+
+
+@router.post("/{task_id}/secrets")
+async def show_secrets(task_id: str, services: ServicesDep, token: WritingToken) -> dict[str, Any]:
+    """Show the result of a task with the secrets of its output, such as a generated password.
+
+    Once only, and only to the login that ran the task; after that they are masked here, too. A
+    request that waited for the task has shown them already.
+    """
+    task = await own_task(services, token, task_id)
+    return result_json(await reveal(services, token, task))
 
 
 @router.delete(

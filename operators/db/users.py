@@ -145,6 +145,15 @@ class UserTable:
             with self.database.undone_by(_enable_summary(username, user["enabled"]), undo):
                 self.database.change(_enable_summary(username, enabled), change)
 
+    def change(self, user: PortalUser, values: Mapping[str, SqlValue]) -> None:
+        """Change columns of a user, registered to be undone."""
+        username, former = user["username"], {**user}
+        for name, value in values.items():
+            summary = f"change {name} of {username} in the portal"
+            undo = self._update_statement(username, name, former[name])
+            with self.database.undone_by(summary, undo):
+                self.database.change(summary, self._update_statement(username, name, value))
+
     def set_password_hash(self, username: str, password_hash: SqlValue) -> bool:
         """Permanently replace a user's password hash; return True if there is such a user."""
         change = self._update_statement(username, "password_hash", password_hash)

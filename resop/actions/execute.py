@@ -14,6 +14,7 @@ from resop.actions.executor import ShellContext, StepExecutor
 from resop.actions.operation import Operation
 from resop.actions.shell import Shell
 from resop.errors import OperationFailed, OperationFault, ResopError
+from resop.security.masking import SecretPlace, plain, secret_places
 from resop.steps.json_text import encodable
 from resop.steps.result import Result
 from resop.steps.step import StepRequest, step_request
@@ -36,6 +37,8 @@ class ActionOutcome:
     """The undo steps that remain to be run, as command lines with the reason."""
     repair: list[UndoRecord] = field(default_factory=list)
     """The same steps as objects, for a repair."""
+    secrets: list[tuple[SecretPlace, str]] = field(default_factory=list)
+    """The secrets of the answer, which are masked in `output`, with their places there."""
 
     def texts(self) -> list[Any]:
         """Return everything in the outcome that may be long."""
@@ -107,6 +110,9 @@ def perform_operation(
     outcome = ActionOutcome()
     try:
         answer = operation(shell, **operation.arguments(options))
+        if operation.returns_secret:
+            outcome.secrets = list(secret_places(answer))
+            answer = plain(answer, reveal=False)
         outcome.output = encodable(to_jsonable_python(answer, inf_nan_mode="null"))
     except ResopError as error:
         outcome.error = error

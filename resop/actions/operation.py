@@ -8,9 +8,11 @@ the module is the description.
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import (
     Annotated,
@@ -109,6 +111,11 @@ class Operation(ActionBase, Generic[P, R]):
             return TypeAdapter(hint).json_schema() if hint is not type(None) else {"type": "null"}
         except PydanticUserError:
             return {}
+
+    @cached_property
+    def returns_secret(self) -> bool:
+        """True if the answer may contain a Secret, which only the first answer shows."""
+        return '"writeOnly": true' in json.dumps(self.returns())
 
     def _read_signature(self) -> tuple[type[BaseModel], bool]:
         hints = get_type_hints(self.function, include_extras=True)

@@ -5,7 +5,7 @@ The keys for what passes through Redis are derived here too; `message_encryption
 
 Each use has its own key, derived from SECRET_KEY. A credential's private key is encrypted with
 SECRET_KEY and with a key share that only the token carries: neither a stolen database nor a
-stolen token is enough to decrypt it.
+stolen token is enough to decrypt it. The same holds for the secrets of an answer.
 """
 
 from __future__ import annotations
@@ -118,6 +118,21 @@ class Encryptor:
         content: dict[str, Any] = json.loads(decrypted)
         return content
 
+    def encrypt_answer(self, content: dict[str, Any], task_id: str, key_share: str) -> bytes:
+        """Encrypt the secrets of a task's answer, for the login whose token has the key share."""
+        return _encrypt(self._answer_key(key_share), json.dumps(content).encode(), task_id)
+
+    def decrypt_answer(self, data: bytes, task_id: str, key_share: str) -> dict[str, Any]:
+        """Decrypt the secrets of an answer. Raises TokenRefused for another login's."""
+        try:
+            decrypted = _decrypt(self._answer_key(key_share), data, task_id)
+        except (InvalidTag, ValueError):
+            if self.previous:
+                return self.previous.decrypt_answer(data, task_id, key_share)
+            raise TokenRefused("only the login that ran the task can read its secrets") from None
+        content: dict[str, Any] = json.loads(decrypted)
+        return content
+
     def digest(self, *parts: str) -> str:
         """Return a keyed digest (hex) of texts; nobody can guess texts without SECRET_KEY."""
         return hmac.digest(self._digest_key, json.dumps(parts).encode(), "sha256").hex()
@@ -137,6 +152,9 @@ class Encryptor:
 
     def _credential_key(self, key_share: str) -> AESGCM:
         return AESGCM(self._derive(b"credential", salt=bytes.fromhex(key_share)))
+
+    def _answer_key(self, key_share: str) -> AESGCM:
+        return AESGCM(self._derive(b"answer", salt=bytes.fromhex(key_share)))
 
     def _derive(self, use: bytes, salt: bytes | None = None) -> bytes:
         return HKDF(SHA256(), 32, salt=salt, info=b"resop " + use).derive(self._secret_key)

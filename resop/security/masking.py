@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -16,6 +18,9 @@ from resop.types import MASK
 SLICE_CHARACTERS = 64 << 10
 """Longer texts are masked in slices, which bounds the memory for what is found."""
 _SEPARATOR = "\0"
+
+SecretPlace = tuple[str | int, ...]
+"""The keys and indexes that lead to a value in JSON."""
 
 
 class Masker:
@@ -180,6 +185,35 @@ def secrets_in(value: Any) -> list[str]:
         return [secret for item in value for secret in secrets_in(item)]
     parts = _parts(value)
     return [] if parts is None else secrets_in(parts)
+
+
+def secret_places(value: Any, place: SecretPlace = ()) -> Iterator[tuple[SecretPlace, str]]:
+    """Yield the keys and indexes that lead to each secret in a value as JSON, and its text."""
+    if isinstance(value, SecretStr):
+        yield place, value.get_secret_value()
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from secret_places(item, (*place, str(key)))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from secret_places(item, (*place, number))
+    elif (parts := _parts(value)) is not None:
+        yield from secret_places(parts, place)
+
+
+def with_secrets(value: Any, secrets: Iterable[tuple[Sequence[str | int], str]]) -> Any:
+    """Return a JSON value with secrets back in their places; places that it lacks are skipped."""
+    revealed = deepcopy(value)
+    for place, text in secrets:
+        if not place:
+            return text
+        with contextlib.suppress(LookupError, TypeError):
+            part = revealed
+            for key in place[:-1]:
+                part = part[key]
+            if place[-1] in (part if isinstance(part, dict) else range(len(part))):
+                part[place[-1]] = text
+    return revealed
 
 
 def _parts(value: Any) -> dict[str, Any] | None:

@@ -58,7 +58,10 @@ class Task(SQLModel):
     """The options, secrets masked."""
     tags: list[str] = Field(default_factory=list, sa_type=Json)
     encrypted_payload: bytes | None = Field(default=None, sa_type=EncryptedBytes)
-    """The options and the token's key share, encrypted; erased when the task ends."""
+    """The options and the token's key share, encrypted; erased when the task ends.
+
+    Of a task that has ended, the secrets of its answer; erased when they have been shown.
+    """
     time_limit: float
     """The time limit of the action, in seconds."""
     worker: str | None = Field(default=None, max_length=128)

@@ -268,6 +268,19 @@ class TaskStore:
                 ).rowcount
             )
 
+    @repeated_on_conflict
+    def take_secrets(self, task_ids: Iterable[str]) -> set[str]:
+        """Erase the secrets of answers; return the ids of the tasks that still had them."""
+        taken = set()
+        with self._database.write() as db:
+            for task_id in task_ids:
+                mine = TASK.c.id == task_id, TASK.c.state == State.SUCCEEDED
+                has_secrets = TASK.c.encrypted_payload.is_not(None)
+                erase = update(TASK).where(*mine, has_secrets).values(encrypted_payload=None)
+                if db.execute(erase).rowcount:
+                    taken.add(task_id)
+        return taken
+
     # -- label and delete
 
     @repeated_on_conflict

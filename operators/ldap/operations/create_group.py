@@ -18,6 +18,7 @@ from operators.ldap.groups import (
 )
 from operators.ldap.ldif import LdapEntry, escape_filter
 from operators.ldap.numbers import add_numbered, group_ids
+from operators.ldap.operations.add_to_group import add_to_group
 from operators.ldap.people import (
     DirectoryGroupName,
     ExistingName,
@@ -26,7 +27,13 @@ from operators.ldap.people import (
     groups_base,
 )
 from operators.ldap.settings import words_setting
-from resop import ErrorMessage, Shell, operation
+from resop import ErrorMessage, Outcome, Shell, operation
+
+
+class NewDirectoryGroup(DirectoryGroup):
+    """A group in the directory, and whether it was created."""
+
+    outcome: Outcome
 
 
 @operation(examples=[{"name": "project9", "members": ["ada"]}])
@@ -53,11 +60,14 @@ def create_group(
         bool,
         Field(description="succeed if the group exists with this id and has these members"),
     ] = False,
-) -> DirectoryGroup:
+    update: Annotated[
+        bool, Field(description="with `ensure`: add the members that are missing")
+    ] = False,
+) -> NewDirectoryGroup:
     """Return the new group, which has the object classes of the existing groups."""
     if client.search(shell, groups_base(shell), f"(cn={escape_filter(name)})", "1.1"):
         if ensure:
-            return _check_equal(shell, name, gid_number, members or [])
+            return _settle(shell, name, gid_number, members or [], update=update)
         shell.fail(f"the directory already has a group {name}")
     usernames = list(dict.fromkeys(members or []))
     entries = find_users(shell, usernames)
@@ -73,23 +83,30 @@ def create_group(
 
     number = add_numbered(shell, ids, dn, attributes, gid_number)
     shell.log(f"created the group {name} with gidNumber {number}")
-    return DirectoryGroup(
-        dn=dn, name=name, gid_number=number, members=[each.names[0] for each in users]
+    names = [each.names[0] for each in users]
+    return NewDirectoryGroup(
+        dn=dn, name=name, gid_number=number, members=names, outcome="created"
     )
 
 
-def _check_equal(
-    shell: Shell, name: str, gid_number: int | None, members: list[str]
-) -> DirectoryGroup:
+def _settle(
+    shell: Shell, name: str, gid_number: int | None, members: list[str], *, update: bool
+) -> NewDirectoryGroup:
     group = group_from_entry(shell, get_group(shell, name), name)
     if gid_number not in (None, group["gid_number"]):
         shell.fail(
             f"the directory already has a group {name}, with gidNumber {group['gid_number']}"
         )
-    if missing := [each for each in members if each not in group["members"]]:
-        shell.fail(f"the group {name} lacks {', '.join(missing)}: add them with add_to_group")
+    missing = [each for each in members if each not in group["members"]]
+    if missing and update:
+        changed = add_to_group(shell, group=name, usernames=missing)
+        return {**changed, "outcome": "changed"}
+    if missing:
+        shell.fail(
+            f"the group {name} lacks {', '.join(missing)}: add them with add_to_group, or set update"
+        )
     shell.log(f"the group {name} is in the directory already: unchanged")
-    return group
+    return {**group, "outcome": "unchanged"}
 
 
 def _entry(

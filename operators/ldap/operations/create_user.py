@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from operators.ldap.diagnosis import (
     NO_SUCH_ATTRIBUTE,
     DirectoryRefusal,
 )
+from operators.ldap.existing_user import Ensure, Update, settle
 from operators.ldap.hashes import HashScheme, NewPassword
 from operators.ldap.ldif import LdapEntry, escape_filter
 from operators.ldap.numbers import add_numbered, user_ids
@@ -31,7 +32,16 @@ from operators.ldap.people import (
     people_base,
 )
 from operators.ldap.suspension import SHADOW_CLASS
-from resop import Secret, Shell, Username, operation
+from operators.linux_user.passwords import GeneratePassword, first_password
+from resop import Outcome, Secret, Shell, Username, operation
+
+
+class NewDirectoryUser(DirectoryUser):
+    """A user in the directory, and whether the user was created."""
+
+    outcome: Outcome
+    password: NotRequired[Secret]
+    """A generated password; only the first answer shows it."""
 
 
 @operation(
@@ -44,7 +54,10 @@ def create_user(
     username: Username,
     full_name: Annotated[DirectoryFullName, Field(description="full name")],
     mail: Annotated[MailAddress, Field(description="mail address")],
-    password: NewPassword,
+    password: Annotated[
+        NewPassword | None, Field(description="password (default: a generated one)")
+    ] = None,
+    generate_password: GeneratePassword = False,
     given_name: Annotated[DirectoryFullName | None, Field(description="given names")] = None,
     surname: Annotated[
         DirectoryFullName | None,
@@ -77,12 +90,12 @@ def create_user(
             "if it has a password policy)"
         ),
     ] = None,
-    ensure: Annotated[
-        bool,
-        Field(description="succeed if the user exists with these values, and change nothing"),
-    ] = False,
-) -> DirectoryUser:
-    """Return the new user.
+    ensure: Ensure = False,
+    update: Update = False,
+) -> NewDirectoryUser:
+    """Return the new user, with a generated password if none is given.
+
+    With `ensure`, a user who exists is returned instead; the password of one is not compared.
 
     The first login creates the home folder if PAM is configured so (pam_mkhomedir). A UID is given
     only once: the entry cn=last-uidNumber below LDAP_PEOPLE keeps the highest one. A UID that owns
@@ -105,10 +118,24 @@ def create_user(
     )
     existing = find(shell, username)
     if existing and ensure:
-        given = {"gid_number": gid_number, "home": home, "login_shell": login_shell}
-        return _check_equal(shell, existing, user, [name for name in given if given[name]])
+        wanted = {
+            "full_name": full_name.strip(),
+            "given_name": given_name,
+            "surname": surname,
+            "mail": mail,
+            "uid_number": uid_number,
+            "gid_number": gid_number,
+            "home": home,
+            "login_shell": login_shell,
+            "expires": expires,
+            "mail_aliases": mail_aliases,
+            "ssh_keys": ssh_keys,
+        }
+        found_user, outcome = settle(shell, existing, wanted, update=update)
+        return {**found_user, "outcome": outcome}
     if existing:
         shell.fail(f"the directory already has a user {existing['username']}")
+    chosen = first_password(shell, password, generate_password or password is None)
     _refuse_local_account(shell, username)
     homes = _owners_of_homes(shell, user["home"], uid_number)
     former = groups.Member(user["dn"], [username])
@@ -119,33 +146,15 @@ def create_user(
     if uid_number and client.search(shell, people_base(shell), f"(uidNumber={uid_number})", "1.1"):
         shell.fail(f"uid_number {uid_number} belongs to another user")
     is_checked = is_checked_by_server(shell, scheme)
-    hashes = [] if is_checked else [hash_for_entry(shell, password, scheme)]
+    hashes = [] if is_checked else [hash_for_entry(shell, chosen, scheme)]
     _leave_former_groups(shell, former, found)
     keys, aliases = ssh_keys or [], mail_aliases or []
     user["uid_number"] = _add(shell, user, uid_number, homes, hashes, keys, aliases)
     if is_checked:
-        set_checked_password(shell, user["dn"], password)
+        set_checked_password(shell, user["dn"], chosen)
     shell.log(f"created {username} in the directory with uidNumber {user['uid_number']}")
-    return user
-
-
-def _check_equal(
-    shell: Shell, existing: DirectoryUser, wanted: DirectoryUser, given: Sequence[str]
-) -> DirectoryUser:
-    """Return the existing user; OperationFailed if a value is another one than was asked for."""
-    names = ["full_name", "mail", *given]
-    names += ["uid_number"] if wanted["uid_number"] else []
-    names += [name for name in ("given_name", "expires") if wanted.get(name)]
-    was: dict[str, object] = {**existing}
-    now: dict[str, object] = {**wanted}
-    different = [f"{name} is {was[name]}" for name in names if was[name] != now[name]]
-    if different:
-        shell.fail(
-            f"the directory already has a user {existing['username']}, whose "
-            f"{', '.join(different)}: change that with modify_user"
-        )
-    shell.log(f"{existing['username']} is in the directory already: unchanged")
-    return existing
+    new: NewDirectoryUser = {**user, "outcome": "created"}
+    return new if password else {**new, "password": chosen}
 
 
 def _refuse_local_account(shell: Shell, username: str) -> None:

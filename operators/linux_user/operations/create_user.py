@@ -1,13 +1,14 @@
 """Create a local account on the login node; a failure undoes what was done before it."""
 
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from pydantic import Field
 
 from operators.linux_user.accounts import GroupName, LocalAccount, as_root, get_account
 from operators.linux_user.hashes import Password
 from operators.linux_user.operations.change_password import set_password
-from resop import ErrorMessage, Shell, Username, operation
+from operators.linux_user.passwords import GeneratePassword, first_password
+from resop import ErrorMessage, Outcome, Secret, Shell, Username, operation
 
 CANNOT_CREATE_HOME = 12
 """useradd(8): the account was created, but its home folder could not be."""
@@ -27,6 +28,14 @@ RealName = Annotated[
 ]
 
 
+class NewLocalAccount(LocalAccount):
+    """A local account, and whether it was created."""
+
+    outcome: Outcome
+    password: NotRequired[Secret]
+    """A generated password; only the first answer shows it."""
+
+
 @operation(
     examples=[
         {"username": "ada", "password": "correct horse", "full_name": "Ada Example"},
@@ -40,6 +49,7 @@ def create_user(
         Password | None,
         Field(description="password (default: none, which disables login by password)"),
     ] = None,
+    generate_password: GeneratePassword = False,
     full_name: Annotated[RealName, Field(description="full name of the person")] = "",
     uid: Annotated[
         int | None, Field(ge=1, le=2**31 - 1, description="user id (default: the next free one)")
@@ -53,12 +63,13 @@ def create_user(
         PasswdPath | None, Field(description="home folder (default: /home/USERNAME)")
     ] = None,
     login_shell: Annotated[PasswdPath, Field(description="login shell")] = "/bin/bash",
-) -> LocalAccount:
-    """Return the new account.
+) -> NewLocalAccount:
+    """Return the new account, with a generated password if that was asked for.
 
     Fails for a name that the directory already has, since the local account would hide it. An
     existing home folder is not changed.
     """
+    chosen = first_password(shell, password, True) if generate_password else password
     home = home or f"/home/{username}"
     if shell.run("getent", "passwd", username, check=False).exit_code == 0:
         shell.fail(f"the user {username} already exists")
@@ -80,7 +91,8 @@ def create_user(
             raise result.failure()
     if result.exit_code == CANNOT_CREATE_HOME:
         raise result.failure()
-    if password is not None:
-        set_password(shell, username, password)
+    if chosen is not None:
+        set_password(shell, username, chosen)
     shell.log(f"created the local account {username}")
-    return get_account(shell, username)
+    account: NewLocalAccount = {**get_account(shell, username), "outcome": "created"}
+    return {**account, "password": chosen} if chosen and generate_password else account

@@ -5,8 +5,9 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from operators.slurm import listings
 from operators.slurm.associations import AccountName, Fairshare, has_account, modify, undone_by
-from resop import ErrorMessage, Shell, operation
+from resop import ErrorMessage, Outcome, Shell, operation
 
 AccountText = Annotated[
     str,
@@ -16,10 +17,11 @@ AccountText = Annotated[
 
 
 class NewAccount(TypedDict):
-    """The new account, and its parent."""
+    """The account and its parent, and whether it was created."""
 
     account: str
     parent: str
+    outcome: Outcome
 
 
 @operation(examples=[{"account": "project9", "parent": "research", "description": "Storms"}])
@@ -34,13 +36,35 @@ def create_account(
         AccountText | None, Field(description="organization the account belongs to")
     ] = None,
     fairshare: Fairshare | None = None,
+    ensure: Annotated[
+        bool, Field(description="succeed if the account exists with this parent")
+    ] = False,
 ) -> NewAccount:
     """Return the new account. Requires the rights of a Slurm administrator."""
     if has_account(shell, account):
-        shell.fail(f"Slurm already has an account {account}")
+        if not ensure:
+            shell.fail(f"Slurm already has an account {account}")
+        _check_equal(shell, account, parent, fairshare)
+        shell.log(f"Slurm has the account {account} already: unchanged")
+        return NewAccount(account=account, parent=parent, outcome="unchanged")
     settings = {"description": description, "organization": organization, "fairshare": fairshare}
     words = [f"{name}={value}" for name, value in settings.items() if value is not None]
     with undone_by(shell, "delete", "account", f"name={account}"):
         modify(shell, "add", "account", f"name={account}", f"parent={parent}", *words)
     shell.log(f"created the Slurm account {account} in {parent}")
-    return NewAccount(account=account, parent=parent)
+    return NewAccount(account=account, parent=parent, outcome="created")
+
+
+def _check_equal(shell: Shell, account: str, parent: str, fairshare: int | None) -> None:
+    """Raise OperationFailed for an account with another parent or another fair share."""
+    columns, where = ["parentname", "share", "user"], f"account={account}"
+    rows = listings.sacctmgr(shell, columns, "associations", where)
+    own = next((row for row in rows if not row["user"]), None)
+    if own is None:
+        shell.fail(f"Slurm has the account {account}, but not on this cluster")
+    is_equal = fairshare is None or own["share"] == str(fairshare)
+    if own["parentname"] != parent or not is_equal:
+        shell.fail(
+            f"Slurm already has an account {account}, whose parent is {own['parentname']} and "
+            f"whose fairshare is {own['share']}"
+        )

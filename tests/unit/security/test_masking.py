@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from resop.security.masking import MaskedStream, Masker, plain, secrets_in
+from resop.security.masking import (
+    MaskedStream,
+    Masker,
+    plain,
+    secret_places,
+    secrets_in,
+    with_secrets,
+)
 from resop.security.secret_forms import MIN_SECRET_CHARACTERS
 from resop.types import MASK, Secret
 
@@ -178,3 +185,25 @@ def test_revealed_model_reads_back_by_the_names_of_a_request() -> None:
 
 def test_text_without_secrets_has_none() -> None:
     assert secrets_in({"a": ["x", 1, None], "b": Pair}) == []
+
+
+def test_secrets_of_an_answer_go_back_to_their_places_and_nowhere_else() -> None:
+    @dataclasses.dataclass
+    class Part:
+        word: Secret
+
+    for answer, shown in (
+        (Secret("one"), "one"),
+        (
+            {"a": [Secret("one"), {"b": Secret("two")}], "c": 1},
+            {"a": ["one", {"b": "two"}], "c": 1},
+        ),
+        ([Part(Secret("one")), None], [{"word": "one"}, None]),
+        ({"a": MASK}, {"a": MASK}),
+    ):
+        masked = plain(answer, reveal=False)
+        places = json.loads(json.dumps(list(secret_places(answer))))
+        assert with_secrets(masked, places) == shown
+        assert masked == plain(answer, reveal=False), "it is not changed itself"
+    lost = [(["a", "b"], "x"), (["c", 3], "x"), (["d"], "x"), (["e", 0], "x")]
+    assert with_secrets({"a": None, "c": [1], "e": 5}, lost) == {"a": None, "c": [1], "e": 5}

@@ -277,3 +277,20 @@ def test_waiting_tasks_are_counted_by_an_index_and_no_further_than_the_limit(
     columns = "state=? AND worker=? AND username=? AND cluster=? AND batch=?"
     assert "LIMIT" in statement
     assert any(f"USING COVERING INDEX task_by_state ({columns})" in row[3] for row in plan), plan
+
+
+def test_secrets_of_an_answer_are_taken_once_and_only_of_tasks_that_succeeded(
+    task_store: TaskStore,
+) -> None:
+    waiting, failed, ended = task(), task(), task()
+    for each in (waiting, failed, ended):
+        task_store.add(each)
+    for each, state in ((failed, State.FAILED), (ended, State.SUCCEEDED)):
+        task_store.claim(each.id, "w")
+        task_store.apply([Change.ended(each.id, state, encrypted_payload=b"secret")])
+    ids = [waiting.id, failed.id, ended.id]
+    with ThreadPoolExecutor(2) as pool:
+        taken = list(pool.map(lambda _: task_store.take_secrets(ids), range(2)))
+    assert sorted(taken, key=len) == [set(), {ended.id}]
+    assert found(task_store, ended.id).encrypted_payload is None
+    assert found(task_store, waiting.id).encrypted_payload == waiting.encrypted_payload
