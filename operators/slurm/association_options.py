@@ -163,3 +163,40 @@ def _resources(text: str) -> dict[str, int | None]:
         name: parsing.parse_size(value, "M" if name == "mem" or name.startswith("bb/") else "B")
         for name, _, value in pairs
     }
+
+
+class UserAssociation(TypedDict):
+    """What Slurm sets for a user in an account; None means that it sets nothing there."""
+
+    account: str
+    is_default: bool
+    fairshare: int | None
+    max_jobs: int | None
+    max_submit_jobs: int | None
+    max_wall: int | None
+    max_resources: str | None
+    group_resources: str | None
+    qos: list[str]
+    default_qos: str | None
+
+
+def associations_of(shell: Shell, user: str) -> list[UserAssociation]:
+    """Return a user's accounts with what they set, in the words of AssociationOptions."""
+    shown = {name: column for name, (_, column) in WORDS.items()}
+    rows = listings.sacctmgr(shell, ["account", *shown.values()], "associations", f"user={user}")
+    default = default_account(shell, user) if rows else None
+    return [
+        UserAssociation(
+            account=row["account"],
+            is_default=row["account"] == default,
+            fairshare=parsing.parse_int(row["share"]),
+            max_jobs=parsing.parse_int(row["maxjobs"]),
+            max_submit_jobs=parsing.parse_int(row["maxsubmit"]),
+            max_wall=parsing.parse_duration(row["maxwall"]),
+            max_resources=row["maxtres"] or None,
+            group_resources=row["grptres"] or None,
+            qos=parsing.split_names(row["qos"]),
+            default_qos=row["defaultqos"] or None,
+        )
+        for row in rows
+    ]

@@ -1,31 +1,50 @@
 """Create a user in the directory, in Slurm and in the portal, or in none of them."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, Unpack
 
 from operators.db.operations import create_user as portal
 from operators.db.users import user_table
+from operators.hpccenter.outcomes import overall
+from operators.hpccenter.person_options import PersonOptions, split_options
 from operators.hpccenter.site_steps import SiteSteps
 from operators.hpccenter.systems import SystemName, check_option, site_systems
+from operators.ldap import groups as directory_groups
+from operators.ldap.existing_user import Ensure, Update
 from operators.ldap.hashes import NewPassword
 from operators.ldap.operations import create_user as ldap
-from operators.ldap.people import DirectoryFullName, DirectoryUser, IdNumber, MailAddress
+from operators.ldap.people import (
+    DirectoryFullName,
+    DirectoryUser,
+    ExistingGroup,
+    ExpiryDate,
+    IdNumber,
+    MailAddress,
+    find_users,
+)
+from operators.linux_user.passwords import GeneratePassword
 from operators.slurm.associations import AccountName, accounts_of, has_account
 from operators.slurm.operations import add_user as slurm
-from resop import Shell, Username, operation
+from resop import Outcome, Secret, Shell, Username, operation
 
 
 class NewUser(TypedDict):
-    """The new user in the directory, and the Slurm account that jobs are charged to."""
+    """The user in the directory, and the Slurm account that jobs are charged to."""
 
+    outcome: Outcome
+    """created: in no system before; unchanged: in all systems as asked for; else changed."""
+    outcomes: dict[SystemName, Outcome]
     user: DirectoryUser | None
     """None if the site has no directory."""
     account: str | None
     """None if the site has no Slurm."""
     systems: list[SystemName]
-    """Where the user was created."""
+    """Where the user is now."""
+    password: NotRequired[Secret]
+    """A generated password; only the first answer shows it."""
 
 
 @operation(
@@ -45,64 +64,141 @@ def create_user(
     full_name: Annotated[DirectoryFullName, Field(description="full name")],
     mail: Annotated[MailAddress, Field(description="mail address")],
     password: Annotated[
-        NewPassword | None, Field(description="first password; required if there is a directory")
+        NewPassword | None, Field(description="first password (default: a generated one)")
     ] = None,
+    generate_password: GeneratePassword = False,
     account: Annotated[
         AccountName | None,
         Field(description="Slurm account to charge the user's jobs to; required with Slurm"),
     ] = None,
-    given_name: Annotated[DirectoryFullName | None, Field(description="given names")] = None,
-    surname: Annotated[
-        DirectoryFullName | None,
-        Field(description="surname (default: the last word of the full name)"),
+    further_accounts: Annotated[
+        list[AccountName] | None, Field(description="further Slurm accounts of the user")
+    ] = None,
+    groups: Annotated[
+        list[ExistingGroup] | None, Field(description="groups in the directory to add the user to")
     ] = None,
     uid_number: Annotated[
         IdNumber | None, Field(description="user id (default: the next after the highest in use)")
     ] = None,
+    expires: Annotated[
+        ExpiryDate | None, Field(description="date from which the account is expired")
+    ] = None,
+    ensure: Ensure = False,
+    update: Update = False,
+    **options: Unpack[PersonOptions],
 ) -> NewUser:
     """Return the new user, who can log in and submit jobs immediately.
 
     A block of an earlier user of that name is lifted. The site's own steps
     (HPCCENTER_CREATE_STEPS) are the last ones.
 
+    With `ensure`, a user who exists in some or all systems is created where missing. The site's
+    own steps then run, and a block is lifted, only if the user was in no system before.
+
     The log lists what was done. If a step fails, the steps before it are undone: see `undone` and
     `needs_repair` of the error.
     """
     shell.require_administrator()
     site = site_systems(shell)
-    check_option(site, "directory", "password", password)
+    for name, value in (("password", password), ("generate_password", generate_password or None)):
+        check_option(site, "directory", name, value, required=False)
+    check_option(site, "directory", "groups", groups, required=False)
     check_option(site, "slurm", "account", account)
+    check_option(site, "slurm", "further_accounts", further_accounts, required=False)
+    by_system = split_options(site, {**options, "uid_number": uid_number, "expires": expires})
     steps = SiteSteps(shell, "HPCCENTER_CREATE_STEPS")
-    _check_new(shell, site, username, account)
-    user = None
+    accounts = list(dict.fromkeys([account, *(further_accounts or [])])) if account else []
+    _check_new(shell, site, username, accounts, ensure)
+    settling = {"ensure": ensure, "update": update}
+    outcomes: dict[SystemName, Outcome] = {}
+    found: ldap.NewDirectoryUser | None = None
     if "directory" in site:
-        assert password is not None
-        user = ldap.create_user(
+        found = ldap.create_user(
             shell,
             username=username,
             full_name=full_name,
             mail=mail,
             password=password,
-            given_name=given_name,
-            surname=surname,
-            uid_number=uid_number,
+            generate_password=generate_password,
+            **settling,
+            **by_system["directory"],
         )
-    if account is not None:
-        slurm.add_user(shell, user=username, account=account)
-    name = user["full_name"] if user else full_name.strip()
+        joined = _join_groups(shell, username, groups or [])
+        outcomes["directory"] = overall([found["outcome"], *joined])
+    if accounts:
+        outcomes["slurm"] = _add_to_accounts(
+            shell, username, accounts, {**settling, **by_system["slurm"]}
+        )
+    name = found["full_name"] if found else full_name.strip()
     if "portal" in site:
-        portal.create_user(shell, username=username, mail=mail, full_name=name)
-    known = {"full_name": full_name, "mail": mail, "account": account}
-    steps.run({**known, **(user or {}), "username": username})
-    shell.allow_logins(username)
-    return NewUser(user=user, account=account, systems=site)
+        about = {"username": username, "mail": mail, "full_name": name}
+        added = portal.create_user(shell, **about, **settling, **by_system["portal"])
+        outcomes["portal"] = added["outcome"]
+    outcome = overall(outcomes.values())
+    user = _directory_user(found) if found else None
+    if outcome == "created":
+        known = {"full_name": full_name, "mail": mail, "account": account}
+        steps.run({**known, **(user or {}), "username": username})
+        shell.allow_logins(username)
+    answer = NewUser(outcome=outcome, outcomes=outcomes, user=user, account=account, systems=site)
+    if found and "password" in found:
+        answer["password"] = found["password"]
+    return answer
 
 
-def _check_new(shell: Shell, site: list[SystemName], username: str, account: str | None) -> None:
+def _check_new(
+    shell: Shell, site: list[SystemName], username: str, accounts: Sequence[str], ensure: bool
+) -> None:
     """Fail before the first change where a later step would: each step after it must be undone."""
-    if "portal" in site and user_table(shell).find(username=username):
+    if "portal" in site and user_table(shell).find(username=username) and not ensure:
         shell.fail(f"the portal already has a user {username}")
-    if account is not None and not has_account(shell, account):
-        shell.fail(f"Slurm has no account {account}")
-    if account is not None and accounts_of(shell, username, account):
-        shell.fail(f"{username} is already in the Slurm account {account}")
+    for account in accounts:
+        if not has_account(shell, account):
+            shell.fail(f"Slurm has no account {account}")
+        if not ensure and accounts_of(shell, username, account):
+            shell.fail(f"{username} is already in the Slurm account {account}")
+
+
+def _join_groups(shell: Shell, username: str, groups: Sequence[str]) -> list[Outcome]:
+    """Add the user to groups of the directory; return what was done about each of them."""
+    if not groups:
+        return []
+    [entry] = find_users(shell, [username])
+    member = directory_groups.Member.of(entry, username)
+    outcomes: list[Outcome] = []
+    for name in dict.fromkeys(groups):
+        group = directory_groups.get_group(shell, name)
+        new = directory_groups.add_members(shell, group, [member])
+        shell.log(f"added {username} to the group {name}" if new else f"{username} is in {name}")
+        outcomes.append("created" if new else "unchanged")
+    return outcomes
+
+
+def _add_to_accounts(
+    shell: Shell, username: str, accounts: Sequence[str], options: dict[str, Any]
+) -> Outcome:
+    """Add the user to Slurm accounts, of which the first is the default one."""
+    outcomes = []
+    for number, account in enumerate(accounts):
+        default = number == 0 and bool(options["ensure"])  # the first account of a new user is it
+        added = slurm.add_user(shell, user=username, account=account, default=default, **options)
+        outcomes.append(added["outcome"])
+    return overall(outcomes)
+
+
+def _directory_user(found: ldap.NewDirectoryUser) -> DirectoryUser:
+    """Return the user without what the directory's operation says besides."""
+    return DirectoryUser(
+        dn=found["dn"],
+        username=found["username"],
+        uid_number=found["uid_number"],
+        gid_number=found["gid_number"],
+        full_name=found["full_name"],
+        given_name=found["given_name"],
+        surname=found["surname"],
+        mail=found["mail"],
+        home=found["home"],
+        login_shell=found["login_shell"],
+        expires=found["expires"],
+        suspended=found["suspended"],
+    )

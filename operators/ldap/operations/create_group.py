@@ -84,9 +84,7 @@ def create_group(
     number = add_numbered(shell, ids, dn, attributes, gid_number)
     shell.log(f"created the group {name} with gidNumber {number}")
     names = [each.names[0] for each in users]
-    return NewDirectoryGroup(
-        dn=dn, name=name, gid_number=number, members=names, outcome="created"
-    )
+    return NewDirectoryGroup(dn=dn, name=name, gid_number=number, members=names, outcome="created")
 
 
 def _settle(
@@ -103,7 +101,8 @@ def _settle(
         return {**changed, "outcome": "changed"}
     if missing:
         shell.fail(
-            f"the group {name} lacks {', '.join(missing)}: add them with add_to_group, or set update"
+            f"the group {name} lacks {', '.join(missing)}: add them with add_to_group, or set "
+            "update"
         )
     shell.log(f"the group {name} is in the directory already: unchanged")
     return {**group, "outcome": "unchanged"}
