@@ -12,7 +12,7 @@ POST /<operator>/opn/<name>. It runs steps on the cluster, as the logged-in user
 - `operation`, `Operation`: publish a function, and call it from another operation
 - `Shell`, with `Result`, `File`, `TransferStats`: run steps, transfer files, undo, report progress
 - `Username`, `RemotePath`, `FileMode`, `Argument`, `CommandLine`, `Secret`: types of options, and
-  `ErrorMessage` for others; `Outcome`, for the answer of what ensures something
+  `ErrorMessage` for others; `Outcome`, for operations that ensure something
 - `ParameterValues`, `SweepMode`, `combine_parameters`: options of a parameter sweep
 - `csv_lines`: rows as CSV, for an answer that is a table
 - `CommandFailed`, `PathFailed`, …: errors to raise or catch; `resop.errors` has all of them

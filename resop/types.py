@@ -95,7 +95,7 @@ class Secret(SecretStr):
 
 
 Outcome = Literal["created", "changed", "unchanged"]
-"""What an operation that ensures something did: the words are the same in all operators."""
+"""The outcome of an operation that ensures something, with the same words in all operators."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF_8_NAMES = ("", "utf-8", "utf8", "us-ascii", "ascii")
 _DELIMITER_LINE = re.compile(r"sep=(.)[\r\n]+", re.IGNORECASE)
-"""The first line by which Excel is told the delimiter."""
+"""A first line for Excel that names the delimiter."""
 _JSON_COLUMN = re.compile(r" at line 1 column ([0-9]+)$")
 _CHARSET = re.compile(r';\s*charset="?([^";\s]*)', re.IGNORECASE)
 
@@ -56,9 +56,9 @@ class ItemTable:
     lines: list[int] = field(default_factory=list)
     """The line on which each item begins, from 1."""
     item_faults: dict[int, str] = field(default_factory=dict)
-    """What is wrong with a row as a whole, by the number of its item, which is empty then."""
+    """The faults of whole rows, by the number of their item, which is empty then."""
     faults: list[dict[str, str]] = field(default_factory=list)
-    """What makes the table unreadable."""
+    """Faults that make the table unreadable."""
 
     def add(self, line: int, item: BatchItem, fault: str = "") -> None:
         """Append an item, or an empty one with what is wrong with its row."""
@@ -186,7 +186,7 @@ class _CsvReader:
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each row with its line; a row that cannot be read is noted."""
         lines = _lines(self._text)
-        reader = csv.reader(lines, delimiter=self._delimiter, strict=True)
+        reader = csv.reader(lines, delimiter=self._delimiter, strict=True, skipinitialspace=True)
         while True:
             begin = reader.line_num
             line = begin + self._skipped_lines + 1
@@ -275,6 +275,9 @@ def _quote_fault(record: str, delimiter: str) -> tuple[int | None, bool]:
     """Return where the quotes of a record are wrong, and True if text follows a closed one."""
     end_of_cell, at = re.compile(f"[{re.escape(delimiter)}\r\n]"), 0
     while at < len(record):
+        if record[at] == " ":
+            at += 1
+            continue
         if record[at] == '"':
             opened, at = at, record.find('"', at + 1)
             while at >= 0 and record[at + 1 : at + 2] == '"':

@@ -8,6 +8,6 @@ from resop import Outcome
 
 
 def overall(outcomes: Collection[Outcome]) -> Outcome:
-    """Return created if nothing was there, unchanged if all was, else changed."""
+    """Return created or unchanged if that is the outcome everywhere, else changed."""
     kinds = {*outcomes}
     return kinds.pop() if len(kinds) == 1 else "changed"

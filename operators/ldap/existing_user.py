@@ -13,7 +13,7 @@ from resop import Outcome, Shell
 
 DETAILS = ("mail_aliases", "ssh_keys")
 FIXED = ("uid_number",)
-"""What no request changes: files on the cluster belong to the number."""
+"""Values that no request changes: files on the cluster belong to the number."""
 
 Ensure = Annotated[
     bool,

@@ -1,4 +1,4 @@
-"""What Slurm's associations set: fair share, limits and qualities of service, for a user.
+"""Read and change the settings of associations: fair share, limits and qualities of service, for a user.
 
 sacctmgr(1), SPECIFICATIONS FOR USERS, describes them.
 """
@@ -70,7 +70,7 @@ WORDS = {
     "qos": ("qoslevel", "qos"),
     "default_qos": ("defaultqos", "defaultqos"),
 }
-"""The words of sacctmgr that set each option, and those that show it."""
+"""The words of sacctmgr that set each option, and the columns that show it."""
 RESOURCES = ("max_resources", "group_resources")
 
 
@@ -166,7 +166,7 @@ def _resources(text: str) -> dict[str, int | None]:
 
 
 class UserAssociation(TypedDict):
-    """What Slurm sets for a user in an account; None means that it sets nothing there."""
+    """A user's settings in an account; None means that Slurm sets nothing there."""
 
     account: str
     is_default: bool

@@ -110,7 +110,7 @@ def _one_message(messages: Mapping[str, bool]) -> str:
 
 
 def unknown_name(noun: str, name: str, names: Sequence[str], *, suggest: bool) -> str:
-    """Return the message for a name that is none of `names`, with a similar one if asked for."""
+    """Return the message for an unknown name, with a similar one of `names` if asked for."""
     near: Iterable[str] = ()
     if suggest and len(name) <= MAX_SUGGESTION_LENGTH:
         near = difflib.get_close_matches(name.lower(), names, n=1)

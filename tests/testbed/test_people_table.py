@@ -50,7 +50,7 @@ def people() -> list[dict[str, str]]:
         3: {"full_name": "=Another; name"},
         4: {"mail": "nowhere"},
         5: {"account": "nosuch"},
-        6: {"further_accounts": "project2", "qos": "normal"},
+        6: {"further_accounts": "research", "qos": "normal"},
     }
     return [person(number, **special.get(number, {})) for number in range(1, PEOPLE + 1)]
 
@@ -151,7 +151,7 @@ def test_people_of_a_table_are_created_once_with_an_exact_result_for_each(
     overview = output(admin, "hpccenter/opn/show_user", username="p0006")
     assert overview["missing"] == []
     accounts = {each["account"]: each["is_default"] for each in overview["accounts"]}
-    assert accounts == {"project1": True, "project2": False}
+    assert accounts == {"project1": True, "research": False}
 
 
 @pytest.mark.usefixtures("existing")

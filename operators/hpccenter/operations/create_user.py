@@ -1,15 +1,15 @@
 """Create a user in the directory, in Slurm and in the portal, or in none of them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NamedTuple, NotRequired, Unpack
 
 from pydantic import Field
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import TypedDict
 
 from operators.db.operations import create_user as portal
 from operators.db.users import user_table
 from operators.hpccenter.outcomes import overall
-from operators.hpccenter.person_options import PersonOptions, split_options
+from operators.hpccenter.person_options import OptionsBySystem, PersonOptions, split_options
 from operators.hpccenter.site_steps import SiteSteps
 from operators.hpccenter.systems import SystemName, check_option, site_systems
 from operators.ldap import groups as directory_groups
@@ -100,50 +100,46 @@ def create_user(
     """
     shell.require_administrator()
     site = site_systems(shell)
-    for name, value in (("password", password), ("generate_password", generate_password or None)):
+    generate = generate_password or None
+    for name, value in (("password", password), ("generate_password", generate)):
         check_option(site, "directory", name, value, required=False)
     check_option(site, "directory", "groups", groups, required=False)
     check_option(site, "slurm", "account", account)
     check_option(site, "slurm", "further_accounts", further_accounts, required=False)
     by_system = split_options(site, {**options, "uid_number": uid_number, "expires": expires})
+    by_system["directory"] |= {"password": password, "generate_password": generate_password}
     steps = SiteSteps(shell, "HPCCENTER_CREATE_STEPS")
     accounts = list(dict.fromkeys([account, *(further_accounts or [])])) if account else []
     _check_new(shell, site, username, accounts, ensure)
-    settling = {"ensure": ensure, "update": update}
+    creation = _Creation(shell, username, mail, {"ensure": ensure, "update": update}, by_system)
     outcomes: dict[SystemName, Outcome] = {}
-    found: ldap.NewDirectoryUser | None = None
+    found = None
     if "directory" in site:
-        found = ldap.create_user(
-            shell,
-            username=username,
-            full_name=full_name,
-            mail=mail,
-            password=password,
-            generate_password=generate_password,
-            **settling,
-            **by_system["directory"],
-        )
-        joined = _join_groups(shell, username, groups or [])
-        outcomes["directory"] = overall([found["outcome"], *joined])
+        found, outcomes["directory"] = _add_to_directory(creation, full_name, groups or [])
     if accounts:
-        outcomes["slurm"] = _add_to_accounts(
-            shell, username, accounts, {**settling, **by_system["slurm"]}
-        )
-    name = found["full_name"] if found else full_name.strip()
+        outcomes["slurm"] = _add_to_accounts(creation, accounts)
     if "portal" in site:
-        about = {"username": username, "mail": mail, "full_name": name}
-        added = portal.create_user(shell, **about, **settling, **by_system["portal"])
-        outcomes["portal"] = added["outcome"]
-    outcome = overall(outcomes.values())
+        name = found["full_name"] if found else full_name.strip()
+        outcomes["portal"] = _add_to_portal(creation, name)
     user = _directory_user(found) if found else None
+    outcome = overall(outcomes.values())
     if outcome == "created":
         known = {"full_name": full_name, "mail": mail, "account": account}
         steps.run({**known, **(user or {}), "username": username})
         shell.allow_logins(username)
-    answer = NewUser(outcome=outcome, outcomes=outcomes, user=user, account=account, systems=site)
-    if found and "password" in found:
-        answer["password"] = found["password"]
-    return answer
+    new = NewUser(outcome=outcome, outcomes=outcomes, user=user, account=account, systems=site)
+    return {**new, "password": found["password"]} if found and "password" in found else new
+
+
+class _Creation(NamedTuple):
+    """A user who is being created."""
+
+    shell: Shell
+    username: str
+    mail: str
+    settling: dict[str, Any]
+    """`ensure` and `update`."""
+    by_system: OptionsBySystem
 
 
 def _check_new(
@@ -157,6 +153,17 @@ def _check_new(
             shell.fail(f"Slurm has no account {account}")
         if not ensure and accounts_of(shell, username, account):
             shell.fail(f"{username} is already in the Slurm account {account}")
+
+
+def _add_to_directory(
+    creation: _Creation, full_name: str, groups: Sequence[str]
+) -> tuple[ldap.NewDirectoryUser, Outcome]:
+    """Add the user to the directory and to its groups."""
+    shell, username, mail, settling, by_system = creation
+    about = {"username": username, "full_name": full_name, "mail": mail}
+    options: dict[str, Any] = {**about, **settling, **by_system["directory"]}
+    found = ldap.create_user(shell, **options)
+    return found, overall([found["outcome"], *_join_groups(shell, username, groups)])
 
 
 def _join_groups(shell: Shell, username: str, groups: Sequence[str]) -> list[Outcome]:
@@ -174,16 +181,24 @@ def _join_groups(shell: Shell, username: str, groups: Sequence[str]) -> list[Out
     return outcomes
 
 
-def _add_to_accounts(
-    shell: Shell, username: str, accounts: Sequence[str], options: dict[str, Any]
-) -> Outcome:
+def _add_to_accounts(creation: _Creation, accounts: Sequence[str]) -> Outcome:
     """Add the user to Slurm accounts, of which the first is the default one."""
+    shell, username, _, settling, by_system = creation
     outcomes = []
     for number, account in enumerate(accounts):
-        default = number == 0 and bool(options["ensure"])  # the first account of a new user is it
-        added = slurm.add_user(shell, user=username, account=account, default=default, **options)
+        options: dict[str, Any] = {**settling, **by_system["slurm"]}
+        # The first account of a new user is the default one in any case.
+        options["default"] = number == 0 and settling["ensure"]
+        added = slurm.add_user(shell, user=username, account=account, **options)
         outcomes.append(added["outcome"])
     return overall(outcomes)
+
+
+def _add_to_portal(creation: _Creation, full_name: str) -> Outcome:
+    shell, username, mail, settling, by_system = creation
+    about = {"username": username, "mail": mail, "full_name": full_name}
+    options: dict[str, Any] = {**about, **settling, **by_system["portal"]}
+    return portal.create_user(shell, **options)["outcome"]
 
 
 def _directory_user(found: ldap.NewDirectoryUser) -> DirectoryUser:

@@ -1,9 +1,8 @@
 """Change a user in the directory, in Slurm and in the portal, or in none of them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Unpack
 
 from pydantic import Field
-from typing_extensions import Unpack
 
 from operators.db.operations import modify_user as portal
 from operators.hpccenter.operations.show_user import UserOverview, show_user
@@ -57,7 +56,7 @@ def modify_user(
         check_option(site, "slurm", name, value, required=False)
     by_system["slurm"] |= {name: value for name, value in in_slurm.items() if value}
     about = {"full_name": full_name, "mail": mail}
-    names = {name: value for name, value in about.items() if value}
+    names: dict[str, Any] = {name: value for name, value in about.items() if value}
     before = show_user(shell, username=username)
     username = before["username"]
     if "directory" in site and (by_system["directory"] or names):

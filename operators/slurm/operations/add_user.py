@@ -1,10 +1,10 @@
 """Add a user to a Slurm account, so that the user's jobs can be charged to it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 from pydantic import Field
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import TypedDict
 
 from operators.slurm import association_options
 from operators.slurm.association_options import AssociationOptions

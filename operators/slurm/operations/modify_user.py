@@ -1,9 +1,9 @@
 """Change a user's fair share, limits, qualities of service or default account in Slurm."""
 
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from pydantic import Field
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import TypedDict
 
 from operators.slurm import association_options
 from operators.slurm.association_options import AssociationOptions, ClearedName

@@ -42,7 +42,8 @@ def test_every_kind_of_csv_that_spreadsheets_write_is_read() -> None:
         "sep=;\r\nusername;mail\r\nada;a@b\r\n": [ADA],
         "sep=|\nusername|mail\nada|a@b": [ADA],
         "\n\nusername,mail,,\n\nada,a@b,,\n\n": [ADA],
-        "username , mail\rada,a@b\r": [ADA],
+        "username , mail\rada, a@b\r": [ADA],
+        'username, mail\nada, "a,  b"\n': [{"username": "ada", "mail": "a,  b"}],
         '"username","mail"\n"ada","a@b"\n': [ADA],
         'username,mail\n"a ""q"" , b","two\r\nlines"\n': [
             {"username": 'a "q" , b', "mail": "two\r\nlines"}
@@ -72,7 +73,7 @@ def test_items_know_the_lines_on_which_they_begin() -> None:
 def test_all_faults_of_a_file_are_told_with_line_and_column() -> None:
     table = read(
         b'username,mail\nada,"a"x\nb\xc3\xb6b,b\xfc\n"""q""",x\ncy,c@d\n'
-        b'dora,"1\n2" 3\neve,"e\nf,g\n'
+        b'dora, "1\n2" 3\neve,"e\nf,g\n'
     )
     assert [(each["field"], each["message"]) for each in table.faults] == [
         (

@@ -8,7 +8,7 @@ from resop import Secret, Shell, operation
 
 
 class Issued(TypedDict):
-    """Who gets the password, and the password."""
+    """A user's name and password."""
 
     name: str
     password: Secret
