@@ -76,7 +76,7 @@ class BatchFactory:
         self._table: ItemTable | None = None
         self._keep_going = False
         self._refused: list[tuple[int, BatchItem, list[dict[str, str]]]] = []
-        """The number, the parameters and the faults of each invalid item, if the batch keeps going."""
+        """Number, parameters and faults of each invalid item, if the batch keeps going."""
         self._bytes = 0
         self._secret_options: set[str] = set()
         self._first_masker: Masker | None = None

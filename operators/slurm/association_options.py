@@ -1,4 +1,4 @@
-"""Read and change the settings of associations: fair share, limits and qualities of service, for a user.
+"""Read and change the settings of associations: fair share, limits, qualities of service.
 
 sacctmgr(1), SPECIFICATIONS FOR USERS, describes them.
 """
