@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
@@ -147,7 +147,7 @@ class UserTable:
 
     def change(self, user: PortalUser, values: Mapping[str, SqlValue]) -> None:
         """Change columns of a user, registered to be undone."""
-        username, former = user["username"], {**user}
+        username, former = user["username"], cast("dict[str, SqlValue]", user)
         for name, value in values.items():
             summary = f"change {name} of {username} in the portal"
             undo = self._update_statement(username, name, former[name])

@@ -1,7 +1,7 @@
 """Add a user to the portal; undone if an operation that calls this one fails later."""
 
 from collections.abc import Mapping
-from typing import Annotated, NotRequired
+from typing import Annotated
 
 from pydantic import Field
 
@@ -17,8 +17,8 @@ class NewPortalUser(PortalUser):
     """A user of the portal, and whether the user was added."""
 
     outcome: Outcome
-    password: NotRequired[Secret]
-    """A generated password; only the first answer shows it."""
+    password: Secret | None
+    """A generated password, which only the first answer shows."""
 
 
 @operation(
@@ -73,8 +73,8 @@ def create_user(
         row["password_hash"] = hash_password(shell, chosen)
     table.add({"username": username, **row})
     shell.log(f"added {username} to the portal")
-    user: NewPortalUser = {**table.get(username), "outcome": "created"}
-    return {**user, "password": chosen} if chosen and generate_password else user
+    shown = chosen if generate_password else None
+    return {**table.get(username), "outcome": "created", "password": shown}
 
 
 def _settle(
@@ -94,7 +94,7 @@ def _settle(
     }
     if not different:
         shell.log(f"{username} is in the portal already: unchanged")
-        return {**existing, "outcome": "unchanged"}
+        return {**existing, "outcome": "unchanged", "password": None}
     if not update:
         values = ", ".join(f"{name} is {was.get(name)}" for name in different)
         shell.fail(
@@ -103,4 +103,4 @@ def _settle(
         )
     table.change(existing, different)
     shell.log(f"changed {', '.join(different)} of {username} in the portal")
-    return {**table.get(username), "outcome": "changed"}
+    return {**table.get(username), "outcome": "changed", "password": None}

@@ -1,7 +1,7 @@
 """Create a user in the directory, in Slurm and in the portal, or in none of them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple, NotRequired, Unpack
+from typing import Annotated, Any, NamedTuple, Unpack
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -43,8 +43,8 @@ class NewUser(TypedDict):
     """None if the site has no Slurm."""
     systems: list[SystemName]
     """Where the user is now."""
-    password: NotRequired[Secret]
-    """A generated password; only the first answer shows it."""
+    password: Secret | None
+    """A generated password, which only the first answer shows."""
 
 
 @operation(
@@ -127,8 +127,14 @@ def create_user(
         known = {"full_name": full_name, "mail": mail, "account": account}
         steps.run({**known, **(user or {}), "username": username})
         shell.allow_logins(username)
-    new = NewUser(outcome=outcome, outcomes=outcomes, user=user, account=account, systems=site)
-    return {**new, "password": found["password"]} if found and "password" in found else new
+    return NewUser(
+        outcome=outcome,
+        outcomes=outcomes,
+        user=user,
+        account=account,
+        systems=site,
+        password=found["password"] if found else None,
+    )
 
 
 class _Creation(NamedTuple):

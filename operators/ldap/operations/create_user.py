@@ -2,7 +2,7 @@
 
 import posixpath
 from collections.abc import Sequence
-from typing import Annotated, NotRequired
+from typing import Annotated
 
 from pydantic import Field
 
@@ -40,8 +40,8 @@ class NewDirectoryUser(DirectoryUser):
     """A user in the directory, and whether the user was created."""
 
     outcome: Outcome
-    password: NotRequired[Secret]
-    """A generated password; only the first answer shows it."""
+    password: Secret | None
+    """A generated password, which only the first answer shows."""
 
 
 @operation(
@@ -132,7 +132,7 @@ def create_user(
             "ssh_keys": ssh_keys,
         }
         found_user, outcome = settle(shell, existing, wanted, update=update)
-        return {**found_user, "outcome": outcome}
+        return {**found_user, "outcome": outcome, "password": None}
     if existing:
         shell.fail(f"the directory already has a user {existing['username']}")
     chosen = first_password(shell, password, generate_password or password is None)
@@ -153,8 +153,7 @@ def create_user(
     if is_checked:
         set_checked_password(shell, user["dn"], chosen)
     shell.log(f"created {username} in the directory with uidNumber {user['uid_number']}")
-    new: NewDirectoryUser = {**user, "outcome": "created"}
-    return new if password else {**new, "password": chosen}
+    return {**user, "outcome": "created", "password": None if password else chosen}
 
 
 def _refuse_local_account(shell: Shell, username: str) -> None:

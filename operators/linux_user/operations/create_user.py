@@ -1,6 +1,6 @@
 """Create a local account on the login node; a failure undoes what was done before it."""
 
-from typing import Annotated, NotRequired
+from typing import Annotated
 
 from pydantic import Field
 
@@ -32,8 +32,8 @@ class NewLocalAccount(LocalAccount):
     """A local account, and whether it was created."""
 
     outcome: Outcome
-    password: NotRequired[Secret]
-    """A generated password; only the first answer shows it."""
+    password: Secret | None
+    """A generated password, which only the first answer shows."""
 
 
 @operation(
@@ -94,5 +94,5 @@ def create_user(
     if chosen is not None:
         set_password(shell, username, chosen)
     shell.log(f"created the local account {username}")
-    account: NewLocalAccount = {**get_account(shell, username), "outcome": "created"}
-    return {**account, "password": chosen} if chosen and generate_password else account
+    shown = chosen if generate_password else None
+    return {**get_account(shell, username), "outcome": "created", "password": shown}

@@ -205,5 +205,6 @@ def test_secrets_of_an_answer_go_back_to_their_places_and_nowhere_else() -> None
         places = json.loads(json.dumps(list(secret_places(answer))))
         assert with_secrets(masked, places) == shown
         assert masked == plain(answer, reveal=False), "it is not changed itself"
-    lost = [(["a", "b"], "x"), (["c", 3], "x"), (["d"], "x"), (["e", 0], "x")]
-    assert with_secrets({"a": None, "c": [1], "e": 5}, lost) == {"a": None, "c": [1], "e": 5}
+    lost: list[list[str | int]] = [["a", "b"], ["c", 3], ["d"], ["e", 0]]
+    rest = {"a": None, "c": [1], "e": 5}
+    assert with_secrets(rest, [(place, "x") for place in lost]) == rest
