@@ -152,8 +152,8 @@ def _is_set(name: str, value: Any, shown: str) -> bool:
     if name == "qos":
         return {*map(str.lower, value)} == {*parsing.split_names(shown)}
     if name == "max_wall":
-        return parsing.parse_duration(shown) == -(-value // 60) * 60
-    return bool(str(value).lower() == shown)
+        return bool(parsing.parse_duration(shown) == -(-value // 60) * 60)
+    return str(value).lower() == shown
 
 
 def _resources(text: str) -> dict[str, int | None]:
