@@ -33,6 +33,12 @@ def logged_in(service: Embedded, username: str, password: str) -> Iterator[Calle
         yield caller
 
 
+def created(made: dict[str, Any]) -> dict[str, Any]:
+    """Return a new user or group as other operations show it."""
+    assert made["outcome"] == "created"
+    return {name: each for name, each in made.items() if name not in ("outcome", "password")}
+
+
 def output(caller: Caller, action: str, **options: Any) -> Any:
     """Run an action, which must succeed, and return its output."""
     answer = caller.post(action, options)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ ACCOUNT = "pro.j-9"
 def account(admin: Caller, bed: Testbed) -> Iterator[str]:
     about = {"parent": "research", "description": "storms, ü = 1; $(id)", "organization": "-x y"}
     made = output(admin, "slurm/opn/create_account", account=ACCOUNT, **about, fairshare=3)
-    assert made == {"account": ACCOUNT, "parent": "research"}
+    assert made == {"account": ACCOUNT, "parent": "research", "outcome": "created"}
     yield ACCOUNT
     bed.machine.run(["sacctmgr", "-i", "delete", "account", ACCOUNT])
 
@@ -74,12 +75,41 @@ def test_user_whom_nobody_else_knows_has_a_default_account(
     assert shown(bed, "user", "n.ew-2") == ""
 
 
+def test_settings_of_a_user_are_ensured_changed_and_cleared(
+    account: str, admin: Caller, bed: Testbed
+) -> None:
+    user = bed.site.users[0].name
+    which: dict[str, Any] = {"user": user, "account": account, "ensure": True}
+    wanted = {"fairshare": 4, "qos": ["normal", "high"], "max_resources": "cpu=8,mem=2048"}
+    for options, outcome in (
+        ({}, "created"),
+        ({}, "unchanged"),
+        ({**wanted, "update": True}, "changed"),
+        (wanted, "unchanged"),
+        ({"max_resources": "mem=2G"}, "unchanged"),
+    ):
+        assert output(admin, "slurm/opn/add_user", **which, **options)["outcome"] == outcome
+    error = failure(admin.post("slurm/opn/add_user", {**which, "fairshare": 5}), 424)
+    assert "fairshare is 4: change that with modify_user, or set update" in error["message"]
+    options = {"user": user, "account": account, "default_account": account, "max_wall": 90}
+    changed = output(admin, "slurm/opn/modify_user", **options, clear=["max_resources"])
+    assert changed["changed"] == {account: ["max_wall", "max_resources"]}
+    assert shown(bed, "user", user, "format=defaultaccount") == account
+    where = ("associations", f"user={user}", f"account={account}")
+    assert shown(bed, *where, "format=fairshare,maxwall,maxtres") == "4|00:02:00|"
+    output(admin, "slurm/opn/modify_user", user=user, default_account="project1")
+    error = failure(admin.post("slurm/opn/modify_user", {"user": user, "qos": ["nosuch"]}), 424)
+    assert "nosuch" in error["message"] and not error["needs_repair"]
+    output(admin, "slurm/opn/remove_user", user=user, account=account)
+
+
 @pytest.mark.parametrize(
     ("action", "options"),
     [
         ("create_account", {"account": "mine"}),
         ("add_user", {"user": "alice", "account": "research"}),
         ("remove_user", {"user": "bob"}),
+        ("modify_user", {"user": "bob", "fairshare": 100}),
     ],
 )
 def test_only_administrators_of_slurm_may(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.centre import logged_in, output
+from tests.support.centre import created, logged_in, output
 from tests.support.service import Caller, Embedded, failure
 from tests.support.testbed import Testbed
 
@@ -88,7 +88,7 @@ def somebody(admin: Caller, username: str, **options: Any) -> Iterator[dict[str,
     about = {"mail": "some@hpc.example", "full_name": "Some Body"}
     made = output(admin, "db/opn/create_user", username=username, **about | options)
     try:
-        yield made
+        yield created(made)
     finally:
         admin.post("db/opn/delete_user", {"username": username})
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.centre import logged_in, output
+from tests.support.centre import created, logged_in, output
 from tests.support.service import Caller, Embedded, failure
 from tests.support.testbed import Testbed
 
@@ -26,7 +26,7 @@ def somebody(
     about = {"full_name": "Some Body", "mail": "some@hpc.example", "password": PASSWORD}
     made = output(admin, "ldap/opn/create_user", username=username, **about | options)
     try:
-        yield made
+        yield created(made)
     finally:
         output(admin, "ldap/opn/delete_user", username=username)
         bed.machine.run(["rm", "-rf", f"/home/{username}"])
@@ -55,7 +55,7 @@ def test_home_that_was_left_is_handed_over_on_demand_only(
     admin: Caller, running: Embedded, bed: Testbed
 ) -> None:
     about = {"username": "left", "full_name": "A", "mail": "a@b", "password": PASSWORD}
-    made = output(admin, "ldap/opn/create_user", **about)
+    made = created(output(admin, "ldap/opn/create_user", **about))
     with logged_in(running, "left", PASSWORD):
         output(admin, "ldap/opn/delete_user", username="left")
     with somebody(admin, bed, "next") as other:
@@ -169,7 +169,8 @@ def test_hash_that_is_put_into_the_directory_is_accepted_at_login(
 def test_group_takes_members_who_are_then_in_it(
     admin: Caller, running: Embedded, bed: Testbed
 ) -> None:
-    made = output(admin, "ldap/opn/create_group", name="proj.9", description="ü", members=["bob"])
+    about = {"name": "proj.9", "description": "ü", "members": ["bob"]}
+    made = created(output(admin, "ldap/opn/create_group", **about))
     try:
         with somebody(admin, bed, "memb.er"):
             many = {"group": "proj.9", "usernames": ["bob", "memb.er", "memb.er"]}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.centre import logged_in, output
+from tests.support.centre import created, logged_in, output
 from tests.support.ports import HOST
 from tests.support.service import Caller, Embedded, failure
 from tests.support.testbed import Testbed
@@ -20,7 +20,7 @@ PASSWORD = "-n 'it''s' \"quoted\" $(id) \\ :üß€"
 def somebody(admin: Caller, username: str, **options: Any) -> Iterator[dict[str, Any]]:
     made = output(admin, "linux_user/opn/create_user", username=username, **options)
     try:
-        yield made
+        yield created(made)
     finally:
         options = {"username": username, "remove_home": True, "force": True}
         admin.post("linux_user/opn/delete_user", options)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import slapd
+from tests.support.centre import created
 from tests.support.directory import PERSON, create, failure, output
 from tests.support.needs import need
 from tests.support.slapd import BASE, PEOPLE, SERVICE, Slapd, group_entry, user_entry
@@ -136,7 +137,7 @@ def test_users_created_at_once_have_numbers_of_their_own(server: Slapd) -> None:
 
 
 def test_namesake_inherits_no_membership(server: Slapd) -> None:
-    group = output(server, "create_group", name="left-over")
+    group = created(output(server, "create_group", name="left-over"))
     create(server, "former")
     output(server, "add_to_group", group="left-over", usernames=["former"])
     assert groups_of(server, "former") == {"left-over"}
@@ -153,7 +154,8 @@ def test_namesake_inherits_no_membership(server: Slapd) -> None:
 def test_member_whose_dn_has_no_user_name_is_named(server: Slapd) -> None:
     dn = f"cn=Shaun O'Neill,{PEOPLE}"
     server.change(user_entry("shaun", 20900, dn=dn).replace("cn: shaun", "cn: Shaun O'Neill"))
-    group = output(server, "create_group", name="named", members=["shaun", "shaun"])
+    made = output(server, "create_group", name="named", members=["shaun", "shaun"])
+    group = created(made)
     assert group["members"] == ["shaun"]
     assert output(server, "list_groups", name="named")["groups"] == [group]
     renamed = output(server, "rename_user", username="shaun", new_name="oneill")

@@ -158,11 +158,12 @@ def test_who_exists_already_and_is_equal_is_unchanged(tmp_path: Path) -> None:
     with slapd.slapd(tmp_path, entries=group_entry()) as server:
         made = create(server, "ada")
         before = server.search("(uid=ada)", "*", "+")
-        assert create(server, "ada", ensure=True) == made
+        assert create(server, "ada", ensure=True) == {**made, "outcome": "unchanged"}
         assert server.search("(uid=ada)", "*", "+") == before
         error = failure(server, "create_user", username="ada", ensure=True, home="/x", **PERSON)
         assert f"whose home is {made['home']}" in error["message"]
         group = output(server, "create_group", name="project9", members=["ada"], ensure=True)
-        assert output(server, "create_group", name="project9", ensure=True) == group
+        again = output(server, "create_group", name="project9", ensure=True)
+        assert again == {**group, "outcome": "unchanged"}
         error = failure(server, "create_group", name="project9", gid_number=7, ensure=True)
         assert "with gidNumber 30000" in error["message"]
