@@ -8,7 +8,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -92,7 +92,8 @@ def table(admin: Caller, batch: str) -> list[dict[str, str]]:
 def known(bed: Testbed) -> dict[str, list[str]]:
     """Return the people of the table whom each system knows, as often as it does."""
     ldap = bed.site.ldap
-    search = ["ldapsearch", "-x", "-LLL", "-H", ldap.uri, "-b", ldap.people, "(uid=p*)"]
+    bind = ["-x", "-LLL", "-H", ldap.uri, "-D", ldap.bind_dn, "-w", ldap.password]
+    search = ["ldapsearch", *bind, "-E", "pr=500/noprompt", "-b", ldap.people, "(uid=p*)"]
     entries = bed.machine.run([*search, "uid", "uidNumber"])
     numbers = re.findall("^uidNumber: (.*)$", entries, re.MULTILINE)
     assert len({*numbers}) == len(numbers), "each has a number of its own"
@@ -123,7 +124,10 @@ def until_ended(admin: Caller, batch: str) -> Any:
 
 @pytest.mark.usefixtures("existing")
 def test_people_of_a_table_are_created_once_with_an_exact_result_for_each(
-    admin: Caller, running: Embedded, bed: Testbed
+    admin: Caller,
+    running: Embedded,
+    bed: Testbed,
+    record_property: Callable[[str, object], None],
 ) -> None:
     refused = failure(launch(admin, people()), 422)
     assert [each["field"] for each in refused["faults"]] == ["line 5, mail"]
@@ -132,6 +136,7 @@ def test_people_of_a_table_are_created_once_with_an_exact_result_for_each(
     answer = launch(admin, people(), keep_going="true")
     assert answer.status_code == 202, answer.text
     shown = until_ended(admin, answer.json()["batch"])
+    record_property("begin and end", f"{shown['created_at']} {shown['ended_at']}")
     assert shown["counts"] | {"succeeded": 0, "failed": 0} == dict.fromkeys(shown["counts"], 0)
     found = {row["username"]: row for row in table(admin, shown["batch"])}
     assert list(found) == [each["username"] for each in people()]

@@ -85,7 +85,7 @@ def test_user_is_created_changed_renamed_suspended_resumed_and_deleted(server: S
     assert failure(server, "create_user", username="Ada".lower(), **PERSON)["message"] == (
         "the directory already has a user ada"
     )
-    project = output(server, "create_group", name="project9", members=["ada"])
+    project = created(output(server, "create_group", name="project9", members=["ada"]))
     assert groups_of(server, "ada") == {"project9"}
     changed = output(
         server,
