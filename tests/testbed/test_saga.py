@@ -1,4 +1,4 @@
-"""A creation in all systems whose worker is killed at any moment: its list is what is there.
+"""A creation in all systems whose worker is killed at any moment: its list is what exists.
 
 All creations run at once, each up to its own moment: before a step, while it runs, after it has
 acted, and the same in the undo. Then their worker is killed. What the answers list is compared with
