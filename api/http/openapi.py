@@ -22,6 +22,7 @@ from api.http.openapi_schemas import (
     references,
 )
 from api.http.openapi_shared import (
+    FAILURES,
     failure_reference,
     shared_parameters,
     shared_responses,
@@ -92,7 +93,9 @@ def _describe_answers(document: dict[str, Any]) -> None:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             operation.setdefault("security", [])
-            statuses = {"422"} & set(operation["responses"])
+            declared = operation["responses"]
+            statuses = {each for each in declared if "content" not in declared[each]}
+            statuses = {"422", *statuses} & declared.keys() & FAILURES.keys()
             statuses |= {"401"} if operation["security"] else set()
             statuses |= {"404"} if "{" in path else set()
             if method == "head":

@@ -21,6 +21,22 @@ class TaskError(TypedDict):
     needs_repair: NotRequired[Annotated[list[str], Field(description="what could not be undone")]]
 
 
+class ActionResult(TypedDict):
+    """The result of a command or an operation."""
+
+    success: bool
+    task: str
+    operation: NotRequired[str]
+    command: NotRequired[
+        Annotated[str, Field(description="the command line of a command, secrets masked")]
+    ]
+    output: Any
+    log: NotRequired[list[str]]
+    stderr: NotRequired[str | None]
+    exit_code: NotRequired[int | None]
+    seconds: float | None
+
+
 class TaskProgress(TypedDict):
     """How much of a task is done, in the unit of its operation."""
 

@@ -13,6 +13,7 @@ from api.auth.dependencies import CurrentCaller, ServicesDep, WritingToken
 from api.http.preferences import read_preferences
 from api.http.responses import retry_headers, task_response
 from api.routes.open_request import COUNTED_WAIT, Wait
+from api.routes.task_models import ActionResult
 from api.routes.task_models import Task as TaskDetails
 from api.tasks.cancellation import request_task_cancellation
 from api.tasks.queries import awaited_task, own_task, task_details, task_to_repair
@@ -27,7 +28,11 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
 
 REPAIR_ACTION = ("core", "repair")
 REPAIR_RESPONSES: dict[int | str, dict[str, Any]] = {
-    202: {"description": "The repair has not ended yet; ask for it at `Location`."},
+    200: {"model": ActionResult},
+    202: {
+        "model": TaskDetails,
+        "description": "The repair has not ended yet; ask for it at `Location`.",
+    },
     409: {"description": "The task, or another repair of it, has not ended yet."},
     424: {"description": "Not all could be undone; `needs_repair` lists what remains."},
 }
@@ -51,7 +56,7 @@ async def show_task(
     return await task_details(services, await awaited_task(services, token, task_id, wait))
 
 
-@router.post("/{task_id}/secrets")
+@router.post("/{task_id}/secrets", responses={200: {"model": ActionResult}})
 async def show_secrets(task_id: str, services: ServicesDep, token: WritingToken) -> dict[str, Any]:
     """Show the result of a task with the secrets of its output, such as a generated password.
 

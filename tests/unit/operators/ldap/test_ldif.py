@@ -1,7 +1,7 @@
 """LDIF is written so that it is read back as it was; filters mean what they are given."""
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 
 from operators.ldap import ldif
@@ -10,6 +10,7 @@ from resop import Secret
 TEXTS = some.text(some.characters(exclude_categories=["Cs"]), max_size=50)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @example(dn=" ", values=[" x"])
 @given(dn=TEXTS, values=some.lists(TEXTS, max_size=3))
 def test_what_is_written_is_read_back(dn: str, values: list[str]) -> None:
