@@ -12,7 +12,8 @@ POST /<operator>/opn/<name>. It runs steps on the cluster, as the logged-in user
 - `operation`, `Operation`: publish a function, and call it from another operation
 - `Shell`, with `Result`, `File`, `TransferStats`: run steps, transfer files, undo, report progress
 - `Username`, `RemotePath`, `FileMode`, `Argument`, `CommandLine`, `Secret`: types of options, and
-  `ErrorMessage` for others; `Outcome`, for operations that ensure something
+  `ErrorMessage` for others; `Alias` gives an option another name
+- `Outcome`: what an operation answers that ensures something
 - `ParameterValues`, `SweepMode`, `combine_parameters`: options of a parameter sweep
 - `csv_lines`: rows as CSV, for an answer that is a table
 - `CommandFailed`, `PathFailed`, …: errors to raise or catch; `resop.errors` has all of them
@@ -43,6 +44,7 @@ from resop.limits import FILE_LIMIT
 from resop.steps.csv_text import csv_lines
 from resop.steps.result import Result
 from resop.types import (
+    Alias,
     Argument,
     CommandLine,
     ErrorMessage,
@@ -59,6 +61,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FILE_LIMIT",
+    "Alias",
     "Argument",
     "CommandFailed",
     "CommandLine",

@@ -99,6 +99,20 @@ Outcome = Literal["created", "changed", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True)
+class Alias:
+    """Another name that requests may use for the annotated option.
+
+    Such as the name that it had in an earlier version:
+
+        def run(shell: Shell, command: Annotated[str, Alias("input")]) -> str: ...
+
+    Every option also has an alias with '-' in place of '_', and the other way round.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ErrorMessage:
     """The sentence that a request gets for a value that the annotated type refuses.
 

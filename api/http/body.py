@@ -6,17 +6,18 @@ import contextlib
 import json
 import re
 from collections import Counter
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import from_json
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
-from typing_extensions import TypeAliasType
 
+from resop.actions.option_types import takes_flag, takes_list
+from resop.actions.spellings import fields_by_name
 from resop.errors import (
     BodyTooLarge,
     BodyTruncated,
@@ -172,7 +173,7 @@ def parse_form(body: bytes) -> list[tuple[str, str]]:
 def _unquoted_pair(pair: bytes) -> tuple[str, str]:
     name, equals, text = pair.partition(b"=")
     if not equals:
-        raise _fault("is not a form: bad query field")
+        raise _fault("is not a form: a field has no '='; a flag without a value is NAME=")
     # `curl -d` does not encode characters outside ASCII.
     return _unquote(name).decode(), _unquote(text).decode()
 
@@ -190,12 +191,12 @@ def _unquote(text: bytes) -> bytes:
 
 
 def _from_form(body: bytes, model: type[BaseModel]) -> dict[str, Any]:
-    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    fields = fields_by_name(model)
     options: dict[str, Any] = {}
     for name, text in parse_form(body):
         field = fields.get(name)
-        if text == "" and field is not None and not field.is_required():
-            continue  # a field that a person left empty
+        if text == "" and field is not None and _may_be_left_empty(field):
+            continue
         if name in options or (field and takes_list(field.annotation)):
             earlier = options.get(name, [])
             options[name] = [*(earlier if isinstance(earlier, list) else [earlier]), text]
@@ -204,17 +205,9 @@ def _from_form(body: bytes, model: type[BaseModel]) -> dict[str, Any]:
     return options
 
 
-def takes_list(annotation: Any) -> bool:
-    """Return True if a field takes only lists (`list[str]`, `list[str] | None`)."""
-    origin = get_origin(annotation)
-    if isinstance(annotation, TypeAliasType):
-        return takes_list(annotation.__value__)
-    if origin is Annotated:
-        return takes_list(get_args(annotation)[0])
-    if origin in (Union, UnionType):
-        members = [each for each in get_args(annotation) if each is not type(None)]
-        return all(map(takes_list, members))
-    return origin is list or annotation is list
+def _may_be_left_empty(field: FieldInfo) -> bool:
+    """Return True for a field that means nothing if a person left it empty; a flag is then set."""
+    return not field.is_required() and not takes_flag(field.annotation)
 
 
 def _check_depth(value: dict[str, Any] | list[Any], depth: int) -> None:

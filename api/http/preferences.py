@@ -81,8 +81,10 @@ def read_preferences(request: Request, default_wait: float, hosts: WebhookHosts)
     `default_wait` is in seconds; `hosts` are the hosts that may be notified.
     """
     query, headers = request.query_params, request.headers
-    names = ("timeout", "dry_run", "notify", "fresh")
+    names = ("timeout", "notify")
     values: dict[str, Any] = {name: query[name] for name in names if name in query}
+    # `?dry_run` and `?dry_run=` set the flag, as in a body.
+    values |= {name: query[name] or True for name in ("dry_run", "fresh") if name in query}
     values["tag"] = query.getlist("tag")
     if cache_control := ",".join(headers.getlist("cache-control")):
         values["max_age"] = _max_age(cache_control)

@@ -25,9 +25,10 @@ from api.http.body import (
     content_type,
     parse_json,
     read_body,
-    takes_list,
 )
+from resop.actions.option_types import takes_list
 from resop.actions.options import option_names, unknown_name
+from resop.actions.spellings import names_by_alias
 from resop.actions.sweep import BatchItem, check_count
 from resop.errors import InvalidOptions, UnsupportedBody
 
@@ -165,6 +166,7 @@ class _CsvReader:
             each.alias or name: each for name, each in model.model_fields.items()
         }
         self._known = option_names(model)
+        self._names = names_by_alias(model)
         chosen = _DELIMITER_LINE.match(text)
         self._skipped_lines = 1 if chosen else 0
         self._text = text[chosen.end() :] if chosen else text
@@ -212,7 +214,8 @@ class _CsvReader:
         self._table.refuse(f"line {number}, column {len(unfinished) + 1}", message)
 
     def _read_header(self, line: int, row: Sequence[str]) -> None:
-        names = [cell.strip() for cell in row]
+        cells = [cell.strip() for cell in row]
+        names = [self._names.get(cell, cell) for cell in cells]
         while not names[-1]:
             names.pop()
         self._lists = {name for name, each in self._fields.items() if takes_list(each.annotation)}

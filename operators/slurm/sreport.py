@@ -12,12 +12,13 @@ from datetime import date
 from functools import partial
 from typing import Annotated
 
-from pydantic import Field, NaiveDatetime
+from pydantic import BeforeValidator, Field, NaiveDatetime
 from typing_extensions import TypedDict
 
 from operators.slurm import parsing
 from operators.slurm.client import ask, unreadable
 from operators.slurm.job_types import Timestamp
+from operators.slurm.report_words import read_day
 from resop import ErrorMessage, Shell
 
 ResourceName = Annotated[
@@ -30,6 +31,7 @@ ReportTime = Annotated[
     ErrorMessage(
         "must be a day such as 2024-05-01, or a time without a zone such as 2024-05-01T12:00"
     ),
+    BeforeValidator(read_day),
 ]
 """A day or a time of the login node."""
 

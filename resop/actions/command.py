@@ -31,15 +31,21 @@ from resop.errors import InvalidOptions
 from resop.pydantic_messages import validation_message
 from resop.steps.json_text import read_json
 from resop.steps.quoting import MAX_ARGUMENTS, split_words
-from resop.types import ActionKind, Argument, Secret, argument_like
+from resop.types import ActionKind, Alias, Argument, Secret, argument_like
 
 # Strict, since YAML reads an unquoted `no` as false, which is no text for a command line.
 Scalar = StrictStr | StrictInt | StrictFloat
 COMMAND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 RESERVED = ("input", "stdin")
 """Options that every command has."""
+_FLAG_WORDS = {"": True, "true": True, "false": False}
+"""Texts that mean a flag, not a value, for an option without a type: a form sends only texts."""
 NUMBERS_AS_TEXT = ConfigDict(coerce_numbers_to_str=True, validate_default=True)
 """A command line has text only: a request, or a default, may give 4 for "4"."""
+
+
+def _read_flag(value: Any) -> Any:
+    return _FLAG_WORDS.get(value[:6].lower(), value) if isinstance(value, str) else value
 
 
 class OptionEntry(BaseModel):
@@ -62,6 +68,8 @@ class OptionEntry(BaseModel):
     """Sends the value by standard input; `flag` makes the command read it there."""
     repeat: bool = False
     """Takes a list and repeats the flag for every value."""
+    aliases: list[str] = Field(default_factory=list)
+    """Other names that requests may use for the option."""
     enabled: bool = True
     form: Any = None
 
@@ -70,15 +78,17 @@ class OptionEntry(BaseModel):
         if self.type == "choice" and not self.choices:
             raise ValueError("type 'choice' needs 'choices'")
         if self.type == "flag" and self.repeat:
-            raise ValueError("a 'flag' has no value to repeat")
+            raise ValueError("a 'flag' has no value to repeat: remove 'repeat'")
         if self.secret and (self.repeat or self.type not in (None, "string")):
-            raise ValueError("a secret must be one string")
+            raise ValueError("a secret is one string: remove 'repeat' and 'type'")
         if self.secret and (self.choices or self.pattern or self.default is not None):
-            raise ValueError("a secret takes no 'choices', no 'pattern' and no 'default'")
+            raise ValueError(
+                "a secret takes no 'choices', no 'pattern' and no 'default': remove them"
+            )
         if self.pattern and (self.choices or self.type not in (None, "string")):
-            raise ValueError("'pattern' is for a string without 'choices'")
+            raise ValueError("'pattern' is for a string without 'choices': remove it")
         if self.expects and not self.pattern:
-            raise ValueError("'expects' says in words what a 'pattern' allows: there is none")
+            raise ValueError("'expects' says in words what a 'pattern' allows: add one")
         if not self.flag.strip() and not (self.pattern or self.choices or self.secret):
             raise ValueError(
                 "an empty 'flag' needs 'pattern' or 'choices': "
@@ -127,7 +137,7 @@ class OptionEntry(BaseModel):
                 "flag": bool,
                 "string": Argument,
                 # The plain form gives no type: text is a value, true is the flag without a value.
-                None: Argument | StrictBool,
+                None: Annotated[Argument | StrictBool, BeforeValidator(_read_flag)],
             }[self.type]
         return list[one] if self.repeat else one
 
@@ -201,14 +211,25 @@ class CommandEntry(BaseModel):
     def _check_combination(self) -> Self:
         for reserved in RESERVED:
             if reserved in self.options:
-                raise ValueError(f"option '{reserved}': every command has an option of this name")
+                raise ValueError(
+                    f"option '{reserved}': every command has an option of this name: rename it"
+                )
+        self._check_aliases()
         if sum(option.secret for option in self.options.values()) > 1:
             raise ValueError("only one option can be secret: standard input carries one value")
         if self.share_for and any(option.secret for option in self.options.values()):
-            raise ValueError("'share_for': an answer to a secret is not shared")
+            raise ValueError("'share_for': an answer to a secret is not shared: remove it")
         if not COMMAND_NAME.fullmatch(self.url_name):
             raise ValueError(f"{self.url_name!r} is not a name for a URL: give the entry a 'name'")
         return self
+
+    def _check_aliases(self) -> None:
+        names = [*RESERVED, *self.options]
+        for name, option in self.options.items():
+            for alias in option.aliases:
+                if alias in names:
+                    raise ValueError(f"option '{name}': the alias '{alias}' is taken: remove it")
+                names.append(alias)
 
     @field_validator("subcommand")
     @classmethod
@@ -305,8 +326,9 @@ class Command(ActionBase):
         fields: dict[str, Any] = {}
         for number, (name, option) in enumerate(self._flags.items()):
             annotation = option.annotation()
+            values = annotation if option.required else annotation | None
             fields[_field(number)] = (
-                annotation if option.required else annotation | None,
+                Annotated[(values, *map(Alias, option.aliases))] if option.aliases else values,
                 Field(
                     ... if option.required else option.default,
                     alias=name,

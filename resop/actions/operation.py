@@ -155,7 +155,10 @@ class Operation(ActionBase, Generic[P, R]):
             if isinstance(parameter.default, FieldInfo):
                 raise self._broken(f"'{parameter.name}': Field() belongs in Annotated[…]")
             if parameter.name not in hints:
-                raise self._broken(f"the parameter '{parameter.name}' has no type")
+                raise self._broken(
+                    f"the parameter '{parameter.name}' has no type: write "
+                    f"'{parameter.name}: str', for instance"
+                )
             yield (
                 parameter.name,
                 hint,

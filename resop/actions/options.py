@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError, create_model
 
+from resop.actions.spellings import plain_spelling
 from resop.errors import InvalidOptions
 from resop.pydantic_messages import validation_message
 from resop.steps.json_text import is_short
@@ -33,6 +34,7 @@ def check_options(model: type[BaseModel], values: Mapping[str, Any]) -> BaseMode
 
     Of long options, it lists the first fault of each list.
     """
+    values = plain_spelling(model, values)
     try:
         if is_short(values, MAX_REPORTED_VALUES):
             return model.model_validate(values)
@@ -77,6 +79,16 @@ def option_faults(
 
     `noun` is the word for an unknown name: "unknown option 'lins'".
     """
+    return [
+        {"field": ".".join(path) or "body", "message": message}
+        for path, message in faults_by_path(error, model, noun=noun).items()
+    ]
+
+
+def faults_by_path(
+    error: ValidationError, model: type[BaseModel], *, noun: str = "option"
+) -> dict[tuple[str, ...], str]:
+    """Return the message for each faulty field, by the names that lead to it."""
     schema = _schema(model)
     messages: dict[tuple[str, ...], dict[str, bool]] = {}
     for each in error.errors(include_url=False, include_input=False):
@@ -91,11 +103,7 @@ def option_faults(
     # Where one alternative of a union fits so far that its inside is reported, the others do not
     # matter.
     outer = {path[:length] for path in messages for length in range(len(path))}
-    return [
-        {"field": ".".join(path) or "body", "message": _one_message(found)}
-        for path, found in messages.items()
-        if path not in outer
-    ]
+    return {path: _one_message(found) for path, found in messages.items() if path not in outer}
 
 
 def _one_message(messages: Mapping[str, bool]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from resop import CommandLine, Shell, operation
+from resop import Alias, CommandLine, Shell, operation
 
 
 class RunResult(TypedDict):
@@ -27,7 +27,9 @@ class RunResult(TypedDict):
 def run(
     shell: Shell,
     command: Annotated[
-        CommandLine, Field(min_length=1, description="command line for the user's shell")
+        CommandLine,
+        Alias("input"),
+        Field(min_length=1, description="command line for the user's shell"),
     ],
     stdin: Annotated[str | None, Field(description="text for the command's standard input")] = None,
     check: Annotated[bool, Field(description="treat a non-zero exit code as a failure")] = True,

@@ -5,11 +5,12 @@ from datetime import UTC, date, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict
 
 from operators.slurm.job_types import NameList, SlurmCluster, Timestamp
 from operators.slurm.known_names import check_accounts, check_resources, check_users
+from operators.slurm.report_words import read_type
 from operators.slurm.sreport import (
     ReportPeriod,
     ReportRow,
@@ -84,7 +85,11 @@ class UsageReport(TypedDict):
 )
 def report(
     shell: Shell,
-    type: Annotated[ReportType, Field(description="which report: what it sums up, by what")],
+    type: Annotated[
+        ReportType,
+        BeforeValidator(read_type),
+        Field(description="which report: what it sums up, by what"),
+    ],
     start: Annotated[ReportTime, Field(description="first day or hour")],
     end: Annotated[
         ReportTime | None,

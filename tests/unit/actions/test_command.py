@@ -69,7 +69,12 @@ def test_plain_entry_loads() -> None:
     ("value", "words"),
     [
         ("x y", ["--it", "x y"]),
-        ("", ["--it", ""]),
+        ("", ["--it"]),
+        ("true", ["--it"]),
+        ("True", ["--it"]),
+        ("false", []),
+        ("on", ["--it", "on"]),
+        ("truely", ["--it", "truely"]),
         ("-rf", ["--it", "-rf"]),
         (True, ["--it"]),
         (False, []),
@@ -83,6 +88,24 @@ def test_option_without_a_type_is_a_flag_for_true_and_takes_any_other_value(
     value: object, words: list[str]
 ) -> None:
     assert argv(one_option("{flag: --it}"), {"it": value}) == ["do", *words]
+
+
+def test_repeated_option_without_a_type_may_be_the_flag_alone() -> None:
+    entry = one_option("{flag: -v, repeat: true}")
+    assert argv(entry, {"it": ["", "true", True, "3"]}) == ["do", "-v", "-v", "-v", "-v", "3"]
+
+
+def test_aliases_of_an_option_and_dashes_mean_the_option() -> None:
+    entry = command("{command: do, options: {job_id: {flag: -j, aliases: [id]}, a: {flag: -a}}}")
+    for name in ("job_id", "job-id", "id"):
+        assert argv(entry, {name: "7"}) == ["do", "-j", "7"]
+    assert (
+        "is given twice: as 'id' and as 'job_id'" in faults(entry, {"id": 7, "job_id": 8})["job_id"]
+    )
+    for alias in ("a", "input", "stdin"):
+        options = f"{{job_id: {{flag: -j, aliases: [{alias}]}}, a: {{flag: -a}}}}"
+        with pytest.raises(ValidationError, match=f"'job_id': the alias '{alias}' is taken"):
+            command(f"{{command: do, options: {options}}}")
 
 
 def test_true_is_the_flag_alone() -> None:

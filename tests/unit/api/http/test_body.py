@@ -1,8 +1,8 @@
 """Bodies: JSON or form fields, within limits, each refusal named."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated, Any, NewType, TypeVar
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -29,9 +29,13 @@ from resop.errors import (
     UnsupportedBody,
     UnsupportedEncoding,
 )
+from resop.types import Alias
 
 FORM = "application/x-www-form-urlencoded"
+Item = TypeVar("Item")
 Names = TypeAliasType("Names", list[str])
+ListOf = TypeAliasType("ListOf", list[Item], type_params=(Item,))
+NewNames = NewType("NewNames", list[str])
 
 
 class Model(BaseModel):
@@ -91,6 +95,38 @@ async def test_form_fields_become_options(form: bytes, options: dict[str, Any]) 
     assert await read(form, FORM) == options
 
 
+class Flags(BaseModel):
+    """Options that are true or false, and one that may also have a value."""
+
+    lock: bool = False
+    all: Annotated[bool | None, Field(description="three states")] = None
+    either: Annotated[str, Field(min_length=1)] | bool | None = None
+    verbose: list[bool] = []
+    number: int | None = None
+    old_name: Annotated[str | None, Alias("name")] = None
+
+
+async def test_a_flag_without_a_value_is_true_in_a_form_and_in_json() -> None:
+    bodies = [b"lock=", b"lock=true", b"lock=on", b"lock=1", b"all=", b"number=&lock="]
+    for body in bodies:
+        given = check_options(Flags, await read(body, FORM, Flags)).model_dump(exclude_unset=True)
+        assert list(given.values()) == [True], body
+    for json in (b'{"lock": ""}', b'{"lock": true}', b'{"lock": "true"}', b'{"all": ""}'):
+        given = check_options(Flags, await read(json, model=Flags)).model_dump(exclude_unset=True)
+        assert list(given.values()) == [True], json
+    assert await read(b"either=&verbose=", FORM, Flags) == {"either": "", "verbose": [""]}
+    for body in (b"lock=&lock=", b"lock=maybe"):
+        with pytest.raises(InvalidOptions, match="lock: must be true or false"):
+            check_options(Flags, await read(body, FORM, Flags))
+
+
+async def test_an_alias_of_an_option_and_a_dash_mean_the_option() -> None:
+    for form in (b"name=a", b"old_name=a", b"old-name=a"):
+        assert check_options(Flags, await read(form, FORM, Flags)) == Flags(old_name="a"), form
+    with pytest.raises(InvalidOptions, match="'name' and as 'old-name'"):
+        check_options(Flags, await read(b'{"name": "a", "old-name": "b"}', model=Flags))
+
+
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
@@ -137,12 +173,19 @@ class Listing(BaseModel):
     optional: list[int] | None = None
     bounded: Annotated[list[str], Field(max_length=3)] | None = None
     alias: Names | None = None
+    generic: ListOf[int] | None = None
+    distinct: NewNames = NewNames([])
+    unique: frozenset[str] = frozenset()
+    ordered: tuple[str, ...] | None = None
+    abstract: Annotated[Sequence[Annotated[str, Field(min_length=1)]] | None, Field()] = None
     text: str | list[str] = ""
 
 
-@pytest.mark.parametrize("name", ["plain", "optional", "bounded", "alias"])
-async def test_one_value_of_a_form_field_for_a_list_is_a_list(name: str) -> None:
-    assert await read(f"{name}=37".encode(), FORM, Listing) == {name: ["37"]}
+async def test_one_value_of_a_form_field_for_a_list_is_a_list() -> None:
+    for name in set(Listing.model_fields) - {"text"}:
+        options = await read(f"{name}=37".encode(), FORM, Listing)
+        assert options == {name: ["37"]}, name
+        assert len(getattr(check_options(Listing, options), name)) == 1
 
 
 async def test_one_value_of_a_form_field_for_a_text_or_a_list_is_a_text() -> None:

@@ -42,6 +42,13 @@ def test_a_preference_is_followed_or_ignored(prefer: str, wait: float, applied: 
     assert (preferred.wait, preferred.applied) == (wait, applied)
 
 
+def test_a_flag_of_the_query_needs_no_value() -> None:
+    for query in ("dry_run", "dry_run=", "dry_run=true", "dry_run=1&fresh"):
+        assert read(query=query).dry_run, query
+    assert read(query="fresh=").fresh
+    assert not read(query="dry_run=false").dry_run
+
+
 def test_the_query_gives_tags_timeout_and_dry_run() -> None:
     address = "https://hooks.hpc.example/a?b"
     preferred = read(query=f"tag=a&tag=b%20c&timeout=2.5&dry_run=true&notify={quote(address)}")
