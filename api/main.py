@@ -191,6 +191,8 @@ def main() -> None:
     )
     services: Services = app.state.services
     log_warnings(settings.policy(), services.catalog, settings.clusters())
+    for notice in services.catalog.notices:
+        log.info("operators: %s", notice)
     register = ConnectionRegister(limits, settings.TRUSTED_PROXIES)
     server = ApiServer(config, register, services.messaging.watches.close)
     with contextlib.suppress(KeyboardInterrupt):
@@ -203,4 +205,4 @@ if __name__ == "__main__":
     try:
         main()
     except (SetupError, ServiceError) as fault:
-        sys.exit(f"resop api: {fault.message}")
+        sys.exit(fault.lines("resop api"))

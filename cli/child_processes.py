@@ -22,7 +22,8 @@ POLL_SECONDS = 0.05
 LOG_BYTES = 65_536
 """How much of the log's end is searched for the cause of an end."""
 
-_OWN_MESSAGE = re.compile(r"^resop(?: [a-z ]+)?: (.+)$", re.MULTILINE)
+_OWN_LINE = re.compile(r"^resop(?: [a-z ]+)?: (.+)$", re.MULTILINE)
+_OWN_MESSAGE = re.compile(rf"{_OWN_LINE.pattern}(?:\n{_OWN_LINE.pattern})*", re.MULTILINE)
 _LOG_LINE = re.compile(r"[\d{]|$")
 """A line of the log proper begins with its time or, as JSON, with '{'."""
 
@@ -38,6 +39,8 @@ class ChildProcess:
     log: Path
     log_offset: int
     """The size of the log in bytes when the child started."""
+    stop_seconds: float = STOP_SECONDS
+    """How long the child may take to stop after SIGTERM."""
 
     @property
     def ended(self) -> bool:
@@ -49,13 +52,13 @@ class ChildProcess:
         again = start(self.name, self.command, self.environ, self.log)
         self.process, self.log_offset = again.process, again.log_offset
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Send SIGTERM; after `seconds`, SIGKILL."""
+    def stop(self) -> None:
+        """Send SIGTERM; after `stop_seconds`, SIGKILL."""
         if self.ended:
             return
         self.process.terminate()
         try:
-            self.process.wait(seconds)
+            self.process.wait(self.stop_seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -138,7 +141,7 @@ def cause_of_end(child: ChildProcess, since: int | None = None) -> str:
         stream.seek(max(child.log_offset if since is None else since, size - LOG_BYTES))
         text = stream.read().decode("utf-8", "replace")
     if message := _OWN_MESSAGE.search(text):
-        return message[1]
+        return "\n".join(dict.fromkeys(_OWN_LINE.findall(message[0])))
     code = child.process.returncode
     if code < 0:
         return f"{child.name} was ended by {signal.Signals(-code).name} (log: {child.log})"

@@ -16,12 +16,12 @@ OWN_PACKAGES = ("resop", "api", "worker", "operators", "cli")
 
 
 def run() -> None:
-    """Run the command line; a fault in the set-up becomes one line and exit code 1."""
+    """Run the command line; each fault in the set-up becomes one line, and the exit code is 1."""
     arguments = make_parser().parse_args()
     try:
         COMMANDS[arguments.command](arguments)
     except (SetupError, ServiceError) as fault:
-        sys.exit(f"resop: {fault.message}")
+        sys.exit(fault.lines("resop"))
     except ModuleNotFoundError as fault:
         package = (fault.name or "").partition(".")[0]
         if package in OWN_PACKAGES:
@@ -39,7 +39,7 @@ def _up(arguments: argparse.Namespace) -> None:
     from cli.supervisor import up
     from resop.config.settings import load_settings
 
-    up(load_settings(), demo=arguments.demo)
+    up(load_settings(), demo=arguments.demo, reload=arguments.reload)
 
 
 def _api(arguments: argparse.Namespace) -> None:
@@ -66,12 +66,15 @@ def _check(arguments: argparse.Namespace) -> None:
     settings.policy().check_names(governed_actions(catalog))
     for warning in warnings(settings.policy(), catalog, settings.clusters()):
         print(f"warning: {warning}", file=sys.stderr)
+    for notice in catalog.notices:
+        print(f"note: {notice}", file=sys.stderr)
     clusters = ", ".join(settings.clusters()) or "none configured"
     print(f"clusters: {clusters}")
     for operator in catalog.operators.values():
+        extension = f", extended by {operator.extension}" if operator.extension else ""
         print(
             f"{operator.name}: {len(operator.commands)} commands, "
-            f"{len(operator.operations)} operations ({operator.folder})"
+            f"{len(operator.operations)} operations ({operator.folder}{extension})"
         )
 
 

@@ -18,8 +18,8 @@ WORKER = """\
 Start one worker process, which runs the tasks of the named clusters (of all clusters if none is
 named). Start as many as you need, with the same SECRET_KEY, REDIS_URL and DATABASE_URL."""
 CHECK = """\
-Read the settings, the policy and the operators, and report the first fault with its file and
-line. Starts nothing."""
+Read the settings, the policy and the operators, and report faults with file and line; of the
+operators, all faults at once, and which shipped ones the site's extend. Starts nothing."""
 DOCTOR = """\
 Say what is weak in this configuration: passwords without encryption, files that others can read,
 Redis without a password. Prints nothing and exits with 0 if nothing is."""
@@ -101,9 +101,13 @@ def _add_service(commands: Any) -> None:
         UP,
         "resop up",
         "PORT=8080 resop up --demo",
+        "resop up --reload",
     )
     up.add_argument(
         "--demo", action="store_true", help="start a demo login node if no cluster is configured"
+    )
+    up.add_argument(
+        "--reload", action="store_true", help="load operators again when their files change"
     )
     _add(commands, "api", "start one API process", API, "PORT=8080 resop api")
     worker = _add(commands, "worker", "start one worker process", WORKER, "resop worker hpc")

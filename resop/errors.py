@@ -67,7 +67,7 @@ ResopError
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 
@@ -94,6 +94,10 @@ class ResopError(Exception):
         duplicate = copy.copy(self)
         duplicate.details, duplicate.__cause__ = dict(self.details), self.__cause__
         return duplicate
+
+    def lines(self, program: str) -> str:
+        """Return the message for a terminal: the program's name begins each line."""
+        return "\n".join(f"{program}: {line}" for line in self.message.split("\n"))
 
     @property
     def public_type(self) -> str:
@@ -421,3 +425,8 @@ class InvalidSettings(SetupError):
 
 class BrokenOperator(SetupError):
     """An operator cannot be loaded."""
+
+    @classmethod
+    def of(cls, faults: Iterable[str]) -> Self:
+        """Return an error of several faults, one on each line of its message."""
+        return cls("\n".join(dict.fromkeys(faults)))

@@ -158,7 +158,7 @@ def _start(**_: object) -> None:
         _worker.start()
     except ResopError as fault:
         # Celery would log what a receiver of its signals raises and continue without a worker.
-        sys.exit(f"resop worker: {fault.message}")
+        sys.exit(fault.lines("resop worker"))
 
 
 @signals.worker_shutdown.connect
@@ -192,4 +192,4 @@ if __name__ == "__main__":
     try:
         main(sys.argv[1:])
     except SetupError as fault:
-        sys.exit(f"resop worker: {fault.message}")
+        sys.exit(fault.lines("resop worker"))

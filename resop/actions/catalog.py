@@ -1,6 +1,6 @@
 """Load the operators, the shipped ones and those in the site's own folders, and look up actions.
 
-A broken file stops start-up; the message names the file and the line.
+Broken files stop start-up; the message lists the faults of all of them with file and line.
 """
 
 from __future__ import annotations
@@ -13,20 +13,17 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-import yaml
-from pydantic import ValidationError
-
-from resop.actions.command import Command, CommandEntry
+from resop.actions.command import Command
+from resop.actions.commands_file import read_commands
 from resop.actions.operation import Operation
-from resop.actions.options import option_faults
-from resop.config.yaml_loader import InvalidYaml, line_of, read_yaml
-from resop.errors import BrokenOperator, InvalidOptions, UnknownAction
-from resop.pydantic_messages import validation_message
+from resop.actions.site_packages import add_package, extend_package, import_file
+from resop.errors import BrokenOperator, UnknownAction
 from resop.types import KindCode
 
 Action = Command | Operation[..., Any]
@@ -58,7 +55,7 @@ RESERVED_PATHS = frozenset(
 """Paths of the API, which an operator cannot have as its name."""
 MAX_COMPARED = 100
 """Characters of an unknown name that are compared with known ones, which takes long."""
-OPERATOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+FOLDER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 SHIPPED_OPERATORS = Path(__file__).parents[2] / "operators" / "__init__.py"
 """The shipped package, which lies beside `resop`, installed and in the source tree alike."""
 
@@ -75,6 +72,8 @@ class Operator:
     name: str
     description: str
     folder: Path
+    extension: Path | None = None
+    """The site's folder whose actions were added to those of a shipped operator."""
     commands: dict[str, Command] = field(default_factory=dict)
     operations: dict[str, Operation[..., Any]] = field(default_factory=dict)
 
@@ -95,10 +94,10 @@ class Operator:
 class Catalog:
     """All operators. Look-ups ignore case, '-' and '_'."""
 
-    def __init__(self, loaded: Iterable[Operator]) -> None:
-        self.operators: dict[str, Operator] = {}
-        for operator in loaded:
-            _add(self.operators, operator.name, operator, str(operator.folder))
+    def __init__(self, operators: Iterable[Operator] = ()) -> None:
+        self.operators = {lookup_key(each.name): each for each in operators}
+        self.notices: list[str] = []
+        """Sentences for the person who runs the service, on the operators of the site."""
 
     def operator(self, name: str) -> Operator:
         """Return the operator of that name. Raises UnknownAction, which names the nearest."""
@@ -116,6 +115,8 @@ class Catalog:
         actions = owner.actions(kind)
         if action := actions.get(lookup_key(name)):
             return action
+        if kind == "cmd" and (command := _command_of_program(owner, name)):
+            return command
         noun, other = _NOUNS[kind]
         if lookup_key(name) in owner.actions(other):
             hint = f"; did you mean /{owner.name}/{other}/{name}?"
@@ -148,22 +149,36 @@ class Catalog:
 
 
 def load_catalog(site_folders: Iterable[Path] = ()) -> Catalog:
-    """Load the shipped operators and those in `site_folders`.
+    """Load the shipped operators, and those in `site_folders`, which may extend a shipped one.
 
-    Raises BrokenOperator, which names file and line, for a file that cannot be loaded and for two
-    names that differ in case, '-' and '_' only.
+    Raises BrokenOperator, which lists all faults with file and line, for files that cannot be
+    loaded and for names that differ in case, '-' and '_' only.
     """
     operators = _operators_package()
-    loaded: list[Operator] = []
-    for folder in [Path(operators.__path__[0]), *site_folders]:
+    catalog, faults = Catalog(), list[str]()
+    shipped = Path(operators.__path__[0])
+    for folder in [shipped, *site_folders]:
         if not folder.is_dir():
             raise BrokenOperator(f"OPERATORS_PATH: {folder} is not a folder")
         if str(folder) not in operators.__path__:
             # Let a site write `from operators.mysite.operations.hello import hello`, too.
             operators.__path__.append(str(folder))
             importlib.invalidate_caches()
-        loaded += [_load_operator(each) for each in _operator_folders(folder)]
-    return Catalog(loaded)
+        for each in _operator_folders(folder, faults):
+            with _collected(faults):
+                _add_operator(catalog, each, faults, is_shipped=folder == shipped)
+    if faults:
+        raise BrokenOperator.of(faults)
+    return catalog
+
+
+@contextmanager
+def _collected(faults: list[str]) -> Iterator[None]:
+    """Add the message of a BrokenOperator to the faults instead of raising it."""
+    try:
+        yield
+    except BrokenOperator as fault:
+        faults.append(fault.message)
 
 
 def _operators_package() -> ModuleType:
@@ -187,29 +202,88 @@ def _operators_package() -> ModuleType:
     return package
 
 
-def _operator_folders(folder: Path) -> Iterator[Path]:
+def _operator_folders(folder: Path, faults: list[str]) -> Iterator[Path]:
     for each in sorted(folder.iterdir()):
         if (misnamed := each / "commands.yaml").is_file():
-            raise BrokenOperator(f"{misnamed}: the file must be named commands.yml")
-        if (each / "commands.yml").is_file() or (each / "operations").is_dir():
+            faults.append(f"{misnamed}: the file must be named commands.yml")
+        elif (each / "commands.yml").is_file() or (each / "operations").is_dir():
             yield each
 
 
-def _load_operator(folder: Path) -> Operator:
-    if not OPERATOR_NAME.fullmatch(folder.name):
-        raise BrokenOperator(f"{folder}: the folder needs a Python name: letters, digits and '_'")
-    if lookup_key(folder.name) in RESERVED_PATHS:
+def _add_operator(catalog: Catalog, folder: Path, faults: list[str], *, is_shipped: bool) -> None:
+    """Load a folder as a new operator, or as an extension of the shipped one of its name."""
+    if not FOLDER_NAME.fullmatch(folder.name):
+        raise BrokenOperator(
+            f"{folder}: the name of an operator has letters, digits, '_' and '-', and begins with "
+            "a letter: rename the folder"
+        )
+    key = lookup_key(folder.name)
+    if key in RESERVED_PATHS:
         raise BrokenOperator(f"{folder}: /{folder.name} is a path of the API: use another name")
-    operator = Operator(folder.name, _read_description(folder), folder)
+    base = catalog.operators.get(key)
+    if base is None:
+        name = folder.name.replace("-", "_")
+        if name != folder.name:
+            with _import_faults(folder / "__init__.py"):
+                add_package(name, folder)
+        operator = catalog.operators[key] = _load_operator(name, folder, faults)
+    elif is_shipped or base.extension or not _is_shipped(base):
+        older = base.extension or base.folder
+        raise BrokenOperator(
+            f"{folder}: {folder.name!r} and {older.name!r} in {older.parent} are the same name in "
+            "a URL (case, '-' and '_' are ignored): put them into one folder, or rename one"
+        )
+    else:
+        extend_package(base.name, folder)
+        operator = base
+        extension = _load_operator(base.name, folder, faults, shipped=base)
+        catalog.notices += _extend(base, extension)
+    if not is_shipped:
+        catalog.notices += _unused_files(operator, folder)
+
+
+def _is_shipped(operator: Operator) -> bool:
+    return operator.folder.parent == Path(_operators_package().__path__[0])
+
+
+def _load_operator(
+    name: str, folder: Path, faults: list[str], shipped: Operator | None = None
+) -> Operator:
+    operator = Operator(name, "", folder)
+    with _collected(faults):
+        operator.description = _read_description(folder)
     commands = folder / "commands.yml"
     if commands.is_file():
-        for line, command in _load_commands(operator.name, commands):
-            _add(operator.commands, command.name, command, f"{commands}:{line}")
+        with _collected(faults):
+            for line, command in read_commands(name, commands):
+                with _collected(faults):
+                    _add(operator.commands, command.name, command, f"{commands}:{line}")
     for file in sorted((folder / "operations").glob("*.py")):
         if not file.name.startswith("_"):
-            operation = _load_operation(operator.name, file)
-            _add(operator.operations, operation.name, operation, f"{file}:{operation.line}")
+            with _collected(faults):
+                operation = _load_operation(name, file, shipped)
+                where = f"{file}:{operation.line}"
+                _add(operator.operations, operation.name, operation, where)
     return operator
+
+
+def _extend(base: Operator, extension: Operator) -> Iterator[str]:
+    """Add a site's actions to a shipped operator, and yield a sentence on it."""
+    base.extension = extension.folder
+    base.description = extension.description or base.description
+    kinds: tuple[KindCode, KindCode] = ("cmd", "opn")
+    added, replaced = list[str](), list[str]()
+    for kind in kinds:
+        known: dict[str, Any] = base.actions(kind)
+        for key, action in extension.actions(kind).items():
+            if key in known:
+                # The policy knows the action by this spelling.
+                action.name = known[key].name
+            (replaced if key in known else added).append(f"{kind}/{action.name}")
+            known[key] = action
+    changes = {"adds": added, "replaces": replaced}
+    said = "; ".join(f"{verb} {', '.join(names)}" for verb, names in changes.items() if names)
+    yield f"{extension.folder} extends the shipped operator {base.name}: {said or 'no actions'}"
 
 
 def _read_description(folder: Path) -> str:
@@ -225,51 +299,31 @@ def _read_description(folder: Path) -> str:
         raise BrokenOperator(f"{file}:1: {fault}") from None
 
 
-def _load_commands(operator: str, file: Path) -> list[tuple[int, Command]]:
-    """Return the enabled commands of a file, each with its line."""
-    try:
-        entries, root = read_yaml(file)
-    except InvalidYaml as fault:
-        raise BrokenOperator(f"{file}:{fault.line}: {fault.message}") from None
-    if entries is None:
-        return []
-    if not isinstance(root, yaml.SequenceNode):
-        raise BrokenOperator(f"{file}:1: the file must be a list of commands: '- command: …'")
-    commands = []
-    for entry, node in zip(entries, root.value, strict=True):
-        try:
-            parsed = CommandEntry.model_validate(entry)
-            if parsed.enabled:
-                commands.append((node.start_mark.line + 1, Command(operator, parsed)))
-        except ValidationError as fault:
-            line = line_of(node, fault.errors()[0]["loc"])
-            raise BrokenOperator(f"{file}:{line}: {_explain(fault)}") from None
-        except InvalidOptions as fault:
-            line = line_of(node, ("examples",))
-            raise BrokenOperator(f"{file}:{line}: examples: {fault.message}") from None
-    return commands
+def _unused_files(operator: Operator, folder: Path) -> Iterator[str]:
+    """Yield a sentence on each file of a site that has no effect, with what to do about it."""
+    for file in sorted((folder / "operations").glob("*.js")):
+        if action := operator.operations.get(lookup_key(file.stem)):
+            yield f"{file}: JavaScript is not run: {action.path} answers instead"
+        else:
+            yield f"{file}: JavaScript is not run: write it again as {file.stem}.py"
+    for command in operator.commands.values():
+        if isinstance(form := command.entry.form, str):
+            yield f"{folder}: {command.name}: form: {form} is not used: the form is generated"
+    if folder != operator.folder:
+        for file in sorted(folder.glob("*.py")):
+            if file.name != "__init__.py" and (operator.folder / file.name).is_file():
+                yield f"{file}: not used: the shipped module of this name is imported: rename it"
 
 
-def _explain(fault: ValidationError) -> str:
-    """Return every fault of an entry of commands.yml, in one line."""
-    if not fault.errors()[0]["loc"]:
-        return f"entry: {validation_message(fault.errors()[0])}"
-    faults = option_faults(fault, CommandEntry, noun="key")
-    return "; ".join(f"{each['field']}: {each['message']}" for each in faults)
-
-
-def _load_operation(operator: str, file: Path) -> Operation[..., Any]:
+def _load_operation(operator: str, file: Path, shipped: Operator | None) -> Operation[..., Any]:
     module_name = f"operators.{operator}.operations.{file.stem}"
-    try:
-        module = importlib.import_module(module_name)
-    except BrokenOperator:
-        raise
-    except SyntaxError as fault:
-        where = f"{fault.filename or file}:{fault.lineno or 1}"
-        raise BrokenOperator(f"{where}: {fault.msg}") from None
-    except (Exception, SystemExit) as fault:
-        # An author's module may raise anything when it is imported.
-        raise BrokenOperator(f"{_origin(fault, file)}: {type(fault).__name__}: {fault}") from fault
+    with _import_faults(file):
+        if shipped and (shipped.folder / "operations" / file.name).is_file():
+            # The shipped module keeps its name: others import it, and so may its replacement.
+            module_name += "_of_site"
+            module = import_file(module_name, file)
+        else:
+            module = importlib.import_module(module_name)
     declared = [
         each
         for each in vars(module).values()
@@ -290,6 +344,21 @@ def _load_operation(operator: str, file: Path) -> Operation[..., Any]:
     return operation
 
 
+@contextmanager
+def _import_faults(file: Path) -> Iterator[None]:
+    """Raise BrokenOperator, with file and line, for whatever is raised in the block."""
+    try:
+        yield
+    except BrokenOperator:
+        raise
+    except SyntaxError as fault:
+        where = f"{fault.filename or file}:{fault.lineno or 1}"
+        raise BrokenOperator(f"{where}: {fault.msg}") from None
+    except (Exception, SystemExit) as fault:
+        # An author's module may raise anything when it is imported.
+        raise BrokenOperator(f"{_origin(fault, file)}: {type(fault).__name__}: {fault}") from fault
+
+
 def _origin(fault: BaseException, file: Path) -> str:
     """Return the last `file:line` of an operator in the traceback, else the file's first line."""
     frames = traceback.extract_tb(fault.__traceback__)
@@ -302,9 +371,20 @@ def _add(known: dict[str, Named], name: str, new: Named, where: str) -> None:
         older = getattr(known[key], "name", name)
         raise BrokenOperator(
             f"{where}: {name!r} and {older!r} are the same name in a URL "
-            "(case, '-' and '_' are ignored)"
+            "(case, '-' and '_' are ignored): rename one"
         )
     known[key] = new
+
+
+def _command_of_program(operator: Operator, name: str) -> Command | None:
+    """Return the command that runs `name` with a subcommand, if there is no other of `name`."""
+    key = lookup_key(name)
+    found = [
+        each
+        for own_key, each in operator.commands.items()
+        if lookup_key(each.entry.command) == key and own_key.startswith(key)
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _suggestion(name: str, names: list[str], noun: str) -> str:

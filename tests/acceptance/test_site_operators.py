@@ -15,7 +15,7 @@ from tests.support.service import Caller, run_resop, write_config
 GOOD = """- command: sort
 """
 NO_YAML = """- command: sort
-  options: {reverse: --reverse
+  options: {reverse: {flag: --reverse}
 - command: id
 """
 WRONG_KEY = """- command: sort
