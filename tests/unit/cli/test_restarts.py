@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.child_processes import ChildProcess
+from cli.child_processes import ChildProcess, cause_of_end
 from cli.restarts import PAUSES, STEADY_SECONDS, RestartedChild
 from resop.errors import SetupError
 
@@ -43,6 +43,13 @@ def child(tmp_path: Path) -> FakeChild:
     log = tmp_path / "resop.log"
     log.write_text("")
     return FakeChild(log)
+
+
+def test_cause_of_an_end_has_all_lines_of_the_message_once(child: FakeChild) -> None:
+    child.log.write_text(
+        "resop api: a.yml:1: x\nresop api: b.yml:2: y\nresop worker: a.yml:1: x\n\nresop: z\n"
+    )
+    assert cause_of_end(child) == "a.yml:1: x\nb.yml:2: y"
 
 
 def test_each_restart_in_a_row_waits_longer_and_the_last_end_is_reported(
