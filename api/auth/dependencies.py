@@ -132,6 +132,8 @@ async def check_token(services: Services, context: RequestContext, text: str | N
     """
     if text is None:
         raise NotLoggedIn
+    if text.startswith("{"):
+        raise TokenRefused("this is the whole output of the login: send only its 'token'")
     return await _check_login(services, context, services.access.encryptor.read_token(text))
 
 

@@ -13,6 +13,12 @@ from resop.errors import InvalidSettings
 
 RENAMED_SETTINGS: dict[str, str] = {}
 """The present name of each setting that was renamed, by its former name."""
+REMOVED_SETTINGS = {
+    "JWT_SECRET": "SECRET_KEY takes its place",
+    "CLUSTER_USERS_SSH_KEY_LOCATION": "no key is kept in a file",
+    "ENABLE_DB": "DATABASE_URL names a database, and without it one is made",
+}
+"""Settings of the JavaScript version that have no effect, each with what holds instead."""
 RENAMED_VALUES = {("CLUSTER_LOGIN", "kept"): "held"}
 """The present name of each value that was renamed, by setting and former name; since 0.2."""
 
@@ -55,8 +61,16 @@ def read_config_file(file: Path) -> list[ConfigLine]:
 def refuse_former_names(values: Mapping[str, str], places: Mapping[str, str]) -> None:
     """Raise InvalidSettings, with the new name, for a renamed setting or value.
 
-    `values` and `places` are by name; a place is `FILE:LINE` or `environment`.
+    `values` and `places` are by name; a place is `FILE:LINE` or `environment`, where the settings
+    of other programs are as well.
     """
+    removed = [
+        f"{places[name]}: {name} has no effect, {instead}: remove the line"
+        for name, instead in REMOVED_SETTINGS.items()
+        if places.get(name, "environment") != "environment"
+    ]
+    if removed:
+        raise InvalidSettings("\n".join(removed))
     for former, name in RENAMED_SETTINGS.items():
         if former in values:
             raise InvalidSettings(f"{places[former]}: {former} is now called {name}")

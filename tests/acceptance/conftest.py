@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.migration_page import write_operation
 from tests.support.needs import need
 from tests.support.openssh import Account, OpenSSH
 from tests.support.openssh import reason_unavailable as no_openssh
@@ -109,7 +110,9 @@ def mariadb(folder: Path) -> Iterator[MariaDB]:
 @pytest.fixture(scope="session")
 def operators(folder: Path) -> Path:
     """Copy a site's operators to a folder outside the source tree."""
-    return shutil.copytree(Path(__file__).parent / "operators", folder / "operators")
+    copied = shutil.copytree(Path(__file__).parent / "operators", folder / "operators")
+    write_operation(copied)
+    return copied
 
 
 @pytest.fixture(scope="session", params=["embedded", "distributed"])

@@ -536,6 +536,20 @@ def test_former_names_of_settings_are_refused_with_the_new_one(
     assert message == "environment: NODE_ADDRESS is now called CLUSTER_ADDRESS"
 
 
+def test_settings_of_the_javascript_version_are_named_all_at_once(read: Read) -> None:
+    lines = ("ENABLE_HTTPS= 'false'", "JWT_SECRET = 'abc'", "ENABLE_DB='true'", "DB_HOST=x")
+    with pytest.raises(InvalidSettings) as refused:
+        read(*lines)
+    assert refused.value.message.splitlines() == [
+        "config.env:2: JWT_SECRET has no effect, SECRET_KEY takes its place: remove the line",
+        "config.env:3: ENABLE_DB has no effect, DATABASE_URL names a database, and without it one "
+        "is made: remove the line",
+    ]
+    assert refused.value.lines("resop").startswith("resop: config.env:2: JWT_SECRET")
+    # The environment has the settings of other programs, too.
+    assert read("CLUSTER_ADDRESS=login", JWT_SECRET="abc").setting("DB_HOST") is None
+
+
 def test_every_new_name_is_a_setting_and_no_former_one_is() -> None:
     assert set(config_file.RENAMED_SETTINGS.values()) <= set(NAMES)
     assert not set(config_file.RENAMED_SETTINGS) & set(NAMES)
