@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, TypeVar, get_type_hints, overload
+from typing import Annotated, Any, Generic, TypeVar, cast, get_type_hints, overload
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
+from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
@@ -51,14 +50,16 @@ class FieldOf:
 
 @dataclass(frozen=True)
 class SomeFields:
-    """Marks entries that may have only some of their fields, in the JSON schema of an answer."""
+    """Marks entries, of a TypedDict, that may have only some of their fields."""
 
-    def __get_pydantic_json_schema__(
-        self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         """Return the schema of the entry, in which no field is required."""
-        full = handler.resolve_ref_schema(handler(schema))
-        return {key: value for key, value in full.items() if key != "required"}
+        full = cast("core_schema.TypedDictSchema", handler.resolve_ref_schema(handler(source)))
+        fields = {name: {**each, "required": False} for name, each in full["fields"].items()}
+        others = {key: value for key, value in full.items() if key not in ("fields", "ref")}
+        return cast("core_schema.TypedDictSchema", {**others, "fields": fields})
 
 
 class Page(TypedDict, Generic[Row]):

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from resop.actions.answer import check_answer
 from resop.actions.command import Command
 from resop.actions.executor import ShellContext, StepExecutor
 from resop.actions.operation import Operation
@@ -114,6 +115,7 @@ def perform_operation(
             outcome.secrets = list(secret_places(answer))
             answer = plain(answer, reveal=False)
         outcome.output = encodable(to_jsonable_python(answer, inf_nan_mode="null"))
+        check_answer(operation.title, operation.function, outcome.output)
     except ResopError as error:
         outcome.error = error
     except PydanticSerializationError as error:
@@ -122,13 +124,21 @@ def perform_operation(
         # An author's code may raise anything; the caller gets its kind, the log the traceback.
         shell.executor.log_fault(f"operation {operation.title}: {traceback.format_exc()}")
         outcome.error = OperationFault(
-            f"{operation.title}: {type(error).__name__} in its code{_line(operation, error)}; "
+            f"{operation.title}: {_kind(error)} in its code{_line(operation, error)}; "
             "the worker's log has the traceback"
         )
     if outcome.error is not None:
         shell.undo()
         outcome.set_undo(shell.undo_report())
     return outcome
+
+
+def _kind(error: BaseException) -> str:
+    """Return the type of an error, and the name of a module that is missing."""
+    kind = type(error).__name__
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{kind} ({error.name!r} is not installed)"
+    return kind
 
 
 def _line(operation: Operation[..., Any], error: BaseException) -> str:

@@ -38,7 +38,7 @@ def check_options(model: type[BaseModel], values: Mapping[str, Any]) -> BaseMode
     try:
         if is_short(values, MAX_REPORTED_VALUES):
             return model.model_validate(values)
-        return _fail_fast(model).model_validate(values)
+        return fail_fast(model).model_validate(values)
     except ValidationError as error:
         raise InvalidOptions(option_faults(error, model)) from None
 
@@ -127,17 +127,17 @@ def unknown_name(noun: str, name: str, names: Sequence[str], *, suggest: bool) -
 
 
 @lru_cache(maxsize=1024)
-def _fail_fast(model: type[BaseModel]) -> type[BaseModel]:
+def fail_fast(model: type[BaseModel]) -> type[BaseModel]:
     """Return the model with lists that are left at their first fault."""
 
     def schema(cls: type[BaseModel], source: Any, handler: GetCoreSchemaHandler) -> Any:
         return _with_fail_fast(handler(source))
 
     members = {"__get_pydantic_core_schema__": classmethod(schema), "__module__": model.__module__}
-    fail_fast: type[BaseModel] = types.new_class(
+    quick: type[BaseModel] = types.new_class(
         model.__name__, (model,), exec_body=lambda namespace: namespace.update(members)
     )
-    return fail_fast
+    return quick
 
 
 def _with_fail_fast(schema: Any) -> Any:
