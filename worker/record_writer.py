@@ -44,6 +44,8 @@ class _Entry:
     ended_task: str | None = None
     written: Future[None] = field(default_factory=Future)
     refusal: Exception | None = None
+    is_late: bool = False
+    """True for the end of a task that has ended otherwise: as lost, when this worker was silent."""
 
 
 class RecordWriter:
@@ -107,12 +109,14 @@ class RecordWriter:
         began = time.monotonic()
         while True:
             try:
-                self._tasks.apply(changes)
+                late = self._tasks.apply(changes)
+                for entry in group:
+                    entry.is_late = entry.change in late
                 return
             except RecordsUnavailable as fault:
                 log.warning("%d changes wait: %s", len(changes), fault.__cause__ or fault)
-                late = time.monotonic() - began >= patience
-                if fault.suspect and late and self._takes_others():
+                is_suspect = fault.suspect and time.monotonic() - began >= patience
+                if is_suspect and self._takes_others():
                     raise
                 time.sleep(RETRY_SECONDS)
 
@@ -132,18 +136,19 @@ class RecordWriter:
         reason = fault.message if isinstance(fault, ResopError) else "an error of the service"
         log.error("task %s: %s", entry.change.task, reason, exc_info=None if known else fault)
         for smaller in entry.change.smaller(reason):
+            replacement = _Entry(smaller)
             try:
-                self._apply([_Entry(smaller)])
+                self._apply([replacement])
             except ResopError as another:
                 log.error("task %s: %s", entry.change.task, another.message)
                 continue
-            entry.change = smaller
+            entry.change, entry.is_late = smaller, replacement.is_late
             return
         entry.refusal = RecordRefused(reason)
 
     def _publish_ends(self, group: Sequence[_Entry]) -> None:
         ended = {
-            entry.ended_task: entry.change
+            entry.ended_task: entry
             for entry in group
             if entry.ended_task is not None and entry.refusal is None
         }
@@ -176,7 +181,9 @@ class RecordWriter:
         return None
 
 
-def _message(change: Change) -> TaskEnded:
-    """Return the message about a task that the change ends."""
+def _message(entry: _Entry) -> TaskEnded:
+    """Return the message about a task that has ended; without a result that is not recorded."""
+    change = entry.change
     username, cluster = change.owner
-    return TaskEnded(change.task, username, cluster, change.read_only, change.result)
+    result = None if entry.is_late else change.result
+    return TaskEnded(change.task, username, cluster, change.read_only, result)

@@ -22,7 +22,7 @@ from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
 from resop.actions.operation import Operation
 from resop.config.policy import Decision
-from resop.errors import QueueUnavailable
+from resop.errors import QueueUnavailable, RecordsUnavailable
 from resop.storage.models import IdempotencyKey, State, Task
 from resop.storage.tasks import NewTask
 
@@ -57,7 +57,8 @@ async def run_action(
 
     `options` are not yet validated. Returns the task as it is when it has ended or when the
     preferred wait is over. Raises Forbidden, InvalidOptions, LimitReached, IdempotencyKeyReused,
-    QueueUnavailable or RecordsUnavailable; then no task runs for this request.
+    QueueUnavailable or RecordsUnavailable; then no task runs for this request, unless the error's
+    `retryable` is false.
     """
     deadline = time.monotonic() + preferences.wait
     decision = await permit(services, caller, action.title)
@@ -163,8 +164,23 @@ class _Run:
             else:
                 ended = await wait_for_end(services, task, waiter, self._deadline)
         if (earlier or not durable) and ended.state == State.QUEUED:
-            await run_in_threadpool(services.storage.tasks.make_durable, ended.id)
+            await self._make_durable(ended.id)
         return ended
+
+    async def _make_durable(self, task_id: str) -> None:
+        """Make sure that a queued task survives a crash of the database: it will be promised.
+
+        Raises RecordsUnavailable, which says that the request must not simply be repeated.
+        """
+        try:
+            await run_in_threadpool(self._services.storage.tasks.make_durable, task_id)
+        except RecordsUnavailable as fault:
+            raise RecordsUnavailable(
+                f"the database cannot be reached: the task {task_id} is queued and will probably "
+                "run; ask for it before you repeat the request",
+                task=task_id,
+                retryable=False,
+            ) from fault
 
     async def _store(self, key: IdempotencyKey | None, *, durable: bool) -> IdempotencyKey | None:
         """Write the task with its audit entry and queue it, as `TaskSubmitter.add`."""

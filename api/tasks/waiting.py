@@ -11,26 +11,34 @@ from api.state.answer_cache import SharedAnswer
 from api.state.services import Services
 from api.state.task_waiters import CompletionWaiter
 from api.state.turns import end_turn
-from resop.errors import UnknownTask
+from resop.errors import RecordsUnavailable, UnknownTask
 from resop.storage.models import State, Task
 
 TASK_POLL_SECONDS = 1.0
-"""How often the database is read while this process has no subscription."""
+"""How often the database is read while this process has no subscription, or it is unavailable."""
 
 
 async def wait_for_end(
     services: Services, task: Task, waiter: CompletionWaiter, deadline: float
 ) -> Task:
-    """Return the task when it has ended, or as it is at `deadline` (time.monotonic).
+    """Return the task when it has ended, or as it was last seen at `deadline` (time.monotonic).
 
-    `waiter` has to be registered before the task can end.
+    `waiter` has to be registered before the task can end. An outage of the database does not end
+    the wait: the task continues meanwhile, so that a client must not be told to repeat its request.
     """
     end_turn()
+    is_current = True
     while not State(task.state).ended and (remaining := deadline - time.monotonic()) > 0:
-        await waiter.wait(wait_seconds(services, remaining))
+        seconds = wait_seconds(services, remaining)
+        await waiter.wait(seconds if is_current else min(seconds, TASK_POLL_SECONDS))
         if waiter.result is not None:
             return task.model_copy(update=waiter.result)
-        task = await get_task(services, task.id)
+        try:
+            task = await get_task(services, task.id)
+        except RecordsUnavailable:
+            is_current = False
+        else:
+            is_current = True
     return task
 
 

@@ -214,11 +214,17 @@ class TaskStore:
                 ).rowcount
             )
 
-    def apply(self, changes: Sequence[Change]) -> None:
-        """Write many changes in one transaction."""
+    def apply(self, changes: Sequence[Change]) -> list[Change]:
+        """Write many changes in one transaction; return those that found nothing to change.
+
+        An end is one of these if its task has already ended.
+        """
         with self._database.write() as db:
-            for change in changes:
-                db.execute(change.statement, change.values)
+            return [
+                change
+                for change in changes
+                if db.execute(change.statement, change.values).rowcount == 0
+            ]
 
     def check(self) -> None:
         """Check that the database can be written; changes nothing."""

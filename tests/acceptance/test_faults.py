@@ -751,7 +751,7 @@ def test_workers_whose_clocks_are_wrong_lose_nothing(site: Site) -> None:
         clock.write_text(skew)
     for task, file in trails:
         ended = site.ended(task)
-        assert (ended["state"], lines(file)) == ("succeeded", ["0", "1", "2"])
+        assert (ended["state"], lines(file)) == ("succeeded", ["0", "1", "2"]), ended
         assert 4 < ended["seconds"] < 60
     assert not any("its worker died" in worker.output() for worker in site.service.workers)
     site.service.stop_workers()

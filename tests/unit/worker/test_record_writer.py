@@ -100,6 +100,15 @@ def test_end_is_published_after_it_is_written(
     assert [step.exit_code for step in task_store.steps(task)] == [0]
 
 
+def test_end_of_a_task_that_has_ended_otherwise_is_published_without_a_result(
+    task_store: TaskStore, publisher: FakePublisher, writer: RecordWriter
+) -> None:
+    task = claimed(task_store, "t1")
+    assert task_store.end(task, State.LOST)
+    writer.write_end(task, Change.ended(task, State.SUCCEEDED, output=4)).result(5)
+    assert publisher.results == {"t1": None}
+
+
 def test_change_is_written_without_an_end(task_store: TaskStore, writer: RecordWriter) -> None:
     task = claimed(task_store, "t1")
     writer.write_soon(Change.progress(task, log=["half"], progress=None))
@@ -118,10 +127,10 @@ def test_while_the_database_is_unavailable_nothing_is_dropped(
     tasks = [claimed(task_store, f"t{number}") for number in range(5)]
     apply, refusals = task_store.apply, iter(range(3))
 
-    def unavailable_at_first(changes: list[Change]) -> None:
+    def unavailable_at_first(changes: list[Change]) -> list[Change]:
         if next(refusals, None) is not None:
             raise RecordsUnavailable
-        apply(changes)
+        return apply(changes)
 
     monkeypatch.setattr(task_store, "apply", unavailable_at_first)
     ends = [writer.write_end(task, Change.ended(task, State.SUCCEEDED)) for task in tasks]
@@ -154,10 +163,10 @@ def refusing(task_store: TaskStore, monkeypatch: pytest.MonkeyPatch, fault: Reso
     """Let the database refuse every change that has POISON among its values."""
     apply = task_store.apply
 
-    def refuse(changes: list[Change]) -> None:
+    def refuse(changes: list[Change]) -> list[Change]:
         if any(POISON in str(each.values) for each in changes):
             raise fault
-        apply(changes)
+        return apply(changes)
 
     monkeypatch.setattr(task_store, "apply", refuse)
 
