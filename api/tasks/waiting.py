@@ -24,7 +24,7 @@ async def wait_for_end(
     """Return the task when it has ended, or as it was last seen at `deadline` (time.monotonic).
 
     `waiter` has to be registered before the task can end. An outage of the database does not end
-    the wait: the task continues meanwhile, so that a client must not be told to repeat its request.
+    the wait: the task continues meanwhile, so that no client should be asked to repeat its request.
     """
     end_turn()
     is_current = True

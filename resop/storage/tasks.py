@@ -215,7 +215,7 @@ class TaskStore:
             )
 
     def apply(self, changes: Sequence[Change]) -> list[Change]:
-        """Write many changes in one transaction; return those that found nothing to change.
+        """Write many changes in one transaction; return the changes that matched no row.
 
         An end is one of these if its task has already ended.
         """

@@ -82,7 +82,7 @@ async def test_an_outage_of_the_database_does_not_end_the_wait(
     store = FakeTaskStore(ends_at=5, fails_until=5)
     parts = services(store, connected=connected)
     with parts.messaging.waiters.waiting("t1") as waiter:
-        waiter.on_end(None)  # the subscription was lost and is there again
+        waiter.on_end(None)  # the subscription was lost and renewed
         ended = await wait_for_end(parts, task(), waiter, time.monotonic() + 60)
     assert (ended.state, store.reads) == (State.SUCCEEDED, 5)
 
