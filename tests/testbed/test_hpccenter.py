@@ -310,7 +310,7 @@ def test_what_cannot_be_undone_is_listed_and_then_repaired(admin: Caller, bed: T
         asked = pool.submit(admin.post, "hpccenter/opn/create_user", about(name))
         assert eventually(lambda: in_slurm(bed, name), PATIENCE)
         time.sleep(1)  # the portal is asked next
-        with away(bed, "postgresql", "slapd", "slurmdbd"):
+        with away(bed, "slapd", "slurmdbd", "postgresql"):
             answer = asked.result()
     try:
         error = failure(answer, 502)
