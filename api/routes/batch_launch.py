@@ -31,6 +31,9 @@ _BODIES: dict[str, Any] = {
     CSV_TYPES[0]: {"schema": {"type": "string", "description": "a header with option names"}},
     JSON_LINES_TYPES[0]: {"schema": {"type": "string", "description": "an item on each line"}},
 }
+_DRY_RUN: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The answer to a dry run: nothing was launched."}
+}
 
 
 @router.post(
@@ -38,6 +41,7 @@ _BODIES: dict[str, Any] = {
     status_code=202,
     response_model=BatchProgress,
     response_description="The batch was accepted; its tasks are queued.",
+    responses=_DRY_RUN,
     openapi_extra={
         "parameters": _PARAMETERS,
         "requestBody": {"required": True, "content": _BODIES},
@@ -86,6 +90,7 @@ async def launch(
     status_code=202,
     response_model=BatchProgress,
     response_description="The batch was accepted; its tasks are queued.",
+    responses=_DRY_RUN,
     openapi_extra={"parameters": _PARAMETERS},
 )
 async def retry(
