@@ -138,7 +138,7 @@ def test_ten_cuts_lose_and_repeat_nothing(
     assert (tmp_path / "back").read_bytes() == content
     with CuttingProxy(service.ports[0], cuts=6, after_bytes=2500) as proxy:
         with Resop(f"http://{HOST}:{proxy.port}", token.token) as cut:
-            cut.service()  # it is there: from now on it is waited for
+            cut.service()  # it exists: from now on the client waits for it
             line = f"for i in 1 2 3 4 5 6 7 8 9; do echo $i >>{name}; echo line $i; sleep 0.1; done"
             task = cut.start("core.script", script=f"#!/bin/sh\n{line}\n")
             events = list(task.events())

@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts connections in the middle of what they carry."""
+"""A TCP proxy that cuts connections while they carry data."""
 
 from __future__ import annotations
 
