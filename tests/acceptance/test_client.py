@@ -39,9 +39,9 @@ def hpc(service: Service, store: LoginStore) -> Iterator[Resop]:
 def test_login_run_and_errors(hpc: Resop, store: LoginStore) -> None:
     assert hpc.core.run(command="echo $USER").stdout == f"{FIONA.name}\n"
     assert hpc.utils.echo("a  b", "*") == "a  b *\n"
-    (entry,) = hpc.utils.list_folder(path="/etc/passwd").entries
-    assert (entry.name, entry.type) == ("passwd", "file")
-    assert hpc.dry_run("utils.echo", "x").command == "echo x"
+    entries = hpc.utils.list_folder(path="/etc").entries
+    assert [each.type for each in entries if each.name == "passwd"] == ["file"]
+    assert hpc.dry_run("utils.echo", "x").command.endswith("echo x")
     with Resop(store=store) as again:
         assert again.username == FIONA.name and again.core.run(command="true").exit_code == 0
     with pytest.raises(errors.CommandFailed, match="No such file") as failed:
@@ -52,8 +52,7 @@ def test_login_run_and_errors(hpc: Resop, store: LoginStore) -> None:
     assert {fault["field"] for fault in invalid.value.faults} == {"comand", "command"}
     with pytest.raises(errors.UnknownTask, match="there is no task 'x'"):
         hpc.task("x")
-    wrong = Resop(hpc.url, store=store)
-    with pytest.raises(errors.LoginRefused):
+    with Resop(hpc.url, store=store) as wrong, pytest.raises(errors.LoginRefused):
         wrong.login(FIONA.name, "wrong")
     assert hpc.logout().username == FIONA.name
     with pytest.raises(errors.NotLoggedIn, match="you are not logged in"):
@@ -114,7 +113,7 @@ def test_files_are_read_written_and_checked(hpc: Resop, ssh: OpenSSH, tmp_path: 
     target = hpc.files.download(f"~/{name}/a b.txt", tmp_path, checksum=True)
     assert target.read_text() == "äbc\n"
     hpc.files.remove(f"~/{name}/a b.txt")
-    assert hpc.utils.rm(f"~/{name}", recursive=True) == ""
+    assert hpc.utils.rm(name, recursive=True) == ""
 
 
 def test_ten_cuts_lose_and_repeat_nothing(
@@ -167,9 +166,9 @@ async def test_the_asynchronous_client_is_the_same(service: Service, store: Logi
 
 
 def test_no_service_and_another_service_are_one_line(service: Service, store: LoginStore) -> None:
-    with pytest.raises(
-        errors.ConnectionFailed, match=r"^cannot reach http://127\.0\.0\.1:1: [^\n]+$"
-    ):
-        Resop("http://127.0.0.1:1", "t", store=store).service()
-    with pytest.raises(errors.UnknownPath):
-        Resop(f"{address(service)}/nothing", "t", store=store).service()
+    one_line = pytest.raises(errors.ConnectionFailed, match=r"^cannot reach http://[^\n]+$")
+    with Resop("http://127.0.0.1:1", "t", store=store) as nothing, one_line:
+        nothing.service()
+    other = Resop(f"{address(service)}/nothing", "t", store=store)
+    with other, pytest.raises(errors.UnknownPath):
+        other.service()
