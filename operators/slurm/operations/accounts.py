@@ -8,8 +8,9 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
-from operators.slurm.job_types import NameList, Seconds, SlurmCluster
+from operators.slurm.job_types import NameList, SlurmCluster
 from operators.slurm.known_names import refuse_unknown
+from operators.slurm.limit_fields import SharedLimits, shared_limits
 from resop import Shell, operation
 
 _ASSOCIATION_COLUMNS = [
@@ -21,25 +22,15 @@ AccountKey = tuple[str, str]
 """Cluster and account."""
 
 
-class AssociationLimits(TypedDict):
+class AssociationLimits(SharedLimits):
     """The limits of an association; None, or a missing key, means that it sets no limit.
 
     Resources are counts or bytes, multiplied by minutes where the name says so. `group_` limits
     all jobs below the association together, `max_` each user or each job.
     """
 
-    group_jobs: int | None
-    group_submitted_jobs: int | None
-    group_wall: Seconds | None
-    group_resources: dict[str, int]
-    group_resource_minutes: dict[str, int]
-    group_running_minutes: dict[str, int]
     max_jobs: int | None
     max_submitted_jobs: int | None
-    max_wall: Seconds | None
-    max_resources: dict[str, int]
-    max_resources_per_node: dict[str, int]
-    max_resource_minutes: dict[str, int]
 
 
 class Association(TypedDict):
@@ -182,17 +173,8 @@ def _association(row: listings.TableRow) -> Association:
         qos=parsing.split_names(row["QOS"]),
         default_qos=row["DefaultQOS"] or None,
         limits=AssociationLimits(
-            group_jobs=parsing.parse_int(row["GrpJobs"]),
-            group_submitted_jobs=parsing.parse_int(row["GrpSubmit"]),
-            group_wall=parsing.parse_duration(row["GrpWall"]),
-            group_resources=parsing.parse_tres(row["GrpTRES"]),
-            group_resource_minutes=parsing.parse_tres(row["GrpTRESMins"]),
-            group_running_minutes=parsing.parse_tres(row["GrpTRESRunMins"]),
+            **shared_limits(row),
             max_jobs=parsing.parse_int(row["MaxJobs"]),
             max_submitted_jobs=parsing.parse_int(row["MaxSubmit"]),
-            max_wall=parsing.parse_duration(row["MaxWall"]),
-            max_resources=parsing.parse_tres(row["MaxTRES"]),
-            max_resources_per_node=parsing.parse_tres(row["MaxTRESPerNode"]),
-            max_resource_minutes=parsing.parse_tres(row["MaxTRESMins"]),
         ),
     )

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
 from operators.slurm.job_types import NameList, Seconds, SlurmCluster
+from operators.slurm.limit_fields import SharedLimits, shared_limits
 from resop import Shell, operation
 
 # The description is free text, so it comes last.
@@ -23,23 +24,13 @@ _COLUMNS = [
 _ASSOCIATION_COLUMNS = ["Cluster", "Account", "QOS"]
 
 
-class QosLimits(TypedDict):
+class QosLimits(SharedLimits):
     """The limits of a QOS; None, or a missing key, means that it sets no limit.
 
     Resources are counts or bytes, multiplied by minutes where the name says so. `group_` limits
     all its jobs together, `max_` each job, each node of a job, each user or each account.
     """
 
-    group_jobs: int | None
-    group_submitted_jobs: int | None
-    group_wall: Seconds | None
-    group_resources: dict[str, int]
-    group_resource_minutes: dict[str, int]
-    group_running_minutes: dict[str, int]
-    max_wall: Seconds | None
-    max_resources: dict[str, int]
-    max_resources_per_node: dict[str, int]
-    max_resource_minutes: dict[str, int]
     max_jobs_per_user: int | None
     max_submitted_jobs_per_user: int | None
     """Running and pending ones."""
@@ -124,16 +115,7 @@ def _qos(row: listings.TableRow, accounts: list[str]) -> Qos:
 
 def _limits(row: listings.TableRow) -> QosLimits:
     return QosLimits(
-        group_jobs=parsing.parse_int(row["GrpJobs"]),
-        group_submitted_jobs=parsing.parse_int(row["GrpSubmit"]),
-        group_wall=parsing.parse_duration(row["GrpWall"]),
-        group_resources=parsing.parse_tres(row["GrpTRES"]),
-        group_resource_minutes=parsing.parse_tres(row["GrpTRESMins"]),
-        group_running_minutes=parsing.parse_tres(row["GrpTRESRunMins"]),
-        max_wall=parsing.parse_duration(row["MaxWall"]),
-        max_resources=parsing.parse_tres(row["MaxTRES"]),
-        max_resources_per_node=parsing.parse_tres(row["MaxTRESPerNode"]),
-        max_resource_minutes=parsing.parse_tres(row["MaxTRESMins"]),
+        **shared_limits(row),
         max_jobs_per_user=parsing.parse_int(row["MaxJobsPU"]),
         max_submitted_jobs_per_user=parsing.parse_int(row["MaxSubmitPU"]),
         max_resources_per_user=parsing.parse_tres(row["MaxTRESPU"]),
