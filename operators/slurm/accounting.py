@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
+from operators.slurm.batch_script import is_heterogeneous
 from operators.slurm.gpu_requests import gpus_of_line, with_gpus
 from operators.slurm.job_reasons import reason_of_end
+from operators.slurm.job_script import stored_script
 from operators.slurm.job_types import (
     UNFINISHED_STATES,
     Bytes,
@@ -22,6 +24,7 @@ from operators.slurm.job_types import (
     Timestamp,
     matches_id,
 )
+from operators.slurm.own_submissions import find_submission
 from operators.slurm.parsing import JobId
 from resop import Shell
 
@@ -132,7 +135,7 @@ def _find_component(shell: Shell, first: PastJob, component: int) -> list[PastJo
 
     Slurm 24.11 stores it as a job of its own, which has the number after the one before it.
     """
-    if _COMPONENTS not in (first["submit_line"] or ""):
+    if not _has_components(shell, first):
         return []
     number = first["raw_id"] + component
     return [
@@ -140,6 +143,15 @@ def _find_component(shell: Shell, first: PastJob, component: int) -> list[PastJo
         for job in list_jobs(shell, f"--jobs={number}")
         if job["id"] == str(number) and _submission(job) == _submission(first)
     ]
+
+
+def _has_components(shell: Shell, job: PastJob) -> bool:
+    """Return True if its submission line or its script makes a job a heterogeneous one."""
+    if _COMPONENTS in (job["submit_line"] or ""):
+        return True
+    own = find_submission(shell, JobId(job["job"]), job["submitted"])
+    script = own.script if own is not None else stored_script(shell, job["job"])
+    return is_heterogeneous(script or "")
 
 
 def _submission(job: PastJob) -> tuple[str, str | None, str | None]:
@@ -185,7 +197,7 @@ def _job(row: listings.TableRow) -> PastJob:
         started=started,
         ended=ended,
         elapsed=parsing.parse_int(row["elapsed"]) or 0,
-        time_limit=parsing.parse_duration(row["time_limit"]),
+        time_limit=parsing.parse_time_limit(row["time_limit"]),
         work_dir=parsing.parse_text(row["work_dir"]),
         cancelled_by=cancelled_by,
         exit_code=code if ended else None,

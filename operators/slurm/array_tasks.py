@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from operators.slurm.job_queue import JobRow, list_rows
+from operators.slurm.job_queue import JobRow, QueuedJob, list_rows
 from operators.slurm.job_types import matches_id
 from operators.slurm.parsing import JobId, expand_indexes
 from resop import Shell
@@ -20,16 +20,22 @@ def list_tasks(
     """Return the rows that `list_rows` returns, but one for each pending task of an array.
 
     `squeue --array` of 22.05 leaves out the last task of an array that it prints with a step
-    (`1-19:2`), so the arrays are listed as well.
+    (`1-19:2`), so the arrays are listed as well. Their other tasks show what it is like.
     """
-    rows = list_rows(shell, *filters, "--array", ids=ids, names=names, fields=fields)
-    if not any(_may_be_pending(row) for row in rows):
-        return rows
-    arrays = list_rows(shell, *filters, ids=ids, names=names, fields=["id"])
-    missing = _missing_tasks(rows, arrays)
-    if ids:
-        missing = (row for row in missing if any(matches_id(row.job(), each) for each in ids))
-    return sorted([*rows, *missing], key=lambda row: row.position)
+    wholes = [*{JobId(each.job) for each in ids}]
+    rows = list_rows(shell, *filters, "--array", ids=wholes, names=names, fields=fields)
+    if any(_may_be_pending(row) for row in rows):
+        arrays = list_rows(shell, *filters, ids=wholes, names=names, fields=["id"])
+        rows = sorted([*rows, *_missing_tasks(rows, arrays)], key=lambda row: row.position)
+    if any(each not in wholes for each in ids):
+        jobs = [(row, row.job()) for row in rows]
+        rows = [row for row, job in jobs if any(matches_id(job, each) for each in ids)]
+    return rows
+
+
+def list_task_jobs(shell: Shell, *filters: str, ids: Sequence[JobId] = ()) -> list[QueuedJob]:
+    """Return the jobs that match squeue's filters, each pending task of an array by itself."""
+    return [row.job() for row in list_tasks(shell, *filters, ids=ids)]
 
 
 def _may_be_pending(row: JobRow) -> bool:

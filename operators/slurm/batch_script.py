@@ -38,22 +38,28 @@ def with_unix_line_ends(script: str) -> str:
 def script_options(script: str) -> dict[str, str]:
     """Return the options of the script's #SBATCH lines by long name, the last one of a name.
 
-    Only those of the first component, if it is a heterogeneous job; sbatch(1).
+    Only those of the first component, if it is a heterogeneous job: there the script runs.
     """
-    options: dict[str, str] = {}
+    return component_options(script)[0]
+
+
+def component_options(script: str) -> list[dict[str, str]]:
+    """Return the options of the script's #SBATCH lines for each component; one, if it has none."""
+    components: list[dict[str, str]] = [{}]
+    script = script.replace("\r\n", "\n")
     found = _BODY.search(script)
     header = script if found is None else script[: found.start()]
     for line in header.splitlines():
         if _COMPONENT.match(line):
-            break
-        if line.startswith("#SBATCH"):
-            options |= read_words(_words(line.removeprefix("#SBATCH")))
-    return options
+            components.append({})
+        elif line.startswith("#SBATCH"):
+            components[-1] |= read_words(_words(line.removeprefix("#SBATCH")))
+    return components
 
 
 def is_heterogeneous(script: str) -> bool:
     """Return True if the script has lines for several components."""
-    return _COMPONENT.search(script) is not None
+    return len(component_options(script)) > 1
 
 
 def _words(line: str) -> list[str]:

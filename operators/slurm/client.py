@@ -45,6 +45,10 @@ _RUN = 'exec "$@"\n'
 _CLIENTS_VARIABLES = "S(QUEUE|INFO|CANCEL|ACCT|CONTROL|REPORT|PRIO|SHARE|LURM)_[A-Z0-9_]*|TZ"
 _SUBMISSION_VARIABLES = "SBATCH_[A-Z0-9_]*|SLURM_CLUSTERS|SLURM_HINT"
 
+Preparation = tuple[str, Sequence[str]]
+"""Lines of shell that run before a client, and their arguments."""
+NO_PREPARATION: Preparation = ("", ())
+
 NOT_FOUND = (
     "{} is not on the PATH of this login; an administrator of this service can name the folder "
     "of Slurm's programs with the setting SLURM_BIN"
@@ -91,7 +95,7 @@ def chosen_cluster() -> str | None:
 
 
 def launcher(
-    shell: Shell, *, submits: bool = False, prepare: tuple[str, Sequence[str]] = ("", ())
+    shell: Shell, *, submits: bool = False, prepare: Preparation = NO_PREPARATION
 ) -> tuple[str, ...]:
     """Return the command line that runs one of Slurm's clients for `Shell.run`.
 
@@ -113,7 +117,7 @@ def ask(
     changes: bool = False,
     check: bool = True,
     max_output: int = ANSWER_LIMIT,
-    prepare: tuple[str, Sequence[str]] = ("", ()),
+    prepare: Preparation = NO_PREPARATION,
 ) -> Result:
     """Run one of Slurm's clients; a query prints times as seconds since 1970.
 

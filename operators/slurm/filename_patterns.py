@@ -46,6 +46,11 @@ def path_of(job: Job, pattern: str) -> str:
     return posixpath.join(job["work_dir"] or "", fill_values(job, pattern))
 
 
+def fill_with_host(job: Job, pattern: str, host: str) -> str:
+    """Return the path of a batch job's output file, with another name of its host for `%N`."""
+    return posixpath.join(job["work_dir"] or "", fill_pattern(pattern, {**_values(job), "N": host}))
+
+
 def fill_values(job: Job, pattern: str) -> str:
     """Return a pattern with the letters replaced by a job's values."""
     return fill_pattern(pattern, _values(job))

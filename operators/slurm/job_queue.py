@@ -16,7 +16,13 @@ from operators.slurm import listings, parsing
 from operators.slurm.client import ask
 from operators.slurm.gpu_requests import JobSize, count_gpus, with_gpus
 from operators.slurm.job_reasons import reason_of_end
-from operators.slurm.job_types import UNFINISHED_STATES, Job, Seconds, Timestamp, matches_id
+from operators.slurm.job_types import (
+    UNFINISHED_STATES,
+    Job,
+    TimeLimitSeconds,
+    Timestamp,
+    matches_id,
+)
 from operators.slurm.parsing import JobId
 from resop import CommandFailed, Shell
 
@@ -47,6 +53,8 @@ _COLUMNS = {
     "script": "o",
     "comment": "k",
 }
+# Requested only if a caller names them.
+_FURTHER_COLUMNS = {"nice": "y"}
 _ALWAYS = ("id", "raw_id", "state")
 # The columns of fields that have another name.
 _COLUMN_OF = {
@@ -77,7 +85,8 @@ class QueuedJob(Job):
     """When the job will start, if the scheduler has planned it already."""
     expected_end: Timestamp | None
     """When the time limit ends the job."""
-    time_left: Seconds | None
+    time_left: TimeLimitSeconds | None
+    """UNLIMITED if the job has no time limit."""
     dependency: str | None
     """The conditions the job waits for: afterok:20(unfulfilled)."""
     priority: int | None
@@ -122,6 +131,10 @@ class JobRow(NamedTuple):
         cells[self.columns.index("id")] = f"{self.id.job}_{index}"
         return self._replace(id=JobId(self.id.job, index), text="\0".join(cells))
 
+    def cell(self, column: str) -> str:
+        """Return the text of a column that was requested."""
+        return self.text.split("\0")[self.columns.index(column)]
+
     def job(self) -> QueuedJob:
         """Return the job; a field whose column was not requested is empty."""
         cells = dict(zip(self.columns, self.text.split("\0"), strict=True))
@@ -165,7 +178,8 @@ def _columns(fields: Collection[str] | None, *, with_names: bool) -> dict[str, s
     needed = {*_ALWAYS, *(_COLUMN_OF.get(name, name) for name in fields)}
     if with_names:
         needed.add("name")
-    return {name: letter for name, letter in _COLUMNS.items() if name in needed}
+    known = {**_COLUMNS, **_FURTHER_COLUMNS}
+    return {name: letter for name, letter in known.items() if name in needed}
 
 
 def _row(row: listings.TableRow, columns: tuple[str, ...]) -> JobRow:
@@ -272,11 +286,11 @@ def _job(row: listings.TableRow) -> QueuedJob:
         started=None if is_pending else start,
         ended=end if has_ended else None,
         elapsed=parsing.parse_duration(row["elapsed"]) or 0,
-        time_limit=parsing.parse_duration(row["time_limit"]),
+        time_limit=parsing.parse_time_limit(row["time_limit"]),
         work_dir=parsing.parse_text(row["work_dir"]),
         expected_start=start if is_pending else None,
         expected_end=None if has_ended else end,
-        time_left=None if has_ended else parsing.parse_duration(row["time_left"]),
+        time_left=None if has_ended else parsing.parse_time_limit(row["time_left"]),
         dependency=parsing.parse_text(row["dependency"]),
         priority=parsing.parse_int(row["priority"]),
         # Releases after 22.05 print gres/gpu:1.

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from operators.slurm.batch_script import script_options, with_preparation, with_unix_line_ends
+from operators.slurm.client import NO_PREPARATION, Preparation
 from operators.slurm.output_folders import JobPaths, expand_home, resolve_paths
-from operators.slurm.submission import Submission, sbatch
-from operators.slurm.submit_options import flags
+from operators.slurm.script_file import CONVERT, SHOW_HEADER, ScriptHeader, parse_header
+from operators.slurm.submission import Submission, read_answer, sbatch
+from operators.slurm.submit_options import (
+    BatchOptions,
+    SubmitOptions,
+    flags,
+    require_one_script,
+)
 from operators.slurm.sweep_table import Run, with_values
-from resop import Shell
+from resop import Result, Shell
 
 # `module` is a shell function, which only a login shell is certain to have.
 LOAD_MODULES = """\
@@ -37,10 +45,26 @@ class JobRequest(BaseModel):
     """The parameters' values of each run of a sweep, by index."""
     check_folders: bool = True
 
+    _header: ScriptHeader | None = PrivateAttr(default=None)
+    """The lines of the script's file, once they have been read."""
+
+    @classmethod
+    def of(cls, options: SubmitOptions) -> Self:
+        """Return the request for the options of a submission.
+
+        Raises InvalidOptions unless there is one script, with modules only if it is a text.
+        """
+        require_one_script(options.get("script"), options.get("path"), options.get("modules"))
+        given = given_options(options)
+        own = {name: value for name, value in given.items() if name in cls.model_fields}
+        of_job = {name: given[name] for name in BatchOptions.__annotations__ if name in given}
+        return cls(**own, options=of_job)
+
     @property
     def paths(self) -> JobPaths:
         """The working folder and the output files, and the folders that they need."""
-        return resolve_paths(self.options, self.script)
+        field = "script" if self.path is None else "path"
+        return resolve_paths(self.options, self._known_script, field=field)
 
     @property
     def flags(self) -> list[str]:
@@ -50,7 +74,17 @@ class JobRequest(BaseModel):
     @property
     def indexes(self) -> str | None:
         """The indexes of the array, wherever they are set; None if it is not known to be one."""
-        return self.array or script_options(self.script or "").get("array")
+        return self.array or script_options(self._known_script).get("array")
+
+    @property
+    def _known_script(self) -> str:
+        """The script, or the lines of its file that have been read."""
+        return self.script or (self._header.text if self._header else "")
+
+    @property
+    def _is_converted(self) -> bool:
+        """True if the script's file has line ends that sbatch refuses."""
+        return self._header is not None and self._header.has_dos_line_ends
 
     def text(self) -> str | None:
         """Return the script for sbatch; None if it is a file on the cluster."""
@@ -65,27 +99,60 @@ class JobRequest(BaseModel):
 
     def command(self) -> list[str]:
         """Return the script's path and its arguments, as far as sbatch needs them."""
-        if self.path is None:
+        if self.path is None or self._is_converted:
             return ["/dev/stdin", *self.arguments] if self.arguments else []
-        path = expand_home(self.path, "path")
-        # './' keeps sbatch from searching PATH.
-        return [path if path.startswith("/") else f"./{path}", *self.arguments]
+        return [self._file(), *self.arguments]
+
+    def preparation(self) -> Preparation:
+        """Return the lines of shell that run before sbatch for a script's file."""
+        if self.path is None or (self._header is not None and not self._is_converted):
+            return NO_PREPARATION
+        return (SHOW_HEADER if self._header is None else CONVERT, [self._file()])
+
+    def learn(self, answer: Result) -> bool:
+        """Return True if sbatch did not run, since the script's file has lines that matter.
+
+        They are known then, and count in a second call.
+        """
+        header = parse_header(answer)
+        if header is None:
+            return False
+        self._header = header
+        self.array = self.array or script_options(header.text).get("array")
+        return True
 
     def submit(self, shell: Shell) -> Submission:
-        """Submit the job. Raises what `sbatch` raises, and InvalidOptions for its paths."""
+        """Submit the job. Raises what `sbatch` and `read_answer` raise."""
+        answer = self._submit(shell)
+        if self.learn(answer):
+            answer = self._submit(shell)
+        return read_answer(shell, answer)
+
+    def _submit(self, shell: Shell) -> Result:
         paths = self.paths
         return sbatch(
             shell,
             *self._flags(paths),
             script=self.text(),
             command=self.command(),
+            header=self._known_script,
             environment=self.environment,
             folders=paths.folders if self.check_folders else (),
+            prepare=self.preparation(),
         )
 
+    def _file(self) -> str:
+        """Return the path of the script; './' keeps sbatch from searching PATH."""
+        path = expand_home(self.path or "", "path")
+        return path if path.startswith("/") else f"./{path}"
+
     def _flags(self, paths: JobPaths) -> list[str]:
+        given = {**self.options, "array": self.array}
+        if self._is_converted and "job-name" not in script_options(self._known_script):
+            # sbatch does not see the file, after which the job would be named.
+            given = {"job_name": posixpath.basename(self.path or ""), **self.options, **given}
         # Paths come first, where no other value can be taken for them.
-        return flags({**paths.options, **self.options, **paths.options, "array": self.array})
+        return flags({**paths.options, **given, **paths.options})
 
 
 def given_options(options: Mapping[str, Any]) -> dict[str, Any]:

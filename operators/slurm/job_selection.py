@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import accounting
+from operators.slurm.array_tasks import list_task_jobs
 from operators.slurm.job_outcome import select, unfinished
 from operators.slurm.job_queue import QueuedJob, list_jobs
 from operators.slurm.job_types import Job, JobName
@@ -113,12 +114,12 @@ def poll_jobs(
     `is_settled` is called with the selected jobs that have not ended. With `each_task`, pending
     tasks of an array have an entry each: else squeue shows them as one, even if they differ.
     """
-    flags = ("--states=all", *(("--array",) if each_task else ()))
+    read_queue = list_task_jobs if each_task else list_jobs
     ids = list({each if each.tasks is None else JobId(each.job) for each in targets})
     queue: list[QueuedJob] = []
     for delay in POLL_DELAYS:
         time.sleep(delay)
-        queue = list_jobs(shell, *flags, ids=ids)
+        queue = read_queue(shell, "--states=all", ids=ids)
         remaining = unfinished(queue)
         if is_settled([job for each in targets for job in select(remaining, each)]):
             break

@@ -11,6 +11,8 @@ from operators.slurm.parsing import JobId, expand_indexes
 from resop import ErrorMessage
 
 Seconds = int
+TimeLimitSeconds = Seconds | Literal["UNLIMITED"]
+"""A time limit: seconds, or Slurm's word for none. A limit that is not known is None."""
 Bytes = int
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """ISO 8601, in UTC."""
@@ -137,7 +139,8 @@ class Job(JobEntry):
     started: Timestamp | None
     ended: Timestamp | None
     elapsed: Seconds
-    time_limit: Seconds | None
+    time_limit: TimeLimitSeconds | None
+    """UNLIMITED if it has none; None if it is not known, or not set yet."""
     work_dir: str | None
 
 

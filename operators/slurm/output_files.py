@@ -20,6 +20,7 @@ from operators.slurm.filename_patterns import NO_FILE, default_pattern, is_disca
 from operators.slurm.job_script import stored_script
 from operators.slurm.job_types import Job
 from operators.slurm.parsing import parse_text
+from operators.slurm.script_file import MAX_HEADER
 from operators.slurm.submit_line import find_option, read_line
 from resop import Shell
 
@@ -31,9 +32,7 @@ OPTIONS: dict[OutputStream, tuple[str, ...]] = {
     "stderr": ("error", "output"),
 }
 
-MAX_SCRIPT_HEAD = 65_536
-"""Bytes of a script in which its #SBATCH lines are."""
-READ_SCRIPT_HEAD = f'stat -c %Y -- "$1" && head -c {MAX_SCRIPT_HEAD} -- "$1"'
+READ_SCRIPT_HEAD = f'stat -c %Y -- "$1" && head -c {MAX_HEADER} -- "$1"'
 SCRIPT_TIMEOUT = 60.0
 
 _JOB_ID = re.compile(r"%[0-9]*[AjJ]")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from operators.slurm.batch_script import is_heterogeneous, script_options
+from operators.slurm.batch_script import script_options
 from operators.slurm.filename_patterns import is_discarded
 from resop import InvalidOptions
 
@@ -62,17 +62,19 @@ class JobPaths(NamedTuple):
     folders: list[JobFolder]
 
 
-def resolve_paths(options: Mapping[str, Any], script: str | None) -> JobPaths:
+def resolve_paths(
+    options: Mapping[str, Any], script: str | None, *, field: str = "script"
+) -> JobPaths:
     """Return the paths that the options set, or else lines of the script.
 
     All are given to sbatch as options, so that the job's submission line shows where its output
-    is when Slurm knows no more. Raises InvalidOptions for a path that only a shell would expand.
+    is when Slurm knows no more. In a heterogeneous job they count for the first component, where
+    the script runs. Raises InvalidOptions for a path that only a shell would expand; `field` is
+    where the script's lines come from.
     """
-    # An option would count for the first component only, and in another way than its line.
-    has_lines = script is not None and not is_heterogeneous(script)
-    lines = script_options(script or "") if has_lines else {}
+    lines = script_options(script or "")
     given = {name: options.get(name) or lines.get(name) for name in PATH_OPTIONS}
-    fields = {name: name if options.get(name) else "script" for name in PATH_OPTIONS}
+    fields = {name: name if options.get(name) else field for name in PATH_OPTIONS}
     chdir = given["chdir"] and expand_home(given["chdir"], fields["chdir"])
     paths = {
         name: expand_home(pattern, fields[name], inside=chdir)

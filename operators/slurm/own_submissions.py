@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, NamedTuple
 
-from operators.slurm.batch_script import is_heterogeneous, script_options
+from operators.slurm.batch_script import script_options
 from operators.slurm.client import chosen_cluster
 from operators.slurm.filename_patterns import default_pattern
 from operators.slurm.job_types import Job
@@ -57,8 +57,7 @@ class OwnSubmission(NamedTuple):
         None: the lines of a script that was not sent as text may set it.
         """
         given = next((self.paths[name] for name in names if name in self.paths), None)
-        is_known = self.script is not None and not is_heterogeneous(self.script)
-        return given or (default_pattern(job) if is_known else None)
+        return given or (default_pattern(job) if self.script is not None else None)
 
     def describe(self, target: JobId, username: str) -> Job:
         """Return the job, or one of its tasks, as far as its submission shows."""

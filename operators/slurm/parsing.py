@@ -6,14 +6,18 @@ import re
 from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import lru_cache
-from typing import NamedTuple, Self
+from typing import Final, Literal, NamedTuple, Self
 
 ABSENT = frozenset(
     ["", "(null)", "N/A", "n/a", "n/s", "None", "NONE", "none", "Unknown", "None assigned"]
 )
 """Texts that Slurm prints where there is no value."""
 
+UNLIMITED: Final = "UNLIMITED"
+"""Slurm's word for a time limit that never ends a job."""
+
 SECONDS_OF_DAY = 86_400
+_UNLIMITED_WORDS = frozenset([UNLIMITED, "INFINITE", "-1"])
 _UNITS = {unit: 1024**power for power, unit in enumerate("BKMGTPE")}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([BKMGTPE]?)[nc]?")
 _COUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(?:([KMGTP])(I?B)?)?", re.IGNORECASE)
@@ -66,6 +70,14 @@ def parse_duration(text: str) -> int | None:
         return parts[0] * 60
     hours, minutes, seconds = [0, *parts][-3:]
     return (hours * 60 + minutes) * 60 + seconds
+
+
+def parse_time_limit(text: str) -> int | Literal["UNLIMITED"] | None:
+    """Return a time limit in seconds, or UNLIMITED; None if Slurm does not say what it is.
+
+    That is so for NOT_SET, Partition_Limit and INVALID: the partition's own limit will apply.
+    """
+    return UNLIMITED if text.upper() in _UNLIMITED_WORDS else parse_duration(text)
 
 
 @lru_cache(maxsize=4096)

@@ -8,8 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing_extensions import TypedDict
 
 from operators.slurm import dependencies, output_folders
-from operators.slurm.batch_script import script_options
-from operators.slurm.client import ask, chosen_cluster, unavailable_daemon
+from operators.slurm.batch_script import component_options, script_options
+from operators.slurm.client import (
+    NO_PREPARATION,
+    Preparation,
+    ask,
+    chosen_cluster,
+    unavailable_daemon,
+)
+from operators.slurm.dependencies import Condition
 from operators.slurm.output_folders import FOLDER_UNUSABLE, JobFolder
 from operators.slurm.submit_line import END_OF_OPTIONS
 from resop import CommandFailed, ContactLost, InvalidOptions, Result, Shell, StepTimedOut
@@ -51,33 +58,44 @@ def sbatch(
     *options: str,
     script: str | None = None,
     command: Sequence[str] = (),
+    header: str | None = None,
     environment: Mapping[str, str] | None = None,
     folders: Sequence[JobFolder] = (),
-) -> Submission:
-    """Submit the script as text, or the file and arguments that `command` names.
+    prepare: Preparation = NO_PREPARATION,
+) -> Result:
+    """Have sbatch submit the script as text, or the file and arguments that `command` names.
 
-    sbatch passes its own environment to the job, with `environment` added. Raises InvalidOptions
-    if one of the folders cannot be used, or a dependency holds nothing back; CommandFailed with
-    all that sbatch said; ContactLost if the job may have been accepted. What sbatch said about an
-    accepted job is in the task's log.
+    sbatch passes its own environment to the job, with `environment` added. `header` is what is
+    known of a script's file; `prepare` are lines of shell that run first, and their arguments.
+    Raises InvalidOptions for variables that cannot be passed; DaemonUnavailable; StepTimedOut.
     """
-    lines = script_options(script or "")
-    variables, export = pass_environment(environment or {}, lines.get("export"))
+    known = script or header or ""
+    variables, export = pass_environment(environment or {}, script_options(known).get("export"))
     argv = (*variables, "sbatch", "--parsable", *export, *options)
-    given = [word.removeprefix(_DEPENDENCY) for word in options if word.startswith(_DEPENDENCY)]
-    dependency = (given or [lines.get("dependency", "")])[0]
+    checks = _preparation(
+        folders, _conditions(options, known), find_sbatch="PATH" in (environment or {})
+    )
     try:
         # `--` shows where the options end in the job's submission line, which is kept unquoted.
-        answer = ask(
+        return ask(
             shell,
             *(*argv, END_OF_OPTIONS, *command),
             input=script,
             changes=True,
             check=False,
-            prepare=_preparation(folders, dependency, find_sbatch="PATH" in (environment or {})),
+            prepare=(prepare[0] + checks[0], [*prepare[1], *checks[1]]),
         )
     except StepTimedOut as fault:
         raise StepTimedOut(f"{fault.message}: {MAYBE_ACCEPTED}", **fault.details) from None
+
+
+def read_answer(shell: Shell, answer: Result) -> Submission:
+    """Return the job that sbatch has submitted.
+
+    Raises InvalidOptions if one of the folders cannot be used, or a dependency holds nothing back;
+    CommandFailed with all that sbatch said; ContactLost if the job may have been accepted. What
+    sbatch said about an accepted job is in the task's log.
+    """
     submission = parse_answer(answer.stdout)
     if answer.exit_code != 0:
         raise _refusal(answer, submission)
@@ -137,15 +155,23 @@ def _export_item(name: str, value: str) -> str:
     return f"'{name}={value}'" if "," in value else f"{name}={value}"
 
 
+def _conditions(options: Sequence[str], script: str) -> list[Condition]:
+    """Return what the job depends on, by an option or else by lines, in each of its components."""
+    given = [word.removeprefix(_DEPENDENCY) for word in options if word.startswith(_DEPENDENCY)]
+    first, *others = [each.get("dependency", "") for each in component_options(script)]
+    wanted = [(given or [first])[0], *others]
+    return [each for dependency in wanted for each in dependencies.conditions_of(dependency)]
+
+
 def _preparation(
-    folders: Sequence[JobFolder], dependency: str, *, find_sbatch: bool
-) -> tuple[str, Sequence[str]]:
+    folders: Sequence[JobFolder], conditions: Sequence[Condition], *, find_sbatch: bool
+) -> Preparation:
     """Return the lines of shell that run before sbatch, and their arguments."""
     lines, arguments = "", list[str]()
     if folders:
         lines += output_folders.CHECK
         arguments += [str(len(folders)), *(word for folder in folders for word in folder)]
-    if conditions := dependencies.conditions_of(dependency):
+    if conditions:
         cluster = chosen_cluster()
         lines += dependencies.CHECK
         arguments += [str(len(conditions)), f"--clusters={cluster}" if cluster else ""]

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 from typing_extensions import TypedDict
 
+from operators.slurm.job_types import SlurmCluster
 from resop import Argument, ErrorMessage, InvalidOptions, RemotePath
 
 _INDEX = r"[0-9]+(-[0-9]+(:[1-9][0-9]*)?)?"
@@ -110,13 +111,11 @@ FilePattern = Annotated[
     OptionText,
     AfterValidator(_check_readable),
 ]
-CheckFolders = Annotated[
-    bool,
-    Field(
-        description="check on the login node that the working folder exists, and create the "
-        "folders of the output; false for folders that only compute nodes have"
-    ),
-]
+CHECK_FOLDERS = (
+    "check on the login node that the working folder exists, and create the folders of the output "
+    "(default: true); false for folders that only compute nodes have"
+)
+CheckFolders = Annotated[bool, Field(description=CHECK_FOLDERS)]
 TimeLimit = Annotated[
     str,
     Field(pattern=_TIME, coerce_numbers_to_str=True),
@@ -193,34 +192,16 @@ VariableValue = Annotated[Argument, BeforeValidator(_number_as_text)]
 """The value of an environment variable: text, or a number."""
 
 
-ScriptText = Annotated[
-    BatchScript | None, Field(description="batch script as text, beginning with #!/…")
+JobNameOption = Annotated[OptionText | None, Field(description="name of the job")]
+AccountOption = Annotated[CommaSeparatedNames | None, Field(description="account to charge")]
+TimeLimitOption = Annotated[
+    TimeLimit | None,
+    Field(description="minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s or UNLIMITED"),
 ]
-ScriptPath = Annotated[
-    RemotePath | None,
-    Field(
-        description="instead of script: path of a batch script on the cluster, "
-        "relative to the home folder"
-    ),
-]
-ScriptArguments = Annotated[
-    list[Argument] | None, Field(description="arguments of the script: $1, $2, …")
-]
-JobEnvironment = Annotated[
-    dict[VariableName, VariableValue] | None,
-    Field(description="extra environment variables for the job; values may contain any text"),
-]
-Modules = Annotated[
-    list[ModuleName] | None,
-    Field(
-        min_length=1,
-        description="modules to load first (with script only); "
-        "the job stops if one cannot be loaded",
-    ),
-]
-JobArray = Annotated[
-    ArrayIndexes | None,
-    Field(description="indexes of a job array: 1,3,10-99:5; %10: at most ten at once"),
+QosOption = Annotated[CommaSeparatedNames | None, Field(description="quality of service")]
+NiceOption = Annotated[
+    int | None,
+    Field(ge=-2_147_483_645, le=2_147_483_645, description="lower the priority by this much"),
 ]
 
 
@@ -231,12 +212,9 @@ class JobOptions(TypedDict, total=False):
         CommaSeparatedNames | None,
         Field(description="Slurm partition, or several separated by commas"),
     ]
-    job_name: Annotated[OptionText | None, Field(description="name of the job")]
-    account: Annotated[CommaSeparatedNames | None, Field(description="account to charge")]
-    time_limit: Annotated[
-        TimeLimit | None,
-        Field(description="minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s or UNLIMITED"),
-    ]
+    job_name: JobNameOption
+    account: AccountOption
+    time_limit: TimeLimitOption
     nodes: Annotated[
         NodeCount | None, Field(description="number of nodes, or minimum-maximum: 2-4")
     ]
@@ -276,7 +254,7 @@ class JobOptions(TypedDict, total=False):
 class BatchOptions(JobOptions, total=False):
     """The less common options of a batch job."""
 
-    qos: Annotated[CommaSeparatedNames | None, Field(description="quality of service")]
+    qos: QosOption
     ntasks_per_node: Annotated[PositiveCount | None, Field(description="tasks per node")]
     memory_per_cpu: Annotated[
         MemorySize | None, Field(description="memory per CPU in MB, or with unit K, M, G or T")
@@ -302,16 +280,54 @@ class BatchOptions(JobOptions, total=False):
     requeue: Annotated[
         bool | None, Field(description="whether to requeue the job when a node fails")
     ]
-    nice: Annotated[
-        int | None,
-        Field(ge=-2_147_483_645, le=2_147_483_645, description="lower the priority by this much"),
-    ]
+    nice: NiceOption
     mail_type: Annotated[
         CommaSeparatedNames | None,
         Field(description="events to send mail for: BEGIN, END, FAIL, ALL, …"),
     ]
     mail_user: Annotated[OptionText | None, Field(description="recipient of the mail")]
     comment: Annotated[OptionText | None, Field(description="comment stored with the job")]
+
+
+class ScriptOptions(TypedDict, total=False):
+    """The script of a batch job, and what it is run with."""
+
+    script: Annotated[
+        BatchScript | None, Field(description="batch script as text, beginning with #!/…")
+    ]
+    path: Annotated[
+        RemotePath | None,
+        Field(
+            description="instead of script: path of a batch script on the cluster, "
+            "relative to the home folder"
+        ),
+    ]
+    arguments: Annotated[
+        list[Argument] | None, Field(description="arguments of the script: $1, $2, …")
+    ]
+    environment: Annotated[
+        dict[VariableName, VariableValue] | None,
+        Field(description="extra environment variables for the job; values may contain any text"),
+    ]
+    modules: Annotated[
+        list[ModuleName] | None,
+        Field(
+            min_length=1,
+            description="modules to load first (with script only); "
+            "the job stops if one cannot be loaded",
+        ),
+    ]
+    array: Annotated[
+        ArrayIndexes | None,
+        Field(description="indexes of a job array: 1,3,10-99:5; %10: at most ten at once"),
+    ]
+
+
+class SubmitOptions(ScriptOptions, BatchOptions, total=False):
+    """All options of a submission."""
+
+    check_folders: Annotated[bool | None, Field(description=CHECK_FOLDERS)]
+    cluster: SlurmCluster
 
 
 def require_one_script(script: str | None, path: str | None, modules: Sequence[str] | None) -> None:

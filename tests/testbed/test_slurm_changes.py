@@ -70,6 +70,32 @@ def test_jobs_are_held_and_released_with_an_answer_for_each(alice: Caller, bob: 
     output(alice, "slurm/opn/cancel", jobs=[job, array, running])
 
 
+def test_all_tasks_of_an_array_with_a_step_are_changed(alice: Caller, admin: Caller) -> None:
+    array = submit(alice, "true", array="1-19:2", **LATER)
+    [held] = output(alice, "slurm/opn/hold", jobs=[array])
+    assert (held["result"], held["states"]) == ("held", {"PENDING": 10})
+    last = f"{array}_19"
+    assert why(alice, last)["kind"] == "held"
+    assert [each["id"] for each in fresh(alice, "slurm/opn/jobs", ids=[last], each_task=True)] == [
+        last
+    ]
+    [freed] = output(alice, "slurm/opn/release", jobs=[array])
+    assert (freed["result"], freed["states"]) == ("released", {"PENDING": 10})
+    [changed] = output(admin, "slurm/opn/update", jobs=[last], time_limit="UNLIMITED", nice=7)
+    assert (changed["result"], changed["states"]) == ("updated", {"PENDING": 1})
+    unlimited = looked(alice, last)
+    assert (unlimited["time_limit"], unlimited["time_left"]) == ("UNLIMITED", "UNLIMITED")
+    assert why(alice, last)["time_limit"] == "UNLIMITED"
+    [whole] = output(alice, "slurm/opn/update", jobs=[array], nice=9, job_name="stepped")
+    assert (whole["applied"], whole["states"]) == (["nice", "job_name"], {"PENDING": 10})
+    output(alice, "slurm/opn/cancel", jobs=[array])
+    past = eventually(
+        lambda: fresh(alice, "slurm/opn/history", start="yesterday", names=["stepped"])["jobs"],
+        lambda jobs: any(each["time_limit"] == "UNLIMITED" for each in jobs),
+    )
+    assert {each["state"] for each in past} == {"CANCELLED"}
+
+
 def test_jobs_that_administrators_hold_are_theirs_to_release(alice: Caller, admin: Caller) -> None:
     job = submit(alice, "true", **LATER)
     assert results(output(admin, "slurm/opn/hold", jobs=[job])) == {str(job): "held"}

@@ -29,7 +29,7 @@ export SBATCH_PARTITION=debug SBATCH_OUTPUT=/dev/null SBATCH_ACCOUNT=nobody SBAT
 QUICK = {"partition": "batch", "time_limit": 5, "memory": 10}
 PATTERNS = [
     *("p1-%%j-%5j.out", "p2-%j-%n-%t-%s-%4a.out", "p3 %x-%u-%J.out", "p4-%A-%q.out"),
-    "p5-\\%j.out",
+    *("p5-\\%j.out", "p6-%N-%j.out", "p7 [%N] %A.out"),
 ]
 LINES = [
     "sbatch --parsable -p batch -o 'h1 x.txt' --comment='a b' id.sh -o no.txt",
@@ -144,6 +144,55 @@ def test_output_is_found_by_what_this_service_submitted(alice: Caller, bed: Test
         assert "give its path" in error["message"]
     else:  # since 24.05 the accounting database knows the file
         assert written(alice, job)["text"] == "own\n"
+
+
+def test_script_on_the_cluster_counts_like_one_that_is_sent(alice: Caller) -> None:
+    text = """#!/bin/sh
+#SBATCH --export=NONE -o ~/sent/%x-%j.txt
+
+echo "$A|${SSH_CONNECTION-none}|$1"
+"""
+    write = f"#!/bin/sh\ncat >sent.sh <<'E'\n{text}E\n"
+    output(alice, "core/opn/script", script=write)
+    for ends in ("unix", "dos"):
+        if ends == "dos":
+            run(alice, "sed -i 's/$/\\r/' sent.sh")
+        options = {"path": "sent.sh", "arguments": ["x y"], "environment": {"A": "b"}, **QUICK}
+        assert output(alice, "slurm/opn/start_estimate", **options)["start"]
+        job = output(alice, "slurm/opn/submit", **options)["job"]
+        assert ending(alice, job)["succeeded"]
+        shown = written(alice, job)
+        path = f"/home/alice/sent/sent.sh-{job}.txt"
+        assert (shown["path"], shown["text"]) == (path, "b|none|x y\n"), ends
+    run(alice, "printf '#!/bin/sh\n#SBATCH -o $WORK/x\nid\n' >sent.sh")
+    error = failure(alice.post("slurm/opn/submit", {"path": "sent.sh", **QUICK}), 422)
+    assert "path: Slurm does not expand" in error["message"]
+
+
+def test_heterogeneous_job_of_a_script_has_its_components(alice: Caller) -> None:
+    script = (
+        "#!/bin/sh\n#SBATCH -p batch --mem=10 -t 5 -o ~/mixed/%j.txt\n#SBATCH hetjob\n"
+        "#SBATCH -p batch --mem=20 -t 5\necho first\nexit 3\n"
+    )
+    job, held = (
+        output(alice, "slurm/opn/submit", script=script, hold=hold)["job"] for hold in (False, True)
+    )
+    output(alice, "slurm/opn/cancel", jobs=[held])
+    assert ending(alice, job)["state"] == "FAILED"
+    whole = fresh(alice, "slurm/opn/job", id=job)
+    assert [each["id"] for each in whole["parts"]] == [f"{job}+0", f"{job}+1"]
+    for look in range(2):
+        assert written(alice, f"{job}+0")["text"] == "first\n", look
+        error = failure(alice.post("slurm/opn/output", {"id": f"{job}+1"}), 424)
+        assert f"ask for {job}+0" in error["message"] or f"runs in {job}+0" in error["message"]
+        explained = fresh(alice, "slurm/opn/why", id=job)
+        assert (explained["exit_code"], explained["stdout"]["text"]) == (3, "first\n"), look
+        second = fresh(alice, "slurm/opn/job", id=f"{job}+1")
+        assert (second["id"], second["resources"]["mem"]) == (f"{job}+1", 20 << 20), look
+        out_of_the_queue(alice, job)
+    out_of_the_queue(alice, held)
+    second = fresh(alice, "slurm/opn/job", id=f"{held}+1")
+    assert (second["id"], second["state"]) == (f"{held}+1", "CANCELLED")
 
 
 def test_variables_of_a_profile_change_no_answer(alice: Caller, bed: Testbed) -> None:

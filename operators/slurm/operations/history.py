@@ -19,8 +19,12 @@ ALL_STATES = "BF,CA,CD,DL,F,NF,OOM,PD,PR,R,RQ,RS,RV,S,TO"
 
 HistoryTime = Annotated[
     datetime
-    | Annotated[str, Field(pattern=r"^(today|now(-[0-9]{1,6}(minute|hour|day|week)s?)?)$")],
-    ErrorMessage("must be a time such as 2024-05-01, 2024-05-01T12:00Z, today or now-7days"),
+    | Annotated[
+        str, Field(pattern=r"^(today|yesterday|now(-[0-9]{1,6}(minute|hour|day|week)s?)?)$")
+    ],
+    ErrorMessage(
+        "must be a time such as 2024-05-01, 2024-05-01T12:00Z, today, yesterday or now-7days"
+    ),
 ]
 
 
@@ -102,7 +106,7 @@ def history(
     filters += ["--allusers"] if all_users and not users else []
     filters += [] if steps else ["--allocations"]
     filters += ["--duplicates"] if attempts else []
-    span = (f"--starttime={format_time(start)}", f"--endtime={format_time(end)}")
+    span = [f"--starttime={_time(shell, start)}", f"--endtime={_time(shell, end)}"]
     # Not sacct's filters: its --state means "at any time", and it splits names at commas.
     stored_names = [name.replace('"', "`") for name in names or ()]
     with on_cluster(cluster):
@@ -121,6 +125,13 @@ def history(
     return JobHistory(
         jobs=found[offset:after], total=len(found), next=after if after < len(found) else None
     )
+
+
+def _time(shell: Shell, when: datetime | str) -> str:
+    """Format a time for sacct, which does not know `yesterday`."""
+    if when != "yesterday":
+        return format_time(when)
+    return shell.run("env", "-u", "TZ", "date", "-d", "yesterday", "+%F").stdout.strip()
 
 
 def _count_earlier(jobs: Sequence[PastJob]) -> list[int | None]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from operators.slurm import job_queue
 from operators.slurm import live_usage as live
 from operators.slurm.accounting import ACCOUNTING_DELAYS, JobStep, PastJob, drop_reused, find
+from operators.slurm.array_tasks import list_task_jobs
 from operators.slurm.attempts import Attempt, read_attempts
 from operators.slurm.client import on_cluster
 from operators.slurm.efficiency import Efficiency, read_efficiency
@@ -25,6 +26,7 @@ from operators.slurm.job_types import (
     JobIdText,
     Seconds,
     SlurmCluster,
+    TimeLimitSeconds,
     Timestamp,
 )
 from operators.slurm.parsing import JobId, expand_indexes
@@ -53,8 +55,9 @@ class JobSummary(BaseModel):
     started: Timestamp | None
     ended: Timestamp | None
     elapsed: Seconds
-    time_limit: Seconds | None
-    time_left: Seconds | None = None
+    time_limit: TimeLimitSeconds | None
+    """UNLIMITED if it has none; None if it is not known, or not set yet."""
+    time_left: TimeLimitSeconds | None = None
     expected_start: Timestamp | None = None
     dependency: str | None = None
     priority: int | None = None
@@ -66,7 +69,10 @@ class JobSummary(BaseModel):
     script: str | None = None
     """Path of the batch script, unless it was sent as text; only while the queue has the job."""
     stdout: str | None = None
-    """Path of the file for standard output; only while the queue has the job."""
+    """Path of the file for standard output; only while the queue has the job.
+
+    None for the components of a heterogeneous job but the first: the script runs there only.
+    """
     stderr: str | None = None
     submit_line: str | None = None
     exit_code: int | None = None
@@ -187,6 +193,9 @@ def _find_job(shell: Shell, id: str, *, steps: bool) -> tuple[JobSummary, int]:
     """Return the job, and Slurm's own number for it or for its first part."""
     target = JobId.parse(id)
     queued = job_queue.list_jobs(shell, "--states=all", ids=[target])
+    if target.task is not None and any(each["tasks"] for each in queued):
+        # That entry is of all pending tasks, even if they differ.
+        queued = list_task_jobs(shell, "--states=all", ids=[target])
     by_number = target.task is None and target.component is None
     is_whole = by_number and any(each["job"] == target.job and is_part(each) for each in queued)
     past: list[PastJob] = []
@@ -201,18 +210,17 @@ def _find_job(shell: Shell, id: str, *, steps: bool) -> tuple[JobSummary, int]:
     found["states"] = Counter(state for each in parts for state in _states_of(each, target))
     found["max_rss"] = max((each["max_rss"] or 0 for each in past), default=0) or None
     if whole:
-        found |= _exit_status(parts, past) | {"steps": None}
+        found |= _exit_status(shell, parts, past, queued) | {"steps": None}
         return JobSummary(**found, parts=parts), parts[0]["raw_id"]
     if past:
         found["steps"] = past[0]["steps"]
         found["resources"] = past[0]["allocated"] or past[0]["requested"]
-    if target.task is not None:  # a pending task shares its entry with others
-        found["id"] = id
     if queued:
         has_ended = found["state"] not in UNFINISHED_STATES
         found |= job_queue.read_details(shell, found["id"], has_ended=has_ended) or {}
-        for stream in ("stdout", "stderr"):
-            found[stream] = complete_path(queued[0], found.get(stream))
+        for stream in ("stdout", "stderr"):  # the first component alone runs the script
+            shown = None if queued[0]["component"] else found.get(stream)
+            found[stream] = complete_path(queued[0], shown)
         if has_ended:
             end = (found["state"], found.get("exit_code"), found.get("signal"), found["reason"])
             found["reason"] = reason_of_end(*end)
@@ -257,16 +265,25 @@ def _merge(queued: list[QueuedJob], past: list[PastJob]) -> list[Job]:
     return [*queued, *past_only]
 
 
-def _exit_status(parts: list[Job], past: list[PastJob]) -> dict[str, Any]:
+def _exit_status(
+    shell: Shell, parts: list[Job], past: list[PastJob], queued: list[QueuedJob]
+) -> dict[str, Any]:
     """Return the highest exit code and signal of all parts; None unless all have ended."""
-    ends = {each["id"]: each for each in past}
-    records = [ends[each["id"]] for each in parts if each["id"] in ends]
-    codes = [each["exit_code"] for each in records if each["exit_code"] is not None]
-    signals = [each["signal"] for each in records if each["signal"] is not None]
-    has_ended = all(each["state"] not in UNFINISHED_STATES for each in parts)
-    if not has_ended or len(codes) < len(parts):
-        return {"exit_code": None, "signal": None}
-    return {"exit_code": max(codes), "signal": max(signals, default=None)}
+    unknown = {"exit_code": None, "signal": None}
+    if any(each["state"] in UNFINISHED_STATES for each in parts):
+        return unknown
+    ends = {each["id"]: (each["exit_code"], each["signal"]) for each in past}
+    if queued and any(each["id"] not in ends for each in parts):  # accounting is behind
+        in_queue = job_queue.exit_codes(shell, queued[0]["job"])
+        ends |= {
+            each["id"]: in_queue[each["raw_id"]] for each in parts if each["raw_id"] in in_queue
+        }
+    codes = [ends.get(each["id"], (None, None))[0] for each in parts]
+    signals = [ends.get(each["id"], (None, None))[1] for each in parts]
+    if None in codes:
+        return unknown
+    known = [signal for signal in signals if signal is not None]
+    return {"exit_code": max(filter(None, codes), default=0), "signal": max(known, default=None)}
 
 
 def _states_of(job: Job, target: JobId) -> list[str]:

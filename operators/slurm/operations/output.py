@@ -2,6 +2,7 @@
 
 import base64
 import codecs
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from typing import Annotated
@@ -24,6 +25,7 @@ from operators.slurm.output_files import (
     recorded_patterns,
 )
 from operators.slurm.output_folders import expand_home
+from operators.slurm.output_hosts import host_paths
 from operators.slurm.own_submissions import find_submission, is_certain
 from operators.slurm.parsing import JobId
 from resop import CommandFailed, InvalidOptions, JobNotFound, RemotePath, Shell, operation
@@ -99,9 +101,8 @@ def output(
         except (CommandFailed, JobNotFound) as fault:
             ended, sources = True, _own_sources(shell, id, stream, fault)
         else:
-            if path is None and found.parts:
-                part = found.parts[0]["id"]
-                shell.fail(f"{id} has several parts: ask for one of them, such as {part}")
+            if path is None:
+                _check_part(shell, found, id)
             ended = found.state not in UNFINISHED_STATES
             sources = _sources(shell, found, id, stream)
         tried: list[str] = []
@@ -119,13 +120,25 @@ def output(
     return _chunk(tried[0], Selection(b"", 0, 0), 0, ended)
 
 
+def _check_part(shell: Shell, found: JobSummary, id: str) -> None:
+    """Fail for a job with several parts, and for a part that has no output of its own."""
+    if found.parts:
+        part = found.parts[0]["id"]
+        shell.fail(f"{id} has several parts: ask for one of them, such as {part}")
+    target = JobId.parse(found.id)
+    if target.component:
+        first = f"{target.job}+0"
+        shell.fail(f"{found.id} has no output: the script runs in {first}, ask for that")
+
+
 def _sources(shell: Shell, found: JobSummary, id: str, stream: OutputStream) -> Iterator[list[str]]:
     """Yield the files that may have the output, the likeliest first; each list costs a question."""
     shown = found.stdout if stream == "stdout" else found.stderr
     # Slurm 22.05 shows a path in which not all patterns are filled.
     if shown is not None and not re.search(r"[%\\]", shown):
         yield [shown]
-        return
+        if not _names_node(shown, found):
+            return
     target = JobId.parse(id)
     past = find(shell, target)
     if not past:
@@ -133,16 +146,24 @@ def _sources(shell: Shell, found: JobSummary, id: str, stream: OutputStream) -> 
         return
     record = past[0]
     record["node_names"] = found.node_names or record["node_names"]
+    has_started = found.state != "PENDING"
     own = find_submission(shell, target, record["submitted"])
     if own is not None and (pattern := own.pattern(record, OPTIONS[stream])):
         yield paths(record, [pattern])
+        yield host_paths(shell, record, [pattern]) if has_started else []
         yield expanded_paths(shell, record, stream, [pattern])
         return
     likely = likely_patterns(record, stream)
     yield paths(record, likely)
+    yield host_paths(shell, record, likely) if has_started else []
     yield expanded_paths(shell, record, stream, likely)
     if likely[0] == default_pattern(record):
         yield paths(record, recorded_patterns(shell, record, stream))
+
+
+def _names_node(path: str, found: JobSummary) -> bool:
+    """Return True if the name of a file may contain that of the node, which is not the host's."""
+    return bool(found.node_names) and found.node_names[0] in posixpath.basename(path)
 
 
 def _own_sources(
@@ -155,7 +176,7 @@ def _own_sources(
     is_gone = isinstance(fault, JobNotFound) or fault.message.startswith("sacct:")
     target = JobId.parse(id)
     own = find_submission(shell, target) if is_gone else None
-    if own is None:
+    if own is None or target.component:
         raise fault
     record = own.describe(target, shell.username)
     pattern = own.pattern(record, OPTIONS[stream])

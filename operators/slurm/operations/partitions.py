@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from operators.slurm import parsing
 from operators.slurm.client import on_cluster
 from operators.slurm.generic_resources import ResourceCounts, add_up, gpus_of
-from operators.slurm.job_types import Bytes, NameList, Seconds, SlurmCluster
+from operators.slurm.job_types import Bytes, NameList, SlurmCluster, TimeLimitSeconds
 from operators.slurm.known_names import refuse_unknown
 from operators.slurm.node_records import NodeRecord, by_partition, read_nodes
 from operators.slurm.paging import CHOSEN_FIELDS, FieldOf, Limit, Offset, Page, is_page, page
@@ -29,7 +29,7 @@ class CpuCounts(TypedDict):
 
 
 class Partition(TypedDict):
-    """A partition; None means no limit, or for `allowed_…` no restriction."""
+    """A partition; None means no limit (of time: UNLIMITED), or for `allowed_…` no restriction."""
 
     name: str
     state: str
@@ -52,8 +52,10 @@ class Partition(TypedDict):
     allocated_memory: Bytes
     available_memory: Bytes
     """The memory that is not allocated, on nodes that accept jobs."""
-    max_time: Seconds | None
-    default_time: Seconds | None
+    max_time: TimeLimitSeconds | None
+    """UNLIMITED if jobs may run for any time."""
+    default_time: TimeLimitSeconds | None
+    """The time limit of jobs that ask for none; None: `max_time`."""
     min_nodes: int
     max_nodes: int | None
     """The maximum number of nodes for one job."""
@@ -133,8 +135,8 @@ def _partition(record: PartitionRecord, members: Mapping[str, Sequence[NodeRecor
         memory=sum(node.bytes("RealMemory") for node in nodes),
         allocated_memory=sum(node.bytes("AllocMem") for node in nodes),
         available_memory=sum(node.available_memory for node in nodes),
-        max_time=parsing.parse_duration(fields["MaxTime"]),
-        default_time=parsing.parse_duration(fields["DefaultTime"]),
+        max_time=parsing.parse_time_limit(fields["MaxTime"]),
+        default_time=parsing.parse_time_limit(fields["DefaultTime"]),
         min_nodes=parsing.parse_int(fields["MinNodes"]) or 0,
         max_nodes=parsing.parse_int(fields["MaxNodes"]),
         max_cpus_per_node=parsing.parse_int(fields["MaxCPUsPerNode"]),

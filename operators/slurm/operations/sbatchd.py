@@ -7,7 +7,7 @@ from pydantic import Field
 from operators.slurm.client import on_cluster
 from operators.slurm.job_types import SlurmCluster
 from operators.slurm.output_folders import resolve_paths
-from operators.slurm.submission import sbatch
+from operators.slurm.submission import read_answer, sbatch
 from operators.slurm.submit_options import ArrayIndexes, CheckFolders, JobOptions, flags
 from resop import ErrorMessage, Shell, operation
 
@@ -44,4 +44,5 @@ def sbatchd(
     folders = paths.folders if check_folders else ()
     # Text boxes of HTML forms send CR LF, which sbatch refuses anywhere in a script.
     with on_cluster(cluster):
-        return sbatch(shell, *words, script=script.replace("\r\n", "\n"), folders=folders)["job"]
+        answer = sbatch(shell, *words, script=script.replace("\r\n", "\n"), folders=folders)
+        return read_answer(shell, answer)["job"]

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Unpack
+from typing import Unpack
 
-from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import parsing
 from operators.slurm.client import ask, on_cluster
 from operators.slurm.job_request import JobRequest
-from operators.slurm.job_types import SlurmCluster, Timestamp
+from operators.slurm.job_types import Timestamp
 from operators.slurm.submission import messages_of
 from operators.slurm.submit_line import END_OF_OPTIONS
-from operators.slurm.submit_options import (
-    BatchOptions,
-    JobArray,
-    JobEnvironment,
-    Modules,
-    ScriptArguments,
-    ScriptPath,
-    ScriptText,
-    require_one_script,
-)
-from resop import CommandFailed, Shell, operation
+from operators.slurm.submit_options import SubmitOptions
+from resop import CommandFailed, Result, Shell, operation
 
 # src/api/allocate.c: a heterogeneous job has no partition; releases from 25.05 say "a using", and
 # name the cluster where there are several.
@@ -62,44 +52,31 @@ class StartEstimate(TypedDict):
         {"path": "project/run.sh", "gpus": "a100:2", "time_limit": "12:00:00"},
     ],
 )
-def start_estimate(
-    shell: Shell,
-    script: ScriptText = None,
-    path: ScriptPath = None,
-    arguments: ScriptArguments = None,
-    environment: JobEnvironment = None,
-    modules: Modules = None,
-    array: JobArray = None,
-    check_folders: Annotated[
-        bool, Field(description="as in submit; here no folder is checked or created")
-    ] = True,
-    cluster: SlurmCluster = None,
-    **options: Unpack[BatchOptions],
-) -> StartEstimate:
+def start_estimate(shell: Shell, **options: Unpack[SubmitOptions]) -> StartEstimate:
     """Return when the job would start. Takes the options of `submit`, and submits nothing.
+
+    No folder is checked or created.
 
     It is when the scheduler would start it as things are: other jobs may end earlier, or come
     before it. Of an array it is the first task. Slurm counts neither `dependency` and `hold` nor
     limits that only keep a job waiting.
     """
-    require_one_script(script, path, modules)
-    request = JobRequest(
-        script=script,
-        path=path,
-        arguments=arguments or [],
-        modules=modules or [],
-        options={**options},
-        array=array,
-    )
-    argv = ("sbatch", "--test-only", *request.flags, END_OF_OPTIONS, *request.command())
-    with on_cluster(cluster):
-        answer = ask(shell, *argv, input=request.text(), check=False)
+    request = JobRequest.of(options)
+    with on_cluster(options.get("cluster")):
+        answer = _ask(shell, request)
+        if request.learn(answer):
+            answer = _ask(shell, request)
     said = "\n".join(messages_of(answer.stderr))
     is_refused = any(line.startswith(_REFUSED) for line in said.splitlines())
     if answer.exit_code != 0 and not is_refused:
         fault = answer.failure()
         raise CommandFailed(f"sbatch: {said or fault.message}", **fault.details)
     return _parse_answer(said)
+
+
+def _ask(shell: Shell, request: JobRequest) -> Result:
+    argv = ("sbatch", "--test-only", *request.flags, END_OF_OPTIONS, *request.command())
+    return ask(shell, *argv, input=request.text(), check=False, prepare=request.preparation())
 
 
 def _parse_answer(said: str) -> StartEstimate:

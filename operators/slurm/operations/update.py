@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Unpack, cast
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm import listings, parsing
+from operators.slurm import parsing
+from operators.slurm.array_tasks import list_tasks
 from operators.slurm.client import on_cluster
 from operators.slurm.job_changes import JobChange, change_jobs, fail_if_refused
 from operators.slurm.job_outcome import count_by_state
-from operators.slurm.job_queue import QueuedJob, id_filter
+from operators.slurm.job_queue import QueuedJob
 from operators.slurm.job_selection import (
     JOBS_PER_CALL,
     JobsInCommon,
@@ -18,14 +19,17 @@ from operators.slurm.job_selection import (
     groups,
     select_ids,
 )
-from operators.slurm.job_types import SlurmCluster
+from operators.slurm.job_types import SlurmCluster, TimeLimitSeconds
 from operators.slurm.parsing import JobId
 from operators.slurm.submit_options import (
+    AccountOption,
     CommaSeparatedNames,
+    JobNameOption,
     NewDependency,
+    NiceOption,
     NodeCount,
-    OptionText,
-    TimeLimit,
+    QosOption,
+    TimeLimitOption,
 )
 from resop import InvalidOptions, Shell, operation
 
@@ -54,10 +58,7 @@ _DENIED = "Access/permission denied"
 class Change(TypedDict, total=False):
     """The new values; an option that is not given leaves the job as it is."""
 
-    time_limit: Annotated[
-        TimeLimit | None,
-        Field(description="minutes, m:s, h:m:s, d-h, d-h:m, d-h:m:s or UNLIMITED"),
-    ]
+    time_limit: TimeLimitOption
     partition: Annotated[
         CommaSeparatedNames | None,
         Field(description="move the job to this partition, or to one of several"),
@@ -66,13 +67,10 @@ class Change(TypedDict, total=False):
         int | None,
         Field(ge=1, le=2**32 - 3, description="priority; users can lower it only: see `nice`"),
     ]
-    nice: Annotated[
-        int | None,
-        Field(ge=-2_147_483_645, le=2_147_483_645, description="lower the priority by this much"),
-    ]
-    job_name: Annotated[OptionText | None, Field(description="name of the job")]
-    account: Annotated[CommaSeparatedNames | None, Field(description="account to charge")]
-    qos: Annotated[CommaSeparatedNames | None, Field(description="quality of service")]
+    nice: NiceOption
+    job_name: JobNameOption
+    account: AccountOption
+    qos: QosOption
     dependency: Annotated[
         NewDependency | None,
         Field(description="start after other jobs: afterok:20:21,afterany:23; none: at once"),
@@ -155,9 +153,8 @@ def _read_nice(shell: Shell, changes: Sequence[JobChange]) -> dict[int, int | No
     ids = [JobId(job["job"]) for change in changes for job in change.remaining]
     if not ids:
         return {}
-    columns = {"id": "i", "raw_id": "A", "nice": "y"}
-    rows = listings.squeue(shell, columns, "--states=all", "--array", *id_filter(ids))
-    return {int(row["raw_id"]): parsing.parse_int(row["nice"]) for row in rows}
+    rows = list_tasks(shell, "--states=all", ids=ids, fields=["nice"])
+    return {row.raw_id: parsing.parse_int(row.cell("nice")) for row in rows}
 
 
 def _outcome(change: JobChange, given: Mapping[str, Any], nice: Mapping[int, int | None]) -> Update:
@@ -212,7 +209,7 @@ def _has(job: QueuedJob, name: str, value: Any, nice: Mapping[int, int | None]) 
     return bool(seen[name] == value) if name in seen else None
 
 
-def _whole_minutes(text: str) -> int | None:
-    """Return a time limit in seconds, rounded up as Slurm does; None for no limit."""
-    seconds = parsing.parse_duration(text)
-    return None if seconds is None else -(-seconds // 60) * 60
+def _whole_minutes(text: str) -> TimeLimitSeconds | None:
+    """Return a time limit in seconds, rounded up to minutes as Slurm does; or UNLIMITED."""
+    limit = parsing.parse_time_limit(text)
+    return -(-limit // 60) * 60 if isinstance(limit, int) else limit

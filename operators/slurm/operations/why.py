@@ -9,7 +9,6 @@ from typing_extensions import TypedDict
 from operators.slurm.accounting import PastJob, find
 from operators.slurm.client import on_cluster
 from operators.slurm.job_outcome import count_tasks
-from operators.slurm.job_queue import list_jobs
 from operators.slurm.job_reasons import NO_OUTPUT_SIGNAL, reason_of_end
 from operators.slurm.job_types import (
     UNFINISHED_STATES,
@@ -18,6 +17,7 @@ from operators.slurm.job_types import (
     JobIdText,
     Seconds,
     SlurmCluster,
+    TimeLimitSeconds,
     Timestamp,
 )
 from operators.slurm.job_waits import (
@@ -130,7 +130,8 @@ class Why(BaseModel):
     exit_code: int | None = None
     signal: int | None = None
     elapsed: Seconds
-    time_limit: Seconds | None
+    time_limit: TimeLimitSeconds | None
+    """UNLIMITED if it has none; None if it is not known, or not set yet."""
     memory: Bytes | None = None
     """The memory that the job has on all of its nodes together."""
     max_rss: Bytes | None = None
@@ -160,7 +161,6 @@ def why(
         part = whole
         if whole.parts:
             part = job(shell, id=_id_of(_most_telling(whole.parts)), cluster=cluster)
-        _read_task(shell, part)
         part.reason = _final_reason(part.state, part.reason)
         past = _find_past(shell, part)
         reason = _explain(shell, part, past)._asdict()
@@ -197,16 +197,6 @@ def _id_of(part: Job) -> str:
     if part["tasks"] is None:
         return part["id"]
     return f"{part['job']}_{expand_indexes(part['tasks'])[0]}"
-
-
-def _read_task(shell: Shell, part: JobSummary) -> None:
-    """Read a pending task of an array by itself: squeue joins the reasons of several tasks."""
-    target = JobId.parse(part.id)
-    if part.state not in _WAITING or target.task is None:
-        return
-    for task in list_jobs(shell, "--states=all", "--array", ids=[target]):
-        part.state, part.reason, part.priority = task["state"], task["reason"], task["priority"]
-        part.expected_start, part.dependency = task["expected_start"], task["dependency"]
 
 
 def _description(whole: JobSummary, part: JobSummary) -> dict[str, Any]:
@@ -355,10 +345,13 @@ def _add_requirements(shell: Shell, answer: Why, part: JobSummary) -> None:
 
 def _add_output(shell: Shell, answer: Why, part: JobSummary, lines: int) -> None:
     """Add the last lines of the job's output, and of its errors if they have their own file."""
-    answer.stdout = _tail(shell, part.id, "stdout", lines)
+    target = JobId.parse(part.id)
+    # The first component of a heterogeneous job alone runs the script.
+    id = part.id if target.component is None else f"{target.job}+0"
+    answer.stdout = _tail(shell, id, "stdout", lines)
     if part.stderr is not None and part.stderr == part.stdout:
         return
-    errors = _tail(shell, part.id, "stderr", lines)
+    errors = _tail(shell, id, "stderr", lines)
     if errors and (answer.stdout is None or errors["path"] != answer.stdout["path"]):
         answer.stderr = errors
 

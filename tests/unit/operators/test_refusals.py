@@ -91,7 +91,7 @@ def test_refusal_says_what_is_expected(name: str, options: dict[str, Any], messa
     ("name", "option"), [("slurm/history", "start"), ("slurm/report", "start")]
 )
 def test_time_is_refused_with_one_sentence(name: str, option: str) -> None:
-    (message,) = refusals(name, {option: "yesterday"}, option)
+    (message,) = refusals(name, {option: "last week"}, option)
     assert message.startswith("must be a")
 
 

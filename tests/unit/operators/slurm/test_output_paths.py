@@ -4,16 +4,21 @@ from typing import cast
 
 import pytest
 
-from operators.slurm.batch_script import script_options
+from operators.slurm.batch_script import (
+    component_options,
+    is_heterogeneous,
+    script_options,
+)
 from operators.slurm.filename_patterns import (
     complete_path,
     default_pattern,
     fill_pattern,
+    fill_with_host,
     is_discarded,
     path_of,
 )
 from operators.slurm.job_types import Job
-from operators.slurm.output_folders import JobFolder, expand_home, folders_of
+from operators.slurm.output_folders import JobFolder, expand_home, folders_of, resolve_paths
 from resop import InvalidOptions
 
 
@@ -97,6 +102,19 @@ def test_script_has_its_options_before_its_first_command() -> None:
     )
     assert script_options(script) == {"output": "my %j.out", "error": "e.txt", "job-name": "x"}
     assert script_options("#!/bin/sh\n#SBATCH -o 'open\n#SBATCH -e e\n") == {"error": "e"}
-    assert script_options("#!/bin/sh\n#SBATCH -o a\n#SBATCH hetjob\n#SBATCH -o b") == {
-        "output": "a"
-    }
+    mixed = "#!/bin/sh\r\n\r\n#SBATCH -o a\r\n#SBATCH hetjob\r\n#SBATCH -d afterok:7\r\nid\r\n"
+    assert component_options(mixed) == [{"output": "a"}, {"dependency": "afterok:7"}]
+    assert script_options(mixed) == {"output": "a"}
+    assert is_heterogeneous(mixed) and not is_heterogeneous("#!/bin/sh\nid\n#SBATCH hetjob\n")
+
+
+def test_first_component_of_a_heterogeneous_job_has_the_output() -> None:
+    script = "#!/bin/sh\n#SBATCH -o ~/a/%j\n#SBATCH hetjob\n#SBATCH -o $WORK/b\n"
+    assert resolve_paths({}, script) == ({"output": "a/%j"}, [JobFolder("output", "./a")])
+    with pytest.raises(InvalidOptions, match="path: Slurm does not expand"):
+        resolve_paths({}, "#!/bin/sh\n#SBATCH -D $WORK\n", field="path")
+
+
+def test_host_of_a_file_may_have_another_name_than_the_node() -> None:
+    for pattern, path in {"%N/%j": "h/4250", "%j-%9N": "4250-h", "plain": "plain"}.items():
+        assert fill_with_host(job(), pattern, "h") == f"/home/alice/{path}"

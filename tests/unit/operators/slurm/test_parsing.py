@@ -31,6 +31,13 @@ def test_durations_are_seconds(text: str, seconds: int | None) -> None:
     assert parsing.parse_duration(text) == seconds
 
 
+def test_no_time_limit_is_told_from_one_that_is_not_known() -> None:
+    cases = {"UNLIMITED": ["UNLIMITED", "INFINITE", "infinite", "-1"], 3600: ["1:00:00", "60"]}
+    cases |= {None: ["NOT_SET", "Partition_Limit", "INVALID", "N/A", "NONE", ""]}
+    for limit, texts in cases.items():
+        assert [parsing.parse_time_limit(text) for text in texts] == [limit] * len(texts)
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [
