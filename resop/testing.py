@@ -29,6 +29,7 @@ from typing import Any
 
 from resop.actions.catalog import Action, Catalog
 from resop.actions.command import Command
+from resop.actions.dry_run import perform_dry_run
 from resop.actions.execute import ActionOutcome, perform_command, perform_operation
 from resop.actions.executor import PastTask
 from resop.actions.operation import Operation
@@ -336,19 +337,22 @@ class Scenario:
     `ended`."""
     failed_tasks: dict[str, list[str]]
     """The command lines of the undo steps that failed tasks have left, by the task's id."""
+    dry_run: bool
+    """True to play it as a dry run: `steps` are the reading ones."""
     answer: dict[str, Any]
     """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `written` (files like `files`,
     which the operation must have written), `ended_logins` (the reason of the block, or null, by
-    user), `allowed_logins` (users) and `invalid` (the invalid options)."""
+    user), `allowed_logins` (users), `invalid` (the invalid options), and for a dry run `plan` (each
+    change in words, or its command line if it has none)."""
 
 
 ANSWER_KEYS = {
     *("output", "log", "error", "undone", "needs_repair", "written", "invalid"),
-    *("ended_logins", "allowed_logins"),
+    *("ended_logins", "allowed_logins", "plan"),
 }
 SCENARIO_KEYS = ANSWER_KEYS | {
     *("name", "options", "steps", "settings", "username", "files", "past_tasks"),
-    "failed_tasks",
+    *("failed_tasks", "dry_run"),
 }
 
 
@@ -380,6 +384,7 @@ def read_scenarios(file: Path) -> list[Scenario]:
                 case.get("files", {}),
                 case.get("past_tasks", []),
                 case.get("failed_tasks", {}),
+                case.get("dry_run", False),
                 answer,
             )
         )
@@ -403,7 +408,9 @@ def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
     shell.fake.failed_tasks = dict(scenario.failed_tasks)
     for step in scenario.steps:
         shell.expect(**step)
-    if isinstance(action, Operation):
+    if isinstance(action, Operation) and scenario.dry_run:
+        outcome = perform_dry_run(action, shell, options, shell.fake.masker)
+    elif isinstance(action, Operation):
         outcome = perform_operation(action, shell, options)
     else:
         outcome = perform_command(action, shell.fake, options)
@@ -449,6 +456,11 @@ def _validate_options(scenario: Scenario, action: Action) -> Any:
 
 def _compare(scenario: Scenario, outcome: ActionOutcome, shell: FakeShell) -> None:
     mask = shell.fake.masker.json  # a worker masks everything that it records
+    if scenario.dry_run:
+        changes = [step for step in outcome.output["plan"] if step["changes"]]
+        outcome.output = outcome.output["output"]
+        plan = [step["summary"] or step["command"] for step in changes]
+        assert plan == scenario.answer.get("plan", []), f"plan: {plan!r}"
     _compare_error(scenario.answer.get("error"), mask(outcome.error_json()))
     actual = {
         "output": mask(outcome.output),

@@ -16,6 +16,7 @@ from resop.access.session_provider import SessionProvider
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Catalog
 from resop.actions.command import Command
+from resop.actions.dry_run import perform_dry_run
 from resop.actions.execute import (
     ActionOutcome,
     command_outcome,
@@ -44,9 +45,8 @@ from resop.steps.undo import read_records, report
 from resop.storage.audit_recorder import AuditRecorder
 from resop.storage.changes import Change
 from resop.storage.login_ends import LoginEnds
-from resop.storage.models import ClaimedTask, now
+from resop.storage.models import DRY_RUN, ClaimedTask, action_kind, now
 from resop.storage.workers import WorkerStore
-from resop.types import ActionKind
 from worker.audit import refusal_entry
 from worker.file_transfers import FileTransfers
 from worker.off_loop import off_loop
@@ -135,7 +135,7 @@ class TaskOpener:
         self, task: ClaimedTask, payload: Mapping[str, Any], previous: PreviousRun
     ) -> OpenTask:
         """Return the task with its options and executor; raises ResopError if it cannot run."""
-        action = self._catalog.action(task.operator, ActionKind(task.kind).code, task.action)
+        action = self._catalog.action(task.operator, action_kind(task.kind).code, task.action)
         call = ActionCall.check(action, payload["options"])
         key_share = payload["key_share"]
         resume = ResumeState()
@@ -298,7 +298,8 @@ class TaskRunner:
             values["encrypted_payload"] = self._opener.encrypt_answer(task, outcome)
         change = Change.ended(task.id, state, **values)
         change.owner = task.username, task.cluster
-        change.read_only = opened is not None and opened.call.action.share_for is not None
+        only_reads = opened is not None and opened.call.action.share_for is not None
+        change.read_only = only_reads or task.kind == DRY_RUN
         if hides_secrets:
             change.result = None  # so that who waits reads them from the database
         written = self._writer.write_end(task.id, change)
@@ -350,9 +351,10 @@ class TaskRunner:
         if executor.resume.replaying and not action.resumable:
             return await self._end_previous_run(task, executor)
         shell = Shell(task.username, task.cluster, executor, self._context, action.operator)
-        performing = asyncio.get_running_loop().run_in_executor(
-            self._threads, perform_operation, action, shell, call.options
-        )
+        perform = partial(perform_operation, action, shell, call.options)
+        if task.kind == DRY_RUN:
+            perform = partial(perform_dry_run, action, shell, call.options, call.masker)
+        performing = asyncio.get_running_loop().run_in_executor(self._threads, perform)
         try:
             outcome = await asyncio.shield(performing)
         except asyncio.CancelledError:

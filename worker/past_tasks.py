@@ -7,7 +7,7 @@ from datetime import datetime
 
 from resop.actions.executor import PastTask
 from resop.security.identity import Identity
-from resop.storage.models import State
+from resop.storage.models import DRY_RUN, State
 from resop.storage.task_search import TaskFilter, TaskSearch
 
 
@@ -27,6 +27,8 @@ class PastTasks:
         """Yield a user's tasks of these operators' actions that succeeded, newest first."""
         wanted = TaskFilter(state=State.SUCCEEDED, actions=list(actions), since=since, until=until)
         for task in self._search.whole_tasks(identity.username, identity.cluster, wanted):
+            if task.kind == DRY_RUN:
+                continue
             if task.started_at is not None and task.ended_at is not None:
                 yield PastTask(
                     task.action, task.options, task.output, task.started_at, task.ended_at

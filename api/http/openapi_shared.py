@@ -116,7 +116,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "dry_run": {
         "in": "query",
         "schema": {"type": "boolean", "default": False},
-        "description": "Validate the options and show the command line; run nothing.",
+        "description": "Change nothing. A command is shown as its command line. An operation that "
+        "supports it runs the steps that only read, refuses what a real run would refuse, and "
+        "answers with its `plan`; of others, the options are validated.",
     },
     "notify": {
         "in": "query",

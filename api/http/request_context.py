@@ -47,7 +47,7 @@ class RequestContext:
     items: Any = None
     """For a batch: what `items_record` says about its items."""
     dry_run: bool = False
-    """True for a dry run that has an audit entry: that of a login."""
+    """True for a dry run that has an audit entry: that of a login, or one with a task."""
     needs_audit: bool = True
     """False once an audit entry was written with a task, or if the request changed nothing."""
     _login_name: str = field(default="", repr=False)
@@ -94,7 +94,8 @@ class RequestContext:
 
         Set `needs_audit` to False once that transaction is committed.
         """
-        return self.audit_entry(RequestOutcome.ACCEPTED, 202, task_id)
+        outcome = RequestOutcome.CHECKED if self.dry_run else RequestOutcome.ACCEPTED
+        return self.audit_entry(outcome, 202, task_id)
 
     def outcome(self, created: str | None) -> RequestOutcome:
         """Return the outcome of the finished request, which `created` that task or batch."""

@@ -162,7 +162,10 @@ async def _run(form: _Form, sent: FormData, options: dict[str, Any]) -> Response
     preferences = form_preferences(sent, services.settings.SYNC_WAIT, services.webhook_hosts)
     arguments = (services, form.caller, form.action, options, preferences)
     if preferences.dry_run:
-        return await form.respond(sent, answer=await dry_run_action(*arguments))
+        dry_run = await dry_run_action(*arguments)
+        if dry_run.task is None:
+            return await form.respond(sent, answer=dry_run.shown)
+        return RedirectResponse(f"/pages/tasks/{dry_run.task.id}", 303)
     done = await run_action(*arguments)
     if isinstance(form.action, Operation) and form.action.returns_secret:
         task = await reveal(services, form.caller.token, done.task)

@@ -86,6 +86,7 @@ async def describe(
         description["batch"] = f"{description['url']}/batch"
     if isinstance(found, Operation):
         description["returns"] = found.returns()
+        description["dry_run"] = found.dry_run
     return description
 
 
@@ -101,7 +102,10 @@ async def run(kind: KindCode, request: Request) -> JSONResponse:
     preferences = read_preferences(request, services.settings.SYNC_WAIT, services.webhook_hosts)
     options = await read_options(request, action.options)
     if preferences.dry_run:
-        return JSONResponse(await dry_run_action(services, caller, action, options, preferences))
+        dry_run = await dry_run_action(services, caller, action, options, preferences)
+        if dry_run.task is None:
+            return JSONResponse(dry_run.shown)
+        return task_response(dry_run.task, preferences.applied)
     done = await run_action(services, caller, action, options, preferences)
     task = done.task
     if isinstance(action, Operation) and action.returns_secret:

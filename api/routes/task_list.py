@@ -30,7 +30,7 @@ router = APIRouter(prefix="/tasks", tags=["tasks"])
 MAX_TASKS_PER_PAGE = 500
 MAX_NOTE_LENGTH = 4096
 EXPORT_COLUMNS = (
-    *("task", "action", "state", "created_at", "started_at", "ended_at", "seconds"),
+    *("task", "action", "dry_run", "state", "created_at", "started_at", "ended_at", "seconds"),
     *("tags", "note", "command", "options", "exit_code", "output", "stderr", "error"),
 )
 

@@ -11,19 +11,19 @@ from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
 from resop.actions.command import Command
 from resop.actions.context import ServiceContext
-from resop.actions.dry_run import first_step
 from resop.actions.execute import command_step
+from resop.actions.first_step import first_step
 from resop.actions.operation import Operation
 from resop.errors import InvalidOptions
 from resop.security.tokens import Token
 from resop.storage.ids import creation_time, new_id
-from resop.storage.models import State, Task, now
+from resop.storage.models import DRY_RUN, State, Task, now
 
 
 def new_task(
     services: Services, caller: Caller, call: ActionCall, preferences: Preferences
 ) -> Task:
-    """Return the task of a call, not yet stored.
+    """Return the task of a call, not yet stored: that of a dry run, if the caller prefers one.
 
     Raises InvalidOptions for options that no command line can carry.
     """
@@ -35,9 +35,10 @@ def new_task(
         # refused before the queue.
         command = call.masker.text(command_step(action, call.options).display)
     task_id = new_id()
+    is_dry_run = preferences.dry_run and action.dry_run
     return Task(
         id=task_id,
-        kind=action.kind,
+        kind=DRY_RUN if is_dry_run else action.kind,
         operator=action.operator,
         action=action.name,
         username=token.username,
@@ -46,7 +47,7 @@ def new_task(
         request=caller.context.id,
         options=call.masked,
         tags=preferences.tag,
-        notify=preferences.notify,
+        notify=None if is_dry_run else preferences.notify,
         encrypted_payload=services.access.encryptor.encrypt(_payload(call, token), task_id),
         # Tasks are searched by the time in their id and shown with this one: both must agree.
         created_at=creation_time(task_id),
@@ -54,7 +55,7 @@ def new_task(
         command=command,
         # Nobody waits for it, so its steps become durable, unless its session is held by a
         # worker: then no other worker could resume them.
-        resume_count=0 if preferences.wait == 0 and not token.worker else None,
+        resume_count=0 if preferences.wait == 0 and not token.worker and not is_dry_run else None,
     )
 
 

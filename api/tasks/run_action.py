@@ -75,22 +75,44 @@ async def run_action(
     return ActionRun(await run.submit())
 
 
+class DryRun(NamedTuple):
+    """The answer to a request for a dry run."""
+
+    shown: dict[str, Any]
+    """The command line and the options, for an action whose steps are not run."""
+    task: Task | None = None
+    """The task that runs the steps that only read, for an operation with `dry_run`."""
+
+
 async def dry_run_action(
     services: Services,
     caller: Caller,
     action: Action,
     options: Mapping[str, Any],
     preferences: Preferences,
-) -> dict[str, Any]:
-    """Check the policy and the options as `run_action` does; return what a task would run."""
-    await permit(services, caller, action.title)
+) -> DryRun:
+    """Check the policy and the options as `run_action` does; return what a task would run.
+
+    An operation with `dry_run` is left to a worker, and the end waited for as by `run_action`.
+    """
+    deadline = time.monotonic() + preferences.wait
+    decision = await permit(services, caller, action.title)
+    # A key belongs to the real run, which must not get the task of its dry run.
+    preferences = preferences.model_copy(update={"idempotency_key": None})
     call, task = await _prepare(services, caller, action, options, preferences)
+    if action.dry_run:
+        caller.context.options, caller.context.dry_run = call.masked, True
+        await rate_limit.count(
+            services.messaging.redis, services.access.encryptor, decision, caller.token
+        )
+        run = _Run(services, caller, call, preferences, task, deadline)
+        return DryRun({}, await run.submit())
     step: dict[str, Any] = {}
     if isinstance(action, Operation) and action.preview:
         step = await run_in_threadpool(first_step_of, services, caller.token, call)
     caller.context.nothing_done()
     shown = {"success": True, "dry_run": True, "action": action.title}
-    return {**shown, **dry_run_json(task, step), "time_limit": task.time_limit}
+    return DryRun({**shown, **dry_run_json(task, step), "time_limit": task.time_limit})
 
 
 async def _prepare(

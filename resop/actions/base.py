@@ -27,6 +27,8 @@ class ActionBase:
     """The time limit in seconds; TASK_TIMEOUT if None."""
     share_for: float | None
     """How many seconds identical requests of a user share one answer; None for not at all."""
+    dry_run: bool = False
+    """True if a dry run runs the action's reading steps in a worker."""
     runs_code: bool = False
     """True if the action runs a program of the caller's choice, or places files that are run."""
     in_api: bool = False

@@ -63,6 +63,7 @@ class Operation(ActionBase, Generic[P, R]):
         resumable: bool = False,
         share_for: float | None = None,
         runs_code: bool = False,
+        dry_run: bool = False,
     ) -> None:
         self.function = function
         self.timeout = timeout
@@ -70,6 +71,7 @@ class Operation(ActionBase, Generic[P, R]):
         self.resumable = resumable
         self.share_for = share_for
         self.runs_code = runs_code
+        self.dry_run = dry_run
         self.examples = [dict(example) for example in examples]
         self.name = function.__name__
         self.operator = ""  # set by the catalog: the name of the file's folder
@@ -81,6 +83,8 @@ class Operation(ActionBase, Generic[P, R]):
         self._check_described()
         self._check_examples()
         self._check_shared()
+        if self.dry_run and self.in_api:
+            raise self._broken("'dry_run' needs a shell")
         self.__doc__ = function.__doc__
 
     def __call__(self, shell: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -224,6 +228,7 @@ def operation(
     resumable: bool = False,
     share_for: float | None = None,
     runs_code: bool = False,
+    dry_run: bool = False,
 ) -> Callable[[Callable[Concatenate[S, P], R]], Operation[P, R]]: ...
 def operation(
     function: Callable[..., Any] | None = None,
@@ -235,6 +240,7 @@ def operation(
     resumable: bool = False,
     share_for: float | None = None,
     runs_code: bool = False,
+    dry_run: bool = False,
 ) -> Any:
     """Publish a function `name(shell: Shell, option: type = default, …) -> answer` as an endpoint.
 
@@ -265,11 +271,15 @@ def operation(
     `runs_code`: the operation runs a program of the caller's choice, or places files that may be
     run later. `resop check` warns where a policy denies `core:run` but allows such an action.
 
+    `dry_run`: let a dry run call the operation. Steps that only read (`reads=True`) are run; all
+    others are shown, and count as done. Only for an operation that acts through its shell alone,
+    and that asks `shell.dry_run` where it would wait for a change or read back what it changed.
+
     `**options: Unpack[T]` as the last parameter takes the options that the TypedDict `T` declares,
     so that operations can share them. Raises BrokenOperator, with file and line, for a signature
     that cannot be an endpoint.
     """
-    settings = (timeout, examples, preview, resumable, share_for, runs_code)
+    settings = (timeout, examples, preview, resumable, share_for, runs_code, dry_run)
     if function is not None:
         return Operation(function, *settings)
     return lambda decorated: Operation(decorated, *settings)

@@ -77,6 +77,15 @@ class Shell:
     executor: StepExecutor
     context: ShellContext
     operator: str = ""
+    dry_run: bool = False
+    """True in a dry run, in which only steps with `reads=True` are run.
+
+    An operation asks where it would wait for a change, or read back what it changed:
+
+        return expected if shell.dry_run else read_account(shell, name)
+    """
+    planned: dict[tuple[str, str], Any] = field(default_factory=dict)
+    """In a dry run, what earlier steps would have made, for later ones: by kind and name."""
     _undo: UndoList = field(default_factory=UndoList)
 
     # -- Steps
@@ -95,6 +104,8 @@ class Shell:
         secret_output: bool = False,
         launcher: Sequence[str] = (),
         comment: str = "",
+        reads: bool = False,
+        summary: str = "",
     ) -> Result:
         """Run one program with exactly these arguments, without a shell in between.
 
@@ -115,6 +126,11 @@ class Shell:
         as `("nice", "-n", "10")`; like `env`, it is not part of the displayed command line.
 
         `comment`: words after the displayed command line, for what its standard input says.
+
+        `reads`: the step changes nothing, so that a dry run can run it. A dry run shows any other
+        step, and returns an empty Result with exit code 0 in its place.
+
+        `summary`: what the step does, in words, for a dry run (default: the `comment`).
 
         `max_output`: how many bytes of each output stream to keep (1 MiB by default).
 
@@ -141,6 +157,8 @@ class Shell:
             raw=raw,
             launcher=launcher,
             comment=comment,
+            reads=reads,
+            summary=summary,
         )
         return self._run_checked(replace(step, secret_output=secret_output), check, path)
 
@@ -151,15 +169,17 @@ class Shell:
         input: Input | None = None,
         timeout: float | None = None,
         check: bool = True,
+        reads: bool = False,
     ) -> Result:
         """Run a line in the user's login shell, as `ssh host 'line'` does.
 
             count = int(shell.script("ls *.csv | wc -l").stdout)
 
         Pipes, wildcards and variables work. Never build the line from options: use `run`, which
-        needs no quoting. `input`, `timeout` (seconds), `check` and errors are those of `run`.
+        needs no quoting. `input`, `timeout` (seconds), `check`, `reads` and errors are those of
+        `run`.
         """
-        return self._run_checked(script_request(line, input, timeout), check)
+        return self._run_checked(script_request(line, input, timeout, reads=reads), check)
 
     def command(self, name: str, /, *, check: bool = True, **options: Any) -> Result:
         """Run a command that a commands.yml declares.
@@ -168,14 +188,18 @@ class Shell:
             nodes = shell.command("slurm:sinfo", json=True).json()
 
         `name` is a command of the operation's own operator, or `operator:name`. Options are
-        validated like those of a request. Raises UnknownAction, InvalidOptions, and what `run`
-        raises.
+        validated like those of a request. A command with `share_for` only reads. Raises
+        UnknownAction, InvalidOptions, and what `run` raises.
         """
         operator, _, command_name = name.rpartition(":")
         declared = self.context.command(operator or self.operator, command_name)
         invocation = declared.invocation(check_options(declared.options, options))
         return self.run(
-            *invocation.argv, input=invocation.stdin, timeout=declared.timeout, check=check
+            *invocation.argv,
+            input=invocation.stdin,
+            timeout=declared.timeout,
+            check=check,
+            reads=declared.share_for is not None,
         )
 
     def operation(self, name: str) -> CallableOperation:
@@ -497,7 +521,8 @@ class Shell:
 
         What runs on them ends too: tasks, batches, transfers, event streams. `block` is a reason,
         which the user sees, to refuse further logins until `allow_logins`. Only users listed in the
-        setting ADMINISTRATORS may do this. Raises NotPermitted for others.
+        setting ADMINISTRATORS may do this. Raises NotPermitted for others. A dry run ends none and
+        returns 0.
         """
         by = self._require_administrator(f"end the logins of {username}")
         return self.context.end_logins(username, self.cluster, str(by), block)

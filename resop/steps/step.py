@@ -51,6 +51,10 @@ class StepRequest:
     """The program of `line`, if the step is one program that needs no shell."""
     secret_output: bool = False
     """True if the output must not be recorded."""
+    reads: bool = False
+    """True if the step changes nothing: only such a step is run in a dry run."""
+    summary: str = ""
+    """The purpose of the step, in words for a dry run."""
 
 
 def step_request(
@@ -65,6 +69,8 @@ def step_request(
     undo: bool = False,
     launcher: Iterable[str] = (),
     comment: str = "",
+    reads: bool = False,
+    summary: str = "",
 ) -> StepRequest:
     """Return the step that runs one program with these arguments.
 
@@ -87,10 +93,14 @@ def step_request(
         raw,
         undo,
         DirectExec(launched, cwd, env or {}),
+        reads=reads,
+        summary=summary or comment,
     )
 
 
-def script_request(line: str, input: Input | None, timeout: float | None) -> StepRequest:
+def script_request(
+    line: str, input: Input | None, timeout: float | None, *, reads: bool = False
+) -> StepRequest:
     """Return the step that runs a line in the user's login shell.
 
     Raises OperationFault for a Secret, and InvalidOptions for text that no command line can carry.
@@ -98,7 +108,7 @@ def script_request(line: str, input: Input | None, timeout: float | None) -> Ste
     _to_arguments([line])
     if fault := command_line_fault(line):
         raise InvalidOptions.of("command line", fault)
-    return StepRequest(line, line, *encode_stdin(input), timeout)
+    return StepRequest(line, line, *encode_stdin(input), timeout, reads=reads)
 
 
 def encode_stdin(input: Input | None) -> tuple[bytes | None, tuple[str, ...]]:

@@ -15,6 +15,7 @@ from sqlmodel import Field, SQLModel
 from resop.clock import now as now  # also for the modules that read and write these tables
 from resop.storage.column_types import EncryptedBytes, Json, LongText, UtcDateTime
 from resop.storage.ids import new_id
+from resop.types import ActionKind
 
 MAX_REASON_LENGTH = 500
 """Characters of the reason why a login was ended, or a user blocked."""
@@ -121,6 +122,18 @@ class ClaimedTask:
     cancel_asked_at: datetime | None
     batch: str | None
     resume_count: int | None
+
+
+DRY_RUN = "dry_run"
+"""The `kind` of a task that is the dry run of an operation.
+
+A worker of an earlier release does not know it, and so fails the task instead of running it.
+"""
+
+
+def action_kind(task_kind: str) -> ActionKind:
+    """Return the kind of a task's action."""
+    return ActionKind.OPERATION if task_kind == DRY_RUN else ActionKind(task_kind)
 
 
 class Step(SQLModel):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, overload
 
-from resop.storage.models import Batch, State, Step, Task, WebhookDelivery
+from resop.storage.models import DRY_RUN, Batch, State, Step, Task, WebhookDelivery
 from resop.types import ActionKind
 
 
@@ -22,11 +22,30 @@ def result_json(task: Task) -> dict[str, Any]:
             "seconds": _seconds(task.seconds),
             **({"truncated": True} if task.truncated else {}),
         }
+    if task.kind == DRY_RUN:
+        return _dry_run_json(task)
     return {
         "task": task.id,
         "operation": f"{task.operator}:{task.action}",
         "output": task.output,
         "log": task.log,
+        "seconds": _seconds(task.seconds),
+    }
+
+
+def _dry_run_json(task: Task) -> dict[str, Any]:
+    """Return the result of a dry run; `output` is what the operation would return."""
+    title = f"{task.operator}:{task.action}"
+    result = {"plan": [], "undo": [], "output": None, **(task.output or {})}
+    return {
+        "dry_run": True,
+        "task": task.id,
+        "operation": title,
+        "action": title,
+        **result,
+        "log": task.log,
+        "options": task.options,
+        "time_limit": task.time_limit,
         "seconds": _seconds(task.seconds),
     }
 
@@ -51,7 +70,7 @@ def task_summary(task: Mapping[str, Any]) -> dict[str, Any]:
     state = State(task["state"])
     return {
         "task": task["id"],
-        task["kind"]: (task["command"] if task["kind"] == ActionKind.COMMAND else _title(task)),
+        **_action_of(task),
         "action": _title(task),
         "state": state,
         "success": state == State.SUCCEEDED if state.ended else None,
@@ -67,6 +86,16 @@ def task_summary(task: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": _seconds(task["seconds"]),
         "error": task["error"],
     }
+
+
+def _action_of(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the command line of a command's task, else the operation."""
+    match task["kind"]:
+        case ActionKind.COMMAND:
+            return {"command": task["command"]}
+        case kind if kind == DRY_RUN:
+            return {"operation": _title(task), "dry_run": True}
+    return {"operation": _title(task)}
 
 
 def audited_summary(task: Mapping[str, Any]) -> dict[str, Any]:
