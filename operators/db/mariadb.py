@@ -87,6 +87,15 @@ def change(statement: Statement) -> InputParts:
     return [_CHANGE_SETUP, "START TRANSACTION;\n", *execution, count]
 
 
+def check(statement: Statement) -> InputParts:
+    """Return SQL that has the server check the names and rights of a statement, and not run it.
+
+    It is prepared outside of a read-only transaction, which would refuse to prepare a change.
+    """
+    prepare = f"PREPARE resop FROM {_literal(statement.sql)};\n"
+    return [_CHANGE_SETUP, prepare, "DEALLOCATE PREPARE resop;\n"]
+
+
 def _read_script(statement: Statement, limit: int) -> InputParts:
     return [_READ_SETUP.format(seconds=STATEMENT_TIMEOUT, limit=limit), *_execute(statement)]
 

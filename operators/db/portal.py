@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from operators.db import mariadb, postgresql
@@ -50,10 +50,28 @@ class PortalDatabase:
         ask = partial(self._run, summary, changes=False)
         return self.engine.read(ask, statement, limit)
 
+    def plan(self, summary: str, statement: Statement, limit: int) -> None:
+        """Show a query in a dry run: the server checks it, but a function in it may change data."""
+
+        def show(flags: Sequence[str], script: InputParts) -> Result:
+            return replace(self._run(summary, flags, script, changes=True), stdout="[]")
+
+        self._check(summary, statement)
+        self.engine.read(show, statement, limit)
+
+    def _check(self, summary: str, statement: Statement) -> None:
+        words = f"have the server check: {summary}"
+        self._run(words, (), self.engine.check(statement), changes=False)
+
     def change(self, summary: str, statement: Statement) -> int:
-        """Make a change, and return the number of changed rows. Raises like `read`; ContactLost."""
+        """Make a change, and return the number of changed rows. Raises like `read`; ContactLost.
+
+        In a dry run, the server checks the statement, and the number is 1.
+        """
+        if self.shell.dry_run:
+            self._check(summary, statement)
         result = self._run(summary, (), self.engine.change(statement), changes=True)
-        return int(result.lines[-1])
+        return 1 if self.shell.dry_run else int(result.lines[-1])
 
     def undone_by(self, summary: str, statement: Statement) -> AbstractContextManager[None]:
         """Register the change that undoes the one made in the context."""
@@ -74,6 +92,7 @@ class PortalDatabase:
             *self._argv(),
             *flags,
             input=self._input(script),
+            reads=not changes,
             timeout=STEP_TIMEOUT,
             check=False,
             max_output=ANSWER_LIMIT,

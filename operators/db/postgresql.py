@@ -84,14 +84,30 @@ def change(statement: Statement) -> InputParts:
     return [_SETUP, "BEGIN;\n", *execution, "COMMIT;\n", "\\echo :changed\n"]
 
 
+def check(statement: Statement) -> InputParts:
+    """Return SQL that has the server check the names and rights of a statement, and not run it."""
+    return [
+        *(_SETUP, "BEGIN READ ONLY;\n", _prepare(statement.sql)),
+        *("EXPLAIN EXECUTE resop", *_values(statement), ";\n", "ROLLBACK;\n"),
+    ]
+
+
 def _prepare_and_execute(sql: str, statement: Statement) -> InputParts:
-    """Return SQL that has the server prepare the statement, which infers its values' types.
+    """Return SQL that prepares and executes a statement with the values of another."""
+    execute = ["EXECUTE resop", *_values(statement), ";\n"]
+    return [_prepare(sql), *execute, "\\set changed :ROW_COUNT\n"]
+
+
+def _prepare(sql: str) -> str:
+    """Return SQL that has the server prepare a statement, which infers its values' types.
 
     Inside DO, a statement can neither end the transaction nor make it writable.
     """
-    prepare = f"DO $resop$BEGIN EXECUTE {_literal(f'PREPARE resop AS {sql}')}; END$resop$;\n"
-    values = ["(", *join_literals(statement.values, _literal), ")"] if statement.values else []
-    return [prepare, "EXECUTE resop", *values, ";\n", "\\set changed :ROW_COUNT\n"]
+    return f"DO $resop$BEGIN EXECUTE {_literal(f'PREPARE resop AS {sql}')}; END$resop$;\n"
+
+
+def _values(statement: Statement) -> InputParts:
+    return ["(", *join_literals(statement.values, _literal), ")"] if statement.values else []
 
 
 def _literal(value: SqlValue) -> str:

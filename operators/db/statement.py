@@ -67,6 +67,9 @@ class DatabaseClient(Protocol):
     def change(self, statement: Statement) -> InputParts:
         """Return SQL that makes a change, and prints the number of changed rows last."""
 
+    def check(self, statement: Statement) -> InputParts:
+        """Return SQL that has the server check a statement, and not run it."""
+
 
 def join_literals(values: Sequence[SqlValue], literal: Callable[[SqlValue], str]) -> InputParts:
     """Join the values' literals with commas."""

@@ -19,6 +19,8 @@ from operators.db.portal import PortalDatabase, open_portal
 from operators.db.statement import QueryRow, SqlValue, Statement
 from resop import ErrorMessage, Shell
 
+PLANNED = "portal user"
+"""The kind of users in `Shell.planned`."""
 RETURNED_COLUMNS = ("id", "username", "mail", "full_name", "role", "enabled", "created_at")
 SEARCHED_COLUMNS = ("username", "mail", "full_name")
 COLUMN_NAMES = {
@@ -112,6 +114,8 @@ class UserTable:
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         order = f" ORDER BY {self._column('username')}"
         sql = f"SELECT {columns} FROM {self.table}{where}{order}"  # noqa: S608 # nosec B608 # names of settings, quoted; values are bound
+        if username and (planned := self.database.shell.planned.get((PLANNED, username))):
+            return [planned]
         summary = f"find {username} in the portal" if username else "list the portal's users"
         return self._users(self.database.read(summary, Statement(sql, bind.values), limit))
 
@@ -130,11 +134,16 @@ class UserTable:
             f"remove {username} from the portal", self._delete_statement(username)
         ):
             self.database.change(f"add {username} to the portal", Statement(sql, bind.values))
+        if self.database.shell.dry_run:
+            # Without the values that the database chooses.
+            known = {name: value for name, value in row.items() if name in RETURNED_COLUMNS}
+            [user] = self._users([{"enabled": True, **known}])
+            self.database.shell.planned[PLANNED, str(username)] = user
 
     def remove(self, username: str) -> bool:
         """Permanently remove a user; return True if there was one."""
         summary = f"remove {username} from the portal"
-        return self.database.change(summary, self._delete_statement(username)) > 0
+        return self._change_row(username, summary, self._delete_statement(username))
 
     def enable(self, user: PortalUser, enabled: bool) -> None:
         """Enable or disable a user, registered to be undone."""
@@ -157,7 +166,13 @@ class UserTable:
     def set_password_hash(self, username: str, password_hash: SqlValue) -> bool:
         """Permanently replace a user's password hash; return True if there is such a user."""
         change = self._update_statement(username, "password_hash", password_hash)
-        return self.database.change(f"set the portal's password of {username}", change) > 0
+        return self._change_row(username, f"set the portal's password of {username}", change)
+
+    def _change_row(self, username: str, summary: str, change: Statement) -> bool:
+        """Change a user's row; return True if there is one."""
+        if self.database.shell.dry_run and not self.find(username=username):
+            return False
+        return self.database.change(summary, change) > 0
 
     def _users(self, rows: Iterable[QueryRow]) -> list[PortalUser]:
         try:

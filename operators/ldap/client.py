@@ -26,6 +26,9 @@ from resop import ContactLost, DaemonUnavailable, OperationFailed, Result, Secre
 
 LDAP_TIMEOUT = 60.0
 MAX_ANSWER_BYTES = 1 << 26  # bytes
+QUERYING_PROGRAMS = ("ldapsearch", "ldapwhoami")
+PLANNED = "entry"
+"""The kind of entries in `Shell.planned`."""
 PAGES = ("-LLL", "-o", "ldif-wrap=no", "-E", "pr=500/noprompt")
 
 NOT_CHANGED = (NO_SUCH_ATTRIBUTE, VALUE_EXISTS, NO_SUCH_OBJECT)
@@ -68,6 +71,8 @@ def search_limited(
 
 def read(shell: Shell, dn: str, *attributes: str) -> LdapEntry | None:
     """Return one entry, or None if there is none."""
+    if (PLANNED, dn) in shell.planned:
+        return next(each for each in planned_entries(shell) if each.dn == dn)
     flags = ("-LLL", "-o", "ldif-wrap=no", "-s", "base", "-b", dn)
     accept = (0, NO_SUCH_OBJECT)
     query = "(objectClass=*)"
@@ -77,16 +82,22 @@ def read(shell: Shell, dn: str, *attributes: str) -> LdapEntry | None:
 
 def add(shell: Shell, dn: str, attributes: Mapping[str, AttributeValues]) -> None:
     """Add an entry, registered to be undone."""
+    if shell.dry_run:
+        shell.planned[PLANNED, dn] = _without_secrets(dn, attributes)
     words = f"delete {dn}"
     with _undone_by(shell, words, "", "ldapdelete", dn, absent=[NO_SUCH_OBJECT]):
-        _run(shell, "ldapadd", base=dn, comment=dn, ldif_parts=_format_entry(dn, attributes))
+        parts = _format_entry(dn, attributes)
+        _run(shell, "ldapadd", base=dn, comment=dn, summary=f"add {dn}", ldif_parts=parts)
 
 
-def add_if_missing(shell: Shell, dn: str, attributes: Mapping[str, AttributeValues]) -> bool:
-    """Add an entry, to stay; return False if it exists already."""
+def add_if_missing(
+    shell: Shell, dn: str, attributes: Mapping[str, AttributeValues], summary: str = ""
+) -> bool:
+    """Add an entry, to stay; return False if it exists already. `summary` says why."""
     parts = _format_entry(dn, attributes)
     accept = (0, ENTRY_ALREADY_EXISTS)
-    result = _run(shell, "ldapadd", base=dn, comment=dn, ldif_parts=parts, accept=accept)
+    words = {"comment": dn, "summary": summary or f"add {dn}"}
+    result = _run(shell, "ldapadd", base=dn, ldif_parts=parts, accept=accept, **words)
     return result.exit_code == 0
 
 
@@ -108,12 +119,16 @@ def modify(
         _run(shell, "ldapmodify", base=dn, comment=comment, ldif_parts=parts)
 
 
-def replace_value(shell: Shell, dn: str, name: str, old: str, new: str) -> bool:
-    """Replace one value of an attribute; return False if the attribute does not have it (now)."""
+def replace_value(shell: Shell, dn: str, name: str, old: str, new: str, summary: str = "") -> bool:
+    """Replace one value of an attribute; return False if the attribute does not have it (now).
+
+    `summary` says why.
+    """
     changes: list[AttributeChange] = [("delete", name, [old]), ("add", name, [new])]
     comment, parts = _format_modification(dn, changes)
     accept = (0, NO_SUCH_ATTRIBUTE, NO_SUCH_OBJECT)
-    result = _run(shell, "ldapmodify", base=dn, comment=comment, ldif_parts=parts, accept=accept)
+    words = {"comment": comment, "summary": summary}
+    result = _run(shell, "ldapmodify", base=dn, ldif_parts=parts, accept=accept, **words)
     return result.exit_code == 0
 
 
@@ -135,12 +150,27 @@ def rename(shell: Shell, dn: str, rdn: str, new_dn: str, old_rdn: str) -> None:
 def set_password(shell: Shell, dn: str, password: Secret) -> None:
     """Set a password that the server checks and hashes: Password Modify (RFC 3062)."""
     # The client reads the file to its last character, so the password has no final newline.
-    _run(shell, "ldappasswd", "-T", "/dev/stdin", dn, base=dn, ldif_parts=[password])
+    summary = f"set the password of {dn}, which the server checks"
+    arguments = ("-T", "/dev/stdin", dn)
+    _run(shell, "ldappasswd", *arguments, base=dn, summary=summary, ldif_parts=[password])
 
 
 def delete(shell: Shell, dn: str) -> None:
     """Permanently delete an entry."""
-    _run(shell, "ldapdelete", dn, base=dn)
+    _run(shell, "ldapdelete", dn, base=dn, summary=f"delete {dn}")
+
+
+def planned_entries(shell: Shell) -> list[LdapEntry]:
+    """Return the entries that earlier steps of a dry run would have added."""
+    return [entry for (kind, _), entry in shell.planned.items() if kind == PLANNED]
+
+
+def _without_secrets(dn: str, attributes: Mapping[str, AttributeValues]) -> LdapEntry:
+    texts = {
+        name: [value for value in values if isinstance(value, str)]
+        for name, values in attributes.items()
+    }
+    return LdapEntry(dn, texts)
 
 
 def _format_entry(dn: str, attributes: Mapping[str, AttributeValues]) -> list[str | Secret]:
@@ -175,6 +205,7 @@ def _run(
     *arguments: str,
     base: str,
     comment: str = "",
+    summary: str = "",
     ldif_parts: AttributeValues = (),
     accept: Sequence[int] = (0,),
 ) -> Result:
@@ -186,6 +217,8 @@ def _run(
         max_output=MAX_ANSWER_BYTES,
         launcher=connection.launcher(shell),
         comment=comment,
+        reads=program in QUERYING_PROGRAMS,
+        summary=summary,
     )
     if result.truncated:
         shell.fail(f"{program} printed more than {MAX_ANSWER_BYTES} bytes: narrow the request")
@@ -266,6 +299,7 @@ def _answers_untrusted(shell: Shell) -> bool:
         timeout=LDAP_TIMEOUT,
         check=False,
         launcher=connection.anonymous_launcher(shell, LDAPTLS_REQCERT="never"),
+        reads=True,
     )
     fault = diagnosis.diagnose(result.stderr)
     return result.exit_code == 0 or (fault is not None and fault.code > 0)

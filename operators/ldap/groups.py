@@ -83,6 +83,9 @@ def get_group(shell: Shell, name: str) -> LdapEntry:
     """Return a group with GROUP_ATTRIBUTES; OperationFailed if there is none."""
     query = f"(&(objectClass=posixGroup)(cn={escape_filter(name)}))"
     found = client.search(shell, groups_base(shell), query, *GROUP_ATTRIBUTES)
+    for entry in client.planned_entries(shell):
+        if name in entry.values("cn") and "posixGroup" in entry.values("objectClass"):
+            found.append(entry)
     if len(found) > 1:
         shell.fail(f"the directory has {len(found)} groups {name}")
     return found[0] if found else shell.fail(f"there is no group {name} in the directory")
@@ -137,7 +140,7 @@ def primary_number(shell: Shell, group: str, found: Iterable[LdapEntry], option:
         number = entry.first("gidNumber")
         if number and group in (number, *entry.values("cn")):
             return int(number)
-    fields = shell.run("getent", "group", group, check=False).stdout.strip().split(":")
+    fields = shell.run("getent", "group", group, check=False, reads=True).stdout.strip().split(":")
     if len(fields) > 2 and fields[2].isdecimal():  # name:password:id:members (getent(1))
         return int(fields[2])
     return shell.fail(f"{option} is {group}, but neither the directory nor the login node has it")

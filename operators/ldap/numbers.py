@@ -84,7 +84,8 @@ def reserve_number(shell: Shell, ids: IdRange, others: Iterable[int] = ()) -> in
     number = _first_unused(shell, ids, max([ids.first, *_following([*others, last or 0], ids)]))
     with _taking_turns(shell.setting("LDAP_URI"), ids.counter):
         for _ in range(MAX_ATTEMPTS):
-            if _replace_last(shell, ids, last, number):
+            summary = f"reserve {ids.attribute} {number}, which is the next free one now"
+            if _replace_last(shell, ids, last, number, summary):
                 return number
             last = _last(shell, ids)
             number = _skip_reserved(max(number, (last or 0) + 1), ids, shell)
@@ -114,7 +115,8 @@ def record_number(shell: Shell, ids: IdRange, number: int) -> None:
     """Make sure that an id, which others may have given, is never chosen again."""
     for _ in range(MAX_ATTEMPTS):
         last = _last(shell, ids)
-        if number <= (last or 0) or _replace_last(shell, ids, last, number):
+        summary = f"record that {ids.attribute} {number} was given"
+        if number <= (last or 0) or _replace_last(shell, ids, last, number, summary):
             return
     shell.fail(f"{ids.counter} keeps changing: try again")
 
@@ -219,14 +221,15 @@ def _last(shell: Shell, ids: IdRange) -> int | None:
     return next((int(entry.first("serialNumber") or 0) for entry in found), None)
 
 
-def _replace_last(shell: Shell, ids: IdRange, last: int | None, number: int) -> bool:
+def _replace_last(shell: Shell, ids: IdRange, last: int | None, number: int, summary: str) -> bool:
     """Record the last id; return False if another request has recorded one meanwhile."""
     if last is not None:
-        return client.replace_value(shell, ids.counter, "serialNumber", str(last), str(number))
+        old, new = str(last), str(number)
+        return client.replace_value(shell, ids.counter, "serialNumber", old, new, summary)
     attributes = {
         "objectClass": ["device"],
         "cn": [ids.counter_name],
         "serialNumber": [str(number)],
         "description": [f"The highest {ids.attribute} ever given: the next one is above it"],
     }
-    return client.add_if_missing(shell, ids.counter, attributes)
+    return client.add_if_missing(shell, ids.counter, attributes, summary)

@@ -154,6 +154,7 @@ def find_entry(shell: Shell, username: str, *attributes: str) -> LdapEntry | Non
     """Return the entry of the user of that name, or None."""
     query = f"(&(objectClass=posixAccount)(uid={escape_filter(username)}))"
     found = client.search(shell, people_base(shell), query, *attributes)
+    found += [each for each in client.planned_entries(shell) if username in each.values("uid")]
     if len(found) > 1:
         shell.fail(f"the directory has {len(found)} users {username}")
     return next(iter(found), None)
@@ -214,6 +215,7 @@ def find_users(shell: Shell, usernames: Sequence[str]) -> list[LdapEntry]:
     """
     anybody = "".join(f"(uid={escape_filter(name)})" for name in usernames)
     found = client.search(shell, people_base(shell), f"(|{anybody})", "uid") if usernames else []
+    found += client.planned_entries(shell)
     known = {name.lower(): entry for entry in found for name in entry.values("uid")}
     if unknown := [name for name in usernames if name.lower() not in known]:
         shell.fail(f"the directory has no user {', '.join(unknown)}")
@@ -223,6 +225,7 @@ def find_users(shell: Shell, usernames: Sequence[str]) -> list[LdapEntry]:
 def folder_owners(shell: Shell, folder: str) -> dict[str, int]:
     """Return the UIDs of the owners of a folder's entries, by name."""
     listing = ("find", folder, "-mindepth", 1, "-maxdepth", 1, "-printf", "%U %f\\0")
-    found = shell.run(*listing, check=False, max_output=client.MAX_ANSWER_BYTES)
+    limit = client.MAX_ANSWER_BYTES
+    found = shell.run(*listing, check=False, max_output=limit, reads=True)
     rows = found.stdout.split("\0")
     return {name: int(number) for number, _, name in (row.partition(" ") for row in rows if row)}

@@ -5,12 +5,13 @@ Setting: LINUX_USER_SUDO (default "yes"); "no" where administrators log in as ro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import StringConstraints
 from typing_extensions import TypedDict
 
-from resop import ErrorMessage, Shell
+from resop import ErrorMessage, Result, Secret, Shell
 
 FIRST_USER_UID = 1000
 """The lowest UID that is not a system account's (UID_MIN of login.defs(5))."""
@@ -45,9 +46,23 @@ def as_root(shell: Shell, *argv: str) -> list[str]:
     return ["sudo", "--non-interactive", *argv]
 
 
+def run_as_root(
+    shell: Shell,
+    *argv: str,
+    summary: str,
+    input: Sequence[str | Secret] | None = None,
+    check: bool = True,
+) -> Result:
+    """Run a program that changes something as root; a dry run asks sudo whether it is permitted."""
+    command = as_root(shell, *argv)
+    if shell.dry_run and command[0] == "sudo":
+        shell.run("sudo", "--non-interactive", "--list", *argv, reads=True)
+    return shell.run(*command, summary=summary, input=input, check=check)
+
+
 def find_account(shell: Shell, username: str) -> LocalAccount | None:
     """Return the local account of that name, or None."""
-    entry = shell.run("getent", "-s", "files", "passwd", username, check=False).stdout
+    entry = shell.run("getent", "-s", "files", "passwd", username, check=False, reads=True).stdout
     if not entry:
         return None
     name, _, uid, gid, full_name, home, login_shell = entry.rstrip("\n").split(":")
@@ -58,7 +73,7 @@ def find_account(shell: Shell, username: str) -> LocalAccount | None:
         full_name=full_name.split(",")[0],
         home=home,
         login_shell=login_shell,
-        groups=shell.run("id", "-Gn", username).stdout.split(),
+        groups=shell.run("id", "-Gn", username, reads=True).stdout.split(),
     )
 
 

@@ -34,5 +34,5 @@ def hash_password(
     """Return a password's hash as `$6$salt$hash`; the salt is random unless given."""
     flags = ["-salt", salt] if salt else []
     argv = ("openssl", "passwd", METHOD_FLAGS[method], *flags, "-stdin")
-    result = shell.run(*argv, input=[password, "\n"], secret_output=True)
+    result = shell.run(*argv, input=[password, "\n"], secret_output=True, reads=True)
     return Secret(result.stdout.strip())

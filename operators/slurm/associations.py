@@ -5,16 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from operators.slurm import listings, parsing
+from operators.slurm.administrators import check_rights, not_permitted
 from operators.slurm.client import CONNECTION_BROKEN, ask
-from resop import CommandFailed, ContactLost, ErrorMessage, NotPermitted, Result, Shell
+from resop import CommandFailed, ContactLost, ErrorMessage, OperationFailed, Result, Shell
 
 # The third since 23.11, and where DisableCoordDBD is set.
 PERMISSION_DENIED = r"Access/permission denied|doesn't have privilege|\b[Oo]nly admins\b"
+PLANNED = "Slurm account"
+"""The kind of accounts in `Shell.planned`."""
+UNKNOWN_ACCOUNT = r"account '([^']*)' doesn't exist|No account (\S+) on cluster"
 
 NOTHING_CHANGED = ("Nothing deleted", "Nothing modified")
 """Messages of sacctmgr if it finds nothing to change."""
@@ -35,26 +39,46 @@ Fairshare = Annotated[
 JobLimit = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
-def modify(shell: Shell, *words: str) -> Result:
-    """Have sacctmgr make a change without asking for confirmation.
+def modify(shell: Shell, *words: str, summary: str = "") -> Result:
+    """Have sacctmgr make a change without asking for confirmation; `summary` says it in words.
 
     An exit code of 1 without an error message also means that nothing changed. Raises NotPermitted
-    if the user is not a Slurm administrator; DaemonUnavailable; ContactLost if the change may have
-    been made; CommandFailed with sacctmgr's message for any other failure.
+    if the user is not a Slurm administrator; OperationFailed for an account to add to that does not
+    exist; DaemonUnavailable; ContactLost if the change may have been made; CommandFailed with
+    sacctmgr's message for any other failure.
     """
-    result = ask(shell, *_argv(*words), changes=True, check=False)
+    if shell.dry_run:
+        _check(shell, words)
+    summary = summary or " ".join(words)
+    result = ask(shell, *_argv(*words), changes=True, check=False, summary=summary)
     said = result.stderr.strip() or result.stdout  # where 23.11 and newer have some reasons
     messages = [line.strip(" .") for line in said.splitlines() if line.strip()]
     if result.exit_code == 0:
         return result
     if re.search(PERMISSION_DENIED, result.stderr):
-        raise NotPermitted(f"only administrators of Slurm may do this, and {shell.username} is not")
+        raise not_permitted(shell)
     failure = result.failure()
+    if found := re.search(UNKNOWN_ACCOUNT, said):
+        raise _unknown_account(next(filter(None, found.groups())), **failure.details)
     if re.search(CONNECTION_BROKEN, result.stderr):
         raise ContactLost(f"sacctmgr lost slurmdbd: {messages[-1]}", **failure.details)
     if not messages:
         raise failure
     raise CommandFailed(f"sacctmgr: {'; '.join(messages)}", **failure.details)
+
+
+def _check(shell: Shell, words: Sequence[str]) -> None:
+    """Raise in a dry run what Slurm would refuse, as far as can be seen."""
+    pairs = [word.split("=", 1) for word in words if "=" in word]
+    accounts = [value for name, value in pairs if name in ("account", "parent")]
+    for account in accounts if words[0] == "add" else ():
+        if not has_account(shell, account):
+            raise _unknown_account(account)
+    check_rights(shell, accounts)
+
+
+def _unknown_account(account: str, **details: Any) -> OperationFailed:
+    return OperationFailed(f"Slurm has no account {account}", **details)
 
 
 def undone_by(shell: Shell, *words: str) -> AbstractContextManager[None]:
@@ -76,6 +100,8 @@ def accounts_of(shell: Shell, user: str, account: str | None = None) -> dict[str
 
 def has_account(shell: Shell, account: str) -> bool:
     """Return True if Slurm has an account of that name."""
+    if (PLANNED, account) in shell.planned:
+        return True
     return bool(listings.sacctmgr(shell, ["account"], "account", f"name={account}"))
 
 

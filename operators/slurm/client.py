@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
 
+from operators.slurm.queries import is_query
 from resop import CommandFailed, DaemonUnavailable, OperationFailed, Result, Shell, StepTimedOut
 
 DIAGNOSIS_DELAY = 5.0
@@ -118,6 +119,7 @@ def ask(
     check: bool = True,
     max_output: int = ANSWER_LIMIT,
     prepare: Preparation = NO_PREPARATION,
+    summary: str = "",
 ) -> Result:
     """Run one of Slurm's clients; a query prints times as seconds since 1970.
 
@@ -126,7 +128,8 @@ def ask(
     DaemonUnavailable, with the `daemon` (munged, slurmctld, slurmdbd or MariaDB), only if nothing
     can have changed; StepTimedOut; OperationFailed for an answer of more than `max_output` bytes;
     CommandFailed for any other failure, unless `check` is False. `prepare` are lines of shell that
-    run before the client, and their arguments.
+    run before the client, and their arguments. `summary` is as for `Shell.run`. A dry run runs the
+    client only if its command line shows that it cannot change anything.
     """
     # sbatch passes its environment to the job; `env` before it sets the job's variables.
     program = next((str(word) for word in argv if word in _CLIENTS), str(argv[0]))
@@ -139,6 +142,8 @@ def ask(
         env=env,
         max_output=max_output,
         launcher=launcher(shell, submits=program == "sbatch", prepare=prepare),
+        reads=not prepare[0] and is_query(argv),
+        summary=summary,
     )
     if changes:
         result = run(timeout=timeout)
@@ -216,7 +221,9 @@ def check_daemons(shell: Shell, program: str, fault: StepTimedOut) -> None:
 def _ping(shell: Shell, daemon: str, query: tuple[str, ...]) -> str | None:
     """Return the daemon that keeps a quick query from being answered, or None."""
     try:
-        answer = shell.run(*query, timeout=PING_TIMEOUT, check=False, launcher=launcher(shell))
+        answer = shell.run(
+            *query, timeout=PING_TIMEOUT, check=False, launcher=launcher(shell), reads=True
+        )
     except StepTimedOut:
         return daemon
     # One controller of several is enough, and not every site uses munge.

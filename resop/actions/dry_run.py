@@ -230,6 +230,7 @@ def perform_dry_run(
     plan = {"plan": executor.plan, "undo": executor.undo[::-1], "output": outcome.output}
     outcome.output = encodable(plan)
     outcome.set_undo(UndoReport([], [], []))  # nothing was done
+    outcome.secrets = []  # a generated password is another one in the real run
     if isinstance(outcome.error, ActionError) and executor.has_changes:
         outcome.error.details["note"] = NOTE_AFTER_CHANGES
     return outcome

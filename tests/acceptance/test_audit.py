@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.acceptance.conftest import ACCOUNTS
-from tests.support.service import Caller, Distributed, run_resop
+from tests.support.service import Caller, Distributed, failure, run_resop
 
 ACTING = ("POST", "PATCH", "PUT", "DELETE")
 FORM = "/core/opn/script/submit"
@@ -94,6 +94,17 @@ def test_each_acting_request_has_one_entry(client: Caller, owner: Path) -> None:
     assert [each["options"] for each in found if each["error"] == "InvalidOptions"] == [None, None]
     written = json.dumps(found)
     assert not any(text in written for text in (secret, wrong, ACCOUNTS["tina"].password, token))
+
+
+def test_dry_run_that_a_worker_runs_is_recorded_as_checked(client: Caller, owner: Path) -> None:
+    token = client.login("tina", ACCOUNTS["tina"].password).json()["output"]["token"]
+    client.http.headers["Authorization"] = f"Bearer {token}"
+    query = {"dry_run": "true"}
+    answer = client.post("ldap/opn/find_user", {"username": "ada"}, query=query)
+    assert failure(answer, 424)["message"].startswith("the setting LDAP_PEOPLE is missing")
+    [entry] = [each for each in entries(owner, client) if each["action"] == "ldap:find_user"]
+    assert (entry["outcome"], entry["options"]) == ("checked", {"username": "ada"})
+    assert entry["task"] == answer.json()["task"]
 
 
 def test_address_and_id_are_not_the_clients_choice_without_trusted_proxies(

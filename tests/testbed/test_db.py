@@ -35,7 +35,7 @@ from operators.db.operations.enable_user import enable_user
 from resop import Secret, Shell, operation
 
 
-@operation
+@operation(dry_run=True)
 def half(shell: Shell) -> None:
     create_user(shell, username="half", mail="a@b", full_name="Half", password=Secret("abc"))
     enable_user(shell, username="alice", enabled=False)
@@ -110,6 +110,36 @@ def test_user_is_created_found_and_deleted(admin: Caller) -> None:
         assert output(admin, "db/opn/delete_user", username="a.da-1") == made
     error = failure(admin.post("db/opn/delete_user", {"username": "a.da-1"}), 424)
     assert error["message"] == "the portal has no user a.da-1"
+
+
+def test_dry_run_has_the_server_check_and_changes_nothing(admin: Caller, engine: str) -> None:
+    before = output(admin, "db/opn/list_users")
+    alice = {"username": "alice"}
+    grace = {"username": "grace", "mail": "g@b", "full_name": "Grace", "password": "abc"}
+    select = {"sql": f"SELECT * FROM users WHERE username = {MARKS[engine]}", "values": ["alice"]}
+    for action, options, summary in (
+        ("create_user", grace, "add grace to the portal"),
+        ("enable_user", {**alice, "enabled": False}, "disable alice in the portal"),
+        ("change_password", {**alice, "password": "abc"}, "set the portal's password of alice"),
+        ("delete_user", alice, "remove alice from the portal"),
+        ("query", select, "query the portal"),
+    ):
+        answer = admin.post(f"db/opn/{action}", options, query={"dry_run": "true"})
+        assert answer.status_code == 200, answer.text
+        plan = answer.json()["plan"]
+        assert {step["summary"] for step in plan if step["changes"]} == {summary}, action
+        checked = [step["summary"] for step in plan if not step["changes"]]
+        assert f"have the server check: {summary}" in checked, action
+    unknown = {"sql": "SELECT nosuch FROM users"}
+    error = failure(admin.post("db/opn/query", unknown, query={"dry_run": "true"}), 424)
+    assert error["message"] == failure(admin.post("db/opn/query", unknown), 424)["message"]
+    half = admin.post("mysite/opn/half", query={"dry_run": "true"})
+    assert failure(half, 424)["message"] == "enough"
+    assert [step["summary"] for step in half.json()["plan"] if step["changes"]] == [
+        "add half to the portal",
+        "disable alice in the portal",
+    ]
+    assert output(admin, "db/opn/list_users") == before
 
 
 def test_users_are_listed_by_name_in_parts(admin: Caller) -> None:

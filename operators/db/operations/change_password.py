@@ -9,7 +9,7 @@ from operators.linux_user.hashes import Password, hash_password
 from resop import Alias, Shell, Username, operation
 
 
-@operation(examples=[{"username": "ada", "password": "correct horse"}])
+@operation(dry_run=True, examples=[{"username": "ada", "password": "correct horse"}])
 def change_password(
     shell: Shell,
     username: Username,

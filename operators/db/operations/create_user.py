@@ -22,6 +22,7 @@ class NewPortalUser(PortalUser):
 
 
 @operation(
+    dry_run=True,
     examples=[
         {"username": "ada", "mail": "ada@hpc.example", "full_name": "Ada Example"},
         {
@@ -31,7 +32,7 @@ class NewPortalUser(PortalUser):
             "password": "correct horse",
             "role": "admin",
         },
-    ]
+    ],
 )
 def create_user(
     shell: Shell,

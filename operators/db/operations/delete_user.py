@@ -4,7 +4,7 @@ from operators.db.users import PortalUser, user_table
 from resop import Shell, Username, operation
 
 
-@operation(examples=[{"username": "ada"}])
+@operation(dry_run=True, examples=[{"username": "ada"}])
 def delete_user(shell: Shell, username: Username) -> PortalUser:
     """Return the removed user."""
     table = user_table(shell)

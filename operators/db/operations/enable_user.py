@@ -8,7 +8,7 @@ from operators.db.users import PortalUser, user_table
 from resop import Shell, Username, operation
 
 
-@operation(examples=[{"username": "ada"}, {"username": "ada", "enabled": False}])
+@operation(dry_run=True, examples=[{"username": "ada"}, {"username": "ada", "enabled": False}])
 def enable_user(
     shell: Shell,
     username: Username,

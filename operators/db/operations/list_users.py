@@ -16,7 +16,9 @@ class PortalUserPage(TypedDict):
     complete: bool
 
 
-@operation(examples=[{}, {"search": "example.org", "enabled": True}, {"after": "ada"}])
+@operation(
+    dry_run=True, examples=[{}, {"search": "example.org", "enabled": True}, {"after": "ada"}]
+)
 def list_users(
     shell: Shell,
     username: Annotated[Username | None, Field(description="only this user")] = None,

@@ -39,10 +39,11 @@ def _check_one_statement(sql: str) -> str:
 
 
 @operation(
+    dry_run=True,
     examples=[
         {"sql": "SELECT count(*) AS users FROM users"},
         {"sql": "SELECT * FROM sessions WHERE slurm_job_id = $1", "values": [4242]},
-    ]
+    ],
 )
 def query(
     shell: Shell,
@@ -61,8 +62,13 @@ def query(
     """Return the rows; numbers, booleans and null keep their types.
 
     The transaction is read-only. Times are ISO 8601, with a zone if the column has one. If two
-    columns have the same name, the last one counts.
+    columns have the same name, the last one counts. A dry run has the server check the query, and
+    returns no rows: a function that the query calls could change something.
     """
     statement = Statement(sql.strip().removesuffix(";"), values or [])
-    rows = open_portal(shell).read("query the portal", statement, limit + 1)
+    database, summary = open_portal(shell), "query the portal"
+    if shell.dry_run:
+        database.plan(summary, statement, limit + 1)
+        return QueryResult(rows=[], complete=False)
+    rows = database.read(summary, statement, limit + 1)
     return QueryResult(rows=rows[:limit], complete=len(rows) <= limit)

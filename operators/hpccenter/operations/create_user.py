@@ -48,6 +48,7 @@ class NewUser(TypedDict):
 
 
 @operation(
+    dry_run=True,
     examples=[
         {
             "username": "ada",
@@ -56,7 +57,7 @@ class NewUser(TypedDict):
             "password": "correct horse",
             "account": "project9",
         }
-    ]
+    ],
 )
 def create_user(
     shell: Shell,

@@ -32,7 +32,7 @@ class UserDeletion(TypedDict):
     """The home folder, which remains."""
 
 
-@operation(examples=[{"username": "ada"}])
+@operation(dry_run=True, examples=[{"username": "ada"}])
 def delete_user(shell: Shell, username: ClusterUser) -> UserDeletion:
     """Return where the user was deleted.
 

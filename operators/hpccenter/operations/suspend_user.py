@@ -30,7 +30,7 @@ class AccessStatus(TypedDict):
     """True if the portal has the user."""
 
 
-@operation(examples=[{"username": "ada"}, {"username": "ada", "resume": True}])
+@operation(dry_run=True, examples=[{"username": "ada"}, {"username": "ada", "resume": True}])
 def suspend_user(
     shell: Shell,
     username: ClusterUser,

@@ -11,7 +11,7 @@ from operators.ldap.people import ExistingUser, get_user
 from resop import Shell, operation
 
 
-@operation(examples=[{"username": "ada", "password": "correct horse"}])
+@operation(dry_run=True, examples=[{"username": "ada", "password": "correct horse"}])
 def change_password(
     shell: Shell,
     username: ExistingUser,

@@ -36,7 +36,7 @@ class NewDirectoryGroup(DirectoryGroup):
     outcome: Outcome
 
 
-@operation(examples=[{"name": "project9", "members": ["ada"]}])
+@operation(dry_run=True, examples=[{"name": "project9", "members": ["ada"]}])
 def create_group(
     shell: Shell,
     name: DirectoryGroupName,

@@ -45,9 +45,10 @@ class NewDirectoryUser(DirectoryUser):
 
 
 @operation(
+    dry_run=True,
     examples=[
         {"username": "ada", "full_name": "Ada Example", "mail": "ada@hpc.example", "password": "x1"}
-    ]
+    ],
 )
 def create_user(
     shell: Shell,
@@ -157,7 +158,8 @@ def create_user(
 
 
 def _refuse_local_account(shell: Shell, username: str) -> None:
-    if shell.run("getent", "-s", "files", "passwd", username, check=False).exit_code == 0:
+    local = ("getent", "-s", "files", "passwd", username)
+    if shell.run(*local, check=False, reads=True).exit_code == 0:
         shell.fail(f"the login node has a local account {username}, which would hide the new user")
 
 

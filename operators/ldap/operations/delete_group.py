@@ -9,7 +9,7 @@ from resop import Shell, operation
 SHOWN_USERS = 5
 
 
-@operation(examples=[{"name": "project9"}])
+@operation(dry_run=True, examples=[{"name": "project9"}])
 def delete_group(shell: Shell, name: ExistingGroup) -> DirectoryGroup:
     """Return the deleted group, whose id is not given again.
 

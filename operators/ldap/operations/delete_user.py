@@ -21,7 +21,7 @@ class DirectoryDeletion(TypedDict):
     groups: list[str]
 
 
-@operation(examples=[{"username": "ada"}])
+@operation(dry_run=True, examples=[{"username": "ada"}])
 def delete_user(shell: Shell, username: ExistingUser) -> DirectoryDeletion:
     """Return the deleted user, whose logins to this service end. The home folder remains.
 

@@ -8,7 +8,7 @@ from operators.ldap.hashes import ssha_salt
 from resop import Alias, Secret, Shell, operation
 
 
-@operation(examples=[{"hash": "{SSHA}LhKrkM9Fy+zlstjdD7Kv2s6QvhBzYWx0"}])
+@operation(dry_run=True, examples=[{"hash": "{SSHA}LhKrkM9Fy+zlstjdD7Kv2s6QvhBzYWx0"}])
 def extract_salt(
     shell: Shell,
     hash: Annotated[

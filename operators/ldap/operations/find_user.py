@@ -24,7 +24,7 @@ class DirectoryUserPage(TypedDict):
     complete: bool
 
 
-@operation(examples=[{"username": "ada"}, {"full_name": "*Example*", "limit": 10}])
+@operation(dry_run=True, examples=[{"username": "ada"}, {"full_name": "*Example*", "limit": 10}])
 def find_user(
     shell: Shell,
     username: Annotated[

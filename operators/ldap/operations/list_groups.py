@@ -26,7 +26,7 @@ class DirectoryGroupPage(TypedDict):
     complete: bool
 
 
-@operation(examples=[{"member": "ada"}, {"name": "project*"}])
+@operation(dry_run=True, examples=[{"member": "ada"}, {"name": "project*"}])
 def list_groups(
     shell: Shell,
     name: Annotated[

@@ -26,7 +26,9 @@ from operators.ldap.suspension import SHADOW_CLASS, suspend_attribute
 from resop import Shell, operation
 
 
-@operation(examples=[{"username": "ada", "mail": "ada@new.example", "expires": "2030-01-01"}])
+@operation(
+    dry_run=True, examples=[{"username": "ada", "mail": "ada@new.example", "expires": "2030-01-01"}]
+)
 def modify_user(
     shell: Shell,
     username: ExistingUser,
@@ -69,10 +71,12 @@ def modify_user(
     if ssh_keys is not None:
         wanted[schema.key_attribute(shell).name] = list(dict.fromkeys(ssh_keys))
     wanted |= _addresses(shell, before, mail, mail_aliases)
-    _change(shell, entry, {name: values for name, values in wanted.items() if values is not None})
+    given = {name: values for name, values in wanted.items() if values is not None}
+    _change(shell, entry, given)
     member = Member.of(entry, username)
     groups = sorted(each.first("cn") or each.dn for each in find_memberships(shell, member))
-    return details_from_entry(shell, get_entry(shell, username), username, groups)
+    after = _with_values(entry, given) if shell.dry_run else get_entry(shell, username)
+    return details_from_entry(shell, after, username, groups)
 
 
 def _one(value: str | int | None) -> list[str] | None:
@@ -112,6 +116,15 @@ def _change(shell: Shell, entry: LdapEntry, wanted: dict[str, list[str]]) -> Non
     client.modify(shell, entry.dn, changes, undo)
     user = user_from_entry(shell, entry)
     shell.log(f"changed {', '.join(different)} of {user['username']}")
+
+
+def _with_values(entry: LdapEntry, given: dict[str, list[str]]) -> LdapEntry:
+    """Return the entry as it will be when its attributes have these values."""
+    replaced = {name.lower() for name in given}
+    kept = {
+        name: values for name, values in entry.attributes.items() if name.lower() not in replaced
+    }
+    return LdapEntry(entry.dn, kept | given)
 
 
 def _classes(shell: Shell, different: dict[str, list[str]]) -> list[str]:

@@ -8,7 +8,7 @@ from operators.ldap.hashes import HashScheme, NewPassword, hash_password
 from resop import ErrorMessage, Shell, operation
 
 
-@operation(examples=[{"password": "correct horse"}])
+@operation(dry_run=True, examples=[{"password": "correct horse"}])
 def passwd(
     shell: Shell,
     password: NewPassword,

@@ -15,7 +15,7 @@ from operators.ldap.people import ExistingGroup, ExistingName, find_entry, peopl
 from resop import Shell, operation
 
 
-@operation(examples=[{"group": "project9", "usernames": ["ada"]}])
+@operation(dry_run=True, examples=[{"group": "project9", "usernames": ["ada"]}])
 def remove_from_group(
     shell: Shell,
     group: ExistingGroup,

@@ -22,7 +22,7 @@ from operators.ldap.people import (
 from resop import Shell, Username, operation
 
 
-@operation(examples=[{"username": "ada", "new_name": "ada.example"}])
+@operation(dry_run=True, examples=[{"username": "ada", "new_name": "ada.example"}])
 def rename_user(shell: Shell, username: ExistingUser, new_name: Username) -> DirectoryUser:
     """Return the renamed user, who is in the same groups, with the same id and home folder.
 
@@ -33,7 +33,8 @@ def rename_user(shell: Shell, username: ExistingUser, new_name: Username) -> Dir
         shell.fail(f"there is no user {username} in the directory")
     if find(shell, new_name):
         shell.fail(f"the directory already has a user {new_name}")
-    if shell.run("getent", "-s", "files", "passwd", new_name, check=False).exit_code == 0:
+    local = ("getent", "-s", "files", "passwd", new_name)
+    if shell.run(*local, check=False, reads=True).exit_code == 0:
         shell.fail(f"the login node has a local account {new_name}, which would hide the user")
     old = Member.of(entry, username)
     former = Member(f"uid={new_name},{dn.parent(entry.dn)}", [new_name])
@@ -45,6 +46,9 @@ def rename_user(shell: Shell, username: ExistingUser, new_name: Username) -> Dir
         _replace_member(shell, group, old, new)
     shell.end_logins(user_from_entry(shell, entry, username)["username"])
     shell.log(f"renamed {username} to {new_name}")
+    if shell.dry_run:
+        user = user_from_entry(shell, entry, username)
+        return DirectoryUser({**user, "dn": new.dn, "username": new_name})
     return get_user(shell, new_name)
 
 

@@ -5,7 +5,7 @@ from operators.ldap.people import DirectoryUserDetails, ExistingUser, details_fr
 from resop import Shell, operation
 
 
-@operation(examples=[{"username": "ada"}])
+@operation(dry_run=True, examples=[{"username": "ada"}])
 def show_user(shell: Shell, username: ExistingUser) -> DirectoryUserDetails:
     """Return the user."""
     entry = get_entry(shell, username)

@@ -10,7 +10,7 @@ from operators.ldap.suspension import suspend
 from resop import Shell, operation
 
 
-@operation(examples=[{"username": "ada"}, {"username": "ada", "resume": True}])
+@operation(dry_run=True, examples=[{"username": "ada"}, {"username": "ada", "resume": True}])
 def suspend_user(
     shell: Shell,
     username: ExistingUser,
@@ -25,4 +25,6 @@ def suspend_user(
     changed = resume_logins(shell, user["dn"]) if resume else suspend(shell, user["dn"])
     state = f"{username} {'can' if resume else 'can no longer'} log in"
     shell.log(state if changed else f"{state}: unchanged")
+    if shell.dry_run:
+        return DirectoryUser({**user, "suspended": not resume})
     return get_user(shell, username)

@@ -4,17 +4,18 @@ from typing import Annotated
 
 from pydantic import Field
 
-from operators.linux_user.accounts import as_root, get_account
+from operators.linux_user.accounts import get_account, run_as_root
 from operators.linux_user.hashes import Password
 from resop import Secret, Shell, Username, operation
 
 
 def set_password(shell: Shell, username: str, password: Secret) -> None:
     """Set a password with chpasswd, which hashes it as the system is configured."""
-    shell.run(*as_root(shell, "chpasswd"), input=[f"{username}:", password, "\n"])
+    summary = f"set the password of {username}"
+    run_as_root(shell, "chpasswd", summary=summary, input=[f"{username}:", password, "\n"])
 
 
-@operation(examples=[{"username": "ada", "password": "correct horse"}])
+@operation(dry_run=True, examples=[{"username": "ada", "password": "correct horse"}])
 def change_password(
     shell: Shell,
     username: Username,

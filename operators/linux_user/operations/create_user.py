@@ -4,7 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from operators.linux_user.accounts import GroupName, LocalAccount, as_root, get_account
+from operators.linux_user.accounts import (
+    GroupName,
+    LocalAccount,
+    as_root,
+    get_account,
+    run_as_root,
+)
 from operators.linux_user.hashes import Password
 from operators.linux_user.operations.change_password import set_password
 from operators.linux_user.passwords import GeneratePassword, first_password
@@ -37,10 +43,11 @@ class NewLocalAccount(LocalAccount):
 
 
 @operation(
+    dry_run=True,
     examples=[
         {"username": "ada", "password": "correct horse", "full_name": "Ada Example"},
         {"username": "robot", "login_shell": "/usr/sbin/nologin", "groups": ["gpu"]},
-    ]
+    ],
 )
 def create_user(
     shell: Shell,
@@ -71,9 +78,10 @@ def create_user(
     """
     chosen = first_password(shell, password, True) if generate_password else password
     home = home or f"/home/{username}"
-    if shell.run("getent", "passwd", username, check=False).exit_code == 0:
+    if shell.run("getent", "passwd", username, check=False, reads=True).exit_code == 0:
         shell.fail(f"the user {username} already exists")
-    home_exists = shell.run("test", "-e", home, check=False).exit_code == 0
+    _check_ids(shell, uid, [*([group] if group else []), *(groups or [])])
+    home_exists = shell.run("test", "-e", home, check=False, reads=True).exit_code == 0
     flags = [f"--comment={full_name}", f"--home-dir={home}", f"--shell={login_shell}"]
     flags += ["--no-create-home" if home_exists else "--create-home"]
     flags += [f"--uid={uid}"] if uid else []
@@ -86,7 +94,8 @@ def create_user(
         where="local accounts",
         absent=[NO_SUCH_USER],
     ):
-        result = shell.run(*as_root(shell, "useradd", *flags, username), check=False)
+        summary = f"create the local account {username}"
+        result = run_as_root(shell, "useradd", *flags, username, summary=summary, check=False)
         if result.exit_code not in (0, CANNOT_CREATE_HOME):
             raise result.failure()
     if result.exit_code == CANNOT_CREATE_HOME:
@@ -95,4 +104,26 @@ def create_user(
         set_password(shell, username, chosen)
     shell.log(f"created the local account {username}")
     shown = chosen if generate_password else None
-    return {**get_account(shell, username), "outcome": "created", "password": shown}
+    if shell.dry_run:
+        account = LocalAccount(
+            username=username,
+            uid=uid or 0,
+            gid=0,
+            full_name=full_name,
+            home=home,
+            login_shell=login_shell,
+            groups=[group or username, *(groups or [])],
+        )
+    else:
+        account = get_account(shell, username)
+    return {**account, "outcome": "created", "password": shown}
+
+
+def _check_ids(shell: Shell, uid: int | None, groups: list[str]) -> None:
+    """Fail for a UID that is taken and for a group that does not exist."""
+    if uid and shell.run("getent", "passwd", uid, check=False, reads=True).exit_code == 0:
+        shell.fail(f"uid {uid} belongs to another user")
+    found = shell.run("getent", "group", *groups, check=False, reads=True).lines if groups else []
+    known = {line.partition(":")[0] for line in found}
+    if unknown := [name for name in groups if name not in known]:
+        shell.fail(f"there is no group {', '.join(unknown)}")

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from operators.linux_user.accounts import FIRST_USER_UID, LocalAccount, as_root, get_account
+from operators.linux_user.accounts import FIRST_USER_UID, LocalAccount, get_account, run_as_root
 from resop import NotPermitted, Shell, Username, operation
 
 
-@operation(examples=[{"username": "ada"}, {"username": "ada", "remove_home": True}])
+@operation(dry_run=True, examples=[{"username": "ada"}, {"username": "ada", "remove_home": True}])
 def delete_user(
     shell: Shell,
     username: Username,
@@ -30,7 +30,8 @@ def delete_user(
         shell.fail(f"{username} is a system account (UID {account['uid']}): it is not deleted")
     flags = ["--remove"] if remove_home else []
     flags += ["--force"] if force else []
-    shell.run(*as_root(shell, "userdel", *flags, username))
+    summary = f"delete the local account {username}"
+    run_as_root(shell, "userdel", *flags, username, summary=summary)
     with contextlib.suppress(NotPermitted):  # root on the cluster may be nobody in this service
         shell.end_logins(username)
     shell.log(f"deleted the local account {username}")

@@ -8,7 +8,9 @@ from operators.linux_user.hashes import HashMethod, Password, hash_password
 from resop import ErrorMessage, Shell, operation
 
 
-@operation(examples=[{"password": "correct horse"}, {"password": "a", "method": "sha256"}])
+@operation(
+    dry_run=True, examples=[{"password": "correct horse"}, {"password": "a", "method": "sha256"}]
+)
 def hash(
     shell: Shell,
     password: Annotated[Password, Field(description="password to hash")],

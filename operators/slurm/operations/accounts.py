@@ -65,7 +65,9 @@ class SlurmAccount(Association):
     accounts: list[SlurmAccount]
 
 
-@operation(share_for=5, examples=[{}, {"accounts": ["project1"]}, {"users": ["alice"]}])
+@operation(
+    share_for=5, dry_run=True, examples=[{}, {"accounts": ["project1"]}, {"users": ["alice"]}]
+)
 def accounts(
     shell: Shell,
     accounts: Annotated[

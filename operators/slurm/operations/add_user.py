@@ -21,10 +21,11 @@ class Membership(TypedDict):
 
 
 @operation(
+    dry_run=True,
     examples=[
         {"user": "ada", "account": "project9"},
         {"user": "ada", "account": "project9", "fairshare": 5, "qos": ["normal", "long"]},
-    ]
+    ],
 )
 def add_user(
     shell: Shell,
@@ -55,7 +56,8 @@ def add_user(
     words += association_options.set_words(options).values()
     member = (f"name={user}", f"account={account}")
     with undone_by(shell, "delete", "user", *member):
-        modify(shell, "add", "user", *member, *words)
+        summary = f"add {user} to the Slurm account {account}"
+        modify(shell, "add", "user", *member, *words, summary=summary)
     shell.log(f"added {user} to the Slurm account {account}")
     return Membership(user=user, account=account, outcome="created")
 

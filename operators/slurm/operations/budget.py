@@ -81,7 +81,7 @@ class _Belonging(NamedTuple):
     partitions: Sequence[str] = ()
 
 
-@operation(share_for=5, examples=[{}, {"accounts": ["project1"]}, {"user": "alice"}])
+@operation(share_for=5, dry_run=True, examples=[{}, {"accounts": ["project1"]}, {"user": "alice"}])
 def budget(
     shell: Shell,
     accounts: Annotated[

@@ -6,7 +6,14 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import listings
-from operators.slurm.associations import AccountName, Fairshare, has_account, modify, undone_by
+from operators.slurm.associations import (
+    PLANNED,
+    AccountName,
+    Fairshare,
+    has_account,
+    modify,
+    undone_by,
+)
 from resop import ErrorMessage, Outcome, Shell, operation
 
 AccountText = Annotated[
@@ -24,7 +31,10 @@ class NewAccount(TypedDict):
     outcome: Outcome
 
 
-@operation(examples=[{"account": "project9", "parent": "research", "description": "Storms"}])
+@operation(
+    dry_run=True,
+    examples=[{"account": "project9", "parent": "research", "description": "Storms"}],
+)
 def create_account(
     shell: Shell,
     account: AccountName,
@@ -50,7 +60,11 @@ def create_account(
     settings = {"description": description, "organization": organization, "fairshare": fairshare}
     words = [f"{name}={value}" for name, value in settings.items() if value is not None]
     with undone_by(shell, "delete", "account", f"name={account}"):
-        modify(shell, "add", "account", f"name={account}", f"parent={parent}", *words)
+        summary = f"create the Slurm account {account} in {parent}"
+        place = (f"name={account}", f"parent={parent}")
+        modify(shell, "add", "account", *place, *words, summary=summary)
+    if shell.dry_run:
+        shell.planned[PLANNED, account] = parent
     shell.log(f"created the Slurm account {account} in {parent}")
     return NewAccount(account=account, parent=parent, outcome="created")
 

@@ -72,7 +72,7 @@ class FairShares(TypedDict):
     accounts: list[AccountShare]
 
 
-@operation(share_for=5, examples=[{}, {"accounts": ["project1"], "all_users": True}])
+@operation(share_for=5, dry_run=True, examples=[{}, {"accounts": ["project1"], "all_users": True}])
 def fairshare(
     shell: Shell,
     accounts: Annotated[

@@ -69,7 +69,7 @@ class Qos(TypedDict):
     """The accounts with which the user who asks may use it, by the user's associations."""
 
 
-@operation(share_for=5, examples=[{}, {"names": ["normal", "high"]}])
+@operation(share_for=5, dry_run=True, examples=[{}, {"names": ["normal", "high"]}])
 def qos(
     shell: Shell,
     names: Annotated[NameList | None, Field(description="only these QOS")] = None,

@@ -25,7 +25,7 @@ class MembershipRemoval(TypedDict):
     accounts: list[str]
 
 
-@operation(examples=[{"user": "ada", "account": "project9", "cancel_jobs": True}])
+@operation(dry_run=True, examples=[{"user": "ada", "account": "project9", "cancel_jobs": True}])
 def remove_user(
     shell: Shell,
     user: Username,
@@ -43,17 +43,20 @@ def remove_user(
         where = f"the Slurm account {account}" if account else "any Slurm account"
         shell.fail(f"{user} is not in {where}")
     _end_jobs(shell, user, account, cancel_jobs)
-    _delete_user(shell, f"name={user}", *([f"account={account}"] if account else []))
+    summary = f"remove {user} from the Slurm account {', '.join(accounts)}"
+    _delete_user(
+        shell, f"name={user}", *([f"account={account}"] if account else []), summary=summary
+    )
     shell.log(f"removed {user} from the Slurm account {', '.join(accounts)}")
     return MembershipRemoval(user=user, accounts=accounts)
 
 
-def _delete_user(shell: Shell, *conditions: str) -> None:
+def _delete_user(shell: Shell, *conditions: str, summary: str) -> None:
     """Delete associations; retry while slurmdbd still counts a job that has ended as active."""
     deadline = time.monotonic() + ACCOUNTING_LAG
     while True:
         try:
-            modify(shell, "delete", "user", *conditions)
+            modify(shell, "delete", "user", *conditions, summary=summary)
             return
         except CommandFailed as fault:
             is_active = "Job(s) active" in fault.details["step"]["stderr"]
@@ -73,8 +76,14 @@ def _end_jobs(shell: Shell, user: str, account: str | None, cancel: bool) -> Non
             )
         if time.monotonic() > deadline:
             shell.fail(f"{user} still has jobs in Slurm: {_shorten(jobs)}; try again later")
-        ask(shell, "scancel", "--quiet", *filters)
+        ask(shell, "scancel", "--quiet", *filters, summary=f"cancel {_count(jobs)} of {user}")
+        if shell.dry_run:
+            return
         time.sleep(POLL_INTERVAL)
+
+
+def _count(jobs: list[str]) -> str:
+    return "1 job" if len(jobs) == 1 else f"{len(jobs)} jobs"
 
 
 def _shorten(jobs: list[str]) -> str:

@@ -69,6 +69,7 @@ class UsageReport(TypedDict):
 
 @operation(
     share_for=10,
+    dry_run=True,
     examples=[
         {"type": "utilization", "start": "2024-05-01", "unit": "percent"},
         {

@@ -88,6 +88,7 @@ class _Label(NamedTuple):
 
 @operation(
     share_for=10,
+    dry_run=True,
     examples=[
         {"by": "account", "start": "2024-05-01", "end": "2024-05-31"},
         {"by": "partition", "start": "2024-05-01T08:00", "interval": "hour", "unit": "seconds"},

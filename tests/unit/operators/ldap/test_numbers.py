@@ -64,12 +64,16 @@ class Directory:
             raise DirectoryRefusal("refused", 19, "add breaks constraint on N")
         self.used[dn] = number
 
-    def add_if_missing(self, shell: FakeShell, dn: str, attributes: dict[str, list[str]]) -> bool:
-        assert dn == LAST
+    def add_if_missing(
+        self, shell: FakeShell, dn: str, attributes: dict[str, list[str]], summary: str
+    ) -> bool:
+        assert dn == LAST and summary
         return self._record(None, int(attributes["serialNumber"][0]))
 
-    def replace_value(self, shell: FakeShell, dn: str, name: str, old: str, new: str) -> bool:
-        assert (dn, name) == (LAST, "serialNumber")
+    def replace_value(
+        self, shell: FakeShell, dn: str, name: str, old: str, new: str, summary: str
+    ) -> bool:
+        assert (dn, name) == (LAST, "serialNumber") and summary
         return self._record(int(old), int(new))
 
     def _record(self, old: int | None, new: int) -> bool:
