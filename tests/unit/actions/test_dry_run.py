@@ -12,9 +12,11 @@ from resop.actions.executor import StepExecutor
 from resop.actions.operation import Operation
 from resop.actions.options import check_options
 from resop.archives.entry import File
+from resop.security.identity import Identity
 from resop.security.masking import Masker
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
+from resop.steps.undo import UndoStep
 from resop.testing import FakeShell
 
 SETTINGS = {"ADMINISTRATORS": "ada", "NAME": "value"}
@@ -124,7 +126,9 @@ def test_executor_passes_on_reading_steps_downloads_and_reports_only() -> None:
     step = StepRequest("true", "true")
     arguments: dict[str, tuple[Any, ...]] = {
         "run": (step,),
-        "register_undo": (step,),
+        "record_undo": ([UndoStep(step, "undo it")],),
+        "update_undo": ([UndoStep(step, "undo it")],),
+        "take_over_undo": ("a task", Identity("ada", "hpc"), True),
         "log": ("",),
         "progress": (0, 1),
         "log_fault": ("",),
