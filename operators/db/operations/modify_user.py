@@ -10,7 +10,7 @@ from operators.ldap.people import MailAddress
 from resop import Shell, Username, operation
 
 
-@operation(examples=[{"username": "ada", "mail": "ada@new.example"}])
+@operation(dry_run=True, examples=[{"username": "ada", "mail": "ada@new.example"}])
 def modify_user(
     shell: Shell,
     username: Username,
@@ -39,4 +39,6 @@ def modify_user(
     table.change(user, different)
     changed = ", ".join(different)
     shell.log(f"changed {changed} of {username} in the portal" if changed else "unchanged")
+    if shell.dry_run:
+        return {**user, **different}  # type: ignore[typeddict-item]
     return table.get(username)

@@ -17,10 +17,11 @@ from resop import Shell, operation
 
 
 @operation(
+    dry_run=True,
     examples=[
         {"username": "ada", "mail": "ada@new.example", "expires": "2030-01-01"},
         {"username": "ada", "account": "project9", "fairshare": 10, "qos": ["normal", "long"]},
-    ]
+    ],
 )
 def modify_user(
     shell: Shell,
@@ -43,7 +44,7 @@ def modify_user(
     ] = None,
     **options: Unpack[PersonOptions],
 ) -> UserOverview:
-    """Return the user after the change. Options that are not given change nothing.
+    """Return the user after the change; a dry run, before it. Options not given change nothing.
 
     Name and mail address are changed in the directory and in the portal. If a step fails, those
     before it are undone.

@@ -24,7 +24,7 @@ class UserOverview(TypedDict):
     portal: PortalUser | None
 
 
-@operation(examples=[{"username": "ada"}])
+@operation(dry_run=True, examples=[{"username": "ada"}])
 def show_user(shell: Shell, username: ClusterUser) -> UserOverview:
     """Return the user. Fails for a user whom no system has."""
     shell.require_administrator()
