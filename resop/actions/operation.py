@@ -92,10 +92,13 @@ class Operation(ActionBase, Generic[P, R]):
 
         The called operation finds the commands of its operator by bare names.
         """
-        if isinstance(shell, Shell) and self.operator not in ("", shell.operator):
-            shell = copy(shell)  # shares the executor and the undo steps
-            shell.operator = self.operator
-        return self.function(shell, *args, **kwargs)
+        if not isinstance(shell, Shell):
+            return self.function(shell, *args, **kwargs)
+        own: Shell = shell
+        if self.operator not in ("", shell.operator):
+            own = copy(shell)  # shares the executor and the undo steps
+            own.operator = self.operator
+        return own.call_operation(self.title, self.function, *args, **kwargs)
 
     def arguments(self, options: BaseModel) -> dict[str, Any]:
         """Return validated options as keyword arguments of the function."""
@@ -196,9 +199,13 @@ class Operation(ActionBase, Generic[P, R]):
         if accepts_secret(self.options):
             raise self._broken("'share_for': an answer to a secret is not shared")
 
+    @property
+    def source(self) -> str:
+        """The file and line of the function, as `file:line`."""
+        return f"{Path(inspect.getsourcefile(self.function) or self.module)}:{self.line}"
+
     def _broken(self, fault: str) -> BrokenOperator:
-        file = Path(inspect.getsourcefile(self.function) or self.module)
-        return BrokenOperator(f"{file}:{self.line}: operation {self.name}: {fault}")
+        return BrokenOperator(f"{self.source}: operation {self.name}: {fault}")
 
 
 def _has_schema(field: FieldInfo) -> bool:

@@ -51,6 +51,7 @@ from resop.types import Secret
 
 Item = TypeVar("Item")
 Mapped = TypeVar("Mapped")
+Called = TypeVar("Called")
 C_LOCALE = {"LC_ALL": "C"}
 
 _log = logging.getLogger(__name__)
@@ -240,6 +241,15 @@ class Shell:
                 # Leaving the block waits for running calls; waiting ones must not begin.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
+
+    def call_operation(
+        self, title: str, function: Callable[..., Called], /, *args: Any, **kwargs: Any
+    ) -> Called:
+        """Run the function of an operation that is called; the shell of a test may answer instead.
+
+        Authors call the operation itself: `create_user(shell, username="ada")`.
+        """
+        return function(self, *args, **kwargs)
 
     def _run_checked(self, step: StepRequest, check: bool, path: str | None = None) -> Result:
         result = self.executor.run(step)

@@ -6,6 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
+
+from resop.testing.scenario_file import (
+    CallEntry,
+    ErrorEntry,
+    FileEntry,
+    PastTaskEntry,
+    Scenario,
+    StepEntry,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -66,3 +76,22 @@ def test_every_class_of_the_glossary_is_defined() -> None:
     defined = {name for source in sources for name in DEFINITION.findall(source)}
     assert len(classes) > 5
     assert classes <= defined
+
+
+def test_every_key_of_a_scenario_file_is_documented() -> None:
+    page = (ROOT / "docs/scenarios.md").read_text(encoding="utf-8")
+    sections = re.split(r"^##+ ", page, flags=re.MULTILINE)
+    models: dict[str, type[BaseModel]] = {
+        "Keys of a scenario": Scenario,
+        "Keys of a step": StepEntry,
+        "Keys of a call": CallEntry,
+        "Keys of an error": ErrorEntry,
+        "Keys of a file": FileEntry,
+        "Keys of a past task": PastTaskEntry,
+    }
+    documented = {
+        title: re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+        for title, _, text in (section.partition("\n") for section in sections)
+        if title.startswith("Keys ")
+    }
+    assert documented == {title: list(model.model_fields) for title, model in models.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from resop import Secret, Shell, operation
 from resop.actions.catalog import Catalog
 from resop.actions.operation import Operation
+from resop.errors import OperationFailed
 from resop.testing import FakeShell, Scenario, UnexpectedStep, play, read_scenarios
 
 
@@ -77,6 +80,80 @@ def test_secret_input_is_masked_from_then_on() -> None:
     shell.finished()
 
 
+# -- called operations
+
+
+@dataclass
+class Pair:
+    """Two numbers."""
+
+    left: int
+    right: int
+
+
+@operation
+def inner(shell: Shell, name: str, key: Secret | None = None, size: int = 1) -> Pair:
+    """Run a step."""
+    shell.run("inner", name)
+    return Pair(size, size)
+
+
+@operation
+def outer(shell: Shell, name: str) -> int:
+    """Call another operation between two steps."""
+    shell.run("before")
+    pair = inner(shell, name, key=Secret("hunter2"))
+    shell.run("after")
+    return pair.left + pair.right
+
+
+CALL: dict[str, Any] = {"name": "ada", "key": "hunter2"}
+
+
+def test_expected_call_is_answered_in_the_declared_type() -> None:
+    shell = FakeShell().expect("before")
+    shell.expect_call("other:inner", CALL, output={"left": 3, "right": 4}).expect("after")
+    assert outer(shell, "ada") == 7
+    shell.finished()
+
+
+def test_call_that_is_not_expected_runs() -> None:
+    shell = FakeShell().expect("before").expect("inner ada").expect("after")
+    assert outer(shell, "ada") == 2
+    shell.finished()
+
+
+def test_expected_call_is_compared() -> None:
+    output = {"left": 3, "right": 4}
+    cases: list[tuple[str, dict[str, Any], Any, str]] = [
+        ("a:inner", {"name": "ada"}, output, "with the options {'name': 'ada'}"),
+        ("a:inner", {**CALL, "size": 1}, output, "got:      the options"),
+        ("a:inner", CALL, {"left": "3", "right": 4}, "cannot come from this operation"),
+        ("a:inner", CALL, None, "cannot come from this operation"),
+        ("a:another", CALL, output, "expected: a call of a:another"),
+    ]
+    for name, options, answer, fault in cases:
+        shell = FakeShell().expect("before").expect_call(name, options, output=answer)
+        with pytest.raises(UnexpectedStep, match=re.escape(fault)):
+            outer(shell, "ada")
+        with pytest.raises(UnexpectedStep):
+            shell.finished()
+    shell = FakeShell().expect_call("a:inner", CALL, output=output)
+    with pytest.raises(AssertionError, match="a call of a:inner"):
+        shell.finished()
+
+
+def test_expected_call_fails_and_registers_undo_steps() -> None:
+    shell = FakeShell().expect("before")
+    failure = OperationFailed("no room")
+    shell.expect_call("a:inner", CALL, raises=failure, undo=["un 'do it'", "second"])
+    shell.expect("second").expect("un 'do it'", exit_code=1)
+    with pytest.raises(OperationFailed, match="no room"):
+        outer(shell, "ada")
+    assert shell.undo() == (["second"], ["un 'do it': un: no message (exit code 1)"])
+    shell.finished()
+
+
 # -- scenarios
 
 
@@ -111,6 +188,25 @@ def scenarios(folder: Path, cases: list[dict[str, Any]]) -> list[Scenario]:
     file = folder / "case.yml"
     file.write_text(yaml.safe_dump(cases))
     return read_scenarios(file)
+
+
+def test_step_of_a_scenario_may_raise(tmp_path: Path) -> None:
+    raised = {
+        "StepTimedOut": {"message": "too long", "retryable": False},
+        "ContactLost": {"type": "ContactLost"},
+        "InvalidOptions": {"faults": [{"field": "a", "message": "b"}]},
+        "PathFailed": {"path": "a", "reason": "denied", "message": "a: permission denied"},
+    }
+    details: dict[str, dict[str, Any]] = {
+        "StepTimedOut": {"message": "too long"},
+        "ContactLost": {},
+        "InvalidOptions": {"message": "x", "faults": [{"field": "a", "message": "b"}]},
+        "PathFailed": {"path": "a", "reason": "denied"},
+    }
+    for kind, error in raised.items():
+        step = {**SILENT, "raises": {"type": kind, **details[kind]}}
+        steps = [step, UNGREETED]
+        play_case(tmp_path, greet, options={"name": "ada"}, steps=steps, error=error)
 
 
 def play_case(folder: Path, action: Operation[..., Any], **case: Any) -> None:
@@ -172,16 +268,30 @@ def test_refused_step_fails_a_scenario_whatever_the_operation_answers(tmp_path: 
         play_case(tmp_path, stubborn, output="fine")
 
 
-@pytest.mark.parametrize(
-    ("case", "fault"),
-    [
-        ({"name": "it", "outputs": 1}, r"it: unknown keys \['outputs'\]"),
-        ({"name": "it", "options": {}}, "expects nothing"),
-    ],
-)
-def test_meaningless_scenario_is_refused(tmp_path: Path, case: dict[str, Any], fault: str) -> None:
-    with pytest.raises(ValueError, match=fault):
-        scenarios(tmp_path, [case])
+def test_meaningless_scenario_is_refused_with_its_line(tmp_path: Path) -> None:
+    step = "- name: it\n  steps:\n"
+    cases = [
+        ("- {name: it, output: 1}\n- name: it\n  outputs: 1\n", ":3: outputs: unknown key"),
+        ("- {name: it, options: {}}\n", "expects nothing, so it tests nothing"),
+        ("name: it\n", ":1: the file must be a list"),
+        ("", ":1: the file must be a list"),
+        ("- {name: it, name: it}\n", ":1: 'name' occurs twice"),
+        (f"{step}    - {{command: a, std_out: x}}\n", ":3: steps.0.std_out: unknown key 'std_out'"),
+        (f"{step}    - {{stdout: x}}\n", ":3: steps.0.command: is required"),
+        (f"{step}    - {{call: a:b, command: x}}\n", ":3: steps.0: has 'call' and 'command'"),
+        (f"{step}    - {{command: a, raises: {{type: Gone}}}}\n", "resop.errors has no Gone"),
+        (
+            f"{step}    - {{command: a, raises: {{type: PathFailed}}}}\n",
+            "needs 'path', and 'reason'",
+        ),
+        ("- name: it\n  files: {a: {content: x, mode: 640}}\n  output: 1\n", "mode: must be text"),
+        ("- name: it\n  output: 1\n  past_tasks: [{action: a}]\n", "past_tasks.0.options: is req"),
+    ]
+    for text, fault in cases:
+        (tmp_path / "case.yml").write_text(text)
+        with pytest.raises(ValueError, match=r"case\.yml:\d") as refusal:
+            read_scenarios(tmp_path / "case.yml")
+        assert fault in str(refusal.value), str(refusal.value)
 
 
 COPY = {"options": {"source": "a", "target": "b"}}

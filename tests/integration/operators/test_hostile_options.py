@@ -6,7 +6,7 @@ is what the scenario says.
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from resop.errors import InvalidOptions, OperationFault, PathFailed, ResopError
 from resop.steps.result import Result
 from resop.steps.step import StepRequest
 from resop.testing import FakeExecutor, FakeShell, Scenario
+from resop.testing.scenario_file import CallEntry, StepEntry
 from tests.support.corpus import ODD, hurtful
 from tests.unit.operators.test_scenarios import ACTIONS, CATALOG, SCENARIOS
 
@@ -32,7 +33,7 @@ Place = tuple[str | int, ...]
 class Node(FakeExecutor):
     """Answers in the order of a scenario, whatever comes; runs for real what holds a word."""
 
-    def __init__(self, folder: Path, word: str, answers: list[dict[str, Any]]) -> None:
+    def __init__(self, folder: Path, word: str, answers: Iterable[StepEntry | CallEntry]) -> None:
         super().__init__()
         self.bin = folder / "bin"
         self.bin.mkdir(exist_ok=True)
@@ -40,19 +41,19 @@ class Node(FakeExecutor):
             if not (self.bin / name).exists():
                 (self.bin / name).symlink_to(f"/usr/bin/{name}")
         self.word = word
-        self.answers = list(answers)
+        self.answers = [each for each in answers if isinstance(each, StepEntry)]
         self.ran = 0
 
     def run(self, step: StepRequest) -> Result:
         words = [step.display, *(step.program.argv if step.program else [])]
         if any(self.word in word for word in words) or self.word.encode() in (step.input or b""):
             self._run(step)
-        told = self.answers.pop(0) if self.answers else {}
-        stdout, code = told.get("stdout", ""), told.get("exit_code", 0)
+        told = self.answers.pop(0) if self.answers else StepEntry(command="")
+        stdout, code = told.stdout, told.exit_code
         text, raw = (stdout, b"") if isinstance(stdout, str) else ("", stdout)
         if step.raw:
             text, raw = "", text.encode() or raw
-        return Result(text, told.get("stderr", ""), code, command=step.display, raw=raw)
+        return Result(text, told.stderr, code, command=step.display, raw=raw)
 
     def _run(self, step: StepRequest) -> None:
         for word in step.program.argv if step.program else ():

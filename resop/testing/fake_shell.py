@@ -1,22 +1,4 @@
-"""Test operations without a cluster: a fake shell with expected steps, and scenario files.
-
-In a Python test:
-
-    from operators.mysite.operations.free import free
-    from resop.testing import FakeShell
-
-    def test_free_reports_each_line() -> None:
-        shell = FakeShell().expect("df -h /scratch", stdout="Filesystem Size\\n/dev/sda1 1T\\n")
-        assert free(shell, folder="/scratch") == ["Filesystem Size", "/dev/sda1 1T"]
-        shell.finished()
-
-As a scenario, in `operators/mysite/tests/free.yml`::
-
-    - name: reports each line
-      options: {folder: /scratch}
-      steps: [{command: df -h /scratch, stdout: "/dev/sda1 1T\\n"}]
-      output: [/dev/sda1 1T]
-"""
+"""The fake shell of a test: answers the steps and calls that it expects, and refuses any other."""
 
 from __future__ import annotations
 
@@ -24,32 +6,28 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from resop.actions.catalog import Action, Catalog
+from resop.actions.catalog import Catalog
 from resop.actions.command import Command
-from resop.actions.dry_run import perform_dry_run
-from resop.actions.execute import ActionOutcome, perform_command, perform_operation
 from resop.actions.executor import PastTask
 from resop.actions.operation import Operation
-from resop.actions.options import check_options
-from resop.actions.shell import Item, Mapped, Shell
+from resop.actions.shell import Called, Item, Mapped, Shell
 from resop.archives.entry import NEW_FILE_MODE, File, TransferStats, file_too_large
 from resop.archives.validation import archive_stats
 from resop.config.name_patterns import read_identities
-from resop.config.yaml_loader import InvalidYaml, read_yaml
-from resop.errors import InvalidOptions, PathFailed, UnknownTask
+from resop.errors import PathFailed, UnknownTask
 from resop.limits import TRANSFER_LIMIT
 from resop.security.identity import Identity
-from resop.security.masking import Masker, secrets_in
+from resop.security.masking import Masker
 from resop.steps.result import Result
 from resop.steps.step import UNDO_SECONDS, StepRequest, step_request
 from resop.steps.undo import UndoStep
+from resop.testing.expected_call import ExpectedCall
 
 
 class UnexpectedStep(AssertionError):
-    """A step, or a file, that the fake shell does not expect."""
+    """A step, a called operation or a file that the fake shell does not expect."""
 
 
 @dataclass(slots=True)
@@ -66,12 +44,15 @@ class ExpectedStep:
     raises: Exception | None = None
     """An error to raise instead of an answer: StepTimedOut, ContactLost, …"""
 
+    def __str__(self) -> str:
+        return self.command
+
 
 @dataclass(slots=True)
 class FakeExecutor:
     """A StepExecutor that answers the expected steps in order, and refuses any other."""
 
-    expected: list[ExpectedStep] = field(default_factory=list)
+    expected: list[ExpectedStep | ExpectedCall] = field(default_factory=list)
     masker: Masker = field(default_factory=Masker)
     log_lines: list[str] = field(default_factory=list)
     progress_reports: list[tuple[float, float]] = field(default_factory=list)
@@ -108,6 +89,8 @@ class FakeExecutor:
         if not self.expected:
             raise UnexpectedStep(f"no step was expected, got: {command}")
         expected = self.expected[0]
+        if isinstance(expected, ExpectedCall):
+            raise UnexpectedStep(f"expected: {expected}\ngot:      {command!r}")
         if (command, stdin) != (expected.command, expected.input):
             raise UnexpectedStep(
                 f"expected: {expected.command!r} with input {expected.input!r}\n"
@@ -305,6 +288,44 @@ class FakeShell(Shell):
         self.fake.expected.append(ExpectedStep(command, stdout, stderr, exit_code, input, raises))
         return self
 
+    def expect_call(
+        self,
+        operation: str,
+        options: Mapping[str, Any] | None = None,
+        *,
+        output: Any = None,
+        raises: Exception | None = None,
+        undo: Sequence[str] = (),
+    ) -> FakeShell:
+        """Expect that an operation is called, and answer in its place; returns the shell.
+
+            shell.expect_call("ldap:create_group", {"name": "ice"}, output={"name": "ice", …})
+
+        `options` are the ones that the call names; `output` is the answer as JSON, which must have
+        the operation's return type. `undo` are the command lines that the called operation
+        registers with `on_failure`.
+        """
+        call = ExpectedCall(operation, dict(options or {}), output, raises, undo)
+        self.fake.expected.append(call)
+        return self
+
+    def call_operation(
+        self, title: str, function: Callable[..., Called], /, *args: Any, **kwargs: Any
+    ) -> Called:
+        """Answer an expected call; run any other operation, whose steps must be expected then."""
+        expected = self.fake.expected[0] if self.fake.expected else None
+        if not isinstance(expected, ExpectedCall) or not expected.is_of(title):
+            return super().call_operation(title, function, *args, **kwargs)
+        del self.fake.expected[0]
+        if fault := expected.fault(function, self, args, kwargs):
+            raise self.fake.refuse(UnexpectedStep(fault))
+        for line in expected.undo:
+            self.on_failure(*shlex.split(line))
+        if expected.raises is not None:
+            raise expected.raises
+        answer: Called = expected.answer(function)
+        return answer
+
     def map(
         self, function: Callable[[Item], Mapped], items: Iterable[Item], *, at_once: int = 5
     ) -> list[Mapped]:
@@ -312,177 +333,8 @@ class FakeShell(Shell):
         return [function(item) for item in items]
 
     def finished(self) -> None:
-        """Raise AssertionError if a step was refused or an expected step did not come."""
+        """Raise AssertionError if a step was refused, or an expected step or call did not come."""
         if self.fake.refused is not None:
             raise self.fake.refused
-        remaining = [step.command for step in self.fake.expected]
+        remaining = [str(each) for each in self.fake.expected]
         assert not remaining, f"steps that did not come: {remaining}"
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """One case of a scenario file: options and steps, and the answer that they must give."""
-
-    file: Path
-    name: str
-    options: dict[str, Any]
-    steps: list[dict[str, Any]]
-    """Arguments of `FakeShell.expect`, in order."""
-    settings: dict[str, str]
-    username: str
-    files: dict[str, Any]
-    """Files by path: the content, `{content, mode}`, or `{reason}` for a path that fails."""
-    past_tasks: list[dict[str, Any]]
-    """The user's tasks that succeeded, newest first: `action`, `options`, `output`, `started` and
-    `ended`."""
-    failed_tasks: dict[str, list[str]]
-    """The command lines of the undo steps that failed tasks have left, by the task's id."""
-    dry_run: bool
-    """True to play it as a dry run: `steps` are the reading ones."""
-    answer: dict[str, Any]
-    """Any of `output`, `log`, `error`, `undone`, `needs_repair`, `written` (files like `files`,
-    which the operation must have written), `ended_logins` (the reason of the block, or null, by
-    user), `allowed_logins` (users), `invalid` (the invalid options), and for a dry run `plan` (each
-    change in words, or its command line if it has none)."""
-
-
-ANSWER_KEYS = {
-    *("output", "log", "error", "undone", "needs_repair", "written", "invalid"),
-    *("ended_logins", "allowed_logins", "plan"),
-}
-SCENARIO_KEYS = ANSWER_KEYS | {
-    *("name", "options", "steps", "settings", "username", "files", "past_tasks"),
-    *("failed_tasks", "dry_run"),
-}
-
-
-def read_scenarios(file: Path) -> list[Scenario]:
-    """Read the scenarios of a YAML file.
-
-    Raises ValueError for what is not YAML, for an unknown key, and for a scenario that expects
-    nothing.
-    """
-    try:
-        cases, _ = read_yaml(file)
-    except InvalidYaml as fault:
-        raise ValueError(f"{file}:{fault}") from None
-    scenarios = []
-    for case in cases:
-        if unknown := set(case) - SCENARIO_KEYS:
-            raise ValueError(f"{file}: {case.get('name')}: unknown keys {sorted(unknown)}")
-        answer = {key: case[key] for key in ANSWER_KEYS & set(case)}
-        if not answer and not case.get("steps"):
-            raise ValueError(f"{file}: {case.get('name')}: it expects nothing, so it tests nothing")
-        scenarios.append(
-            Scenario(
-                file,
-                case["name"],
-                case.get("options", {}),
-                case.get("steps", []),
-                case.get("settings", {}),
-                case.get("username", "ada"),
-                case.get("files", {}),
-                case.get("past_tasks", []),
-                case.get("failed_tasks", {}),
-                case.get("dry_run", False),
-                answer,
-            )
-        )
-    return scenarios
-
-
-def play(scenario: Scenario, action: Action, catalog: Catalog) -> None:
-    """Run a scenario on a fake shell. Raises AssertionError where the answer differs."""
-    options = _validate_options(scenario, action)
-    if options is None:
-        return
-    shell = FakeShell(
-        username=scenario.username,
-        operator=action.operator,
-        settings=scenario.settings,
-        catalog=catalog,
-        past_tasks=[_parse_task(**each) for each in scenario.past_tasks],
-    )
-    shell.fake.masker = Masker(secrets_in(options))
-    shell.fake.files = _parse_files(scenario.files)
-    shell.fake.failed_tasks = dict(scenario.failed_tasks)
-    for step in scenario.steps:
-        shell.expect(**step)
-    if isinstance(action, Operation) and scenario.dry_run:
-        outcome = perform_dry_run(action, shell, options, shell.fake.masker)
-    elif isinstance(action, Operation):
-        outcome = perform_operation(action, shell, options)
-    else:
-        outcome = perform_command(action, shell.fake, options)
-    shell.finished()
-    _compare(scenario, outcome, shell)
-
-
-def _parse_files(files: Mapping[str, Any]) -> dict[str, File | PathFailed]:
-    return {
-        path: _parse_file(path, file if isinstance(file, dict) else {"content": file})
-        for path, file in files.items()
-    }
-
-
-def _parse_file(path: str, file: Mapping[str, Any]) -> File | PathFailed:
-    if "reason" in file:
-        return PathFailed(path, file["reason"])
-    content = file["content"]
-    mode = int(file["mode"], 8) if "mode" in file else NEW_FILE_MODE
-    return File(content.encode() if isinstance(content, str) else content, mode)
-
-
-def _parse_task(*, started: str, ended: str, **recorded: Any) -> PastTask:
-    times = (datetime.fromisoformat(each) for each in (started, ended))
-    return PastTask(recorded["action"], recorded["options"], recorded["output"], *times)
-
-
-def _validate_options(scenario: Scenario, action: Action) -> Any:
-    """Return the validated options, or None if the scenario expects them to be refused."""
-    try:
-        options = check_options(action.options, scenario.options)
-        if isinstance(action, Command):
-            action.invocation(options)
-    except InvalidOptions as error:
-        faults: Sequence[Mapping[str, str]] = error.details["faults"]
-    else:
-        assert "invalid" not in scenario.answer, "the options were expected to be refused"
-        return options
-    fields = sorted({fault["field"] for fault in faults})
-    assert fields == sorted(scenario.answer.get("invalid", [])), f"refused: {faults}"
-    return None
-
-
-def _compare(scenario: Scenario, outcome: ActionOutcome, shell: FakeShell) -> None:
-    mask = shell.fake.masker.json  # a worker masks everything that it records
-    if scenario.dry_run:
-        changes = [step for step in outcome.output["plan"] if step["changes"]]
-        outcome.output = outcome.output["output"]
-        plan = [step["summary"] or step["command"] for step in changes]
-        assert plan == scenario.answer.get("plan", []), f"plan: {plan!r}"
-    _compare_error(scenario.answer.get("error"), mask(outcome.error_json()))
-    actual = {
-        "output": mask(outcome.output),
-        "log": shell.fake.log_lines,
-        "undone": mask(outcome.undone),
-        "needs_repair": mask(outcome.needs_repair),
-        "ended_logins": shell.fake.ended_logins,
-        "allowed_logins": shell.fake.allowed_logins,
-    }
-    for key, value in actual.items():
-        if key in scenario.answer:
-            assert value == scenario.answer[key], f"{key}: {value!r} != {scenario.answer[key]!r}"
-    for path, expected in _parse_files(scenario.answer.get("written", {})).items():
-        file = shell.fake.files.get(path)
-        assert file == expected, f"written: {path}: {file!r} != {expected!r}"
-
-
-def _compare_error(expected: Mapping[str, Any] | None, error: Mapping[str, Any] | None) -> None:
-    """Compare the keys of the expected error only."""
-    if expected is None:
-        assert error is None, f"failed: {error}"
-    else:
-        assert error is not None, "it was expected to fail"
-        actual = {key: error.get(key) for key in expected}
-        assert actual == expected, f"error: {actual!r} != {expected!r}"
