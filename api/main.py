@@ -49,7 +49,8 @@ from api.routes import (
 )
 from api.state.services import Services, make_services
 from resop import __version__
-from resop.access.policy_warnings import log_warnings
+from resop.access import policy_warnings
+from resop.actions import author_warnings
 from resop.config.data_folder import prepare_data_folder
 from resop.config.hardening import harden_process, raise_open_files_limit
 from resop.config.logging import log_uncaught_faults, set_up_logging
@@ -190,7 +191,8 @@ def main() -> None:
         **https,
     )
     services: Services = app.state.services
-    log_warnings(settings.policy(), services.catalog, settings.clusters())
+    policy_warnings.log_warnings(settings.policy(), services.catalog, settings.clusters())
+    author_warnings.log_warnings(services.catalog, settings.operator_folders)
     for notice in services.catalog.notices:
         log.info("operators: %s", notice)
     register = ConnectionRegister(limits, settings.TRUSTED_PROXIES)

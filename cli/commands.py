@@ -7,6 +7,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from cli.parser import make_parser
 from resop.errors import ServiceError, SetupError
@@ -58,13 +59,15 @@ def _worker(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     from resop.access.permissions import governed_actions
     from resop.access.policy_warnings import warnings
+    from resop.actions.author_warnings import find_warnings
     from resop.actions.catalog import load_catalog
     from resop.config.settings import load_settings
 
     settings = load_settings()
     catalog = load_catalog(settings.operator_folders)
     settings.policy().check_names(governed_actions(catalog))
-    for warning in warnings(settings.policy(), catalog, settings.clusters()):
+    policy_warnings = warnings(settings.policy(), catalog, settings.clusters())
+    for warning in (*policy_warnings, *find_warnings(catalog, settings.operator_folders)):
         print(f"warning: {warning}", file=sys.stderr)
     for notice in catalog.notices:
         print(f"note: {notice}", file=sys.stderr)
@@ -208,6 +211,29 @@ def _users(arguments: argparse.Namespace) -> None:
             list_blocked(load_settings())
 
 
+def _new(arguments: argparse.Namespace) -> None:
+    from cli.new_operator import new_operator
+
+    folder = Path(arguments.folder)
+    for file in new_operator(arguments.name, folder):
+        print(f"wrote {file}")
+    print(
+        f"\nNext:\n  resop test {folder / arguments.name}\n"
+        f"  OPERATORS_PATH={folder.absolute()} resop check"
+    )
+
+
+def _test(arguments: argparse.Namespace) -> None:
+    from cli.play_scenarios import operator_folders, play_scenarios
+
+    folders = [Path(each) for each in arguments.folder]
+    if not folders:
+        from resop.config.settings import load_settings
+
+        folders = operator_folders(load_settings().operator_folders)
+    sys.exit(not play_scenarios(folders))
+
+
 def _yamlize(arguments: argparse.Namespace) -> None:
     from cli.yamlize import read_help, yamlize
 
@@ -229,5 +255,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "policy": _policy,
     "keys": _keys,
     "users": _users,
+    "new": _new,
+    "test": _test,
     "yamlize": _yamlize,
 }

@@ -59,6 +59,11 @@ BLOCK = """\
 Refuse logins as NAME on CLUSTER from now on, and end the present ones with everything that runs on
 them. Repeat it to change the reason. The operations suspend_user and delete_user of hpccenter block
 users too."""
+NEW = """\
+Write an operator to begin with: a command, an operation, and scenarios that test both."""
+TEST = """\
+Play the scenarios of operators: tests/*.yml in the folder of each. Without FOLDER, those of all
+operators in OPERATORS_PATH. Needs no cluster. The exit code is 0 if all pass, else 1."""
 YAMLIZE = """\
 Write an entry for commands.yml from the help text of a command. Read the result before you use
 it: a help text does not say everything."""
@@ -78,6 +83,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_policy(commands)
     _add_keys(commands)
     _add_users(commands)
+    _add_authoring(commands)
     _add_yamlize(commands)
     return parser
 
@@ -285,6 +291,24 @@ def _add_users(commands: Any) -> None:
     unblock.add_argument("name", metavar="NAME@CLUSTER", help="the user and the cluster")
     about = "List the blocked users, since when, by whom and why."
     _add(actions, "list", "list the blocked users", about, "resop users list")
+
+
+def _add_authoring(commands: Any) -> None:
+    example = "resop new operator mysite --in site/operators"
+    new = _add(commands, "new", "write a new operator to begin with", NEW, example)
+    kinds = new.add_subparsers(required=True, metavar="KIND", dest="kind", help="operator")
+    operator = _add(kinds, "operator", "write a new operator", NEW, example)
+    operator.add_argument("name", metavar="NAME", help="letters, digits and '_'")
+    operator.add_argument(
+        "--in",
+        dest="folder",
+        default=".",
+        metavar="FOLDER",
+        help="the folder above it (default: .)",
+    )
+    about = "play the scenarios of your own operators"
+    test = _add(commands, "test", about, TEST, "resop test", "resop test site/operators/mysite")
+    test.add_argument("folder", nargs="*", metavar="FOLDER", help="the folder of an operator")
 
 
 def _add_yamlize(commands: Any) -> None:

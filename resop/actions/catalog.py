@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from resop.actions.command import Command
 from resop.actions.commands_file import read_commands
+from resop.actions.missing_modules import missing_module_hint
 from resop.actions.operation import Operation
 from resop.actions.site_packages import add_package, extend_package, import_file
 from resop.errors import BrokenOperator, UnknownAction
@@ -354,6 +355,9 @@ def _import_faults(file: Path) -> Iterator[None]:
     except SyntaxError as fault:
         where = f"{fault.filename or file}:{fault.lineno or 1}"
         raise BrokenOperator(f"{where}: {fault.msg}") from None
+    except ModuleNotFoundError as fault:
+        hint = missing_module_hint(fault.name or "", file.parents[1])
+        raise BrokenOperator(f"{_origin(fault, file)}: {fault}{hint}") from fault
     except (Exception, SystemExit) as fault:
         # An author's module may raise anything when it is imported.
         raise BrokenOperator(f"{_origin(fault, file)}: {type(fault).__name__}: {fault}") from fault

@@ -54,6 +54,7 @@ def test_command_and_operation_of_a_site_answer_like_shipped_ones(
             "build",
             "expel",
             "journey",
+            "miscount",
             "narrate",
             "trail",
             "wander",
@@ -66,6 +67,23 @@ def test_command_and_operation_of_a_site_answer_like_shipped_ones(
     answer = alice.post("mysite/opn/trail", {"file": name, "steps": 4})
     assert (answer.status_code, answer.json()["output"]) == (200, 4)
     assert (ssh.home("alice") / name).read_text() == "0\n1\n2\n3\n"
+
+
+def test_answer_of_another_type_is_a_typed_error_and_is_undone(alice: Caller, ssh: OpenSSH) -> None:
+    name = f"counted {uuid.uuid4()}"
+    answer = alice.post("mysite/opn/miscount", {"name": name})
+    assert answer.status_code == 500
+    failed = answer.json()
+    assert failed["error"]["type"] == "OperationFault"
+    assert failed["error"]["message"] == (
+        "mysite:miscount: the answer does not have the declared return type: output.count: must "
+        "be a whole number"
+    )
+    fault = {"field": "output.count", "message": "must be a whole number"}
+    assert failed["error"]["faults"] == [fault]
+    assert failed["error"]["undone"] == [f"rm '{name}'"]
+    assert not (ssh.home("alice") / name).exists()
+    assert alice.task(failed["task"])["output"] == {"count": "three", "total": 3}
 
 
 BROKEN = [
@@ -127,8 +145,13 @@ def test_broken_file_prevents_the_start_and_is_reported_with_its_line(
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_check_lists_the_clusters_and_operators(folder: Path) -> None:
-    operator, done = run_with_operator(folder, "check", {"commands.yml": GOOD})
+def test_check_lists_the_clusters_and_operators_and_warns(folder: Path) -> None:
+    files = {"commands.yml": GOOD, "operation/shout.py": NO_PYTHON}
+    operator, done = run_with_operator(folder, "check", files)
     assert done.returncode == 0
+    assert done.stderr == (
+        f"warning: {operator}/operation: it is not read: the folder of operations must be named "
+        "'operations'\n"
+    )
     assert "clusters: cluster\n" in done.stdout
     assert f"own: 1 commands, 0 operations ({operator})\n" in done.stdout

@@ -82,7 +82,9 @@ class FirstStart:
 def first_start(folder: Path) -> FirstStart:
     """Start the demo, wait for the tour, run a task, and stop with Ctrl-C."""
     port = free_port()
-    home, address = new_home(folder, PORT=port), f"http://{HOST}:{port}"
+    home, address = new_home(folder, PORT=port, OPERATORS_PATH="site"), f"http://{HOST}:{port}"
+    (home / "site/mysite").mkdir(parents=True)
+    (home / "site/mysite/command.yml").write_text("- command: hostname\n")
     with demo(home) as process:
         process.until(lambda: "Press Ctrl-C" in process.output(), "the tour")
         token = process.output().partition("export TOKEN=")[2].split()[0]
@@ -255,6 +257,8 @@ def test_demo_runs_the_tour_once(starts: BackgroundStarts) -> None:
     first = starts.first.result()
     assert f"export RESOP={first.address} PASSWORD=" in first.output
     assert first.output.count("curl -s ") == 4
+    misnamed = first.home.resolve() / "site/mysite/command.yml"
+    assert f"resop: warning: operators: {misnamed}: it is not read: " in first.output
     assert '"success": true' in first.output and '"state": "succeeded"' in first.output
     assert first.task["output"]["stdout"] == "kept\n"
     assert len(first.tasks) == 3
