@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -111,6 +112,17 @@ def test_fault_in_the_code_names_kind_and_line_but_no_value(
     assert outcome.undone == ["rm made"]
     assert kind in shell.fake.faults[0], "the author finds the whole traceback in the log"
     shell.finished()
+
+
+def test_library_that_is_missing_at_run_time_is_named() -> None:
+    @operation
+    def lazy(shell: Shell) -> None:
+        importlib.import_module("no_such_library.part")
+
+    error = perform(lazy).error
+    assert error is not None
+    begin = ":lazy: ModuleNotFoundError ('no_such_library' is not installed) in its code, line "
+    assert error.message.startswith(begin)
 
 
 def test_line_of_a_fault_is_in_the_operations_own_file() -> None:
