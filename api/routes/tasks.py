@@ -117,8 +117,8 @@ async def repair_task(
     action = services.catalog.operation(*REPAIR_ACTION)
     options = {"task": task_id}
     if preferences.dry_run:
-        shown = await dry_run_action(services, caller, action, options, preferences)
+        dry_run = await dry_run_action(services, caller, action, options, preferences)
         left = (task.error or {}).get("repair", [])
-        return JSONResponse({**shown, "repair": left})
+        return JSONResponse({**dry_run.shown, "repair": left})
     done = await run_action(services, caller, action, options, preferences)
     return task_response(done.task, preferences.applied)
