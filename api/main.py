@@ -35,6 +35,7 @@ from api.routes import (
     actions,
     api_docs,
     api_keys,
+    approvals,
     audit,
     batch_launch,
     batch_results,
@@ -64,6 +65,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     actions.runs,  # first, since routes are tried in this order
     service.router,
     logins.router,
+    approvals.router,
     audit.router,
     task_list.router,  # before tasks: /tasks/export.csv is not a task's id
     tasks.router,

@@ -57,7 +57,7 @@ def _worker(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from resop.access.permissions import governed_actions
+    from resop.access.permissions import check_policy
     from resop.access.policy_warnings import warnings
     from resop.actions.author_warnings import find_warnings
     from resop.actions.catalog import load_catalog
@@ -65,7 +65,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
     settings = load_settings()
     catalog = load_catalog(settings.operator_folders)
-    settings.policy().check_names(governed_actions(catalog))
+    check_policy(settings.policy(), catalog)
     policy_warnings = warnings(settings.policy(), catalog, settings.clusters())
     for warning in (*policy_warnings, *find_warnings(catalog, settings.operator_folders)):
         print(f"warning: {warning}", file=sys.stderr)
@@ -143,7 +143,7 @@ def _audit(arguments: argparse.Namespace) -> None:
 
 
 def _policy(arguments: argparse.Namespace) -> None:
-    from resop.access.permissions import governed_actions
+    from resop.access.permissions import check_policy, governed_actions
     from resop.access.policy_warnings import shell_warning
     from resop.actions.catalog import load_catalog
     from resop.config.settings import load_settings
@@ -151,7 +151,7 @@ def _policy(arguments: argparse.Namespace) -> None:
     settings = load_settings()
     catalog, clusters = load_catalog(settings.operator_folders), list(settings.clusters())
     policy, actions = settings.policy(), governed_actions(catalog)
-    policy.check_names(actions)
+    check_policy(policy, catalog)
     identity = _identity(arguments.user, clusters)
     if arguments.action not in actions:
         raise SetupError(

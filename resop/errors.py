@@ -8,6 +8,9 @@ ResopError
 │   ├── UnknownBatch          no such batch, or another user's
 │   ├── UnknownLogin          no such login, or another user's
 │   ├── UnknownApiKey         no such API key, or another user's
+│   ├── UnknownApproval       no such request for approval, or none that waits for this user
+│   ├── ApprovalDecided       a request for approval that has been decided, or has ended
+│   ├── RequesterLoggedOut    the login has ended with whose rights the task would run
 │   ├── InvalidOptions        invalid options; every fault is listed
 │   ├── IdempotencyKeyReused  an Idempotency-Key that belongs to another request
 │   ├── MalformedRequest      not a request of HTTP/1.1
@@ -37,6 +40,10 @@ ResopError
 │   ├── KeyRefused            the cluster no longer accepts the key of this login
 │   ├── NotPermitted          the user is known but may not do this
 │   ├── Forbidden             a named rule of the site's policy forbids this
+│   ├── ApprovalRequired      a named rule requires approval, which this does not have
+│   ├── ApprovalRefused       a second person has refused to approve the task
+│   ├── ApprovalExpired       nobody has approved the task in time
+│   ├── ApprovalOutdated      what would run now is not what was asked for, or approved
 │   └── TooManyAttempts       too many failed logins; wait before the next
 ├── LimitReached            a published limit; wait before the next request
 ├── ClusterError            a fault between resop and the login node
@@ -141,6 +148,18 @@ class UnknownLogin(RequestError):
 
 class UnknownApiKey(RequestError):
     """There is no such API key."""
+
+
+class UnknownApproval(RequestError):
+    """There is no such request for approval."""
+
+
+class ApprovalDecided(RequestError):
+    """This request for approval has been decided already."""
+
+
+class RequesterLoggedOut(RequestError):
+    """The login that requested approval has ended, and its task with it: request it again."""
 
 
 class InvalidOptions(RequestError):
@@ -279,6 +298,22 @@ class NotPermitted(AccessError):
 
 class Forbidden(AccessError):
     """The site's policy forbids this."""
+
+
+class ApprovalRequired(AccessError):
+    """The site's policy requires the approval of a second person for this."""
+
+
+class ApprovalRefused(AccessError):
+    """A second person has refused to approve this."""
+
+
+class ApprovalExpired(AccessError):
+    """Nobody has approved this in time: request it again."""
+
+
+class ApprovalOutdated(AccessError):
+    """The actions of this service have changed since approval was requested: request it again."""
 
 
 class TooManyAttempts(AccessError):

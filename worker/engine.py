@@ -47,6 +47,7 @@ from resop.storage.changes import Change
 from resop.storage.login_ends import LoginEnds
 from resop.storage.models import DRY_RUN, ClaimedTask, action_kind, now
 from resop.storage.workers import WorkerStore
+from worker.approval_check import ApprovalCheck
 from worker.audit import refusal_entry
 from worker.file_transfers import FileTransfers
 from worker.off_loop import off_loop
@@ -178,6 +179,7 @@ class TaskRunner:
         max_operations: int,
         *,
         audit: AuditRecorder,
+        approval_check: ApprovalCheck,
         on_batch_task_end: Callable[[], None],
     ) -> None:
         """Set up; at most `max_operations` run at once, `on_batch_task_end` returns at once."""
@@ -190,6 +192,7 @@ class TaskRunner:
         self._writer = writer
         self._queue = queue
         self._audit = audit
+        self._approval_check = approval_check
         self._threads = ThreadPoolExecutor(max_operations, thread_name_prefix="operation")
         self._on_batch_task_end = on_batch_task_end
         self._resumable: dict[str, SshStepExecutor] = {}
@@ -269,12 +272,16 @@ class TaskRunner:
                 fault.message = f"the login of this task has ended ({reason}): {fault.message}"
 
     async def _check_permission(self, task: ClaimedTask, payload: Mapping[str, Any]) -> None:
-        """Raise Forbidden unless the policy, and the scope of the API key, allow the action."""
+        """Raise Forbidden unless the policy, and the scope of the API key, allow the action.
+
+        Raises ApprovalRequired or ApprovalOutdated if it lacks the approval that it needs.
+        """
         scope = Scope.from_json(payload["scope"]) if "scope" in payload else None
         title = f"{task.operator}:{task.action}"
         identity = Identity(task.username, task.cluster)
         decision = await self._permissions.decide(title, identity, task.credential, scope)
-        decision.enforce()
+        decision.enforce(with_approval=True)
+        await self._approval_check.check(task, payload, decision)
 
     async def _record_end(
         self, task: ClaimedTask, opened: OpenTask | None, outcome: ActionOutcome, began: float

@@ -27,8 +27,10 @@ from resop.messaging.task_queue import (
     worker_queue,
 )
 from resop.security.encryption import Encryptor
+from resop.storage.approvals import ApprovalStore
 from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
+from worker.approval_expiry import ApprovalExpiry
 from worker.audit import make_recorder
 from worker.batch_dispatcher import BatchDispatcher
 from worker.celery_internals import (
@@ -84,6 +86,8 @@ class Worker:
 
             self._webhooks = WebhookSender(settings, self._database)
         cleaner = RetentionCleaner(self._database, settings.HISTORY_DAYS)
+        approvals = ApprovalStore(self._database, self._audit.chain)
+        expiry = ApprovalExpiry(name, approvals, publisher)
         self._recovery = Recovery(
             name,
             self._database,
@@ -95,6 +99,7 @@ class Worker:
                 self._pool.drop_ended_logins,
                 self._dispatcher.wake,
                 cleaner.clean,
+                expiry.end_expired,
             ],
         )
 

@@ -35,6 +35,7 @@ from resop.messaging.subscriber import Subscriber
 from resop.messaging.task_queue import TaskQueue
 from resop.security.encryption import Encryptor
 from resop.ssh.connector import Connector
+from resop.storage.approvals import ApprovalStore
 from resop.storage.audit_recorder import AuditRecorder
 from resop.storage.credentials import CredentialStore
 from resop.storage.database import Database
@@ -43,6 +44,7 @@ from resop.storage.models import ClaimedTask
 from resop.storage.task_search import TaskSearch
 from resop.storage.tasks import TaskStore
 from resop.storage.workers import WorkerStore
+from worker.approval_check import ApprovalCheck
 from worker.claimer import Claimer
 from worker.engine import TaskOpener, TaskRunner
 from worker.held_sessions import HeldSessions
@@ -107,12 +109,13 @@ class TaskPool:
             runner=settings.REMOTE_RUNNER == "auto",
             held=self._held.session,
         )
+        permissions = Permissions(settings.policy(), catalog, credentials)
         self._runner = TaskRunner(
             worker,
             TaskOpener(
                 encryptor, catalog, self._sessions, writer, RepairStore(database, encryptor)
             ),
-            Permissions(settings.policy(), catalog, credentials),
+            permissions,
             ServiceContext(
                 catalog,
                 settings,
@@ -125,6 +128,9 @@ class TaskPool:
             queue,
             settings.WORKER_TASKS,
             audit=audit,
+            approval_check=ApprovalCheck(
+                ApprovalStore(database), credentials, permissions, encryptor, catalog
+            ),
             on_batch_task_end=dispatch_batches,
         )
         self._login_watch = LoginWatch(

@@ -1,5 +1,7 @@
 """Sends webhooks: signed HTTPS requests that report ended tasks and batches, with retries.
 
+Requests for approval are reported in the same way, when they are made.
+
 Deliveries and their times are only in the database: they outlive this process, and several workers
 share them. The format is that of Standard Webhooks (https://www.standardwebhooks.com).
 """
@@ -25,10 +27,11 @@ from resop.config.logging import log_event
 from resop.config.settings import Settings
 from resop.config.webhook_hosts import WebhookHost, is_public, webhook_key
 from resop.errors import InvalidSettings, RecordsUnavailable
+from resop.storage.approvals import ApprovalStore
 from resop.storage.batches import BatchStore
 from resop.storage.database import Database
-from resop.storage.models import Batch, State, Task, WebhookDelivery, now
-from resop.storage.serializers import batch_summary, iso_time, task_summary
+from resop.storage.models import Approval, Batch, State, Task, WebhookDelivery, now
+from resop.storage.serializers import approval_json, batch_summary, iso_time, task_summary
 from resop.storage.tasks import TaskStore
 from resop.storage.webhooks import WebhookStore
 
@@ -53,7 +56,7 @@ class DeliveryRefused(Exception):
 
 
 class Payload(NamedTuple):
-    """The webhook of one ended task or batch."""
+    """The webhook of one ended task or batch, or of one request for approval."""
 
     address: str
     message: dict[str, Any]
@@ -70,6 +73,7 @@ class WebhookSender:
         self._private = settings.NOTIFY_PRIVATE
         self._tasks = TaskStore(database)
         self._batches = BatchStore(database)
+        self._approvals = ApprovalStore(database)
         self._deliveries = WebhookStore(database)
         try:
             self._certificates = httpx.create_ssl_context()
@@ -143,13 +147,30 @@ class WebhookSender:
         return None
 
     def _payload(self, subject: str) -> Payload | None:
-        """Return the webhook of a task or batch; None if that was deleted."""
+        """Return the webhook of a task, batch or request for approval; None if it was deleted."""
         if (task := self._tasks.get(subject)) is not None:
             return Payload(task.notify or "", task_ended(task))
         if (batch := self._batches.get(subject)) is not None:
             counts = self._batches.counts([subject]).get(subject, {})
             return Payload(batch.notify or "", batch_ended(batch, counts))
+        if (approval := self._approvals.get(subject)) is not None:
+            return Payload(approval.notify or "", self._approval_requested(approval))
         return None
+
+    def _approval_requested(self, approval: Approval) -> dict[str, Any]:
+        """Return the message about a request, with the masked options of its task or batch."""
+        subject: Task | Batch | None = None
+        if approval.task is not None:
+            subject = self._tasks.get(approval.task)
+        elif approval.batch is not None:
+            subject = self._batches.get(approval.batch)
+        options = subject.options if subject is not None else {}
+        waits = self._approvals.has_waiting_task(approval)
+        return {
+            "type": "approval.requested",
+            "timestamp": iso_time(approval.created_at),
+            "data": {**(approval_json(approval, waits) or {}), "options": options},
+        }
 
     async def _send(self, subject: str, payload: Payload) -> None:
         """Send a webhook; raises DeliveryRefused, ValueError, OSError and what httpx raises."""

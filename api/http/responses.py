@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fastapi.responses import JSONResponse
 
 from api.http.errors import failure, status_of_name
-from resop.storage.models import State, Task
+from resop.storage.models import Approval, State, Task
 from resop.storage.serializers import result_json, task_json
 
 
@@ -32,17 +32,23 @@ def shared_headers(task: Task, age: float | None, share_for: float | None) -> di
 
 
 def task_response(
-    task: Task, applied: str | None = None, headers: Mapping[str, str] | None = None
+    task: Task,
+    applied: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    approval: Approval | None = None,
 ) -> JSONResponse:
     """Return a task's result as a response, or 202 if the task has not ended.
 
-    `applied` is the preference of the request that was followed.
+    `applied` is the preference of the request that was followed, `approval` what the task waits
+    for.
     """
     headers = {**(headers or {}), "Location": task_path(task.id)}
     if applied:
         headers["Preference-Applied"] = applied
     if not State(task.state).ended:
-        return JSONResponse(task_json(task, []), 202, headers | retry_headers(task.id))
+        return JSONResponse(
+            task_json(task, [], None, approval), 202, headers | retry_headers(task.id)
+        )
     if task.state == State.SUCCEEDED:
         return JSONResponse({"success": True, **result_json(task)}, 200, headers)
     error = task.error or {"type": "ServiceFault"}

@@ -24,8 +24,17 @@ async def _view(name: str, request: Request) -> Response:
     return await views.serve(name, request)
 
 
-for _path, _name in {"": "index", "tasks": "tasks", "tasks/{task_id}": "task"}.items():
+for _path, _name in {
+    "": "index",
+    "tasks": "tasks",
+    "tasks/{task_id}": "task",
+    "approvals": "approvals",
+    "approvals/{approval_id}": "approval",
+}.items():
     router.add_route(f"/pages/{_path}", partial(_view, _name), methods=["GET"])
+router.add_route(
+    "/pages/approvals/{approval_id}", partial(_view, "approval_decide"), methods=["POST"]
+)
 for _step in ("begin", "callback"):
     router.add_route(f"/pages/openid/{_step}", partial(_view, f"openid_{_step}"), methods=["GET"])
 for _asset in ("style.css", "icon.svg"):

@@ -211,7 +211,7 @@ async def _form_of(kind: KindCode, request: Request) -> _Form:
     caller = await caller_of(request)
     action = action_with_form(services.catalog, kind, operator, name)
     if not action.in_api:
-        await permit(services, caller, action.title)
+        await permit(services, caller, action.title, with_approval=True)
     return new_form(action, caller, fields_of(action))
 
 

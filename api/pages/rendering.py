@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from api.http.request_context import RequestContext
 from api.http.root_path import root_path_of
 from api.pages.browser_session import cookie_of, csrf_token
+from api.state.services import services_of
 from resop import __version__
 from resop.limits import OUTPUT_LIMIT
 from resop.security.tokens import Token
@@ -46,14 +47,16 @@ async def page(
 def page_frame(
     request: Request, user: Token | RequestContext | None, cookie: str | None = None
 ) -> dict[str, Any]:
-    """Return the values that every page needs: `user`, if one is logged in, CSRF token and `root`.
+    """Return the values that every page needs: `user`, if one is logged in, CSRF token, `root`.
 
-    `cookie` is one that the response is about to set.
+    `approvals` is true if the policy requires approval of anything. `cookie` is one that the
+    response is about to set.
     """
     return {
         "user": user,
         "csrf_token": csrf_token(cookie or cookie_of(request)),
         "root": root_path_of(request.scope),
+        "approvals": services_of(request).access.permissions.policy.has_approvals,
     }
 
 

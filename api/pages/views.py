@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from api.http.errors import refuse
 from api.http.request_context import context_of
 from api.http.root_path import public_path
-from api.pages import openid_login
+from api.pages import approvals, openid_login
 from api.pages.browser_session import caller_of, login_address
 from api.pages.forms import (
     LOGIN_ACTION,
@@ -149,6 +149,9 @@ VIEWS: dict[str, Callable[[Request], Awaitable[Response]]] = {
     "task": _task,
     "reference_index": show_index,
     "reference": show_section,
+    "approvals": approvals.show_waiting,
+    "approval": approvals.show_one,
+    "approval_decide": approvals.decide_one,
     "openid_begin": openid_login.begin,
     "openid_callback": openid_login.finish,
     **{f"{kind}_form": partial(show_form, kind) for kind in get_args(KindCode)},

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import ServicesDep, bearer_of, logged_in, token_of
 from api.auth.login import run_login_operation
@@ -25,6 +26,7 @@ from api.tasks.secret_answers import reveal
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
 from resop.actions.operation import Operation
+from resop.storage.models import State
 from resop.types import KindCode
 
 router = APIRouter()
@@ -111,7 +113,10 @@ async def run(kind: KindCode, request: Request) -> JSONResponse:
     if isinstance(action, Operation) and action.returns_secret:
         task = await reveal(services, caller.token, task)
     headers = shared_headers(task, done.age, action.share_for)
-    return task_response(task, preferences.applied, headers)
+    approval = None
+    if task.state == State.PENDING_APPROVAL and task.approval:
+        approval = await run_in_threadpool(services.storage.approvals.get, task.approval)
+    return task_response(task, preferences.applied, headers, approval)
 
 
 async def _run_login(

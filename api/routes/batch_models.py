@@ -13,7 +13,7 @@ from api.tasks.queries import is_visible
 from resop.errors import UnknownBatch
 from resop.security.tokens import Token
 from resop.storage.models import Batch, State, now
-from resop.storage.serializers import batch_summary, delivery_json
+from resop.storage.serializers import approval_json, batch_summary, delivery_json
 
 RATE_WINDOW = timedelta(seconds=60)
 """The rate of a running batch is measured over this time."""
@@ -24,7 +24,7 @@ class BatchSummary(BaseModel):
 
     batch: str
     action: str
-    state: Literal["queued", "running", "ended"]
+    state: Literal["pending_approval", "queued", "running", "ended"]
     success: Annotated[
         bool | None, Field(description="true if all tasks succeeded; null until all have ended")
     ]
@@ -61,6 +61,10 @@ class BatchProgress(BatchSummary):
     ]
     notification: Annotated[
         dict[str, Any] | None, Field(description="delivery state of the notification")
+    ]
+    approval: Annotated[
+        dict[str, Any] | None,
+        Field(description="the request for approval and its decision; null if none is needed"),
     ]
 
 
@@ -103,4 +107,8 @@ def _read_progress(services: Services, batch_id: str) -> BatchProgress:
         rate=round(rate, 3),
         expected_end=expected_end,
         notification=delivery_json(delivery),
+        approval=approval_json(
+            services.storage.approvals.of_batch(batch.id),
+            summary["state"] == State.PENDING_APPROVAL,
+        ),
     )

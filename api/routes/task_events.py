@@ -26,7 +26,7 @@ from api.tasks.event_stream import Cursor, EventStream
 from api.tasks.queries import own_task
 from resop.errors import ResopError
 from resop.security.tokens import Token
-from resop.storage.models import State
+from resop.storage.models import NOT_BEGUN
 from resop.storage.step_output import StepOutputStore
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
@@ -98,7 +98,7 @@ async def _stream(
                 yield ": nothing new\n\n"
             # No message announces that a queued task begins, or anything without a subscription.
             unannounced = (
-                snapshot.task.state == State.QUEUED or not services.messaging.subscriber.connected
+                snapshot.task.state in NOT_BEGUN or not services.messaging.subscriber.connected
             )
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(

@@ -162,5 +162,5 @@ async def label_task(
 
 def _exported(task: Task) -> dict[str, Any]:
     exported = task_json(task, [])
-    del exported["steps"], exported["notification"]
+    del exported["steps"], exported["notification"], exported["approval"]
     return exported

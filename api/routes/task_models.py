@@ -108,6 +108,12 @@ class Task(TaskSummary):
     log: NotRequired[Annotated[list[str], Field(description="what the operation reported")]]
     progress: NotRequired[TaskProgress | None]
     cancel_asked_at: NotRequired[datetime | None]
+    approval: NotRequired[
+        Annotated[
+            dict[str, Any] | None,
+            Field(description="the request for approval and its decision; null if none is needed"),
+        ]
+    ]
     notification: NotRequired[TaskNotification | None]
     steps: NotRequired[list[TaskStep]]
 

@@ -45,6 +45,7 @@ from resop.security.encryption import Encryptor
 from resop.security.identity import Identity
 from resop.ssh.connector import Connector
 from resop.storage.api_keys import ApiKeyStore
+from resop.storage.approvals import ApprovalStore
 from resop.storage.audit_chain import AuditChain
 from resop.storage.audit_log import AuditLog
 from resop.storage.audit_recorder import AuditRecorder
@@ -71,6 +72,7 @@ class Storage:
     idempotency_keys: IdempotencyKeyStore
     search: TaskSearch
     batches: BatchStore
+    approvals: ApprovalStore
     step_outputs: StepOutputStore
     webhooks: WebhookStore
     audit_log: AuditLog
@@ -88,6 +90,7 @@ class Storage:
             idempotency_keys=IdempotencyKeyStore(database),
             search=TaskSearch(database),
             batches=BatchStore(database),
+            approvals=ApprovalStore(database, audit_chain),
             step_outputs=StepOutputStore(database),
             webhooks=WebhookStore(database),
             audit_log=AuditLog(database, audit_chain),

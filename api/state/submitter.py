@@ -70,15 +70,20 @@ class TaskSubmitter:
     async def add(
         self, new: NewTask, worker: str = "", *, durable: bool = True
     ) -> IdempotencyKey | None:
-        """Write a task and queue it; a task that cannot be queued is ended as failed.
+        """Write a task and queue it, unless it waits for approval.
 
-        `worker` is the worker that holds the user's session, if any. Returns the key of an earlier
-        task if this one only repeats it; nothing is written then. Raises LimitReached,
-        QueueUnavailable, RecordRefused, RecordsUnavailable. See `Database.write` for `durable`.
+        A task that cannot be queued is ended as failed. `worker` is the worker that holds the
+        user's session, if any. Returns the key of an earlier task if this one only repeats it;
+        nothing is written then. Raises LimitReached, QueueUnavailable, RecordRefused,
+        RecordsUnavailable. See `Database.write` for `durable`.
         """
         pending = _Pending(new, worker, durable, asyncio.get_running_loop().create_future())
         self._committer.put(pending)
         return await pending.done
+
+    def queue(self, task_id: str, cluster: str, worker: str = "") -> bool:
+        """Queue a stored task; return False without Redis: a worker will find it. Blocks."""
+        return not self._tasks.put_all([(task_id, cluster, worker)])
 
     def _write(self, group: Sequence[_Pending]) -> None:
         outcomes: Sequence[IdempotencyKey | Exception | None]
@@ -99,7 +104,9 @@ class TaskSubmitter:
         pending.outcome = fault  # logged where the request is answered
 
     def _finish(self, group: Sequence[_Pending]) -> None:
-        written = [each for each in group if each.outcome is None]
+        written = [
+            each for each in group if each.outcome is None and each.new.task.state == State.QUEUED
+        ]
         try:
             self._queue(written)
         except Exception as fault:
@@ -120,7 +127,7 @@ class TaskSubmitter:
         fault = QueueUnavailable()
         error = {**fault.as_json(), "undone": [], "needs_repair": []}
         try:
-            if not self._store.end(new.task.id, State.FAILED, when=State.QUEUED, error=error):
+            if not self._store.end(new.task.id, State.FAILED, when=[State.QUEUED], error=error):
                 return None  # the message arrived although sending it failed
             if new.key is not None:
                 self._keys.delete(new.key.id)

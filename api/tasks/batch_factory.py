@@ -11,6 +11,7 @@ from api.http.preferences import Preferences
 from api.http.request_context import Caller
 from api.http.table_body import MAX_TABLE_FAULTS, ItemTable
 from api.state.services import Services
+from api.tasks.approval_request import ApprovalRequest
 from api.tasks.factory import failed_task, first_step_of, new_task
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
@@ -61,6 +62,7 @@ class BatchFactory:
         action: Action,
         preferences: Preferences,
         batch: Batch,
+        approval: ApprovalRequest | None = None,
     ) -> None:
         self.batch = batch
         self.tasks: list[Task] = []
@@ -71,6 +73,7 @@ class BatchFactory:
         self._services = services
         self._caller = caller
         self._action = action
+        self._approval = approval
         self._faults: list[dict[str, str]] = []
         self._unreported_faults = 0
         self._table: ItemTable | None = None
@@ -130,7 +133,7 @@ class BatchFactory:
             if self._table is not None and (fault := self._table.item_faults.get(number)):
                 raise InvalidOptions.of("", fault)
             call = ActionCall.check(self._action, fill())
-            task = new_task(self._services, self._caller, call, self._preferences)
+            task = new_task(self._services, self._caller, call, self._preferences, self._approval)
             if isinstance(self._action, Operation) and self._action.preview:
                 first = first_step_of(self._services, self._caller.token, call)
                 if number < PREVIEWED_ITEMS:

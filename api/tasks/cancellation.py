@@ -9,19 +9,19 @@ from api.state.services import Services
 from resop.actions.execute import ActionOutcome
 from resop.errors import QueueUnavailable, TaskCancelled
 from resop.messaging.messages import BatchReady, CancelRequested, Resync, TaskEnded
-from resop.storage.models import State
+from resop.storage.models import NOT_BEGUN, State
 
 log = logging.getLogger(__name__)
 
 
 def request_task_cancellation(services: Services, task_id: str) -> None:
-    """End a queued task; mark a running one, and tell its worker.
+    """End a task that has not begun; mark a running one, and tell its worker.
 
     Without Redis the worker still finds the mark in the database.
     """
     tasks, publisher = services.storage.tasks, services.messaging.publisher
     try:
-        if tasks.end(task_id, State.CANCELLED, when=State.QUEUED, error=_never_ran()):
+        if tasks.end(task_id, State.CANCELLED, when=NOT_BEGUN, error=_never_ran()):
             publisher.publish(TaskEnded(task_id))
         elif tasks.request_cancel(task_id):
             publisher.publish(CancelRequested(task_id))
@@ -30,7 +30,7 @@ def request_task_cancellation(services: Services, task_id: str) -> None:
 
 
 def request_batch_cancellation(services: Services, batch_id: str) -> None:
-    """End a batch's queued tasks; mark its running ones, and tell their workers."""
+    """End a batch's waiting tasks; mark its running ones, and tell their workers."""
     running = services.storage.batches.cancel(batch_id, _never_ran())
     try:
         requests = map(CancelRequested, running)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from api.state.task_watchers import TaskSnapshot, has_ended
 from resop.errors import InvalidOptions
 from resop.limits import OUTPUT_CHUNK
-from resop.storage.models import State, Step
+from resop.storage.models import NOT_BEGUN, State, Step
 from resop.storage.serializers import iso_time, step_json, task_summary
 from resop.storage.step_output import OutputPair, StepOutputStore
 from resop.types import ActionKind
@@ -22,7 +22,11 @@ STEP_BEGIN_KEYS = ("number", "command", "undo", "started_at")
 STEP_END_KEYS = ("number", "exit_code", "seconds", "truncated", "error")
 _MAX_DIGITS = 10
 _END_STATES = frozenset(state for state in State if state.ended)
-_STATES_BEFORE = {State.QUEUED: ("",), State.RUNNING: ("", State.QUEUED)}
+_STATES_BEFORE = {
+    State.PENDING_APPROVAL: ("",),
+    State.QUEUED: ("", State.PENDING_APPROVAL),
+    State.RUNNING: ("", *NOT_BEGUN),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,13 @@ class EventStream:
         return Event(kind, data, self.cursor)
 
     def _state_events(self) -> Iterator[Event]:
-        moments = ((State.QUEUED, self._task.created_at), (State.RUNNING, self._task.started_at))
+        task = self._task
+        moments = [(State.QUEUED, task.created_at), (State.RUNNING, task.started_at)]
+        if task.approval is not None:
+            moments[:1] = [
+                (State.PENDING_APPROVAL, task.created_at),
+                (State.QUEUED, task.approved_at),
+            ]
         for state, at in moments:
             if at is not None and self.cursor.state in _STATES_BEFORE[state]:
                 yield self._event("state", {"state": state, "at": iso_time(at)}, state=state)

@@ -7,6 +7,7 @@ from typing import Any
 from api.http.preferences import Preferences
 from api.http.request_context import Caller
 from api.state.services import Services
+from api.tasks.approval_request import ApprovalRequest
 from resop.actions.call import ActionCall
 from resop.actions.catalog import Action
 from resop.actions.command import Command
@@ -21,9 +22,15 @@ from resop.storage.models import DRY_RUN, State, Task, now
 
 
 def new_task(
-    services: Services, caller: Caller, call: ActionCall, preferences: Preferences
+    services: Services,
+    caller: Caller,
+    call: ActionCall,
+    preferences: Preferences,
+    approval: ApprovalRequest | None = None,
 ) -> Task:
     """Return the task of a call, not yet stored: that of a dry run, if the caller prefers one.
+
+    It waits for `approval` if there is one.
 
     Raises InvalidOptions for options that no command line can carry.
     """
@@ -36,7 +43,7 @@ def new_task(
         command = call.masker.text(command_step(action, call.options).display)
     task_id = new_id()
     is_dry_run = preferences.dry_run and action.dry_run
-    return Task(
+    task = Task(
         id=task_id,
         kind=DRY_RUN if is_dry_run else action.kind,
         operator=action.operator,
@@ -48,7 +55,6 @@ def new_task(
         options=call.masked,
         tags=preferences.tag,
         notify=None if is_dry_run else preferences.notify,
-        encrypted_payload=services.access.encryptor.encrypt(_payload(call, token), task_id),
         # Tasks are searched by the time in their id and shown with this one: both must agree.
         created_at=creation_time(task_id),
         time_limit=min(limit, preferences.timeout or limit),
@@ -57,6 +63,9 @@ def new_task(
         # worker: then no other worker could resume them.
         resume_count=0 if preferences.wait == 0 and not token.worker and not is_dry_run else None,
     )
+    payload = _payload(call, token) | (approval.admit(task, call) if approval else {})
+    task.encrypted_payload = services.access.encryptor.encrypt(payload, task_id)
+    return task
 
 
 def failed_task(

@@ -16,6 +16,7 @@ from api.http.request_context import Caller
 from api.http.table_body import ItemTable
 from api.state import rate_limit
 from api.state.services import Services
+from api.tasks.approval_request import ApprovalRequest
 from api.tasks.batch_factory import PREVIEWED_ITEMS, BatchFactory, new_batch
 from api.tasks.factory import dry_run_json
 from api.tasks.idempotency import check_same_request, idempotency_key
@@ -62,7 +63,7 @@ async def launch_batch(
     """
     if action.in_api:
         raise UnknownAction(f"{action.title} cannot be run in a batch")
-    decision = await permit(services, caller, action.title)
+    decision = await permit(services, caller, action.title, with_approval=True)
     checked = await run_in_threadpool(check_options, BatchBody, body)
     assert isinstance(checked, BatchBody)
     batch = new_batch(action, caller.token, preferences, at_once=checked.at_once)
@@ -90,7 +91,7 @@ async def retry_batch(
             "stored: send its items as a new batch"
         )
     action = services.catalog.action(old.operator, ActionKind(old.kind).code, old.action)
-    decision = await permit(services, caller, action.title)
+    decision = await permit(services, caller, action.title, with_approval=True)
     inputs = await run_in_threadpool(
         services.storage.batches.options_and_parameters, old.id, states
     )
@@ -122,7 +123,8 @@ class _Launch:
         self._preferences = preferences
         self._batch = batch
         self._decision = decision
-        self._factory = BatchFactory(services, caller, action, preferences, batch)
+        self._approval = ApprovalRequest.of(services, caller, decision)
+        self._factory = BatchFactory(services, caller, action, preferences, batch, self._approval)
 
     async def run(
         self, create: Callable[[BatchFactory], None], content: Callable[[], Any]
@@ -152,7 +154,11 @@ class _Launch:
             self._decision,
             self._caller.token,
         )
-        if (earlier := services.storage.batches.add(batch, tasks, key)) and key:
+        approval = None
+        if self._approval is not None:
+            context.items |= self._approval.audit_record(batch)
+            approval = self._approval.row(batch)
+        if (earlier := services.storage.batches.add(batch, tasks, key, approval)) and key:
             return _earlier(earlier, key)
         try:
             services.messaging.publisher.publish(BatchReady())

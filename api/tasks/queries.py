@@ -85,7 +85,8 @@ def _read_details(services: Services, task: Task) -> dict[str, Any]:
             else:
                 task.output, task.stderr = stdout, stderr
     delivery = services.storage.webhooks.get(task.id) if task.notify else None
-    return task_json(task, steps, delivery)
+    approval = services.storage.approvals.get(task.approval) if task.approval else None
+    return task_json(task, steps, delivery, approval)
 
 
 def task_page(

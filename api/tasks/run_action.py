@@ -14,6 +14,7 @@ from api.http.request_context import Caller
 from api.state import rate_limit
 from api.state.services import Services
 from api.state.turns import end_turn
+from api.tasks.approval_request import ApprovalRequest
 from api.tasks.factory import dry_run_json, first_step_of, new_task
 from api.tasks.idempotency import earlier_task, idempotency_key
 from api.tasks.off_loop import off_loop
@@ -35,14 +36,19 @@ class ActionRun(NamedTuple):
     """The age of the answer in seconds, 0 for a new one; None if it may not be shared."""
 
 
-async def permit(services: Services, caller: Caller, action: str) -> Decision:
-    """Return the policy's decision on `operator:action`. Raises Forbidden, naming the rule."""
+async def permit(
+    services: Services, caller: Caller, action: str, *, with_approval: bool = False
+) -> Decision:
+    """Return the policy's decision on `operator:action`. Raises Forbidden, naming the rule.
+
+    Raises ApprovalRequired if approval is needed, unless the caller of this function requests it.
+    """
     caller.context.action = action
     token = caller.token
     decision = await services.access.permissions.decide(
         action, token.identity, token.credential, token.scope
     )
-    decision.enforce()
+    decision.enforce(with_approval=with_approval)
     return decision
 
 
@@ -61,16 +67,20 @@ async def run_action(
     `retryable` is false.
     """
     deadline = time.monotonic() + preferences.wait
-    decision = await permit(services, caller, action.title)
-    call, task = await _prepare(services, caller, action, options, preferences)
-    run = _Run(services, caller, call, preferences, task, deadline)
+    decision = await permit(services, caller, action.title, with_approval=True)
+    approval = ApprovalRequest.of(services, caller, decision)
+    if approval is not None and not (preferences.applied or "").startswith("wait="):
+        # A person has to decide first: nobody waits for that unless asked to.
+        preferences, deadline = preferences.model_copy(update={"wait": 0.0}), time.monotonic()
+    call, task = await _prepare(services, caller, action, options, preferences, approval)
+    run = _Run(services, caller, call, preferences, task, deadline, approval)
     if isinstance(action, Operation) and action.preview:
         await run_in_threadpool(first_step_of, services, caller.token, call)
     caller.context.options = call.masked
     await rate_limit.count(
         services.messaging.redis, services.access.encryptor, decision, caller.token
     )
-    if action.share_for and preferences.may_share:
+    if action.share_for and preferences.may_share and approval is None:
         return await run.share_answer(action.share_for)
     return ActionRun(await run.submit())
 
@@ -93,10 +103,11 @@ async def dry_run_action(
 ) -> DryRun:
     """Check the policy and the options as `run_action` does; return what a task would run.
 
-    An operation with `dry_run` is left to a worker, and the end waited for as by `run_action`.
+    An operation with `dry_run` is left to a worker, and the end waited for as by `run_action`. A
+    dry run needs no approval.
     """
     deadline = time.monotonic() + preferences.wait
-    decision = await permit(services, caller, action.title)
+    decision = await permit(services, caller, action.title, with_approval=True)
     # A key belongs to the real run, which must not get the task of its dry run.
     preferences = preferences.model_copy(update={"idempotency_key": None})
     call, task = await _prepare(services, caller, action, options, preferences)
@@ -112,6 +123,8 @@ async def dry_run_action(
         step = await run_in_threadpool(first_step_of, services, caller.token, call)
     caller.context.nothing_done()
     shown = {"success": True, "dry_run": True, "action": action.title}
+    if decision.approvers is not None:
+        shown["approval"] = f"{decision.place}: {decision.approvers} has to approve it"
     return DryRun({**shown, **dry_run_json(task, step), "time_limit": task.time_limit})
 
 
@@ -121,12 +134,13 @@ async def _prepare(
     action: Action,
     options: Mapping[str, Any],
     preferences: Preferences,
+    approval: ApprovalRequest | None = None,
 ) -> tuple[ActionCall, Task]:
     """Return the validated call and its task; long options are left to a thread."""
 
     def prepare() -> tuple[ActionCall, Task]:
         call = ActionCall.check(action, options)
-        return call, new_task(services, caller, call, preferences)
+        return call, new_task(services, caller, call, preferences, approval)
 
     return await off_loop(prepare, options)
 
@@ -142,6 +156,7 @@ class _Run:
         preferences: Preferences,
         task: Task,
         deadline: float,
+        approval: ApprovalRequest | None = None,
     ) -> None:
         self._services = services
         self._caller = caller
@@ -149,6 +164,7 @@ class _Run:
         self._preferences = preferences
         self._deadline = deadline
         self._task = task
+        self._approval = approval
 
     async def share_answer(self, share_for: float) -> ActionRun:
         """Return the task of an identical request of this user, else submit this one's task."""
@@ -175,7 +191,7 @@ class _Run:
         services, task = self._services, self._task
         # A client that waits has been promised nothing yet, and a worker's claim makes the task
         # durable with it.
-        durable = self._preferences.wait == 0
+        durable = self._preferences.wait == 0 or self._approval is not None
         key = await self._idempotency_key()
         end_turn()
         with services.messaging.waiters.waiting(task.id) as waiter:
@@ -207,7 +223,11 @@ class _Run:
     async def _store(self, key: IdempotencyKey | None, *, durable: bool) -> IdempotencyKey | None:
         """Write the task with its audit entry and queue it, as `TaskSubmitter.add`."""
         context, worker = self._caller.context, self._caller.token.worker
-        new = NewTask(self._task, key, context.accepted(self._task.id))
+        approval = None
+        if self._approval is not None:
+            approval = await run_in_threadpool(self._approval.row, self._task)
+            context.items = self._approval.audit_record(self._task)
+        new = NewTask(self._task, key, context.accepted(self._task.id), approval)
         try:
             earlier = await self._services.messaging.submitter.add(new, worker, durable=durable)
         except QueueUnavailable:

@@ -20,6 +20,14 @@ READ_FILES, WRITE_FILES = "files:read", "files:write"
 """The actions of /files and /folders; a file written there may run at the next login."""
 CREATE_API_KEY = "auth:create_api_key"
 """The action of POST /api-keys."""
+_UNQUEUED = (READ_FILES, WRITE_FILES, CREATE_API_KEY)
+"""The actions that are no tasks, so that they cannot wait for approval."""
+
+
+def check_policy(policy: Policy, catalog: Catalog) -> None:
+    """Raise InvalidSettings if a policy does not fit the actions that there are."""
+    policy.check_names(governed_actions(catalog))
+    policy.check_approvals(_UNQUEUED)
 
 
 def governed_actions(catalog: Catalog) -> list[str]:
@@ -37,8 +45,10 @@ class Permissions:
     """Decides what users may do, in one process."""
 
     def __init__(self, policy: Policy, catalog: Catalog, credentials: CredentialStore) -> None:
-        """Raise InvalidSettings if the policy names an action that is not in the catalog."""
-        policy.check_names(governed_actions(catalog))
+        """Raise InvalidSettings if the policy does not fit the actions of the catalog."""
+        check_policy(policy, catalog)
+        if policy.has_approvals:
+            _ = catalog.digest  # of the files that were just loaded: they may change later
         self.policy = policy
         self._credentials = credentials
         self._actions = list(catalog)
@@ -51,8 +61,7 @@ class Permissions:
         """Decide on `operator:action` for the user of a login, or of an API key with a scope."""
         if scope is not None and (reason := self._outside(scope, action)):
             return Decision(False, "scope", reason)
-        groups = await self._groups_of(credential) if self.policy.asks_groups else None
-        return self.policy.decide(action, identity, groups)
+        return self.policy.decide(action, identity, await self.groups_of(credential))
 
     def visible_actions(self, scope: Scope | None) -> list[tuple[str, str]] | None:
         """Return operator and name of the actions whose tasks may be seen; None for all."""
@@ -69,8 +78,10 @@ class Permissions:
             return f"this API key is read-only, and {action} may change something"
         return None
 
-    async def _groups_of(self, credential: str) -> list[str] | None:
-        """Return the groups at login, which stay those of the credential."""
+    async def groups_of(self, credential: str) -> list[str] | None:
+        """Return the groups at login, which stay those of the credential; None if unknown."""
+        if not self.policy.asks_groups:
+            return None
         if credential not in self._groups:
             if len(self._groups) >= MAX_CACHED_LOGINS:
                 self._groups.clear()

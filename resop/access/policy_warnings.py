@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from resop.access.permissions import WRITE_FILES
 from resop.actions.catalog import Catalog
-from resop.config.policy import Policy
+from resop.config.policy import Decision, Policy
 from resop.security.identity import Identity
 
 log = logging.getLogger(__name__)
@@ -37,14 +37,21 @@ def log_warnings(policy: Policy, catalog: Catalog, clusters: Iterable[str]) -> N
 def shell_warning(
     policy: Policy, catalog: Catalog, identity: Identity, groups: Collection[str]
 ) -> str | None:
-    """Return a warning if the user may not run `core:run`, but may run programs otherwise."""
-    if policy.decide(SHELL, identity, groups).allowed:
+    """Return a warning if the user may run programs, but not freely by `core:run`."""
+    shell = policy.decide(SHELL, identity, groups)
+    if _is_free(shell):
         return None
     candidates = [*(action.title for action in catalog if action.runs_code), WRITE_FILES]
-    allowed = [each for each in candidates if policy.decide(each, identity, groups).allowed]
+    allowed = [each for each in candidates if _is_free(policy.decide(each, identity, groups))]
     if not allowed:
         return None
+    limit = "needs approval" if shell.allowed else "is denied"
     return (
-        f"{SHELL} is denied, but these allowed actions run programs of the user's choice as well, "
+        f"{SHELL} {limit}, but these allowed actions run programs of the user's choice as well, "
         f"or place files that are run later: {', '.join(sorted(allowed))}"
     )
+
+
+def _is_free(decision: Decision) -> bool:
+    """Return True if the user needs nobody for this."""
+    return decision.allowed and decision.approvers is None

@@ -15,10 +15,12 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from resop.actions.catalog_digest import folders_digest
 from resop.actions.command import Command
 from resop.actions.commands_file import read_commands
 from resop.actions.missing_modules import missing_module_hint
@@ -38,6 +40,7 @@ _NOUNS: dict[KindCode, tuple[str, KindCode]] = {
 RESERVED_PATHS = frozenset(
     [
         "tasks",
+        "approvals",
         "audit",
         "batches",
         "files",
@@ -99,6 +102,12 @@ class Catalog:
         self.operators = {lookup_key(each.name): each for each in operators}
         self.notices: list[str] = []
         """Sentences for the person who runs the service, on the operators of the site."""
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of all operators, as their files were when it was first asked for."""
+        found = [(each.folder, each.extension) for each in self.operators.values()]
+        return folders_digest(folder for pair in found for folder in pair if folder is not None)
 
     def operator(self, name: str) -> Operator:
         """Return the operator of that name. Raises UnknownAction, which names the nearest."""

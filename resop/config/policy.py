@@ -10,12 +10,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import yaml
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -23,25 +22,14 @@ from pydantic import (
     model_validator,
 )
 
+from resop.config.approvers import ApprovalEntry, Approvers, Globs, names_text
 from resop.config.name_patterns import NamePatterns
 from resop.config.validation import error_message
+from resop.config.webhook_hosts import WebhookHosts
 from resop.config.yaml_loader import InvalidYaml, line_of, read_yaml
-from resop.errors import Forbidden, InvalidSettings
+from resop.errors import ApprovalRequired, Forbidden, InvalidSettings
 from resop.security.identity import Identity
 from resop.types import ErrorMessage
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Globs = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_as_list),
-    Field(min_length=1),
-    ErrorMessage("must be a name or a list of names, in which '*' stands for any text"),
-]
-"""One glob or a list of globs."""
 
 
 class _Rule(BaseModel):
@@ -55,6 +43,7 @@ class _Rule(BaseModel):
     rate: Annotated[
         int | None, Field(ge=1), ErrorMessage("must be a number of tasks a minute, at least 1")
     ] = None
+    approval: ApprovalEntry | None = None
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
@@ -62,7 +51,17 @@ class _Rule(BaseModel):
             raise ValueError("must have either 'allow' or 'deny'")
         if self.rate is not None and self.allow is None:
             raise ValueError("must have 'allow' if it has 'rate'")
+        if self.approval is not None:
+            self._check_approval(self.approval)
         return self
+
+    def _check_approval(self, approval: ApprovalEntry) -> None:
+        if self.allow is None:
+            raise ValueError("must have 'allow' if it has 'approval'")
+        only = self.users if len(self.users or ()) == 1 and not self.groups else None
+        alone = only is not None and approval.users == only and not approval.groups
+        if alone and not set("*?[").intersection(*only or ()):
+            raise ValueError("nobody could approve: 'approval' names only the user who asks")
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -70,12 +69,11 @@ class _Rule(BaseModel):
 
     def __str__(self) -> str:
         verb = "allows" if self.allow else "denies"
-        whom = [f"the user {each}" for each in self.users or ()]
-        whom += [f"the group {each}" for each in self.groups or ()]
         where = f" on {' or '.join(self.clusters)}" if self.clusters else ""
         rate = f", {self.rate} a minute" if self.rate else ""
-        whom_text = " or ".join(whom) or "everybody"
-        return f"{verb} {', '.join(self.actions)} to {whom_text}{where}{rate}"
+        approval = f", if {self.approval} approves" if self.approval else ""
+        whom = names_text(self.users, self.groups) or "everybody"
+        return f"{verb} {', '.join(self.actions)} to {whom}{where}{rate}{approval}"
 
 
 class _BoundRule:
@@ -87,6 +85,9 @@ class _BoundRule:
         plain = rule.clusters is not None
         self._users = NamePatterns(rule.users or (), clusters, plain=plain)
         self._groups = NamePatterns(rule.groups or (), clusters, plain=plain)
+        self.approvers = (
+            Approvers(rule.approval, rule.clusters, clusters) if rule.approval else None
+        )
 
     def applies(self, identity: Identity, groups: Collection[str] | None) -> bool:
         """Return True if the rule applies to this user.
@@ -137,11 +138,19 @@ class Decision:
     reason: str = "there is no policy"
     rate: int | None = None
     """The allowed number of tasks a minute, or None for no limit."""
+    approvers: Approvers | None = None
+    """The users one of whom has to approve each task; None if nobody has to."""
 
-    def enforce(self) -> None:
-        """Raise Forbidden, which names the rule, unless the action is allowed."""
+    def enforce(self, *, with_approval: bool = False) -> None:
+        """Raise Forbidden, which names the rule, unless the action is allowed.
+
+        Also raise ApprovalRequired if the action needs approval and the caller, which must then
+        see to it, does not say so by `with_approval`.
+        """
         if not self.allowed:
             raise Forbidden(f"{self.place}: {self.reason}", rule=self.place)
+        if self.approvers is not None and not with_approval:
+            raise ApprovalRequired(f"{self.place}: {self.reason}", rule=self.place)
 
 
 class Policy:
@@ -161,8 +170,12 @@ class Policy:
         self._clusters = clusters
         self._rules = [self._bind(*each) for each in enumerate(self._content.rules)]
         self._rules_of: dict[str, list[_BoundRule]] = {}
-        self.asks_groups = any(rule.groups for rule in self._content.rules)
+        self.asks_groups = any(
+            rule.groups or (rule.approval and rule.approval.groups) for rule in self._content.rules
+        )
         """True if a rule depends on the user's groups on the cluster."""
+        self.has_approvals = any(rule.approval for rule in self._content.rules)
+        """True if a rule asks for approval."""
 
     def _bind(self, number: int, rule: _Rule) -> _BoundRule:
         place = ("rules", number)
@@ -190,7 +203,8 @@ class Policy:
                 unknown = " (the user's groups are unknown: log in again)"
                 reason = f"{rule}{unknown if rule.groups and groups is None else ''}"
                 place = f"{self._file.name}:{bound.line}"
-                return Decision(rule.allow is not None, place, reason, rule.rate)
+                allowed = rule.allow is not None
+                return Decision(allowed, place, reason, rule.rate, bound.approvers)
         default = self._content.default
         whom = identity if len(self._clusters) > 1 else identity.username
         reason = f"no rule applies to {action} and {whom}; the default is '{default}'"
@@ -216,6 +230,27 @@ class Policy:
             self._check_globs(("rules", number, key), rule.actions, actions)
         for name, readers in self._content.settings.items():
             self._check_globs(("settings", name), readers, operators)
+
+    def check_approvals(self, unqueued: Collection[str]) -> None:
+        """Raise InvalidSettings for a rule with `approval` that allows one of these actions.
+
+        They are no tasks, so nothing could wait for the approval.
+        """
+        for number, rule in enumerate(self._content.rules):
+            for action in unqueued if rule.approval else ():
+                if any(fnmatchcase(action, glob) for glob in rule.actions):
+                    message = f"the rule also allows {action}, which is no task and cannot wait"
+                    raise self._invalid(("rules", number, "approval"), message)
+
+    def check_hosts(self, hosts: WebhookHosts) -> None:
+        """Raise InvalidSettings for a `notify` of an approval that is no address of `hosts`."""
+        for number, rule in enumerate(self._content.rules):
+            try:
+                if rule.approval is not None and rule.approval.notify is not None:
+                    hosts.receiver(rule.approval.notify)
+            except ValueError as fault:
+                place = ("rules", number, "approval", "notify")
+                raise self._invalid(place, str(fault)) from None
 
     def _check_globs(
         self, place: tuple[int | str, ...], globs: Globs, names: Collection[str]
@@ -245,12 +280,19 @@ def load_policy(file: Path, clusters: Collection[str] = ()) -> Policy:
         raise InvalidSettings(f"POLICY_FILE: {file}:{fault.line}: {fault.message}") from None
     except ValidationError as fault:
         error = fault.errors()[0]
-        model = _Rule if error["loc"][:1] == ("rules",) else _File
+        model = _model_of(error["loc"])
         message = error_message(error, model)
         line = line_of(root, error["loc"])
         raise InvalidSettings(
             f"POLICY_FILE: {file}:{line}: {_dotted(error['loc'])}: {message}"
         ) from None
+
+
+def _model_of(place: tuple[int | str, ...]) -> type[BaseModel]:
+    """Return the model that a place in the file belongs to."""
+    if place[2:3] == ("approval",):
+        return ApprovalEntry
+    return _Rule if place[:1] == ("rules",) else _File
 
 
 def _dotted(place: tuple[int | str, ...]) -> str:

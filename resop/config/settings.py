@@ -165,6 +165,11 @@ class Settings(BaseModel):
         ErrorMessage("must be a number of hours above 0, at most 720"),
     ] = 8
     LOGINS_PER_USER: Count = 50
+    APPROVAL_HOURS: Annotated[
+        float,
+        Field(gt=0, le=24 * 30),
+        ErrorMessage("must be a number of hours above 0, at most 720"),
+    ] = 24
     LOGIN_HOURS: Annotated[
         float | None,
         Field(gt=0, le=24 * 30),
@@ -531,7 +536,7 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] | None = 
         raise InvalidSettings(_explain(fault, places, file)) from None
     # Faults in these files are found at start-up.
     settings.clusters()
-    settings.policy()
+    settings.policy().check_hosts(settings.notify_hosts)
     settings.administrators()
     settings.auditors()
     return settings

@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from resop.errors import RecordRefused, RecordsUnavailable, ResopError
+from resop.storage.audit_chain import AuditChain
 from resop.storage.audit_log import AuditLog
 from resop.storage.audit_stream import AuditStream
 from resop.storage.audit_summary import EntrySummary, MakeEntry
@@ -75,6 +76,11 @@ class AuditRecorder:
             log.error("the end of the audit log's chain: %s", fault.__cause__ or fault)
         for stream in self._streams:
             stream.stop()
+
+    @property
+    def chain(self) -> AuditChain:
+        """The chain of this process, for entries that belong into another transaction."""
+        return self._log.chain
 
     @property
     def lost(self) -> int:

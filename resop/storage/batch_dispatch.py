@@ -19,6 +19,14 @@ _DISPATCHED = TASK.c.dispatched_at > datetime(
     1970, 1, 1, tzinfo=UTC
 )  # IS NOT NULL would use no index
 _PENDING = (TASK.c.state == State.QUEUED) & TASK.c.dispatched_at.is_(None)
+_UNAPPROVED = (
+    select(TASK.c.batch)
+    .where(
+        TASK.c.batch.in_(bindparam("batches", expanding=True)),
+        TASK.c.state == State.PENDING_APPROVAL,
+    )
+    .distinct()
+)
 
 # Built once, because building a statement costs more than running it.
 _ANY_OPEN = select(BATCH.c.id).where(_OPEN).limit(1)
@@ -120,7 +128,9 @@ def _end_finished(db: Connection, by_cluster: Mapping[str, list[BatchShare]]) ->
     idle = [share for shares in by_cluster.values() for share in shares if not share.in_flight]
     for share in idle:
         share.empty = not _pending_tasks(db, share.batch, 1)
-    finished = [share.batch for share in idle if share.empty]
+    empty = [share.batch for share in idle if share.empty]
+    unapproved = set(db.execute(_UNAPPROVED, {"batches": empty}).scalars()) if empty else set()
+    finished = [batch for batch in empty if batch not in unapproved]
     if finished:
         end_batches(db, finished)
     return finished

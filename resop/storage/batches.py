@@ -17,10 +17,13 @@ from resop.storage.batch_dispatch import end_batches
 from resop.storage.database import Database, repeated_on_conflict
 from resop.storage.idempotency_keys import INSERT_KEY, find_keys
 from resop.storage.models import (
+    APPROVAL,
     BATCH,
+    NOT_BEGUN,
     TASK,
     TASK_TAG,
     WEBHOOK_DELIVERY,
+    Approval,
     Batch,
     IdempotencyKey,
     State,
@@ -30,7 +33,7 @@ from resop.storage.models import (
 )
 from resop.storage.tags import INSERT_TAG, tag_rows_of
 from resop.storage.task_search import LISTED_COLUMNS, WHOLE_TASKS_PAGE, is_one_of
-from resop.storage.tasks import INSERT_DELIVERY, INSERT_TASK
+from resop.storage.tasks import INSERT_APPROVAL, INSERT_DELIVERY, INSERT_TASK, delete_approvals
 
 TASKS_PER_TRANSACTION = 200
 """Tasks written in one transaction: about 10 ms, during which nobody else writes to SQLite."""
@@ -47,11 +50,16 @@ class BatchStore:
     # -- create
 
     def add(
-        self, batch: Batch, tasks: Sequence[Task], key: IdempotencyKey | None = None
+        self,
+        batch: Batch,
+        tasks: Sequence[Task],
+        key: IdempotencyKey | None = None,
+        approval: Approval | None = None,
     ) -> IdempotencyKey | None:
         """Write a batch and its tasks; none is dispatched before all of them are written.
 
-        If another request already uses `key`, nothing is written and the existing key returned.
+        `approval` is the request for approval of a batch that needs one. If another request
+        already uses `key`, nothing is written and the existing key returned.
         """
         try:
             with self._database.write(durable=False) as db:
@@ -59,7 +67,7 @@ class BatchStore:
             for start in range(0, len(tasks), TASKS_PER_TRANSACTION):
                 _add_tasks(self._database, tasks[start : start + TASKS_PER_TRANSACTION])
                 time.sleep(WRITE_PAUSE_SECONDS)
-            self._make_ready(batch, key)
+            self._make_ready(batch, key, approval)
         except IntegrityError:
             self._discard(batch.id)
             if key is None:
@@ -67,7 +75,7 @@ class BatchStore:
             with self._database.read() as db:
                 used_keys = find_keys(db, [key.id])
             # If the key was deleted at this very moment, it is free.
-            return used_keys.get(key.id) or self.add(batch, tasks, key)
+            return used_keys.get(key.id) or self.add(batch, tasks, key, approval)
         except (RecordsUnavailable, RecordRefused):
             with contextlib.suppress(RecordsUnavailable):
                 self._discard(batch.id)
@@ -75,15 +83,20 @@ class BatchStore:
         return None
 
     @repeated_on_conflict
-    def _make_ready(self, batch: Batch, key: IdempotencyKey | None) -> None:
-        """Mark a completely written batch as ready, together with its key and webhook."""
+    def _make_ready(
+        self, batch: Batch, key: IdempotencyKey | None, approval: Approval | None
+    ) -> None:
+        """Mark a completely written batch as ready, together with the rows that belong to it."""
         batch.ready_at = now()
         ready = update(BATCH).where(BATCH.c.id == batch.id).values(ready_at=batch.ready_at)
         with self._database.write() as db:
             if key is not None:
                 db.execute(INSERT_KEY, [key.model_dump()])
-            if batch.notify is not None:
-                db.execute(INSERT_DELIVERY, [WebhookDelivery(task=batch.id).model_dump()])
+            if approval is not None:
+                db.execute(INSERT_APPROVAL, [approval.model_dump()])
+            for subject in (batch, approval):
+                if subject is not None and subject.notify is not None:
+                    db.execute(INSERT_DELIVERY, [WebhookDelivery(task=subject.id).model_dump()])
             if not db.execute(ready).rowcount:
                 raise RecordsUnavailable("the batch took too long to be written: try again later")
 
@@ -183,7 +196,7 @@ class BatchStore:
 
     @repeated_on_conflict
     def cancel(self, batch_id: str, error: Mapping[str, Any]) -> list[str]:
-        """End the queued tasks of a batch with `error`, and request that the running ones stop.
+        """End the waiting tasks of a batch with `error`, and request that the running ones stop.
 
         Returns the ids of the running tasks.
         """
@@ -202,7 +215,7 @@ class BatchStore:
                 "encrypted_payload": None,
                 "error": error,
             }
-            db.execute(update(TASK).where(mine, TASK.c.state == State.QUEUED).values(**end))
+            db.execute(update(TASK).where(mine, TASK.c.state.in_(NOT_BEGUN)).values(**end))
             running = mine & (TASK.c.state == State.RUNNING)
             task_requested_at = func.coalesce(TASK.c.cancel_asked_at, now())
             db.execute(update(TASK).where(running).values(cancel_asked_at=task_requested_at))
@@ -222,6 +235,7 @@ class BatchStore:
         with self._database.write() as db:
             ids = db.execute(old.limit(limit)).scalars().all()
             if ids:
+                delete_approvals(db, APPROVAL.c.batch.in_(ids))
                 db.execute(delete(BATCH).where(BATCH.c.id.in_(ids)))
                 db.execute(delete(WEBHOOK_DELIVERY).where(WEBHOOK_DELIVERY.c.task.in_(ids)))
         return len(ids)

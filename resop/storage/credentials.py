@@ -18,8 +18,8 @@ from resop.storage.models import (
     CREDENTIAL,
     MAX_REASON_LENGTH,
     TASK,
+    UNENDED,
     Credential,
-    State,
     now,
 )
 from resop.storage.users import is_user
@@ -155,7 +155,7 @@ class CredentialStore:
             .where(
                 TASK.c.username == username,
                 TASK.c.cluster == cluster,
-                TASK.c.state.in_([State.QUEUED, State.RUNNING]),
+                TASK.c.state.in_(UNENDED),
             )
         )
         with self._database.read() as db:

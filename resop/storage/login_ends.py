@@ -1,8 +1,8 @@
 """End logins, and what runs on them: each statement may be repeated, by any process.
 
-A login has ended when it was revoked, has expired, or its user is blocked. Its queued tasks are
-cancelled, and its running ones are marked to be cancelled by their workers. Only the database
-decides, so that no message has to arrive.
+A login has ended when it was revoked, has expired, or its user is blocked. Its tasks that are
+queued, or wait for approval, are cancelled, and its running ones are marked to be cancelled by
+their workers. Only the database decides, so that no message has to arrive.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from resop.storage.models import (
     BLOCKED_USER,
     CREDENTIAL,
     MAX_REASON_LENGTH,
+    NOT_BEGUN,
     TASK,
+    UNENDED,
     BlockedUser,
     State,
     now,
@@ -46,7 +48,7 @@ CANCELLED_PER_TRANSACTION = 500
 EXPIRED = "it has expired"
 
 # One task each: for several, SQLite would scan all that are queued.
-_QUEUED_TASK = update(TASK).where(TASK.c.id == bindparam("task"), TASK.c.state == State.QUEUED)
+_WAITING_TASK = update(TASK).where(TASK.c.id == bindparam("task"), TASK.c.state.in_(NOT_BEGUN))
 _BLOCK_REASON = (
     select(BLOCKED_USER.c.reason)
     .where(
@@ -195,7 +197,7 @@ class LoginEnds:
         """Cancel some queued tasks of a login and their batches; return how many."""
         queued = (
             _of_user(TASK, login.username, login.cluster)
-            & (TASK.c.state == State.QUEUED)
+            & TASK.c.state.in_(NOT_BEGUN)
             & TASK.c.worker.is_(None)
             & (TASK.c.credential == login.id)
         )
@@ -249,7 +251,7 @@ class LoginEnds:
         kept = (
             CREDENTIAL.c.revoked_at.is_not(None)
             & or_(CREDENTIAL.c.keep_running.is_(True), CREDENTIAL.c.encrypted_key.is_not(None))
-            & ~_has_tasks(State.QUEUED, State.RUNNING)
+            & ~_has_tasks(*UNENDED)
         )
         with self._database.read() as db:
             ids = list(db.execute(select(CREDENTIAL.c.id).where(kept)).scalars())
@@ -282,7 +284,7 @@ def _end(
     )
     query = select(
         *(CREDENTIAL.c[name] for name in ("id", "username", "cluster")),
-        _has_tasks(State.QUEUED, State.RUNNING).label("has_tasks"),
+        _has_tasks(*UNENDED).label("has_tasks"),
         _has_tasks(State.RUNNING).label("has_steps"),
     ).where(chosen, open_ones, CREDENTIAL.c.expires_at > present)
     ended = []
@@ -301,18 +303,18 @@ def _end(
 
 
 def _cancel(db: Connection, task_ids: Sequence[str], error: dict[str, Any]) -> int:
-    """Cancel the tasks that are still queued; return how many were."""
+    """Cancel the tasks that still wait; return how many did."""
     end = {"state": State.CANCELLED, "ended_at": now(), "encrypted_payload": None, "error": error}
-    statement = _QUEUED_TASK.values(**end)
+    statement = _WAITING_TASK.values(**end)
     return sum(db.execute(statement, {"task": task_id}).rowcount for task_id in task_ids)
 
 
 def _has_tasks(*states: State) -> ColumnElement[bool]:
     """Return the condition that a credential has tasks in these states."""
     in_state = {
-        State.QUEUED: (TASK.c.state == State.QUEUED) & TASK.c.worker.is_(None),  # by the index
-        State.RUNNING: TASK.c.state == State.RUNNING,
-    }
+        each: (TASK.c.state == each) & TASK.c.worker.is_(None)  # by the index
+        for each in NOT_BEGUN
+    } | {State.RUNNING: TASK.c.state == State.RUNNING}
     return exists().where(
         or_(*(in_state[state] for state in states)),
         TASK.c.username == CREDENTIAL.c.username,

@@ -1,5 +1,5 @@
-"""The tables of the database: tasks, tags, steps and their output, batches, idempotency keys,
-webhook deliveries, credentials, API keys, blocked users, workers, audit entries and their writers.
+"""The tables of the database: tasks, tags, steps and their output, batches, approvals, idempotency
+keys, webhook deliveries, credentials, API keys, blocked users, workers, audit entries and writers.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _EMPTY = {"server_default": ""}
 class State(StrEnum):
     """The state of a task."""
 
+    PENDING_APPROVAL = "pending_approval"
+    """A second person has to approve the task before it is queued."""
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
@@ -38,7 +40,12 @@ class State(StrEnum):
     @property
     def ended(self) -> bool:
         """True for a final state."""
-        return self not in (State.QUEUED, State.RUNNING)
+        return self not in UNENDED
+
+
+NOT_BEGUN = (State.PENDING_APPROVAL, State.QUEUED)
+"""The states of tasks of which nothing was sent."""
+UNENDED = (*NOT_BEGUN, State.RUNNING)
 
 
 class Task(SQLModel):
@@ -96,6 +103,9 @@ class Task(SQLModel):
     """The number of times the task was handed off; None if its steps are not durable."""
     notify: str | None = Field(default=None, sa_type=LongText)
     """The HTTPS address that gets a webhook when the task ends."""
+    approval: str | None = Field(default=None, max_length=36)
+    """The id of the request for approval that it was made with, which may be that of its batch."""
+    approved_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +240,58 @@ class Batch(SQLModel, table=True):
     cancel_asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     """The time at which all tasks were found to have ended."""
+
+
+class ApprovalState(StrEnum):
+    """The state of a request for approval."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+    """Its task or batch has ended before anybody decided."""
+
+
+class Approval(SQLModel, table=True):
+    """A request for approval: a task or batch that waits for a second person, and the decision."""
+
+    __tablename__ = "approval"
+    __table_args__ = (Index("approval_by_state", "state", "expires_at"),)
+
+    id: str = Field(primary_key=True, max_length=36)
+    """A UUID of version 7."""
+    task: str | None = Field(default=None, max_length=36)
+    """The id of the task; None for a batch."""
+    batch: str | None = Field(default=None, max_length=36, index=True)
+    kind: str = Field(max_length=16)
+    operator: str = Field(max_length=64)
+    action: str = Field(max_length=64)
+    username: str = Field(max_length=64)
+    """The user who requested it, with `cluster`."""
+    cluster: str = Field(max_length=64)
+    credential: str = Field(max_length=36)
+    """The login with whose rights the task would run."""
+    uid: int | None = Field(default=None, sa_type=BigInteger)
+    """The number of the user's account on the cluster."""
+    rule: str = Field(max_length=255)
+    """`file:line` of the rule of the policy."""
+    digest: str = Field(max_length=64)
+    """The keyed digest of its tasks: see `resop.access.approval_digests`."""
+    notify: str | None = Field(default=None, sa_type=LongText)
+    """The HTTPS address that gets a webhook about the request."""
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+    state: str = Field(max_length=16, default=ApprovalState.PENDING)
+    decided_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    decided_by: str = Field(default="", max_length=64)
+    """The name of the user who decided, on the cluster `decided_on`."""
+    decided_on: str = Field(default="", max_length=64)
+    decided_with: str = Field(default="", max_length=36)
+    """The login of the user who decided."""
+    reason: str = Field(default="", max_length=MAX_REASON_LENGTH)
+    signature: str = Field(default="", max_length=64)
+    """The keyed digest of the decision: nobody without SECRET_KEY can write one."""
 
 
 class StepOutput(SQLModel):
@@ -466,6 +528,7 @@ CREDENTIAL = METADATA.tables["credential"]
 API_KEY = METADATA.tables["api_key"]
 TASK_TAG = METADATA.tables["task_tag"]
 BATCH = METADATA.tables["batch"]
+APPROVAL = METADATA.tables["approval"]
 BLOCKED_USER = METADATA.tables["blocked_user"]
 WORKER = METADATA.tables["worker"]
 AUDIT = METADATA.tables["audit"]

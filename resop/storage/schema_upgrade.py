@@ -12,7 +12,7 @@ from resop.storage.collation import check_collations
 from resop.storage.models import METADATA
 from resop.storage.server_settings import check_server
 
-NEWEST = "0104"
+NEWEST = "0105"
 """The last migration; a new database starts with it."""
 MIGRATIONS = "resop.storage:migrations"
 """The package in which Alembic finds its environment and the migrations."""

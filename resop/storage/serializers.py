@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, overload
 
-from resop.storage.models import DRY_RUN, Batch, State, Step, Task, WebhookDelivery
+from resop.storage.models import (
+    DRY_RUN,
+    Approval,
+    ApprovalState,
+    Batch,
+    State,
+    Step,
+    Task,
+    WebhookDelivery,
+)
 from resop.types import ActionKind
 
 
@@ -51,7 +60,10 @@ def _dry_run_json(task: Task) -> dict[str, Any]:
 
 
 def task_json(
-    task: Task, steps: Sequence[Step], notification: WebhookDelivery | None = None
+    task: Task,
+    steps: Sequence[Step],
+    notification: WebhookDelivery | None = None,
+    approval: Approval | None = None,
 ) -> dict[str, Any]:
     """Return everything about a task, whatever its state."""
     return {
@@ -60,6 +72,7 @@ def task_json(
         "progress": task.progress,
         "cancel_asked_at": iso_time(task.cancel_asked_at),
         "error": task.error,
+        "approval": approval_json(approval, State(task.state) == State.PENDING_APPROVAL),
         "notification": delivery_json(notification),
         "steps": [step_json(step) for step in steps],
     }
@@ -127,7 +140,9 @@ def _title(task: Mapping[str, Any]) -> str:
 def batch_summary(batch: Batch, counts: Mapping[State, int]) -> dict[str, Any]:
     """Return a batch with the number of its tasks in each state."""
     queued, running = counts.get(State.QUEUED, 0), counts.get(State.RUNNING, 0)
-    if not queued + running:
+    if counts.get(State.PENDING_APPROVAL):
+        state, success = str(State.PENDING_APPROVAL), None
+    elif not queued + running:
         state, success = "ended", counts.get(State.SUCCEEDED) == batch.size
     else:
         state, success = "queued" if queued == batch.size else "running", None
@@ -175,6 +190,30 @@ def delivery_json(notification: WebhookDelivery | None) -> dict[str, Any] | None
         "next_at": iso_time(notification.next_at),
         "delivered_at": iso_time(notification.delivered_at),
         "last_error": notification.last_error,
+    }
+
+
+def approval_json(approval: Approval | None, waits: bool) -> dict[str, Any] | None:
+    """Return a request for approval and its decision; `waits` if a task still waits for it."""
+    if approval is None:
+        return None
+    withdrawn = approval.state == ApprovalState.PENDING and not waits
+    return {
+        "approval": approval.id,
+        "state": ApprovalState.WITHDRAWN if withdrawn else ApprovalState(approval.state),
+        "task": approval.task,
+        "batch": approval.batch,
+        "action": f"{approval.operator}:{approval.action}",
+        "requested_by": f"{approval.username}@{approval.cluster}",
+        "rule": approval.rule,
+        "digest": approval.digest,
+        "created_at": iso_time(approval.created_at),
+        "expires_at": iso_time(approval.expires_at),
+        "decided_by": f"{approval.decided_by}@{approval.decided_on}"
+        if approval.decided_by
+        else None,
+        "decided_at": iso_time(approval.decided_at),
+        "reason": approval.reason or None,
     }
 
 

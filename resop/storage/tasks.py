@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Integer,
     Row,
@@ -37,12 +38,14 @@ from resop.storage.ids import lower_bound
 from resop.storage.login_ends import LoginEnds
 from resop.storage.login_states import login_has_ended
 from resop.storage.models import (
+    APPROVAL,
     HANDED_OFF,
     STEP,
     STEP_OUTPUT,
     TASK,
     TASK_TAG,
     WEBHOOK_DELIVERY,
+    Approval,
     AuditEntry,
     ClaimedTask,
     IdempotencyKey,
@@ -57,10 +60,11 @@ from resop.storage.tags import INSERT_TAG, tag_rows, tag_rows_of
 # Built once, because building a statement costs more than running it.
 INSERT_TASK = insert(TASK)
 INSERT_DELIVERY = insert(WEBHOOK_DELIVERY)
-_COUNT_QUEUED = select(func.count()).select_from(
+INSERT_APPROVAL = insert(APPROVAL)
+_COUNT_WAITING = select(func.count()).select_from(
     # Uses the index task_by_state, and reads no more rows than it counts.
     select(literal_column("1"))
-    .where(TASK.c.state == State.QUEUED, TASK.c.worker.is_(None))
+    .where(TASK.c.state == bindparam("state"), TASK.c.worker.is_(None))
     .where(TASK.c.username == bindparam("by"), TASK.c.cluster == bindparam("on"))
     .where(TASK.c.batch.is_(None))
     .limit(bindparam("limit", type_=Integer))
@@ -94,6 +98,8 @@ class NewTask(NamedTuple):
     task: Task
     key: IdempotencyKey | None = None
     audit: AuditEntry | None = None
+    approval: Approval | None = None
+    """The request for approval of a task that needs one."""
 
 
 class TaskStore:
@@ -132,8 +138,8 @@ class TaskStore:
         """Write new tasks in one transaction, and return None for each one written.
 
         A task whose idempotency key is already in use is not written: its entry is the existing
-        key. A task whose user already has `max_queued` tasks waiting on that cluster is not
-        written either: its entry is LimitReached.
+        key. A task whose user already has `max_queued` tasks waiting on that cluster, in the queue
+        or for approval, is not written either: its entry is LimitReached.
         """
         for remaining in reversed(range(INSERT_ATTEMPTS)):
             try:
@@ -263,14 +269,19 @@ class TaskStore:
 
     @repeated_on_conflict
     def end(
-        self, task_id: str, state: State, *, when: State = State.RUNNING, **values: Any
+        self,
+        task_id: str,
+        state: State,
+        *,
+        when: Sequence[State] = (State.RUNNING,),
+        **values: Any,
     ) -> bool:
-        """Write the final state of a task that is in state `when`; return True if written."""
+        """Write the final state of a task in one of the states `when`; return True if written."""
         end = {"state": state, "ended_at": now(), "encrypted_payload": None, **values}
         with self._database.write() as db:
             return bool(
                 db.execute(
-                    update(TASK).where(TASK.c.id == task_id, TASK.c.state == when).values(**end)
+                    update(TASK).where(TASK.c.id == task_id, TASK.c.state.in_(when)).values(**end)
                 ).rowcount
             )
 
@@ -309,10 +320,19 @@ class TaskStore:
             # Another worker may be deleting: skip the rows it has locked.
             ids = db.execute(self._database.locking(old.limit(limit))).scalars().all()
             if ids:
+                delete_approvals(db, APPROVAL.c.task.in_(ids))
                 for table in _ROWS_OF_TASK:
                     db.execute(delete(table).where(table.c.task.in_(ids)))
                 db.execute(delete(TASK).where(TASK.c.id.in_(ids)))
         return len(ids)
+
+
+def delete_approvals(db: Connection, chosen: ColumnElement[bool]) -> None:
+    """Delete requests for approval, and the state of their notifications."""
+    ids = db.execute(select(APPROVAL.c.id).where(chosen)).scalars().all()
+    if ids:
+        db.execute(delete(WEBHOOK_DELIVERY).where(WEBHOOK_DELIVERY.c.task.in_(ids)))
+        db.execute(delete(APPROVAL).where(APPROVAL.c.id.in_(ids)))
 
 
 def _insert(
@@ -322,10 +342,13 @@ def _insert(
     refusals = list(_refusals(db, new, max_queued))
     admitted = [each for each, refusal in zip(new, refusals, strict=True) if refusal is None]
     notifying = [each.task.id for each in admitted if each.task.notify is not None]
+    approvals = [each.approval for each in admitted if each.approval]
+    notifying += [each.id for each in approvals if each.notify is not None]
     for statement, rows in (
         (INSERT_KEY, [each.key for each in admitted if each.key]),
         (INSERT_TASK, [each.task for each in admitted]),
         (INSERT_TAG, tag_rows_of(each.task for each in admitted)),
+        (INSERT_APPROVAL, approvals),
         (INSERT_DELIVERY, [WebhookDelivery(task=task_id) for task_id in notifying]),
     ):
         if rows:
@@ -342,15 +365,15 @@ def _refusals(
 ) -> Iterable[IdempotencyKey | LimitReached | None]:
     """Yield why each new task must not be written, None if it may be."""
     used_keys = find_keys(db, [each.key.id for each in new if each.key])
-    free_slots: dict[tuple[str, str], int] = {}
-    for task, key, _ in new:
+    free_slots: dict[tuple[str, str, str], int] = {}
+    for task, key, *_ in new:
         if key is not None and key.id in used_keys:
             yield used_keys[key.id]
             continue
         if max_queued is not None:
-            owner = task.username, task.cluster
+            owner = task.username, task.cluster, task.state
             if owner not in free_slots:
-                free_slots[owner] = max_queued - _count_queued(db, *owner, max_queued)
+                free_slots[owner] = max_queued - _count_waiting(db, *owner, max_queued)
             if free_slots[owner] <= 0:
                 yield LimitReached(
                     f"{max_queued} tasks of {task.username} are waiting already; wait, or cancel"
@@ -362,10 +385,10 @@ def _refusals(
         yield None
 
 
-def _count_queued(db: Connection, username: str, cluster: str, limit: int) -> int:
-    """Count the tasks of a user that wait on a cluster, up to `limit`."""
-    values = {"by": username, "on": cluster, "limit": limit}
-    return db.execute(_COUNT_QUEUED, values).scalar_one()
+def _count_waiting(db: Connection, username: str, cluster: str, state: str, limit: int) -> int:
+    """Count the tasks of a user that wait on a cluster in a state, up to `limit`."""
+    values = {"by": username, "on": cluster, "state": state, "limit": limit}
+    return db.execute(_COUNT_WAITING, values).scalar_one()
 
 
 def _replace_tags(db: Connection, task_id: str, tags: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 
 from resop.storage.database import Database, repeated_on_conflict
-from resop.storage.models import BATCH, TASK, WEBHOOK_DELIVERY, WebhookDelivery, now
+from resop.storage.models import APPROVAL, BATCH, TASK, WEBHOOK_DELIVERY, WebhookDelivery, now
 
 
 class WebhookStore:
@@ -29,13 +29,17 @@ class WebhookStore:
         return None if row is None else WebhookDelivery(**row._mapping)
 
     def due(self, limit: int) -> list[WebhookDelivery]:
-        """Return the deliveries whose webhook must be sent now, oldest first."""
-        ended = func.coalesce(TASK.c.ended_at, BATCH.c.ended_at)
+        """Return the deliveries whose webhook must be sent now, oldest first.
+
+        That of a task or batch is due when it has ended, that of a request for approval at once.
+        """
+        happened = func.coalesce(TASK.c.ended_at, BATCH.c.ended_at, APPROVAL.c.created_at)
         query = (
             select(WEBHOOK_DELIVERY)
             .outerjoin(TASK, TASK.c.id == WEBHOOK_DELIVERY.c.task)
             .outerjoin(BATCH, BATCH.c.id == WEBHOOK_DELIVERY.c.task)
-            .where(WEBHOOK_DELIVERY.c.next_at <= now(), ended.is_not(None))
+            .outerjoin(APPROVAL, APPROVAL.c.id == WEBHOOK_DELIVERY.c.task)
+            .where(WEBHOOK_DELIVERY.c.next_at <= now(), happened.is_not(None))
             .order_by(WEBHOOK_DELIVERY.c.next_at)
             .limit(limit)
         )

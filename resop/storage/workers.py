@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import case, delete, func, insert, or_, select, update
 
 from resop.storage.database import Database, repeated_on_conflict
-from resop.storage.models import CREDENTIAL, HANDED_OFF, TASK, WORKER, State, now
+from resop.storage.models import CREDENTIAL, HANDED_OFF, NOT_BEGUN, TASK, WORKER, State, now
 
 DEAD_SECONDS = 30
 """A worker without a heartbeat for this long is dead."""
@@ -64,7 +64,7 @@ class WorkerStore:
             select(CREDENTIAL.c.worker)
             .distinct()
             .join(TASK, TASK.c.credential == CREDENTIAL.c.id)
-            .where(TASK.c.state == State.QUEUED)
+            .where(TASK.c.state.in_(NOT_BEGUN))
         )
         with self._database.read() as db:
             owners = [*db.execute(running).scalars(), *db.execute(holders).scalars()]
@@ -92,10 +92,12 @@ class WorkerStore:
     def waiting_tasks(self, queued_before: datetime, limit: int) -> list[tuple[str, str, str]]:
         """Return (task, cluster, worker) of tasks queued or handed off before this time.
 
-        Oldest first. A batch's task counts as queued once it is dispatched. `worker` is the one
-        that holds the session of the task's login, or empty.
+        Oldest first. A batch's task counts as queued once it is dispatched, and one that needed
+        approval once it has it. `worker` is the one that holds the session of the task's login,
+        or empty.
         """
-        queued_at = case((TASK.c.batch.is_(None), TASK.c.created_at), else_=TASK.c.dispatched_at)
+        admitted_at = func.coalesce(TASK.c.approved_at, TASK.c.created_at)
+        queued_at = case((TASK.c.batch.is_(None), admitted_at), else_=TASK.c.dispatched_at)
         query = (
             select(TASK.c.id, TASK.c.cluster, func.coalesce(CREDENTIAL.c.worker, ""))
             .outerjoin(CREDENTIAL, CREDENTIAL.c.id == TASK.c.credential)
@@ -108,12 +110,13 @@ class WorkerStore:
 
     @repeated_on_conflict
     def end_unheld(self, dead: Sequence[str], error: Mapping[str, Any]) -> int:
-        """End the queued tasks whose session was held by a worker that has died.
+        """End the waiting tasks whose session was held by a worker that has died.
 
-        Tasks of batches that are not yet dispatched end too. Returns the number of tasks ended.
+        Tasks of batches that are not yet dispatched end too, and tasks that wait for approval.
+        Returns the number of tasks ended.
         """
         unheld = (
-            TASK.c.state == State.QUEUED,
+            TASK.c.state.in_(NOT_BEGUN),
             TASK.c.credential.in_(select(CREDENTIAL.c.id).where(CREDENTIAL.c.worker.in_(dead))),
         )
         with self._database.read() as db:

@@ -40,6 +40,12 @@ WITHOUT_CHAINS = [
     ),
 ]
 """Statements that undo the migration 0103 on MariaDB."""
+WITHOUT_APPROVALS = [
+    "DROP TABLE approval",
+    "ALTER TABLE task DROP COLUMN approval",
+    "ALTER TABLE task DROP COLUMN approved_at",
+]
+"""Statements that undo the migration 0105."""
 
 
 def add_old_task(url: str) -> None:

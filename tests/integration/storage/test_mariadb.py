@@ -16,7 +16,13 @@ from resop.storage.models import METADATA
 from resop.storage.schema_upgrade import NEWEST
 from resop.storage.task_search import TaskFilter, TaskSearch
 from resop.storage.tasks import NewTask, TaskStore
-from tests.support.schema import WITHOUT_CHAINS, add_old_task, differences, version_of
+from tests.support.schema import (
+    WITHOUT_APPROVALS,
+    WITHOUT_CHAINS,
+    add_old_task,
+    differences,
+    version_of,
+)
 from tests.support.services import MariaDB
 from tests.support.tasks import new_task
 
@@ -99,6 +105,7 @@ def test_tables_of_an_earlier_release_are_converted_with_their_content(url: str)
         "DROP TABLE api_key",
         "ALTER TABLE credential DROP COLUMN uid",
         *WITHOUT_CHAINS,
+        *WITHOUT_APPROVALS,
         "INSERT INTO credential (id, username, cluster, kind, public_key, created_at, expires_at)"
         " VALUES ('c', 'alice:x', 'hpc', 'key', '', now(), now() + INTERVAL 1 DAY)",
         "UPDATE alembic_version SET version_num = '0100'",

@@ -16,9 +16,10 @@ from resop.storage.batches import BatchStore
 from resop.storage.changes import Change
 from resop.storage.database import Database
 from resop.storage.models import State, WebhookDelivery, now
-from resop.storage.tasks import TaskStore
+from resop.storage.tasks import NewTask, TaskStore
 from resop.storage.webhooks import WebhookStore
 from resop.types import Secret
+from tests.support.approvals import request_for, waiting_task
 from tests.support.services import eventually
 from tests.support.tasks import new_batch, new_task
 from tests.support.webhook_receiver import WebhookReceiver, WebhookRequest
@@ -149,6 +150,24 @@ def test_end_of_a_batch_is_sent_once_for_the_whole_batch(
     TaskStore(database).delete_ended(now() + timedelta(days=1), 9)
     assert batches.delete_old(now() + timedelta(days=1), 9) == 1
     assert WebhookStore(database).get(batch.id) is None
+
+
+def test_request_for_approval_is_sent_at_once_with_masked_options(
+    task_store: TaskStore, database: Database, hook: WebhookReceiver, start: Start
+) -> None:
+    task = waiting_task(options={"password": "********"})
+    approval = request_for(task, notify=hook.address)
+    task_store.add_all([NewTask(task, approval=approval)])
+    start()
+    [request] = requests_about(hook, approval.id)
+    request.check_signature(SECRET.get_secret_value())
+    message = request.json
+    assert message["type"] == "approval.requested"
+    data = message["data"]
+    assert (data["approval"], data["task"], data["state"]) == (approval.id, task.id, "pending")
+    assert (data["requested_by"], data["action"]) == ("ada@tango", "utils:echo")
+    assert data["options"] == {"password": "********"}
+    assert eventually(lambda: delivery_of(database, approval.id).delivered_at)
 
 
 def test_long_output_is_omitted_and_marked_so(

@@ -107,7 +107,7 @@ def test_batch_of_a_dead_writer_is_invisible_and_deleted_a_few_tasks_at_a_time(
     with database.read() as db:
         assert db.execute(select(TASK_TAG)).all() == []
     with pytest.raises(RecordsUnavailable):  # should it live after all
-        batches._make_ready(new, None)
+        batches._make_ready(new, None, None)
 
 
 def test_key_in_use_returns_the_first_batch_and_nothing_is_left_of_the_second(

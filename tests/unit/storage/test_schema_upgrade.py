@@ -17,6 +17,7 @@ from resop.storage.task_search import TaskFilter, TaskSearch
 from resop.storage.tasks import TaskStore
 from tests.support.schema import (
     LATER,
+    WITHOUT_APPROVALS,
     add_later_migration,
     add_old_task,
     differences,
@@ -70,6 +71,20 @@ def test_file_of_the_release_before_is_upgraded(url: str, tmp_path: Path) -> Non
         )
         found = TaskStore(database).get(task["id"])
     assert found is not None and found.output == "uid=1000(ada)\n"
+    assert (version_of(url), differences(url)) == (NEWEST, [])
+
+
+@pytest.mark.parametrize("undone", [1, 2, 3])
+def test_upgrade_that_was_broken_off_is_completed(url: str, undone: int) -> None:
+    with prepared(url):
+        add_old_task(url)
+    with create_engine(url, poolclass=NullPool).begin() as db:
+        for statement in WITHOUT_APPROVALS[:undone]:
+            db.execute(text(statement))
+        db.execute(text("UPDATE alembic_version SET version_num = '0104'"))
+    with prepared(url) as database:
+        task = TaskStore(database).get("t1")
+    assert task is not None and (task.approval, task.approved_at) == (None, None)
     assert (version_of(url), differences(url)) == (NEWEST, [])
 
 

@@ -20,7 +20,7 @@ from resop.storage.models import (
     Task,
     now,
 )
-from resop.storage.tasks import TaskStore, _count_queued
+from resop.storage.tasks import TaskStore, _count_waiting
 from tests.support.ids import next_id
 from tests.support.tasks import new_task as task
 
@@ -174,7 +174,7 @@ def test_ended_task_never_changes(task_store: TaskStore, queued: Task, first: St
     before = found(task_store, queued.id)
     for state in State:
         assert not task_store.end(queued.id, state, output="second")
-        assert not task_store.end(queued.id, state, when=State.QUEUED, output="second")
+        assert not task_store.end(queued.id, state, when=[State.QUEUED], output="second")
         task_store.apply([Change.ended(queued.id, state, output="second", log=["second"])])
     task_store.apply([Change.progress(queued.id, log=["second"])])
     assert not task_store.unclaim(queued.id, "w")
@@ -186,7 +186,7 @@ def test_queued_task_ends_only_when_expected_to_be_queued(
     task_store: TaskStore, queued: Task
 ) -> None:
     assert not task_store.end(queued.id, State.FAILED)
-    assert task_store.end(queued.id, State.FAILED, when=State.QUEUED, error={"type": "X"})
+    assert task_store.end(queued.id, State.FAILED, when=[State.QUEUED], error={"type": "X"})
     assert found(task_store, queued.id).error == {"type": "X"}
     assert task_store.claim(queued.id, "w") is None
 
@@ -271,7 +271,7 @@ def test_waiting_tasks_are_counted_by_an_index_and_no_further_than_the_limit(
 
     with database.write() as db:
         event.listen(db, "before_cursor_execute", note)
-        assert _count_queued(db, task().username, task().cluster, 1) == 1
+        assert _count_waiting(db, task().username, task().cluster, State.QUEUED, 1) == 1
         [(statement, values)] = asked
         plan = db.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     columns = "state=? AND worker=? AND username=? AND cluster=? AND batch=?"

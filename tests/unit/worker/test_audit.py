@@ -10,6 +10,7 @@ import pytest
 from resop.errors import ClusterUnreachable, Forbidden, NotPermitted, ResopError
 from resop.storage.audit_summary import MakeEntry
 from resop.storage.models import AuditEntry, ClaimedTask
+from worker.approval_check import ApprovalCheck
 from worker.engine import TaskRunner
 
 
@@ -70,6 +71,7 @@ async def entries_after(fault: ResopError, *tasks: ClaimedTask) -> list[AuditEnt
         nothing,
         1,
         audit=cast(Any, recorder),
+        approval_check=ApprovalCheck(*[nothing] * 5),
         on_batch_task_end=lambda: None,
     )
     for task in tasks:

@@ -13,6 +13,7 @@ from resop.security.encryption import Encryptor
 from resop.security.scope import Scope
 from resop.storage.credentials import CredentialStore
 from resop.storage.models import ClaimedTask
+from worker.approval_check import ApprovalCheck
 from worker.engine import TaskOpener, TaskRunner
 
 CATALOG = load_catalog()
@@ -58,6 +59,7 @@ async def test_worker_refuses_a_task_outside_of_the_scope_in_its_payload(
     nothing: Any = None
     runner = TaskRunner(
         *("w1", opener, permissions, nothing, nothing, nothing, nothing, nothing, 1),
+        approval_check=ApprovalCheck(*[nothing] * 5),
         on_batch_task_end=lambda: None,
         audit=SimpleNamespace(count=lambda *_: None),  # type: ignore[arg-type]
     )

@@ -8,6 +8,7 @@ import pytest
 
 from resop.actions.execute import ActionOutcome
 from resop.errors import TaskCancelled
+from worker.approval_check import ApprovalCheck
 from worker.engine import TaskRunner
 
 
@@ -36,6 +37,7 @@ async def test_steps_of_an_earlier_worker_are_ended_when_the_task_is_cancelled(
     opener, nothing = SlowOpener(), SimpleNamespace(reason_of=lambda _: None)
     runner = TaskRunner(
         *("w1", opener, nothing, nothing, nothing, nothing, nothing, nothing, 1),  # type: ignore[arg-type]
+        approval_check=ApprovalCheck(*[nothing] * 5),  # type: ignore[arg-type]
         on_batch_task_end=lambda: None,
         audit=nothing,  # type: ignore[arg-type]
     )

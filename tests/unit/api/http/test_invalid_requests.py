@@ -56,7 +56,7 @@ def client() -> TestClient:
         ("/tasks?since=2026-11-29", "since", "needs a time zone, such as 2026-11-29T12:00:00Z"),
         ("/tasks?text=", "text", "must have at least 1 character"),
         ("/tasks?tag=" + "x" * 65, "tag.0", "must have at most 64 characters"),
-        ("/tasks?state=done", "state", "must be 'queued', 'running', "),
+        ("/tasks?state=done", "state", "must be 'pending_approval', 'queued', "),
         (
             "/retry?state=running",
             "state.0",

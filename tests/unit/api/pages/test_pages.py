@@ -321,6 +321,7 @@ async def shown(output: Any, **others: Any) -> str:
         "action": "core:run",
         "state": "succeeded",
         "success": True,
+        "approval": None,
         "options": {},
         "tags": [],
         "created_at": "2026-01-02T03:04:05Z",

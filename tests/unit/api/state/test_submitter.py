@@ -17,6 +17,7 @@ from resop.storage import tasks as record
 from resop.storage.idempotency_keys import IdempotencyKeyStore, find_keys
 from resop.storage.models import IdempotencyKey, State
 from resop.storage.tasks import NewTask, TaskStore
+from tests.support.approvals import request_for, waiting_task
 from tests.support.tasks import new_task
 
 ROOM = 10
@@ -93,6 +94,18 @@ async def test_what_has_come_is_written_in_one_transaction_and_sent_in_few_messa
         ("cluster.tango", ids[TASKS_PER_MESSAGE:]),
     ]
     assert set(states(task_store, tasks)) == {State.QUEUED}
+
+
+async def test_task_that_waits_for_approval_is_written_and_not_sent(
+    task_store: TaskStore, key_store: IdempotencyKeyStore, messages: Messages
+) -> None:
+    task = waiting_task()
+    tasks = [NewTask(task, approval=request_for(task)), new()]
+    assert await submitted(task_store, key_store, messages, *tasks) == [None, None]
+    assert messages.sent == [("cluster.tango", [tasks[1].task.id])]
+    assert states(task_store, tasks) == [State.PENDING_APPROVAL, State.QUEUED]
+    messages.most = 1
+    assert await submitted(task_store, key_store, messages, NewTask(waiting_task())) == [None]
 
 
 async def test_only_who_has_no_room_is_refused(

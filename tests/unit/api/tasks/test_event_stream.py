@@ -153,6 +153,24 @@ def test_who_comes_after_the_end_is_told_the_same_but_for_progress_that_was_over
     assert events == [*once[:-1], "progress", "done"]
 
 
+def test_watcher_is_told_that_a_task_waits_for_approval_and_when_it_is_queued() -> None:
+    waits = task(State.PENDING_APPROVAL, approval="a1", started_at=None)
+    approved = {"approval": "a1", "approved_at": second(9)}
+    queued = task(State.QUEUED, **approved)
+    running = task(State.RUNNING, **approved, started_at=second(10))
+    refused = task(State.FAILED, approval="a1", started_at=None)
+    everything = [TaskSnapshot(each, []) for each in (waits, queued, running)]
+    events = list(watch(everything, Cursor()))
+    assert [told(event) for event in events] == ["pending_approval", "queued", "running"]
+    assert [event.data["at"][17:19] for event in events] == ["00", "09", "10"]
+    assert [told(event) for event in watch(everything[-1:], events[0].cursor)] == [
+        "queued",
+        "running",
+    ]
+    refused_events = watch([TaskSnapshot(waits, []), TaskSnapshot(refused, [])], Cursor())
+    assert [told(event) for event in refused_events] == ["pending_approval", "done"]
+
+
 @given(st.lists(st.integers(0, len(GROWING) - 1), min_size=0, max_size=7), st.data())
 def test_no_event_is_missing_or_told_twice_however_often_a_watcher_comes_back(
     looks: list[int], data: st.DataObject
