@@ -6,9 +6,11 @@ import keyword
 import re
 from pathlib import Path
 
-from resop.actions.catalog import OPERATOR_NAME, RESERVED_PATHS, load_catalog, lookup_key
+from resop.actions.catalog import RESERVED_PATHS, load_catalog, lookup_key
 from resop.errors import SetupError
 
+OPERATOR_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""Names that a Python package can have, too."""
 MAX_NAME_CHARACTERS = 64
 
 _FILES = {

@@ -56,7 +56,8 @@ def page_frame(
         "user": user,
         "csrf_token": csrf_token(cookie or cookie_of(request)),
         "root": root_path_of(request.scope),
-        "approvals": services_of(request).access.permissions.policy.has_approvals,
+        "approvals": user is not None
+        and services_of(request).access.permissions.policy.has_approvals,
     }
 
 

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import CurrentPerson, ServicesDep
 from api.http.body import read_options
+from api.routes.approval_models import ApprovalDetails, ApprovalPage, DecidedApproval
 from api.tasks.approval_decisions import Verdict, decide
 from api.tasks.approval_preview import approval_details
 from api.tasks.approvers import Approver
@@ -47,7 +48,7 @@ class Refusal(BaseModel):
     reason: Annotated[Reason, Field(description="Why, as the user who asked will see it.")]
 
 
-@router.get("")
+@router.get("", responses={200: {"model": ApprovalPage}})
 async def list_approvals(
     services: ServicesDep,
     caller: CurrentPerson,
@@ -68,7 +69,7 @@ async def list_approvals(
     return {"approvals": [approval_json(each, True) for each in page.approvals], "next": page.next}
 
 
-@router.get("/{approval_id}")
+@router.get("/{approval_id}", responses={200: {"model": ApprovalDetails}})
 async def show_approval(
     approval_id: ApprovalId,
     services: ServicesDep,
@@ -92,6 +93,7 @@ async def show_approval(
 
 @router.post(
     "/{approval_id}/approve",
+    responses={200: {"model": DecidedApproval}},
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -117,6 +119,7 @@ async def approve(
 
 @router.post(
     "/{approval_id}/refuse",
+    responses={200: {"model": DecidedApproval}},
     openapi_extra={
         "requestBody": {
             "required": True,

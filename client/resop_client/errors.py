@@ -103,6 +103,10 @@ class UnknownTask(RequestError):
     """There is no such task."""
 
 
+class TaskRunning(RequestError):
+    """The task has not ended yet."""
+
+
 class UnknownBatch(RequestError):
     """There is no such batch."""
 
@@ -113,6 +117,18 @@ class UnknownLogin(RequestError):
 
 class UnknownApiKey(RequestError):
     """There is no such API key."""
+
+
+class UnknownApproval(RequestError):
+    """There is no such request for approval."""
+
+
+class ApprovalDecided(RequestError):
+    """This request for approval has been decided already."""
+
+
+class RequesterLoggedOut(RequestError):
+    """The login that requested approval has ended, and its task with it: request it again."""
 
 
 class InvalidOptions(RequestError):
@@ -229,6 +245,22 @@ class NotPermitted(AccessError):
 
 class Forbidden(AccessError):
     """The site's policy forbids this."""
+
+
+class ApprovalRequired(AccessError):
+    """The site's policy requires the approval of a second person for this."""
+
+
+class ApprovalRefused(AccessError):
+    """A second person has refused to approve this."""
+
+
+class ApprovalExpired(AccessError):
+    """Nobody has approved this in time: request it again."""
+
+
+class ApprovalOutdated(AccessError):
+    """The actions of this service have changed since approval was requested: request it again."""
 
 
 class TooManyAttempts(AccessError):

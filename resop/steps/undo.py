@@ -120,6 +120,7 @@ class UndoStep:
             UNDO_SECONDS,
             undo=True,
             program=program,
+            summary=content["what"],
         )
         return cls(step, content["what"], content["where"], tuple(content["absent"]), state)
 
