@@ -41,7 +41,7 @@ class ApprovalPage(TypedDict):
 
 
 class PlannedTask(TypedDict):
-    """What a task would run, as a dry run shows it, secrets masked."""
+    """A task that would run, as a dry run shows it, secrets masked."""
 
     number: NotRequired[Annotated[int, Field(description="the number of a batch's item")]]
     item: NotRequired[dict[str, Any] | None]

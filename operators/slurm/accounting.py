@@ -11,10 +11,6 @@ from collections.abc import Iterable
 from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
-from operators.slurm.batch_script import is_heterogeneous
-from operators.slurm.gpu_requests import gpus_of_line, with_gpus
-from operators.slurm.job_reasons import reason_of_end
-from operators.slurm.job_script import stored_script
 from operators.slurm.job_types import (
     UNFINISHED_STATES,
     Bytes,
@@ -24,8 +20,12 @@ from operators.slurm.job_types import (
     Timestamp,
     matches_id,
 )
-from operators.slurm.own_submissions import find_submission
 from operators.slurm.parsing import JobId
+from operators.slurm.reasons.job_reasons import reason_of_end
+from operators.slurm.resources.gpu_requests import gpus_of_line, with_gpus
+from operators.slurm.scripts.batch_script import is_heterogeneous
+from operators.slurm.scripts.job_script import stored_script
+from operators.slurm.submission.own_submissions import find_submission
 from resop import Shell
 
 ACCOUNTING_DELAYS = (0.3, 0.7, 2.0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from operators.slurm.job_queue import read_details
+from operators.slurm.jobs.job_queue import read_details
 from resop.testing import FakeShell
 from tests.support.centre import logged_in, output, service
 from tests.support.service import Caller, failure

@@ -56,9 +56,9 @@ def _predictable_operations() -> Iterator[None]:
         patch.setattr("operators.slurm.listings.separator", lambda: "~")
         patch.setattr("operators.slurm.operations.job.ACCOUNTING_DELAYS", (0, 0, 0))
         patch.setattr("operators.slurm.operations.remove_user.POLL_INTERVAL", 0)
-        patch.setattr("operators.slurm.job_outcome.ACCOUNTING_DELAYS", (0, 0))
-        patch.setattr("operators.slurm.job_selection.POLL_DELAYS", (0, 0))
-        patch.setattr("operators.slurm.array_members.ACCOUNTING_DELAYS", (0, 0))
+        patch.setattr("operators.slurm.jobs.job_outcome.ACCOUNTING_DELAYS", (0, 0))
+        patch.setattr("operators.slurm.jobs.job_selection.POLL_DELAYS", (0, 0))
+        patch.setattr("operators.slurm.arrays.array_members.ACCOUNTING_DELAYS", (0, 0))
         yield
 
 

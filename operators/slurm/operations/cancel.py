@@ -8,15 +8,15 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm.client import ask, on_cluster
-from operators.slurm.job_outcome import count_by_state, select, unfinished
-from operators.slurm.job_selection import (
+from operators.slurm.job_types import Job, SlurmCluster
+from operators.slurm.jobs.job_outcome import count_by_state, select, unfinished
+from operators.slurm.jobs.job_selection import (
     UNKNOWN_JOB,
     SelectionOptions,
     groups,
     poll_jobs,
     select_ids,
 )
-from operators.slurm.job_types import Job, SlurmCluster
 from operators.slurm.parsing import JobId
 from resop import ErrorMessage, JobNotFound, OperationFailed, Shell, operation
 

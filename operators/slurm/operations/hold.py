@@ -7,10 +7,10 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm.client import on_cluster
-from operators.slurm.job_changes import JobChange, change_jobs, fail_if_refused, is_held
-from operators.slurm.job_outcome import count_by_state
-from operators.slurm.job_selection import SelectionOptions, groups, select_ids
 from operators.slurm.job_types import SlurmCluster
+from operators.slurm.jobs.job_changes import JobChange, change_jobs, fail_if_refused, is_held
+from operators.slurm.jobs.job_outcome import count_by_state
+from operators.slurm.jobs.job_selection import SelectionOptions, groups, select_ids
 from resop import Shell, operation
 
 NOT_HELD = "Slurm has accepted the request, but the job is not held"

@@ -7,17 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from operators.slurm import job_queue
-from operators.slurm import live_usage as live
 from operators.slurm.accounting import ACCOUNTING_DELAYS, JobStep, PastJob, drop_reused, find
-from operators.slurm.array_tasks import list_task_jobs
-from operators.slurm.attempts import Attempt, read_attempts
 from operators.slurm.client import on_cluster
-from operators.slurm.efficiency import Efficiency, read_efficiency
-from operators.slurm.filename_patterns import complete_path
-from operators.slurm.job_queue import QueuedJob
-from operators.slurm.job_reasons import reason_of_end
-from operators.slurm.job_script import BatchScript, read_script
 from operators.slurm.job_types import (
     UNFINISHED_STATES,
     Bytes,
@@ -29,7 +20,16 @@ from operators.slurm.job_types import (
     TimeLimitSeconds,
     Timestamp,
 )
+from operators.slurm.jobs import job_queue
+from operators.slurm.jobs import live_usage as live
+from operators.slurm.jobs.array_tasks import list_task_jobs
+from operators.slurm.jobs.attempts import Attempt, read_attempts
+from operators.slurm.jobs.efficiency import Efficiency, read_efficiency
+from operators.slurm.jobs.job_queue import QueuedJob
 from operators.slurm.parsing import JobId, expand_indexes
+from operators.slurm.reasons.job_reasons import reason_of_end
+from operators.slurm.scripts.filename_patterns import complete_path
+from operators.slurm.scripts.job_script import BatchScript, read_script
 from resop import CommandFailed, DaemonUnavailable, JobNotFound, Shell, operation
 
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from operators.slurm.array_tasks import list_tasks
 from operators.slurm.client import on_cluster
-from operators.slurm.job_queue import JobRow, QueuedJob, id_filter, list_rows
-from operators.slurm.job_resources import NO_RESOURCES, JobResources, read_resources
 from operators.slurm.job_types import JobIds, JobName, JobState, NameList, SlurmCluster
+from operators.slurm.jobs.array_tasks import list_tasks
+from operators.slurm.jobs.job_queue import JobRow, QueuedJob, id_filter, list_rows
+from operators.slurm.jobs.job_resources import NO_RESOURCES, JobResources, read_resources
 from operators.slurm.known_names import check_accounts, check_partitions
 from operators.slurm.paging import (
     CHOSEN_FIELDS,

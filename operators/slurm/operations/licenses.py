@@ -9,8 +9,8 @@ from typing_extensions import TypedDict
 
 from operators.slurm import listings, parsing
 from operators.slurm.client import on_cluster
+from operators.slurm.cluster.license_counts import read_licenses
 from operators.slurm.job_types import NameList, SlurmCluster, Timestamp
-from operators.slurm.license_counts import read_licenses
 from resop import Shell, operation
 
 

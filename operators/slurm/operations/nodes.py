@@ -7,12 +7,12 @@ from typing_extensions import TypedDict
 
 from operators.slurm import parsing
 from operators.slurm.client import on_cluster
-from operators.slurm.generic_resources import ResourceCounts, gpus_of
+from operators.slurm.cluster.node_records import NodeRecord, read_nodes
+from operators.slurm.cluster.node_states import NodeStateWord
 from operators.slurm.job_types import Bytes, NameList, SlurmCluster, Timestamp
 from operators.slurm.known_names import check_partitions
-from operators.slurm.node_records import NodeRecord, read_nodes
-from operators.slurm.node_states import NodeStateWord
 from operators.slurm.paging import CHOSEN_FIELDS, FieldOf, Limit, Offset, Page, is_page, page
+from operators.slurm.resources.generic_resources import ResourceCounts, gpus_of
 from resop import ErrorMessage, Shell, operation
 
 NodeListExpression = Annotated[

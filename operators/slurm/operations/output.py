@@ -12,11 +12,16 @@ from typing_extensions import TypedDict
 
 from operators.slurm.accounting import find
 from operators.slurm.client import on_cluster
-from operators.slurm.filename_patterns import default_pattern, is_discarded
 from operators.slurm.job_types import UNFINISHED_STATES, JobIdText, SlurmCluster
 from operators.slurm.operations.job import JobSummary, job
-from operators.slurm.output_excerpt import FILE_MISSING, MAX_LINES, WINDOW, Excerpt, Selection
-from operators.slurm.output_files import (
+from operators.slurm.output.output_excerpt import (
+    FILE_MISSING,
+    MAX_LINES,
+    WINDOW,
+    Excerpt,
+    Selection,
+)
+from operators.slurm.output.output_files import (
     OPTIONS,
     OutputStream,
     expanded_paths,
@@ -24,10 +29,11 @@ from operators.slurm.output_files import (
     paths,
     recorded_patterns,
 )
-from operators.slurm.output_folders import expand_home
-from operators.slurm.output_hosts import host_paths
-from operators.slurm.own_submissions import find_submission, is_certain
+from operators.slurm.output.output_hosts import host_paths
 from operators.slurm.parsing import JobId
+from operators.slurm.scripts.filename_patterns import default_pattern, is_discarded
+from operators.slurm.submission.output_folders import expand_home
+from operators.slurm.submission.own_submissions import find_submission, is_certain
 from resop import CommandFailed, InvalidOptions, JobNotFound, RemotePath, Shell, operation
 
 READ_TIMEOUT = 60.0

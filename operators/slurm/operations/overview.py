@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from operators.slurm.capacity import MeasuredNode, NodeCapacity, add_up_nodes, measure
 from operators.slurm.client import on_cluster
-from operators.slurm.job_counts import CountedJobs, JobCounts, add_up_jobs, read_counts
+from operators.slurm.cluster.capacity import MeasuredNode, NodeCapacity, add_up_nodes, measure
+from operators.slurm.cluster.node_records import NodeRecord, by_partition, read_nodes
+from operators.slurm.cluster.partition_records import PartitionRecord, read_partitions
 from operators.slurm.job_types import SlurmCluster
-from operators.slurm.node_records import NodeRecord, by_partition, read_nodes
-from operators.slurm.partition_records import PartitionRecord, read_partitions
+from operators.slurm.jobs.job_counts import CountedJobs, JobCounts, add_up_jobs, read_counts
 from resop import Shell, operation
 
 

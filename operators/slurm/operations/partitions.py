@@ -10,12 +10,12 @@ from typing_extensions import TypedDict
 
 from operators.slurm import parsing
 from operators.slurm.client import on_cluster
-from operators.slurm.generic_resources import ResourceCounts, add_up, gpus_of
+from operators.slurm.cluster.node_records import NodeRecord, by_partition, read_nodes
+from operators.slurm.cluster.partition_records import PartitionRecord, read_partitions
 from operators.slurm.job_types import Bytes, NameList, SlurmCluster, TimeLimitSeconds
 from operators.slurm.known_names import refuse_unknown
-from operators.slurm.node_records import NodeRecord, by_partition, read_nodes
 from operators.slurm.paging import CHOSEN_FIELDS, FieldOf, Limit, Offset, Page, is_page, page
-from operators.slurm.partition_records import PartitionRecord, read_partitions
+from operators.slurm.resources.generic_resources import ResourceCounts, add_up, gpus_of
 from resop import Shell, operation
 
 

@@ -9,8 +9,8 @@ from typing_extensions import TypedDict
 
 from operators.slurm import configuration, parsing
 from operators.slurm.client import ask, on_cluster, unreadable
-from operators.slurm.job_queue import QueuedJob, list_jobs
 from operators.slurm.job_types import JobIds, NameList, SlurmCluster, Timestamp
+from operators.slurm.jobs.job_queue import QueuedJob, list_jobs
 from operators.slurm.known_names import check_accounts, check_partitions
 from operators.slurm.parsing import JobId
 from resop import Shell, operation

@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from operators.slurm.job_types import NameList, SlurmCluster, Timestamp
 from operators.slurm.known_names import check_accounts, check_resources, check_users
 from operators.slurm.report_words import read_type
-from operators.slurm.sreport import (
+from operators.slurm.usage.sreport import (
     ReportPeriod,
     ReportRow,
     ReportTime,

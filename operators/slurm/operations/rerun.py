@@ -8,18 +8,18 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.array_members import UNKNOWN, ArrayMembers, Member, read_members
-from operators.slurm.array_record import FOLDER, store
-from operators.slurm.batch_script import script_options
+from operators.slurm.arrays.array_members import UNKNOWN, ArrayMembers, Member, read_members
+from operators.slurm.arrays.array_record import FOLDER, store
+from operators.slurm.arrays.index_ranges import format_indexes
 from operators.slurm.client import on_cluster
-from operators.slurm.filename_patterns import is_discarded, names_job
-from operators.slurm.index_ranges import format_indexes
-from operators.slurm.job_request import JobRequest
 from operators.slurm.job_types import ArrayIdText, SlurmCluster
 from operators.slurm.operations.sweep import MAX_LISTED_RUNS
-from operators.slurm.output_files import READ_SCRIPT_HEAD, SCRIPT_TIMEOUT
-from operators.slurm.submission import Submission
-from operators.slurm.submit_options import (
+from operators.slurm.output.output_files import READ_SCRIPT_HEAD, SCRIPT_TIMEOUT
+from operators.slurm.scripts.batch_script import script_options
+from operators.slurm.scripts.filename_patterns import is_discarded, names_job
+from operators.slurm.submission.job_request import JobRequest
+from operators.slurm.submission.submission import Submission
+from operators.slurm.submission.submit_options import (
     ArrayIndexes,
     BatchScript,
     CommaSeparatedNames,
@@ -27,7 +27,7 @@ from operators.slurm.submit_options import (
     MemorySize,
     TimeLimit,
 )
-from operators.slurm.sweep_table import Run
+from operators.slurm.submission.sweep_table import Run
 from resop import InvalidOptions, OperationFailed, Shell, operation
 
 

@@ -10,10 +10,10 @@ from typing_extensions import TypedDict
 
 from operators.slurm import parsing
 from operators.slurm.client import on_cluster
+from operators.slurm.cluster.license_counts import parse_licenses
+from operators.slurm.cluster.reservation_access import Requester, may_use, read_requester
+from operators.slurm.cluster.reservation_records import ReservationRecord, read_reservations
 from operators.slurm.job_types import NameList, Seconds, SlurmCluster, Timestamp
-from operators.slurm.license_counts import parse_licenses
-from operators.slurm.reservation_access import Requester, may_use, read_requester
-from operators.slurm.reservation_records import ReservationRecord, read_reservations
 from resop import Shell, operation
 
 

@@ -10,14 +10,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.array_members import ArrayMembers, Member, read_members
-from operators.slurm.array_record import FOLDER
+from operators.slurm.arrays.array_members import ArrayMembers, Member, read_members
+from operators.slurm.arrays.array_record import FOLDER
+from operators.slurm.arrays.member_files import FileContent, find_file, read_files, variables_of
 from operators.slurm.client import on_cluster
 from operators.slurm.job_types import ArrayIdText, Bytes, Seconds, SlurmCluster, Timestamp
-from operators.slurm.member_files import FileContent, find_file, read_files, variables_of
-from operators.slurm.output_folders import relative_to_home
-from operators.slurm.submit_options import ArrayIndexes, OptionText
-from operators.slurm.sweep_table import Run
+from operators.slurm.submission.output_folders import relative_to_home
+from operators.slurm.submission.submit_options import ArrayIndexes, OptionText
+from operators.slurm.submission.sweep_table import Run
 from resop import InvalidOptions, Shell, csv_lines, operation
 
 MAX_FILES = 20

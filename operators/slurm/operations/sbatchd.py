@@ -6,9 +6,9 @@ from pydantic import Field
 
 from operators.slurm.client import on_cluster
 from operators.slurm.job_types import SlurmCluster
-from operators.slurm.output_folders import resolve_paths
-from operators.slurm.submission import read_answer, sbatch
-from operators.slurm.submit_options import ArrayIndexes, CheckFolders, JobOptions, flags
+from operators.slurm.submission.output_folders import resolve_paths
+from operators.slurm.submission.submission import read_answer, sbatch
+from operators.slurm.submission.submit_options import ArrayIndexes, CheckFolders, JobOptions, flags
 from resop import ErrorMessage, Shell, operation
 
 

@@ -9,11 +9,11 @@ from typing_extensions import TypedDict
 
 from operators.slurm import parsing
 from operators.slurm.client import ask, on_cluster
-from operators.slurm.job_request import JobRequest
 from operators.slurm.job_types import Timestamp
-from operators.slurm.submission import messages_of
-from operators.slurm.submit_line import END_OF_OPTIONS
-from operators.slurm.submit_options import SubmitOptions
+from operators.slurm.scripts.submit_line import END_OF_OPTIONS
+from operators.slurm.submission.job_request import JobRequest
+from operators.slurm.submission.submission import messages_of
+from operators.slurm.submission.submit_options import SubmitOptions
 from resop import CommandFailed, Result, Shell, operation
 
 # src/api/allocate.c: a heterogeneous job has no partition; releases from 25.05 say "a using", and

@@ -2,11 +2,11 @@
 
 from typing import Unpack
 
-from operators.slurm.array_record import store
+from operators.slurm.arrays.array_record import store
 from operators.slurm.client import on_cluster
-from operators.slurm.job_request import JobRequest
-from operators.slurm.submission import Submission
-from operators.slurm.submit_options import SubmitOptions
+from operators.slurm.submission.job_request import JobRequest
+from operators.slurm.submission.submission import Submission
+from operators.slurm.submission.submit_options import SubmitOptions
 from resop import Shell, operation
 
 EXAMPLE_ENVIRONMENT = {"EXPERIMENT": "first, with a comma", "OMP_NUM_THREADS": "4"}

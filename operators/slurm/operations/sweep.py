@@ -9,19 +9,19 @@ from typing import Annotated, Unpack
 
 from pydantic import Field
 
-from operators.slurm.array_record import store
+from operators.slurm.arrays.array_record import store
 from operators.slurm.client import ask, on_cluster
-from operators.slurm.job_request import JobRequest, given_options
 from operators.slurm.job_types import SlurmCluster
-from operators.slurm.submission import Submission
-from operators.slurm.submit_options import (
+from operators.slurm.submission.job_request import JobRequest, given_options
+from operators.slurm.submission.submission import Submission
+from operators.slurm.submission.submit_options import (
     BatchOptions,
     BatchScript,
     CheckFolders,
     ParameterName,
     PositiveCount,
 )
-from operators.slurm.sweep_table import Run, RunValue
+from operators.slurm.submission.sweep_table import Run, RunValue
 from resop import (
     CommandFailed,
     InvalidOptions,

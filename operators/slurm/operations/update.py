@@ -7,21 +7,21 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import parsing
-from operators.slurm.array_tasks import list_tasks
 from operators.slurm.client import on_cluster
-from operators.slurm.job_changes import JobChange, change_jobs, fail_if_refused
-from operators.slurm.job_outcome import count_by_state
-from operators.slurm.job_queue import QueuedJob
-from operators.slurm.job_selection import (
+from operators.slurm.job_types import SlurmCluster, TimeLimitSeconds
+from operators.slurm.jobs.array_tasks import list_tasks
+from operators.slurm.jobs.job_changes import JobChange, change_jobs, fail_if_refused
+from operators.slurm.jobs.job_outcome import count_by_state
+from operators.slurm.jobs.job_queue import QueuedJob
+from operators.slurm.jobs.job_selection import (
     JOBS_PER_CALL,
     JobsInCommon,
     SelectionOptions,
     groups,
     select_ids,
 )
-from operators.slurm.job_types import SlurmCluster, TimeLimitSeconds
 from operators.slurm.parsing import JobId
-from operators.slurm.submit_options import (
+from operators.slurm.submission.submit_options import (
     AccountOption,
     CommaSeparatedNames,
     JobNameOption,

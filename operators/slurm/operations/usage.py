@@ -14,7 +14,6 @@ from typing_extensions import TypedDict
 
 from operators.slurm.client import on_cluster
 from operators.slurm.job_types import NameList, SlurmCluster, Timestamp
-from operators.slurm.job_usage import usage_by_partition
 from operators.slurm.known_names import (
     check_accounts,
     check_partitions,
@@ -22,14 +21,15 @@ from operators.slurm.known_names import (
     check_users,
     tracked_resources,
 )
-from operators.slurm.sreport import (
+from operators.slurm.usage.job_usage import usage_by_partition
+from operators.slurm.usage.sreport import (
     ReportRow,
     ReportTime,
     ResourceName,
     read_rollup_time,
     run_reports,
 )
-from operators.slurm.usage_periods import Interval, Period, Span, check_span, divide, period
+from operators.slurm.usage.usage_periods import Interval, Period, Span, check_span, divide, period
 from resop import InvalidOptions, Shell, operation
 
 UsageBy = Literal["cluster", "account", "user", "partition"]

@@ -8,7 +8,8 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm.client import on_cluster
-from operators.slurm.job_outcome import (
+from operators.slurm.job_types import JobIds, JobIdText, SlurmCluster
+from operators.slurm.jobs.job_outcome import (
     JobPart,
     KnownJob,
     count_by_state,
@@ -16,11 +17,10 @@ from operators.slurm.job_outcome import (
     ended_parts,
     unfinished,
 )
-from operators.slurm.job_types import JobIds, JobIdText, SlurmCluster
 from operators.slurm.listings import repeatable_separators
 from operators.slurm.operations.job import is_part
 from operators.slurm.parsing import JobId
-from operators.slurm.wait_state import WaitState
+from operators.slurm.waiting.wait_state import WaitState
 from resop import InvalidOptions, JobNotFound, Shell, operation
 
 MAX_TIMEOUT = 86_400

@@ -8,8 +8,6 @@ from typing_extensions import TypedDict
 
 from operators.slurm.accounting import PastJob, find
 from operators.slurm.client import on_cluster
-from operators.slurm.job_outcome import count_tasks
-from operators.slurm.job_reasons import NO_OUTPUT_SIGNAL, reason_of_end
 from operators.slurm.job_types import (
     UNFINISHED_STATES,
     Bytes,
@@ -20,7 +18,14 @@ from operators.slurm.job_types import (
     TimeLimitSeconds,
     Timestamp,
 )
-from operators.slurm.job_waits import (
+from operators.slurm.jobs.job_outcome import count_tasks
+from operators.slurm.operations.job import JobSummary, job
+from operators.slurm.operations.output import output
+from operators.slurm.output.output_files import OutputStream
+from operators.slurm.parsing import JobId, expand_indexes
+from operators.slurm.reasons.job_reasons import NO_OUTPUT_SIGNAL, reason_of_end
+from operators.slurm.reasons.reason_words import ADVICE, Explanation, ReasonKind, explain
+from operators.slurm.waiting.job_waits import (
     JobLimit,
     JobReservation,
     License,
@@ -32,11 +37,6 @@ from operators.slurm.job_waits import (
     read_requirements,
     read_reservation,
 )
-from operators.slurm.operations.job import JobSummary, job
-from operators.slurm.operations.output import output
-from operators.slurm.output_files import OutputStream
-from operators.slurm.parsing import JobId, expand_indexes
-from operators.slurm.reason_words import ADVICE, Explanation, ReasonKind, explain
 from resop import CommandFailed, DaemonUnavailable, OperationFailed, Shell, operation
 
 MAX_TAIL = 16_384

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from operators.slurm.batch_script import with_preparation
+from operators.slurm.scripts.batch_script import with_preparation
 
 MANY = 1 << 20
 

@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from operators.slurm import listings, member_files, wait_state
-from operators.slurm.array_members import Member
-from operators.slurm.array_record import ArrayRecord, describes
-from operators.slurm.index_ranges import format_indexes
-from operators.slurm.job_reasons import never_starts
-from operators.slurm.job_request import JobRequest
+from operators.slurm import listings
+from operators.slurm.arrays import member_files
+from operators.slurm.arrays.array_members import Member
+from operators.slurm.arrays.array_record import ArrayRecord, describes
+from operators.slurm.arrays.index_ranges import format_indexes
 from operators.slurm.job_types import Job
 from operators.slurm.parsing import JobId, expand_indexes
+from operators.slurm.reasons.job_reasons import never_starts
+from operators.slurm.submission.job_request import JobRequest
+from operators.slurm.waiting import wait_state
 from resop.testing import FakeShell
 
 SEPARATOR = listings.separator

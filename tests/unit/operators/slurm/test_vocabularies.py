@@ -7,10 +7,10 @@ job_state_reason.c, slurm_protocol_api.c, proc_args.c and parse_time.c.
 import re
 from typing import get_args
 
-from operators.slurm.job_reasons import reason_of_end
+from operators.slurm.cluster.node_states import BASE_STATES, FLAGS, NodeState, NodeStateWord
 from operators.slurm.job_types import UNFINISHED_STATES, JobState
-from operators.slurm.node_states import BASE_STATES, FLAGS, NodeState, NodeStateWord
 from operators.slurm.parsing import parse_count, parse_duration, parse_size, parse_text
+from operators.slurm.reasons.job_reasons import reason_of_end
 from resop.actions.options import check_options
 from resop.errors import InvalidOptions
 from tests.support.slurm_reasons import REASONS

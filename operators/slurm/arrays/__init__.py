@@ -1,0 +1,1 @@
+"""The members of sweeps and other arrays, and the record of them."""

@@ -1,0 +1,1 @@
+"""Nodes, partitions, reservations and licenses of the cluster."""

@@ -1,0 +1,1 @@
+"""Jobs in the queue: read, selected, changed, and how they ended."""

@@ -1,0 +1,1 @@
+"""Slurm's reasons: why a job waits, and why it failed."""

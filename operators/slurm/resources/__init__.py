@@ -1,0 +1,1 @@
+"""Generic resources, GPUs and their use, in each form that Slurm prints."""

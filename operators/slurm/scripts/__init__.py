@@ -1,0 +1,1 @@
+"""Batch scripts and submission lines, and what they say."""

@@ -1,0 +1,1 @@
+"""The options of sbatch, what is checked first, and its answer."""

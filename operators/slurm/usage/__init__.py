@@ -1,0 +1,1 @@
+"""Use of the cluster over time."""

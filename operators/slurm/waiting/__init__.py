@@ -1,0 +1,1 @@
+"""Waiting for jobs, and what they wait for."""
