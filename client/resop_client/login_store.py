@@ -85,7 +85,7 @@ class LoginStore:
         """Store a login; its file can be read by its owner only."""
         if self._keyring is not None:
             self._keyring.set_password(_KEYRING_SERVICE, profile, login.token)
-            login = replace(login, token="")
+            login = replace(login, token="")  # nosec B106: the keyring has it
         file = self._file(profile)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # mkstemp makes the file with mode 0600, and nobody sees half a file under its name.
