@@ -72,7 +72,8 @@ def answer_error(response: httpx2.Response) -> ResopError:
             "is the address right, and is there a proxy?",
             status=response.status_code,
         )
-    return error_of(response.status_code, error, task)
+    result = {name: body[name] for name in ("exit_code", "stderr") if name in body}
+    return error_of(response.status_code, {**result, **error}, task)
 
 
 def answer_json(response: httpx2.Response) -> Any:
