@@ -208,6 +208,7 @@ class AsyncResop:
         task_timeout: float | None,
         prefer: str,
     ) -> Record:
+        self._connection.require_token()
         path = (await self.catalog()).path(action)
         limit = {} if task_timeout is None else {"timeout": f"{task_timeout:g}"}
         answer: Record = await self._connection.post(

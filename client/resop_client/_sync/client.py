@@ -210,6 +210,7 @@ class Resop:
         task_timeout: float | None,
         prefer: str,
     ) -> Record:
+        self._connection.require_token()
         path = (self.catalog()).path(action)
         limit = {} if task_timeout is None else {"timeout": f"{task_timeout:g}"}
         answer: Record = self._connection.post(
