@@ -20,6 +20,8 @@ STEP_TIMEOUT = 60.0
 NO_ROW_CHANGED = ("\n0\n",)
 """The output of a change that finds no row."""
 ANSWER_LIMIT = 16 << 20
+MAX_SHOWN_OUTPUT = 100
+"""Characters of an unexpected output that an error shows."""
 
 _CLIENTS: dict[str, DatabaseClient] = {"postgresql": postgresql, "mariadb": mariadb}
 # The first line of standard input is the password, the rest is SQL. The environment of a process
@@ -71,7 +73,16 @@ class PortalDatabase:
         if self.shell.dry_run:
             self._check(summary, statement)
         result = self._run(summary, (), self.engine.change(statement), changes=True)
-        return 1 if self.shell.dry_run else int(result.lines[-1])
+        return 1 if self.shell.dry_run else self._count(result)
+
+    def _count(self, result: Result) -> int:
+        last = result.lines[-1] if result.lines else ""
+        if not last.isdecimal():
+            self.shell.fail(
+                "the database's client printed no number of changed rows: "
+                f"{last[:MAX_SHOWN_OUTPUT]!r}"
+            )
+        return int(last)
 
     def undone_by(self, summary: str, statement: Statement) -> AbstractContextManager[None]:
         """Register the change that undoes the one made in the context."""

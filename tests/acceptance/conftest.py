@@ -76,15 +76,19 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def background(request: pytest.FixtureRequest, folder: Path) -> Iterator[dict[str, Any]]:
-    """Start each selected module's `begin(folder, pool)` in the background; return results by name.
+    """Call each selected module's `begin_in_background`; return the results by module.
 
-    These are services that start, stop or refuse to start. They take a third of the total time,
-    during which the other tests run.
+    It gets the folder and a pool with one thread. These are services that start, stop or refuse to
+    start. They take a third of the total time, during which the other tests run.
     """
     modules = {each.module for each in request.session.items if isinstance(each, pytest.Function)}
     pool = ThreadPoolExecutor(1)  # only one, which leaves a core to the tests in the foreground
     try:
-        yield {m.__name__: m.begin(folder, pool) for m in modules if hasattr(m, "begin")}
+        yield {
+            m.__name__: m.begin_in_background(folder, pool)
+            for m in modules
+            if hasattr(m, "begin_in_background")
+        }
     finally:
         pool.shutdown(cancel_futures=True)
 

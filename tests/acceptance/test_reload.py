@@ -29,7 +29,7 @@ class Reloads:
     output: str
 
 
-def begin(folder: Path, pool: Executor) -> Future[Reloads]:
+def begin_in_background(folder: Path, pool: Executor) -> Future[Reloads]:
     """Change an operator of a service in the background."""
     return pool.submit(change_operators, folder / "reload")
 

@@ -115,7 +115,7 @@ def run_with_operator(
 BrokenStarts = dict[tuple[str, str, str], Future[tuple[Path, CompletedCommand]]]
 
 
-def begin(folder: Path, pool: Executor) -> BrokenStarts:
+def begin_in_background(folder: Path, pool: Executor) -> BrokenStarts:
     """Run all cases of BROKEN in the background."""
     return {
         (command, file, content): pool.submit(

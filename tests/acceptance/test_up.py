@@ -236,7 +236,7 @@ class BackgroundStarts:
     refused: dict[tuple[str, str], Future[str]]
 
 
-def begin(folder: Path, pool: Executor) -> BackgroundStarts:
+def begin_in_background(folder: Path, pool: Executor) -> BackgroundStarts:
     """Start all of them."""
     first = pool.submit(first_start, folder)
     return BackgroundStarts(

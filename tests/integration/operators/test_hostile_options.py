@@ -16,6 +16,7 @@ from resop.actions.catalog import Action
 from resop.actions.execute import perform_command, perform_operation
 from resop.actions.operation import Operation
 from resop.actions.options import check_options
+from resop.actions.spellings import names_by_alias
 from resop.archives.entry import File
 from resop.errors import InvalidOptions, OperationFault, PathFailed, ResopError
 from resop.steps.result import Result
@@ -143,7 +144,8 @@ def test_hostile_string_is_refused_by_name_or_harmless(name: str, tmp_path: Path
             # The cluster of the scenario does not know all names of the other options.
             if isinstance(fault, InvalidOptions) and ": Slurm shows no " not in fault.message:
                 fields = {each["field"].split(".")[0] for each in fault.details["faults"]}
-                assert fields <= {str(place[0]), "command line"}, where
+                own = names_by_alias(action.options).get(str(place[0]), str(place[0]))
+                assert fields <= {own, "command line"}, where
 
 
 def test_each_hurtful_string_is_noticed_where_a_shell_reads_it(tmp_path: Path) -> None:
