@@ -100,10 +100,10 @@ def test_dry_run_that_a_worker_runs_is_recorded_as_checked(client: Caller, owner
     token = client.login("tina", ACCOUNTS["tina"].password).json()["output"]["token"]
     client.http.headers["Authorization"] = f"Bearer {token}"
     query = {"dry_run": "true"}
-    answer = client.post("ldap/opn/find_user", {"username": "ada"}, query=query)
-    assert failure(answer, 424)["message"].startswith("the setting LDAP_PEOPLE is missing")
-    [entry] = [each for each in entries(owner, client) if each["action"] == "ldap:find_user"]
-    assert (entry["outcome"], entry["options"]) == ("checked", {"username": "ada"})
+    answer = client.post("slurm/opn/create_account", {"account": "ice"}, query=query)
+    assert failure(answer, 424)["message"]  # the login node has no Slurm
+    [entry] = [each for each in entries(owner, client) if each["action"] == "slurm:create_account"]
+    assert (entry["outcome"], entry["options"]) == ("checked", {"account": "ice"})
     assert entry["task"] == answer.json()["task"]
 
 

@@ -9,7 +9,12 @@ import pytest
 from tests.support.openapi import json_schema, operations, parameters, resolve, walk
 from tests.support.service import Caller, Service
 
-NO_ACTIONS = {"/{operator}/{kind}/{action}/batch", "/batches/{batch_id}/retry", "/api-keys"}
+NO_ACTIONS = {
+    *("/{operator}/{kind}/{action}/batch", "/batches/{batch_id}/retry", "/api-keys"),
+    *("/approvals/{approval_id}/approve", "/approvals/{approval_id}/refuse"),
+    *("/tasks/{task_id}/repair", "/tasks/{task_id}/secrets"),
+    *("/batches/{batch_id}/results.csv", "/batches/{batch_id}/results.ndjson"),
+}
 """The paths with a POST that runs no action of its own."""
 
 
