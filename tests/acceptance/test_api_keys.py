@@ -196,7 +196,7 @@ def test_read_only_key_changes_nothing_on_any_path(
     assert program.task(task)["state"] == "succeeded"
     assert program.http.get(f"/batches/{batch}").status_code == 200
     names = {"task_id": task, "batch_id": batch, "path": "x", "key_id": "x", "login_id": "x"}
-    names |= {"operator": "core", "kind": "opn", "action": "run"}
+    names |= {"operator": "core", "kind": "opn", "action": "run", "approval_id": "x"}
     logins = re.compile("/auth/opn/(login|renew|.*token)")
     reading, asked = set(), 0
     for path, methods in document["paths"].items():
