@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,10 @@ test $SEED -ne 3 || test -e {folder}/repaired
 
 
 @pytest.fixture
-def hpc(alice: Caller, running: Embedded, tmp_path: Path) -> Resop:
-    return Resop(f"http://{HOST}:{running.ports[0]}", alice.token, store=LoginStore(tmp_path))
+def hpc(alice: Caller, running: Embedded, tmp_path: Path) -> Iterator[Resop]:
+    address = f"http://{HOST}:{running.ports[0]}"
+    with Resop(address, alice.token, store=LoginStore(tmp_path)) as client:
+        yield client
 
 
 def test_sweep_is_watched_collected_and_its_failures_run_again(hpc: Resop, tmp_path: Path) -> None:
@@ -52,6 +55,6 @@ def test_sweep_is_watched_collected_and_its_failures_run_again(hpc: Resop, tmp_p
     hpc.utils.rm(folder, recursive=True)
 
 
-def test_a_job_that_does_not_exist_is_told(hpc: Resop) -> None:
+def test_a_job_that_does_not_exist_is_named(hpc: Resop) -> None:
     with pytest.raises(errors.JobNotFound, match="there is no job 99999999"):
         hpc.slurm.job(id="99999999")
