@@ -64,7 +64,8 @@ async def show_secrets(task_id: str, services: ServicesDep, token: WritingToken)
     request that waited for the task has shown them already.
     """
     task = await own_task(services, token, task_id)
-    return result_json(await reveal(services, token, task))
+    shown = result_json(await reveal(services, token, task))
+    return {"success": task.state == State.SUCCEEDED, **shown}
 
 
 @router.delete(

@@ -180,6 +180,12 @@ CASES = (
     Case("db/opn/create_user", person("dry1"), refused="the portal already has a user dry1"),
     Case("db/opn/enable_user", named("dry1", enabled=False), ("disable dry1 in the portal",)),
     Case("db/opn/enable_user", named("dry9"), refused="the portal has no user dry9"),
+    Case(
+        "db/opn/modify_user",
+        named("dry1", full_name="Other"),
+        ("change full_name of dry1 in the portal",),
+    ),
+    Case("db/opn/modify_user", named("dry9", role="x"), refused="the portal has no user dry9"),
     Case("db/opn/change_password", named("dry1", password=PASSWORD), ("set the portal's",)),
     Case("db/opn/change_password", named("dry9", password=PASSWORD), refused="no user dry9"),
     Case("db/opn/delete_user", named("dry1"), ("remove dry1 from the portal",)),
@@ -230,6 +236,12 @@ HPCCENTER = (
         ),
     ),
     Case("hpccenter/opn/suspend_user", named("dry9"), refused="no user dry9"),
+    Case(
+        "hpccenter/opn/modify_user",
+        named("dry1", mail="new@hpc.example"),
+        ("replace mail new@", "change mail of dry1 in the portal"),
+    ),
+    Case("hpccenter/opn/show_user", named("dry1")),
     Case(
         "hpccenter/opn/delete_user",
         named("dry1"),
@@ -297,7 +309,7 @@ def before(dry1: None, bed: Testbed) -> dict[str, str]:
 def check_steps(caller: Caller, task: str) -> None:
     """Check that the steps that were run can change nothing."""
     for step in caller.task(task)["steps"]:
-        words = shlex.split(step["command"])
+        words = shlex.split(step["command"].partition("  # ")[0])
         program, flags = words[0].rpartition("/")[2], words[1:]
         verbs = [f"{program} {flag}" for flag in flags]
         known = {program, *verbs} | ({*flags} if program == "sh" else set())
@@ -391,7 +403,7 @@ def test_id_that_would_be_given_is_the_next_free_one(admin: Caller, bed: Testbed
     [added] = [each for each in answer["plan"] if str(each["summary"]).startswith("add uid=")]
     assert f"uidNumber: {number}\n" in added["stdin"] and "userPassword: ********" in added["stdin"]
     assert added["command"].startswith("ldapadd ")
-    assert answer["undo"][0].startswith("ldapdelete ")
+    assert answer["undo"][0].startswith("delete uid=dry2,")
     assert json.dumps(answer).count(PASSWORD) == 0
     made = output(admin, "ldap/opn/create_user", **options)
     try:
