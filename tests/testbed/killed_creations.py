@@ -3,6 +3,10 @@
 All creations run at once, each up to its own moment: before a step, while it runs, after it has
 acted, and the same in the undo. Then their worker is killed. What the answers list is compared with
 what the systems hold, asked directly, and a repair leaves nothing.
+
+Run it by its path; `make test` leaves it out, because it is not reliable yet: slurmdbd refuses
+connections when it kills and repairs some sixty creations at once, and then lists and systems
+differ.
 """
 
 import re
@@ -25,6 +29,8 @@ OPERATORS = Path(__file__).with_name("operators")
 SYSTEMS = {"directory": "ldap", "Slurm": "slurm", "portal": "portal", "login node": "folder"}
 CHANGES = (r"^ldapadd .* # uid=", " add user ", "# add .* to the portal", "^mkdir ")
 AT_ONCE = 16
+REPAIRS_AT_ONCE = 4
+"""More changes at a time, and slurmdbd refuses connections."""
 PATIENCE = 150.0
 Content = dict[str, set[str]]
 
@@ -168,6 +174,7 @@ def test_list_of_a_killed_creation_is_what_is_there_and_repair_leaves_nothing(
             done: dict[str, Any] = answer.json()
             return done
 
+    with ThreadPoolExecutor(REPAIRS_AT_ONCE) as pool:
         repaired = dict(zip(names, pool.map(repair, names), strict=True))
     assert contents(bed) == {system: set() for system in before}
     assert {name for name, done in repaired.items() if done["output"]["undone"]} >= set().union(
