@@ -126,7 +126,7 @@ def test_flag_is_as_the_program_takes_it(
         ("squeue", {"user": "alice", "format": "%i %j"}, "JOBID NAME"),
         ("sinfo", {"Node": True, "partition": "batch"}, "cn01"),
         ("scontrol", {"oneliner": True, "input": "show partition batch"}, "PartitionName=batch"),
-        ("sbatch", {"wrap": "true", "cpus_per_task": "1", "parsable": True}, "\n"),
+        ("sbatch", {"wrap": "hostname", "cpus_per_task": "1", "parsable": True}, "\n"),
         ("ldapsearch", {"x": True, "LLL": True, "input": ["(uid=alice)", "uid"]}, "uid: alice"),
         ("cp", {"verbose": True, "backup": True, "input": ["/etc/hostname", "a b"]}, "a b"),
     ],

@@ -35,7 +35,6 @@ from resop import InvalidOptions, Shell, operation
 UsageBy = Literal["cluster", "account", "user", "partition"]
 UsageUnit = Literal["seconds", "minutes", "hours"]
 _SECONDS: dict[UsageUnit, int] = {"seconds": 1, "minutes": 60, "hours": 3600}
-_HALF_HOUR = 1800
 _REPORTS = {
     "cluster": ("cluster", "Utilization"),
     "account": ("cluster", "AccountUtilizationByUser"),
@@ -135,8 +134,7 @@ def usage(
             used = _from_sacct(shell, spans, tracked, lists)
         else:
             lists = {"accounts": accounts, "users": users, "clusters": _listed(cluster)}
-            whole = spans if end is not None else _with_present_hour(spans)
-            used = _from_sreport(shell, by, whole, tracked, lists)
+            used = _from_sreport(shell, by, spans, tracked, lists)
         if not used:
             check_accounts(shell, accounts)
             check_users(shell, users)
@@ -179,15 +177,6 @@ def _from_sacct(
         _Label(None, None, partition, resource, "used"): seconds
         for (partition, resource), seconds in used.items()
     }
-
-
-def _with_present_hour(spans: Sequence[Span]) -> list[Span]:
-    """Return the periods with the last one a little longer.
-
-    sreport rounds its end to a full hour: up in the newest releases, to the nearest one in others.
-    """
-    *others, (first, now) = spans
-    return [*others, (first, now + _HALF_HOUR)]
 
 
 def _from_sreport(
