@@ -64,7 +64,7 @@ class Worker:
         self._database.create_tables()
         encryptor = Encryptor(settings.secret_key(), settings.previous_secret_key())
         publisher = EventPublisher(settings.redis_url, encryptor.message_keys)
-        self._writer = RecordWriter(TaskStore(self._database), publisher)
+        self._writer = RecordWriter(name, TaskStore(self._database), publisher)
         self._audit = make_recorder(settings, self._database)
         queue = TaskQueue(app)
         self._dispatcher = BatchDispatcher(self._database, queue, publisher, settings.BATCH_AT_ONCE)

@@ -45,7 +45,8 @@ class _Entry:
     written: Future[None] = field(default_factory=Future)
     refusal: Exception | None = None
     is_late: bool = False
-    """True for the end of a task that has ended otherwise: as lost, when this worker was silent."""
+    """True for the end of a task that was taken while this worker was silent: ended as lost, or
+    resumed by another."""
 
 
 class RecordWriter:
@@ -53,12 +54,14 @@ class RecordWriter:
 
     def __init__(
         self,
+        worker: str,
         tasks: TaskStore,
         publisher: EventPublisher,
         *,
         max_changes: int = MAX_CHANGES,
         linger_seconds: float = LINGER_SECONDS,
     ) -> None:
+        self._worker = worker
         self._tasks = tasks
         self._publisher = publisher
         self._changed_tasks: set[str] = set()
@@ -109,7 +112,7 @@ class RecordWriter:
         began = time.monotonic()
         while True:
             try:
-                late = self._tasks.apply(changes)
+                late = self._tasks.apply(changes, self._worker)
                 for entry in group:
                     entry.is_late = entry.change in late
                 return

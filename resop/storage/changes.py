@@ -27,24 +27,38 @@ _UPDATE_STEP = update(STEP).where(
     STEP.c.task == bindparam("of_task"), STEP.c.number == bindparam("of_number")
 )
 _UPDATE_RUNNING = update(TASK).where(
-    TASK.c.id == bindparam("of_task"), TASK.c.state == State.RUNNING
+    TASK.c.id == bindparam("of_task"),
+    TASK.c.state == State.RUNNING,
+    TASK.c.worker == bindparam("of_worker"),
 )
 
 
 class Change:
     """One statement of a group that `TaskStore.apply` writes in one transaction."""
 
-    __slots__ = ("_smaller", "owner", "read_only", "result", "statement", "task", "values")
+    __slots__ = (
+        "_of_task",
+        "_smaller",
+        "owner",
+        "read_only",
+        "result",
+        "statement",
+        "task",
+        "values",
+    )
 
     def __init__(
         self,
         task: str,
         statement: Any,
         values: dict[str, Any] | list[dict[str, Any]] | None = None,
+        *,
+        of_task: bool = False,
     ) -> None:
         self.task = task
         self.statement = statement
         self.values = values
+        self._of_task = of_task
         self.result: dict[str, Any] | None = None
         """The columns of a task that ends."""
         self.owner = "", ""
@@ -73,10 +87,10 @@ class Change:
 
     @classmethod
     def ended(cls, task_id: str, state: State, **values: Any) -> Change:
-        """Record the end of a running task; does nothing to a task that has already ended."""
+        """Record the end of a task; does nothing to one that has ended or that another runs."""
         columns = _NO_RESULT | values | {"state": state, "ended_at": now()}
         statement = _setting(_UPDATE_RUNNING, *columns)
-        change = cls(task_id, statement, {"of_task": task_id, **_bound(columns)})
+        change = cls(task_id, statement, _bound(columns), of_task=True)
         change.result = {"state": state, **values}
         change._smaller = partial(_smaller_ends, task_id, state, values)
         return change
@@ -85,7 +99,17 @@ class Change:
     def progress(cls, task_id: str, **values: Any) -> Change:
         """Record new values of a running task: its log, its progress."""
         statement = _setting(_UPDATE_RUNNING, *values)
-        return cls(task_id, statement, {"of_task": task_id, **_bound(values)})
+        return cls(task_id, statement, _bound(values), of_task=True)
+
+    def parameters(self, worker: str) -> dict[str, Any] | list[dict[str, Any]] | None:
+        """Return the parameters of the statement, for the worker whose change this is.
+
+        A task is changed only by the worker that runs it: not by one that was silent for so long
+        that another has resumed the task.
+        """
+        if self._of_task and isinstance(self.values, dict):
+            return self.values | {"of_task": self.task, "of_worker": worker}
+        return self.values
 
     def smaller(self, reason: str) -> list[Change]:
         """Return the changes to try instead if the database refuses this one, largest first.

@@ -220,16 +220,16 @@ class TaskStore:
                 ).rowcount
             )
 
-    def apply(self, changes: Sequence[Change]) -> list[Change]:
-        """Write many changes in one transaction; return the changes that matched no row.
+    def apply(self, changes: Sequence[Change], worker: str) -> list[Change]:
+        """Write many changes of `worker` in one transaction; return those that matched no row.
 
-        An end is one of these if its task has already ended.
+        An end is one of these if its task has already ended, or if another worker has resumed it.
         """
         with self._database.write() as db:
             return [
                 change
                 for change in changes
-                if db.execute(change.statement, change.values).rowcount == 0
+                if db.execute(change.statement, change.parameters(worker)).rowcount == 0
             ]
 
     def check(self) -> None:

@@ -169,7 +169,7 @@ def test_result_that_is_too_large_fails_its_own_task_alone(
     with set_to(server, max_allowed_packet=1 << 20), opened(url) as database:
         assert "tasks with larger results fail" in caplog.text
         store = TaskStore(database)
-        writer = RecordWriter(store, Nobody(), linger_seconds=5)  # type: ignore[arg-type]
+        writer = RecordWriter("w", store, Nobody(), linger_seconds=5)  # type: ignore[arg-type]
         writer.start()
         large = SECRET * 70_000
         bad, good, step = (claimed(store) for _ in range(3))

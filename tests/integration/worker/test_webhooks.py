@@ -135,7 +135,7 @@ def test_end_of_a_batch_is_sent_once_for_the_whole_batch(
     dispatch_batches(database, 2)
     for task, state in zip(tasks, (State.SUCCEEDED, State.FAILED), strict=True):
         assert task_store.claim(task.id, "w") and dispatch_batches(database, 2).ended == []
-        task_store.apply([Change.ended(task.id, state)])
+        task_store.apply([Change.ended(task.id, state)], "w")
     assert delivery_of(database, batch.id).attempts == 0
     assert dispatch_batches(database, 2).ended == [batch.id]
     [request] = requests_about(hook, batch.id)

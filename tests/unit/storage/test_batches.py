@@ -51,7 +51,7 @@ def numbers(task_store: TaskStore, dispatched: list[tuple[str, str, str]]) -> li
 
 def run(task_store: TaskStore, task_id: str, state: State = State.SUCCEEDED) -> None:
     assert task_store.claim(task_id, "w")
-    task_store.apply([Change.ended(task_id, state)])
+    task_store.apply([Change.ended(task_id, state)], "w")
 
 
 # -- create and read
@@ -158,7 +158,7 @@ def test_a_few_are_in_flight_and_the_next_follow_as_they_end(
     assert {cluster for _, cluster, _ in first} == {"tango"}
     task_store.claim(first[0][0], "w")
     assert dispatch_batches(database, 2).tasks == []
-    task_store.apply([Change.ended(first[0][0], State.FAILED)])
+    task_store.apply([Change.ended(first[0][0], State.FAILED)], "w")
     assert numbers(task_store, dispatch_batches(database, 2).tasks) == [2]
     assert batches.counts([made.id]) == {made.id: {State.FAILED: 1, State.QUEUED: 4}}
 

@@ -21,7 +21,7 @@ def test_rows_are_found_by_number_and_joined_by_step(
             StepOutput(task=task, number=number, step=step, stream=stream, text=f"{text}{task}")
             for number, (step, stream, text) in enumerate(ROWS, 1)
         ]
-        task_store.apply([Change.printed(task, rows[:2]), Change.printed(task, rows[2:])])
+        task_store.apply([Change.printed(task, rows[:2]), Change.printed(task, rows[2:])], "w")
     outputs = StepOutputStore(database)
     assert outputs.ends("t1") == {1: 4, 2: 5}
     assert outputs.ends("t1", after=4) == {2: 5}
@@ -38,8 +38,8 @@ def test_short_outputs_are_read_in_pages_and_long_ones_alone(
     for number, text in texts.items():
         begun = Step(task="t1", number=number, command="x", started_at=now())
         ended = Change.step_ended("t1", number, stdout=text, stderr=f"e{number}")
-        task_store.apply([Change.step_begun(begun), ended])
-    task_store.apply([Change.step_ended("t1", 7, stdout=None, stderr=None)])
+        task_store.apply([Change.step_begun(begun), ended], "w")
+    task_store.apply([Change.step_ended("t1", 7, stdout=None, stderr=None)], "w")
     wanted = [3, 7, 2, *range(10, 121), 500]
     outputs = list(StepOutputStore(database).outputs("t1", wanted))
     assert outputs[1] == outputs[-1] == (None, None)

@@ -168,7 +168,7 @@ def test_labels_are_set_in_any_state_and_nothing_else_changes(
     for each in (added, other):
         task_store.add(each)
         task_store.claim(each.id, "w")
-    task_store.apply([Change.ended(added.id, State.SUCCEEDED, output="x")])
+    task_store.apply([Change.ended(added.id, State.SUCCEEDED, output="x")], "w")
     before = task_store.get(added.id)
     assert before is not None
     task_store.label(added.id, note="the good run 😀")
@@ -220,7 +220,8 @@ def test_old_ended_tasks_are_deleted_with_their_steps_a_few_at_a_time(
                 Change.printed(
                     each.id, [StepOutput(task=each.id, number=1, step=1, stream=1, text="x")]
                 ),
-            ]
+            ],
+            "w",
         )
     printed = StepOutputStore(database)
     assert [task_store.delete_ended(moment, 3) for _ in range(3)] == [3, 2, 0]

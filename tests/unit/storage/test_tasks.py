@@ -21,6 +21,7 @@ from resop.storage.models import (
     now,
 )
 from resop.storage.tasks import TaskStore, _count_waiting
+from resop.storage.workers import WorkerStore
 from tests.support.ids import next_id
 from tests.support.tasks import new_task as task
 
@@ -64,7 +65,9 @@ def test_task_reads_back_as_it_was_written(task_store: TaskStore) -> None:
 )
 def test_any_text_and_json_survives(task_store: TaskStore, queued: Task, value: Any) -> None:
     task_store.claim(queued.id, "w")
-    task_store.apply([Change.ended(queued.id, State.SUCCEEDED, output=value, stderr=str(value))])
+    task_store.apply(
+        [Change.ended(queued.id, State.SUCCEEDED, output=value, stderr=str(value))], "w"
+    )
     read = found(task_store, queued.id)
     assert (read.output, read.stderr) == (value, str(value))
 
@@ -72,7 +75,7 @@ def test_any_text_and_json_survives(task_store: TaskStore, queued: Task, value: 
 def test_lone_surrogate_is_stored_as_a_question_mark(task_store: TaskStore, queued: Task) -> None:
     task_store.claim(queued.id, "w")
     error = {"message": "half \ud83d"}
-    task_store.apply([Change.ended(queued.id, State.FAILED, error=error, log=["\udcff"])])
+    task_store.apply([Change.ended(queued.id, State.FAILED, error=error, log=["\udcff"])], "w")
     read = found(task_store, queued.id)
     assert read.state == State.FAILED
     assert (read.error, read.log) == ({"message": "half ?"}, ["?"])
@@ -159,7 +162,7 @@ def test_end_is_written_and_the_payload_is_erased(
     task_store: TaskStore, queued: Task, state: State
 ) -> None:
     task_store.claim(queued.id, "w")
-    task_store.apply([Change.ended(queued.id, state, output="x", exit_code=3, seconds=0.5)])
+    task_store.apply([Change.ended(queued.id, state, output="x", exit_code=3, seconds=0.5)], "w")
     read = found(task_store, queued.id)
     assert (read.state, read.output, read.exit_code, read.seconds) == (state, "x", 3, 0.5)
     assert read.encrypted_payload is None
@@ -175,11 +178,32 @@ def test_ended_task_never_changes(task_store: TaskStore, queued: Task, first: St
     for state in State:
         assert not task_store.end(queued.id, state, output="second")
         assert not task_store.end(queued.id, state, when=[State.QUEUED], output="second")
-        task_store.apply([Change.ended(queued.id, state, output="second", log=["second"])])
-    task_store.apply([Change.progress(queued.id, log=["second"])])
+        task_store.apply([Change.ended(queued.id, state, output="second", log=["second"])], "w")
+    task_store.apply([Change.progress(queued.id, log=["second"])], "w")
     assert not task_store.unclaim(queued.id, "w")
     assert task_store.claim(queued.id, "w") is None
     assert found(task_store, queued.id) == before
+
+
+def test_former_worker_of_a_task_neither_changes_nor_ends_it(
+    task_store: TaskStore, worker_store: WorkerStore
+) -> None:
+    durable = task(state=State.RUNNING, worker="w1", resume_count=0)
+    task_store.add(durable)
+    former = [
+        Change.progress(durable.id, log=["former"]),
+        Change.ended(durable.id, State.SUCCEEDED, output="former"),
+    ]
+    assert worker_store.hand_off(durable.id, "w1")
+    handed_off = found(task_store, durable.id)
+    assert task_store.apply(former, "w1") == former
+    assert found(task_store, durable.id) == handed_off
+    assert task_store.claim(durable.id, "w2") is not None
+    resumed = found(task_store, durable.id)
+    assert task_store.apply(former, "w1") == former
+    assert found(task_store, durable.id) == resumed
+    assert task_store.apply([Change.ended(durable.id, State.SUCCEEDED, output="own")], "w2") == []
+    assert found(task_store, durable.id).output == "own"
 
 
 def test_queued_task_ends_only_when_expected_to_be_queued(
@@ -224,7 +248,8 @@ def test_group_of_changes_is_written_in_order(task_store: TaskStore, queued: Tas
             Change.step_begun(step(queued.id, 2, undo=True)),
             Change.step_ended(queued.id, 2, error="lost"),
             Change.ended(queued.id, State.LOST, log=["half", "all"]),
-        ]
+        ],
+        "w",
     )
     first, second = task_store.steps(queued.id)
     assert (first.number, first.command, first.stdout) == (1, "echo 😀", "é")
@@ -238,7 +263,7 @@ def test_group_is_written_as_a_whole_or_not_at_all(task_store: TaskStore, queued
     task_store.claim(queued.id, "w")
     twice = [Change.step_begun(step(queued.id, 1)), Change.step_begun(step(queued.id, 1))]
     with pytest.raises(Exception, match="UNIQUE"):
-        task_store.apply([Change.ended(queued.id, State.SUCCEEDED), *twice])
+        task_store.apply([Change.ended(queued.id, State.SUCCEEDED), *twice], "w")
     assert found(task_store, queued.id).state == State.RUNNING
     assert task_store.steps(queued.id) == []
     assert task_store.end(queued.id, State.FAILED), "the record is usable afterwards"
@@ -287,7 +312,7 @@ def test_secrets_of_an_answer_are_taken_once_and_only_of_tasks_that_succeeded(
         task_store.add(each)
     for each, state in ((failed, State.FAILED), (ended, State.SUCCEEDED)):
         task_store.claim(each.id, "w")
-        task_store.apply([Change.ended(each.id, state, encrypted_payload=b"secret")])
+        task_store.apply([Change.ended(each.id, state, encrypted_payload=b"secret")], "w")
     ids = [waiting.id, failed.id, ended.id]
     with ThreadPoolExecutor(2) as pool:
         taken = list(pool.map(lambda _: task_store.take_secrets(ids), range(2)))

@@ -55,7 +55,7 @@ def start(
     started = []
 
     def begin(**limits: Any) -> RecordWriter:
-        writer = RecordWriter(task_store, publisher, **limits)  # type: ignore[arg-type]
+        writer = RecordWriter("w", task_store, publisher, **limits)  # type: ignore[arg-type]
         writer.start()
         started.append(writer)
         return writer
@@ -127,10 +127,10 @@ def test_while_the_database_is_unavailable_nothing_is_dropped(
     tasks = [claimed(task_store, f"t{number}") for number in range(5)]
     apply, refusals = task_store.apply, iter(range(3))
 
-    def unavailable_at_first(changes: list[Change]) -> list[Change]:
+    def unavailable_at_first(changes: list[Change], worker: str) -> list[Change]:
         if next(refusals, None) is not None:
             raise RecordsUnavailable
-        return apply(changes)
+        return apply(changes, worker)
 
     monkeypatch.setattr(task_store, "apply", unavailable_at_first)
     ends = [writer.write_end(task, Change.ended(task, State.SUCCEEDED)) for task in tasks]
@@ -163,10 +163,10 @@ def refusing(task_store: TaskStore, monkeypatch: pytest.MonkeyPatch, fault: Reso
     """Let the database refuse every change that has POISON among its values."""
     apply = task_store.apply
 
-    def refuse(changes: list[Change]) -> list[Change]:
+    def refuse(changes: list[Change], worker: str) -> list[Change]:
         if any(POISON in str(each.values) for each in changes):
             raise fault
-        return apply(changes)
+        return apply(changes, worker)
 
     monkeypatch.setattr(task_store, "apply", refuse)
 
@@ -262,7 +262,7 @@ def test_change_that_an_attempt_without_an_answer_has_written_is_not_refused(
 ) -> None:
     task = claimed(task_store, "t1")
     step = Step(task=task, number=1, command="id", started_at=now())
-    task_store.apply([Change.step_begun(step)])
+    task_store.apply([Change.step_begun(step)], "w")
     writer.write_now(Change.step_begun(step)).result(5)
     assert len(task_store.steps(task)) == 1
 
