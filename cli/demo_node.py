@@ -130,7 +130,7 @@ class DemoCommand(SubprocessStreamProtocol):
         await self.exited.wait()
 
 
-class Files(asyncssh.SFTPServer):
+class SftpFiles(asyncssh.SFTPServer):
     """SFTP on the real file system; relative paths start in this process's folder, the home."""
 
     def exit(self) -> None:
@@ -145,7 +145,7 @@ class DemoSession(asyncssh.SSHServerProcess[bytes]):
     """
 
     def __init__(self, node: "DemoNode") -> None:
-        sftp: Any = Files  # asyncssh annotates parameter and class differently
+        sftp: Any = SftpFiles  # asyncssh annotates parameter and class differently
         super().__init__(lambda _: node.spawn(self._serve(self._environment())), sftp, 3, False)
         self.over = False
         """True once the session is closed and no longer counts."""
@@ -238,7 +238,7 @@ async def _copy(source: asyncio.StreamReader, sink: asyncssh.SSHWriter[bytes]) -
             await sink.drain()
 
 
-class Login(asyncssh.SSHServer):
+class LoginServer(asyncssh.SSHServer):
     """One connection: its authentication, and its limit of channels."""
 
     def __init__(self, node: "DemoNode") -> None:
@@ -293,7 +293,7 @@ class DemoNode:
     home: Path
     username: str
     password: str
-    logins: set[Login] = field(default_factory=set)
+    logins: set[LoginServer] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -338,7 +338,7 @@ async def serve(node: DemoNode, port: int, key: asyncssh.SSHKey, parent: int) ->
     acceptor = await asyncssh.listen(
         HOST,
         port,
-        server_factory=lambda: Login(node),
+        server_factory=lambda: LoginServer(node),
         server_host_keys=[key],
         login_timeout=LOGIN_TIMEOUT,
         encoding=None,

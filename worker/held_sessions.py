@@ -34,7 +34,7 @@ from resop.security.encryption import Encryptor
 from resop.security.login_handover import TO_API, TO_WORKER, LoginKeyExchange
 from resop.ssh.connection_opener import Connect
 from resop.ssh.connector import Connector
-from resop.ssh.handshake_queue import Rank, Turn
+from resop.ssh.handshake_queue import QueuePlace, Rank
 from resop.ssh.session import Session
 from resop.storage.credentials import CredentialStore
 
@@ -146,7 +146,7 @@ class HeldSessions:
         turn: dict[str, Any],
     ) -> dict[str, Any]:
         target = self._settings.cluster(cluster)
-        place = Turn(Rank(turn["rank"]), turn["origin"])
+        place = QueuePlace(Rank(turn["rank"]), turn["origin"])
         connection, account = await self._connector.account_with_password(
             target, username, password, otp, place
         )

@@ -25,7 +25,7 @@ from resop.security.certificate_serial import certificate_serial
 from resop.security.tokens import Token
 from resop.ssh.authorized_keys import KeyLine, NodeClock, add_line, remove_lines
 from resop.ssh.authorized_keys_editor import edit_authorized_keys
-from resop.ssh.handshake_queue import KEY_TURN, Turn
+from resop.ssh.handshake_queue import KEY_TURN, QueuePlace
 from resop.ssh.remote_account import RemoteAccount, differs, fetch_account
 from resop.storage.models import Credential, now
 
@@ -48,7 +48,7 @@ class LoginData:
     """None for a login by a trusted issuer's token, and for an API key."""
     otp: str | None
     key_share: str
-    turn: Turn = KEY_TURN
+    turn: QueuePlace = KEY_TURN
     """The login's place among the handshakes with the cluster."""
     private_key: bytes | None = None
     """The key of the login with which an API key is made."""

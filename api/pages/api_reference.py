@@ -41,7 +41,7 @@ class Field(NamedTuple):
     limits: list[str]
 
 
-class Answer(NamedTuple):
+class ResponseEntry(NamedTuple):
     """One response of an operation."""
 
     status: str
@@ -64,7 +64,7 @@ class Endpoint(NamedTuple):
     body: list[Field]
     media_types: list[str]
     examples: list[Any]
-    answers: list[Answer]
+    answers: list[ResponseEntry]
 
 
 class Section(NamedTuple):
@@ -186,11 +186,11 @@ class ApiReference:
             _limits(parameter["schema"]),
         )
 
-    def _answer(self, status: str, response: Mapping[str, Any]) -> Answer:
+    def _answer(self, status: str, response: Mapping[str, Any]) -> ResponseEntry:
         found = self._resolved(response)
         schemas = [each.get("schema", {}) for each in found.get("content", {}).values()]
         parts = type_parts(schemas[0]) if schemas and schemas[0] else []
-        return Answer(status, response.get("description", found["description"]), parts)
+        return ResponseEntry(status, response.get("description", found["description"]), parts)
 
     def _fields(self, schema: Mapping[str, Any]) -> list[Field]:
         """Return the members of an object."""

@@ -58,7 +58,7 @@ class LoginList(BaseModel):
     logins: list[Login]
 
 
-class EndedLogins(BaseModel):
+class LogoutResult(BaseModel):
     """The logins that a request has ended."""
 
     success: bool = True
@@ -83,7 +83,7 @@ async def end_all_logins(
     token: PersonToken,
     except_current: Annotated[bool, Query(description="Keep the login of this request.")] = False,
     keep_running: KeepRunning = False,
-) -> EndedLogins:
+) -> LogoutResult:
     """Log out everywhere: end all of the caller's logins on this cluster.
 
     What runs on them ends within seconds: tasks, batches, transfers, event streams.
@@ -107,7 +107,7 @@ async def end_login(
     services: ServicesDep,
     token: PersonToken,
     keep_running: KeepRunning = False,
-) -> EndedLogins:
+) -> LogoutResult:
     """End one of the caller's logins, with everything that runs on it."""
     found = await run_in_threadpool(services.storage.credentials.get, login_id)
     if found is None or (found.username, found.cluster) != (token.username, token.cluster):
@@ -119,11 +119,11 @@ async def end_login(
     return await _end(services, token, end)
 
 
-async def _end(services: Services, token: Token, end: EndLogins) -> EndedLogins:
+async def _end(services: Services, token: Token, end: EndLogins) -> LogoutResult:
     """End logins, and remove the key of this request's login if it is one of them."""
     own = await run_in_threadpool(services.storage.credentials.get, token.credential)
     ended = await end_logins(services, end)
     ids = [each.id for each in ended]
     if token.credential in ids:
         await remove_key(services, token, own, ended)
-    return EndedLogins(ended=ids)
+    return LogoutResult(ended=ids)

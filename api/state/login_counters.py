@@ -41,7 +41,7 @@ def new_attempt() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class LoginVerdict:
     """The decision of one counter about the next login."""
 
     counter: Counter
@@ -86,7 +86,7 @@ class LoginCounters:
                 pipeline.expire(key, KNOWN_SECONDS)
             await pipeline.execute()
 
-    async def enter(self, counters: Sequence[Counter], attempt: str) -> list[Verdict]:
+    async def enter(self, counters: Sequence[Counter], attempt: str) -> list[LoginVerdict]:
         """Count an attempt as in progress if every counter admits it; return their verdicts."""
         async with self._transaction() as pipeline:
             for key in map(self._key, counters):
@@ -156,14 +156,14 @@ def _began_at(attempt: str) -> int:
 
 def _verdict(
     counter: Counter, rank: int, failed: bytes | None, ttl: int, last_pttl: int
-) -> Verdict:
+) -> LoginVerdict:
     """Judge a login that `rank` others in progress precede."""
     limit, failures = counter.limit, int(failed or 0)
     if failures < counter.budget:
         free = limit.at_once is None or rank < min(limit.at_once, counter.budget - failures)
-        return Verdict(counter, free, 0.0, 0)
+        return LoginVerdict(counter, free, 0.0, 0)
     if not limit.pause:
-        return Verdict(counter, False, 0.0, max(1, ttl))
+        return LoginVerdict(counter, False, 0.0, max(1, ttl))
     since_last = _PAUSE_CLOCK_SECONDS - last_pttl / 1000 if last_pttl > 0 else limit.longest_pause
     pause = max(0.0, limit.pause_after(failures, counter.budget) - since_last)
-    return Verdict(counter, rank < limit.at_once_slowly and not pause, pause, 0)
+    return LoginVerdict(counter, rank < limit.at_once_slowly and not pause, pause, 0)

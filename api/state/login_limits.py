@@ -28,7 +28,7 @@ FAILURES_PER_GOOD_USER = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class LoginLimit:
     """One limit of failed logins."""
 
     name: str
@@ -55,23 +55,23 @@ class Limit:
         return float(min(self.longest_pause, self.pause * 2 ** min(failures - budget, 16)))
 
 
-PAIR = Limit("user_and_address", "of this user from this address", 5, 60, 5)
-KNOWN_PAIR = Limit("user_and_address", "of this user from this address", 5, 600, 5, pause=2)
-EARLIER_LOGIN = Limit("earlier_login", "with this earlier token", 5, 600, 5, pause=2)
-KNOWN_USER = Limit("user", "of this user", 50, 600, 10, 0.5, 2)
-USER = Limit("user", "of this user", 20, 600, 10, pause=2, longest_pause=60)
-ADDRESS = Limit("address", "from this address", 20, 600, 6, pause=0.5)
-KNOWN_AT_ADDRESS = Limit("address", "from this address", 20, 600, None, 0.5, 2)
-CLUSTER = Limit("cluster", "on this cluster", 60, 60, None, 0.25, 0.5, 4)
-SERVICE = Limit("service", "in this service", 200, 60, None, 0.1, 0.25, 8)
-TOKENS = Limit("address", "with tokens from this address", 20, 60, 6, 0.5, 5)
+PAIR = LoginLimit("user_and_address", "of this user from this address", 5, 60, 5)
+KNOWN_PAIR = LoginLimit("user_and_address", "of this user from this address", 5, 600, 5, pause=2)
+EARLIER_LOGIN = LoginLimit("earlier_login", "with this earlier token", 5, 600, 5, pause=2)
+KNOWN_USER = LoginLimit("user", "of this user", 50, 600, 10, 0.5, 2)
+USER = LoginLimit("user", "of this user", 20, 600, 10, pause=2, longest_pause=60)
+ADDRESS = LoginLimit("address", "from this address", 20, 600, 6, pause=0.5)
+KNOWN_AT_ADDRESS = LoginLimit("address", "from this address", 20, 600, None, 0.5, 2)
+CLUSTER = LoginLimit("cluster", "on this cluster", 60, 60, None, 0.25, 0.5, 4)
+SERVICE = LoginLimit("service", "in this service", 200, 60, None, 0.1, 0.25, 8)
+TOKENS = LoginLimit("address", "with tokens from this address", 20, 60, 6, 0.5, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class Counter:
     """A limit as it applies to one user, address, cluster, or all."""
 
-    limit: Limit
+    limit: LoginLimit
     name: str
     """The user, address, cluster or pair that it counts for."""
     budget: int
@@ -107,7 +107,7 @@ def counters(source: Source, known: bool, good_users: int) -> list[Counter]:
     user, cluster, network = source.user, source.cluster, source.network
     more = min(MAX_ADDRESS_FAILURES - ADDRESS.failures, FAILURES_PER_GOOD_USER * good_users)
 
-    def counter(limit: Limit, *parts: str, more: int = 0) -> Counter:
+    def counter(limit: LoginLimit, *parts: str, more: int = 0) -> Counter:
         return Counter(limit, ":".join(parts), limit.failures + more)
 
     if user is None:

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import redis.asyncio
 
-from api.state.login_counters import LoginCounters, Verdict, new_attempt
+from api.state.login_counters import LoginCounters, LoginVerdict, new_attempt
 from api.state.login_limits import Counter, Source, counters
 from api.state.waiting_room import WaitingRooms
 from resop.errors import (
@@ -28,7 +28,7 @@ from resop.errors import (
     TooManyAttempts,
 )
 from resop.security.encryption import Encryptor
-from resop.ssh.handshake_queue import Rank, Turn
+from resop.ssh.handshake_queue import QueuePlace, Rank
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class LoginThrottle:
     @contextlib.asynccontextmanager
     async def attempt(
         self, username: str | None, cluster: str, address: str, earlier_login: str = ""
-    ) -> AsyncIterator[Turn]:
+    ) -> AsyncIterator[QueuePlace]:
         """Surround one login at the cluster; a refused login counts as a failure.
 
         Yields the login's place among the handshakes with the cluster. `username` is None if a
@@ -108,11 +108,13 @@ class LoginThrottle:
                 await place.pause(max(pause, THROTTLE_POLL_SECONDS * random.uniform(0.5, 1.5)))
 
 
-def _turn(source: Source, known: bool) -> Turn:
-    return Turn(Rank.KNOWN, source.pair) if known else Turn(Rank.STRANGER, source.network)
+def _turn(source: Source, known: bool) -> QueuePlace:
+    return (
+        QueuePlace(Rank.KNOWN, source.pair) if known else QueuePlace(Rank.STRANGER, source.network)
+    )
 
 
-def _wait_or_refuse(verdicts: Sequence[Verdict], seconds_left: float) -> float:
+def _wait_or_refuse(verdicts: Sequence[LoginVerdict], seconds_left: float) -> float:
     """Return how long to wait before asking again. Raises TooManyAttempts."""
     against = [verdict for verdict in verdicts if not verdict.admits]
     worst = max(against, key=lambda verdict: (verdict.refused_for, verdict.pause))

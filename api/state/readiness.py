@@ -19,7 +19,7 @@ PROBE_SECONDS = 2.0
 """How long a part may take to answer."""
 
 
-class Readiness:
+class ReadinessProbe:
     """The readiness of one API process. Requests that ask at the same time share the answer."""
 
     def __init__(

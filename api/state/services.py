@@ -17,7 +17,7 @@ from api.state.login_monitor import LoginMonitor, LoginUse
 from api.state.login_throttle import LoginThrottle
 from api.state.open_requests import OpenRequests
 from api.state.openid import OpenID
-from api.state.readiness import Readiness
+from api.state.readiness import ReadinessProbe
 from api.state.requests_by_login import RequestsByLogin
 from api.state.submitter import TaskSubmitter
 from api.state.task_waiters import CompletionWaiters
@@ -225,7 +225,7 @@ class Services:
     messaging: Messaging
     access: Access
     open_requests: OpenRequests
-    readiness: Readiness
+    readiness: ReadinessProbe
     audit: AuditRecorder
 
     async def start(self) -> None:
@@ -265,7 +265,7 @@ def make_services(settings: Settings) -> Services:
         messaging=messaging,
         access=access,
         open_requests=OpenRequests(settings),
-        readiness=Readiness(storage.database, messaging.redis, messaging.subscriber),
+        readiness=ReadinessProbe(storage.database, messaging.redis, messaging.subscriber),
         audit=AuditRecorder(storage.audit_log, streams),
     )
 

@@ -43,7 +43,7 @@ class DirectoryGroup(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class GroupMember:
     """A user as groups list one."""
 
     dn: str
@@ -51,7 +51,7 @@ class Member:
     """The user's names; the first one is listed in memberUid."""
 
     @classmethod
-    def of(cls, entry: LdapEntry, username: str = "") -> Member:
+    def of(cls, entry: LdapEntry, username: str = "") -> GroupMember:
         """Return the member that a user's entry describes, with the name that was asked for."""
         names = entry.values("uid")
         return cls(entry.dn, sorted(names, key=lambda name: name.lower() != username.lower()))
@@ -105,21 +105,21 @@ def group_from_entry(shell: Shell, entry: LdapEntry, name: str = "") -> Director
 
 def member_names(shell: Shell, group: LdapEntry) -> list[str]:
     """Return the user names of a group's members, without the placeholder of an empty group."""
-    empty = dn.normalize(placeholder(shell))
+    empty = dn.normalize(placeholder_member(shell))
     dns = [value for name in DN_ATTRIBUTES for value in group.values(name)]
     members = [value for value in dns if value and dn.normalize(value) != empty]
     names = [*group.values(NAME_ATTRIBUTE), *(_name_of(shell, value) for value in members)]
     return list(dict.fromkeys(names))
 
 
-def membership_filter(member: Member, *others: str) -> str:
+def membership_filter(member: GroupMember, *others: str) -> str:
     """Return the filter for groups that list a user, or match one of the `others`."""
     names = [f"({NAME_ATTRIBUTE}={escape_filter(name)})" for name in member.names]
     dns = [f"({name}={escape_filter(member.dn)})" for name in DN_ATTRIBUTES]
     return f"(|{''.join([*names, *dns, *others])})"
 
 
-def find_memberships(shell: Shell, member: Member, *others: str) -> list[LdapEntry]:
+def find_memberships(shell: Shell, member: GroupMember, *others: str) -> list[LdapEntry]:
     """Return the groups that list a user, and groups that match one of the filters `others`."""
     query = membership_filter(member, *others)
     return client.search(shell, groups_base(shell), query, *GROUP_ATTRIBUTES)
@@ -146,7 +146,7 @@ def primary_number(shell: Shell, group: str, found: Iterable[LdapEntry], option:
     return shell.fail(f"{option} is {group}, but neither the directory nor the login node has it")
 
 
-def add_members(shell: Shell, group: LdapEntry, members: Sequence[Member]) -> list[str]:
+def add_members(shell: Shell, group: LdapEntry, members: Sequence[GroupMember]) -> list[str]:
     """Add users to a group, registered to be undone; return the names of the new ones."""
     changes: list[client.AttributeChange] = []
     undo: list[client.AttributeChange] = []
@@ -166,7 +166,7 @@ def add_members(shell: Shell, group: LdapEntry, members: Sequence[Member]) -> li
 
 
 def remove_members(
-    shell: Shell, group: LdapEntry, members: Sequence[Member], *, undone: bool = True
+    shell: Shell, group: LdapEntry, members: Sequence[GroupMember], *, undone: bool = True
 ) -> bool:
     """Remove users from a group; return False if it lists none of them.
 
@@ -180,7 +180,7 @@ def remove_members(
         gone = [v for v in there if any(each.matches(attribute, v) for each in members)]
         if gone:
             emptied = attribute in DN_ATTRIBUTES and len(gone) == len(there)
-            filler = [placeholder(shell)] if emptied and needs_member(group) else []
+            filler = [placeholder_member(shell)] if emptied and needs_member(group) else []
             changes += _exchange(attribute, filler, gone)
             undo[:0] = _exchange(attribute, gone, filler)
     if changes:
@@ -194,13 +194,15 @@ def needs_member(group: LdapEntry) -> bool:
     return bool(classes & {"groupofnames", "groupofuniquenames"})
 
 
-def placeholder(shell: Shell) -> str:
+def placeholder_member(shell: Shell) -> str:
     """Return the DN in a group without members: LDAP_EMPTY_MEMBER, or the account that binds."""
     return shell.setting("LDAP_EMPTY_MEMBER", "") or shell.setting("LDAP_BIND_DN", "")
 
 
 def _is_placeholder(shell: Shell, attribute: str, value: str) -> bool:
-    return attribute != NAME_ATTRIBUTE and dn.normalize(value) == dn.normalize(placeholder(shell))
+    return attribute != NAME_ATTRIBUTE and dn.normalize(value) == dn.normalize(
+        placeholder_member(shell)
+    )
 
 
 def _exchange(

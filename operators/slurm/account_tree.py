@@ -10,7 +10,7 @@ from operators.slurm.limits import ASSOCIATION_COLUMNS, ConfiguredLimits, config
 from resop import Shell
 
 
-class Membership(NamedTuple):
+class AccountMembership(NamedTuple):
     """A user's association with an account, and the QOS that jobs may have there."""
 
     key: AssociationKey
@@ -28,7 +28,7 @@ class AccountTree(NamedTuple):
     parents: dict[str, str]
     limits: dict[AssociationKey, ConfiguredLimits]
     """The limits that are set at an account or at an association of the user, not inherited."""
-    memberships: list[Membership]
+    memberships: list[AccountMembership]
 
     def line(self, account: str) -> list[str]:
         """Return the account and those above it, the nearest first."""
@@ -56,7 +56,7 @@ def read_account_tree(shell: Shell, cluster: str, user: str) -> AccountTree:
         ("Account", "User", "Partition", "QOS"),
         *("associations", f"cluster={cluster}", f"user={user}"),
     )
-    memberships = [Membership(_key(row), parsing.split_names(row["QOS"])) for row in own]
+    memberships = [AccountMembership(_key(row), parsing.split_names(row["QOS"])) for row in own]
     return AccountTree(parents, limits, memberships)
 
 

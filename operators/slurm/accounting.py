@@ -107,7 +107,7 @@ class PastJob(Job):
     steps: list[JobStep]
 
 
-def list_jobs(shell: Shell, *filters: str) -> list[PastJob]:
+def list_past_jobs(shell: Shell, *filters: str) -> list[PastJob]:
     """Return the jobs that match sacct's filters, the last submitted first."""
     jobs: list[PastJob] = []
     for row in listings.sacct(shell, _COLUMNS, *filters):
@@ -122,7 +122,7 @@ def list_jobs(shell: Shell, *filters: str) -> list[PastJob]:
 
 def find(shell: Shell, target: JobId) -> list[PastJob]:
     """Return a job with all its parts and their steps, ordered by id."""
-    jobs = list_jobs(shell, f"--jobs={target.job}")
+    jobs = list_past_jobs(shell, f"--jobs={target.job}")
     found = [job for job in reversed(jobs) if matches_id(job, target)]
     is_alone = [job["id"] for job in jobs] == [str(target.job)]
     if not found and target.component is not None and is_alone:
@@ -140,7 +140,7 @@ def _find_component(shell: Shell, first: PastJob, component: int) -> list[PastJo
     number = first["raw_id"] + component
     return [
         {**job, "id": f"{first['id']}+{component}", "job": first["job"], "component": component}
-        for job in list_jobs(shell, f"--jobs={number}")
+        for job in list_past_jobs(shell, f"--jobs={number}")
         if job["id"] == str(number) and _submission(job) == _submission(first)
     ]
 

@@ -330,7 +330,7 @@ class _ReaderAfterNoise:
 EXPAND_PATH = b"expand-path@openssh.com"
 
 
-async def expand_home(sftp: asyncssh.SFTPClient, username: str) -> bytes:
+async def request_home_folder(sftp: asyncssh.SFTPClient, username: str) -> bytes:
     """Ask an SFTP server for a user's home folder; return nothing if it does not answer that.
 
     OpenSSH has the request since version 8.7, and takes `~` alone for the folder in which it runs.

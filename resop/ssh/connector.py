@@ -17,7 +17,7 @@ from resop.config.ssh_algorithms import CIPHER, KEX, MAC, older
 from resop.errors import AccessError, ClusterUnreachable, LimitReached, ResopError
 from resop.ssh.asyncssh_workarounds import TcpTunnel, skip_ignore_packets
 from resop.ssh.connection_errors import is_dropped
-from resop.ssh.handshake_queue import KEY_TURN, Displaced, HandshakeQueue, Rank, Turn
+from resop.ssh.handshake_queue import KEY_TURN, Displaced, HandshakeQueue, QueuePlace, Rank
 from resop.ssh.host_keys import load_host_keys
 from resop.ssh.login_answers import LoginSecrets
 from resop.ssh.login_client import LoginClient, read_key
@@ -66,7 +66,7 @@ class Connector:
         username: str,
         password: str,
         otp: str | None,
-        turn: Turn | None = None,
+        turn: QueuePlace | None = None,
     ) -> asyncssh.SSHClientConnection:
         """Log in with a password and, where the cluster asks for it, a one-time code.
 
@@ -86,7 +86,7 @@ class Connector:
         username: str,
         password: str,
         otp: str | None,
-        turn: Turn | None = None,
+        turn: QueuePlace | None = None,
     ) -> tuple[asyncssh.SSHClientConnection, RemoteAccount]:
         """Log in like `with_password`, and return the connection with its account.
 
@@ -122,7 +122,7 @@ class Connector:
         def client() -> LoginClient:
             return LoginClient(self._host_keys[cluster.name], login, self._login_seconds, key)
 
-        turn = Turn(Rank.KEY, username)
+        turn = QueuePlace(Rank.KEY, username)
         return await self._connect_with_retries(cluster, username, client, turn)
 
     async def _connect_with_retries(
@@ -130,7 +130,7 @@ class Connector:
         cluster: Cluster,
         username: str,
         new_client: Callable[[], LoginClient],
-        turn: Turn,
+        turn: QueuePlace,
     ) -> asyncssh.SSHClientConnection:
         attempt, began = 0, time.monotonic()
         handshakes = self._handshakes[cluster.name]
@@ -159,7 +159,7 @@ class Connector:
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
 
     @contextlib.asynccontextmanager
-    async def _handshake(self, cluster: Cluster, turn: Turn) -> AsyncIterator[None]:
+    async def _handshake(self, cluster: Cluster, turn: QueuePlace) -> AsyncIterator[None]:
         """Hold one of the handshakes of a cluster."""
         handshakes = self._handshakes[cluster.name]
         try:
@@ -242,7 +242,7 @@ def _with_older(kind: str, names: Sequence[str]) -> str | tuple[()]:
     return f"+{','.join(accepted)}" if accepted else ()
 
 
-def _too_many_wait(cluster: Cluster, turn: Turn) -> ResopError:
+def _too_many_wait(cluster: Cluster, turn: QueuePlace) -> ResopError:
     waiting = f"too many logins wait for a connection to {cluster.name}"
     if turn.rank is Rank.KEY:
         return ClusterUnreachable(f"{waiting}: try again in a minute")

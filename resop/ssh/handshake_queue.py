@@ -40,7 +40,7 @@ class Rank(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class QueuePlace:
     """A place in the order: turns of equal rank alternate between origins."""
 
     rank: Rank = Rank.KEY
@@ -48,12 +48,12 @@ class Turn:
     """A user, a user at an address, or an address: all its connections share its turns."""
 
 
-KEY_TURN = Turn()
+KEY_TURN = QueuePlace()
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    turn: Turn
+    turn: QueuePlace
     number: int
     granted: asyncio.Future[None]
 
@@ -64,7 +64,7 @@ class HandshakeQueue:
     def __init__(self) -> None:
         self.limit = START_HANDSHAKES
         """How many handshakes there are at the moment."""
-        self._active: Counter[Turn] = Counter()
+        self._active: Counter[QueuePlace] = Counter()
         self._waiting: list[_Waiting] = []
         self._numbers = itertools.count(1)
         self._last_turn: dict[str, int] = {}
@@ -77,7 +77,7 @@ class HandshakeQueue:
         """Return True if a connection with a key would have to wait."""
         return self._active.total() >= self.limit
 
-    async def acquire(self, turn: Turn | None = None) -> None:
+    async def acquire(self, turn: QueuePlace | None = None) -> None:
         """Wait for a handshake. Raises Displaced if too many strangers wait."""
         turn = turn or KEY_TURN
         waiting = _Waiting(turn, next(self._numbers), asyncio.get_running_loop().create_future())
@@ -93,7 +93,7 @@ class HandshakeQueue:
                 self.release(turn)
             raise
 
-    def release(self, turn: Turn | None = None) -> None:
+    def release(self, turn: QueuePlace | None = None) -> None:
         """Give a handshake back."""
         turn = turn or KEY_TURN
         self._active[turn] -= 1
@@ -103,7 +103,7 @@ class HandshakeQueue:
         self._forget_origin(turn.origin)
 
     @contextlib.asynccontextmanager
-    async def handshake(self, turn: Turn) -> AsyncIterator[None]:
+    async def handshake(self, turn: QueuePlace) -> AsyncIterator[None]:
         """Hold a handshake."""
         await self.acquire(turn)
         try:

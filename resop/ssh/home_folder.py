@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import asyncssh
 
 from resop.errors import ResopError
-from resop.ssh.asyncssh_workarounds import expand_home
+from resop.ssh.asyncssh_workarounds import request_home_folder
 from resop.ssh.exec_channel import run_command_line
 from resop.ssh.shell_refusal import LINGER
 from resop.steps.quoting import login_shell_script
@@ -33,7 +33,7 @@ async def find_home(connection: asyncssh.SSHClientConnection, sftp: asyncssh.SFT
     """
     if connection not in _homes:
         username = str(connection.get_extra_info("username"))
-        home = await expand_home(sftp, username) or await _ask_shell(connection)
+        home = await request_home_folder(sftp, username) or await _ask_shell(connection)
         if not home.startswith(b"/") or not await sftp.isdir(home):
             home = await sftp.realpath(b".")
         _homes[connection] = home

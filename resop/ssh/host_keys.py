@@ -15,7 +15,7 @@ from resop.config.settings import Settings
 from resop.config.ssh_algorithms import HOST_KEY, older
 from resop.errors import HostKeyMismatch, InvalidSettings
 from resop.ssh.host_names import SSH_PORT, HostNames, host_names
-from resop.ssh.known_hosts import KnownKeys, find_keys
+from resop.ssh.known_hosts import KnownKeys, find_host_keys
 
 log = logging.getLogger(__name__)
 
@@ -146,9 +146,9 @@ def load_host_keys(cluster: Cluster, settings: Settings) -> HostKeys:
 @functools.lru_cache(maxsize=64)  # the file of a site may have thousands of lines
 def _read(file: Path, modified: int, size: int, inode: int, names: HostNames) -> KnownKeys:
     content = file.read_bytes()
-    known = find_keys(content, names.with_port)
+    known = find_host_keys(content, names.with_port)
     if names.without_port != names.with_port:
-        known.add_default(find_keys(content, names.without_port))
+        known.add_default(find_host_keys(content, names.without_port))
     if known.skipped:
         numbers = ", ".join(map(str, known.skipped[:MAX_REPORTED_LINES]))
         more = ", …" if len(known.skipped) > MAX_REPORTED_LINES else ""

@@ -49,7 +49,7 @@ class KnownKeys:
         self.skipped = sorted({*self.skipped, *others.skipped})
 
 
-def find_keys(content: bytes, names: Sequence[str]) -> KnownKeys:
+def find_host_keys(content: bytes, names: Sequence[str]) -> KnownKeys:
     """Return the keys in a known_hosts file for a host, which has any of `names`.
 
     Each name is written as ssh writes it: in lower case, `[name]:port` for another port than 22.

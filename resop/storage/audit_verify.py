@@ -47,7 +47,7 @@ class _Chain:
 
 
 @dataclass(slots=True)
-class Verdict:
+class Verification:
     """The result of a verification."""
 
     entries: int = 0
@@ -77,7 +77,7 @@ class ChainVerifier:
         `pruned` are the last deleted entries of chains whose beginning was pruned. With
         `from_the_middle`, a chain may begin with any entry, as in the file of a stream.
         """
-        self.verdict = Verdict()
+        self.verdict = Verification()
         self.pruned: dict[str, Position] = {}
         """The last deleted entries, according to the prunings that were verified here."""
         self.links: dict[str, tuple[Position, str]] = {}
@@ -112,7 +112,7 @@ class ChainVerifier:
             self._note_mark(chain, entry)
         chain.anchored = True
 
-    def finish(self, lookup: Lookup) -> Verdict:
+    def finish(self, lookup: Lookup) -> Verification:
         """Check what the chains noted about each other, and return the verdict."""
         for writer, (position, by) in self.links.items():
             chain = self._chains.get(writer)

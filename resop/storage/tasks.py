@@ -221,7 +221,7 @@ class TaskStore:
             )
 
     def apply(self, changes: Sequence[Change], worker: str) -> list[Change]:
-        """Write many changes of `worker` in one transaction; return those that matched no row.
+        """Write many changes of `worker` in one transaction; return the ones without a row.
 
         An end is one of these if its task has already ended, or if another worker has resumed it.
         """

@@ -178,7 +178,7 @@ def _join_groups(shell: Shell, username: str, groups: Sequence[str]) -> list[Out
     if not groups:
         return []
     [entry] = find_users(shell, [username])
-    member = directory_groups.Member.of(entry, username)
+    member = directory_groups.GroupMember.of(entry, username)
     outcomes: list[Outcome] = []
     for name in dict.fromkeys(groups):
         group = directory_groups.get_group(shell, name)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from operators.ldap.groups import (
     DirectoryGroup,
-    Member,
+    GroupMember,
     add_members,
     get_group,
     group_from_entry,
@@ -23,7 +23,7 @@ def add_to_group(
 ) -> DirectoryGroup:
     """Return the group with all its members."""
     found = find_users(shell, usernames)
-    members = [Member.of(entry, name) for entry, name in zip(found, usernames, strict=True)]
+    members = [GroupMember.of(entry, name) for entry, name in zip(found, usernames, strict=True)]
     entry = get_group(shell, group)
     new = add_members(shell, entry, members)
     shell.log(f"added to {group}: {', '.join(new) or 'nobody'}")

@@ -9,12 +9,12 @@ from operators.ldap.groups import (
     CLASSES_WITH_DNS,
     NAME_ATTRIBUTE,
     DirectoryGroup,
-    Member,
+    GroupMember,
     get_group,
     group_from_entry,
     member_attributes,
     needs_member,
-    placeholder,
+    placeholder_member,
 )
 from operators.ldap.ldif import LdapEntry, escape_filter
 from operators.ldap.numbers import add_numbered, group_ids
@@ -71,7 +71,7 @@ def create_group(
         shell.fail(f"the directory already has a group {name}")
     usernames = list(dict.fromkeys(members or []))
     entries = find_users(shell, usernames)
-    users = [Member.of(entry, each) for entry, each in zip(entries, usernames, strict=True)]
+    users = [GroupMember.of(entry, each) for entry, each in zip(entries, usernames, strict=True)]
     ids = group_ids(shell)
     if gid_number and client.search(shell, ids.base, f"(gidNumber={gid_number})", "1.1"):
         shell.fail(f"gid_number {gid_number} belongs to another group")
@@ -109,7 +109,7 @@ def _settle(
 
 
 def _entry(
-    shell: Shell, dn: str, name: str, description: str | None, users: list[Member]
+    shell: Shell, dn: str, name: str, description: str | None, users: list[GroupMember]
 ) -> dict[str, list[str]]:
     classes = words_setting(shell, "LDAP_GROUP_CLASSES") or _usual_classes(shell)
     entry = {
@@ -121,7 +121,9 @@ def _entry(
     for attribute in member_attributes(shell, group):
         values = [each.value(attribute) for each in users]
         is_dn = attribute != NAME_ATTRIBUTE
-        entry[attribute] = values or ([placeholder(shell)] if is_dn and needs_member(group) else [])
+        entry[attribute] = values or (
+            [placeholder_member(shell)] if is_dn and needs_member(group) else []
+        )
     return entry
 
 

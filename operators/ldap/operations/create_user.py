@@ -139,7 +139,7 @@ def create_user(
     chosen = first_password(shell, password, generate_password or password is None)
     _refuse_local_account(shell, username)
     homes = _owners_of_homes(shell, user["home"], uid_number)
-    former = groups.Member(user["dn"], [username])
+    former = groups.GroupMember(user["dn"], [username])
     primary = str(gid_number or shell.setting("LDAP_GID"))
     found = groups.find_memberships(shell, former, groups.primary_filter(primary))
     option = "gid_number" if gid_number else "the setting LDAP_GID"
@@ -174,7 +174,9 @@ def _owners_of_homes(shell: Shell, home: str, uid_number: int | None) -> list[in
     return list(homes.values())
 
 
-def _leave_former_groups(shell: Shell, former: groups.Member, found: Sequence[LdapEntry]) -> None:
+def _leave_former_groups(
+    shell: Shell, former: groups.GroupMember, found: Sequence[LdapEntry]
+) -> None:
     """Take a former user of the same name out of the groups that still list one.
 
     This is not undone: if another request creates the user meanwhile, its user must not get them.

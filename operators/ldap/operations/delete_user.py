@@ -32,7 +32,7 @@ def delete_user(shell: Shell, username: ExistingUser) -> DirectoryDeletion:
     if entry is None:
         shell.fail(f"there is no user {username} in the directory")
     user = user_from_entry(shell, entry, username)
-    member = groups.Member.of(entry, username)
+    member = groups.GroupMember.of(entry, username)
     found = groups.find_memberships(shell, member)
     for group in found:
         # Nothing is undone later: a deleted user must not become a member again.

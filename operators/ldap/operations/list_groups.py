@@ -9,7 +9,7 @@ from operators.ldap import client
 from operators.ldap.groups import (
     GROUP_ATTRIBUTES,
     DirectoryGroup,
-    Member,
+    GroupMember,
     group_from_entry,
     membership_filter,
 )
@@ -44,7 +44,7 @@ def list_groups(
     tests = [match_filter("cn", name)] if name else []
     if member:
         [entry] = find_users(shell, [member])
-        tests.append(membership_filter(Member.of(entry, member)))
+        tests.append(membership_filter(GroupMember.of(entry, member)))
     query = f"(&(objectClass=posixGroup){''.join(tests)})"
     base = groups_base(shell)
     found, complete = client.search_limited(shell, base, query, limit, *GROUP_ATTRIBUTES)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from operators.ldap import client, schema
-from operators.ldap.groups import Member, find_memberships, primary_filter, primary_number
+from operators.ldap.groups import GroupMember, find_memberships, primary_filter, primary_number
 from operators.ldap.ldif import LdapEntry
 from operators.ldap.people import (
     AsciiPath,
@@ -73,7 +73,7 @@ def modify_user(
     wanted |= _addresses(shell, before, mail, mail_aliases)
     given = {name: values for name, values in wanted.items() if values is not None}
     _change(shell, entry, given)
-    member = Member.of(entry, username)
+    member = GroupMember.of(entry, username)
     groups = sorted(each.first("cn") or each.dn for each in find_memberships(shell, member))
     after = _with_values(entry, given) if shell.dry_run else get_entry(shell, username)
     return details_from_entry(shell, after, username, groups)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from operators.ldap.groups import (
     DirectoryGroup,
-    Member,
+    GroupMember,
     get_group,
     group_from_entry,
     remove_members,
@@ -38,9 +38,9 @@ def remove_from_group(
     )
 
 
-def _member(shell: Shell, username: str) -> Member:
+def _member(shell: Shell, username: str) -> GroupMember:
     entry = find_entry(shell, username, "uid")
     if entry is None:
-        return Member(f"uid={username},{people_base(shell)}", [username])
-    member = Member.of(entry, username)
-    return Member(member.dn, list(dict.fromkeys([*member.names, username])))
+        return GroupMember(f"uid={username},{people_base(shell)}", [username])
+    member = GroupMember.of(entry, username)
+    return GroupMember(member.dn, list(dict.fromkeys([*member.names, username])))

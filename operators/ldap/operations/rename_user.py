@@ -5,7 +5,7 @@ from operators.ldap.diagnosis import NO_SUCH_ATTRIBUTE, VALUE_EXISTS, DirectoryR
 from operators.ldap.groups import (
     DN_ATTRIBUTES,
     NAME_ATTRIBUTE,
-    Member,
+    GroupMember,
     find_memberships,
     remove_members,
 )
@@ -36,12 +36,12 @@ def rename_user(shell: Shell, username: ExistingUser, new_name: Username) -> Dir
     local = ("getent", "-s", "files", "passwd", new_name)
     if shell.run(*local, check=False, reads=True).exit_code == 0:
         shell.fail(f"the login node has a local account {new_name}, which would hide the user")
-    old = Member.of(entry, username)
-    former = Member(f"uid={new_name},{dn.parent(entry.dn)}", [new_name])
+    old = GroupMember.of(entry, username)
+    former = GroupMember(f"uid={new_name},{dn.parent(entry.dn)}", [new_name])
     for group in find_memberships(shell, former):
         remove_members(shell, group, [former])
     memberships = find_memberships(shell, old)
-    new = Member(_rename(shell, entry, old.names[0], new_name), [new_name])
+    new = GroupMember(_rename(shell, entry, old.names[0], new_name), [new_name])
     for group in memberships:
         _replace_member(shell, group, old, new)
     shell.end_logins(user_from_entry(shell, entry, username)["username"])
@@ -71,7 +71,7 @@ def _rename(shell: Shell, entry: LdapEntry, old_name: str, new_name: str) -> str
     return entry.dn
 
 
-def _replace_member(shell: Shell, group: LdapEntry, old: Member, new: Member) -> None:
+def _replace_member(shell: Shell, group: LdapEntry, old: GroupMember, new: GroupMember) -> None:
     """Replace the old name or DN in a group, unless the server has done so itself (refint)."""
     for attribute in (NAME_ATTRIBUTE, *DN_ATTRIBUTES):
         there = group.values(attribute)

@@ -1,6 +1,6 @@
 """Show a user of the directory, with groups, SSH keys and mail aliases."""
 
-from operators.ldap.groups import Member, find_memberships
+from operators.ldap.groups import GroupMember, find_memberships
 from operators.ldap.people import DirectoryUserDetails, ExistingUser, details_from_entry, get_entry
 from resop import Shell, operation
 
@@ -9,6 +9,6 @@ from resop import Shell, operation
 def show_user(shell: Shell, username: ExistingUser) -> DirectoryUserDetails:
     """Return the user."""
     entry = get_entry(shell, username)
-    found = find_memberships(shell, Member.of(entry, username))
+    found = find_memberships(shell, GroupMember.of(entry, username))
     groups = sorted(group.first("cn") or group.dn for group in found)
     return details_from_entry(shell, entry, username, groups)

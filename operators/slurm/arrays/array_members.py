@@ -24,7 +24,7 @@ NO_RECORD = "Slurm has no record of this task: it was cancelled before it starte
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class ArrayMember:
     """A member of an array."""
 
     index: int
@@ -68,9 +68,9 @@ class ArrayMembers(NamedTuple):
 
     record: ArrayRecord | None
     reruns: list[Rerun]
-    members: dict[int, Member]
+    members: dict[int, ArrayMember]
 
-    def chosen(self, indexes: str | None) -> list[Member]:
+    def chosen(self, indexes: str | None) -> list[ArrayMember]:
         """Return these members, or all. Raises InvalidOptions for an index that the array lacks."""
         if indexes is None:
             return list(self.members.values())
@@ -112,7 +112,7 @@ def read_members(
         task, accounted = tasks.get(at), past.get(at)
         status = codes.get(at, (None, None))
         own = accounted if task is accounted else None
-        members[index] = Member(index, at[0], len(history), task, own, status)
+        members[index] = ArrayMember(index, at[0], len(history), task, own, status)
     return ArrayMembers(record, later, members)
 
 
@@ -151,7 +151,7 @@ def _accounted(
 ) -> dict[tuple[int, int], PastJob]:
     """Return the tasks in the accounting database, without states that the queue contradicts."""
     numbers = ",".join(map(str, arrays))
-    listed = reversed(accounting.list_jobs(shell, f"--jobs={numbers}"))
+    listed = reversed(accounting.list_past_jobs(shell, f"--jobs={numbers}"))
     jobs = accounting.drop_reused(listed, queued.values())
     # At first the database has an array task under its own number only.
     places = {job["raw_id"]: at for at, job in queued.items() if job["tasks"] is None}

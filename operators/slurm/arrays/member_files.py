@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from typing_extensions import TypedDict
 
-from operators.slurm.arrays.array_members import Member
+from operators.slurm.arrays.array_members import ArrayMember
 from operators.slurm.arrays.array_record import ArrayRecord
 from operators.slurm.job_types import Job
 from operators.slurm.output.output_files import OutputStream, likely_patterns
@@ -62,7 +62,7 @@ _WHY_NOT = {
 _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 
 
-class FileContent(TypedDict):
+class MemberFile(TypedDict):
     """A file of a member, or why there is none."""
 
     path: str | None
@@ -85,9 +85,9 @@ class Wanted(NamedTuple):
 
 def read_files(
     shell: Shell, wanted: Sequence[Wanted], *, limit: int, total: int
-) -> list[FileContent]:
+) -> list[MemberFile]:
     """Return the beginnings of files: `limit` bytes of each at most, `total` of all together."""
-    answers: dict[str, FileContent] = {}
+    answers: dict[str, MemberFile] = {}
     paths = [*dict.fromkeys(each.path for each in wanted if each.path is not None)]
     for group in _groups(paths):
         argv = ("/bin/sh", "-c", READ, "files", str(limit), str(total), *group)
@@ -122,7 +122,7 @@ def _groups(paths: Sequence[str]) -> Iterator[list[str]]:
         yield group
 
 
-def _content(path: str, lines: Iterator[str]) -> tuple[FileContent, int]:
+def _content(path: str, lines: Iterator[str]) -> tuple[MemberFile, int]:
     """Return a file's content, and the number of bytes that were read."""
     first = next(lines, "")
     if not first.isdecimal():
@@ -130,20 +130,20 @@ def _content(path: str, lines: Iterator[str]) -> tuple[FileContent, int]:
     size, content = int(first), base64.b64decode(next(lines, ""))
     if size > 0 and not content:
         reason = "not read: total_limit is used up by the files before it"
-        return FileContent(path=path, text=None, size=size, truncated=True, reason=reason), 0
+        return MemberFile(path=path, text=None, size=size, truncated=True, reason=reason), 0
     truncated = len(content) < size
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(content, final=not truncated)
-    return FileContent(path=path, text=text, size=size, truncated=truncated, reason=None), len(
+    return MemberFile(path=path, text=text, size=size, truncated=truncated, reason=None), len(
         content
     )
 
 
-def _absent(path: str | None, reason: str) -> FileContent:
-    return FileContent(path=path, text=None, size=None, truncated=False, reason=reason)
+def _absent(path: str | None, reason: str) -> MemberFile:
+    return MemberFile(path=path, text=None, size=None, truncated=False, reason=reason)
 
 
-def find_file(pattern: str, member: Member, record: ArrayRecord | None) -> Wanted:
+def find_file(pattern: str, member: ArrayMember, record: ArrayRecord | None) -> Wanted:
     """Return the path of a member's file.
 
     The pattern may have the parameters and the variables of the array as a script has them ($T,
@@ -186,7 +186,7 @@ def _filled(pattern: str, task: Job, values: Mapping[str, str]) -> str:
     return "".join([*parts, fill_values(task, pattern[at:])])
 
 
-def _variables(task: Job, member: Member, record: ArrayRecord | None) -> dict[str, str]:
+def _variables(task: Job, member: ArrayMember, record: ArrayRecord | None) -> dict[str, str]:
     """Return the variables that a name may have, as the member's script has them."""
     own = {
         "SLURM_ARRAY_JOB_ID": str(member.array),
@@ -199,7 +199,7 @@ def _variables(task: Job, member: Member, record: ArrayRecord | None) -> dict[st
     return own | {name: value_text(value) for name, value in runs.get(member.index, {}).items()}
 
 
-def _as_task(job: Job, member: Member) -> Job:
+def _as_task(job: Job, member: ArrayMember) -> Job:
     """Return the member's own entry, where several pending tasks share one."""
     task = job.copy()
     task["task"], task["tasks"] = member.index, None
@@ -207,7 +207,7 @@ def _as_task(job: Job, member: Member) -> Job:
 
 
 def _output_file(
-    stream: OutputStream, task: Job, member: Member, record: ArrayRecord | None
+    stream: OutputStream, task: Job, member: ArrayMember, record: ArrayRecord | None
 ) -> Wanted:
     if member.past is not None:
         past = member.past.copy()

@@ -41,7 +41,7 @@ _AUTHOR = re.compile(r" \[(?P<by>[^\[\]\s]+)@(?P<when>[^@\[\]\s]+)\]")
 _parse_state = lru_cache(maxsize=1024)(NodeState.parse)
 
 
-class Reason(NamedTuple):
+class NodeReason(NamedTuple):
     """Why a node is out of service, by whom and since when."""
 
     text: str
@@ -56,7 +56,7 @@ class NodeRecord:
     fields: listings.TableRow
     """The values of `scontrol show node` that are words: CPUTot, RealMemory, …"""
     state: NodeState
-    reason: Reason | None
+    reason: NodeReason | None
 
     @property
     def name(self) -> str:
@@ -172,7 +172,7 @@ def _reason_on_one_line(text: str) -> str | None:
     return re.split(rf" +(?={_LATER_FIELD.pattern})", line)[0]
 
 
-def _parse_reason(line: str | None) -> Reason | None:
+def _parse_reason(line: str | None) -> NodeReason | None:
     """Parse `Reason=disk full [root@1700000000]`, which further lines of the text may follow."""
     if line is None:
         return None
@@ -182,4 +182,4 @@ def _parse_reason(line: str | None) -> Reason | None:
         by, since = author["by"], parsing.parse_time(author["when"])
         first = first[: author.start()] + first[author.end() :]
     text = " ".join(f"{first}{newline}{rest}".split())
-    return Reason(text, by, since) if text or by else None
+    return NodeReason(text, by, since) if text or by else None

@@ -22,7 +22,7 @@ _REQUIRED = frozenset(
 
 
 @dataclass(frozen=True)
-class Access:
+class ReservationAccess:
     """Who may use a reservation, as far as one list of names tells."""
 
     allowed: list[str]
@@ -30,7 +30,7 @@ class Access:
     denied: list[str]
 
     @classmethod
-    def parse(cls, text: str) -> Access:
+    def parse(cls, text: str) -> ReservationAccess:
         """Parse `alice,bob`, or `-alice,-bob` for everybody else."""
         names = parsing.split_names(text)
         return cls(
@@ -74,19 +74,19 @@ class ReservationRecord:
         return self.names("Flags")
 
     @property
-    def users(self) -> Access:
+    def users(self) -> ReservationAccess:
         """The users that may, or may not, use it."""
-        return Access.parse(self.fields["Users"])
+        return ReservationAccess.parse(self.fields["Users"])
 
     @property
-    def accounts(self) -> Access:
+    def accounts(self) -> ReservationAccess:
         """The accounts whose jobs may, or may not, use it."""
-        return Access.parse(self.fields["Accounts"])
+        return ReservationAccess.parse(self.fields["Accounts"])
 
     @property
-    def groups(self) -> Access:
+    def groups(self) -> ReservationAccess:
         """The groups whose members may use it."""
-        return Access.parse(self.fields.get("Groups", ""))
+        return ReservationAccess.parse(self.fields.get("Groups", ""))
 
     def text(self, name: str) -> str | None:
         """Return a value among the fields; None if there is none."""

@@ -130,7 +130,7 @@ def _accounted_parts(shell: Shell, jobs: Sequence[KnownJob]) -> list[list[JobPar
     found: list[list[PastJob]] = []
     for delay in (0, *(ACCOUNTING_DELAYS if any(job.total for job in jobs) else ())):
         time.sleep(delay)
-        listed = reversed(accounting.list_jobs(shell, f"--jobs={numbers}"))
+        listed = reversed(accounting.list_past_jobs(shell, f"--jobs={numbers}"))
         past = accounting.drop_reused(listed, (entry for job in jobs for entry in job.ended))
         groups = group_by_number(each for each in past if each["state"] not in UNFINISHED_STATES)
         found = [select(groups.get(job.target.job, ()), job.target) for job in jobs]

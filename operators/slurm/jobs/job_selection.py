@@ -126,7 +126,7 @@ def poll_jobs(
     gone = {each.job for each in ids} - {n for job in queue for n in (job["job"], job["raw_id"])}
     if not gone:
         return [*queue]
-    past = accounting.list_jobs(shell, f"--jobs={','.join(map(str, sorted(gone)))}")
+    past = accounting.list_past_jobs(shell, f"--jobs={','.join(map(str, sorted(gone)))}")
     # Only the queue knows which tasks are still pending.
     return [*queue, *(job for job in past if not unfinished([job]))]
 

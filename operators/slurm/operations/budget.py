@@ -9,7 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from operators.slurm import configuration, listings, parsing
-from operators.slurm.account_tree import AccountTree, Membership, read_account_tree
+from operators.slurm.account_tree import AccountMembership, AccountTree, read_account_tree
 from operators.slurm.association_manager import AssociationKey, LimitUse, read_limit_use
 from operators.slurm.client import ask, on_cluster
 from operators.slurm.job_types import Name, NameList, SlurmCluster
@@ -124,7 +124,9 @@ def budget(
     )
 
 
-def _limits_of_user(tree: AccountTree, member: Membership, use: LimitUse) -> Iterator[BudgetLimit]:
+def _limits_of_user(
+    tree: AccountTree, member: AccountMembership, use: LimitUse
+) -> Iterator[BudgetLimit]:
     """Yield the limits of the user's own association; accounts above may set those of a user."""
     limits = dict(tree.limits.get(member.key, {}))
     inherited: dict[LimitKey, str] = {}
@@ -156,7 +158,7 @@ def _limits_of_accounts(
 
 
 def _limits_of_qos(
-    members: Sequence[Membership],
+    members: Sequence[AccountMembership],
     user: str,
     use: LimitUse,
     configured: Mapping[str, ConfiguredLimits],

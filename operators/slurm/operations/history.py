@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.accounting import PastJob, list_jobs
+from operators.slurm.accounting import PastJob, list_past_jobs
 from operators.slurm.client import on_cluster
 from operators.slurm.job_types import JobName, JobState, NameList, SlurmCluster
 from operators.slurm.known_names import check_accounts, check_partitions
@@ -110,7 +110,7 @@ def history(
     # Not sacct's filters: its --state means "at any time", and it splits names at commas.
     stored_names = [name.replace('"', "`") for name in names or ()]
     with on_cluster(cluster):
-        listed = list_jobs(shell, *span, f"--state={ALL_STATES}", *filters)
+        listed = list_past_jobs(shell, *span, f"--state={ALL_STATES}", *filters)
         if not listed:
             check_partitions(shell, partitions)
             check_accounts(shell, accounts)

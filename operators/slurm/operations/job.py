@@ -29,7 +29,7 @@ from operators.slurm.jobs.job_queue import QueuedJob
 from operators.slurm.parsing import JobId, expand_indexes
 from operators.slurm.reasons.job_reasons import reason_of_end
 from operators.slurm.scripts.filename_patterns import complete_path
-from operators.slurm.scripts.job_script import BatchScript, read_script
+from operators.slurm.scripts.job_script import JobScript, read_script
 from resop import CommandFailed, DaemonUnavailable, JobNotFound, Shell, operation
 
 
@@ -88,7 +88,7 @@ class JobSummary(BaseModel):
 class JobReport(JobSummary):
     """A job with what a request asked for beyond the summary; None for the rest."""
 
-    batch_script: BatchScript | None = None
+    batch_script: JobScript | None = None
     efficiency: Efficiency | None = None
     live_usage: live.LiveUsage | None = None
     attempts: list[Attempt] | None = None

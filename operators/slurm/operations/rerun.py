@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.arrays.array_members import UNKNOWN, ArrayMembers, Member, read_members
+from operators.slurm.arrays.array_members import UNKNOWN, ArrayMember, ArrayMembers, read_members
 from operators.slurm.arrays.array_record import FOLDER, store
 from operators.slurm.arrays.index_ranges import format_indexes
 from operators.slurm.client import on_cluster
@@ -159,7 +159,7 @@ def rerun(
 
 def _choose(
     array: ArrayMembers, job: int, members: str | None, *, while_running: bool
-) -> list[Member]:
+) -> list[ArrayMember]:
     """Return the members to repeat. Raises OperationFailed or InvalidOptions if that cannot be."""
     everybody = array.chosen(None)
     unfinished = [each for each in everybody if each.is_unfinished]
@@ -189,7 +189,7 @@ def _unknown(array: ArrayMembers) -> str:
 
 
 def _repeated(
-    before: JobRequest, chosen: list[Member], changes: dict[str, Any], script: str | None
+    before: JobRequest, chosen: list[ArrayMember], changes: dict[str, Any], script: str | None
 ) -> JobRequest:
     """Return the request for these members, with the changes."""
     indexes = [each.index for each in chosen]

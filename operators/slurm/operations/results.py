@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from operators.slurm.arrays.array_members import ArrayMembers, Member, read_members
+from operators.slurm.arrays.array_members import ArrayMember, ArrayMembers, read_members
 from operators.slurm.arrays.array_record import FOLDER
-from operators.slurm.arrays.member_files import FileContent, find_file, read_files, variables_of
+from operators.slurm.arrays.member_files import MemberFile, find_file, read_files, variables_of
 from operators.slurm.client import on_cluster
 from operators.slurm.job_types import ArrayIdText, Bytes, Seconds, SlurmCluster, Timestamp
 from operators.slurm.submission.output_folders import relative_to_home
@@ -51,7 +51,7 @@ class MemberResult(TypedDict):
     allocated: dict[str, int] | None
     """Resources by name: counts; memory in bytes. None until the database has them."""
     node_names: list[str]
-    files: dict[str, FileContent]
+    files: dict[str, MemberFile]
     """The chosen files, by the name in the request."""
 
 
@@ -154,7 +154,7 @@ def _check_variables(names: Sequence[str], array: ArrayMembers) -> None:
                 raise InvalidOptions.of("files", message)
 
 
-def _result(member: Member, array: ArrayMembers, files: dict[str, FileContent]) -> MemberResult:
+def _result(member: ArrayMember, array: ArrayMembers, files: dict[str, MemberFile]) -> MemberResult:
     runs = array.record.request.runs if array.record is not None else None
     job, past = member.job, member.past
     has_started = job is not None and job["started"] is not None

@@ -55,7 +55,7 @@ _FOR_ADMINISTRATORS = {
 _DENIED = "Access/permission denied"
 
 
-class Change(TypedDict, total=False):
+class NewValues(TypedDict, total=False):
     """The new values; an option that is not given leaves the job as it is."""
 
     time_limit: TimeLimitOption
@@ -85,11 +85,11 @@ class Change(TypedDict, total=False):
     ]
 
 
-class ChangeOptions(Change, JobsInCommon, total=False):
+class ChangeOptions(NewValues, JobsInCommon, total=False):
     """The jobs, and their new values."""
 
 
-class Update(TypedDict):
+class JobUpdate(TypedDict):
     """The result for one job."""
 
     id: str
@@ -113,7 +113,7 @@ def update(
     shell: Shell,
     cluster: SlurmCluster = None,
     **options: Unpack[ChangeOptions],
-) -> list[Update]:
+) -> list[JobUpdate]:
     """Return what happened to each job, given by id or selected by `name`, `state` and `user`.
 
     Slurm changes everything of a job that is pending. Of a job that runs it changes the time
@@ -129,7 +129,7 @@ def update(
     words = [f"{_WORDS[name]}={_value(value)}" for name, value in given.items()]
     # scontrol takes a number of nodes for one job at a time only.
     size = 1 if "nodes" in given else JOBS_PER_CALL
-    answer: list[Update] = []
+    answer: list[JobUpdate] = []
     unknown: list[str] = []
     selection = {name: options.get(name) for name in JobsInCommon.__annotations__}
     with on_cluster(cluster):
@@ -157,7 +157,9 @@ def _read_nice(shell: Shell, changes: Sequence[JobChange]) -> dict[int, int | No
     return {row.raw_id: parsing.parse_int(row.cell("nice")) for row in rows}
 
 
-def _outcome(change: JobChange, given: Mapping[str, Any], nice: Mapping[int, int | None]) -> Update:
+def _outcome(
+    change: JobChange, given: Mapping[str, Any], nice: Mapping[int, int | None]
+) -> JobUpdate:
     jobs = change.remaining
     seen = {name: [_has(job, name, value, nice) for job in jobs] for name, value in given.items()}
     ignored = [name for name, found in seen.items() if False in found]
@@ -173,7 +175,7 @@ def _outcome(change: JobChange, given: Mapping[str, Any], nice: Mapping[int, int
     else:
         result = "updated"
     in_force = [name for name, found in seen.items() if result == "updated" or all(found)]
-    return Update(
+    return JobUpdate(
         id=change.id,
         result=result,
         states=count_by_state(change.jobs),

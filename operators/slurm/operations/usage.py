@@ -29,7 +29,14 @@ from operators.slurm.usage.sreport import (
     read_rollup_time,
     run_reports,
 )
-from operators.slurm.usage.usage_periods import Interval, Period, Span, check_span, divide, period
+from operators.slurm.usage.usage_periods import (
+    Interval,
+    Period,
+    TimeSpan,
+    check_span,
+    divide,
+    period,
+)
 from resop import InvalidOptions, Shell, operation
 
 UsageBy = Literal["cluster", "account", "user", "partition"]
@@ -166,7 +173,7 @@ def _tracked(shell: Shell, resources: Sequence[str]) -> list[str]:
 
 def _from_sacct(
     shell: Shell,
-    spans: Sequence[Span],
+    spans: Sequence[TimeSpan],
     resources: Sequence[str],
     lists: Mapping[str, list[str] | None],
 ) -> dict[_Label, list[float]]:
@@ -182,7 +189,7 @@ def _from_sacct(
 def _from_sreport(
     shell: Shell,
     by: str,
-    spans: Sequence[Span],
+    spans: Sequence[TimeSpan],
     resources: Sequence[str],
     lists: Mapping[str, list[str] | None],
 ) -> dict[_Label, list[float]]:

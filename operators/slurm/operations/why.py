@@ -24,16 +24,16 @@ from operators.slurm.operations.output import output
 from operators.slurm.output.output_files import OutputStream
 from operators.slurm.parsing import JobId, expand_indexes
 from operators.slurm.reasons.job_reasons import NO_OUTPUT_SIGNAL, reason_of_end
-from operators.slurm.reasons.reason_words import ADVICE, Explanation, ReasonKind, explain
+from operators.slurm.reasons.reason_words import ADVICE, Explanation, ReasonKind, explain_reason
 from operators.slurm.waiting.job_waits import (
-    JobLimit,
     JobReservation,
-    License,
     Prerequisite,
+    ReachedLimit,
+    RequestedLicense,
     count_jobs_ahead,
-    read_licenses,
     read_limit,
     read_prerequisites,
+    read_requested_licenses,
     read_requirements,
     read_reservation,
 )
@@ -123,10 +123,10 @@ class Why(BaseModel):
     """The number of pending jobs and tasks with a higher priority in the partition."""
     depends_on: list[Prerequisite] = []
     """The conditions of its dependency that are not met."""
-    limit: JobLimit | None = None
+    limit: ReachedLimit | None = None
     """The limit that the reason names."""
     reservation: JobReservation | None = None
-    licenses: list[License] = []
+    licenses: list[RequestedLicense] = []
     exit_code: int | None = None
     signal: int | None = None
     elapsed: Seconds
@@ -220,7 +220,7 @@ def _final_reason(state: str, reason: str | None) -> str | None:
     """
     if reason is None or _progress(state) != "failed":
         return reason
-    is_final = explain(reason).kind in (*_KINDS_OF_ENDS, *_KINDS_THAT_END)
+    is_final = explain_reason(reason).kind in (*_KINDS_OF_ENDS, *_KINDS_THAT_END)
     return reason if is_final else reason_of_end(state, None, None, None)
 
 
@@ -246,13 +246,13 @@ def _explain_state(state: str, reason: str | None) -> Explanation:
     """Return a state and Slurm's reason for it in words."""
     progress = _progress(state)
     if progress == "waiting":
-        return explain(reason or "None")
+        return explain_reason(reason or "None")
     if reason is not None and progress == "failed":
-        found = explain(reason)
+        found = explain_reason(reason)
         is_own = found.kind in _KINDS_OF_ENDS
         return found if is_own else found._replace(advice=_SUBMIT_AGAIN)
     if state not in _STATES:
-        return explain(state)
+        return explain_reason(state)
     kind, meaning = _STATES[state]
     return Explanation(kind, meaning, ADVICE[kind])
 
@@ -340,7 +340,7 @@ def _add_requirements(shell: Shell, answer: Why, part: JobSummary) -> None:
     if asked["reservation"]:
         answer.reservation = read_reservation(shell, asked["reservation"])
     if asked["licenses"]:
-        answer.licenses = read_licenses(shell, asked["licenses"])
+        answer.licenses = read_requested_licenses(shell, asked["licenses"])
 
 
 def _add_output(shell: Shell, answer: Why, part: JobSummary, lines: int) -> None:

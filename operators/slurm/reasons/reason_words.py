@@ -105,7 +105,7 @@ class Explanation(NamedTuple):
     advice: str | None
 
 
-class LimitName(NamedTuple):
+class NamedLimit(NamedTuple):
     """A limit that a reason names, as sacctmgr calls it."""
 
     owner: Literal["qos", "association"]
@@ -312,7 +312,7 @@ _SENTENCES: tuple[tuple[str, ReasonKind, str], ...] = (
 )
 
 
-def explain(reason: str) -> Explanation:
+def explain_reason(reason: str) -> Explanation:
     """Return a reason in words, with what to do; one that nobody knows is handed on."""
     word, _, detail = reason.partition(":")
     if word in _WORDS or _LIMIT.fullmatch(word):
@@ -333,13 +333,13 @@ def explain(reason: str) -> Explanation:
     return Explanation("other", f"Slurm says: {reason}.", ADVICE["other"])
 
 
-def limit_of(reason: str) -> LimitName | None:
+def limit_of(reason: str) -> NamedLimit | None:
     """Return the limit that a reason names, if it names one."""
     found = _LIMIT.fullmatch(reason)
     if not found or reason in _WORDS:
         return None
     owner: Literal["qos", "association"] = "association" if found["scope"] == "Assoc" else "qos"
-    return LimitName(owner, _column(found, owner), _RESOURCES.get(found["what"]))
+    return NamedLimit(owner, _column(found, owner), _RESOURCES.get(found["what"]))
 
 
 def _explain_word(word: str, detail: str) -> Explanation:

@@ -24,7 +24,7 @@ NOT_STORED = (
 )
 
 
-class BatchScript(TypedDict):
+class JobScript(TypedDict):
     """The script of a job."""
 
     text: str | None
@@ -33,7 +33,7 @@ class BatchScript(TypedDict):
     """Why there is none."""
 
 
-def read_script(shell: Shell, id: JobId, *, is_queued: bool) -> BatchScript:
+def read_script(shell: Shell, id: JobId, *, is_queued: bool) -> JobScript:
     """Return the script of a job, from the queue or else from the accounting database.
 
     The tasks of an array have one script, as have the components of a heterogeneous job.
@@ -42,19 +42,19 @@ def read_script(shell: Shell, id: JobId, *, is_queued: bool) -> BatchScript:
     if is_queued:
         answer = ask(shell, "scontrol", "write", "batch_script", id.job, "-", check=False)
         if answer.stdout:  # a refusal does not change scontrol's exit code
-            return BatchScript(text=answer.stdout, source="queue", reason=None)
+            return JobScript(text=answer.stdout, source="queue", reason=None)
         refusal = f"{answer.stderr.strip() or NO_ANSWER}; "
         if _FORBIDDEN.search(refusal):
-            return BatchScript(text=None, source=None, reason=refusal + NOT_YOURS)
+            return JobScript(text=None, source=None, reason=refusal + NOT_YOURS)
     try:
         # The database has a script of Slurm's own for the other components.
         leader = id.job if id.task is None else f"{id.job}_{id.task}"
         text = stored_script(shell, leader if id.component is None else f"{id.job}+0")
     except (CommandFailed, DaemonUnavailable) as fault:
-        return BatchScript(text=None, source=None, reason=refusal + fault.message)
+        return JobScript(text=None, source=None, reason=refusal + fault.message)
     if text is None:
-        return BatchScript(text=None, source=None, reason=refusal + NOT_STORED)
-    return BatchScript(text=text, source="accounting", reason=None)
+        return JobScript(text=None, source=None, reason=refusal + NOT_STORED)
+    return JobScript(text=text, source="accounting", reason=None)
 
 
 def stored_script(shell: Shell, id: str | int) -> str | None:

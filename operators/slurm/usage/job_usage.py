@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from operators.slurm import listings, parsing
-from operators.slurm.usage.usage_periods import Span
+from operators.slurm.usage.usage_periods import TimeSpan
 from resop import Shell
 
 _COLUMNS = {
@@ -20,13 +20,13 @@ _COLUMNS = {
 }
 _MEBIBYTE = 1 << 20
 
-Seconds = list[float]
+SecondsByPeriod = list[float]
 """Resource-seconds by period; MiB-seconds of memory."""
 
 
 def usage_by_partition(
-    shell: Shell, spans: Sequence[Span], resources: Sequence[str], *filters: str
-) -> dict[tuple[str, str], Seconds]:
+    shell: Shell, spans: Sequence[TimeSpan], resources: Sequence[str], *filters: str
+) -> dict[tuple[str, str], SecondsByPeriod]:
     """Return what jobs used by partition and resource, as far as the site shows them.
 
     Each run of a job that was requeued counts.
@@ -34,7 +34,7 @@ def usage_by_partition(
     span = (f"--starttime=uts{spans[0][0]}", f"--endtime=uts{spans[-1][1]}")
     # With a span, --state selects the jobs that had the state at any time in it; sacct(1).
     which = ("--allocations", "--duplicates", "--state=RUNNING")
-    used: dict[tuple[str, str], Seconds] = defaultdict(lambda: [0.0] * len(spans))
+    used: dict[tuple[str, str], SecondsByPeriod] = defaultdict(lambda: [0.0] * len(spans))
     for row in listings.sacct(shell, _COLUMNS, *which, *span, *filters):
         counts = parsing.parse_tres(row["resources"])
         for period, seconds in _seconds(row, spans):
@@ -45,7 +45,7 @@ def usage_by_partition(
     return dict(used)
 
 
-def _seconds(row: listings.TableRow, spans: Sequence[Span]) -> Iterator[tuple[int, float]]:
+def _seconds(row: listings.TableRow, spans: Sequence[TimeSpan]) -> Iterator[tuple[int, float]]:
     """Yield how long a job ran in each period.
 
     When it was suspended is not known: what it ran is spread evenly from its start to its end.

@@ -15,7 +15,7 @@ from operators.slurm.job_types import Timestamp
 from resop import InvalidOptions, Shell
 
 Interval = Literal["hour", "day", "month"]
-Span = tuple[int, int]
+TimeSpan = tuple[int, int]
 """The first second, and the first one after it, since 1970."""
 
 MAX_PERIODS = 750
@@ -48,7 +48,7 @@ def check_span(start: date, end: date | None, interval: Interval) -> None:
         raise InvalidOptions.of("end", "the end is before the start")
 
 
-def divide(shell: Shell, start: date, end: date | None, interval: Interval) -> list[Span]:
+def divide(shell: Shell, start: date, end: date | None, interval: Interval) -> list[TimeSpan]:
     """Return the periods from `start` to the end of the day `end`, to a time, or to now (None).
 
     Raises InvalidOptions for a start in the future and for too many periods.
@@ -73,7 +73,7 @@ def divide(shell: Shell, start: date, end: date | None, interval: Interval) -> l
     return [*pairwise(seconds)]
 
 
-def period(span: Span) -> Period:
+def period(span: TimeSpan) -> Period:
     """Return a period as clients see it."""
     start, end = (parsing.parse_time(str(at)) or "" for at in span)
     return Period(start=start, end=end)

@@ -13,7 +13,7 @@ from operators.slurm.job_types import Job, Timestamp
 from operators.slurm.jobs.job_outcome import count_by_state, count_tasks, select
 from operators.slurm.jobs.job_queue import id_filter, list_jobs
 from operators.slurm.parsing import JobId
-from operators.slurm.reasons.reason_words import LimitName, limit_of
+from operators.slurm.reasons.reason_words import NamedLimit, limit_of
 from resop import CommandFailed, DaemonUnavailable, OperationFailed, Shell
 
 # afterok:20(unfulfilled), afterany:21_*(failed), after:22+10(unfulfilled), singleton(unfulfilled)
@@ -37,7 +37,7 @@ class Prerequisite(TypedDict):
     """The number of that job's parts by state now; empty for a job that Slurm does not know."""
 
 
-class License(TypedDict):
+class RequestedLicense(TypedDict):
     """A licence that a job asks for."""
 
     name: str
@@ -57,7 +57,7 @@ class JobReservation(TypedDict):
     end: Timestamp | None
 
 
-class JobLimit(TypedDict):
+class ReachedLimit(TypedDict):
     """The limit that a job waits for."""
 
     name: str
@@ -98,12 +98,12 @@ def read_requirements(shell: Shell, job: JobId) -> Requirements:
     )
 
 
-def read_licenses(shell: Shell, requested: dict[str, int]) -> list[License]:
+def read_requested_licenses(shell: Shell, requested: dict[str, int]) -> list[RequestedLicense]:
     """Return how many of the licences there are, and how many of them are in use."""
     answer = ask(shell, "scontrol", "--oneliner", "show", "licenses", check=False)
     known = {row.get("LicenseName", ""): row for row in listings.records(answer.lines)}
     return [
-        License(
+        RequestedLicense(
             name=name,
             requested=number,
             total=parsing.parse_int(known.get(name, {}).get("Total", "")),
@@ -128,7 +128,7 @@ def read_reservation(shell: Shell, name: str) -> JobReservation:
 
 def read_limit(
     shell: Shell, reason: str, *, partition: str, qos: str | None, account: str | None, user: str
-) -> JobLimit | None:
+) -> ReachedLimit | None:
     """Return the limit that a reason names; None if it names none, or its value is not known."""
     try:
         if reason in _PARTITION_LIMITS:
@@ -158,7 +158,7 @@ def _find_jobs(shell: Shell, ids: Sequence[JobId]) -> list[Job]:
     if not missing:
         return [*queued]
     try:
-        past = accounting.list_jobs(shell, f"--jobs={','.join(map(str, missing))}")
+        past = accounting.list_past_jobs(shell, f"--jobs={','.join(map(str, missing))}")
     except (CommandFailed, DaemonUnavailable) as fault:
         shell.log(f"jobs that have left the queue are unknown: {fault.message}")
         past = []
@@ -178,18 +178,20 @@ def _prerequisite(
     )
 
 
-def _partition_limit(shell: Shell, name: str, partition: str) -> JobLimit | None:
+def _partition_limit(shell: Shell, name: str, partition: str) -> ReachedLimit | None:
     value = _read_partition(shell, partition).get(name)
-    return JobLimit(name=name, owner=f"partition {partition}", value=value) if value else None
+    return ReachedLimit(name=name, owner=f"partition {partition}", value=value) if value else None
 
 
-def _qos_limit(shell: Shell, limit: LimitName, partition: str, qos: str | None) -> JobLimit | None:
+def _qos_limit(
+    shell: Shell, limit: NamedLimit, partition: str, qos: str | None
+) -> ReachedLimit | None:
     """Return the limit of the partition's QOS, which comes first, or that of the job's."""
     of_partition = parsing.parse_text(_read_partition(shell, partition).get("QoS", ""))
     for name in filter(None, (of_partition, qos)):
         rows = listings.sacctmgr(shell, ["name", limit.column], "qos", f"name={name}")
         if rows and (value := _value(rows[0][limit.column], limit.resource)):
-            return JobLimit(name=limit.column, owner=f"qos {name}", value=value)
+            return ReachedLimit(name=limit.column, owner=f"qos {name}", value=value)
     return None
 
 
@@ -201,8 +203,8 @@ def _read_partition(shell: Shell, name: str) -> listings.TableRow:
 
 
 def _association_limit(
-    shell: Shell, limit: LimitName, account: str | None, user: str
-) -> JobLimit | None:
+    shell: Shell, limit: NamedLimit, account: str | None, user: str
+) -> ReachedLimit | None:
     """Return the limit of the user in the account, or the nearest one of the accounts above."""
     columns = [*_OWNER_COLUMNS, limit.column]
     own = listings.sacctmgr(shell, columns, "associations", f"account={account}", f"user={user}")
@@ -211,11 +213,11 @@ def _association_limit(
     name = account or ""
     for row in own:
         if value := _value(row[limit.column], limit.resource):
-            return JobLimit(name=limit.column, owner=f"{user} in {account}", value=value)
+            return ReachedLimit(name=limit.column, owner=f"{user} in {account}", value=value)
     while name in above:
         row = above.pop(name)
         if value := _value(row[limit.column], limit.resource):
-            return JobLimit(name=limit.column, owner=f"account {name}", value=value)
+            return ReachedLimit(name=limit.column, owner=f"account {name}", value=value)
         name = row["parentname"]
     return None
 

@@ -159,7 +159,7 @@ class WaitState:
         if not targets:
             return {}
         numbers = ",".join(map(str, sorted({target.job for target in targets})))
-        past = accounting.list_jobs(self._shell, f"--jobs={numbers}")
+        past = accounting.list_past_jobs(self._shell, f"--jobs={numbers}")
         groups = group_by_number(unfinished(past))
         found: dict[JobId, list[JobEntry]] = {}
         for target in targets:

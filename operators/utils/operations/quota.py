@@ -80,12 +80,12 @@ def parse_quotas(result: Result) -> Iterator[Quota]:
                 file_system=row[1],
                 kind="group" if kind == "group" else "user",
                 name=name,
-                space=parse_usage(numbers[:4], BLOCK_BYTES),
-                files=parse_usage(numbers[4:], 1),
+                space=parse_quota(numbers[:4], BLOCK_BYTES),
+                files=parse_quota(numbers[4:], 1),
             )
 
 
-def parse_usage(numbers: list[int], unit: int) -> QuotaUsage:
+def parse_quota(numbers: list[int], unit: int) -> QuotaUsage:
     """Convert four numbers of a row; `unit` is the size of one in bytes or files."""
     used, soft, hard, grace = numbers
     return QuotaUsage(

@@ -20,8 +20,8 @@ from resop.ssh.asyncssh_workarounds import (
     TcpTunnel,
     abandon,
     begin_in,
-    expand_home,
     open_session,
+    request_home_folder,
     start_sftp,
 )
 from resop.ssh.connector import Connector
@@ -182,8 +182,8 @@ async def test_paths_begin_in_the_home_folder_only_with_the_workaround(tmp_path:
         (server.home(ALICE.name) / ".bashrc").write_text("cd /usr\n")
         async with connection.start_sftp_client() as sftp:
             assert await sftp.realpath(b".") == b"/usr"
-            assert await expand_home(sftp, "nobody-of-this-name") == b""
-            home = await expand_home(sftp, ALICE.name)
+            assert await request_home_folder(sftp, "nobody-of-this-name") == b""
+            home = await request_home_folder(sftp, ALICE.name)
             assert home == b"/home/alice"
             begin_in(sftp, home)
             assert await sftp.realpath(b"a") == b"/home/alice/a"

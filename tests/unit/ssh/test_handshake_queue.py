@@ -11,8 +11,8 @@ from resop.ssh.handshake_queue import (
     MIN_HANDSHAKES,
     START_HANDSHAKES,
     HandshakeQueue,
+    QueuePlace,
     Rank,
-    Turn,
 )
 
 
@@ -21,18 +21,18 @@ class Callers:
 
     def __init__(self, queue: HandshakeQueue) -> None:
         self._queue = queue
-        self._waiting: dict[str, tuple[Turn, asyncio.Task[None]]] = {}
+        self._waiting: dict[str, tuple[QueuePlace, asyncio.Task[None]]] = {}
         self.holding: list[str] = []
 
     async def start(self, names: Iterable[str], rank: Rank, origin: str) -> None:
         for name in names:
-            turn = Turn(rank, origin)
+            turn = QueuePlace(rank, origin)
             task = asyncio.create_task(self._hold(name, turn))
             self._waiting[name] = turn, task
             await asyncio.sleep(0)
         await settle()
 
-    async def _hold(self, name: str, turn: Turn) -> None:
+    async def _hold(self, name: str, turn: QueuePlace) -> None:
         await self._queue.acquire(turn)
         self.holding.append(name)
 
@@ -105,7 +105,7 @@ async def test_of_strangers_at_one_address_the_newest_is_next(queue: HandshakeQu
 
 async def test_waiting_strangers_are_bounded(queue: HandshakeQueue) -> None:
     async def wait(number: int) -> None:
-        await queue.acquire(Turn(Rank.STRANGER, f"192.0.2.{number}"))
+        await queue.acquire(QueuePlace(Rank.STRANGER, f"192.0.2.{number}"))
 
     number = MAX_WAITING_STRANGERS + START_HANDSHAKES - 2
     waiting = [asyncio.create_task(wait(n)) for n in range(number + 3)]
@@ -157,8 +157,8 @@ async def test_with_few_handshakes_everybody_still_gets_one(queue: HandshakeQueu
     for _ in range(10):
         queue.note_dropped()
     for rank in Rank:
-        await asyncio.wait_for(queue.acquire(Turn(rank, "x")), 10)
-        queue.release(Turn(rank, "x"))
+        await asyncio.wait_for(queue.acquire(QueuePlace(rank, "x")), 10)
+        queue.release(QueuePlace(rank, "x"))
 
 
 async def test_cancelled_waits_give_back_what_they_hold(queue: HandshakeQueue) -> None:
@@ -172,10 +172,10 @@ async def test_cancelled_waits_give_back_what_they_hold(queue: HandshakeQueue) -
         await callers.release(name)
     assert not queue.locked()
     # One that is granted and cancelled at the same moment gives the handshake back.
-    held = [Turn(Rank.KEY, "ada") for _ in range(START_HANDSHAKES)]
+    held = [QueuePlace(Rank.KEY, "ada") for _ in range(START_HANDSHAKES)]
     for turn in held:
         await queue.acquire(turn)
-    waiting = asyncio.create_task(queue.acquire(Turn(Rank.KEY, "bob")))
+    waiting = asyncio.create_task(queue.acquire(QueuePlace(Rank.KEY, "bob")))
     await settle()
     queue.release(held[0])
     waiting.cancel()

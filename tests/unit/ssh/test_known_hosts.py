@@ -5,14 +5,14 @@
 
 import asyncssh
 
-from resop.ssh.known_hosts import KnownKeys, find_keys
+from resop.ssh.known_hosts import KnownKeys, find_host_keys
 
 KEYS = [asyncssh.generate_private_key("ssh-ed25519").convert_to_public() for _ in range(2)]
 KEY, OTHER = (key.export_public_key("openssh").strip() for key in KEYS)
 
 
 def found(content: bytes, *names: str) -> KnownKeys:
-    return find_keys(content, names or ["host"])
+    return find_host_keys(content, names or ["host"])
 
 
 def test_lines_of_the_host_are_found() -> None:

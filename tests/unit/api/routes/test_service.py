@@ -10,7 +10,7 @@ from redis.exceptions import ReadOnlyError
 from starlette.testclient import TestClient
 
 from api.routes import service
-from api.state.readiness import Readiness
+from api.state.readiness import ReadinessProbe
 from resop.clock import CLOCK
 from resop.errors import RecordsUnavailable
 
@@ -31,7 +31,7 @@ def probe(*failing: str, lost: int = 0) -> tuple[int, Any]:
         client = SimpleNamespace(pipeline=refuse)
     subscription = SimpleNamespace(connected="subscription" not in failing)
     app.state.services = SimpleNamespace(
-        readiness=Readiness(database, client, subscription), audit=SimpleNamespace(lost=lost)
+        readiness=ReadinessProbe(database, client, subscription), audit=SimpleNamespace(lost=lost)
     )
     response = TestClient(app).get("/health/ready")
     return response.status_code, response.json()

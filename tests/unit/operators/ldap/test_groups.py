@@ -5,7 +5,7 @@ from operators.ldap.ldif import LdapEntry
 from operators.ldap.people import guess_surname
 from resop.testing import FakeShell
 
-ADA = groups.Member("uid=ada,ou=People,dc=x", ["ada"])
+ADA = groups.GroupMember("uid=ada,ou=People,dc=x", ["ada"])
 SITE = {"LDAP_PEOPLE": "ou=People,dc=x", "LDAP_BIND_DN": "cn=svc,dc=x"}
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from operators.slurm import listings
 from operators.slurm.arrays import member_files
-from operators.slurm.arrays.array_members import Member
+from operators.slurm.arrays.array_members import ArrayMember
 from operators.slurm.arrays.array_record import ArrayRecord, describes
 from operators.slurm.arrays.index_ranges import format_indexes
 from operators.slurm.job_types import Job
@@ -81,7 +81,7 @@ def test_indexes_are_written_as_they_are_read() -> None:
     assert format_indexes([5, 3, 4, 3]) == "3-5"
 
 
-def member(index: int, **job: Any) -> Member:
+def member(index: int, **job: Any) -> ArrayMember:
     entry = Job(
         id=f"42_[{index}]",
         job=42,
@@ -106,7 +106,7 @@ def member(index: int, **job: Any) -> Member:
         time_limit=None,
         work_dir="/scratch",
     )
-    return Member(index, 42, 1, entry, None, (None, None))
+    return ArrayMember(index, 42, 1, entry, None, (None, None))
 
 
 def test_names_of_files_are_those_of_the_script() -> None:

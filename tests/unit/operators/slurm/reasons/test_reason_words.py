@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from operators.slurm.reasons.reason_words import ADVICE, ReasonKind, explain, limit_of
+from operators.slurm.reasons.reason_words import ADVICE, ReasonKind, explain_reason, limit_of
 from tests.support.slurm_reasons import REASONS
 
 WORDS = [*REASONS, "InvalidReason", "None"]
@@ -59,7 +59,7 @@ def test_every_word_of_slurm_has_a_sentence_of_its_own() -> None:
     assert len(words) == len({*words}) > 200
     meanings: dict[str, str] = {}
     for word in words:
-        found = explain(word)
+        found = explain_reason(word)
         # InvalidReason is what Slurm itself says of a reason that it does not know.
         assert (found.kind == "other") == (word == "InvalidReason"), word
         assert found.meaning.endswith(".") and word not in found.meaning, word
@@ -75,10 +75,12 @@ def test_every_kind_has_advice() -> None:
 
 
 def test_kinds_tell_what_to_do() -> None:
-    assert {text: explain(text).kind for text in KINDS} == KINDS
-    assert "cn[01,03]" in explain("ReqNodeNotAvail, UnavailableNodes:cn[01,03]").meaning
-    assert explain("ReqNodeNotAvail,  UnavailableNodes:").meaning.endswith("none of them is down.")
-    assert "signal 9 (Killed)" in explain("RaisedSignal:9(Killed)").meaning
+    assert {text: explain_reason(text).kind for text in KINDS} == KINDS
+    assert "cn[01,03]" in explain_reason("ReqNodeNotAvail, UnavailableNodes:cn[01,03]").meaning
+    assert explain_reason("ReqNodeNotAvail,  UnavailableNodes:").meaning.endswith(
+        "none of them is down."
+    )
+    assert "signal 9 (Killed)" in explain_reason("RaisedSignal:9(Killed)").meaning
 
 
 def test_limits_have_the_names_of_sacctmgr() -> None:
@@ -89,5 +91,5 @@ def test_limits_have_the_names_of_sacctmgr() -> None:
 
 def test_unknown_reason_is_handed_on() -> None:
     for text in ("QuantumFlux", "site: no more budget, call 123"):
-        found = explain(text)
+        found = explain_reason(text)
         assert (found.kind, text in found.meaning) == ("other", True)
