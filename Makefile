@@ -1,6 +1,8 @@
 # PYTHON=/path/to/python3.12 chooses the interpreter of .venv, which is re-made when it is of another.
 .PHONY: help run unit coverage lint test test-slurm packages check hooks bench testbed testbed-stop clean
 pytest := .venv/bin/python -m pytest
+# The tests start hundreds of processes, which would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@echo "make run       set up if needed, start resop here, show it doing its main job"

@@ -70,7 +70,11 @@ def test_job_is_shown_with_its_script_use_and_last_lines(alice: Caller, bob: Cal
     assert "either tail or offset" in error["message"]
 
     out_of_the_queue(alice, id)
-    past = job(alice, id, batch_script=True, efficiency=True, attempts=True)
+    # slurmctld sends the script to the database after the job's record.
+    past = eventually(
+        lambda: job(alice, id, batch_script=True, efficiency=True, attempts=True),
+        lambda found: found["batch_script"]["text"] is not None,
+    )
     assert past["batch_script"] == {"text": submitted, "source": "accounting", "reason": None}
     use = past["efficiency"]
     assert use["memory"]["allocated"] == 800 * MIB
