@@ -74,7 +74,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def background(request: pytest.FixtureRequest, folder: Path) -> Iterator[dict[str, Any]]:
     """Call each selected module's `begin_in_background`; return the results by module.
 
@@ -121,9 +121,13 @@ def operators(folder: Path) -> Path:
 
 @pytest.fixture(scope="session", params=["embedded", "distributed"])
 def service(
-    request: pytest.FixtureRequest, folder: Path, ssh: OpenSSH, operators: Path
+    request: pytest.FixtureRequest,
+    folder: Path,
+    ssh: OpenSSH,
+    operators: Path,
+    background: dict[str, Any],
 ) -> Iterator[Service]:
-    """Start the service, once on one machine and once distributed."""
+    """Start the service, once on one machine and once distributed; the background runs beside."""
     settings = {
         **cluster_settings(ssh),
         "OPERATORS_PATH": operators,
