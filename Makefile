@@ -1,7 +1,7 @@
 # PYTHON=/path/to/python3.12 chooses the interpreter of .venv, which is re-made when it is of another.
 .PHONY: help run unit coverage lint test test-slurm packages check hooks bench testbed testbed-stop clean
 pytest := .venv/bin/python -m pytest
-# The tests start hundreds of processes, which would compile every module anew.
+# The tests start hundreds of processes, which would otherwise compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:
