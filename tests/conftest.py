@@ -6,7 +6,7 @@ import pytest
 
 _HERE = Path(__file__).parent
 _SITE_FIXTURES = ("service", "guarded", "background")
-"""What the acceptance tests share: one session of pytest has one of each."""
+"""Fixtures that the acceptance tests share: one session of pytest has one of each."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
