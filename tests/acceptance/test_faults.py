@@ -745,7 +745,11 @@ def test_workers_whose_clocks_are_wrong_lose_nothing(site: Site) -> None:
     assert re.search(r"the clock of this machine is (89|90)\.\d s ahead of the database's", ahead)
     assert re.search(r"the clock of this machine is (89|90)\.\d s behind the database's", behind)
     trails = [site.trail(steps=3, seconds=1.5) for _ in range(6)]
-    assert eventually(lambda: all(lines(file) for _, file in trails))
+    begun = eventually(lambda: all(lines(file) for _, file in trails))
+    assert begun, (
+        [site.alice.task(task) for task, file in trails if not lines(file)],
+        *(worker.output() for worker in site.service.workers),
+    )
     for skew in ("+3600s", "-3600s"):  # a step of NTP
         time.sleep(1.2)
         clock.write_text(skew)
