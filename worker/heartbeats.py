@@ -1,10 +1,60 @@
-"""Decide which workers are dead, by this process's own clock and nobody else's."""
+"""Write this worker's heartbeat, and decide which others are dead by this process's own clock."""
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+from resop.errors import RecordsUnavailable
+from resop.storage.workers import WorkerStore
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS = 10
+
+
+class Heartbeat:
+    """A thread that does nothing but write this worker's heartbeat.
+
+    What else a worker does now and then may have to wait for Redis or for the network. Without
+    heartbeats it would count as dead meanwhile, and its tasks as lost.
+    """
+
+    def __init__(self, worker: str, workers: WorkerStore) -> None:
+        self._worker = worker
+        self._workers = workers
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="heartbeat", daemon=True)
+        self.written_at = time.monotonic()
+        """When the database took the last heartbeat (time.monotonic)."""
+
+    def start(self) -> None:
+        """Write the first heartbeat, then start the thread."""
+        self._workers.heartbeat(self._worker)
+        self.written_at = time.monotonic()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop, and record that this worker has ended."""
+        self._stopping.set()
+        self._thread.join()
+        try:
+            self._workers.delete(self._worker)
+        except RecordsUnavailable:
+            log.warning("the end of this worker is not recorded: the database is unavailable")
+
+    def _work(self) -> None:
+        while not self._stopping.wait(HEARTBEAT_SECONDS):
+            try:
+                self._workers.heartbeat(self._worker)
+                self.written_at = time.monotonic()
+            except RecordsUnavailable as fault:
+                log.warning("the heartbeat is not written: %s", fault.message)
+            except Exception:
+                log.exception("heartbeat: a fault of the service")
 
 
 class _Seen(NamedTuple):

@@ -30,6 +30,7 @@ from resop.security.encryption import Encryptor
 from resop.storage.approvals import ApprovalStore
 from resop.storage.database import Database
 from resop.storage.tasks import TaskStore
+from resop.storage.workers import WorkerStore
 from worker.approval_expiry import ApprovalExpiry
 from worker.audit import make_recorder
 from worker.batch_dispatcher import BatchDispatcher
@@ -39,6 +40,7 @@ from worker.celery_internals import (
     is_stopping,
     read_without_ack,
 )
+from worker.heartbeats import Heartbeat
 from worker.record_writer import RecordWriter
 from worker.recovery import Recovery
 from worker.retention import RetentionCleaner
@@ -88,8 +90,10 @@ class Worker:
         cleaner = RetentionCleaner(self._database, settings.HISTORY_DAYS)
         approvals = ApprovalStore(self._database, self._audit.chain)
         expiry = ApprovalExpiry(name, approvals, publisher)
+        self._heartbeat = Heartbeat(name, WorkerStore(self._database))
         self._recovery = Recovery(
             name,
+            self._heartbeat,
             self._database,
             queue,
             publisher,
@@ -109,6 +113,7 @@ class Worker:
         self._audit.start()
         self._pool.start()
         self._dispatcher.start()
+        self._heartbeat.start()
         self._recovery.start()
         if self._webhooks is not None:
             self._webhooks.start()
@@ -132,6 +137,7 @@ class Worker:
         if self._webhooks is not None:
             self._webhooks.stop()
         self._recovery.stop()
+        self._heartbeat.stop()
         self._audit.stop()
         self._database.close()
 

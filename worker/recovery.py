@@ -26,11 +26,12 @@ from resop.storage.database import Database
 from resop.storage.models import State, now
 from resop.storage.tasks import TaskStore
 from resop.storage.workers import DEAD_SECONDS, Orphan, WorkerStore
-from worker.heartbeats import HeartbeatWatch
+from worker.heartbeats import HEARTBEAT_SECONDS, Heartbeat, HeartbeatWatch
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 10
+INTERVAL_SECONDS = HEARTBEAT_SECONDS
+"""Pause between two rounds of the repairs."""
 LOST_MESSAGE_SECONDS = 20
 """A task queued for this long, in a queue without messages, has lost its message."""
 MAX_RESUMES = 10
@@ -38,44 +39,41 @@ MAX_RESUMES = 10
 FORGET_SECONDS = 3600
 """The row of a worker that has been dead for this long is deleted."""
 MAX_REQUEUED = 500
-"""Tasks queued again at one heartbeat."""
+"""Tasks queued again in one round."""
 
 
 class Recovery:
-    """A thread that writes this worker's heartbeat and cleans up after dead workers."""
+    """A thread that cleans up after dead workers, and after a Redis that lost messages."""
 
     def __init__(
         self,
         worker: str,
+        heartbeat: Heartbeat,
         database: Database,
         queue: TaskQueue,
         publisher: EventPublisher,
         chores: Sequence[Callable[[], None]],
     ) -> None:
-        """Set up; each of the `chores` is called at every heartbeat and must be short."""
+        """Set up; each of the `chores` is called in every round and must be short."""
         self._worker = worker
+        self._heartbeat = heartbeat
         self._tasks, self._workers = TaskStore(database), WorkerStore(database)
         self._queue = queue
         self._publisher = publisher
         self._chores = chores
         self._heartbeats = HeartbeatWatch()
-        self._last_beat = time.monotonic()
+        self._looked_at = time.monotonic()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="recovery", daemon=True)
 
     def start(self) -> None:
-        """Write the first heartbeat, then start the thread."""
-        self._workers.heartbeat(self._worker)
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and record that this worker has ended."""
+        """Stop when the present round has ended."""
         self._stopping.set()
         self._thread.join()
-        try:
-            self._workers.delete(self._worker)
-        except RecordsUnavailable:
-            log.warning("the end of this worker is not recorded: the database is unavailable")
 
     def end_orphans(self, dead: Sequence[str]) -> None:
         """End the running tasks of dead workers, or queue the tasks that can be resumed."""
@@ -140,9 +138,9 @@ class Recovery:
             self._publisher.publish(Resync())
 
     def _work(self) -> None:
-        while not self._stopping.wait(HEARTBEAT_SECONDS):
+        while not self._stopping.wait(INTERVAL_SECONDS):
             try:
-                self._beat()
+                self._look()
                 if dead := self._heartbeats.silent(DEAD_SECONDS):
                     self.end_orphans(dead)
                     self.end_unheld(dead)
@@ -152,9 +150,8 @@ class Recovery:
                 for chore in self._chores:
                     chore()
             except (RecordsUnavailable, QueueUnavailable) as fault:
-                log.warning("recovery is retried at the next heartbeat: %s", fault.message)
+                log.warning("recovery is retried in the next round: %s", fault.message)
             except Exception:
-                # Without heartbeats this worker would count as dead, and its tasks as lost.
                 log.exception("recovery: a fault of the service")
 
     def _others(self) -> dict[str, datetime | None]:
@@ -163,14 +160,14 @@ class Recovery:
         heartbeats.pop(self._worker, None)
         return heartbeats
 
-    def _beat(self) -> None:
-        """Write a heartbeat, and look at those of the others.
+    def _look(self) -> None:
+        """Look at the heartbeats of the others.
 
         After the database was unavailable or this process stopped, they may not have had their
         turn: their silence counts from now on.
         """
-        self._workers.heartbeat(self._worker)
-        last, self._last_beat = self._last_beat, time.monotonic()
-        if self._last_beat - last > 2 * HEARTBEAT_SECONDS:
+        present = time.monotonic()
+        if present - min(self._looked_at, self._heartbeat.written_at) > 2 * INTERVAL_SECONDS:
             self._heartbeats.forget()
         self._heartbeats.look(self._others)
+        self._looked_at = present

@@ -5,9 +5,9 @@ A separate script, so that the worker itself needs no settings for tests.
 
 import os
 
-from worker import main, recovery, webhooks
+from worker import heartbeats, main, recovery, webhooks
 
-recovery.HEARTBEAT_SECONDS = 0.5  # type: ignore[assignment]
+heartbeats.HEARTBEAT_SECONDS = recovery.INTERVAL_SECONDS = 0.5  # type: ignore[assignment]
 dead_seconds = float(os.environ.get("DEAD_SECONDS", "2.5"))
 recovery.DEAD_SECONDS = dead_seconds  # type: ignore[assignment,attr-defined]
 recovery.LOST_MESSAGE_SECONDS = 1

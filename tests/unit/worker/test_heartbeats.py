@@ -1,12 +1,24 @@
-"""Dead workers are found without comparing the clocks of two machines."""
+"""Heartbeats are written whatever else a worker waits for, and dead workers are found by them.
+
+No clocks of two machines are compared.
+"""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from worker.heartbeats import HeartbeatWatch
+from resop.errors import RecordsUnavailable
+from resop.storage.database import Database
+from resop.storage.workers import WorkerStore
+from tests.support.services import eventually
+from worker import heartbeats, recovery
+from worker.heartbeats import Heartbeat, HeartbeatWatch
+from worker.recovery import Recovery
 
 DEAD, BEAT = 30.0, 10.0
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -68,3 +80,50 @@ def test_suspension_in_the_middle_of_a_look_makes_nobody_dead(others: Others) ->
 
     others.watch.look(read)
     assert others.watch.silent(DEAD) == []
+
+
+# -- the own heartbeat
+
+
+def test_heartbeat_is_written_until_the_worker_ends_whatever_the_database_does(
+    worker_store: WorkerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "HEARTBEAT_SECONDS", 0.01)
+    heartbeat = Heartbeat("w", worker_store)
+    heartbeat.start()
+    first = worker_store.heartbeats()["w"]
+    assert eventually(lambda: worker_store.heartbeats()["w"] != first, 5)
+    write, faults = worker_store.heartbeat, iter([RecordsUnavailable(), ValueError("a fault")])
+
+    def fail_twice(worker: str) -> None:
+        if (fault := next(faults, None)) is not None:
+            raise fault
+        write(worker)
+
+    monkeypatch.setattr(worker_store, "heartbeat", fail_twice)
+    assert eventually(lambda: next(faults, None) is None, 5)
+    before = heartbeat.written_at
+    assert eventually(lambda: heartbeat.written_at > before, 5)
+    heartbeat.stop()
+    assert worker_store.heartbeats() == {}
+
+
+@pytest.mark.parametrize(("own_age", "found"), [(0, ["another"]), (100, [])])
+def test_silence_counts_only_while_the_own_heartbeat_is_written(
+    database: Database,
+    worker_store: WorkerStore,
+    monkeypatch: pytest.MonkeyPatch,
+    own_age: float,
+    found: list[str],
+) -> None:
+    """If the database takes no writes, the other workers cannot write theirs either."""
+    monkeypatch.setattr(recovery, "DEAD_SECONDS", 0)
+    own: Any = SimpleNamespace(written_at=time.monotonic() - own_age)
+    nothing: Any = None
+    round_of_repairs = Recovery("w", own, database, nothing, nothing, [])
+    worker_store.heartbeat("another")
+    for _ in range(2):
+        round_of_repairs._look()
+        time.sleep(0.01)
+    silent = round_of_repairs._heartbeats.silent(0.005)
+    assert silent == found

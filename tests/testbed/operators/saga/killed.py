@@ -30,7 +30,9 @@ def hold_tasks() -> None:
     if sender is None:
         return
     recovery: Any = sys.modules["worker.recovery"]
-    recovery.HEARTBEAT_SECONDS, recovery.DEAD_SECONDS = 0.5, 2.5
+    heartbeats: Any = sys.modules["worker.heartbeats"]
+    heartbeats.HEARTBEAT_SECONDS = recovery.INTERVAL_SECONDS = 0.5
+    recovery.DEAD_SECONDS = 2.5
     if not (FOLDER / "armed").exists():
         return
     sends, places = sender.StepSender._send, dict[str, re.Match[str]]()
