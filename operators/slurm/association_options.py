@@ -113,8 +113,9 @@ def change(
     """Change an association; `words` are by option; registered to be undone."""
     association = ("modify", "user", "where", f"name={user}", f"account={account}", "set")
     undo = [word for name, new in words.items() for word in _former_words(name, before[name], new)]
+    summary = f"set {' '.join(words.values())} of {user} in the Slurm account {account}"
     with undone_by(shell, *association, *undo):
-        modify(shell, *association, *words.values())
+        modify(shell, *association, *words.values(), summary=summary)
 
 
 def default_account(shell: Shell, user: str) -> str | None:
@@ -127,7 +128,8 @@ def set_default_account(shell: Shell, user: str, account: str, before: str | Non
     """Set the account that a user's jobs are charged to by default; registered to be undone."""
     words = ("modify", "user", "where", f"name={user}", "set")
     with undone_by(shell, *words, f"defaultaccount={before or account}"):
-        modify(shell, *words, f"defaultaccount={account}")
+        summary = f"make {account} the default Slurm account of {user}"
+        modify(shell, *words, f"defaultaccount={account}", summary=summary)
 
 
 def _former_words(name: str, before: str, new: str) -> list[str]:

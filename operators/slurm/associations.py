@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 
 from operators.slurm import listings, parsing
 from operators.slurm.administrators import check_rights, not_permitted
-from operators.slurm.client import CONNECTION_BROKEN, ask
+from operators.slurm.client import CONNECTION_BROKEN, Preparation, ask, launcher
 from resop import CommandFailed, ContactLost, ErrorMessage, OperationFailed, Result, Shell
 
 # The third since 23.11, and where DisableCoordDBD is set.
@@ -19,9 +19,25 @@ PERMISSION_DENIED = r"Access/permission denied|doesn't have privilege|\b[Oo]nly 
 PLANNED = "Slurm account"
 """The kind of accounts in `Shell.planned`."""
 UNKNOWN_ACCOUNT = r"account '([^']*)' doesn't exist|No account (\S+) on cluster"
+UNKNOWN_QOS = r"bad (?:default )?qos '([^']*)'"
 
 NOTHING_CHANGED = ("Nothing deleted", "Nothing modified")
 """Messages of sacctmgr if it finds nothing to change."""
+
+# Of two transactions that change associations at the same time, MariaDB may roll one back, and
+# slurmdbd repeats only its last statement: sacctmgr then reports success for an association that
+# does not exist, and after ten repeats slurmdbd ends. So each change from one login node waits for
+# the one before it, but not forever. Any local file that everybody can read can be locked; the lock
+# ends with sacctmgr.
+ONE_AT_A_TIME: Preparation = (
+    """\
+if [ -d /run ] && command -v flock >/dev/null; then
+  exec 9</run
+  flock -w 50 9
+fi
+""",
+    (),
+)
 
 AccountName = Annotated[
     str,
@@ -43,14 +59,21 @@ def modify(shell: Shell, *words: str, summary: str = "") -> Result:
     """Have sacctmgr make a change without asking for confirmation; `summary` says it in words.
 
     An exit code of 1 without an error message also means that nothing changed. Raises NotPermitted
-    if the user is not a Slurm administrator; OperationFailed for an account to add to that does not
-    exist; DaemonUnavailable; ContactLost if the change may have been made; CommandFailed with
-    sacctmgr's message for any other failure.
+    if the user is not a Slurm administrator; OperationFailed for an account to add to, or a quality
+    of service, that does not exist; DaemonUnavailable; ContactLost if the change may have been
+    made; CommandFailed with sacctmgr's message for any other failure.
     """
     if shell.dry_run:
         _check(shell, words)
     summary = summary or " ".join(words)
-    result = ask(shell, *_argv(*words), changes=True, check=False, summary=summary)
+    result = ask(
+        shell,
+        *_argv(*words),
+        changes=True,
+        check=False,
+        prepare=ONE_AT_A_TIME,
+        summary=summary,
+    )
     said = result.stderr.strip() or result.stdout  # where 23.11 and newer have some reasons
     messages = [line.strip(" .") for line in said.splitlines() if line.strip()]
     if result.exit_code == 0:
@@ -60,6 +83,8 @@ def modify(shell: Shell, *words: str, summary: str = "") -> Result:
     failure = result.failure()
     if found := re.search(UNKNOWN_ACCOUNT, said):
         raise _unknown_account(next(filter(None, found.groups())), **failure.details)
+    if found := re.search(UNKNOWN_QOS, said):
+        raise _unknown_qos(found[1], **failure.details)
     if re.search(CONNECTION_BROKEN, result.stderr):
         raise ContactLost(f"sacctmgr lost slurmdbd: {messages[-1]}", **failure.details)
     if not messages:
@@ -74,17 +99,36 @@ def _check(shell: Shell, words: Sequence[str]) -> None:
     for account in accounts if words[0] == "add" else ():
         if not has_account(shell, account):
             raise _unknown_account(account)
+    _check_qos(shell, dict(pairs))
     check_rights(shell, accounts)
+
+
+def _check_qos(shell: Shell, values: Mapping[str, str]) -> None:
+    """Raise OperationFailed for a quality of service that Slurm does not have."""
+    named = [values.get(word, "") for word in ("qoslevel", "defaultqos")]
+    wanted = [name for name in ",".join(named).split(",") if name not in ("", "-1")]
+    known = {row["name"] for row in listings.sacctmgr(shell, ["name"], "qos")} if wanted else {}
+    for name in wanted:
+        if name.lower() not in known:
+            raise _unknown_qos(name)
 
 
 def _unknown_account(account: str, **details: Any) -> OperationFailed:
     return OperationFailed(f"Slurm has no account {account}", **details)
 
 
+def _unknown_qos(name: str, **details: Any) -> OperationFailed:
+    return OperationFailed(f"Slurm has no quality of service {name}", **details)
+
+
 def undone_by(shell: Shell, *words: str) -> AbstractContextManager[None]:
     """Register the change that undoes the one made in the context."""
     return shell.undone_by(
-        *_argv(*words), what=_in_words(words), where="Slurm's accounting", absent=NOTHING_CHANGED
+        *_argv(*words),
+        launcher=launcher(shell, prepare=ONE_AT_A_TIME),
+        what=_in_words(words),
+        where="Slurm's accounting",
+        absent=NOTHING_CHANGED,
     )
 
 

@@ -66,8 +66,9 @@ def _close(shell: Shell, user: str, membership: _Membership) -> None:
 
 def _set(shell: Shell, user: str, account: str, name: str, limit: int, former: int) -> None:
     association = ("modify", "user", "where", f"name={user}", f"account={account}", "set")
+    summary = f"set {name}={limit} of {user} in the Slurm account {account}"
     with undone_by(shell, *association, f"{name}={former}"):
-        modify(shell, *association, f"{name}={limit}")
+        modify(shell, *association, f"{name}={limit}", summary=summary)
 
 
 def _memberships(shell: Shell, user: str) -> list[_Membership]:

@@ -1,6 +1,8 @@
 """Slurm's accounts and associations, changed on a real slurmdbd."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -72,6 +74,22 @@ def test_user_whom_nobody_else_knows_has_a_default_account(
         removed = output(admin, "slurm/opn/remove_user", user="n.ew-2")
     assert sorted(removed["accounts"]) == sorted(["project1", account])
     assert shown(bed, "user", "n.ew-2") == ""
+
+
+def test_changes_at_once_are_all_made(account: str, admin: Caller, bed: Testbed) -> None:
+    """Slurm itself loses some of them where they do not wait for each other."""
+    names = {f"twin{number}" for number in range(16)}
+
+    def members() -> set[str]:
+        return {*shown(bed, "associations", f"account={account}", "format=user").split()}
+
+    def change(action: str, name: str) -> None:
+        output(admin, f"slurm/opn/{action}", user=name, account=account)
+
+    with ThreadPoolExecutor(len(names)) as pool:
+        for action, left in (("add_user", names), ("remove_user", set())):
+            list(pool.map(partial(change, action), names))
+            assert members() == left, action
 
 
 def test_settings_of_a_user_are_ensured_changed_and_cleared(

@@ -21,11 +21,12 @@ class UserChange(TypedDict):
 
 
 @operation(
+    dry_run=True,
     examples=[
         {"user": "ada", "account": "project9", "fairshare": 10, "qos": ["normal", "long"]},
         {"user": "ada", "default_account": "project9"},
         {"user": "ada", "clear": ["max_jobs"]},
-    ]
+    ],
 )
 def modify_user(
     shell: Shell,
@@ -52,6 +53,10 @@ def modify_user(
     given = {name for name, value in options.items() if value is not None}
     if both := given.intersection(clear or ()):
         shell.fail(f"{', '.join(sorted(both))}: give a value, or clear it, not both")
+    # With `account`, the others are not known yet.
+    elsewhere = default_account and default_account not in accounts
+    if elsewhere and not (account and accounts_of(shell, user, default_account)):
+        shell.fail(f"{user} is not in the Slurm account {default_account}")
     changed: dict[str, list[str]] = {}
     if given or clear:
         for each in accounts:
