@@ -97,6 +97,11 @@ def _success(action: Action, registry: SchemaRegistry) -> dict[str, Any]:
         return json_response("The command succeeded.", command_result({}))
     returns = action.returns()
     output: Schema = registry.without_definitions(returns, action.operator, action.name)
-    result = operation_result(output, in_api=action.in_api)
+    result = operation_result(
+        output,
+        in_api=action.in_api,
+        dry_run=action.dry_run,
+        preview=action.preview,
+    )
     schema = registry.add(f"{_name(action)}_result", result)
     return json_response("The operation succeeded.", schema)

@@ -158,15 +158,31 @@ _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
 _RESULT: Schema = {"success": {"type": "boolean"}, "task": _TEXT, "seconds": {"type": "number"}}
 _DRY_RUN: Schema = {
-    "dry_run": {"type": "boolean", "description": "true if nothing ran: without task and output"}
+    "dry_run": {"type": "boolean", "description": "true for a dry run: nothing was changed"},
+    "action": _TEXT,
+    "options": {"type": "object", "additionalProperties": True},
+    "time_limit": {"type": "number"},
+    "approval": {**_TEXT, "description": "the rule, and the users who have to approve it"},
 }
+"""The keys of the answer to a dry run, of any action."""
+_PLAN: Schema = {"plan": reference("Plan"), "undo": reference("PlannedUndo")}
+"""Further keys, of an operation with `dry_run`."""
+_FIRST_STEP: Schema = {"command": _TEXT, "stdin": {"type": ["string", "null"]}}
+"""Further keys, of an operation with a preview."""
 
 
-def operation_result(output: Schema, *, in_api: bool) -> Schema:
-    """Return the schema of an operation's result; one that runs in the API has no task."""
+def operation_result(
+    output: Schema, *, in_api: bool, dry_run: bool = False, preview: bool = False
+) -> Schema:
+    """Return the schema of an operation's result, or of its dry run.
+
+    One that runs in the API has no task.
+    """
     properties = {**_RESULT, "operation": _TEXT, "output": output, "log": _TEXTS, **_DRY_RUN}
+    properties |= (_PLAN if dry_run else {}) | (_FIRST_STEP if preview else {})
     if in_api:
-        del properties["task"], properties["log"]
+        for name in ("task", "log", "options", "time_limit", "approval"):
+            del properties[name]
     return {"type": "object", "required": ["success"], "properties": properties}
 
 
@@ -189,6 +205,15 @@ _FAULT = {
     "required": ["field", "message"],
     "properties": {"field": _TEXT, "message": _TEXT},
 }
+_PLANNED_STEPS = {
+    "type": "array",
+    "items": reference("PlannedStep"),
+    "description": "all steps of a dry run, in order",
+}
+_PLANNED_UNDO = {
+    **_TEXTS,
+    "description": "what would be undone, in this order, if a step after the last one failed",
+}
 _ERROR = {
     "type": "object",
     "description": "What failed. Some types of error have further details.",
@@ -208,6 +233,12 @@ _ERROR = {
         "retry_after": {"type": "number", "description": "seconds to wait"},
         "undone": {**_TEXTS, "description": "the steps that were undone"},
         "needs_repair": {**_TEXTS, "description": "what could not be undone"},
+        "repair": {
+            "type": "array",
+            "items": reference("RemainingStep"),
+            "description": "the same steps as objects",
+        },
+        "note": {**_TEXT, "description": "of a dry run: why a real run may answer otherwise"},
     },
 }
 _FAILURE = {
@@ -219,6 +250,8 @@ _FAILURE = {
         "task": {**_TEXT, "description": "the id of the task that failed, if there is one"},
         "stderr": {"type": ["string", "null"]},
         "exit_code": {"type": ["integer", "null"]},
+        "dry_run": _DRY_RUN["dry_run"],
+        **_PLAN,
     },
 }
 _FORM = {
@@ -257,6 +290,7 @@ _DESCRIPTION = {
             "additionalProperties": True,
             "description": "the JSON schema of an operation's output",
         },
+        "dry_run": {"type": "boolean", "description": "true if a dry run answers with a plan"},
     },
 }
 
@@ -267,6 +301,8 @@ def shared_schemas() -> dict[str, Schema]:
         "Failure": _FAILURE,
         "Error": _ERROR,
         "OptionFault": _FAULT,
+        "Plan": _PLANNED_STEPS,
+        "PlannedUndo": _PLANNED_UNDO,
         "FormFields": _FORM,
         "CommandResult": command_result({"type": "string"}),
         "ActionDescription": _DESCRIPTION,

@@ -6,7 +6,19 @@ from typing import Annotated, Any, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from resop.actions.dry_run import PlannedStep
+from resop.steps.undo import UndoState
 from resop.storage.models import State
+
+
+class RemainingStep(TypedDict):
+    """An undo step that remains to be run."""
+
+    what: Annotated[str, Field(description="what it does, in words")]
+    where: Annotated[str, Field(description="the system that it changes")]
+    command: Annotated[str, Field(description="its command line, secrets masked")]
+    state: Annotated[UndoState, Field(description="how far it has come")]
+    reason: Annotated[str, Field(description="why it remains")]
 
 
 class TaskError(TypedDict):
@@ -19,6 +31,12 @@ class TaskError(TypedDict):
     ]
     undone: NotRequired[Annotated[list[str], Field(description="the steps that were undone")]]
     needs_repair: NotRequired[Annotated[list[str], Field(description="what could not be undone")]]
+    repair: NotRequired[
+        Annotated[list[RemainingStep], Field(description="the same steps as objects")]
+    ]
+    note: NotRequired[
+        Annotated[str, Field(description="of a dry run: why a real run may answer otherwise")]
+    ]
 
 
 class ActionResult(TypedDict):
@@ -76,6 +94,7 @@ class TaskSummary(TypedDict):
         Annotated[str | None, Field(description="the command line of a command, secrets masked")]
     ]
     operation: NotRequired[Annotated[str, Field(description="`operator:name` of an operation")]]
+    dry_run: NotRequired[Annotated[bool, Field(description="true for a dry run")]]
     action: Annotated[str, Field(description="`operator:name`")]
     state: State
     success: Annotated[bool | None, Field(description="null until the task has ended")]
@@ -102,6 +121,18 @@ class Task(TaskSummary):
     """Everything about a task, whatever its state. Auditors get a summary of others' tasks."""
 
     output: NotRequired[Annotated[Any, Field(description="the result; null until there is one")]]
+    plan: NotRequired[
+        Annotated[list[PlannedStep], Field(description="all steps of a dry run, in order")]
+    ]
+    undo: NotRequired[
+        Annotated[
+            list[str],
+            Field(description="what would be undone if a step after the last one failed"),
+        ]
+    ]
+    time_limit: NotRequired[
+        Annotated[float, Field(description="of a dry run: the time limit in seconds")]
+    ]
     stderr: NotRequired[str | None]
     exit_code: NotRequired[int | None]
     truncated: NotRequired[Annotated[bool, Field(description="true if the output was cut")]]

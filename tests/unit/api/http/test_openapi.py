@@ -13,6 +13,9 @@ from fastapi import FastAPI
 from api.http.openapi import openapi_document
 from api.main import ROUTERS
 from resop.actions.catalog import load_catalog
+from resop.actions.dry_run import PlannedStep
+from resop.storage.models import DRY_RUN, Task
+from resop.storage.serializers import result_json
 from tests.support.openapi import json_schema, operations, resolve, walk
 
 MAX_BYTES_OF_A_PATH = 3_700
@@ -68,6 +71,35 @@ def test_every_answer_is_typed() -> None:
             if not properties or ("/opn/" in path and properties.get("output") == {}):
                 untyped.append(name)
     assert untyped == []
+
+
+def test_every_key_of_a_dry_run_is_declared() -> None:
+    task = Task(
+        id="1",
+        kind=DRY_RUN,
+        operator="ldap",
+        action="create_user",
+        username="ada",
+        cluster="hpc",
+        credential="1",
+        request="1",
+        options={},
+        time_limit=60,
+    )
+    planning = {action.path for action in load_catalog() if action.dry_run}
+    assert len(planning) > 30
+    for path, method, operation in operations(document()):
+        if path not in planning or method != "post":
+            continue
+        shown = json_schema(document(), operation["responses"]["200"])
+        assert shown is not None and shown["properties"].keys() >= result_json(task).keys(), path
+        plan = resolve(document(), shown["properties"]["plan"])
+        step = resolve(document(), plan["items"])
+        assert step["properties"].keys() == PlannedStep.__annotations__.keys()
+    details = resolve(document(), {"$ref": "#/components/schemas/Task"})["properties"]
+    assert details.keys() >= result_json(task).keys()
+    failure = resolve(document(), {"$ref": "#/components/schemas/Failure"})["properties"]
+    assert failure.keys() >= {"plan", "undo", "dry_run"}
 
 
 def test_failures_and_preferences_are_references() -> None:
