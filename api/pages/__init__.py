@@ -30,19 +30,22 @@ for _path, _name in {
     "tasks/{task_id}": "task",
     "approvals": "approvals",
     "approvals/{approval_id}": "approval",
+    "batches/{batch_id}": "batch",
 }.items():
     router.add_route(f"/pages/{_path}", partial(_view, _name), methods=["GET"])
 router.add_route(
     "/pages/approvals/{approval_id}", partial(_view, "approval_decide"), methods=["POST"]
 )
+router.add_route("/pages/batches/{batch_id}", partial(_view, "batch_results"), methods=["POST"])
 for _step in ("begin", "callback"):
     router.add_route(f"/pages/openid/{_step}", partial(_view, f"openid_{_step}"), methods=["GET"])
 for _asset in ("style.css", "icon.svg"):
     router.add_route(f"/pages/{_asset}", partial(_view, "asset"), methods=["GET"])
 router.add_route("/pages/{path:path}", partial(_view, "missing"), methods=["GET"])
 for _kind in get_args(KindCode):
-    _path = f"/{{operator}}/{_kind}/{{action}}/submit"
-    router.add_route(_path, partial(_view, f"{_kind}_form"), methods=["GET"])
-    router.add_route(_path, partial(_view, f"{_kind}_submit"), methods=["POST"])
+    for _path, _name in {"submit": _kind, "batch/submit": f"{_kind}_table"}.items():
+        _path = f"/{{operator}}/{_kind}/{{action}}/{_path}"
+        router.add_route(_path, partial(_view, f"{_name}_form"), methods=["GET"])
+        router.add_route(_path, partial(_view, f"{_name}_submit"), methods=["POST"])
 for _path, _name in {"": "reference_index", "/{section}": "reference"}.items():
     reference.add_route(f"/docs{_path}", partial(_view, _name), methods=["GET"])

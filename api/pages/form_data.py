@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
@@ -19,9 +19,23 @@ from api.http.body import (
 )
 from api.http.preferences import Preferences, check_preferences
 from api.http.starlette_internals import parse_multipart
+from api.http.table_body import CSV_TYPES, JSON_LINES_TYPES, TABLE_TYPES
 from api.pages.form_fields import FormData
 from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidOptions, UnsupportedBody
+
+TABLE_FIELD = ":table"
+"""The field with the file of a table."""
+JSON_LINES_ENDINGS = (".jsonl", ".ndjson")
+
+
+class TableForm(NamedTuple):
+    """A submitted form with a table: its other fields, and the file."""
+
+    fields: FormData
+    content: bytes
+    kind: str
+    """The media type of the table."""
 
 
 async def read_form(request: Request) -> FormData:
@@ -57,6 +71,34 @@ def form_preferences(form: FormData, default_wait: float, hosts: WebhookHosts) -
     if timeout := form.get(":timeout"):
         values["timeout"] = timeout
     return check_preferences(values, hosts)
+
+
+async def read_table_form(request: Request) -> TableForm:
+    """Return a submitted form with a table; without a chosen file, the table is empty.
+
+    Raises BodyTooLarge, UnsupportedBody, or InvalidOptions if the body is not such a form.
+    """
+    body, kind = await read_body(request), content_type(request)
+    if kind != MULTIPART:
+        raise UnsupportedBody(f"the body is of type {kind!r}: send {MULTIPART}")
+    form = await parse_multipart(request.headers, body, MAX_BODY_BYTES)
+    try:
+        parts = form.multi_items()
+        fields = FormData([(name, text) for name, text in parts if isinstance(text, str)])
+        file = form.get(TABLE_FIELD)
+        if not isinstance(file, UploadFile):
+            return TableForm(fields, b"", CSV_TYPES[0])
+        return TableForm(fields, await file.read(), _table_type(file))
+    finally:
+        await form.close()
+
+
+def _table_type(file: UploadFile) -> str:
+    """Return the media type of a table; browsers know that of few files."""
+    if (file.filename or "").lower().endswith(JSON_LINES_ENDINGS):
+        return JSON_LINES_TYPES[0]
+    said = (file.content_type or "").partition(";")[0].strip().lower()
+    return said if said in TABLE_TYPES else CSV_TYPES[0]
 
 
 async def _multipart_fields(headers: Headers, body: bytes) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from api.http.errors import refuse
 from api.http.request_context import context_of
 from api.http.root_path import public_path
-from api.pages import approvals, openid_login
+from api.pages import approvals, batches, openid_login
 from api.pages.browser_session import caller_of, login_address
 from api.pages.forms import (
     LOGIN_ACTION,
@@ -28,6 +28,7 @@ from api.pages.forms import (
 )
 from api.pages.reference_views import show_index, show_section
 from api.pages.rendering import page, page_frame, passed_headers
+from api.pages.table_form import show_table_form, submit_table
 from api.state.services import services_of
 from api.tasks.queries import awaited_task, task_details, task_page
 from resop.actions.catalog import Action
@@ -152,8 +153,12 @@ VIEWS: dict[str, Callable[[Request], Awaitable[Response]]] = {
     "approvals": approvals.show_waiting,
     "approval": approvals.show_one,
     "approval_decide": approvals.decide_one,
+    "batch": batches.show_batch,
+    "batch_results": batches.download_results,
     "openid_begin": openid_login.begin,
     "openid_callback": openid_login.finish,
     **{f"{kind}_form": partial(show_form, kind) for kind in get_args(KindCode)},
     **{f"{kind}_submit": partial(submit_form, kind) for kind in get_args(KindCode)},
+    **{f"{kind}_table_form": partial(show_table_form, kind) for kind in get_args(KindCode)},
+    **{f"{kind}_table_submit": partial(submit_table, kind) for kind in get_args(KindCode)},
 }

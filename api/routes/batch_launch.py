@@ -13,8 +13,9 @@ from api.http.openapi_schemas import reference
 from api.http.openapi_shared import PREFERENCES, parameter_references
 from api.http.preferences import read_preferences
 from api.http.table_body import CSV_TYPES, JSON_LINES_TYPES, is_table, read_table
-from api.routes.batch_models import BatchProgress, batch_headers, own_batch, progress
+from api.routes.batch_models import BatchProgress, batch_headers, progress
 from api.state.services import Services
+from api.tasks.batch_progress import own_batch
 from api.tasks.launch_batch import LaunchedBatch, launch_batch, retry_batch
 from resop.actions.sweep import BatchBody
 from resop.storage.models import State

@@ -14,12 +14,12 @@ from api.routes.batch_models import (
     BatchProgress,
     BatchSummary,
     batch_headers,
-    own_batch,
     progress,
 )
 from api.routes.open_request import COUNTED_WAIT, Wait
 from api.routes.task_list import MAX_TASKS_PER_PAGE
 from api.routes.task_models import BatchTaskPage
+from api.tasks.batch_progress import own_batch
 from api.tasks.cancellation import request_batch_cancellation
 from api.tasks.queries import TASKS_PER_PAGE
 from api.tasks.waiting import wait_seconds

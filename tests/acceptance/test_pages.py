@@ -1,8 +1,11 @@
 """The pages over HTTP: logins, forms and all their faults."""
 
+import csv
 import html
+import io
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -379,6 +382,69 @@ def test_body_other_than_a_form_gets_an_error_page(
 ) -> None:
     answer = admin.http.post(RUN, content=body, headers={"Content-Type": kind})
     assert answer.status_code == status and answer.text.startswith("<!doctype html>")
+
+
+def upload(admin: Visitor, action: str, content: bytes, name: str, **fields: str) -> httpx.Response:
+    """Submit the page that runs an action for each row of a table."""
+    path = f"/{action}/batch/submit"
+    guard = re.search(r'name=":guard" value="(\w+)"', admin.get(path))
+    assert guard is not None
+    named = {f":{key}": value for key, value in fields.items()}
+    files = {":table": (name, content)} if name else {":table": ("", b"")}
+    return admin.http.post(path, data={":guard": guard[1], **named}, files=files)
+
+
+def test_table_is_checked_and_launched_as_a_batch(admin: Visitor) -> None:
+    action = "mysite/opn/issue"
+    assert f'href="/{action}/batch/submit"' in admin.get(f"/{action}/submit")
+    shown = text_of(admin.get(f"/{action}/batch/submit"))
+    assert "For example name ." in shown and "name required" in shown
+    wrong = "name;seconds\r\nada;0\r\nbob;soon\r\n;0\r\nZoë\r\n".encode()
+    faults = (
+        ("line 3, seconds: must be a number", wrong, "p.csv"),
+        ("line 4, name: is missing", wrong, "p.csv"),
+        ("line 5: has 1 cell, but the header has 2 columns", wrong, "p.csv"),
+        ("line 1, column 2: unknown option 'nam'", b"name,nam\nada,x\n", "p.csv"),
+        ("line 2, column 3: byte 0xEB", b"name\nZo\xeb\n", "p.csv"),
+        ("line 2: is not valid JSON", b'{"name": "ada"}\n{"na', "p.jsonl"),
+        ("body: is a table without a row", b"name\n", "p.csv"),
+        ("table: choose a file", b"", ""),
+    )
+    for message, content, name in faults:
+        answer = upload(admin, action, content, name)
+        assert answer.status_code == 422, answer.text
+        assert message in text_of(answer.text), text_of(answer.text)
+    assert "2 tasks" in text_of(upload(admin, action, b"name\na\nb", "x", dry_run="true").text)
+    forged = admin.http.post(f"/{action}/batch/submit", files={":table": ("x.csv", b"name\na")})
+    assert forged.status_code == 403
+
+    answer = upload(admin, action, wrong, "p.csv", keep_going="true", tags="course 2027")
+    assert answer.status_code == 303, answer.text
+    address = answer.headers["location"]
+    deadline = time.monotonic() + 20
+    while "refresh" in (page := admin.get(address)):
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+    shown = text_of(page)
+    assert "Batch of mysite:issue ended" in shown and "4 tasks · 3 failed · 1 succeeded" in shown
+    assert "2027" in shown and "Line 3, seconds: must be a number" in shown
+    tables = [admin.post(address) for _ in range(2)]
+    assert all("attachment" in each.headers["content-disposition"] for each in tables)
+    once, again = (list(csv.DictReader(io.StringIO(each.text))) for each in tables)
+    assert [row["state"] for row in once] == ["succeeded", "failed", "failed", "failed"]
+    assert once[0]["password"].startswith("pw-") and again[0]["password"] == "********"
+    assert admin.http.post(address).status_code == 403, "a forged form"
+
+
+def test_page_of_a_batch_is_for_its_user(admin: Visitor, bob: Caller) -> None:
+    answer = upload(admin, "utils/cmd/echo", b'{"input": "x"}\n', "x.jsonl")
+    batch = answer.headers["location"].rpartition("/")[2]
+    failure(bob.http.get(f"/batches/{batch}"), 404)
+    assert "there is no batch" in admin.get("/pages/batches/nosuch", 404)
+    other = bob.http.get(f"/pages/batches/{batch}", headers={"Cookie": f"resop={bob.token}"})
+    assert other.status_code == 404
+    for path in ("/auth/opn/logout/batch/submit", "/nosuch/opn/x/batch/submit"):
+        assert admin.http.get(path).status_code == 404
 
 
 def test_secret_is_in_no_page_and_nowhere_else(admin: Visitor, service: Service) -> None:

@@ -18,10 +18,11 @@ from api.pages.browser_session import (
     next_url,
     set_session_cookie,
 )
-from api.pages.form_data import read_form
+from api.pages.form_data import read_form, read_table_form
 from api.pages.form_fields import FormData, fields_of, form_for, options_in
 from api.pages.forms import _code_sentence
 from api.pages.rendering import page
+from api.pages.table_form import _sentences
 from resop import Secret, Shell, operation
 from resop.actions.catalog import Action, load_catalog
 from resop.actions.command import Command, CommandEntry, OptionEntry
@@ -289,6 +290,27 @@ async def test_file_stands_in_place_of_the_text_and_keeps_its_lines() -> None:
         )
     )
     assert sent.multi_items() == [("stdin", "one\ntwo"), ("script", "#!/bin/sh\r\nü")]
+
+
+async def test_table_is_read_as_it_is_and_its_type_by_its_name() -> None:
+    guard = ('name=":guard"', b"g")
+    for name, said, kind in (
+        ("p.csv", "text/csv", "text/csv"),
+        ("p.txt", "application/octet-stream", "text/csv"),
+        ("P.JSONL", "application/octet-stream", "application/x-ndjson"),
+        ("p.tsv", "text/tab-separated-values", "text/tab-separated-values"),
+    ):
+        head = f'name=":table"; filename="{name}"\r\nContent-Type: {said}'
+        sent = await read_table_form(request(*multipart(guard, (head, b"a\r\n\xff"))))
+        assert (sent.content, sent.kind, sent.fields[":guard"]) == (b"a\r\n\xff", kind, "g"), name
+    without = await read_table_form(request(*multipart(guard, ('name=":table"; filename=""', b""))))
+    assert without.content == b""
+    with pytest.raises(UnsupportedBody):
+        await read_table_form(request(b"a=1"))
+    fault = InvalidOptions.of("line 2, mail", "is bad")
+    fault.details["more_faults"] = 7
+    assert _sentences(fault) == ["line 2, mail: is bad", "and 7 more"]
+    assert _sentences(BodyTooLarge("the body is too large")) == ["The body is too large"]
 
 
 async def test_text_box_is_read_without_carriage_returns() -> None:
