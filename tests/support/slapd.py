@@ -208,6 +208,19 @@ def slapd(
         process.stop()
 
 
+POLICY = f"overlay ppolicy\nppolicy_default cn=policy,{BASE}\n"
+"""The lines of a database with a policy for passwords."""
+
+
+def policy_entry(quality: int) -> str:
+    """Return the LDIF of the policy: at least ten characters, checked as `pwdCheckQuality` says."""
+    return (
+        f"dn: cn=policy,{BASE}\nobjectClass: device\nobjectClass: pwdPolicy\ncn: policy\n"
+        f"pwdAttribute: userPassword\npwdCheckQuality: {quality}\npwdMinLength: 10\n"
+        "pwdLockout: TRUE\n\n"
+    )
+
+
 def group_entry(name: str = "hpcusers", number: int = GROUP, *classes: str, **values: str) -> str:
     """Return the LDIF of a group."""
     lines = [f"dn: cn={name},{GROUPS}", *(f"objectClass: {each}" for each in classes)]

@@ -13,6 +13,7 @@ from tests.support import slapd
 from tests.support.centre import created
 from tests.support.directory import PERSON, create, failure, output
 from tests.support.needs import need
+from tests.support.ports import HOST
 from tests.support.slapd import BASE, PEOPLE, SERVICE, Slapd, group_entry, user_entry
 
 need(slapd.reason_unavailable())
@@ -28,9 +29,9 @@ MEMBER_OF = "overlay memberof\nmemberof-refint true\n"
 
 @contextmanager
 def rfc2307(folder: Path) -> Iterator[Slapd]:
-    """Run a server with groups of user names, and a service account that gets 20 entries."""
-    limits = f'limits dn.exact="{SERVICE}" size=20\n'
-    people = "".join(user_entry(f"old{n}", 20000 + n) for n in range(60))
+    """Run a server with groups of user names, whose service account gets 500 of 700 entries."""
+    limits = f'limits dn.exact="{SERVICE}" size.soft=500 size.hard=500\n'
+    people = "".join(user_entry(f"old{n}", 20000 + n) for n in range(700))
     with slapd.slapd(folder, database=limits + UNIQUE, entries=group_entry() + people) as server:
         yield server
 
@@ -58,7 +59,17 @@ def both(folder: Path) -> Iterator[Slapd]:
         yield server
 
 
-KINDS = {each.__name__: each for each in (rfc2307, rfc2307bis, both)}
+@contextmanager
+def ppolicy(folder: Path) -> Iterator[Slapd]:
+    """Run a server that checks and hashes passwords, reached by TLS with a private CA."""
+    group, policy = group_entry(), slapd.policy_entry(quality=2)
+    with slapd.slapd(folder, tls=True, database=slapd.POLICY, entries=group + policy) as server:
+        server.settings["LDAP_URI"] = f"ldaps://{HOST}:{server.tls_port}"
+        server.settings["LDAP_TLS_CACERT"] = str(server.folder / "ca.pem")
+        yield server
+
+
+KINDS = {each.__name__: each for each in (rfc2307, rfc2307bis, both, ppolicy)}
 
 
 @pytest.fixture(scope="module", params=KINDS)

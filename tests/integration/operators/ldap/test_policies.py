@@ -14,23 +14,17 @@ from tests.support.slapd import BASE, GROUPS, PEOPLE, SERVICE, group_entry, user
 
 need(slapd.reason_unavailable())
 
-POLICY = f"overlay ppolicy\nppolicy_default cn=policy,{BASE}\n"
 LOCKED = "000001010000Z"
-
-
-def policy_entry(quality: int) -> str:
-    return (
-        f"dn: cn=policy,{BASE}\nobjectClass: device\nobjectClass: pwdPolicy\ncn: policy\n"
-        f"pwdAttribute: userPassword\npwdCheckQuality: {quality}\npwdMinLength: 10\n"
-        "pwdLockout: TRUE\n\n"
-    )
 
 
 @pytest.mark.parametrize("quality", [1, 2])
 def test_policy_of_the_server_decides_on_passwords(tmp_path: Path, quality: int) -> None:
-    entries = group_entry() + policy_entry(quality)
+    entries = group_entry() + slapd.policy_entry(quality)
     with slapd.slapd(
-        tmp_path, database=POLICY, entries=entries, LDAP_SUSPEND_ATTRIBUTE="pwdAccountLockedTime"
+        tmp_path,
+        database=slapd.POLICY,
+        entries=entries,
+        LDAP_SUSPEND_ATTRIBUTE="pwdAccountLockedTime",
     ) as server:
         error = failure(server, "create_user", username="ada", **{**PERSON, "password": "short"})
         assert error["message"] == (
@@ -101,15 +95,21 @@ def test_users_of_other_programs_are_found_whatever_their_name(tmp_path: Path) -
     group = group_entry("project9", 30001, memberUid="JSmith")
     with slapd.slapd(tmp_path, entries=group_entry() + group + people + odd_user) as server:
         for name in [*names, "jsmith"]:
+            before = output(server, "show_user", username=name)
             output(server, "suspend_user", username=name)  # without shadowAccount
             shown = output(server, "show_user", username=name)
             assert (shown["username"], shown["suspended"]) == (
                 name if name in names else "JSmith",
                 True,
             )
+            output(server, "suspend_user", username=name, resume=True)
+            assert output(server, "show_user", username=name) == before
+            changed = output(server, "modify_user", username=name, mail="new@hpc.example")
+            assert changed == {**before, "mail": "new@hpc.example"}
             output(server, "delete_user", username=name)
         assert server.search("(objectClass=posixAccount)", "1.1") == []
         assert server.values("(cn=project9)", "memberUid") == []
+        assert create(server, "jsmith")["dn"] == f"uid=jsmith,{PEOPLE}"
 
 
 def test_freeipa_and_389_schema_is_a_matter_of_settings(tmp_path: Path) -> None:
