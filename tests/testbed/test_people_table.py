@@ -178,6 +178,12 @@ def test_people_who_differ_are_changed_where_that_is_asked_for(admin: Caller, be
     names = {overview["directory"]["full_name"], overview["portal"]["full_name"]}
     assert names == {"Other Name"}
 
+    twins = [person(7), person(7, full_name="Twin")]
+    shown = until_ended(admin, launch(admin, twins).json()["batch"])
+    first, second = sorted(table(admin, shown["batch"]), key=lambda row: row["state"], reverse=True)
+    assert (first["outcome"], second["state"]) == ("created", "failed")
+    assert re.search("already|Already exists", second["error"]), second
+
     limits = {"fairshare": 7, "max_wall": 3600, "max_resources": "cpu=8,mem=2G", "qos": ["normal"]}
     about = {"mail": "new@hpc.example", "expires": "2030-01-01", **limits}
     changed = output(admin, "hpccenter/opn/modify_user", username=OTHER, **about)
