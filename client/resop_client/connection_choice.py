@@ -10,10 +10,15 @@ from resop_client.errors import NotLoggedIn, RequestError
 from resop_client.login_store import DEFAULT_PROFILE, Login, LoginStore
 
 
-def choose_profile(profile: str | None, environ: Mapping[str, str] | None = None) -> str:
-    """Return the name of the profile: the given one, RESOP_PROFILE, or `default`."""
+def choose_profile(
+    profile: str | None,
+    environ: Mapping[str, str] | None = None,
+    store: LoginStore | None = None,
+) -> str:
+    """Return the name of the profile: the given one, RESOP_PROFILE, the chosen one, `default`."""
     environ = os.environ if environ is None else environ
-    return profile or environ.get("RESOP_PROFILE") or DEFAULT_PROFILE
+    chosen = store.chosen() if store else None
+    return profile or environ.get("RESOP_PROFILE") or chosen or DEFAULT_PROFILE
 
 
 def choose_login(

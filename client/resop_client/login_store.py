@@ -19,6 +19,7 @@ from resop_client.errors import RequestError
 DEFAULT_PROFILE = "default"
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEYRING_SERVICE = "resop"
+_CHOSEN_FILE = "chosen"
 RENEW_BEFORE = timedelta(minutes=30)
 """A token that ends so soon is renewed."""
 
@@ -109,6 +110,20 @@ class LoginStore:
     def profiles(self) -> list[str]:
         """Return the names of the profiles that have a login."""
         return sorted(file.stem for file in self.folder.glob("*.json"))
+
+    def chosen(self) -> str | None:
+        """Return the profile that is used if none is named; None if none was chosen."""
+        try:
+            name = (self.folder / _CHOSEN_FILE).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
+            return None
+        return name if _PROFILE_NAME.fullmatch(name) else None
+
+    def choose(self, profile: str) -> None:
+        """Use a profile from now on if none is named."""
+        self._file(profile)  # its name is valid
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.folder / _CHOSEN_FILE).write_text(f"{profile}\n", encoding="utf-8")
 
     def _file(self, profile: str) -> Path:
         if not _PROFILE_NAME.fullmatch(profile):

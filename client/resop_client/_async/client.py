@@ -50,16 +50,17 @@ class AsyncResop:
         named anywhere.
         """
         self._store = store or default_store()
-        self.profile = choose_profile(profile)
+        self.profile = choose_profile(profile, store=self._store)
         """The name under which the login is stored."""
-        self._connection = AsyncConnection(
+        self.connection = AsyncConnection(
             choose_login(url, token, self.profile, self._store),
             store=None if token else self._store,
             profile=self.profile,
             retry_seconds=retry_seconds,
             http=http,
         )
-        self.files = AsyncFiles(self._connection)
+        """Sends any other request of the API: `hpc.connection.get("/limits")`."""
+        self.files = AsyncFiles(self.connection)
         """The files of the cluster."""
         self._catalog: Catalog | None = None
 
@@ -81,23 +82,23 @@ class AsyncResop:
         return AsyncOperator(self, name)
 
     def __repr__(self) -> str:
-        login = self._connection.login
+        login = self.connection.login
         user = f"{login.username}@{login.cluster} " if login.username else ""
         return f"<{type(self).__name__} {user}{login.url}>"
 
     @property
     def url(self) -> str:
         """The address of the service."""
-        return self._connection.login.url
+        return self.connection.login.url
 
     @property
     def username(self) -> str:
         """The user; empty if the token was given, not made by a login of this client."""
-        return self._connection.login.username
+        return self.connection.login.username
 
     async def aclose(self) -> None:
         """Close the connections; the login remains."""
-        await self._connection.aclose()
+        await self.connection.aclose()
 
     async def login(
         self,
@@ -115,8 +116,8 @@ class AsyncResop:
         await self.service()
         sent = {"username": username, "password": password, "otp": otp, "cluster": cluster}
         options = {name: value for name, value in sent.items() if value is not None}
-        answer = await self._connection.post("/auth/opn/login", options)
-        self._connection.use(login_of(self.url, answer["output"]), keep=keep)
+        answer = await self.connection.post("/auth/opn/login", options)
+        self.connection.use(login_of(self.url, answer["output"]), keep=keep)
         return self
 
     async def logout(self, *, keep_running: bool = True) -> Record:
@@ -124,8 +125,8 @@ class AsyncResop:
 
         Its tasks continue, or are cancelled without `keep_running`.
         """
-        answer = await self._connection.post("/auth/opn/logout", {"keep_running": keep_running})
-        self._connection.forget()
+        answer = await self.connection.post("/auth/opn/logout", {"keep_running": keep_running})
+        self.connection.forget()
         output: Record = answer["output"]
         return output
 
@@ -134,7 +135,7 @@ class AsyncResop:
 
         Raises UnexpectedAnswer if it is not this service, and VersionMismatch.
         """
-        answer = await self._connection.get("/")
+        answer = await self.connection.get("/")
         if not isinstance(answer, Record) or answer.get("service") != "resop":
             raise UnexpectedAnswer(f"{self.url} is another service: is the address right?")
         check_service_version(str(answer.get("version", "")), self.url)
@@ -143,14 +144,18 @@ class AsyncResop:
     async def catalog(self) -> Catalog:
         """Return the operators of the service and their actions."""
         if self._catalog is None:
-            self._connection.require_token()
-            self._catalog = Catalog(await self._connection.get("/operators"))
+            self.connection.require_token()
+            self._catalog = Catalog(await self.connection.get("/operators"))
         return self._catalog
+
+    async def _path(self, action: str) -> str:
+        """Return the path of an action; one that begins with `/` is taken as it is."""
+        return action if action.startswith("/") else (await self.catalog()).path(action)
 
     async def describe(self, action: str) -> Record:
         """Return an action's description, options and examples."""
-        path = (await self.catalog()).path(action)
-        description: Record = await self._connection.get(path)
+        path = await self._path(action)
+        description: Record = await self.connection.get(path)
         return description
 
     async def run(
@@ -171,7 +176,7 @@ class AsyncResop:
         sent = _sent(arguments, options, more)
         answer = await self._post(action, sent, tags, task_timeout, f"wait={WAIT_SECONDS:g}")
         if "state" in answer:  # 202: it has not ended
-            return await AsyncTask(self._connection, answer).result()
+            return await AsyncTask(self.connection, answer).result()
         return answer.get("output")
 
     async def start(
@@ -187,15 +192,15 @@ class AsyncResop:
         sent = _sent(arguments, options, more)
         answer = await self._post(action, sent, tags, task_timeout, "respond-async")
         if "state" not in answer:  # an answer that is shared has ended already
-            answer = await self._connection.get(f"/tasks/{answer['task']}")
-        return AsyncTask(self._connection, answer)
+            answer = await self.connection.get(f"/tasks/{answer['task']}")
+        return AsyncTask(self.connection, answer)
 
     async def dry_run(
         self, action: str, *arguments: str, options: Mapping[str, Any] | None = None, **more: Any
     ) -> Record:
         """Validate options, and return what would run; run nothing."""
-        path = (await self.catalog()).path(action)
-        shown: Record = await self._connection.post(
+        path = await self._path(action)
+        shown: Record = await self.connection.post(
             path, _sent(arguments, options, more), params={"dry_run": "true"}, repeatable=True
         )
         return shown
@@ -208,10 +213,10 @@ class AsyncResop:
         task_timeout: float | None,
         prefer: str,
     ) -> Record:
-        self._connection.require_token()
-        path = (await self.catalog()).path(action)
+        self.connection.require_token()
+        path = await self._path(action)
         limit = {} if task_timeout is None else {"timeout": f"{task_timeout:g}"}
-        answer: Record = await self._connection.post(
+        answer: Record = await self.connection.post(
             path,
             options,
             params={"tag": list(tags), **limit},
@@ -223,15 +228,15 @@ class AsyncResop:
 
     async def task(self, task_id: str) -> AsyncTask:
         """Return one of your tasks."""
-        return AsyncTask(self._connection, await self._connection.get(f"/tasks/{task_id}"))
+        return AsyncTask(self.connection, await self.connection.get(f"/tasks/{task_id}"))
 
     async def tasks(self, **filters: Any) -> AsyncIterator[AsyncTask]:
         """Yield your tasks, newest first; the filters are `state`, `operator`, `tag`, `text`, …"""
         query = {"limit": 100, **filters}
         while True:
-            page = await self._connection.get("/tasks", params=query)
+            page = await self.connection.get("/tasks", params=query)
             for each in page["tasks"]:
-                yield AsyncTask(self._connection, each)
+                yield AsyncTask(self.connection, each)
             if page["next"] is None:
                 return
             query["cursor"] = page["next"]
@@ -284,22 +289,22 @@ class AsyncResop:
         In `options`, `{{NAME}}` is replaced by the value of that parameter. `items` lists the
         parameters of each task instead.
         """
-        path = (await self.catalog()).path(action)
+        path = await self._path(action)
         sweep = named_values(parameters) or None
         sent = {"sweep": sweep, "items": items, "mode": mode, "at_once": at_once}
         body = {name: value for name, value in sent.items() if value is not None}
-        answer = await self._connection.post(
+        answer = await self.connection.post(
             f"{path}/batch",
             {"options": options or {}, **body},
             params={"tag": list(tags)},
             headers={"Idempotency-Key": str(uuid.uuid4())},
             repeatable=True,
         )
-        return AsyncBatch(self._connection, answer)
+        return AsyncBatch(self.connection, answer)
 
     async def find_batch(self, batch_id: str) -> AsyncBatch:
         """Return one of your batches."""
-        return AsyncBatch(self._connection, await self._connection.get(f"/batches/{batch_id}"))
+        return AsyncBatch(self.connection, await self.connection.get(f"/batches/{batch_id}"))
 
 
 def _sent(

@@ -52,16 +52,17 @@ class Resop:
         named anywhere.
         """
         self._store = store or default_store()
-        self.profile = choose_profile(profile)
+        self.profile = choose_profile(profile, store=self._store)
         """The name under which the login is stored."""
-        self._connection = Connection(
+        self.connection = Connection(
             choose_login(url, token, self.profile, self._store),
             store=None if token else self._store,
             profile=self.profile,
             retry_seconds=retry_seconds,
             http=http,
         )
-        self.files = Files(self._connection)
+        """Sends any other request of the API: `hpc.connection.get("/limits")`."""
+        self.files = Files(self.connection)
         """The files of the cluster."""
         self._catalog: Catalog | None = None
 
@@ -83,23 +84,23 @@ class Resop:
         return Operator(self, name)
 
     def __repr__(self) -> str:
-        login = self._connection.login
+        login = self.connection.login
         user = f"{login.username}@{login.cluster} " if login.username else ""
         return f"<{type(self).__name__} {user}{login.url}>"
 
     @property
     def url(self) -> str:
         """The address of the service."""
-        return self._connection.login.url
+        return self.connection.login.url
 
     @property
     def username(self) -> str:
         """The user; empty if the token was given, not made by a login of this client."""
-        return self._connection.login.username
+        return self.connection.login.username
 
     def close(self) -> None:
         """Close the connections; the login remains."""
-        self._connection.close()
+        self.connection.close()
 
     def login(
         self,
@@ -117,8 +118,8 @@ class Resop:
         self.service()
         sent = {"username": username, "password": password, "otp": otp, "cluster": cluster}
         options = {name: value for name, value in sent.items() if value is not None}
-        answer = self._connection.post("/auth/opn/login", options)
-        self._connection.use(login_of(self.url, answer["output"]), keep=keep)
+        answer = self.connection.post("/auth/opn/login", options)
+        self.connection.use(login_of(self.url, answer["output"]), keep=keep)
         return self
 
     def logout(self, *, keep_running: bool = True) -> Record:
@@ -126,8 +127,8 @@ class Resop:
 
         Its tasks continue, or are cancelled without `keep_running`.
         """
-        answer = self._connection.post("/auth/opn/logout", {"keep_running": keep_running})
-        self._connection.forget()
+        answer = self.connection.post("/auth/opn/logout", {"keep_running": keep_running})
+        self.connection.forget()
         output: Record = answer["output"]
         return output
 
@@ -136,7 +137,7 @@ class Resop:
 
         Raises UnexpectedAnswer if it is not this service, and VersionMismatch.
         """
-        answer = self._connection.get("/")
+        answer = self.connection.get("/")
         if not isinstance(answer, Record) or answer.get("service") != "resop":
             raise UnexpectedAnswer(f"{self.url} is another service: is the address right?")
         check_service_version(str(answer.get("version", "")), self.url)
@@ -145,14 +146,18 @@ class Resop:
     def catalog(self) -> Catalog:
         """Return the operators of the service and their actions."""
         if self._catalog is None:
-            self._connection.require_token()
-            self._catalog = Catalog(self._connection.get("/operators"))
+            self.connection.require_token()
+            self._catalog = Catalog(self.connection.get("/operators"))
         return self._catalog
+
+    def _path(self, action: str) -> str:
+        """Return the path of an action; one that begins with `/` is taken as it is."""
+        return action if action.startswith("/") else (self.catalog()).path(action)
 
     def describe(self, action: str) -> Record:
         """Return an action's description, options and examples."""
-        path = (self.catalog()).path(action)
-        description: Record = self._connection.get(path)
+        path = self._path(action)
+        description: Record = self.connection.get(path)
         return description
 
     def run(
@@ -173,7 +178,7 @@ class Resop:
         sent = _sent(arguments, options, more)
         answer = self._post(action, sent, tags, task_timeout, f"wait={WAIT_SECONDS:g}")
         if "state" in answer:  # 202: it has not ended
-            return Task(self._connection, answer).result()
+            return Task(self.connection, answer).result()
         return answer.get("output")
 
     def start(
@@ -189,15 +194,15 @@ class Resop:
         sent = _sent(arguments, options, more)
         answer = self._post(action, sent, tags, task_timeout, "respond-async")
         if "state" not in answer:  # an answer that is shared has ended already
-            answer = self._connection.get(f"/tasks/{answer['task']}")
-        return Task(self._connection, answer)
+            answer = self.connection.get(f"/tasks/{answer['task']}")
+        return Task(self.connection, answer)
 
     def dry_run(
         self, action: str, *arguments: str, options: Mapping[str, Any] | None = None, **more: Any
     ) -> Record:
         """Validate options, and return what would run; run nothing."""
-        path = (self.catalog()).path(action)
-        shown: Record = self._connection.post(
+        path = self._path(action)
+        shown: Record = self.connection.post(
             path, _sent(arguments, options, more), params={"dry_run": "true"}, repeatable=True
         )
         return shown
@@ -210,10 +215,10 @@ class Resop:
         task_timeout: float | None,
         prefer: str,
     ) -> Record:
-        self._connection.require_token()
-        path = (self.catalog()).path(action)
+        self.connection.require_token()
+        path = self._path(action)
         limit = {} if task_timeout is None else {"timeout": f"{task_timeout:g}"}
-        answer: Record = self._connection.post(
+        answer: Record = self.connection.post(
             path,
             options,
             params={"tag": list(tags), **limit},
@@ -225,15 +230,15 @@ class Resop:
 
     def task(self, task_id: str) -> Task:
         """Return one of your tasks."""
-        return Task(self._connection, self._connection.get(f"/tasks/{task_id}"))
+        return Task(self.connection, self.connection.get(f"/tasks/{task_id}"))
 
     def tasks(self, **filters: Any) -> Iterator[Task]:
         """Yield your tasks, newest first; the filters are `state`, `operator`, `tag`, `text`, …"""
         query = {"limit": 100, **filters}
         while True:
-            page = self._connection.get("/tasks", params=query)
+            page = self.connection.get("/tasks", params=query)
             for each in page["tasks"]:
-                yield Task(self._connection, each)
+                yield Task(self.connection, each)
             if page["next"] is None:
                 return
             query["cursor"] = page["next"]
@@ -286,22 +291,22 @@ class Resop:
         In `options`, `{{NAME}}` is replaced by the value of that parameter. `items` lists the
         parameters of each task instead.
         """
-        path = (self.catalog()).path(action)
+        path = self._path(action)
         sweep = named_values(parameters) or None
         sent = {"sweep": sweep, "items": items, "mode": mode, "at_once": at_once}
         body = {name: value for name, value in sent.items() if value is not None}
-        answer = self._connection.post(
+        answer = self.connection.post(
             f"{path}/batch",
             {"options": options or {}, **body},
             params={"tag": list(tags)},
             headers={"Idempotency-Key": str(uuid.uuid4())},
             repeatable=True,
         )
-        return Batch(self._connection, answer)
+        return Batch(self.connection, answer)
 
     def find_batch(self, batch_id: str) -> Batch:
         """Return one of your batches."""
-        return Batch(self._connection, self._connection.get(f"/batches/{batch_id}"))
+        return Batch(self.connection, self.connection.get(f"/batches/{batch_id}"))
 
 
 def _sent(

@@ -1,0 +1,1 @@
+"""The commands of `resop`, a module for each group of them."""

@@ -1,0 +1,97 @@
+"""Progress on the terminal: it appears when something lasts longer than a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.status import Status
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DELAY_SECONDS = 1.0
+NARROW = 60
+"""On a terminal of fewer columns, a bar has no speed and no rest of time."""
+
+
+class Waiting:
+    """A line that moves while something lasts that has no measure."""
+
+    def __init__(self, console: Console, text: str) -> None:
+        """Show `text` beside it."""
+        self._status = Status(text, console=console)
+        self._timer = threading.Timer(DELAY_SECONDS, self._status.start)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        self._timer.join()
+        self._status.stop()
+
+
+class Bar:
+    """A progress bar: call it with how much is done, and how much there is."""
+
+    def __init__(self, console: Console, label: str, *, size: bool = False) -> None:
+        """`size`: what is counted are bytes."""
+        self._console = console
+        self._label = label
+        self._size = size
+        self._began = time.monotonic()
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, done: float, total: float) -> None:
+        """Show the progress."""
+        if self._progress is None:
+            if not self._console.is_terminal or time.monotonic() - self._began < DELAY_SECONDS:
+                return
+            self._progress = Progress(*self._columns(), console=self._console)
+            self._task = self._progress.add_task(self._label, total=total)
+            self._progress.start()
+        self._progress.update(self._task, completed=done, total=total)
+
+    def _columns(self) -> list[ProgressColumn]:
+        label = TextColumn("{task.description}", markup=False)
+        if self._console.width < NARROW:
+            return [label, TextColumn("{task.percentage:3.0f} %")]
+        if self._size:
+            amount = [DownloadColumn(binary_units=True), TransferSpeedColumn()]
+            return [label, BarColumn(bar_width=None), *amount, TimeRemainingColumn()]
+        return [label, BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn()]
