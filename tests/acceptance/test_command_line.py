@@ -32,7 +32,7 @@ FIONA = ACCOUNTS["fiona"]
 
 
 class Ran(NamedTuple):
-    """What a command wrote, and its exit code."""
+    """The outputs and the exit code of a command."""
 
     out: str
     err: str
@@ -150,7 +150,7 @@ class Terminal:
         self.text = ""
 
     def read(self, *, until: str = "", seconds: float = 60) -> str:
-        """Read what is shown, to its end or until a text is there."""
+        """Read the screen, to its end or until a text appears."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not (until and until in self.text):
             try:

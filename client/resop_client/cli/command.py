@@ -95,8 +95,8 @@ class DefaultGroup(Group):
     """A group whose first command is meant if none is named: `resop jobs` is `resop jobs list`."""
 
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
-        """Put the default command before arguments that do not begin with a command."""
+        """Put the default command before its options."""
         is_help = bool(args) and args[0] in self.get_help_option_names(context)
-        if not is_help and (not args or args[0] not in self.commands):
+        if not is_help and (not args or args[0].startswith("-")):
             args = [next(iter(self.commands)), *args]
         return super().parse_args(context, args)

@@ -21,7 +21,7 @@ def curl_line(request: httpx2.Request, secrets: Collection[str]) -> str:
     words = ["curl"]
     if request.method != "GET":
         words += ["--head"] if request.method == "HEAD" else ["-X", request.method]
-    words.append(shlex.quote(str(request.url)))
+    words.append(shlex.quote(str(request.url).removesuffix("?")))
     for name in (*SHOWN_HEADERS, "range", "idempotency-key", "last-event-id"):
         value = request.headers.get(name)
         if value is not None and (name, value) != ("accept", "*/*"):

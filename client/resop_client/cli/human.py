@@ -51,7 +51,7 @@ def moment(value: Any, now: datetime | None = None) -> str:
 
 
 def text(value: Any) -> str:
-    """Return any value of JSON in one line; an empty string for what is not there."""
+    """Return any value of JSON in one line; an empty string for null."""
     match value:
         case None:
             return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from resop_client import LoginStore, Resop
+    from resop_client.cli.schema import Schema
+    from resop_client.progress import Progress
 
 WIDE = 10_000
 
@@ -34,6 +36,8 @@ class Invocation:
     quiet: bool = False
     verbose: bool = False
     profile: str | None = None
+    schema: Schema | None = None
+    """The schema of the service, once it was needed."""
     secrets: set[str] = field(default_factory=set)
     """Values that `-v` does not show."""
 
@@ -129,6 +133,14 @@ class Invocation:
         with Waiting(self.err, text):
             yield
 
+    def bar(self, label: str, *, size: bool = False) -> AbstractContextManager[Progress]:
+        """Return a progress bar, which shows nothing where no terminal is; `size`: of bytes."""
+        if self.quiet or not sys.stderr.isatty():
+            return nullcontext(_ignore)
+        from resop_client.cli.progress_display import Bar
+
+        return Bar(self.err, label, size=size)
+
     def _show_request(self, request: httpx2.Request) -> None:
         if not self.verbose:
             return
@@ -143,6 +155,10 @@ class Invocation:
         began = response.request.extensions.get("resop_began", time.monotonic())
         milliseconds = 1000 * (time.monotonic() - began)
         click.echo(f"  # {response.status_code} after {milliseconds:.0f} ms", err=True)
+
+
+def _ignore(done: float, total: float) -> None:
+    """Show nothing."""
 
 
 pass_invocation = click.make_pass_decorator(Invocation, ensure=True)

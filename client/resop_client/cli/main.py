@@ -54,10 +54,16 @@ def run(words: Sequence[str]) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
-        # Whoever read the output has enough; Python would complain once more at its exit.
+        # The reader of the output has enough; Python would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():
+            click.echo("\nresop: interrupted", err=True)
+            return ExitCode.INTERRUPTED
+        _say(["something has to be asked for, and standard input is no terminal"])
+        return ExitCode.INVALID
+    except KeyboardInterrupt:
         click.echo("\nresop: interrupted", err=True)
         return ExitCode.INTERRUPTED
     except click.ClickException as fault:

@@ -20,30 +20,34 @@ from resop_client.cli.schema_options import (
     given_options,
     options_of,
 )
+from resop_client.errors import ResopError
 
 
 def schema_of(invocation: Invocation, *, renew: bool = False) -> Schema:
     """Return the schema of the service of this run."""
-    return SchemaCache().load(invocation.hpc, renew=renew)
+    if invocation.schema is None or renew:
+        invocation.schema = SchemaCache().load(invocation.hpc, renew=renew)
+    return invocation.schema
 
 
 def stored_operators(ctx: click.Context) -> list[str]:
     """Return the operators that are known without a request, for completion and for help."""
-    from resop_client.errors import ResopError
-
-    invocation = ctx.ensure_object(Invocation)
-    try:
-        schema = SchemaCache().stored(invocation.hpc.url)
-    except ResopError:  # no service is known
-        return []
+    schema = _stored_schema(ctx.ensure_object(Invocation))
     return list(schema.operators) if schema else []
+
+
+def _stored_schema(invocation: Invocation) -> Schema | None:
+    try:
+        return SchemaCache().stored(invocation.hpc.url)
+    except ResopError:  # no service is known
+        return None
 
 
 def operator_command(ctx: click.Context, name: str) -> click.Command | None:
     """Return the command of an operator; None if there is no operator of this name."""
     invocation = ctx.ensure_object(Invocation)
     if ctx.resilient_parsing:  # completion asks no service
-        schema = SchemaCache().stored(invocation.hpc.url)
+        schema = _stored_schema(invocation)
     else:
         schema = schema_of(invocation)
         if schema.operator(name) is None:  # it may be new
@@ -145,7 +149,7 @@ def _words_metavar(action: ActionSchema) -> str:
 
 
 def _task_options(taken: Sequence[str]) -> list[click.Option]:
-    """Return the options of the request, those that the action has not taken."""
+    """Return the options of the request whose names the action has not taken."""
     options = [
         click.Option(["--dry-run"], is_flag=True, help="Show what would run; run nothing."),
         click.Option(["--detach"], is_flag=True, help="Return the id of the task at once."),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -13,7 +12,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
-    TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -58,14 +57,13 @@ class Bar:
 
     def __init__(self, console: Console, label: str, *, size: bool = False) -> None:
         """`size`: what is counted are bytes."""
-        self._console = console
-        self._label = label
-        self._size = size
-        self._began = time.monotonic()
-        self._progress: Progress | None = None
-        self._task = TaskID(0)
+        self._progress = Progress(*_columns(console, size=size), console=console)
+        self._task = self._progress.add_task(label, total=None)
+        self._timer = threading.Timer(DELAY_SECONDS, self._progress.start)
+        self._timer.daemon = True
 
     def __enter__(self) -> Self:
+        self._timer.start()
         return self
 
     def __exit__(
@@ -74,24 +72,20 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        self._timer.cancel()
+        self._timer.join()
+        self._progress.stop()
 
     def __call__(self, done: float, total: float) -> None:
         """Show the progress."""
-        if self._progress is None:
-            if not self._console.is_terminal or time.monotonic() - self._began < DELAY_SECONDS:
-                return
-            self._progress = Progress(*self._columns(), console=self._console)
-            self._task = self._progress.add_task(self._label, total=total)
-            self._progress.start()
         self._progress.update(self._task, completed=done, total=total)
 
-    def _columns(self) -> list[ProgressColumn]:
-        label = TextColumn("{task.description}", markup=False)
-        if self._console.width < NARROW:
-            return [label, TextColumn("{task.percentage:3.0f} %")]
-        if self._size:
-            amount = [DownloadColumn(binary_units=True), TransferSpeedColumn()]
-            return [label, BarColumn(bar_width=None), *amount, TimeRemainingColumn()]
-        return [label, BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn()]
+
+def _columns(console: Console, *, size: bool) -> list[ProgressColumn]:
+    label = TextColumn("{task.description}", markup=False)
+    if console.width < NARROW:
+        return [label, TaskProgressColumn()]
+    if size:
+        amount = [DownloadColumn(binary_units=True), TransferSpeedColumn()]
+        return [label, BarColumn(bar_width=None), *amount, TimeRemainingColumn()]
+    return [label, BarColumn(bar_width=None), MofNCompleteColumn(), TimeElapsedColumn()]

@@ -19,7 +19,7 @@ CLIENT_WORDS: Mapping[str, Collection[str]] = {
     "api": METHODS,
     "keys": ("list", "create", "revoke"),
 }
-"""What follows the names of both sides where the client is meant."""
+"""The words after the names of both sides by which the client is meant."""
 
 
 def is_for_client(words: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MIN_COLUMNS = 3
-"""So many columns stay, however narrow the terminal is."""
+"""The number of columns that stay, however narrow the terminal is."""
 GAP = 2
 STATE_STYLES = {
     "green": "succeeded completed idle up created changed running allocated mixed allowed",

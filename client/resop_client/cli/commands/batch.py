@@ -37,7 +37,7 @@ def batch() -> None:
 
 
 @batch.command("list")
-@click.option("-n", "--limit", type=int, default=20, help="At most so many (default: 20).")
+@click.option("-n", "--limit", type=int, default=20, help="Maximum number (default: 20).")
 @pass_invocation
 def list_(invocation: Invocation, limit: int) -> None:
     """List your batches, newest first."""
@@ -51,7 +51,7 @@ def list_(invocation: Invocation, limit: int) -> None:
 @click.option("--options", default="{}", metavar="JSON", help="With {{NAME}} where values go.")
 @click.option("-c", "--command", help="For core:run: the command line, with {{NAME}}.")
 @click.option("--zip", "is_zip", is_flag=True, help="First values together, second together, …")
-@click.option("--at-once", type=int, help="At most so many at the same time.")
+@click.option("--at-once", type=int, help="Maximum number at the same time.")
 @click.option("--wait", is_flag=True, help="Wait; the exit code is 1 if any failed.")
 @click.option("--tag", multiple=True, help="A tag to find it by; repeatable.")
 @pass_invocation
@@ -100,13 +100,10 @@ def run_(
 
 def _wait(invocation: Invocation, made: Any) -> None:
     """Wait for the end of a batch with a progress bar; Ctrl-C cancels it."""
-    from resop_client.cli.progress_display import Bar
-
     try:
-        with Bar(invocation.err, f"batch {made.id[:8]}") as bar:
+        with invocation.bar(f"batch {made.id[:8]}") as bar:
             for done, total in made.progress():
-                if not invocation.quiet:
-                    bar(done, total)
+                bar(done, total)
     except KeyboardInterrupt:
         click.echo(f"\nresop: cancelling batch {made.id} …", err=True)
         made.cancel()

@@ -27,8 +27,8 @@ class Transfer(NamedTuple):
 
 
 @click.command(cls=Command)
-@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
-@click.argument("target", metavar="DST")
+@click.argument("sources", nargs=-1, required=True, type=click.Path(), metavar="SRC...")
+@click.argument("target", type=click.Path(), metavar="DST")
 @click.option("-r", "--recursive", is_flag=True, help="Copy folders with everything below them.")
 @click.option("-n", "--no-clobber", is_flag=True, help="Do not replace files.")
 @click.option("-p", "--parents", is_flag=True, help="Make the missing folders above DST.")
@@ -95,22 +95,19 @@ def _transfer(
     parents: bool,
     checksum: bool,
 ) -> None:
-    from resop_client.cli.progress_display import Bar
-
     files = invocation.hpc.files
-    with Bar(invocation.err, label, size=True) as bar:
-        show = bar if not invocation.quiet else False
+    with invocation.bar(label, size=True) as bar:
         if each.upload:
             try:
                 files.upload(
-                    each.source, each.target, overwrite=overwrite, parents=parents, progress=show
+                    each.source, each.target, overwrite=overwrite, parents=parents, progress=bar
                 )
             except errors.PathFailed as fault:
                 if overwrite or fault.reason != "exists":
                     raise
         else:
             Path(each.target).parent.mkdir(parents=True, exist_ok=True)
-            files.download(each.source, each.target, checksum=checksum, progress=show)
+            files.download(each.source, each.target, checksum=checksum, progress=bar)
 
 
 def _copy_there(

@@ -42,7 +42,7 @@ def _name(name: str, kind: str, target: str | None) -> str:
 
 
 def remote(path: str) -> str:
-    """Return a path on the cluster; the ':' that `resop cp` needs may stand before it."""
+    """Return a path on the cluster; the ':' that `resop cp` needs may precede it."""
     return path.removeprefix(REMOTE) or "."
 
 
@@ -89,7 +89,7 @@ def cat(invocation: Invocation, paths: tuple[str, ...]) -> None:
 
 @click.command(cls=Command)
 @_paths
-@click.option("-n", "--lines", type=int, default=10, help="So many lines (default: 10).")
+@click.option("-n", "--lines", type=int, default=10, help="Number of lines (default: 10).")
 @pass_invocation
 def head(invocation: Invocation, paths: tuple[str, ...], lines: int) -> None:
     """Print the beginning of files of the cluster."""
@@ -103,7 +103,7 @@ def head(invocation: Invocation, paths: tuple[str, ...], lines: int) -> None:
 @click.option("-f", "--force", is_flag=True, help="Do not ask, nor fail for missing files.")
 @pass_invocation
 def rm(invocation: Invocation, paths: tuple[str, ...], recursive: bool, force: bool) -> None:
-    """Remove files of the cluster for ever; folders are asked about on a terminal."""
+    """Remove files of the cluster permanently; on a terminal, folders only after a question."""
     names = [remote(each) for each in paths]
     if recursive and not force and sys.stdin.isatty():
         question = f"Remove {', '.join(names)} and everything below?"

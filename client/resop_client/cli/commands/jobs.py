@@ -73,7 +73,7 @@ def list_(
 @click.argument("job")
 @click.option("--steps", is_flag=True, help="With its steps and their memory.")
 @click.option("--script", "batch_script", is_flag=True, help="With its batch script.")
-@click.option("--efficiency", is_flag=True, help="With what it used of what it had.")
+@click.option("--efficiency", is_flag=True, help="With its use of CPU, memory and GPUs.")
 @slurm_cluster
 @pass_invocation
 def show(
@@ -97,7 +97,7 @@ def show(
 
 @jobs.command()
 @click.argument("job_ids", nargs=-1, required=True, metavar="JOB...")
-@click.option("--timeout", type=float, default=86_400, help="Give up after so many seconds.")
+@click.option("--timeout", type=float, default=86_400, help="Stop after this number of seconds.")
 @slurm_cluster
 @pass_invocation
 def wait(
@@ -120,15 +120,13 @@ def wait_for(
 
     Ctrl-C ends the wait; the jobs continue.
     """
-    from resop_client.cli.progress_display import Bar
-
     options = {"ids": list(job_ids), "timeout": timeout, **given(cluster=cluster)}
     task = start(invocation, "/slurm/opn/wait", options)
     label = f"job {job_ids[0]}" if len(job_ids) == 1 else f"{len(job_ids)} jobs"
     try:
-        with Bar(invocation.err, label) as bar, invocation.waiting(f"Waiting for {label} …"):
+        with invocation.bar(label) as bar:
             for event in task.events():
-                if event.kind == "progress" and not invocation.quiet:
+                if event.kind == "progress":
                     bar(event.data.done, event.data.total)
         outcome = task.refresh().result()
     except KeyboardInterrupt:
@@ -181,9 +179,9 @@ def cancel(
 
 @jobs.command()
 @click.argument("job")
-@click.option("-f", "--follow", is_flag=True, help="Go on as it grows, until the job has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Continue as it grows, until the job has ended.")
 @click.option("-e", "--error", is_flag=True, help="Standard error, not standard output.")
-@click.option("-n", "--lines", type=int, help="Only so many lines at its end.")
+@click.option("-n", "--lines", type=int, help="Only this number of lines at its end.")
 @slurm_cluster
 @pass_invocation
 def output(
@@ -231,7 +229,7 @@ def follow_output(invocation: Invocation, options: dict[str, Any], *, follow: bo
 @click.option("-u", "--user", "users", **_repeatable, help="Jobs of this user; repeatable.")
 @click.option("-a", "--all", "all_users", is_flag=True, help="Jobs of all users.")
 @click.option("--state", "states", **_repeatable, help="Only that ended so; repeatable.")
-@click.option("-n", "--limit", type=int, help="At most so many.")
+@click.option("-n", "--limit", type=int, help="Maximum number.")
 @slurm_cluster
 @pass_invocation
 def history(

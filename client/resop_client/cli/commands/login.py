@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import sys
 
 import click
@@ -49,7 +50,8 @@ def login(
     """
     profile = choose_profile(invocation.profile, store=invocation.store)
     before = invocation.store.load(profile)
-    url = url or (None if before else click.prompt("Address of the service", err=True))
+    if url is None and before is None and "RESOP_URL" not in os.environ:
+        url = click.prompt("Address of the service", err=True)
     hpc = invocation.connect(url, None)
     if with_token:
         _store_token(invocation, hpc.url, profile)

@@ -25,7 +25,7 @@ SBATCH_NAMES = {
     "memory_per_gpu": "mem-per-gpu",
     "begin_time": "begin",
 }
-"""What sbatch calls the options that have other names here."""
+"""The names of sbatch for options that have other names here."""
 REPLACED = ("script", "path", "arguments")
 
 
@@ -77,7 +77,7 @@ def sbatch_options(name: str) -> list[str]:
 
 
 @click.command(cls=SubmitCommand)
-@click.argument("script")
+@click.argument("script", type=click.Path())
 @click.argument("arguments", nargs=-1)
 @click.option("--wait", is_flag=True, help="Wait for its end; the exit code is the job's.")
 @click.option("--follow", is_flag=True, help="Print its output as it grows, and wait.")

@@ -29,7 +29,7 @@ class SweepCommand(SubmitCommand):
 
 
 @click.command(cls=SweepCommand)
-@click.argument("script")
+@click.argument("script", type=click.Path())
 @click.argument("parameters", nargs=-1, required=True, metavar="NAME=VALUES...")
 @click.option("--zip", "is_zip", is_flag=True, help="First values together, second together, …")
 @click.option("--wait", is_flag=True, help="Wait for its end.")

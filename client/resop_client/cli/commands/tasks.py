@@ -56,7 +56,7 @@ def _filters(function: Any) -> Any:
 
 @tasks.command("list")
 @_filters
-@click.option("-n", "--limit", type=int, default=20, help="At most so many (default: 20).")
+@click.option("-n", "--limit", type=int, default=20, help="Maximum number (default: 20).")
 @pass_invocation
 def list_(invocation: Invocation, /, limit: int, **filters: Any) -> None:
     """List your tasks, newest first."""

@@ -5,16 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
-import pytest
-
-from resop_client import LoginStore
-from resop_client.cli import main
-from resop_client.login_store import Login
-from tests.unit.client.fake_service import URL, answer
 
 NODES = [
     {
@@ -98,7 +91,7 @@ DOCUMENT = {
 
 
 class Ran(NamedTuple):
-    """What a command wrote, and its exit code."""
+    """The outputs and the exit code of a command."""
 
     out: str
     err: str
@@ -115,43 +108,3 @@ class CommandLine:
 
     def bodies(self) -> list[Any]:
         return [json.loads(each.content) for each in self.requests if each.content]
-
-
-@pytest.fixture
-def resop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> CommandLine:
-    for name in ("RESOP_URL", "RESOP_TOKEN", "RESOP_PROFILE", "_RESOP_COMPLETE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RESOP_KEYRING", "no")
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    LoginStore().save("default", Login(URL, "t", "ada", "hpc", "2099-01-01T00:00:00+00:00"))
-    requests: list[httpx2.Request] = []
-    answers: dict[str, Any] = {"/openapi.json": answer(DOCUMENT, etag='"1"')}
-
-    def handle(request: httpx2.Request) -> httpx2.Response:
-        request.read()
-        requests.append(request)
-        found = answers[request.url.path]
-        found = found.pop(0) if isinstance(found, list) else found
-        if isinstance(found, Exception):
-            raise found
-        return found(request) if callable(found) else found
-
-    original = httpx2.Client.__init__
-
-    def with_fake_network(self: httpx2.Client, **options: Any) -> None:
-        original(self, transport=httpx2.MockTransport(handle), **options)
-
-    monkeypatch.setattr(httpx2.Client, "__init__", with_fake_network)
-
-    def run(*words: str) -> Ran:
-        code = main.run(words)
-        return Ran(*capsys.readouterr(), code)
-
-    return CommandLine(answers, requests, run)
-
-
-__all__ = ["DOCUMENT", "NODES", "CommandLine", "Ran", "resop"]

@@ -8,10 +8,8 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.unit.client.cli.command_line import DOCUMENT, NODES, CommandLine, resop
+from tests.unit.client.cli.command_line import DOCUMENT, NODES, CommandLine
 from tests.unit.client.fake_service import answer, failure
-
-_ = resop  # the fixture
 
 TASK = {"task": "7", "action": "site:freeze", "state": "succeeded", "error": None}
 
