@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 from collections.abc import Iterator
@@ -13,6 +12,8 @@ MAX_PAUSE = 10.0
 
 async def asleep(seconds: float) -> None:
     """Let other tasks of the event loop run for some seconds."""
+    import asyncio  # which takes long, and the synchronous client has no need of it
+
     await asyncio.sleep(seconds)
 
 
