@@ -97,6 +97,7 @@ class DefaultGroup(Group):
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
         """Put the default command before its options."""
         is_help = bool(args) and args[0] in self.get_help_option_names(context)
-        if not is_help and (not args or args[0].startswith("-")):
+        is_default = not args or args[0].startswith("-")
+        if is_default and not is_help and not context.resilient_parsing:
             args = [next(iter(self.commands)), *args]
         return super().parse_args(context, args)

@@ -71,6 +71,11 @@ DOCUMENT = {
             {name: option("string") for name in ("script", "path", "time_limit", "job_name")},
             [],
         ),
+        "/slurm/opn/sweep": action(
+            "Submit a sweep",
+            {name: option("string") for name in ("script", "job_name")},
+            [],
+        ),
         "/tasks": {},
     },
     "components": {
