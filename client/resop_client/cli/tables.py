@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MIN_COLUMNS = 3
 """The number of columns that stay, however narrow the terminal is."""
 GAP = 2
+MIN_WIDTH = 8
 STATE_STYLES = {
     "green": "succeeded completed idle up created changed running allocated mixed allowed",
     "red": "failed lost down drained drain error timeout timed_out out_of_memory node_fail "
@@ -27,21 +28,25 @@ _STYLE_BY_STATE = {
 
 
 def print_table(console: Console, rows: Sequence[Row], columns: Sequence[Column]) -> int:
-    """Print a table; return how many columns were left out since the terminal is too narrow."""
+    """Print a table; return how many columns were left out since the terminal is too narrow.
+
+    If it still does not fit, the last column that is shown becomes narrower.
+    """
     from rich.table import Table
     from rich.text import Text
 
     cells = [[column.text(row) for column in columns] for row in rows]
-    shown = len(columns)
-    if console.is_terminal:
-        shown = _columns_that_fit(console.width, columns, cells)
+    widths = _widths(columns, cells)
+    shown = _columns_that_fit(console.width, widths) if console.is_terminal else len(columns)
+    rest = max(console.width - sum(width + GAP for width in widths[: shown - 1]), MIN_WIDTH)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for column in columns[:shown]:
+    for number, column in enumerate(columns[:shown], 1):
         table.add_column(
             Text(column.heading),
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
+            width=min(widths[number - 1], rest) if number == shown else widths[number - 1],
         )
     for row in cells:
         table.add_row(*(Text(cell, style=state_style(cell)) for cell in row[:shown]))
@@ -49,16 +54,23 @@ def print_table(console: Console, rows: Sequence[Row], columns: Sequence[Column]
     return len(columns) - shown
 
 
-def _columns_that_fit(width: int, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> int:
+def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width that each column needs."""
     from rich.cells import cell_len
 
+    return [
+        max(cell_len(text) for text in (column.heading, *(row[number] for row in cells)))
+        for number, column in enumerate(columns)
+    ]
+
+
+def _columns_that_fit(width: int, widths: Sequence[int]) -> int:
     total = 0
-    for number, column in enumerate(columns):
-        longest = max((cell_len(row[number]) for row in cells), default=0)
-        total += max(longest, cell_len(column.heading)) + GAP
+    for number, needed in enumerate(widths):
+        total += needed + GAP
         if total - GAP > width and number >= MIN_COLUMNS:
             return number
-    return len(columns)
+    return len(widths)
 
 
 def print_members(console: Console, row: Row) -> None:

@@ -36,7 +36,8 @@ def resop(
         found = found.pop(0) if isinstance(found, list) else found
         if isinstance(found, Exception):
             raise found
-        return found(request) if callable(found) else found
+        response: httpx2.Response = found(request) if callable(found) else found
+        return response
 
     original = httpx2.Client.__init__
 
