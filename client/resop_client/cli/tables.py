@@ -77,7 +77,7 @@ def print_members(console: Console, row: Row) -> None:
     """Print the members of one object, each in its line; those without a value are left out."""
     from rich.text import Text
 
-    shown = {name: value for name, value in row.items() if value not in (None, [], {})}
+    shown = {name: value for name, value in row.items() if value not in (None, "", [], {})}
     width = max((len(name) for name in shown), default=0)
     for name, value in shown.items():
         line = Text(f"{name:{width}}  ", style="bold")
