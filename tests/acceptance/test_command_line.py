@@ -89,7 +89,7 @@ def test_from_login_to_logout(resop: Run, tmp_path: Path) -> None:
     key = resop("keys", "create", "ci", "--read-only").out.strip()
     assert json.loads(resop("keys", "-o", "json").out)[0]["name"] == "ci"
     assert resop("login", "--profile", "ci", "--with-token", stdin=f"{key}\n").code == 0
-    assert resop("sh", "true", "--profile", "ci").code != 0
+    assert resop("sh", "--profile", "ci", "true").code == 4
     assert resop("api", "get", "/tasks", "-p", "limit=1", "-o", "json").out.startswith("{")
     assert resop("nodez").code == 2
     assert resop("logout").code == 0

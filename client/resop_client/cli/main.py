@@ -89,7 +89,7 @@ def run(words: Sequence[str]) -> int:
 def _profile_of(words: Sequence[str]) -> str | None:
     """Return the profile: the schema of its service is read before the options are."""
     for number, word in enumerate(words):
-        if word == "--":
+        if word in ("--", "sh"):  # what follows may be a command's own option
             break
         if word == "--profile" and number + 1 < len(words):
             return words[number + 1]

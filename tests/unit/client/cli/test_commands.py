@@ -141,6 +141,8 @@ def test_sh_writes_both_outputs_and_has_the_exit_code_of_the_command(resop: Comm
     resop.answers["/tasks/7"] = lambda _: ended({"stdout": "", "stderr": "", "exit_code": 17})
     assert resop.run("sh", "--", "grep", "a b", "x") == ("out\n", "err\n", 17)
     assert resop.bodies()[-1] == {"command": "grep 'a b' x", "check": False}
+    resop.run("sh", "aws", "--profile", "other", "-o", "x")
+    assert resop.bodies()[-1]["command"] == "aws --profile other -o x"
     resop.run("sh", "make -j8 | tail")
     assert resop.bodies()[-1]["command"] == "make -j8 | tail"
 
