@@ -205,6 +205,16 @@ def test_a_terminal_has_colours_a_bar_and_the_columns_that_fit(
     narrow = terminals("tasks", "--tag", tag, columns=60, NO_COLOR="1").read()
     assert "\x1b[32m" not in narrow and "WHAT" not in narrow and "not fit" in narrow
     assert all(len(line) <= 60 for line in narrow.splitlines() if "\x1b" not in line)
-    words = ["batch", "run", "core:run", "-c", "sleep 1.2", "X=1..3", "--at-once", "1", "--wait"]
+    words = [
+        "batch",
+        "run",
+        "core:run",
+        "-c",
+        "sleep 1.2; echo {{X}}",
+        "X=1..3",
+        "--at-once",
+        "1",
+        "--wait",
+    ]
     batch = terminals(*words)
     assert "/3" in batch.read() and batch.close() == 0

@@ -402,11 +402,11 @@ def test_table_is_checked_and_launched_as_a_batch(admin: Visitor) -> None:
     wrong = "name;seconds\r\nada;0\r\nbob;soon\r\n;0\r\nZoë\r\n".encode()
     faults = (
         ("line 3, seconds: must be a number", wrong, "p.csv"),
-        ("line 4, name: is missing", wrong, "p.csv"),
+        ("line 4, name: is required", wrong, "p.csv"),
         ("line 5: has 1 cell, but the header has 2 columns", wrong, "p.csv"),
         ("line 1, column 2: unknown option 'nam'", b"name,nam\nada,x\n", "p.csv"),
         ("line 2, column 3: byte 0xEB", b"name\nZo\xeb\n", "p.csv"),
-        ("line 2: is not valid JSON", b'{"name": "ada"}\n{"na', "p.jsonl"),
+        ("line 2, column 4: is not valid JSON", b'{"name": "ada"}\n{"na', "p.jsonl"),
         ("body: is a table without a row", b"name\n", "p.csv"),
         ("table: choose a file", b"", ""),
     )
@@ -426,7 +426,7 @@ def test_table_is_checked_and_launched_as_a_batch(admin: Visitor) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.3)
     shown = text_of(page)
-    assert "Batch of mysite:issue ended" in shown and "4 tasks · 3 failed · 1 succeeded" in shown
+    assert "Batch of mysite:issue ended" in shown and "4 tasks · 1 succeeded · 3 failed" in shown
     assert "2027" in shown and "Line 3, seconds: must be a number" in shown
     tables = [admin.post(address) for _ in range(2)]
     assert all("attachment" in each.headers["content-disposition"] for each in tables)
@@ -440,7 +440,7 @@ def test_page_of_a_batch_is_for_its_user(admin: Visitor, bob: Caller) -> None:
     answer = upload(admin, "utils/cmd/echo", b'{"input": "x"}\n', "x.jsonl")
     batch = answer.headers["location"].rpartition("/")[2]
     failure(bob.http.get(f"/batches/{batch}"), 404)
-    assert "there is no batch" in admin.get("/pages/batches/nosuch", 404)
+    assert "There is no batch" in admin.get("/pages/batches/nosuch", 404)
     other = bob.http.get(f"/pages/batches/{batch}", headers={"Cookie": f"resop={bob.token}"})
     assert other.status_code == 404
     for path in ("/auth/opn/logout/batch/submit", "/nosuch/opn/x/batch/submit"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,8 @@ class Invocation:
     """The schema of the service, once it was needed."""
     secrets: set[str] = field(default_factory=set)
     """Values that `-v` does not show."""
+    opened: ExitStack = field(default_factory=ExitStack)
+    """What the end of this run closes."""
 
     @cached_property
     def store(self) -> LoginStore:
@@ -65,6 +67,7 @@ class Invocation:
             "response": [self._show_response],
         }
         http = httpx2.Client(event_hooks=hooks, follow_redirects=False)
+        self.opened.callback(http.close)
         return Resop(url, token, profile=self.profile, store=self.store, http=http)
 
     @cached_property

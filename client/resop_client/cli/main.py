@@ -84,6 +84,8 @@ def run(words: Sequence[str]) -> int:
             ]
         )
         return ExitCode.SERVICE
+    finally:
+        invocation.opened.close()
 
 
 def _profile_of(words: Sequence[str]) -> str | None:

@@ -138,7 +138,13 @@ def logout(invocation: Invocation, all_profiles: bool, cancel: bool) -> None:
 
 
 def _end(invocation: Invocation, profile: str, kept: Login, *, cancel: bool) -> None:
-    hpc = Resop(kept.url, profile=profile, store=invocation.store)
+    with Resop(kept.url, profile=profile, store=invocation.store) as hpc:
+        _end_at_service(invocation, hpc, profile, kept, cancel=cancel)
+
+
+def _end_at_service(
+    invocation: Invocation, hpc: Resop, profile: str, kept: Login, *, cancel: bool
+) -> None:
     place = f"{kept.username}@{kept.cluster} at {kept.url}" if kept.username else kept.url
     try:
         hpc.logout(keep_running=not cancel)
