@@ -41,7 +41,7 @@ class Invocation:
     secrets: set[str] = field(default_factory=set)
     """Values that `-v` does not show."""
     opened: ExitStack = field(default_factory=ExitStack)
-    """What the end of this run closes."""
+    """Connections and files that the end of this run closes."""
 
     @cached_property
     def store(self) -> LoginStore:
