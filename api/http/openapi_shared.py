@@ -162,7 +162,7 @@ _DRY_RUN: Schema = {
     "action": _TEXT,
     "options": {"type": "object", "additionalProperties": True},
     "time_limit": {"type": "number"},
-    "approval": {**_TEXT, "description": "the rule, and the users who have to approve it"},
+    "approval": _TEXT,
 }
 """The keys of the answer to a dry run, of any action."""
 _PLAN: Schema = {"plan": reference("Plan"), "undo": reference("PlannedUndo")}
