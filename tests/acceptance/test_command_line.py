@@ -138,13 +138,15 @@ class Terminal:
     def __init__(self, *words: str, columns: int = 80, **environ: str) -> None:
         self._master, slave = pty.openpty()
         ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        # pytest-xdist may have set a width, which would count before the terminal's.
+        kept = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
         self.process = subprocess.Popen(
             [sys.executable, RESOP[0], *words],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            env={**os.environ, "TERM": "xterm-256color", **environ},
+            env={**kept, "TERM": "xterm-256color", **environ},
         )
         os.close(slave)
         self.text = ""
