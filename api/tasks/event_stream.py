@@ -122,8 +122,8 @@ class EventStream:
             return
         yield from self._state_events()
         for transition in self._transitions():
-            if self._lacks_log_lines(transition):
-                return  # the lines logged before it are not recorded yet
+            if self._is_newer_than_task(transition):
+                return  # what precedes it is not in this snapshot
             yield from self._step_events(transition)
         yield from self._row_events(max(self._last_rows.values(), default=0))
         yield from self._log_events(len(self._task.log))
@@ -169,12 +169,12 @@ class EventStream:
         )
         yield from transitions
 
-    def _lacks_log_lines(self, transition: _Transition) -> bool:
-        return (
-            not transition.is_end
-            and len(self._task.log) < transition.step.log_lines
-            and not State(self._task.state).ended
-        )
+    def _is_newer_than_task(self, transition: _Transition) -> bool:
+        """Return True if the task was read before the step began: steps are read after it."""
+        task = self._task
+        if transition.is_end or State(task.state).ended:
+            return False
+        return task.started_at is None or len(task.log) < transition.step.log_lines
 
     def _step_events(self, transition: _Transition) -> Iterator[Event]:
         number, step = transition.number, step_json(transition.step)

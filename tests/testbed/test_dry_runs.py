@@ -17,6 +17,7 @@ from resop.actions.command import Command
 from resop.actions.operation import Operation
 from tests.support.centre import output
 from tests.support.service import Caller, failure
+from tests.support.services import eventually
 from tests.support.testbed import Testbed
 
 pytestmark = pytest.mark.timeout(180)
@@ -320,9 +321,8 @@ def dry1(admin: Caller, alice: Caller, bed: Testbed) -> Iterator[None]:
     output(admin, "hpccenter/opn/create_user", **about)
     output(admin, "ldap/opn/create_group", name="drygroup", members=["dry1"])
     output(alice, "slurm/opn/sbatchd", script="#!/bin/sh\nsleep 600\n")
-    for _ in range(20):
-        if "R" in bed.machine.run(["squeue", "-ho", "%t", "-u", "alice"]):
-            break
+    running = ["squeue", "--noheader", "--states=RUNNING", "--user", "alice"]
+    assert eventually(lambda: bed.machine.run(running))
     yield
     bed.machine.run(["scancel", "--user", "alice"])
     output(admin, "ldap/opn/delete_group", name="drygroup")

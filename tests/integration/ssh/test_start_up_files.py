@@ -168,7 +168,7 @@ async def test_files_are_in_the_home_folder_and_keep_their_rights(
         async def unknown(sftp: asyncssh.SFTPClient, username: str) -> bytes:
             return b""
 
-        monkeypatch.setattr(home_folder, "expand_home", unknown)
+        monkeypatch.setattr(home_folder, "request_home_folder", unknown)
 
     async def check(name: str) -> None:
         home = server.home(name)

@@ -209,6 +209,13 @@ def test_step_waits_for_the_lines_before_it_unless_they_never_come() -> None:
     assert lost == ["queued", "running", "step 1", "step_ended 1", "done"]
 
 
+def test_step_waits_for_the_begin_of_its_task() -> None:
+    seen = [
+        told(event) for event in events_of(TaskSnapshot(task(State.QUEUED), [step(1, 2)]), Cursor())
+    ]
+    assert seen == ["queued"]
+
+
 @pytest.mark.parametrize(
     ("output", "text"),
     [("a\nb", "a\nb"), ([{"é": 1}], '[{"é": 1}]'), (None, ""), ("x" * (OUTPUT_CHUNK + 1), None)],
