@@ -4,6 +4,8 @@ ResopError
 ├── ConnectionFailed      the service cannot be reached, or the connection was lost
 ├── UnexpectedAnswer      what answered is not this service
 ├── VersionMismatch       the service is too old or too new for this client
+├── CallFailed            a job of an executor ended without a result
+├── WrongPython           the Python on the cluster cannot run calls of this program
 ├── RequestError          the request is wrong; repeating it changes nothing
 ├── AccessError           the caller is not (or no longer) known, or not permitted
 ├── LimitReached          a limit of the service; wait before the next request
@@ -81,6 +83,14 @@ class UnexpectedAnswer(ResopError):
 
 class VersionMismatch(ResopError):
     """The service is too old or too new for this client."""
+
+
+class CallFailed(ResopError):
+    """The job of a call ended without a result, or never starts."""
+
+
+class WrongPython(ResopError):
+    """The Python on the cluster is missing, or has another version than this program's."""
 
 
 class RequestError(ResopError):

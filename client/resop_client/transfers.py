@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -80,3 +81,15 @@ def check_file_digest(path: Path, response: httpx2.Response) -> None:
     expected = f"sha-256=:{base64.b64encode(hasher.digest()).decode()}:"
     if response.headers.get("repr-digest") != expected:
         raise DigestMismatch(f"{path}: what arrived is not what the cluster has", retryable=True)
+
+
+def unpack_files(archive: bytes) -> dict[str, bytes]:
+    """Return the content of the files in a tar archive, by name."""
+    import tarfile  # here, since few programs need it
+
+    files: dict[str, bytes] = {}
+    with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
+        for member in tar:
+            if (file := tar.extractfile(member)) is not None:
+                files[member.name.removeprefix("./")] = file.read()
+    return files

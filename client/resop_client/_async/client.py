@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx2
 
@@ -23,6 +23,9 @@ from resop_client.login_store import LoginStore, default_store
 from resop_client.record import Record
 from resop_client.sweep_options import named_values, read_script, split_arguments
 from resop_client.version import check_service_version
+
+if TYPE_CHECKING:
+    from resop_client.executor import SlurmExecutor
 
 DEFAULT_BATCH_ACTION = "core.run"
 
@@ -165,16 +168,18 @@ class AsyncResop:
         tags: Sequence[str] = (),
         task_timeout: float | None = None,
         options: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
         **more: Any,
     ) -> Any:
         """Run an action, wait for its end, and return its output. Raises its error.
 
         `arguments` are those of a command. Options are keywords; `options` takes names that
         Python does not allow, such as `no-header`. A request that is cut off is repeated, and does
-        not run the action twice.
+        not run the action twice; a call with the same `idempotency_key` does not either.
         """
         sent = _sent(arguments, options, more)
-        answer = await self._post(action, sent, tags, task_timeout, f"wait={WAIT_SECONDS:g}")
+        prefer = f"wait={WAIT_SECONDS:g}"
+        answer = await self._post(action, sent, tags, task_timeout, prefer, idempotency_key)
         if "state" in answer:  # 202: it has not ended
             return await AsyncTask(self.connection, answer).result()
         return answer.get("output")
@@ -186,11 +191,14 @@ class AsyncResop:
         tags: Sequence[str] = (),
         task_timeout: float | None = None,
         options: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
         **more: Any,
     ) -> AsyncTask:
         """Start an action, and return its task at once; the arguments are those of `run`."""
         sent = _sent(arguments, options, more)
-        answer = await self._post(action, sent, tags, task_timeout, "respond-async")
+        answer = await self._post(
+            action, sent, tags, task_timeout, "respond-async", idempotency_key
+        )
         if "state" not in answer:  # an answer that is shared has ended already
             answer = await self.connection.get(f"/tasks/{answer['task']}")
         return AsyncTask(self.connection, answer)
@@ -212,6 +220,7 @@ class AsyncResop:
         tags: Sequence[str],
         task_timeout: float | None,
         prefer: str,
+        idempotency_key: str | None,
     ) -> Record:
         self.connection.require_token()
         path = await self._path(action)
@@ -220,7 +229,7 @@ class AsyncResop:
             path,
             options,
             params={"tag": list(tags), **limit},
-            headers={"Prefer": prefer, "Idempotency-Key": str(uuid.uuid4())},
+            headers={"Prefer": prefer, "Idempotency-Key": idempotency_key or str(uuid.uuid4())},
             repeatable=True,
             wait=WAIT_SECONDS,
         )
@@ -272,6 +281,16 @@ class AsyncResop:
         found = await self.run("slurm.results", id=str(job), **options)
         submission = Record(job=job, runs=len(found["members"]))
         return AsyncSweep(self, submission, cluster)
+
+    def executor(self, **options: Any) -> SlurmExecutor:
+        """Return an executor of concurrent.futures whose calls run as jobs of Slurm.
+
+        The options are those of `SlurmExecutor` (`python`, `max_workers`, …) and of `slurm:submit`,
+        such as `partition` or `time_limit`. Needs cloudpickle. Raises WrongPython.
+        """
+        from resop_client.executor import SlurmExecutor
+
+        return SlurmExecutor(self, **options)
 
     async def batch(
         self,

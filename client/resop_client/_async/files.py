@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 
 from resop_client._async.connection import AsyncConnection
+from resop_client._async.part_upload import AsyncPartUpload
 from resop_client.clock import asleep, growing_pauses
 from resop_client.errors import ConnectionFailed, RequestError, ServiceError, UploadMismatch
 from resop_client.progress import Progress, progress_of
@@ -20,6 +21,7 @@ from resop_client.transfers import (
     file_info,
     partial_file,
     read_part,
+    unpack_files,
     upload_id,
 )
 from resop_client.transport import answer_error, answer_json
@@ -59,6 +61,18 @@ class AsyncFiles:
     async def read_text(self, path: str) -> str:
         """Return a file of text in UTF-8."""
         return (await self.read(path)).decode()
+
+    async def read_folder(self, path: str, *include: str) -> dict[str, bytes]:
+        """Return the content of the files in a folder, by name, in one request.
+
+        `include` are patterns such as `*.csv`; it is for files that fit into memory together.
+        """
+        response = await self._connection.request(
+            "GET", "/folders", params={"path": path, "include": list(include)}
+        )
+        if response.status_code >= 400:
+            raise answer_error(response)
+        return unpack_files(response.content)
 
     async def write(
         self,
@@ -144,12 +158,25 @@ class AsyncFiles:
                     await asleep(next(pauses))
                     received = await self._received(query)
 
+    def in_parts(
+        self,
+        path: str,
+        *,
+        mode: str | None = None,
+        parents: bool = False,
+        overwrite: bool = True,
+    ) -> AsyncPartUpload:
+        """Return an upload of a file whose content does not exist yet: `send` its parts."""
+        return AsyncPartUpload(self, _write_query(path, mode, parents=parents, overwrite=overwrite))
+
     async def _send_part(
-        self, content: bytes, start: int, size: int, query: dict[str, str]
+        self, content: bytes, start: int, size: int | None, query: dict[str, str]
     ) -> httpx2.Response:
+        """Send a part of a file; `size` is None while the size of the file is unknown."""
+        total = "*" if size is None else size
         headers = {
             "Content-Type": "application/octet-stream",
-            "Content-Range": f"bytes {start}-{start + len(content) - 1}/{size}",
+            "Content-Range": f"bytes {start}-{start + len(content) - 1}/{total}",
             "Content-Digest": digest_header(content),
         }
         return await self._connection.request(
@@ -165,6 +192,13 @@ class AsyncFiles:
         if response.status_code >= 400:
             await self._explain(query["path"], response)
         return int(response.headers.get("upload-offset", 0))
+
+    async def _abandon(self, query: dict[str, str]) -> None:
+        """Remove what has arrived of an upload."""
+        wanted = {name: query[name] for name in ("path", "upload")}
+        response = await self._connection.request("DELETE", _PATH, params=wanted, repeatable=True)
+        if response.status_code >= 400 and response.status_code != 404:
+            raise answer_error(response)
 
     async def download(
         self,
