@@ -45,14 +45,14 @@ def jobs_of(hpc: Resop, name: str) -> list[str]:
 
 
 def test_map_is_one_array_in_order_and_nothing_is_left(hpc: Resop) -> None:
-    scale = 10
+    scale, before = 10, folders(hpc)
     with hpc.executor(time_limit=5, job_name="mapped", max_workers=3) as pool:
         assert isinstance(pool, SlurmExecutor)
         found = list(pool.map(lambda x, y: (scale * x + y, os.getuid()), range(7), [1] * 7))
         assert [value for value, _ in found] == [scale * x + 1 for x in range(7)]
         assert {uid for _, uid in found} != {os.getuid()}
-        assert folders(hpc) != []
-    assert folders(hpc) == []
+        assert len(folders(hpc)) == len(before) + 1
+    assert folders(hpc) == before
     jobs = jobs_of(hpc, "mapped")
     assert len(jobs) == 7 and len({each.partition("_")[0] for each in jobs}) == 1
     with pytest.raises(RuntimeError, match="after shutdown"):
@@ -70,6 +70,7 @@ def melt(temperature: int) -> int:
 
 
 def test_exceptions_ends_and_cancelled_calls(hpc: Resop) -> None:
+    before = folders(hpc)
     with hpc.executor(time_limit=5, job_name="ends") as pool:
         results = pool.map(melt, range(4), chunksize=2)
         killed = pool.submit(os.kill, 0, 9)  # its own process group
@@ -83,11 +84,12 @@ def test_exceptions_ends_and_cancelled_calls(hpc: Resop) -> None:
         assert longest.cancel()
         done, _ = futures.wait([longest], timeout=200)
         assert done == {longest} and longest.cancelled()
-    assert folders(hpc) == []
+    assert folders(hpc) == before
     assert not [each for each in jobs_of(hpc, "ends") if each.endswith("RUNNING")]
 
 
 def test_a_job_that_never_starts_and_a_wrong_python_are_named(hpc: Resop) -> None:
+    before = folders(hpc)
     for python, message in (
         ("python4", r"the cluster has no 'python4'.*not found"),
         (
@@ -105,4 +107,4 @@ def test_a_job_that_never_starts_and_a_wrong_python_are_named(hpc: Resop) -> Non
     refused = pytest.raises(errors.ResopError, match="nowhere")
     with hpc.executor(partition="nowhere") as pool, refused:
         list(pool.map(len, ["", ""]))
-    assert len(folders(hpc)) == 0
+    assert folders(hpc) == before
