@@ -32,7 +32,7 @@ TEXTS: Mapping[str, int] = {
     "Disk quota exceeded": errno.EDQUOT,
     "Read-only file system": errno.EROFS,
 }
-"""The numbers of what mkdir, mv and rm print at the end of a line; another one is EIO."""
+"""The numbers of the messages with which lines of mkdir, mv and rm end; another one is EIO."""
 
 
 @contextlib.contextmanager

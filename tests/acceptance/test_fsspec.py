@@ -43,7 +43,7 @@ def scratch(resop_fs: ResopFileSystem) -> Iterator[str]:
 
 
 class Fixtures(abstract.AbstractFixtures):  # type: ignore[misc] # fsspec has no types
-    """What fsspec's tests run on."""
+    """The file system and the folder for fsspec's tests."""
 
     @pytest.fixture
     def fs(self, resop_fs: ResopFileSystem) -> ResopFileSystem:

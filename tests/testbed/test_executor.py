@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterator
@@ -45,15 +46,15 @@ def jobs_of(hpc: Resop, name: str) -> list[str]:
 
 
 def test_map_is_one_array_in_order_and_nothing_is_left(hpc: Resop) -> None:
-    scale, before = 10, folders(hpc)
-    with hpc.executor(time_limit=5, job_name="mapped", max_workers=3) as pool:
+    scale, before, name = 10, folders(hpc), f"mapped-{secrets.token_hex(4)}"
+    with hpc.executor(time_limit=5, job_name=name, max_workers=3) as pool:
         assert isinstance(pool, SlurmExecutor)
         found = list(pool.map(lambda x, y: (scale * x + y, os.getuid()), range(7), [1] * 7))
         assert [value for value, _ in found] == [scale * x + 1 for x in range(7)]
         assert {uid for _, uid in found} != {os.getuid()}
         assert len(folders(hpc)) == len(before) + 1
     assert folders(hpc) == before
-    jobs = jobs_of(hpc, "mapped")
+    jobs = jobs_of(hpc, name)
     assert len(jobs) == 7 and len({each.partition("_")[0] for each in jobs}) == 1
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(len, "")

@@ -69,7 +69,7 @@ class CallArray:
         self.job = int(submission["job"])
 
     def collect(self, hpc: Resop) -> None:
-        """Give the futures the results that are there, and remove those."""
+        """Give the futures the results that exist, and remove their files."""
         results = f"{self.folder}/results"
         found = hpc.files.read_folder(results, f"*{SUFFIX}")
         for name, content in found.items():
@@ -120,7 +120,7 @@ class CallArray:
             fail(call.future, error)
 
     def close(self) -> None:
-        """Tell those who wait for cancelled calls."""
+        """Wake the threads that wait for cancelled calls."""
         for call in self.left.values():
             call.notify_if_cancelled()
 

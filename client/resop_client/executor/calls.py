@@ -28,14 +28,14 @@ class Call:
     _notified: bool = False
 
     def notify_if_cancelled(self) -> None:
-        """Tell those who wait for the future that it was cancelled."""
+        """Wake the threads that wait for the future if it was cancelled."""
         if self.future.cancelled() and not self._notified:
             self._notified = True
             self.future.set_running_or_notify_cancel()
 
 
 def pickled_function(function: Callable[..., Any]) -> bytes:
-    """Return a function as bytes, with all that belongs to this program alone."""
+    """Return a function as bytes, with all that only this program has."""
     content: bytes = cloudpickle.dumps(function)
     return content
 

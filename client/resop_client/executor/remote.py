@@ -15,7 +15,7 @@ from typing import BinaryIO, Tuple
 
 COUNT = struct.Struct("<Q")
 ENTRY = struct.Struct("<QQQQ")
-"""Of each call where its function and its arguments are: position and size of either."""
+"""Where the function and the arguments of a call are: position and size of each."""
 
 VALUE, ERROR, WRONG_VERSION = "value", "error", "wrong version"
 """The kinds of a result."""

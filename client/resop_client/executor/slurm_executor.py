@@ -129,7 +129,7 @@ class SlurmExecutor(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls; wait for the results, and remove the folder on the cluster.
 
-        `cancel_futures` cancels all calls that have not ended, also those that run.
+        `cancel_futures` cancels all calls that have not ended, also running ones.
         """
         with self._changed:
             self._shut = True
