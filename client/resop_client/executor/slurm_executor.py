@@ -297,7 +297,7 @@ def _synchronous(hpc: Resop | AsyncResop) -> Resop:
     """Return the synchronous client of a login: the executor works in a thread of its own."""
     if isinstance(hpc, Resop):
         return hpc
-    return Resop(hpc.url, hpc._connection.login.token)
+    return Resop(hpc.url, hpc.connection.login.token)
 
 
 def _results(futures: list[Future[Result]], end: float | None) -> Iterator[Result]:
