@@ -1,4 +1,4 @@
-"""A followed job, a transfer, a sweep and calls, over a connection that is cut ten times each."""
+"""A followed job, a transfer and a sweep, over a connection that is cut ten times each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 from resop_client import LoginStore, Resop
 from resop_client._sync import files
-from tests.support.cluster_python import reason_not_ours
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.ports import HOST
 from tests.support.service import Caller, Embedded
@@ -96,22 +95,4 @@ def test_a_sweep(alice: Caller, running: Embedded, folder: str, tmp_path: Path) 
         assert table.column(f"{folder}/{{N}}.txt") == list(range(1, 9))
         runs = hpc.files.read_text(f"~/{folder}/runs").splitlines()
         assert sorted(int(each.split()[1]) for each in runs) == list(range(1, 9))
-        use_up(hpc)
-
-
-def test_calls(alice: Caller, running: Embedded, folder: str, tmp_path: Path) -> None:
-    reason = reason_not_ours()
-    if reason:
-        pytest.skip(reason)
-
-    def once(number: int) -> int:
-        with (Path.home() / folder / "calls").open("a") as file:
-            file.write(f"{number}\n")
-        return number**2
-
-    with cut_client(running, alice, tmp_path, 2500) as hpc:
-        with hpc.executor(time_limit=5, max_workers=2) as pool:
-            assert list(pool.map(once, range(8))) == [each**2 for each in range(8)]
-        calls = hpc.files.read_text(f"~/{folder}/calls").split()
-        assert sorted(map(int, calls)) == list(range(8))
         use_up(hpc)
