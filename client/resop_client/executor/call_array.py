@@ -41,6 +41,11 @@ class CallArray:
         """True if somebody waits for a result: not all calls have one or are cancelled."""
         return any(not call.future.done() for call in self.left.values())
 
+    @property
+    def ended_tasks(self) -> int:
+        """The number of tasks of which no call is left."""
+        return self._tasks - len(self._tasks_left())
+
     def submit(
         self,
         hpc: Resop,
@@ -68,8 +73,8 @@ class CallArray:
         )
         self.job = int(submission["job"])
 
-    def collect(self, hpc: Resop) -> None:
-        """Give the futures the results that exist, and remove their files."""
+    def collect(self, hpc: Resop) -> int:
+        """Give the futures the results that exist, remove their files, and return their number."""
         results = f"{self.folder}/results"
         found = hpc.files.read_folder(results, f"*{SUFFIX}")
         for name, content in found.items():
@@ -79,12 +84,11 @@ class CallArray:
         names = [f"{results}/{name}" for name in found]
         for start in range(0, len(names), 500):
             hpc.utils.rm(*names[start : start + 500], force=True)
+        return len(found)
 
     def cancel(self, hpc: Resop, cluster: str | None) -> None:
         """Cancel the tasks of which all calls that are left were cancelled."""
-        tasks: dict[int, list[int]] = {}
-        for number in self.left:
-            tasks.setdefault(number // self._per_task, []).append(number)
+        tasks = self._tasks_left()
         new = [
             task
             for task, numbers in tasks.items()
@@ -100,19 +104,46 @@ class CallArray:
     def explain(self, hpc: Resop, cluster: str | None) -> None:
         """Give the futures without a result an error that says what became of their tasks."""
         try:
-            found = hpc.run(
-                "slurm.results", id=str(self.job), files=["stdout"], reruns=False, cluster=cluster
-            )
+            members = self._members(hpc, cluster)
         except ActionError as fault:
             self.fail(CallFailed(f"job {self.job} ended without a result: {fault.message}"))
             return
-        members = {member["index"]: member for member in found["members"]}
-        for number, call in self.left.items():
-            member = members.get(number // self._per_task)
+        for task, numbers in self._tasks_left().items():
+            self._explain_task(numbers, members.get(task))
+
+    def explain_failed(self, hpc: Resop, cluster: str | None) -> None:
+        """Do so for the tasks that have failed, while others of the array run."""
+        tasks = self._tasks_left()
+        if not tasks:
+            return
+        members = self._members(hpc, cluster)
+        for task, numbers in tasks.items():
+            member = members.get(task)
+            if member is not None and member["ended"] and member["state"] != "COMPLETED":
+                self._explain_task(numbers, member)
+                for number in numbers:
+                    self.left.pop(number).notify_if_cancelled()
+
+    def _members(self, hpc: Resop, cluster: str | None) -> dict[int, Mapping[str, Any]]:
+        found = hpc.run(
+            "slurm.results", id=str(self.job), files=["stdout"], reruns=False, cluster=cluster
+        )
+        return {member["index"]: member for member in found["members"]}
+
+    def _explain_task(self, numbers: Sequence[int], member: Mapping[str, Any] | None) -> None:
+        for number in numbers:
+            future = self.left[number].future
             if member is None or member["state"] in CANCELLED_STATES:
-                call.future.cancel()
+                future.cancel()
             else:
-                fail(call.future, CallFailed(_fate(f"{self.job}_{member['index']}", member)))
+                fail(future, CallFailed(_fate(f"{self.job}_{member['index']}", member)))
+
+    def _tasks_left(self) -> dict[int, list[int]]:
+        """Return the numbers of the calls that are left, by task."""
+        tasks: dict[int, list[int]] = {}
+        for number in self.left:
+            tasks.setdefault(number // self._per_task, []).append(number)
+        return tasks
 
     def fail(self, error: BaseException) -> None:
         """Give all futures without a result this error."""

@@ -27,23 +27,20 @@ from resop_client.errors import (
 from resop_client.executor.call_array import CallArray
 from resop_client.executor.calls import Call, pickled_arguments, pickled_function
 from resop_client.executor.cluster_python import ClusterPython, prepare
+from resop_client.executor.job_wait import LOOK_SECONDS, JobWait, Look
 
 if TYPE_CHECKING:
     from resop_client._async.client import AsyncResop
-    from resop_client._sync.tasks import Task
 
 Result = TypeVar("Result")
 
 FOLDER = "~/.local/share/resop/calls"
 GATHER_SECONDS = 0.05
 """Calls that are submitted one after the other in this time become one job array."""
-LOOK_SECONDS = 1.0
 LATE_SECONDS = 60.0
 """How much later than its end a job's result may be seen: network file systems cache folders."""
 PASSING = (ConnectionFailed, ServiceError, ClusterError, LimitReached)
 """Faults that end by themselves: the jobs do not depend on this program."""
-WAIT_SECONDS = 86_400.0
-"""As long as `slurm:wait` waits at most."""
 NEVER_STARTS = re.compile(
     r"DependencyNeverSatisfied|Bad\w+|Invalid\w+|\w+NotAllowed|PartitionTimeLimit|MaxMemPerLimit"
     r"|\w+PerJob\w*|QOSMin\w+"
@@ -90,9 +87,9 @@ class SlurmExecutor(Executor):
         self._changed = threading.Condition()
         self._queued: list[CallArray | Call] = []
         self._arrays: list[CallArray] = []
-        self._wait: Task | None = None
-        self._waited_for: tuple[int, ...] = ()
-        self._done: Any = None
+        self._wait = JobWait(self._hpc, cluster)
+        self._pauses = growing_pauses()
+        self._next_collection = 0.0
         self._shut = False
         self._thread = threading.Thread(target=self._work, name="resop-executor", daemon=True)
         self._thread.start()
@@ -170,6 +167,7 @@ class SlurmExecutor(Executor):
                 time.sleep(next(pauses))
             except Exception as fault:  # a mistake in this code must not leave callers waiting
                 self._give_up(fault)
+        self._quietly(self._wait.cancel)
         self._quietly(lambda: self._hpc.utils.rm(self._folder, recursive=True, force=True))
 
     def _is_needed(self) -> bool:
@@ -207,42 +205,34 @@ class SlurmExecutor(Executor):
         """Collect results, cancel jobs, and end arrays whose jobs have ended."""
         for array in self._arrays:
             self._quietly(lambda array=array: array.cancel(self._hpc, self._cluster))  # type: ignore[misc]
+        self._drop_finished()
         if not self._arrays:
             return
         try:
-            task = self._waiting_task()
-            task.refresh(LOOK_SECONDS)
-            outcome = task.result() if task.ended else None
+            seen = self._wait.look([array.job for array in self._arrays])
         except JobNotFound:
-            self._wait = None
             for array in [*self._arrays]:
                 self._end(array, {"ended": True, "succeeded": False})
             return
-        except ActionError:
-            self._wait = None
-            raise
-        if outcome is None and task.body["progress"] == self._done:
-            return
-        self._done = task.body["progress"]
-        for array in self._arrays:
-            array.collect(self._hpc)
-        if outcome is not None:
-            self._wait = None
-            self._end_arrays(outcome["jobs"])
+        if seen != Look() or time.monotonic() >= self._next_collection:
+            self._collect()
+        if seen.outcomes is not None:
+            self._end_arrays(seen.outcomes)
+        elif (seen.ended_tasks or 0) > sum(array.ended_tasks for array in self._arrays):
+            for array in self._arrays:
+                array.explain_failed(self._hpc, self._cluster)
+        self._drop_finished()
 
-    def _waiting_task(self) -> Task:
-        """Return the task that waits for all jobs; another one if there are others now."""
-        jobs = tuple(array.job for array in self._arrays)
-        if self._wait is not None and self._waited_for != jobs:
-            old, self._wait = self._wait, None
-            self._quietly(lambda: old.cancel(wait=0))
-        if self._wait is None:
-            ids = [str(job) for job in jobs[:1000]]
-            self._wait = self._hpc.start(
-                "slurm.wait", ids=ids, until="any", timeout=WAIT_SECONDS, cluster=self._cluster
-            )
-            self._waited_for, self._done = jobs, None
-        return self._wait
+    def _collect(self) -> None:
+        """Collect results, which are there sooner than the queue tells that their jobs ended."""
+        if sum(array.collect(self._hpc) for array in self._arrays):
+            self._pauses = growing_pauses()
+        self._next_collection = time.monotonic() + next(self._pauses)
+
+    def _drop_finished(self) -> None:
+        """Forget arrays of which no call is left: the ends of their jobs make no difference."""
+        for array in [each for each in self._arrays if not each.left]:
+            self._drop(array)
 
     def _end_arrays(self, outcomes: Sequence[dict[str, Any]]) -> None:
         by_job = {str(array.job): array for array in self._arrays}
