@@ -18,7 +18,6 @@ from starlette.concurrency import run_in_threadpool
 from api.auth.credentials import CREDENTIAL_KINDS, LoginData
 from api.state.openid_claims import TokenUse
 from api.state.services import Services
-from resop.config.clusters import Cluster
 from resop.errors import LoginRefused, TokenRefused
 from resop.security.tokens import KEY_SHARE_BYTES, Token
 from resop.storage.models import Credential, now
@@ -59,7 +58,9 @@ async def _exchange(services: Services, text: str, credential_id: str) -> Token:
 
 async def _log_in(services: Services, text: str, credential_id: str, share: str) -> Credential:
     """Verify a new access token and store a credential for it."""
-    cluster = _certificate_cluster(services)
+    cluster = services.settings.certificate_cluster()
+    if cluster is None:
+        raise TokenRefused("no cluster of this service accepts logins by token")
     try:
         verified = await services.access.openid.verify(text, TokenUse.ACCESS)
     except LoginRefused as fault:
@@ -82,11 +83,3 @@ async def _log_in(services: Services, text: str, credential_id: str, share: str)
     found = await run_in_threadpool(services.storage.credentials.find, credential_id)
     assert found is not None
     return found
-
-
-def _certificate_cluster(services: Services) -> Cluster:
-    """Return the first cluster that takes certificates. Raises TokenRefused if there is none."""
-    for cluster in services.settings.clusters().values():
-        if cluster.login == "certificate":
-            return cluster
-    raise TokenRefused("no cluster of this service accepts logins by token")

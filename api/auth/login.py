@@ -103,7 +103,8 @@ class ApiLoginGateway:
 
     async def log_in_by_token(self, id_token: Secret, cluster: str | None) -> LoginAnswer:
         """Log in the user named by a trusted issuer's token; the cluster must take certificates."""
-        target = self._cluster(cluster)
+        by_default = self._services.settings.certificate_cluster() if cluster is None else None
+        target = by_default or self._cluster(cluster)
         if target.login != "certificate":
             raise LoginRefused(
                 f"{target.name} does not accept logins by token: log in with a password"

@@ -32,7 +32,6 @@ from api.pages.browser_session import (
 from api.state import openid_http
 from api.state.services import Services, services_of
 from resop.clock import unix_time
-from resop.config.clusters import Cluster
 from resop.config.openid import words
 from resop.errors import (
     ClusterError,
@@ -57,7 +56,9 @@ _CONTEXT = "openid login"
 def offers_openid(services: Services) -> bool:
     """Return True if a login in the browser with the issuer is set up."""
     settings = services.settings
-    return bool(settings.OIDC_ISSUER and settings.OIDC_REDIRECT_URI and _cluster(services))
+    return bool(
+        settings.OIDC_ISSUER and settings.OIDC_REDIRECT_URI and settings.certificate_cluster()
+    )
 
 
 async def begin(request: Request) -> Response:
@@ -133,7 +134,7 @@ async def _finish(request: Request, services: Services, underway: dict[str, Any]
     if "code" not in query:
         raise LoginRefused("the issuer did not log you in: begin again")
     id_token = await _id_token(services, query["code"], underway["verifier"])
-    cluster = _cluster(services)
+    cluster = services.settings.certificate_cluster()
     assert cluster is not None
     context.login_attempted("", cluster.name)
     verified = await services.access.openid.verify(id_token, nonce=underway["nonce"])
@@ -193,12 +194,6 @@ def _underway(services: Services, request: Request) -> dict[str, Any]:
 def _require(services: Services) -> None:
     if not offers_openid(services):
         raise LoginRefused("this site does not support logins with an issuer in the browser")
-
-
-def _cluster(services: Services) -> Cluster | None:
-    """Return the first cluster that takes certificates."""
-    clusters = services.settings.clusters().values()
-    return next((each for each in clusters if each.login == "certificate"), None)
 
 
 def _challenge(verifier: str) -> str:

@@ -22,6 +22,7 @@ from resop_client._sync.client import Resop
 from resop_client._sync.files import Files
 from resop_client._sync.sweeps import Sweep, SweepProgress
 from resop_client._sync.tasks import Task, TaskEvent
+from resop_client.device_code import DeviceCode
 from resop_client.errors import ResopError
 from resop_client.login_store import Login, LoginStore
 from resop_client.record import Record
@@ -37,6 +38,7 @@ __all__ = [
     "AsyncTask",
     "Batch",
     "BatchState",
+    "DeviceCode",
     "FileInfo",
     "Files",
     "Login",

@@ -214,7 +214,7 @@ class TokenRefused(AccessError):
 
 
 class LoginRefused(AccessError):
-    """The cluster refused this user name and password."""
+    """The cluster refused this user name and password, or the issuer the login."""
 
 
 class UserBlocked(AccessError):

@@ -362,6 +362,11 @@ class Settings(BaseModel):
             raise UnknownAction(f"there is no cluster {name!r}; there is {', '.join(clusters)}")
         return clusters[name]
 
+    def certificate_cluster(self) -> Cluster | None:
+        """Return the cluster for logins by token: the first one that takes certificates."""
+        clusters = self.clusters().values()
+        return next((each for each in clusters if each.login == "certificate"), None)
+
     def policy(self) -> Policy:
         """Return the policy of POLICY_FILE; without a file everything is allowed."""
         if self.POLICY_FILE is None:

@@ -1,11 +1,13 @@
 """Logins with an OpenID Connect issuer: ID tokens, access tokens, browser, device; its outages."""
 
 import itertools
-import ssl
+import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from joserfc.jwk import RSAKey
 
 from resop.config.openid import REDIRECT_PATH
+from resop_client import DeviceCode, LoginStore, Resop, errors
 from tests.acceptance.conftest import ACCOUNTS
 from tests.support import service as support
 from tests.support.issuer import CLIENT, FakeIssuer
@@ -263,29 +266,55 @@ def test_next_page_is_always_one_of_this_site(issuer: FakeIssuer, browser: httpx
     assert answer.headers["location"] == "/pages/"
 
 
-def test_device_flow_of_the_issuer_ends_in_login_token(
-    service: Embedded, issuer: FakeIssuer
+def test_device_flow_of_the_issuer_ends_in_a_login(
+    service: Embedded, issuer: FakeIssuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Do what docs/security.md describes for a command line without a browser."""
-    trust = ssl.create_default_context(cafile=str(issuer.authority))
-    client = httpx.Client(verify=trust, trust_env=False)
-    welcome = service.caller().http.get("/").json()["openid"]
-    assert (welcome["issuer"], welcome["client_id"]) == (issuer.address, CLIENT)
-    known = client.get(f"{welcome['issuer']}/.well-known/openid-configuration").json()
-    form = {"client_id": welcome["client_id"], "scope": "openid"}
-    device = client.post(known["device_authorization_endpoint"], data=form).json()
-    poll = {
-        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
-        "device_code": device["device_code"],
-        "client_id": welcome["client_id"],
-    }
-    waiting = client.post(known["token_endpoint"], data=poll)
-    assert waiting.json()["error"] == "authorization_pending"
-    issuer.agree(device["user_code"])
-    tokens = client.post(known["token_endpoint"], data=poll).json()
-    answer = log_in(service, tokens["id_token"])
-    assert answer.status_code == 200, answer.text
-    client.close()
+    """Log in from a terminal with the client: the person enters a code in a browser."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(issuer.authority))
+    shown: list[DeviceCode] = []
+
+    def enter_later(code: DeviceCode) -> None:
+        shown.append(code)
+        threading.Timer(1.5, issuer.agree, [code.user_code]).start()
+
+    def answer(error: str, code: DeviceCode) -> None:
+        issuer.refuse(code.user_code, error)
+
+    address, store = f"http://{HOST}:{service.ports[0]}", LoginStore(tmp_path)
+    with Resop(address, store=store) as hpc:
+        hpc.login_at_issuer(enter_later)
+        assert (hpc.username, hpc.core.run(command="id -un").stdout) == ("alice", "alice\n")
+        kept = store.load(hpc.profile)
+        assert kept is not None and (kept.cluster, kept.token) == (
+            "cert",
+            hpc.connection.login.token,
+        )
+        assert shown[0].address == f"{issuer.address}/activate"
+        for error, message in (
+            ("access_denied", "the login was refused at https://"),
+            ("expired_token", "was not entered in time"),
+            ("invalid_client", "gives no token: invalid_client"),
+        ):
+            with pytest.raises(errors.LoginRefused, match=message):
+                hpc.login_at_issuer(partial(answer, error))
+        hpc.logout()
+
+
+def test_command_line_shows_where_to_enter_the_code(
+    service: Embedded, issuer: FakeIssuer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(issuer.authority))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    address = f"http://{HOST}:{service.ports[0]}"
+    command = [sys.executable, "-m", "resop_client.cli.main", "-q", "login", address, "--sso"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as login:
+        assert login.stderr is not None
+        found = re.fullmatch(
+            r"Open (https://\S+) and enter the code (\w+)\.\n", login.stderr.readline()
+        )
+        assert found and found[1] == f"{issuer.address}/activate"
+        issuer.agree(found[2])
+        assert login.wait(20) == 0
 
 
 def test_hanging_issuer_stalls_nobody(

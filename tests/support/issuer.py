@@ -43,8 +43,8 @@ class FakeIssuer:
         self.nonces: list[str] = []
         """Overrides for the nonces of the next tokens."""
         self._codes: dict[str, Form] = {}
-        self._devices: dict[str, bool] = {}
-        """By device code: whether the person has agreed."""
+        self._devices: dict[str, str] = {}
+        """By device code: why there is no token yet; empty once the person has agreed."""
         self._certificate = folder / "issuer.pem"
         self._server: ThreadingHTTPServer | None = None
         certify(self.authority, self._certificate)
@@ -111,7 +111,11 @@ class FakeIssuer:
 
     def agree(self, user_code: str) -> None:
         """Do what a person does who has been shown a device's code."""
-        self._devices[f"device-{user_code}"] = True
+        self._devices[f"device-{user_code}"] = ""
+
+    def refuse(self, user_code: str, error: str = "access_denied") -> None:
+        """Answer the next questions of a device with an error."""
+        self._devices[f"device-{user_code}"] = error
 
     def _discovery(self) -> dict[str, Any]:
         return {
@@ -125,19 +129,13 @@ class FakeIssuer:
     def _post(self, path: str, form: Form, authorization: str) -> tuple[int, Any]:
         if path.endswith("/device"):
             user_code = secrets.token_hex(4)
-            self._devices[f"device-{user_code}"] = False
+            self._devices[f"device-{user_code}"] = "authorization_pending"
             shown = {"user_code": user_code, "verification_uri": f"{self.address}/activate"}
             return 200, {"device_code": f"device-{user_code}", "interval": 1, **shown}
         if form["grant_type"].endswith("device_code"):
-            agreed = self._devices[form["device_code"]]
-            return (
-                (200, {"id_token": self.token()})
-                if agreed
-                else (
-                    400,
-                    {"error": "authorization_pending"},
-                )
-            )
+            if error := self._devices[form["device_code"]]:
+                return 400, {"error": error}
+            return 200, {"id_token": self.token()}
         login = base64.b64encode(f"{CLIENT}:{self.secret}".encode()).decode()
         asked = self._codes.pop(form.get("code", ""), None)
         challenge = hashlib.sha256(form.get("code_verifier", "").encode()).digest()

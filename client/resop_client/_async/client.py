@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,13 +12,15 @@ import httpx2
 
 from resop_client._async.batches import AsyncBatch
 from resop_client._async.connection import AsyncConnection, login_of
+from resop_client._async.device_flow import AsyncDeviceFlow
 from resop_client._async.files import AsyncFiles
 from resop_client._async.operators import AsyncOperator
 from resop_client._async.sweeps import AsyncSweep
 from resop_client._async.tasks import WAIT_SECONDS, AsyncTask
 from resop_client.catalog import Catalog
 from resop_client.connection_choice import choose_login, choose_profile
-from resop_client.errors import UnexpectedAnswer
+from resop_client.device_code import DeviceCode
+from resop_client.errors import RequestError, UnexpectedAnswer
 from resop_client.login_store import LoginStore, default_store
 from resop_client.record import Record
 from resop_client.sweep_options import named_values, read_script, split_arguments
@@ -120,6 +122,28 @@ class AsyncResop:
         sent = {"username": username, "password": password, "otp": otp, "cluster": cluster}
         options = {name: value for name, value in sent.items() if value is not None}
         answer = await self.connection.post("/auth/opn/login", options)
+        self.connection.use(login_of(self.url, answer["output"]), keep=keep)
+        return self
+
+    async def login_at_issuer(
+        self,
+        show: Callable[[DeviceCode], object],
+        *,
+        cluster: str | None = None,
+        keep: bool = True,
+    ) -> Self:
+        """Log in at the site's OpenID Connect issuer, and store the login for the next run.
+
+        `show` gets the code that a person enters there, and the address of the page. Raises
+        LoginRefused if they do not, and RequestError if the service has no issuer.
+        """
+        service = await self.service()
+        issuer = service.get("openid")
+        if issuer is None:
+            raise RequestError(f"{self.url} takes no logins of an OpenID Connect issuer")
+        token = await AsyncDeviceFlow(issuer["issuer"], issuer["client_id"]).id_token(show)
+        options = {"id_token": token, **({"cluster": cluster} if cluster else {})}
+        answer = await self.connection.post("/auth/opn/login_token", options)
         self.connection.use(login_of(self.url, answer["output"]), keep=keep)
         return self
 

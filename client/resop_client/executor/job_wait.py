@@ -19,7 +19,7 @@ MAX_JOBS = 1000
 
 
 class Look(NamedTuple):
-    """What has become of the jobs since the last look."""
+    """The changes since the last look."""
 
     outcomes: Sequence[dict[str, Any]] | None = None
     """Each job, if the wait is over: one of them has ended, or can only wait."""

@@ -20,7 +20,8 @@ async def login_token(
         IdToken, Field(description="ID token (JWT) from the site's OpenID Connect issuer")
     ],
     cluster: Annotated[
-        str | None, Field(description="name of the cluster (default: the first one)")
+        str | None,
+        Field(description="name of the cluster (default: the first that takes certificates)"),
     ] = None,
 ) -> LoginAnswer:
     """Return the token, its user and cluster, and when it expires."""

@@ -14,6 +14,7 @@ from resop_client.cli.command import Command
 from resop_client.cli.human import moment
 from resop_client.cli.invocation import Invocation, pass_invocation
 from resop_client.connection_choice import choose_profile
+from resop_client.device_code import DeviceCode
 from resop_client.login_store import Login
 
 MAX_CODES = 3
@@ -29,6 +30,7 @@ MAX_CODES = 3
 @click.option(
     "--with-token", is_flag=True, help="Read a token or an API key from stdin, and store that."
 )
+@click.option("--sso", is_flag=True, help="Log in at the site's own login page (OpenID Connect).")
 @pass_invocation
 def login(
     invocation: Invocation,
@@ -37,6 +39,7 @@ def login(
     cluster: str | None,
     password_stdin: bool,
     with_token: bool,
+    sso: bool,
 ) -> None:
     """Log in to a service with an account of the cluster, and store the login.
 
@@ -47,7 +50,10 @@ def login(
     Examples:
       resop login https://hpc.example -u ada
       resop login https://hpc.example --with-token <key.txt
+      resop login https://hpc.example --sso
     """
+    if sso and (with_token or password_stdin or user):
+        raise click.UsageError("--sso needs no user name, password or token")
     profile = choose_profile(invocation.profile, store=invocation.store)
     before = invocation.store.load(profile)
     if url is None and before is None and "RESOP_URL" not in os.environ:
@@ -62,6 +68,10 @@ def login(
             f"there is no cluster {cluster!r}; there is {', '.join(service.clusters)}",
             param_hint="--cluster",
         )
+    if sso:
+        _log_in_at_issuer(invocation, hpc, cluster)
+        _tell(invocation, profile)
+        return
     known = before.username if before and before.url == hpc.url else ""
     user = user or _ask("User name", default=known or getpass.getuser(), given=password_stdin)
     password = _password(f"Password of {user}", password_stdin)
@@ -98,6 +108,21 @@ def _log_in(
             invocation.note(fault.message if attempt else "The cluster asks for a one-time code.")
             otp = str(click.prompt("Code", err=True))
             invocation.secrets.add(otp)
+
+
+def _log_in_at_issuer(invocation: Invocation, hpc: Resop, cluster: str | None) -> None:
+    """Show the person where to enter a code, and wait until they have."""
+
+    def show(code: DeviceCode) -> None:
+        click.echo(  # also with --quiet: nothing happens without it
+            f"Open {code.address_with_code} and check that it shows the code {code.user_code}."
+            if code.address_with_code
+            else f"Open {code.address} and enter the code {code.user_code}.",
+            err=True,
+        )
+
+    with invocation.waiting("Waiting for your login there …"):
+        hpc.login_at_issuer(show, cluster=cluster)
 
 
 def _store_token(invocation: Invocation, url: str, profile: str) -> None:
