@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from resop_client.errors import CallFailed, WrongPython
+from resop_client.cluster_folder import last_line, make_folder
+from resop_client.errors import WrongPython
 from resop_client.executor.calls import PROGRAM, program_file
 from resop_client.executor.outcomes import wrong_version
 
@@ -19,12 +20,6 @@ VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 COMMAND_NOT_FOUND = (126, 127)
 _SHOW_VERSION = """-c 'import sys; print("Python", sys.version.split()[0])'"""
 _LOAD_MODULES = "command -v module >/dev/null || . /etc/profile\nmodule load {} || exit\n"
-_MAKE_FOLDER = """\
-umask 077
-mkdir -p -- {folder} && (cd -- {folder} && pwd) || exit 73
-"""
-FOLDER_UNUSABLE = 73
-"""The exit code of _MAKE_FOLDER; it is EX_CANTCREAT of sysexits.h."""
 
 
 @dataclass(frozen=True)
@@ -58,26 +53,12 @@ def prepare(hpc: Resop, python: ClusterPython, folder: str) -> str:
     if checked.exit_code in COMMAND_NOT_FOUND:
         raise WrongPython(
             f"the cluster has no {python.command!r}: choose another Python with python=, or load "
-            f"one with modules= or setup= ({_last_line(checked.stderr)})"
+            f"one with modules= or setup= ({last_line(checked.stderr)})"
         )
     if checked.exit_code != 0 or name != "Python":
-        raise WrongPython(f"{python.command!r} on the cluster failed: {_last_line(checked.stderr)}")
+        raise WrongPython(f"{python.command!r} on the cluster failed: {last_line(checked.stderr)}")
     if version.split(".")[:2] != VERSION.split("."):
         raise wrong_version(f"{python.command!r} on the cluster is", version)
-    absolute = _make_folder(hpc, folder)
+    absolute = make_folder(hpc, folder)
     hpc.files.write(f"{absolute}/{PROGRAM}", program_file())
     return absolute
-
-
-def _make_folder(hpc: Resop, folder: str) -> str:
-    quoted = shlex.quote(folder.removeprefix("~/"))
-    script = f"#!/bin/sh\n{_MAKE_FOLDER.format(folder=quoted)}"
-    made = hpc.core.script(script=script, check=False)
-    if made.exit_code != 0:
-        raise CallFailed(f"the folder {folder} cannot be made: {_last_line(made.stderr)}")
-    lines: list[str] = made.stdout.rstrip("\n").split("\n")
-    return lines[-1]
-
-
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2] or "it printed nothing"
