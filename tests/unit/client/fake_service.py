@@ -31,7 +31,10 @@ def answer(body: Any, status: int = 200, **headers: str) -> httpx2.Response:
 def failure(kind: str, status: int, **details: Any) -> httpx2.Response:
     """Return the answer of a failed request."""
     error = {"type": kind, "message": f"this is {kind}", "retryable": False, **details}
-    return answer({"success": False, "error": error}, status)
+    response = answer({"success": False, "error": error}, status)
+    if "retry_after" in details:
+        response.headers["Retry-After"] = str(details["retry_after"])
+    return response
 
 
 class FakeService:
