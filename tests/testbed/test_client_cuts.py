@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from resop_client import LoginStore, Resop
+from resop_client import LoginStore, Resop, clock
 from resop_client._sync import files
 from tests.support.cutting_proxy import CuttingProxy
 from tests.support.ports import HOST
@@ -28,6 +28,12 @@ def folder(alice: Caller, running: Embedded, tmp_path: Path) -> Iterator[str]:
         hpc.utils.mkdir(name)
         yield name
         hpc.utils.rm(name, recursive=True)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten cuts in a row make a client wait for a minute otherwise."""
+    monkeypatch.setattr(clock, "MAX_PAUSE", 1.0)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from tests.support.cluster_python import reason_not_ours
 from tests.support.needs import need
 from tests.support.ports import HOST
 from tests.support.service import Caller, Embedded
+from tests.support.services import eventually
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -54,8 +55,9 @@ def test_map_is_one_array_in_order_and_nothing_is_left(hpc: Resop) -> None:
         assert {uid for _, uid in found} != {os.getuid()}
         assert len(folders(hpc)) == len(before) + 1
     assert folders(hpc) == before
+    assert eventually(lambda: len(jobs_of(hpc, name)) == 7), "the accounting knows all of them"
     jobs = jobs_of(hpc, name)
-    assert len(jobs) == 7 and len({each.partition("_")[0] for each in jobs}) == 1
+    assert len({each.partition("_")[0] for each in jobs}) == 1
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(len, "")
 
@@ -86,7 +88,7 @@ def test_exceptions_ends_and_cancelled_calls(hpc: Resop) -> None:
         done, _ = futures.wait([longest], timeout=200)
         assert done == {longest} and longest.cancelled()
     assert folders(hpc) == before
-    assert not [each for each in jobs_of(hpc, "ends") if each.endswith("RUNNING")]
+    assert eventually(lambda: not any(each.endswith("RUNNING") for each in jobs_of(hpc, "ends")))
 
 
 def test_a_job_that_never_starts_and_a_wrong_python_are_named(hpc: Resop) -> None:
