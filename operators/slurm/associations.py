@@ -18,7 +18,9 @@ from resop import CommandFailed, ContactLost, ErrorMessage, OperationFailed, Res
 PERMISSION_DENIED = r"Access/permission denied|doesn't have privilege|\b[Oo]nly admins\b"
 PLANNED = "Slurm account"
 """The kind of accounts in `Shell.planned`."""
-UNKNOWN_ACCOUNT = r"account '([^']*)' doesn't exist|No account (\S+) on cluster"
+UNKNOWN_ACCOUNT = (
+    r"account '([^']*)' doesn't exist|No account (\S+) on cluster|No parent account '([^']*)' on"
+)
 UNKNOWN_QOS = r"bad (?:default )?qos '([^']*)'"
 
 NOTHING_CHANGED = ("Nothing deleted", "Nothing modified")

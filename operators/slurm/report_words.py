@@ -23,9 +23,18 @@ def read_type(value: Any) -> Any:
 
 
 def read_day(value: Any) -> Any:
-    """Return 31 (of this month), 31/12 (of this year) or 31/12/2026 as an ISO date."""
+    """Return 31 (of this month), 31/12 (of this year) or 31/12/2026 as an ISO date.
+
+    A text with a time becomes one, also at midnight, which pydantic would take as the day. Raises
+    ValueError for another text with a `T`, and for a time with a zone.
+    """
     if not isinstance(value, str):
         return value
+    if "T" in value:
+        at = datetime.fromisoformat(value)
+        if at.tzinfo is not None:
+            raise ValueError("it has a zone")
+        return at
     today = datetime.now(UTC)
     if _DAY_OF_MONTH.fullmatch(value):
         return f"{today:%Y-%m}-{value:>02}"

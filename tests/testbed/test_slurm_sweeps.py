@@ -45,19 +45,19 @@ def test_story_of_the_documentation_ends_with_a_complete_table(
 ) -> None:
     need(None if shutil.which("jq") else "missing: jq; to install it: scripts/packages testbed")
     [request] = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    [folder] = re.findall(r"^    (curl .*mkdir.*)$", PAGE, re.MULTILINE)
     [lines] = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     assert len(lines.splitlines()) < 10
     body = json.loads(request)
     assert body["parameters"] == {"N": {"start": 1, "stop": 200}}
     body["parameters"]["N"]["stop"] = RUNS
     (tmp_path / "sweep.json").write_text(json.dumps(body))
-    output(alice, "utils/cmd/mkdir", parents=True, input=["sweep"])
     environ = {
         **os.environ,
         "RESOP": f"http://{HOST}:{running.ports[0]}",
         "AUTH": f"Authorization: {alice.http.headers['Authorization']}",
     }
-    argv = ["bash", "-euo", "pipefail", "-c", lines]
+    argv = ["bash", "-euo", "pipefail", "-c", f"{folder}\n{lines}"]
     done = subprocess.run(argv, env=environ, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f'"done": {RUNS}.0, "total": {RUNS}.0' in done.stdout

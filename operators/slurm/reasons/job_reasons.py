@@ -14,6 +14,7 @@ NO_OUTPUT = "JobLaunchFailure (an output file, or the folder of one, could not b
 
 # Reasons for which a pending job waits until somebody changes the job, its partition or its limits.
 # A held job can be released at any time, so it is not among them. src/common/job_state_reason.c
+_RAISED_SIGNAL = re.compile(r"RaisedSignal(:[0-9]+)?")
 _NEVER_STARTS = re.compile(
     r"DependencyNeverSatisfied|BadConstraints|InvalidAccount|InvalidQOS|AccountNotAllowed"
     r"|QOSNotAllowed|PartitionTimeLimit|MaxMemPerLimit|(Assoc|QOS)Max\w+PerJob\w*|QOSMin\w+"
@@ -47,7 +48,9 @@ def reason_of_end(
         return NO_OUTPUT
     if said == LAUNCH_FAILURE and signal:  # 22.05 says so of scripts that a signal ended
         return f"RaisedSignal:{signal}"
-    if said in _OF_ENDS or (said or "").startswith("RaisedSignal"):
+    if found := _RAISED_SIGNAL.match(said or ""):  # with the signal's name: RaisedSignal:9(Killed)
+        return found[0]
+    if said in _OF_ENDS:
         return said
     if state == "FAILED":
         if exit_code:

@@ -62,6 +62,6 @@ def stored_script(shell: Shell, id: str | int) -> str | None:
     answer = ask(shell, "sacct", "--batch-script", f"--jobs={id}", check=False)
     _, *scripts = _HEADING.split(answer.stdout)
     text = scripts[0] if scripts else ""
-    # 22.05 prints a further newline behind it.
+    # 22.05 prints a further newline behind it, 26.05 does not: an empty last line may get lost.
     text = text.removesuffix("\n") if text.endswith("\n\n") else text
     return None if text.strip() in ("", _NONE) else text

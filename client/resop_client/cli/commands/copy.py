@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +16,16 @@ from resop_client.cli.running import ask, run
 
 REMOTE = ":"
 PAGE = 5000
+MAX_ARGUMENTS = 500
 
 
 class Transfer(NamedTuple):
-    """One file: from where to where."""
+    """One file, or one empty folder: from where to where."""
 
     source: str
     target: str
     upload: bool
+    is_folder: bool = False
 
 
 @click.command(cls=Command)
@@ -72,6 +74,8 @@ def cp(
         transfers = list(_uploads(invocation, sources, target, recursive=recursive))
     if no_clobber and not all(each.upload for each in transfers):
         transfers = [each for each in transfers if not Path(each.target).exists()]
+    _make_folders(invocation, [each for each in transfers if each.is_folder])
+    transfers = [each for each in transfers if not each.is_folder]
     for number, each in enumerate(transfers, 1):
         label = posixpath.basename(each.source.rstrip("/")) or each.source
         if len(transfers) > 1:
@@ -84,6 +88,17 @@ def cp(
             parents=parents or recursive,
             checksum=checksum,
         )
+
+
+def _make_folders(invocation: Invocation, folders: Sequence[Transfer]) -> None:
+    """Make the folders that are empty; the others are made for their files."""
+    there = [each.target for each in folders if each.upload]
+    for start in range(0, len(there), MAX_ARGUMENTS):
+        options = {"parents": True, "input": there[start : start + MAX_ARGUMENTS]}
+        run(invocation, "/utils/cmd/mkdir", options)
+    for each in folders:
+        if not each.upload:
+            Path(each.target).mkdir(parents=True, exist_ok=True)
 
 
 def _transfer(
@@ -138,9 +153,12 @@ def _uploads(
             continue
         if not recursive:
             raise click.UsageError(f"{source} is a folder: add -r")
-        for file in sorted(each for each in local.rglob("*") if each.is_file()):
-            below = file.relative_to(local).as_posix()
-            yield Transfer(str(file), posixpath.join(place, below), upload=True)
+        for found in [local, *sorted(local.rglob("*"))]:
+            is_folder = found.is_dir() and not any(found.iterdir())
+            if is_folder or found.is_file():
+                below = found.relative_to(local).as_posix()
+                there = posixpath.normpath(posixpath.join(place, below))
+                yield Transfer(str(found), there, upload=True, is_folder=is_folder)
 
 
 def _is_remote_folder(invocation: Invocation, path: str) -> bool:
@@ -173,8 +191,9 @@ def _downloads(
             continue
         if not recursive:
             raise click.UsageError(f":{path} is a folder: add -r")
-        for below in _files_below(invocation, path):
-            yield Transfer(posixpath.join(path, below), str(place / below), upload=False)
+        for below, is_folder in _found_below(invocation, path):
+            there = posixpath.join(path, below)
+            yield Transfer(there, str(place / below), upload=False, is_folder=is_folder)
 
 
 def _has_wildcard(name: str) -> bool:
@@ -194,13 +213,17 @@ def _matching(invocation: Invocation, folder: str, pattern: str) -> list[str]:
     return sorted(found)
 
 
-def _files_below(invocation: Invocation, folder: str) -> Iterator[str]:
-    for name, kind in _entries(invocation, folder):
+def _found_below(invocation: Invocation, folder: str) -> Iterator[tuple[str, bool]]:
+    """Yield the paths below a folder of files, and of empty folders, which are marked by True."""
+    entries = list(_entries(invocation, folder))
+    if not entries:
+        yield "", True
+    for name, kind in entries:
         if kind == "file":
-            yield name
+            yield name, False
         elif kind == "folder":
-            below = _files_below(invocation, posixpath.join(folder, name))
-            yield from (posixpath.join(name, each) for each in below)
+            for below, is_folder in _found_below(invocation, posixpath.join(folder, name)):
+                yield posixpath.join(name, below), is_folder
 
 
 def _entries(invocation: Invocation, folder: str) -> Iterator[tuple[str, str]]:

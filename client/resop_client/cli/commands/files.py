@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
 import sys
+from typing import Any
 
 import click
 
+from resop_client import errors
 from resop_client.cli import human
 from resop_client.cli.columns import Column
 from resop_client.cli.command import Command
@@ -56,7 +59,7 @@ def remote(path: str) -> str:
 def ls(
     invocation: Invocation, path: str, hidden: bool, by_time: bool, by_size: bool, reverse: bool
 ) -> None:
-    """List a folder of the cluster; without PATH, the home folder."""
+    """List a folder of the cluster, or a file; without PATH, the home folder."""
     sort = "modified" if by_time else "size" if by_size else "name"
     options = {
         "path": remote(path),
@@ -65,10 +68,30 @@ def ls(
         "descending": reverse != (by_time or by_size),
         "limit": 5000,
     }
-    page = ask(invocation, "/utils/opn/list_folder", options)
+    try:
+        page = ask(invocation, "/utils/opn/list_folder", options)
+    except errors.PathFailed as fault:
+        if fault.reason != "not_folder":
+            raise
+        invocation.show([_file_entry(invocation, remote(path))], COLUMNS)
+        return
     invocation.show(page["entries"], COLUMNS)
     if page["total"] > len(page["entries"]):
         invocation.note(f"({len(page['entries'])} of {page['total']} entries)")
+
+
+def _file_entry(invocation: Invocation, path: str) -> dict[str, Any]:
+    """Return the entry of a file, from the folder that it is in."""
+    folder, name = posixpath.split(path)
+    offset, total = 0, 1
+    while offset < total:
+        options = {"path": folder or ".", "hidden": True, "offset": offset, "limit": 5000}
+        page = ask(invocation, "/utils/opn/list_folder", options)
+        for entry in page["entries"]:
+            if entry["name"] == name:
+                return {**entry, "name": path}
+        offset, total = offset + 5000, page["total"]
+    raise click.ClickException(f"{path}: there is no such file or folder")
 
 
 @click.command(cls=Command)

@@ -37,6 +37,7 @@ def test_reason_of_an_end_is_why_it_failed_and_not_why_it_waited() -> None:
         (("FAILED", 0, 9, None), "RaisedSignal:9"),
         (("FAILED", None, None, "JobLaunchFailure"), "JobLaunchFailure"),
         (("FAILED", 0, 9, "JobLaunchFailure"), "RaisedSignal:9"),
+        (("FAILED", 0, 9, "RaisedSignal:9(Killed)"), "RaisedSignal:9"),
         (("FAILED", None, None, None), None),
         (("TIMEOUT", 0, 15, "Resources"), "TimeLimit"),
         (("OUT_OF_MEMORY", 0, 125, None), "OutOfMemory"),
