@@ -104,6 +104,7 @@ def test_files_go_there_and_back(resop: Run, tmp_path: Path) -> None:
     (tmp_path / "tree" / "a b" / "x.bin").write_bytes(content)
     (tmp_path / "tree" / "empty").write_bytes(b"")
     assert resop("mkdir", "-p", f"{name}/deep").code == 0
+    (tmp_path / "tree" / "no" / "file").mkdir(parents=True)
     assert resop("cp", "tree", f":{name}/").code == 2  # a folder: -r
     assert resop("cp", "-r", "tree", f":{name}/") == ("", "", 0)
     assert json.loads(resop("ls", f":{name}", "-o", "json").out)[1]["name"] == "tree"
@@ -111,6 +112,8 @@ def test_files_go_there_and_back(resop: Run, tmp_path: Path) -> None:
     assert resop("cp", "-r", f":{name}/tree", "back", "--checksum").code == 0
     assert (tmp_path / "back" / "a b" / "x.bin").read_bytes() == content
     assert (tmp_path / "back" / "empty").read_bytes() == b""
+    assert (tmp_path / "back" / "no" / "file").is_dir()
+    assert resop("ls", f"{name}/tree/a b/x.bin").out.count("x.bin") == 1
     (tmp_path / "new").write_text("new")
     assert resop("cp", "-n", "new", f":{name}/tree/empty").code == 0
     assert resop("cat", f":{name}/tree/empty").out == ""
