@@ -62,6 +62,8 @@ def away(bed: Testbed, *daemons: str) -> Iterator[None]:
     finally:
         for daemon in reversed(daemons):
             bed.daemon("start", daemon)
+        # nslcd tries again at intervals, and refuses every login until then.
+        assert eventually(lambda: bed.machine.succeeds(["getent", "passwd", "alice"]))
 
 
 def rows(bed: Testbed, query: str) -> str:
