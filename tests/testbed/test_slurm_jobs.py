@@ -74,6 +74,7 @@ def test_job_is_shown_with_its_script_use_and_last_lines(alice: Caller, bob: Cal
     past = eventually(
         lambda: job(alice, id, batch_script=True, efficiency=True, attempts=True),
         lambda found: found["batch_script"]["text"] is not None,
+        patience=120,
     )
     stored = past["batch_script"]
     assert (stored["source"], stored["reason"]) == ("accounting", None)

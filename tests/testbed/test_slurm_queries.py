@@ -31,14 +31,16 @@ def cancel(caller: Caller, *jobs: int) -> None:
     output(caller, "slurm/cmd/scancel", input=[str(job) for job in jobs])
 
 
-def eventually(ask: Callable[[], Any], holds: Callable[[Any], bool]) -> Any:
+def eventually(
+    ask: Callable[[], Any], holds: Callable[[Any], bool], patience: float = PATIENCE
+) -> Any:
     """Return the answer of `ask` as soon as it `holds`."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while True:
         answer = ask()
         if holds(answer):
             return answer
-        assert time.monotonic() < deadline, f"not so after {PATIENCE} s: {answer}"
+        assert time.monotonic() < deadline, f"not so after {patience} s: {answer}"
         time.sleep(0.3)
 
 
