@@ -233,7 +233,7 @@ def test_start_is_estimated_and_nothing_is_submitted(alice: Caller, sleeper: int
     assert now["cpus"] >= 2
     assert now["start"] in now["message"]
     # The sleeper has a node of the six for five minutes at most.
-    later = estimate(partition="batch", nodes=6, exclusive=True, output="new-folder/%j.out")
+    later = estimate(partition="batch", nodes=6, exclusive=True, output="estimated-folder/%j.out")
     assert timedelta(minutes=2) < begins_in(later) < timedelta(minutes=6)
     never = estimate(partition="batch", nodes=7)
     assert (never["start"], never["node_names"]) == (None, [])
@@ -242,4 +242,4 @@ def test_start_is_estimated_and_nothing_is_submitted(alice: Caller, sleeper: int
     missing = failure(alice.post("slurm/opn/start_estimate", {"path": "missing.sh"}), 424)
     assert "missing.sh" in missing["message"]
     assert [each["id"] for each in fresh(alice, "slurm/opn/jobs")] == before
-    output(alice, "core/opn/run", command="test ! -e new-folder")
+    output(alice, "core/opn/run", command="test ! -e estimated-folder")

@@ -376,6 +376,8 @@ def test_report_tells_usage_by_user_with_a_total_and_by_month(
     assert before["start"] == f"{last_month}T00:00:00+00:00"
     assert before["end"] == now["start"] == f"{today.replace(day=1)}T00:00:00+00:00"
     assert found["rolled_up"] is None
+    if datetime.now(UTC).hour == 0:
+        return  # from midnight to now sreport asks its table of days, which lacks the present one
     this_hour = {**asked, "start": datetime.now(UTC).strftime("%Y-%m-%dT%H:00:00")}
     by_user["monthly"] = False
     of_alice = {**by_user, **this_hour, "accounts": ["project1"]}

@@ -116,7 +116,7 @@ def report(
     """Return the report with one period per month if `monthly`, otherwise a single one.
 
     Days and hours are in the cluster's time zone. Usage since the last full hour is missing,
-    unless the report begins at that hour.
+    unless the report begins at that hour, other than midnight.
     """
     after = end + timedelta(days=1) if end and not isinstance(end, datetime) else end
     if after is not None and after.isoformat() <= start.isoformat():

@@ -24,6 +24,8 @@ OPTIONS = {
     "reservation": "reservation",
 }
 """Options of `slurm:submit` by the names of resources, which are those of the plugin `slurm`."""
+MIN_MEMORY = 300
+"""Megabytes that Snakemake itself needs, which runs the rule in the job."""
 
 
 def job_options(job: JobExecutorInterface) -> dict[str, Any]:
@@ -39,6 +41,8 @@ def job_options(job: JobExecutorInterface) -> dict[str, Any]:
         if resources.get(name) is not None
     }
     found.setdefault("cpus_per_task", max(1, job.threads))
+    if "memory" in found:
+        found["memory"] = max(MIN_MEMORY, found["memory"])
     if "memory_per_cpu" in found:
         found.pop("memory", None)  # Slurm takes one of them, and mem_mb has a default
     return found
