@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from resop_client import Resop
-from tests.support.cluster_python import reason_not_ours
-from tests.support.needs import need
+from tests.support.cluster_python import skip_unless_ours
 from tests.support.ports import HOST, free_port
 from tests.support.service import Caller, Embedded
 from tests.support.services import ROOT, eventually
@@ -78,7 +77,7 @@ def test_sweep_is_collected(run: Run, hpc: Resop, tmp_path: Path) -> None:
 
 
 def test_function_is_mapped(run: Run) -> None:
-    need(reason_not_ours())
+    skip_unless_ours()
     done = run("map_function.py")
     lines = done.stdout.splitlines()
     assert len(lines) == 12 and lines[0].startswith("0.1 0.0 0.00"), done.stderr

@@ -15,8 +15,7 @@ import pytest
 
 from resop_client import LoginStore, Resop, errors
 from resop_client.executor import SlurmExecutor
-from tests.support.cluster_python import reason_not_ours
-from tests.support.needs import need
+from tests.support.cluster_python import skip_unless_ours
 from tests.support.ports import HOST
 from tests.support.service import Caller, Embedded
 from tests.support.services import eventually
@@ -28,7 +27,7 @@ BASE = "~/.local/share/resop/calls"
 
 @pytest.fixture
 def hpc(alice: Caller, running: Embedded, tmp_path: Path) -> Iterator[Resop]:
-    need(reason_not_ours())
+    skip_unless_ours()
     address = f"http://{HOST}:{running.ports[0]}"
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the cluster does not have it
     with Resop(address, alice.token, store=LoginStore(tmp_path)) as client:
