@@ -12,10 +12,10 @@ import click
 from resop_client import errors
 from resop_client.cli.command import Command
 from resop_client.cli.invocation import Invocation, pass_invocation
-from resop_client.cli.running import ask, run
+from resop_client.cli.remote_folder import entries
+from resop_client.cli.running import run
 
 REMOTE = ":"
-PAGE = 5000
 MAX_ARGUMENTS = 500
 
 
@@ -204,9 +204,9 @@ def _matching(invocation: Invocation, folder: str, pattern: str) -> list[str]:
     import fnmatch
 
     found = [
-        name
-        for name, kind in _entries(invocation, folder)
-        if kind == "file" and fnmatch.fnmatchcase(name, pattern)
+        each.name
+        for each in entries(invocation, folder)
+        if each.type == "file" and fnmatch.fnmatchcase(each.name, pattern)
     ]
     if not found:
         raise click.UsageError(f":{posixpath.join(folder, pattern)} matches no file")
@@ -215,23 +215,12 @@ def _matching(invocation: Invocation, folder: str, pattern: str) -> list[str]:
 
 def _found_below(invocation: Invocation, folder: str) -> Iterator[tuple[str, bool]]:
     """Yield the paths below a folder of files, and of empty folders, which are marked by True."""
-    entries = list(_entries(invocation, folder))
-    if not entries:
+    found = [(each.name, each.type) for each in entries(invocation, folder)]
+    if not found:
         yield "", True
-    for name, kind in entries:
+    for name, kind in found:
         if kind == "file":
             yield name, False
         elif kind == "folder":
             for below, is_folder in _found_below(invocation, posixpath.join(folder, name)):
                 yield posixpath.join(name, below), is_folder
-
-
-def _entries(invocation: Invocation, folder: str) -> Iterator[tuple[str, str]]:
-    offset = 0
-    while True:
-        options = {"path": folder, "hidden": True, "offset": offset, "limit": PAGE}
-        page = ask(invocation, "/utils/opn/list_folder", options)
-        yield from ((each.name, each.type) for each in page.entries)
-        offset += PAGE
-        if offset >= page.total:
-            return

@@ -14,6 +14,7 @@ from resop_client.cli.columns import Column
 from resop_client.cli.command import Command
 from resop_client.cli.commands.cluster import given
 from resop_client.cli.invocation import Invocation, pass_invocation
+from resop_client.cli.remote_folder import entries
 from resop_client.cli.running import ask, run
 
 REMOTE = ":"
@@ -83,14 +84,9 @@ def ls(
 def _file_entry(invocation: Invocation, path: str) -> dict[str, Any]:
     """Return the entry of a file, from the folder that it is in."""
     folder, name = posixpath.split(path)
-    offset, total = 0, 1
-    while offset < total:
-        options = {"path": folder or ".", "hidden": True, "offset": offset, "limit": 5000}
-        page = ask(invocation, "/utils/opn/list_folder", options)
-        for entry in page["entries"]:
-            if entry["name"] == name:
-                return {**entry, "name": path}
-        offset, total = offset + 5000, page["total"]
+    for entry in entries(invocation, folder or "."):
+        if entry["name"] == name:
+            return {**entry, "name": path}
     raise click.ClickException(f"{path}: there is no such file or folder")
 
 
