@@ -65,6 +65,7 @@ class EventLoop:
         self.fault = self.fault or fault
         if self.connected:
             self.connected = False
+            self.next_wakeup = 0.0  # a failed write is noticed just before the sleep
             self.watch(0, 0, self.read_frames)
             self.on_disconnect()
 

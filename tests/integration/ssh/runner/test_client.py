@@ -118,9 +118,9 @@ async def test_no_process_is_left_and_the_runner_still_answers(
     server: OpenSSH, fresh: RunnerClient, line: str, cancelled: bool
 ) -> None:
     step = asyncio.create_task(fresh.run(line_step(line), LONG if cancelled else 0.4))
-    await asyncio.sleep(0.3)
-    assert processes(server) != []
+    assert await eventually(lambda: processes(server) != [])
     if cancelled:
+        await asyncio.sleep(0.3)  # until all of the line has started
         step.cancel()
     with pytest.raises(TaskCancelled if cancelled else StepTimedOut) as caught:
         await step
