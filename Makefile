@@ -38,6 +38,7 @@ test:
 	@scripts/setup dev && scripts/packages tests && scripts/packages testbed && scripts/check \
 		&& $(pytest) tests/unit -q -n 3 --cov --cov-report= \
 		&& $(pytest) tests --ignore tests/unit -n 3 --dist loadgroup \
+		&& scripts/test-slurm --answers 24.11 \
 		&& echo "By themselves, the unit tests cover $$(.venv/bin/coverage report --format=total) % of the lines."
 
 test-slurm:
