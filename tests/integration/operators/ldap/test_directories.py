@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,16 +61,30 @@ def both(folder: Path) -> Iterator[Slapd]:
 
 
 @contextmanager
-def ppolicy(folder: Path) -> Iterator[Slapd]:
+def without_shadow(folder: Path) -> Iterator[Slapd]:
+    """Run a server whose users are no shadowAccount until they expire or are suspended."""
+    people = user_entry("old", 20000)
+    with slapd.slapd(
+        folder, entries=group_entry() + people, LDAP_USER_CLASSES="inetOrgPerson posixAccount"
+    ) as server:
+        yield server
+        assert "shadowAccount" not in server.values("(uid=twin1)", "objectClass")
+
+
+@contextmanager
+def ppolicy(folder: Path, quality: int) -> Iterator[Slapd]:
     """Run a server that checks and hashes passwords, reached by TLS with a private CA."""
-    group, policy = group_entry(), slapd.policy_entry(quality=2)
+    group, policy = group_entry(), slapd.policy_entry(quality)
     with slapd.slapd(folder, tls=True, database=slapd.POLICY, entries=group + policy) as server:
         server.settings["LDAP_URI"] = f"ldaps://{HOST}:{server.tls_port}"
         server.settings["LDAP_TLS_CACERT"] = str(server.folder / "ca.pem")
         yield server
 
 
-KINDS = {each.__name__: each for each in (rfc2307, rfc2307bis, both, ppolicy)}
+KINDS: dict[str, Callable[[Path], AbstractContextManager[Slapd]]] = {
+    **{each.__name__: each for each in (rfc2307, rfc2307bis, both, without_shadow)},
+    **{f"ppolicy{quality}": partial(ppolicy, quality=quality) for quality in (1, 2)},
+}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -136,8 +151,7 @@ def test_user_is_created_changed_renamed_suspended_resumed_and_deleted(server: S
 
 
 def test_users_created_at_once_have_numbers_of_their_own(server: Slapd) -> None:
-    # 32 is how many tasks of batches a cluster has in flight.
-    many = 8 if "LDAP_GROUP_MEMBERS" in server.settings else 32
+    many = 32  # how many tasks of batches a cluster has in flight
     names = [f"twin{number}" for number in range(many)]
     with ThreadPoolExecutor(many) as pool:
         made = list(pool.map(lambda name: create(server, name), names))
