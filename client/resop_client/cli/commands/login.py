@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import sys
@@ -13,6 +14,7 @@ from resop_client._sync.client import Resop
 from resop_client.cli.command import Command
 from resop_client.cli.human import moment
 from resop_client.cli.invocation import Invocation, pass_invocation
+from resop_client.cli.schema_cache import SchemaCache
 from resop_client.connection_choice import choose_profile
 from resop_client.device_code import DeviceCode
 from resop_client.login_store import Login
@@ -70,12 +72,14 @@ def login(
         )
     if sso:
         _log_in_at_issuer(invocation, hpc, cluster)
+        _store_schema(hpc)
         _tell(invocation, profile)
         return
     known = before.username if before and before.url == hpc.url else ""
     user = user or _ask("User name", default=known or getpass.getuser(), given=password_stdin)
     password = _password(f"Password of {user}", password_stdin)
     _log_in(invocation, hpc, user, password, cluster)
+    _store_schema(hpc)
     _tell(invocation, profile)
     if cluster is None and len(service.clusters) > 1:
         invocation.note(f"Other clusters: {', '.join(service.clusters)} (--cluster NAME)")
@@ -134,7 +138,14 @@ def _store_token(invocation: Invocation, url: str, profile: str) -> None:
     hpc.service()
     hpc.connection.get("/tasks", params={"limit": 1})
     invocation.store.save(profile, Login(url, token))
+    _store_schema(hpc)
     invocation.note(f"The token for {url} is stored as profile {profile}.")
+
+
+def _store_schema(hpc: Resop) -> None:
+    """Store the service's actions for completion, which makes no request itself."""
+    with contextlib.suppress(errors.ResopError):
+        SchemaCache().load(hpc)
 
 
 def _tell(invocation: Invocation, profile: str) -> None:

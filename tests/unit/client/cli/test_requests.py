@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from resop_client.cli.schema_cache import SchemaCache
 from tests.unit.client.cli.command_line import CommandLine
 from tests.unit.client.fake_service import URL, answer, failure
 
@@ -137,6 +138,8 @@ def test_login_asks_for_a_code_and_stores_the_token(
     assert ran.code == 0 and "as eve@hpc until" in ran.err and "Other clusters: hpc, old" in ran.err
     assert "secret" not in ran.err and '"password":"***"' in ran.err
     assert resop.bodies() == [{"username": "eve", "password": "secret"}]
+    assert resop.requests[-1].url.path == "/openapi.json"  # for completion
+    assert SchemaCache().stored(URL) is not None
     assert [each["profile"] for each in json.loads(resop.run("profiles", "-o", "json").out)] == [
         "default",
         "two",
