@@ -50,9 +50,14 @@ async def _caller(request: Request, token: CurrentToken) -> Caller:
 CurrentCaller = Annotated[Caller, Depends(_caller)]
 
 
-async def _writing(token: CurrentToken) -> Token:
+def check_may_write(token: Token) -> None:
+    """Raise Forbidden for a token that may change nothing: that of a read-only API key."""
     if token.scope is not None and token.scope.read_only:
         raise Forbidden("scope: this API key is read-only", rule="scope")
+
+
+async def _writing(token: CurrentToken) -> Token:
+    check_may_write(token)
     return token
 
 

@@ -28,15 +28,20 @@ for _path, _name in {
     "": "index",
     "tasks": "tasks",
     "tasks/{task_id}": "task",
+    "tasks/{task_id}/cancel": "task_cancel",
     "approvals": "approvals",
     "approvals/{approval_id}": "approval",
     "batches/{batch_id}": "batch",
+    "batches/{batch_id}/cancel": "batch_cancel",
 }.items():
     router.add_route(f"/pages/{_path}", partial(_view, _name), methods=["GET"])
-router.add_route(
-    "/pages/approvals/{approval_id}", partial(_view, "approval_decide"), methods=["POST"]
-)
-router.add_route("/pages/batches/{batch_id}", partial(_view, "batch_results"), methods=["POST"])
+for _path, _name in {
+    "approvals/{approval_id}": "approval_decide",
+    "batches/{batch_id}": "batch_results",
+    "batches/{batch_id}/cancel": "batch_cancel_confirmed",
+    "tasks/{task_id}/cancel": "task_cancel_confirmed",
+}.items():
+    router.add_route(f"/pages/{_path}", partial(_view, _name), methods=["POST"])
 for _step in ("begin", "callback"):
     router.add_route(f"/pages/openid/{_step}", partial(_view, f"openid_{_step}"), methods=["GET"])
 for _asset in ("style.css", "icon.svg"):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+import secrets
 from typing import Any, NamedTuple
 
 from fastapi import Request
@@ -21,11 +25,15 @@ from api.http.preferences import Preferences, check_preferences
 from api.http.starlette_internals import parse_multipart
 from api.http.table_body import CSV_TYPES, JSON_LINES_TYPES, TABLE_TYPES
 from api.pages.form_fields import FormData
+from api.tasks.off_loop import off_loop
 from resop.config.webhook_hosts import WebhookHosts
 from resop.errors import InvalidOptions, UnsupportedBody
 
 TABLE_FIELD = ":table"
 """The field with the file of a table."""
+KEY_FIELD = ":key"
+"""The field with the random key of a form, by which a second press runs nothing again."""
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,40}")
 JSON_LINES_ENDINGS = (".jsonl", ".ndjson")
 
 
@@ -58,19 +66,42 @@ def _fields(body: bytes) -> FormData:
     return FormData([(name, _unix_lines(text)) for name, text in pairs])
 
 
-def form_preferences(form: FormData, default_wait: float, hosts: WebhookHosts) -> Preferences:
+def form_preferences(
+    form: FormData, wait: float, hosts: WebhookHosts, idempotency_key: str | None = None
+) -> Preferences:
     """Return the preferences of a form's section "How to run it". Raises InvalidOptions.
 
-    `default_wait` and `hosts` are as for `read_preferences`.
+    `wait` and `hosts` are as for `read_preferences`; `idempotency_key` is that of `run_once_key`.
     """
     values: dict[str, Any] = {
         "tag": form.get(":tags", "").split(),
         "dry_run": bool(form.get(":dry_run")),
-        "wait": 0 if form.get(":async") else default_wait,
+        "wait": wait,
+        "idempotency_key": idempotency_key,
     }
     if timeout := form.get(":timeout"):
         values["timeout"] = timeout
     return check_preferences(values, hosts)
+
+
+def form_key(form: FormData) -> str:
+    """Return the random key of a form: the one that it was sent with, or a new one."""
+    key = form.get(KEY_FIELD, "")
+    return key if _KEY.fullmatch(key) else secrets.token_urlsafe(16)
+
+
+async def run_once_key(form: FormData, content: Any) -> str:
+    """Return the idempotency key of a form that asks for `content`.
+
+    The same form runs once, however often it is sent. One that was changed meanwhile, as after the
+    browser's back button, is another request.
+    """
+
+    def digest() -> str:
+        asked = [content, form.get(":tags", ""), form.get(":timeout", "")]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+    return f"form {form_key(form)} {await off_loop(digest, content)}"
 
 
 async def read_table_form(request: Request) -> TableForm:

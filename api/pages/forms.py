@@ -25,7 +25,7 @@ from api.pages.browser_session import (
     next_url,
     set_session_cookie,
 )
-from api.pages.form_data import form_preferences, read_form
+from api.pages.form_data import form_key, form_preferences, read_form, run_once_key
 from api.pages.form_fields import FormData, FormField, fields_of, form_for, options_in
 from api.pages.openid_login import offers_openid
 from api.pages.rendering import page, page_frame, passed_headers, sentence
@@ -69,6 +69,8 @@ LOGIN_FIELDS: Mapping[str, dict[str, Any]] = {
     },
 }
 """How the fields of the login form differ from those of other forms."""
+SHORT_TASK_SECONDS = 1.0
+"""A task that ends sooner is shown with its result; other tasks are shown while they run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class _Form:
                 each.name: [] if each.secret else form.getlist(each.name) for each in self.fields
             },
             form=form,
+            key=form_key(form),
             faults=own,
             other_faults=others,
             answer=answer,
@@ -159,7 +162,13 @@ async def submit_form(kind: KindCode, request: Request) -> Response:
 async def _run(form: _Form, sent: FormData, options: dict[str, Any]) -> Response:
     assert form.caller is not None
     services = form.services
-    preferences = form_preferences(sent, services.settings.SYNC_WAIT, services.webhook_hosts)
+    shows_secret = isinstance(form.action, Operation) and form.action.returns_secret
+    wait = services.settings.SYNC_WAIT
+    if not shows_secret and not sent.get(":dry_run"):
+        wait = min(wait, SHORT_TASK_SECONDS)
+    # Answers are shared where nothing is changed: running that twice does no harm.
+    key = None if form.action.share_for else await run_once_key(sent, options)
+    preferences = form_preferences(sent, wait, services.webhook_hosts, key)
     arguments = (services, form.caller, form.action, options, preferences)
     if preferences.dry_run:
         dry_run = await dry_run_action(*arguments)
@@ -167,7 +176,7 @@ async def _run(form: _Form, sent: FormData, options: dict[str, Any]) -> Response
             return await form.respond(sent, answer=dry_run.shown)
         return RedirectResponse(f"/pages/tasks/{dry_run.task.id}", 303)
     done = await run_action(*arguments)
-    if isinstance(form.action, Operation) and form.action.returns_secret:
+    if shows_secret:
         task = await reveal(services, form.caller.token, done.task)
         if task is not done.task:  # its own page shows no secret
             return await form.respond(sent, answer={"output": task.output})

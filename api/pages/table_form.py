@@ -13,7 +13,14 @@ from api.http.errors import refuse
 from api.http.request_context import Caller
 from api.http.table_body import parse_table
 from api.pages.browser_session import CSRF_FIELD, caller_of, check_csrf_token
-from api.pages.form_data import TABLE_FIELD, TableForm, form_preferences, read_table_form
+from api.pages.form_data import (
+    TABLE_FIELD,
+    TableForm,
+    form_key,
+    form_preferences,
+    read_table_form,
+    run_once_key,
+)
 from api.pages.form_fields import FormData, FormField, fields_of
 from api.pages.forms import action_with_form
 from api.pages.rendering import page, page_frame, passed_headers, sentence
@@ -55,6 +62,7 @@ class _TablePage:
             columns=",".join(_first_columns(fields)),
             table_field=TABLE_FIELD,
             form=form,
+            key=form_key(form),
             faults=_sentences(fault),
             answer=answer,
             size_limit=self.services.settings.BATCH_SIZE,
@@ -89,8 +97,9 @@ async def _launch(found: _TablePage, sent: TableForm) -> LaunchedBatch:
         raise InvalidOptions.of("table", "choose a file with a table")
     limit = services.settings.BATCH_SIZE
     table = await run_in_threadpool(parse_table, sent.content, sent.kind, options, limit)
-    preferences = form_preferences(sent.fields, 0, services.webhook_hosts)
     body = {"items": table.items, "keep_going": bool(sent.fields.get(":keep_going"))}
+    key = await run_once_key(sent.fields, body)
+    preferences = form_preferences(sent.fields, 0, services.webhook_hosts, key)
     return await launch_batch(services, found.caller, found.action, body, preferences, table)
 
 

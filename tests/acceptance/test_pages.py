@@ -17,6 +17,7 @@ from resop.security.encryption import Encryptor
 from tests.acceptance.conftest import ACCOUNTS, only_embedded
 from tests.acceptance.secrecy import places_of
 from tests.support.service import Caller, Service, failure
+from tests.support.services import eventually
 
 pytestmark = only_embedded
 LOGIN = "/auth/opn/login/submit"
@@ -44,9 +45,9 @@ class Visitor:
 
     def post(self, path: str, **fields: str | list[str]) -> httpx.Response:
         """Fill in and send the form of an address; return the answer."""
-        shown = re.search(r'name=":guard" value="(\w+)"', self.http.get(path).text)
+        hidden = dict(re.findall(r'name="(:guard|:key)" value="([^"]+)"', self.http.get(path).text))
         named = {name.replace("__", ":"): value for name, value in fields.items()}
-        return self.http.post(path, data={":guard": shown[1] if shown else "", **named})
+        return self.http.post(path, data={":guard": "", **hidden, **named})
 
     def log_in(self, name: str = "alice") -> None:
         """Log in with the right password."""
@@ -340,7 +341,7 @@ def test_task_of_another_user_is_not_shown(admin: Visitor, bob: Caller) -> None:
 
 
 def test_page_of_a_long_task_refreshes_until_its_end(admin: Visitor, alice: Caller) -> None:
-    answer = admin.post(RUN, command="sleep 1; echo done", __async="true")
+    answer = admin.post(RUN, command="sleep 3; echo done")
     address = answer.headers["location"]
     shown = admin.get(address)
     assert '<meta http-equiv="refresh" content="2">' in shown
@@ -348,6 +349,54 @@ def test_page_of_a_long_task_refreshes_until_its_end(admin: Visitor, alice: Call
     alice.task(address.rpartition("/")[2], wait=20)
     shown = admin.get(address)
     assert "refresh" not in shown and "stdout done" in text_of(shown)
+
+
+def test_form_that_is_sent_twice_runs_once_and_a_changed_one_again(admin: Visitor) -> None:
+    file = f"pressed-{secrets.token_hex(4)}"
+    line = f"echo >>{file}; wc -l <{file}"
+    first = admin.post(RUN, command=line, __key="my-form")
+    again = admin.post(RUN, command=line, __key="my-form")
+    assert (again.status_code, again.headers["location"]) == (303, first.headers["location"])
+    changed = admin.send(RUN, command=f"{line}; rm {file}", __key="my-form")
+    assert "stdout 2" in text_of(changed)  # the first ran once
+    for key in ("", "ä", "x" * 1000, "a b"):  # no browser sends these
+        assert "succeeded" in text_of(admin.send(RUN, command="true", __key=key))
+    shown = admin.send("/core/opn/run/submit", 422, timeout_seconds="3", __key="my-form")
+    assert 'name=":key" value="my-form"' in shown  # nothing ran
+
+
+def test_task_is_cancelled_after_a_question(
+    admin: Visitor, visitor: Visitor, alice: Caller
+) -> None:
+    address = admin.post(RUN, command="trap '' TERM; sleep 600").headers["location"]
+    question = f"{address}/cancel"
+    assert f'href="{question}"' in admin.get(address)
+    assert eventually(lambda: "ended on the cluster" in text_of(admin.get(question)))
+    visitor.log_in("bob")
+    guard = re.findall(r'name="(:guard)" value="(\w+)"', visitor.get("/pages/tasks"))
+    answers = [visitor.http.get(question), visitor.http.post(question, data=dict(guard))]
+    assert [each.status_code for each in answers] == [404, 404]
+    assert admin.http.post(question, data={":guard": "wrong"}).status_code == 403
+    assert admin.post(question).headers["location"] == address
+    task = alice.task(address.rpartition("/")[2], wait=20)
+    assert (task["state"], task["error"]["ended"]) == ("cancelled", True)
+    assert admin.http.get(question).headers["location"] == address  # it has ended
+    guard = re.findall(r'name="(:guard)" value="(\w+)"', admin.get("/pages/tasks"))
+    assert admin.http.post(question, data=dict(guard)).headers["location"] == address
+    shown = admin.get(address)
+    assert "/cancel" not in shown and "cancelled" in text_of(shown)
+
+
+def test_batch_is_cancelled_after_a_question(admin: Visitor, alice: Caller) -> None:
+    answer = alice.http.post("/core/opn/run/batch", json={"items": [{"command": "sleep 600"}] * 40})
+    batch = answer.json()["batch"]
+    page, question = f"/pages/batches/{batch}", f"/pages/batches/{batch}/cancel"
+    assert f'href="{question}"' in admin.get(page)
+    assert "never run" in text_of(admin.get(question))
+    assert admin.post(question).headers["location"] == page
+    ended = alice.http.get(f"/batches/{batch}", params={"wait": 30}).json()
+    assert (ended["state"], ended["counts"]["cancelled"]) == ("ended", 40)
+    assert admin.http.get(question).headers["location"] == page
 
 
 def test_script_can_be_a_file(admin: Visitor) -> None:
