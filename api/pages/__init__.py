@@ -29,6 +29,10 @@ for _path, _name in {
     "tasks": "tasks",
     "tasks/{task_id}": "task",
     "tasks/{task_id}/cancel": "task_cancel",
+    "jobs": "jobs",
+    "jobs/{job_id}": "job",
+    "nodes": "nodes",
+    "nodes/{node}": "node",
     "approvals": "approvals",
     "approvals/{approval_id}": "approval",
     "batches/{batch_id}": "batch",
@@ -36,6 +40,7 @@ for _path, _name in {
 }.items():
     router.add_route(f"/pages/{_path}", partial(_view, _name), methods=["GET"])
 for _path, _name in {
+    "jobs": "jobs_change",
     "approvals/{approval_id}": "approval_decide",
     "batches/{batch_id}": "batch_results",
     "batches/{batch_id}/cancel": "batch_cancel_confirmed",

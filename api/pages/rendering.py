@@ -14,6 +14,8 @@ from starlette.concurrency import run_in_threadpool
 from api.http.request_context import RequestContext
 from api.http.root_path import root_path_of
 from api.pages.browser_session import cookie_of, csrf_token
+from api.pages.cluster_answers import has_slurm
+from api.pages.values import duration, size, state_class
 from api.state.services import services_of
 from resop import __version__
 from resop.limits import OUTPUT_LIMIT
@@ -49,8 +51,8 @@ def page_frame(
 ) -> dict[str, Any]:
     """Return the values that every page needs: `user`, if one is logged in, CSRF token, `root`.
 
-    `approvals` is true if the policy requires approval of anything. `cookie` is one that the
-    response is about to set.
+    `approvals` is true if the policy requires approval of anything, `has_jobs` if there is a
+    Slurm to ask. `cookie` is one that the response is about to set.
     """
     return {
         "user": user,
@@ -58,6 +60,7 @@ def page_frame(
         "root": root_path_of(request.scope),
         "approvals": user is not None
         and services_of(request).access.permissions.policy.has_approvals,
+        "has_jobs": user is not None and has_slurm(services_of(request).catalog),
     }
 
 
@@ -89,6 +92,7 @@ def _environment() -> Environment:
         output_limit=f"{OUTPUT_LIMIT >> 20} MiB",
     )
     environment.filters.update(pretty=_pretty, brief=_brief, moment=_moment, sentence=sentence)
+    environment.filters.update(duration=duration, size=size, state_class=state_class)
     return environment
 
 

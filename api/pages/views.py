@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from api.http.errors import refuse
 from api.http.request_context import context_of
 from api.http.root_path import public_path
-from api.pages import approvals, batches, cancellation, openid_login
+from api.pages import approvals, batches, cancellation, job, job_list, nodes, openid_login
 from api.pages.browser_session import caller_of, login_address
 from api.pages.forms import (
     LOGIN_ACTION,
@@ -155,6 +155,11 @@ VIEWS: dict[str, Callable[[Request], Awaitable[Response]]] = {
     "approval_decide": approvals.decide_one,
     "batch": batches.show_batch,
     "batch_results": batches.download_results,
+    "jobs": job_list.show_jobs,
+    "jobs_change": job_list.change_jobs,
+    "job": job.show_job,
+    "nodes": nodes.show_nodes,
+    "node": nodes.show_node,
     "task_cancel": cancellation.ask_about_task,
     "task_cancel_confirmed": cancellation.cancel_task,
     "batch_cancel": cancellation.ask_about_batch,

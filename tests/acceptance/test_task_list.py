@@ -5,6 +5,7 @@ import io
 import json
 import secrets
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,8 +138,16 @@ def test_export_has_every_task_with_its_output(alice: Caller, mark: str) -> None
     assert len(failed.text.splitlines()) == 1
 
 
-def test_old_tasks_are_deleted_on_every_database(service: Service) -> None:
-    database = Database(service.settings.database_url)
+@pytest.mark.parametrize("engine", ["SQLite", "MariaDB"])
+def test_old_tasks_are_deleted_on_every_database(
+    engine: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    # A database of its own: the workers of a service delete old tasks as well.
+    url = f"sqlite:///{tmp_path}/tasks.db"
+    if engine == "MariaDB":
+        url = request.getfixturevalue("mariadb").database("old_tasks")
+    database = Database(url)
+    database.create_tables()
     task_store = TaskStore(database)
     made = datetime(2001, 2, 3, tzinfo=UTC)
     old = [

@@ -36,7 +36,7 @@ _Use = tuple[int | float | None, int | None]
 
 NOT_ACCOUNTED = "the accounting database does not have the job yet"
 NOT_ENDED = "Slurm sums up the use of a step when it ends: see live_usage"
-NEVER_RAN = "the job never ran"
+NO_RUN_TIME = "the job ran for less than a second, or not at all"
 NOT_RECORDED = (
     "Slurm recorded no use: the cluster gathers none (JobAcctGatherType), or the job was too short"
 )
@@ -120,7 +120,7 @@ def read_efficiency(shell: Shell, id: str) -> Efficiency:
     ran = [part for part in ended if part.elapsed]
     if not found:
         return _efficiency(ran, NOT_ACCOUNTED)
-    return _efficiency(ran, NEVER_RAN if ended else NOT_ENDED)
+    return _efficiency(ran, NO_RUN_TIME if ended else NOT_ENDED)
 
 
 def _read_parts(shell: Shell, id: str) -> list[_Part]:

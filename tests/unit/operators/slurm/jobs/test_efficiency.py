@@ -89,7 +89,7 @@ def test_what_was_not_recorded_is_unknown_and_not_zero() -> None:
 def test_job_that_runs_waits_or_never_ran_has_no_figures() -> None:
     cases = {
         efficiency.NOT_ENDED: "7 RUNNING 4 60 Unknown 00:00:00 cpu=4,mem=2G -",
-        efficiency.NEVER_RAN: "7 CANCELLED 0 0 1700000060 00:00:00 - -",
+        efficiency.NO_RUN_TIME: "7 CANCELLED 0 0 1700000060 00:00:00 - -",
     }
     for reason, row in cases.items():
         found = read(row)
