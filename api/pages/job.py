@@ -10,11 +10,11 @@ from api.pages.browser_session import caller_of
 from api.pages.cluster_answers import ask
 from api.pages.job_list import CHANGES
 from api.pages.rendering import page, page_frame
+from api.pages.values import has_ended
 from api.state.services import services_of
 
 OUTPUT_LINES = 100
 PENDING = ("PENDING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
-ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "PREEMPTED")
 PARTS_SHOWN = 2000
 
 
@@ -36,7 +36,7 @@ async def show_job(request: Request) -> Response:
         answer=described,
         job=job,
         why=explained.output,
-        running=job is not None and job["state"].split()[0] not in ENDED,
+        running=job is not None and not has_ended(job["state"]),
         changes={name: CHANGES[name] for name in _possible(job["state"])} if job else {},
         parts=parts[:PARTS_SHOWN],
         more_parts=max(0, len(parts) - PARTS_SHOWN),
@@ -48,4 +48,4 @@ def _possible(state: str) -> list[str]:
     """Return the names of the changes that make sense in a state."""
     if state in PENDING:
         return ["cancel", "hold", "release"]
-    return ["cancel", "requeue"] if state.split()[0] not in ENDED else []
+    return [] if has_ended(state) else ["cancel", "requeue"]

@@ -15,7 +15,7 @@ from api.http.request_context import RequestContext
 from api.http.root_path import root_path_of
 from api.pages.browser_session import cookie_of, csrf_token
 from api.pages.cluster_answers import has_slurm
-from api.pages.values import duration, size, state_class
+from api.pages.values import duration, page_id, size, state_class
 from api.state.services import services_of
 from resop import __version__
 from resop.limits import OUTPUT_LIMIT
@@ -92,7 +92,9 @@ def _environment() -> Environment:
         output_limit=f"{OUTPUT_LIMIT >> 20} MiB",
     )
     environment.filters.update(pretty=_pretty, brief=_brief, moment=_moment, sentence=sentence)
-    environment.filters.update(duration=duration, size=size, state_class=state_class)
+    environment.filters.update(
+        duration=duration, size=size, state_class=state_class, page_id=page_id
+    )
     return environment
 
 

@@ -7,6 +7,7 @@ BAD = frozenset(
     {"BOOT_FAIL", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "LAUNCH_FAILED"}
 )
 ACTIVE = frozenset({"RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SIGNALING"})
+ENDED = GOOD | BAD | {"CANCELLED", "PREEMPTED", "REVOKED"}
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -33,9 +34,19 @@ def size(count: float | None) -> str:
     return f"{digits} {UNITS[unit]}"
 
 
+def has_ended(state: str) -> bool:
+    """Return True for the state of a job that does not change any more."""
+    return state.partition(" ")[0] in ENDED
+
+
+def page_id(id: str) -> str:
+    """Return the id under which a job has a page: of pending tasks (`7_[1-5]`) the array's."""
+    return id.partition("[")[0].rstrip("_")
+
+
 def state_class(state: str) -> str:
     """Return the class of a job's state in the style sheet."""
-    word = state.split()[0] if state.split() else ""
+    word = state.partition(" ")[0]
     if word in GOOD:
         return "succeeded"
     if word in BAD:

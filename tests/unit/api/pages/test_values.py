@@ -2,7 +2,7 @@
 
 import pytest
 
-from api.pages.values import duration, size, state_class
+from api.pages.values import duration, has_ended, page_id, size, state_class
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,20 @@ def test_sizes_are_in_the_largest_unit(count: int | None, text: str) -> None:
 )
 def test_states_have_the_colour_of_their_kind(state: str, word: str) -> None:
     assert state_class(state) == word
+
+
+@pytest.mark.parametrize("state", ["COMPLETED", "BOOT_FAIL", "CANCELLED by 1000", "PREEMPTED"])
+def test_job_that_has_ended_changes_no_more(state: str) -> None:
+    assert has_ended(state)
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "COMPLETING", "REQUEUED", "SUSPENDED"])
+def test_other_jobs_may_change(state: str) -> None:
+    assert not has_ended(state)
+
+
+@pytest.mark.parametrize(
+    ("id", "page"), [("7", "7"), ("7_3", "7_3"), ("7_[1-5%2]", "7"), ("7+1", "7+1")]
+)
+def test_pending_tasks_have_the_page_of_their_array(id: str, page: str) -> None:
+    assert page_id(id) == page
