@@ -6,8 +6,8 @@ from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.pages.browser_session import CSRF_FIELD, caller_of, check_csrf_token
-from api.pages.form_data import read_form
+from api.pages.browser_session import caller_of
+from api.pages.form_data import read_own_form
 from api.pages.rendering import page, page_frame
 from api.state.services import services_of
 from api.tasks.approval_decisions import Verdict, decide
@@ -56,8 +56,7 @@ async def show_one(request: Request) -> Response:
 async def decide_one(request: Request) -> Response:
     """Record the decision of the form, and show the request again."""
     caller, services = await caller_of(request), services_of(request)
-    sent = await read_form(request)
-    check_csrf_token(request, sent.get(CSRF_FIELD, ""))
+    sent = await read_own_form(request)
     approval_id, reason = request.path_params["approval_id"], sent.get("reason", "").strip()
     choice = sent.get("decision", "")
     if choice not in ("approve", "refuse"):

@@ -9,8 +9,8 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from api.pages.browser_session import CSRF_FIELD, caller_of, check_csrf_token
-from api.pages.form_data import read_form
+from api.pages.browser_session import caller_of
+from api.pages.form_data import read_own_form
 from api.pages.rendering import page, page_frame
 from api.state.open_requests import LongRequest
 from api.state.services import services_of
@@ -54,8 +54,7 @@ async def show_batch(request: Request) -> Response:
 async def download_results(request: Request) -> Response:
     """Return the results of a batch as CSV, with the secrets that were not shown yet."""
     caller, services = await caller_of(request), services_of(request)
-    sent = await read_form(request)
-    check_csrf_token(request, sent.get(CSRF_FIELD, ""))
+    await read_own_form(request)
     batch = await own_batch(services, caller.token, request.path_params["batch_id"])
     end_turn()
     with services.open_requests.hold(LongRequest.TRANSFER, caller.token):

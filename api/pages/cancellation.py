@@ -7,8 +7,8 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 
 from api.auth.dependencies import check_may_write
-from api.pages.browser_session import CSRF_FIELD, caller_of, check_csrf_token
-from api.pages.form_data import read_form
+from api.pages.browser_session import caller_of
+from api.pages.form_data import read_own_form
 from api.pages.rendering import page, page_frame
 from api.state.services import services_of
 from api.tasks.batch_progress import batch_progress, own_batch
@@ -30,8 +30,7 @@ async def ask_about_task(request: Request) -> Response:
 async def cancel_task(request: Request) -> Response:
     """Cancel a task, unless it has ended, and show it."""
     caller, services = await caller_of(request), services_of(request)
-    sent = await read_form(request)
-    check_csrf_token(request, sent.get(CSRF_FIELD, ""))
+    await read_own_form(request)
     check_may_write(caller.token)
     task = await own_task(services, caller.token, request.path_params["task_id"])
     if not State(task.state).ended:
@@ -53,8 +52,8 @@ async def ask_about_batch(request: Request) -> Response:
 async def cancel_batch(request: Request) -> Response:
     """Cancel the tasks of a batch that have not ended, and show the batch."""
     caller, services = await caller_of(request), services_of(request)
-    sent, batch_id = await read_form(request), request.path_params["batch_id"]
-    check_csrf_token(request, sent.get(CSRF_FIELD, ""))
+    await read_own_form(request)
+    batch_id = request.path_params["batch_id"]
     check_may_write(caller.token)
     await own_batch(services, caller.token, batch_id)
     await run_in_threadpool(request_batch_cancellation, services, batch_id)

@@ -24,6 +24,7 @@ from api.http.body import (
 from api.http.preferences import Preferences, check_preferences
 from api.http.starlette_internals import parse_multipart
 from api.http.table_body import CSV_TYPES, JSON_LINES_TYPES, TABLE_TYPES
+from api.pages.browser_session import CSRF_FIELD, check_csrf_token
 from api.pages.form_fields import FormData
 from api.tasks.off_loop import off_loop
 from resop.config.webhook_hosts import WebhookHosts
@@ -59,6 +60,16 @@ async def read_form(request: Request) -> FormData:
     if len(body) > SMALL_BODY_BYTES:
         return await run_in_threadpool(_fields, body)
     return _fields(body)
+
+
+async def read_own_form(request: Request) -> FormData:
+    """Return the fields of a form that this service has given to this browser.
+
+    Raises CsrfFailed for any other form, and what `read_form` raises.
+    """
+    sent = await read_form(request)
+    check_csrf_token(request, sent.get(CSRF_FIELD, ""))
+    return sent
 
 
 def _fields(body: bytes) -> FormData:

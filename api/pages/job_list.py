@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from api.pages.browser_session import CSRF_FIELD, caller_of, check_csrf_token
+from api.pages.browser_session import caller_of
 from api.pages.cluster_answers import ask
-from api.pages.form_data import read_form
+from api.pages.form_data import read_own_form
 from api.pages.rendering import page, page_frame
 from api.state.services import services_of
 from resop.errors import InvalidOptions
@@ -92,8 +92,7 @@ async def show_jobs(request: Request) -> Response:
 async def change_jobs(request: Request) -> Response:
     """Ask whether the chosen jobs are to be changed; change them once that is confirmed."""
     caller, services = await caller_of(request), services_of(request)
-    sent = await read_form(request)
-    check_csrf_token(request, sent.get(CSRF_FIELD, ""))
+    sent = await read_own_form(request)
     name, jobs = sent.get("do", ""), sent.getlist("job")
     if name not in CHANGES:
         raise InvalidOptions.of("do", f"must be one of {', '.join(CHANGES)}")
